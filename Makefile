@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists the targets. Everything made lies in .venv, build, install, log and demo_output.
+
+PYTHON ?= python3
+SETUP := $(PYTHON) tools/without_ros/setup_env.py
+IN_ENV := . .venv/env.sh &&
+SOURCES := setup.py setup.cfg package.xml $(shell find ashtkd_ros launch config models resource \
+	-type f -not -name '*.pyc' 2>/dev/null)
+# a ROS domain of each run's own, unless the user has set one: nothing else's nodes are met
+export ROS_DOMAIN_ID ?= $(shell echo $$((1 + $$PPID % 100)))
+
+build: install/.stamp  ## environment, and the package built with colcon (the default)
+
+env: .venv/env.sh  ## the environment in .venv alone; `. .venv/env.sh` uses it by hand
+
+# setup_env.py touches the file only when the environment changes
+.venv/env.sh: FORCE
+	@$(SETUP)
+
+install/.stamp: .venv/env.sh $(SOURCES)
+	@$(IN_ENV) PYTHONWARNINGS=ignore python -m colcon build --packages-select ashtkd_ros
+	@touch $@
+
+demo: build  ## map of one walk, node, second walk over ROS 2, figures and report; DATA=dir: own photos
+	@$(IN_ENV) python tools/demo.py $(if $(DATA),--data '$(DATA)')
+
+test: training  ## ruff and every test (installs torch)
+	@$(IN_ENV) ruff check . && python -m pytest
+
+lint: build  ## ruff: rules and format
+	@$(SETUP) test
+	@$(IN_ENV) ruff check . && ruff format --check .
+
+bench: build  ## every benchmark of tools/bench
+	@$(IN_ENV) for script in tools/bench/*.py; do echo "== $$script"; python $$script || exit 1; done
+
+training: build  ## adds torch and the test tools to the environment
+	@$(SETUP) training test
+
+clean:  ## removes everything made, the environment too
+	rm -rf .venv build install log demo_output .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+FORCE:
+.PHONY: build env demo test lint bench training clean help FORCE

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Package description for colcon (build type ament_python); what package.xml says is read from there."""
+
+from glob import glob
+from xml.etree import ElementTree
+
+from setuptools import find_packages, setup
+
+manifest = ElementTree.parse('package.xml').getroot()
+name = manifest.findtext('name')
+maintainer = manifest.find('maintainer')
+
+setup(
+    name=name,
+    version=manifest.findtext('version'),
+    description=manifest.findtext('description'),
+    license=manifest.findtext('license'),
+    maintainer=maintainer.text,
+    maintainer_email=maintainer.get('email'),
+    packages=find_packages(include=[name, f'{name}.*']),
+    package_data={name: ['templates/*.html']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{name}']),
+        (f'share/{name}', ['package.xml']),
+        (f'share/{name}/launch', glob('launch/*.launch.py')),
+        (f'share/{name}/config', glob('config/*.*')),
+        (f'share/{name}/models', glob('models/*')),
+    ],
+    python_requires='>=3.10',
+    zip_safe=False,
+    entry_points={
+        'console_scripts': [
+            f'vpr_node = {name}.ros.vpr_node:main',
+            f'replay = {name}.ros.replay:main',
+            f'build_map = {name}.commands.build_map:main',
+            f'evaluate = {name}.commands.evaluate:main',
+            f'map_info = {name}.commands.map_info:main',
+        ],
+    },
+)
