@@ -18,7 +18,7 @@ env: .venv/env.sh  ## the environment in .venv alone; `. .venv/env.sh` uses it b
 	@$(SETUP)
 
 install/.stamp: .venv/env.sh $(SOURCES)
-	@$(IN_ENV) PYTHONWARNINGS=ignore python -m colcon build --packages-select ashtkd_ros
+	@$(IN_ENV) PYTHONDONTWRITEBYTECODE= PYTHONWARNINGS=ignore python -m colcon build --packages-select ashtkd_ros
 	@touch $@
 
 demo: build  ## map of one walk, node, second walk over ROS 2, figures and report; DATA=dir: own photos

@@ -267,8 +267,8 @@ def plan(ros, extras):
     if not ros:
         base.append(REQUIREMENTS / 'ros.txt')
     sources = sorted(file for file in VISION_MSGS.rglob('*') if file.is_file())
-    identity = digest(sys.version, sys.base_prefix, VENV, ros, os.environ.get('AMENT_PREFIX_PATH') if ros else '')
-    this = Path(__file__)
+    this = Path(__file__).resolve()
+    identity = digest(sys.version, sys.base_prefix, str(VENV), ros)
     steps = [
         ('venv', 'virtual environment', identity, lambda: make_venv(ros)),
         ('packages', 'Python packages' if ros else 'ROS 2 and Python packages (about 200 MB)',
