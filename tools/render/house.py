@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A house: box with a painted front, roof, chimney, balconies, awnings and signs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tools.render.facade import Front, paint_front
+from tools.render.mesh import GLOW, Frame, Mesh
+from tools.render.textures import Rng, awning, sign
+
+ROOF_TINTS = [
+    (0.62, 0.3, 0.22),
+    (0.5, 0.26, 0.2),
+    (0.32, 0.33, 0.37),
+    (0.42, 0.34, 0.28),
+    (0.24, 0.25, 0.27),
+]
+WORDS = (
+    'BAKERY|CAFE ROSA|PHARMACY|BOOKS|FLORIST|HOTEL ADLER|BANK|OPTIK|PIZZERIA|BARBER|TOYS|MUSIC|BIKES|'
+    'WINE|SHOES|TAILOR|POST|FISH|CINEMA|LAUNDRY|ANTIQUES|TEA ROOM|KEBAB|GALLERY|TATTOO|PAPER|KEYS|'
+    'BUTCHER|FRUIT|TRAVEL|CHEESE|HAIR|PUB LION|SUSHI|DENTIST|LIBRARY|RADIO|TOOLS|CLOCKS|HATS'
+).split('|')
+
+
+class HouseBuilder:
+    """Builds houses into a mesh; it keeps the textures and the draw of shop names."""
+
+    def __init__(
+        self, mesh: Mesh, textures: dict[str, np.ndarray], rng: Rng, lit: Rng, size: int
+    ) -> None:
+        self.mesh, self.textures, self.rng, self.lit, self.size = mesh, textures, rng, lit, size
+        self._names = [str(word) for word in rng.permutation(WORDS)]
+        self._count = 0
+
+    def build(self, frame: Frame, front: Front, depth: float, detail: bool = True) -> None:
+        """House whose front runs from the frame's origin along its x; it reaches `depth` metres in y."""
+        name = f'front{self._count}'
+        self._count += 1
+        self.textures[name] = paint_front(front, self.rng, self.lit, self.size if detail else 128)
+        self.textures[name + 's'] = paint_front(
+            front, self.rng, self.lit, self.size // 2 if detail else 64, True
+        )
+        w, h = front.width, front.height
+        corners = [(0, 0), (w, 0), (w, depth), (0, depth)]
+        for k in range(4):
+            (x0, y0), (x1, y1) = corners[k], corners[(k + 1) % 4]
+            texture = name if k == 0 else name + 's'
+            self.mesh.quad(
+                [frame(x0, y0, 0), frame(x1, y1, 0), frame(x1, y1, h), frame(x0, y0, h)], texture
+            )
+        self._roof(frame, front, depth, name)
+        if detail:
+            self._balconies(frame, front)
+            if front.ground == 'shop':
+                self._shop(frame, front, name)
+
+    def _roof(self, frame: Frame, front: Front, depth: float, name: str) -> None:
+        rng, w, h = self.rng, front.width, front.height
+        tint = np.array(ROOF_TINTS[int(rng.integers(len(ROOF_TINTS)))]) * rng.uniform(0.85, 1.2)
+        kind = (
+            'flat'
+            if front.style == 'panel'
+            else str(rng.choice(['eaves', 'eaves', 'gable', 'hip', 'mansard']))
+        )
+        over = 0.35
+        low = [
+            frame(x, y, h)
+            for x, y in [
+                (-over, -over),
+                (w + over, -over),
+                (w + over, depth + over),
+                (-over, depth + over),
+            ]
+        ]
+        if kind == 'flat':
+            self.mesh.box(
+                frame,
+                (-0.1, -0.1, h),
+                (w + 0.1, depth + 0.1, h + 0.45),
+                'plaster',
+                (0.55, 0.55, 0.55),
+            )
+        elif kind == 'mansard':
+            self.mesh.box(
+                frame, (-0.2, -0.2, h), (w + 0.2, depth + 0.2, h + 2.4), 'tiles', tint, shrink=0.8
+            )
+            self._dormers(frame, w, h, tint, front)
+        else:
+            rise = (
+                float(rng.uniform(2.0, 3.6))
+                if kind != 'gable'
+                else float(w * rng.uniform(0.4, 0.6))
+            )
+            inset = min(w, depth) * 0.4 if kind == 'hip' else -over
+            if kind == 'gable':
+                a, b = frame(w / 2, -over, h + rise), frame(w / 2, depth + over, h + rise)
+                slopes, ends = [(1, 2, b, a), (3, 0, a, b)], [(0, 1, a), (2, 3, b)]
+            else:
+                a, b = frame(inset, depth / 2, h + rise), frame(w - inset, depth / 2, h + rise)
+                slopes, ends = [(0, 1, b, a), (2, 3, a, b)], [(1, 2, b), (3, 0, a)]
+            for i, j, p, q in slopes:
+                self.mesh.quad(
+                    [low[i], low[j], p, q], 'tiles', tint, uv=[[0, 0], [2, 0], [2, 1], [0, 1]]
+                )
+            for i, j, p in ends:
+                texture = (
+                    ('tiles', tint) if kind == 'hip' else ('plaster', np.array(front.wall) / 255)
+                )
+                uv = [[0, 0], [1, 0], [0.5, 1], [0.5, 1]]
+                self.mesh.quad([low[i], low[j], p, p], *texture, uv=uv)
+            if kind == 'eaves' and rng.random() < 0.5:
+                self._dormers(frame, w, h, tint, front)
+        for _ in range(int(rng.integers(0, 3))):
+            x = float(rng.uniform(0.8, max(0.9, w - 1.4)))
+            self.mesh.box(
+                frame, (x, depth * 0.5, h), (x + 0.7, depth * 0.5 + 0.6, h + 4.2), 'brickwork'
+            )
+
+    def _dormers(self, frame: Frame, width: float, z: float, tint, front: Front) -> None:
+        count = max(1, int(width / 3.4))
+        for k in range(count):
+            x = (k + 0.5) * width / count - 0.6
+            self.mesh.box(
+                frame, (x, 0.35, z), (x + 1.2, 2.4, z + 1.6), 'plaster', np.array(front.trim) / 255
+            )
+            points = [frame(x + 0.2, 0.33, z + 0.5), frame(x + 1, 0.33, z + 0.5)]
+            points += [frame(x + 1, 0.33, z + 1.4), frame(x + 0.2, 0.33, z + 1.4)]
+            self.mesh.quad(points, 'pane_lit' if self.lit.random() < 0.3 else 'pane')
+            self.mesh.box(frame, (x - 0.15, 0.2, z + 1.6), (x + 1.35, 2.4, z + 1.8), 'tiles', tint)
+
+    def _balconies(self, frame: Frame, front: Front) -> None:
+        if front.floors < 3 or self.rng.random() < 0.55:
+            return
+        pitch = front.width / front.columns
+        chosen = self.rng.random(front.columns) < 0.6
+        tint = self.rng.uniform(0.2, 0.9, 3)
+        for floor in range(1, front.floors):
+            for k in np.flatnonzero(chosen):
+                x0, x1 = k * pitch + 0.2, (k + 1) * pitch - 0.2
+                z = floor * front.floor_height + 0.15
+                self.mesh.box(frame, (x0, -0.9, z), (x1, 0, z + 0.15), 'plaster', (0.7, 0.7, 0.7))
+                self.mesh.box(frame, (x0, -0.92, z + 0.15), (x1, -0.86, z + 0.95), 'rail', tint)
+
+    def _shop(self, frame: Frame, front: Front, name: str) -> None:
+        rng, w, z = self.rng, front.width, front.floor_height
+        text = self._names.pop() if self._names else f'SHOP {self._count}'
+        ground = rng.uniform(20, 235, 3)
+        ink = (245, 240, 225) if ground.mean() < 125 else (30, 26, 30)
+        self.textures[name + 't'] = sign(rng, text, ground, ink)
+        half = min(w - 0.6, 5.0) / 2
+        x0, x1 = w / 2 - half, w / 2 + half
+        board = [
+            frame(x, -0.12, h)
+            for x, h in [(x0, z - 0.72), (x1, z - 0.72), (x1, z + 0.1), (x0, z + 0.1)]
+        ]
+        self.mesh.quad(board, name + 't')
+        if rng.random() < 0.55:
+            self.textures[name + 'a'] = awning(rng, rng.uniform(30, 210, 3))
+            reach = float(rng.uniform(0.9, 1.5))
+            cloth = [frame(0.3, -reach, z - 1.0), frame(w - 0.3, -reach, z - 1.0)]
+            cloth += [frame(w - 0.3, -0.05, z - 0.45), frame(0.3, -0.05, z - 0.45)]
+            self.mesh.quad(cloth, name + 'a')
+        if rng.random() < 0.6:
+            x = float(rng.choice([0.5, w - 0.6]))
+            side = [
+                frame(x, -1.0, z + 0.3),
+                frame(x, -0.1, z + 0.3),
+                frame(x, -0.1, z + 1.0),
+                frame(x, -1.0, z + 1.0),
+            ]
+            self.mesh.quad(side, name + 't', material=GLOW)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drive a camera along a town's loop: exact poses, pictures, and a walk folder with both."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from ashtkd_ros.errors import VprError
+from tools.render.conditions import condition
+from tools.render.path import Loop, town_loop
+from tools.render.raster import Rasteriser
+from tools.render.shading import Shader
+from tools.render.town import build_town
+
+VERSION = '1.0'
+LANE_M = 1.5  # the middle of the right-hand lane, from the centre line
+EYE_M = 1.55
+HEADER = ['file', 'stamp', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw']
+
+
+@dataclass(frozen=True)
+class Traverse:
+    """One drive along the loop. Metres, degrees, seconds; `seed` moves cars, lit windows, clouds, jitter.
+
+    lateral: to the left of the right-hand lane (3 is the other side of the road); phase: distance
+    of the first picture along the loop; frames: 0 drives exactly once round.
+    """
+
+    seed: int = 0
+    condition: str = 'day'
+    spacing: float = 2.0
+    phase: float = 0.0
+    frames: int = 0
+    lateral: float = 0.0
+    lateral_jitter: float = 0.0
+    yaw: float = 0.0
+    yaw_jitter: float = 0.0
+    reverse: bool = False
+    speed: float = 5.0
+    start: float = 0.0
+    width: int = 320
+    height: int = 240
+    hfov: float = 80.0
+    quality: int = 75
+
+    def check(self) -> None:
+        """VprError for a setting that cannot be driven or rendered."""
+        condition(self.condition)
+        numbers = [getattr(self, f.name) for f in fields(self) if f.name != 'condition']
+        limits = [
+            (bool(np.isfinite(numbers).all()), 'every number must be finite'),
+            (self.seed >= 0, f'seed {self.seed} must be 0 or more'),
+            (self.spacing > 0, f'spacing {self.spacing} must be more than 0 m'),
+            (self.frames >= 0, f'frames {self.frames} must be 0 (once round) or more'),
+            (self.speed > 0, f'speed {self.speed} must be more than 0 m/s'),
+            (16 <= self.width <= 1920, f'width {self.width} must be 16 to 1920 pixels'),
+            (16 <= self.height <= 1080, f'height {self.height} must be 16 to 1080 pixels'),
+            (20 <= self.hfov <= 140, f'hfov {self.hfov} must be 20 to 140 degrees'),
+            (1 <= self.quality <= 100, f'quality {self.quality} must be 1 to 100'),
+            (-2 <= self.lateral <= 6, f'lateral {self.lateral} must be -2 to 6 m'),
+            (0 <= self.lateral_jitter <= 1, f'lateral_jitter {self.lateral_jitter} must be 0 to 1 m'),
+        ]
+        for fine, message in limits:
+            if not fine:
+                raise VprError(f'traverse: {message}')
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Camera body (x forward, y left, z up) in the town's ENU metres; yaw radians; stamp seconds."""
+
+    stamp: float
+    x: float
+    y: float
+    z: float
+    yaw: float
+
+    @property
+    def quaternion(self) -> tuple[float, float, float, float]:
+        """Unit quaternion x, y, z, w."""
+        return 0.0, 0.0, float(np.sin(self.yaw / 2)), float(np.cos(self.yaw / 2))
+
+
+def traverse_poses(loop: Loop, traverse: Traverse) -> list[Pose]:
+    """The poses of a traverse along a loop, in order of time."""
+    traverse.check()
+    count = traverse.frames or max(1, int(loop.length / traverse.spacing))
+    rng = np.random.default_rng([traverse.seed, 5])
+    jitter = np.clip(rng.standard_normal((count, 2)), -2, 2)
+    driven = traverse.phase + traverse.spacing * np.arange(count)
+    xy, heading = loop.at(-driven if traverse.reverse else driven)
+    heading = heading + np.pi * traverse.reverse
+    lateral = traverse.lateral - LANE_M + traverse.lateral_jitter * jitter[:, 0]
+    left = np.stack([-np.sin(heading), np.cos(heading)], axis=1)
+    xy = xy + left * lateral[:, None]
+    yaw = heading + np.radians(traverse.yaw + traverse.yaw_jitter * jitter[:, 1])
+    yaw = np.angle(np.exp(1j * yaw))
+    stamp = traverse.start + traverse.spacing / traverse.speed * np.arange(count)
+    rows = np.column_stack([stamp, xy, np.full(count, EYE_M), yaw])
+    return [Pose(*(float(v) for v in row)) for row in rows]
+
+
+def iterate_walk(town_seed: int, traverse: Traverse) -> Iterator[tuple[np.ndarray, Pose]]:
+    """Pictures uint8 (height, width, 3) RGB with their poses, without writing anything."""
+    if town_seed < 0:
+        raise VprError(f'town seed {town_seed} must be 0 or more')
+    poses = traverse_poses(town_loop(town_seed), traverse)
+    town = build_town(town_seed, traverse.seed)
+    raster = Rasteriser(town.faces, town.textures)
+    shader = Shader(town, raster, condition(traverse.condition), traverse.seed)
+    for number, pose in enumerate(poses):
+        # Drawn twice as large and halved by the shader: smooth edges.
+        position, size = (pose.x, pose.y, pose.z), (2 * traverse.width, 2 * traverse.height)
+        pixels = raster.perspective(*size, traverse.hfov, position, pose.yaw)
+        rng = np.random.default_rng([town_seed, traverse.seed, number, 6])
+        yield shader.picture(pixels, position, pose.yaw, traverse.hfov, rng), pose
+
+
+def render_walk(town_seed: int, traverse: Traverse, out: Path, progress: bool = False) -> int:
+    """Write a walk folder (poses.csv, images/, walk.yaml) to a new or empty folder; returns its pictures.
+
+    VprError: a bad setting, a folder that is not empty or cannot be written.
+    """
+    traverse.check()
+    out = Path(out)
+    frames = iterate_walk(town_seed, traverse)
+    total = len(traverse_poses(town_loop(max(0, town_seed)), traverse))
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise VprError(f'{out} is not an empty folder: choose another or remove it first')
+        (out / 'images').mkdir(parents=True, exist_ok=True)
+        rows = []
+        bar = tqdm(frames, total=total, desc=f'{out.name} ({traverse.condition})', disable=not progress)
+        for number, (image, pose) in enumerate(bar):
+            name = f'images/{number:04d}.jpg'
+            (out / name).write_bytes(_jpeg(image, traverse.quality))
+            numbers = (pose.x, pose.y, pose.z, *pose.quaternion)
+            rows.append([name, f'{pose.stamp:.3f}', *(f'{v:.6f}' for v in numbers)])
+        with open(out / 'poses.csv', 'w', newline='', encoding='utf-8') as file:
+            csv.writer(file, lineterminator='\n').writerows([HEADER, *rows])
+        settings = {'generator': VERSION, 'town_seed': town_seed, 'frame': 'map', **asdict(traverse)}
+        (out / 'walk.yaml').write_text(yaml.safe_dump(settings, sort_keys=False), encoding='utf-8')
+    except OSError as error:
+        raise VprError(f'cannot write {out}: {error.strerror or error}') from error
+    return len(rows)
+
+
+def _jpeg(image: np.ndarray, quality: int) -> bytes:
+    done, data = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise VprError('OpenCV could not encode a picture as JPEG: is its JPEG support built in?')
+    return data.tobytes()
