@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Package description for colcon (build type ament_python); what package.xml says is read from there."""
+"""What colcon installs; name, version and the like are read from package.xml."""
 
 from glob import glob
 from xml.etree import ElementTree

