@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image → descriptor by ONNX Runtime; size, colours and normalisation are read from the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from ashtkd_ros.errors import VprError
+
+PREPROCESSING_KEY = 'preprocessing'
+CONFIDENCE_KEY = 'confidence'
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the network expects: `size` (height, width) pixels, (pixel/255 - mean) / std, order."""
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    colour_order: str
+
+    @classmethod
+    def from_json(cls, text: str) -> Preprocessing:
+        """Parse the metadata entry; ValueError, KeyError or TypeError when it is not one."""
+        values = json.loads(text)
+        size, mean, std = (tuple(values[name]) for name in ('size', 'mean', 'std'))
+        order = values['colour_order']
+        if len(size) != 2 or len(mean) != 3 or len(std) != 3 or order not in ('RGB', 'BGR'):
+            raise ValueError(text)
+        return cls(tuple(int(s) for s in size), mean, std, order)
+
+
+class Embedder:
+    """A place-recognition network, ready to run.
+
+    `providers`: ONNX Runtime execution providers in order of preference; those that this build
+    lacks are passed over, the CPU is the last resort, `provider` tells which one is active.
+    `num_threads`: 0 lets ONNX Runtime take every core. Raises VprError when the model is missing,
+    unreadable, or tells no preprocessing.
+    """
+
+    def __init__(self, model: Path, providers: Sequence[str] = (), num_threads: int = 0):
+        self.path = Path(model)
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            reason = error.strerror or error
+            raise VprError(
+                f'{model}: the model cannot be read ({reason}); check model_path'
+            ) from error
+        self.hash = hashlib.sha256(data).hexdigest()
+        self._session = _open(data, self.path, providers, num_threads)
+        self.provider = self._session.get_providers()[0]
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self.preprocessing = Preprocessing.from_json(metadata[PREPROCESSING_KEY])
+            self.confidence = json.loads(metadata.get(CONFIDENCE_KEY, '{}'))
+        except (ValueError, KeyError, TypeError) as error:
+            raise VprError(
+                f'{model}: the model tells no preprocessing; export it with tools.export'
+            ) from error
+        self.name = metadata.get('name', self.path.stem)
+        self._input = self._session.get_inputs()[0].name
+        output = self._session.get_outputs()[0]
+        self._output, self.dimensions = output.name, int(output.shape[-1])
+        mean, std = np.array(self.preprocessing.mean), np.array(self.preprocessing.std)
+        self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
+        self._shift = (-mean / std).astype(np.float32)[:, None, None]
+
+    def preprocess(self, image: np.ndarray, order: str = 'RGB', out: np.ndarray | None = None):
+        """uint8 (H, W, 3) in `order`, or (H, W) grey → float32 (3, h, w), into `out` if given.
+
+        The image is squeezed to the network's size whatever its shape, so that nothing at its
+        sides is lost; it is read once and never copied at full size.
+        """
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
+            raise VprError(f'image is {image.dtype} {image.shape}; expected uint8 (H, W[, 3])')
+        height, width = self.preprocessing.size
+        shrinks = image.shape[0] >= height and image.shape[1] >= width
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        small = cv2.resize(image, (width, height), interpolation=method)
+        if small.ndim == 2:
+            small = np.broadcast_to(small[..., None], (height, width, 3))
+        elif order != self.preprocessing.colour_order:
+            small = small[..., ::-1]
+        out = np.empty((3, height, width), np.float32) if out is None else out
+        np.multiply(small.transpose(2, 0, 1), self._scale, out=out)
+        out += self._shift
+        return out
+
+    def embed(self, image: np.ndarray, order: str = 'RGB') -> np.ndarray:
+        """uint8 (H, W, 3) or (H, W) → float32 (D,) of length 1."""
+        return self.run(self.preprocess(image, order)[None])[0]
+
+    def embed_batch(self, images: Iterable[np.ndarray]) -> np.ndarray:
+        """uint8 images of any sizes, RGB → float32 (N, D), rows of length 1."""
+        return self.run(np.stack([self.preprocess(image) for image in images]))
+
+    def run(self, blob: np.ndarray) -> np.ndarray:
+        """float32 (N, 3, h, w) as `preprocess` makes it → float32 (N, D)."""
+        return self._session.run([self._output], {self._input: blob})[0]
+
+
+def _open(data: bytes, path: Path, providers: Sequence[str], num_threads: int):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    # Threads that spin between images would burn a core of the robot for nothing.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    options.log_severity_level = 3
+    available = onnxruntime.get_available_providers()
+    chosen = [p for p in providers if p in available and p != 'CPUExecutionProvider']
+    chosen.append('CPUExecutionProvider')
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=chosen)
+    except Exception as error:  # onnxruntime's own exceptions share no public base
+        reason = str(error).splitlines()[0]
+        raise VprError(f'{path}: not a model that ONNX Runtime can load ({reason})') from error

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptor → candidates with a confidence each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ashtkd_ros.place_map import Place, PlaceMap
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A place of the map that may be the query's.
+
+    `similarity`: inner product of the descriptors in [-1, 1]; `margin`: similarity above that of
+    the best candidate elsewhere; `confidence`: probability that the place is right, [0, 1].
+    """
+
+    place: Place
+    similarity: float
+    margin: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class MatcherConfig:
+    """`top_k`: candidates returned. Two places are neighbours, and so no rivals, within
+    `neighbour_m` metres, or without poses within `neighbour_frames` frames of the route."""
+
+    top_k: int = 5
+    neighbour_m: float = 10.0
+    neighbour_frames: int = 5
+
+
+class Matcher:
+    """Top-k search in a map; confidence = sigmoid(a * similarity + b * margin + c).
+
+    a, b, c come with the model (fitted by tools.calibrate on training revisits) through the map;
+    without them the confidence is the similarity itself, cut to [0, 1].
+    """
+
+    # Rivals are looked for among this many candidates; deeper ones change no margin that matters.
+    _DEPTH = 64
+
+    def __init__(self, place_map: PlaceMap, config: MatcherConfig | None = None):
+        self.map, self.config = place_map, config or MatcherConfig()
+        self._coefficients = place_map.info.calibration
+        poses = [p.pose for p in place_map.places]
+        self._positions = None
+        if all(pose is not None for pose in poses):
+            self._positions = np.array([(pose.x, pose.y, pose.z) for pose in poses])
+        self._orders = np.array([p.order for p in place_map.places])
+
+    def match(self, descriptor: np.ndarray) -> list[Candidate]:
+        """float32 (D,) of length 1 → at most `top_k` candidates, most similar first."""
+        ids, similarities = self.map.search(descriptor, max(self._DEPTH, self.config.top_k))
+        found = []
+        for i, similarity in zip(ids[: self.config.top_k], similarities, strict=False):
+            rivals = similarities[~self._near(int(i), ids)]
+            rival = float(rivals[0]) if rivals.size else float(similarities[-1])
+            margin = float(similarity) - rival
+            confidence = probability(float(similarity), margin, self._coefficients)
+            found.append(Candidate(self.map.places[i], float(similarity), margin, confidence))
+        return found
+
+    def _near(self, i: int, ids: np.ndarray) -> np.ndarray:
+        if self._positions is None:
+            return np.abs(self._orders[ids] - self._orders[i]) <= self.config.neighbour_frames
+        apart = np.linalg.norm(self._positions[ids] - self._positions[i], axis=1)
+        return apart <= self.config.neighbour_m
+
+
+def probability(similarity: float, margin: float, coefficients: Mapping[str, float]) -> float:
+    """Confidence in [0, 1] from similarity and margin; see `Matcher`."""
+    if not coefficients:
+        return min(1.0, max(0.0, similarity))
+    a, b, c = (coefficients[name] for name in ('similarity', 'margin', 'offset'))
+    return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, a * similarity + b * margin + c))))

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The map of places: a FAISS index, a table of places and a description, in one folder."""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import hashlib
+import io
+import math
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import faiss
+import numpy as np
+import yaml
+
+from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.sources import POSE_COLUMNS, Frame, Pose
+
+FORMAT_VERSION = 1
+COLUMNS = ('id', 'stamp', *POSE_COLUMNS, 'source', 'order', 'label')
+_FILES = ('index.faiss', 'places.csv')
+
+
+@dataclass(frozen=True)
+class Place:
+    """One row of places.csv; `id` is its row in the index, `source` its image."""
+
+    id: int
+    stamp: float
+    order: int
+    pose: Pose | None
+    source: str
+    label: str = ''
+
+    @classmethod
+    def from_frame(cls, number: int, frame: Frame, folder: Path) -> Place:
+        """The place that a frame of the mapping traverse in `folder` becomes."""
+        source = os.path.relpath(frame.path, folder)
+        return cls(number, frame.stamp, frame.order, frame.pose, source, frame.label)
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """map.yaml without counts and checksums, which are made at each save.
+
+    `model`: name, sha256 and preprocessing of the network the descriptors come from;
+    `calibration`: numbers of the confidence (see `matcher`); `built`: how the map was made.
+    """
+
+    frame: str
+    model: dict
+    calibration: dict = field(default_factory=dict)
+    built: dict = field(default_factory=dict)
+
+
+class PlaceMap:
+    """Places and their descriptors, float32 (N, D) of length 1, searched by inner product."""
+
+    def __init__(self, index: faiss.Index, places: list[Place], info: MapInfo):
+        self.index, self.places, self.info = index, places, info
+
+    @classmethod
+    def build(
+        cls,
+        descriptors: np.ndarray,
+        places: list[Place],
+        embedder: Embedder,
+        frame: str = 'map',
+        **built: str,
+    ) -> PlaceMap:
+        """Map of float32 (N, D) descriptors that `embedder` made of N places."""
+        if len(descriptors) != len(places) or not len(places):
+            raise VprError(f'{len(places)} places with {len(descriptors)} descriptors: no map')
+        index = faiss.IndexFlatIP(embedder.dimensions)
+        index.add(np.ascontiguousarray(descriptors, np.float32))
+        model = {'name': embedder.name, 'sha256': embedder.hash}
+        model['preprocessing'] = {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in asdict(embedder.preprocessing).items()
+        }
+        return cls(index, places, MapInfo(frame, model, embedder.confidence, built))
+
+    def search(self, descriptor: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """float32 (D,) → ids int64 (k,) and similarities float32 (k,), best first."""
+        k = min(k, len(self.places))
+        similarities, ids = self.index.search(descriptor[None], k)
+        return ids[0], similarities[0]
+
+    def save(self, folder: Path) -> None:
+        """Write the whole map or nothing: a full disk or a kill leaves the old map as it was."""
+        folder = Path(folder)
+        new = folder.with_name(f'.{folder.name}.{os.getpid()}.new')
+        try:
+            if folder.exists() and any(folder.iterdir()) and not (folder / 'map.yaml').exists():
+                raise VprError(f'{folder}: exists and is no map; give another folder for the map')
+            new.mkdir(parents=True)
+            contents = {'index.faiss': faiss.serialize_index(self.index).tobytes()}
+            contents['places.csv'] = self._table().encode()
+            contents['map.yaml'] = self._description(contents).encode()
+            for name, data in contents.items():
+                _write(new / name, data)
+            _exchange(new, folder)
+        except OSError as error:
+            raise VprError(
+                f'{folder}: the map could not be written ({error.strerror or error}); '
+                'what was there before is untouched'
+            ) from error
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _table(self) -> str:
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator='\n')
+        rows.writerow(COLUMNS)
+        for p in self.places:
+            pose = [getattr(p.pose, c) for c in POSE_COLUMNS] if p.pose else [''] * 7
+            rows.writerow([p.id, repr(p.stamp), *pose, p.source, p.order, p.label])
+        return text.getvalue()
+
+    def _description(self, contents: dict[str, bytes]) -> str:
+        values = {'format_version': FORMAT_VERSION, **asdict(self.info)}
+        values['descriptor_size'], values['index'] = self.index.d, type(self.index).__name__
+        values['places'] = len(self.places)
+        values['sha256'] = {n: hashlib.sha256(d).hexdigest() for n, d in contents.items()}
+        return yaml.safe_dump(values, sort_keys=False)
+
+    @classmethod
+    def load(cls, folder: Path, embedder: Embedder | None = None) -> PlaceMap:
+        """Read and check a map; with `embedder` also that its model made this map.
+
+        Raises VprError that names what failed: folder, version, checksum, count or model.
+        """
+        folder = Path(folder)
+        values = _read_description(folder)
+        contents = {name: _read_checked(folder / name, values['sha256']) for name in _FILES}
+        model = values['model']
+        if embedder is not None and model['sha256'] != embedder.hash:
+            raise VprError(
+                f'{folder}: built with model {model["name"]} ({model["sha256"][:8]}), the running '
+                f'model is {embedder.name} ({embedder.hash[:8]}); rebuild the map with build_map'
+            )
+        places = _parse_places(folder / 'places.csv', contents['places.csv'].decode())
+        try:
+            index = faiss.deserialize_index(np.frombuffer(contents['index.faiss'], np.uint8))
+        except RuntimeError as error:
+            raise VprError(f'{folder}: index.faiss is no index; rebuild the map') from error
+        counts = (values['places'], len(places), index.ntotal)
+        if len(set(counts)) > 1 or index.d != values['descriptor_size']:
+            raise VprError(
+                f'{folder}: map.yaml, places.csv and index.faiss count {counts} places; '
+                'rebuild the map'
+            )
+        info = MapInfo(values['frame'], model, values['calibration'], values['built'])
+        return cls(index, places, info)
+
+
+def _read_description(folder: Path) -> dict:
+    if not folder.is_dir():
+        raise VprError(f'{folder}: no such map; build one with build_map')
+    try:
+        values = yaml.safe_load((folder / 'map.yaml').read_text())
+    except OSError as error:
+        raise VprError(f'{folder}: holds no map.yaml; build the map with build_map') from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise VprError(f'{folder}: map.yaml is damaged; rebuild the map') from error
+    needed = ('frame', 'model', 'calibration', 'built', 'descriptor_size', 'places', 'sha256')
+    whole = isinstance(values, dict) and all(key in values for key in needed)
+    if not whole or 'format_version' not in values:
+        raise VprError(f'{folder}: map.yaml is incomplete; rebuild the map')
+    if values['format_version'] != FORMAT_VERSION:
+        raise VprError(
+            f'{folder}: has map format {values["format_version"]}, this program reads '
+            f'{FORMAT_VERSION}; rebuild the map'
+        )
+    return values
+
+
+def _read_checked(path: Path, checksums: dict) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise VprError(f'{path}: cannot be read ({reason}); rebuild the map') from error
+    if hashlib.sha256(data).hexdigest() != checksums.get(path.name):
+        raise VprError(f'{path}: is damaged, its checksum differs from map.yaml; rebuild the map')
+    return data
+
+
+def _parse_places(path: Path, text: str) -> list[Place]:
+    places = []
+    try:
+        for row in csv.DictReader(io.StringIO(text)):
+            pose = Pose(*(float(row[c]) for c in POSE_COLUMNS)) if row['x'] else None
+            stamp, order = float(row['stamp']), int(row['order'])
+            places.append(Place(int(row['id']), stamp, order, pose, row['source'], row['label']))
+    except (KeyError, ValueError, TypeError) as error:
+        raise VprError(f'{path}: not a table of places ({error}); rebuild the map') from error
+    return places
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open('wb') as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _exchange(new: Path, folder: Path) -> None:
+    """Put `new` where `folder` is, in one step; what was there ends up at `new`."""
+    if not folder.exists():
+        os.rename(new, folder)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
+    if libc.renameat2(at_cwd, os.fsencode(new), at_cwd, os.fsencode(folder), exchange):
+        # A file system without it (NFS, say): two steps, the old map kept aside between them.
+        aside = new.with_suffix('.old')
+        os.rename(folder, aside)
+        os.rename(new, folder)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def place_spacing(places: list[Place]) -> float:
+    """Median distance in metres between places that follow each other; 0 without poses."""
+    poses = [p.pose for p in places if p.pose is not None]
+    steps = [math.dist((a.x, a.y), (b.x, b.y)) for a, b in pairwise(poses)]
+    return float(np.median(steps)) if steps else 0.0

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frame sources: a walk folder (`poses.csv` + images) or an index set (`index.csv` + images)."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+
+POSE_COLUMNS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Camera body in the map frame (REP-103: x forward, y left, z up); metres, unit quaternion."""
+
+    x: float
+    y: float
+    z: float
+    qx: float = 0.0
+    qy: float = 0.0
+    qz: float = 0.0
+    qw: float = 1.0
+
+    @property
+    def yaw(self) -> float:
+        """Heading about z in radians, east = 0, counter-clockwise."""
+        sin = 2.0 * (self.qw * self.qz + self.qx * self.qy)
+        return math.atan2(sin, 1.0 - 2.0 * (self.qy**2 + self.qz**2))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a traverse, not yet read.
+
+    `stamp` in seconds; `pose` None where the source has none; `order` is the frame's number along
+    the route; `label` the place's name where the source knows one, else empty.
+    """
+
+    path: Path
+    stamp: float
+    order: int
+    pose: Pose | None = None
+    label: str = ''
+
+    def read(self) -> np.ndarray:
+        """The image, uint8 (height, width, 3), RGB; VprError when it cannot be read."""
+        return read_image(self.path)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image file as uint8 (height, width, 3) RGB; VprError when it is no image."""
+    data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise VprError(f'{path}: not a readable image; remove it from the list or replace it')
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def read_source(folder: Path, role: str = '') -> list[Frame]:
+    """All frames of a folder, in order of time; `role` selects rows of an `index.csv` set.
+
+    Raises VprError where there is neither CSV, or it lacks a column, holds a bad number or
+    names a file that is not there.
+    """
+    folder = Path(folder)
+    if (folder / 'poses.csv').is_file():
+        frames = _read_walk(folder)
+    elif (folder / 'index.csv').is_file():
+        frames = _read_index(folder, role)
+    elif folder.is_dir():
+        raise VprError(
+            f'{folder}: has neither poses.csv (file,stamp,x,y,...) nor index.csv '
+            '(file,place,role,order); add one that lists the images'
+        )
+    else:
+        raise VprError(f'{folder}: no such folder')
+    if not frames:
+        rows = f' with role "{role}"' if role else ''
+        raise VprError(f'{folder}: lists no image{rows}; a map or a replay needs at least one')
+    missing = next((f.path for f in frames if not f.path.is_file()), None)
+    if missing is not None:
+        raise VprError(f'{missing}: listed in the CSV but not there; restore it or remove its row')
+    return frames
+
+
+def _read_walk(folder: Path) -> list[Frame]:
+    table = folder / 'poses.csv'
+    frames = []
+    for line, row in _rows(table, ('file', 'stamp', 'x', 'y')):
+        defaults = {'qw': '1'}
+        values = {
+            c: _number(row.get(c) or defaults.get(c, '0'), c, table, line) for c in POSE_COLUMNS
+        }
+        norm = math.sqrt(sum(values[c] ** 2 for c in ('qx', 'qy', 'qz', 'qw')))
+        if abs(norm - 1.0) > 1e-2:
+            raise VprError(f'{table}:{line}: quaternion has length {norm:.3f}, it must be 1')
+        stamp = _number(row['stamp'], 'stamp', table, line)
+        frames.append(Frame(folder / row['file'], stamp, len(frames), Pose(**values)))
+    return sorted(frames, key=lambda f: f.stamp)
+
+
+def _read_index(folder: Path, role: str) -> list[Frame]:
+    table = folder / 'index.csv'
+    rows = [
+        (line, row)
+        for line, row in _rows(table, ('file', 'place', 'role', 'order'))
+        if not role or row['role'] == role
+    ]
+    rows.sort(key=lambda item: _order(item[1]['order']))
+    frames = []
+    for i, (line, row) in enumerate(rows):
+        pose = None
+        if row.get('east_m'):
+            east, north, heading = (
+                _number(row.get(c, ''), c, table, line)
+                for c in ('east_m', 'north_m', 'heading_deg')
+            )
+            half = math.radians(90.0 - heading) / 2.0  # compass (north 0, clockwise) to REP-103
+            pose = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
+        # A place named by a number counts frames along the route.
+        order = int(row['place']) if row['place'].isdigit() else i
+        frames.append(Frame(folder / row['file'], float(i), order, pose, row['place']))
+    return frames
+
+
+def _order(value: str) -> tuple[float, str]:
+    """Sort key of the `order` column: by number where it is one, else by text."""
+    return (float(value), '') if value.isdigit() else (math.inf, value)
+
+
+def _rows(table: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    try:
+        with table.open(newline='', encoding='utf-8-sig') as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            lacking = [c for c in needed if c not in columns]
+            if lacking:
+                raise VprError(
+                    f'{table}: column {", ".join(lacking)} is missing; the header must name '
+                    f'{",".join(needed)}'
+                )
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise VprError(f'{table}: cannot be read as CSV text ({error})') from error
+    short = next((line for line, row in rows if any(row[c] is None for c in needed)), None)
+    if short is not None:
+        raise VprError(f'{table}:{short}: the row has too few columns')
+    return rows
+
+
+def _number(text: str, column: str, table: Path, line: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise VprError(f'{table}:{line}: {column} is "{text}", it must be a finite number')
+    return value

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Strong change for training: viewpoint (fixed views) and light, weather, sensor (fresh ones).
+
+All functions take and give uint8 (H, W, 3) RGB and draw from the generator that is passed in.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def change_viewpoint(image: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
+    """A random crop seen from a slightly other place: homography, mirror; (size, size, 3)."""
+    height, width = image.shape[:2]
+    area, aspect = rng.uniform(0.3, 1.0), np.exp(rng.uniform(-0.5, 0.5))
+    w = min(1.0, np.sqrt(area * aspect)) * width
+    h = min(1.0, np.sqrt(area / aspect)) * height
+    x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
+    corners += rng.uniform(-0.1, 0.1, (4, 2)) * (w, h)
+    if rng.random() < 0.5:
+        corners = corners[[1, 0, 3, 2]]
+    target = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float32)
+    homography = cv2.getPerspectiveTransform(corners.astype(np.float32), target)
+    flags, border = cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101
+    return cv2.warpPerspective(image, homography, (size, size), flags=flags, borderMode=border)
+
+
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same view under other light and weather, by another camera, partly hidden.
+
+    Each change comes with its own chance, so that an image meets none, one or several of them.
+    """
+    steps = [
+        (0.35, _small_camera),
+        (0.15, _burnt_in),
+        (0.5, _colour),
+        (0.6, _exposure),
+        (0.2, _night),
+        (0.2, _fog),
+        (0.1, _rain),
+        (0.2, _shadow),
+        (0.2, _blur),
+        (0.2, _noise),
+        (0.3, _occlude),
+        (0.2, _jpeg),
+    ]
+    image = image.copy()
+    for chance, step in steps:
+        if rng.random() < chance:
+            image = step(image, rng)
+    return image
+
+
+def _clip(values: np.ndarray) -> np.ndarray:
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def _small_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Down to 50 to 160 pixels and up again."""
+    size = image.shape[1], image.shape[0]
+    small = tuple(int(s * rng.uniform(0.22, 0.7)) for s in size)
+    return cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), size)
+
+
+def _burnt_in(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A caption or a bar, as webcams and recorders burn them in."""
+    height, width = image.shape[:2]
+    y = int(rng.choice([0.0, 0.93]) * height)
+    if rng.random() < 0.5:
+        image[y : y + height // 12] = int(rng.integers(0, 256))
+    text = ''.join(chr(c) for c in rng.integers(48, 91, int(rng.integers(6, 20))))
+    at, colour = (int(rng.uniform(0, width / 2)), y + height // 15), int(rng.choice([0, 255]))
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, rng.uniform(0.3, 0.6), (colour,) * 3)
+    return image
+
+
+def _colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """White balance and saturation; sometimes grey."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    saturation = 0.0 if rng.random() < 0.25 else rng.uniform(0.3, 1.5)
+    gains = np.exp(rng.normal(0, 0.12, 3)).astype(np.float32)
+    return _clip((grey + (image - grey) * saturation) * gains)
+
+
+def _exposure(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gamma, contrast and brightness by one look-up table."""
+    x = np.linspace(0, 1, 256) ** np.exp(rng.uniform(-0.9, 0.9))
+    x = (x - 0.5) * rng.uniform(0.5, 1.6) + 0.5 + rng.uniform(-0.2, 0.2)
+    return cv2.LUT(image, _clip(x * 255))
+
+
+def _night(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Dark and bluish, with lamps; the sky goes first."""
+    height, width = image.shape[:2]
+    rows = np.linspace(rng.uniform(0.1, 0.6), rng.uniform(0.4, 1.0), height)[:, None, None]
+    dark = (image / 255.0) ** rng.uniform(1.2, 2.2) * rows * rng.uniform(0.25, 0.7)
+    dark *= (0.85, 0.95, rng.uniform(1.0, 1.3))
+    yy, xx = np.mgrid[:height, :width].astype(np.float32)
+    for _ in range(int(rng.integers(0, 5))):
+        cx, cy, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(4, 40)
+        glow = np.exp(-((xx - cx) ** 2 + (yy - cy) ** 2) / (2 * radius**2))[..., None]
+        dark = dark + glow * (rng.uniform(0.2, 0.9) * np.array([1.0, 0.85, 0.6]))
+    return _clip(dark * 255 + rng.normal(0, rng.uniform(0, 8), image.shape))
+
+
+def _fog(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A veil that thickens towards the horizon, a third to a half down the picture."""
+    rows = np.linspace(0, 1, image.shape[0], dtype=np.float32)[:, None, None]
+    depth = np.clip(1 - np.abs(rows - rng.uniform(0.3, 0.5)) * 2, 0, 1)
+    veil = 1 - np.exp(-rng.uniform(0.3, 2.0) * (0.3 + depth))
+    return _clip(image * (1 - veil) + rng.uniform(120, 230) * veil)
+
+
+def _rain(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Slanted streaks or round flakes."""
+    height, width = image.shape[:2]
+    layer = np.zeros((height, width), np.uint8)
+    slant, length = int(rng.integers(-6, 7)), int(rng.integers(1, 16))
+    for x, y in rng.integers(0, (width, height), (int(rng.integers(40, 250)), 2)).tolist():
+        cv2.line(layer, (x, y), (x + slant, y + length), 255, 1)
+    veil = layer[..., None] * rng.uniform(0.2, 0.6)
+    return _clip(image * rng.uniform(0.7, 1.0) + veil)
+
+
+def _shadow(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A dark polygon, or with a gain above one a glare."""
+    height, width = image.shape[:2]
+    mask = np.zeros((height, width), np.float32)
+    points = (rng.uniform(-0.2, 1.2, (4, 2)) * (width, height)).astype(np.int32)
+    cv2.fillConvexPoly(mask, cv2.convexHull(points), 1.0)
+    mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(1, 6))[..., None]
+    return _clip(image * (1 + mask * (rng.choice([rng.uniform(0.3, 0.7), 1.7]) - 1)))
+
+
+def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Out of focus or moved sideways."""
+    if rng.random() < 0.5:
+        return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 2.5))
+    return cv2.blur(image, (int(rng.integers(3, 12)), 1))
+
+
+def _noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return _clip(image + rng.normal(0, rng.uniform(3, 20), image.shape))
+
+
+def _occlude(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """People and cars that were not there before: boxes and ellipses of one colour."""
+    height, width = image.shape[:2]
+    for _ in range(int(rng.integers(1, 4))):
+        w, h = int(rng.uniform(0.06, 0.3) * width), int(rng.uniform(0.1, 0.45) * height)
+        x, y = int(rng.uniform(0, width - w)), int(rng.uniform(0.2 * height, height - h))
+        colour = [int(c) for c in rng.integers(0, 256, 3)]
+        if rng.random() < 0.5:
+            cv2.rectangle(image, (x, y), (x + w, y + h), colour, -1)
+        else:
+            cv2.ellipse(image, (x + w // 2, y + h // 2), (w // 2, h // 2), 0, 0, 360, colour, -1)
+    return image
+
+
+def _jpeg(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    coded = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 60))])[1]
+    return cv2.imdecode(coded, cv2.IMREAD_COLOR)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A frozen teacher from an ONNX file, run by torch so that bf16 and GPUs serve it too.
+
+onnxruntime's CPU wheel computes convolutions in fp32 only; torch in bf16 on the same two cores
+serves ResNet-50 about twice as fast, and the same code runs on a GPU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from onnx import numpy_helper
+
+from ashtkd_ros.errors import VprError
+
+# The descriptor's own tail (GeM, L2); pooling is done here instead, over several regions.
+_TAIL = {'Max', 'Pow', 'GlobalAveragePool', 'Flatten', 'LpNormalization'}
+
+
+class FrozenTeacher:
+    """Feature map of a convolutional ONNX network; batch normalisation folded, weights cast."""
+
+    def __init__(self, path: Path, dtype: torch.dtype = torch.bfloat16, device: str = 'cpu'):
+        if not Path(path).is_file():
+            raise VprError(f'{path}: no such teacher; give the path of an .onnx file')
+        graph = onnx.load(str(path)).graph
+        if 'map' not in {output.name for output in graph.output}:
+            raise VprError(f'{path}: has no output "map"; a teacher needs one')
+        constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+        self.dtype, self._nodes = dtype, []
+        for node in graph.node:
+            if all(name in constants for name in node.input):  # weights stored as int8 or fp16
+                values = [constants[name] for name in node.input]
+                product = values[0].astype(np.float32) * (values[1] if len(values) > 1 else 1)
+                constants[node.output[0]] = product
+            elif node.op_type not in _TAIL:
+                self._nodes.append(node)
+        self._attributes = [
+            {a.name: onnx.helper.get_attribute_value(a) for a in n.attribute} for n in self._nodes
+        ]
+        used = {name for node in self._nodes for name in node.input}
+        self._weights = {
+            name: torch.tensor(np.array(value, np.float32), device=device)
+            for name, value in constants.items()
+            if name in used
+        }
+        self._last_use = {name: i for i, n in enumerate(self._nodes) for name in n.input}
+
+    @torch.no_grad()
+    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 (B, 3, H, W) RGB in [0, 1] → float32 (B, C, h, w)."""
+        values = {'image': images.contiguous(memory_format=torch.channels_last)}
+        for i, (node, attributes) in enumerate(zip(self._nodes, self._attributes)):
+            inputs = [values.get(n, self._weights.get(n)) for n in node.input]
+            values[node.output[0]] = self._apply(node.op_type, inputs, attributes)
+            if node.output[0] == 'map':
+                return values['map'].float()
+            for name in node.input:
+                if self._last_use[name] == i:
+                    values.pop(name, None)
+        raise VprError('the teacher graph never computes its output "map"')
+
+    def _apply(self, op: str, x: list[torch.Tensor], a: dict) -> torch.Tensor:
+        simple = {
+            'Relu': lambda: F.relu(x[0]),
+            'Clip': lambda: (
+                x[0].clamp(x[1], x[2]) if len(x) == 3 else x[0].clamp(a['min'], a['max'])
+            ),
+            'Add': lambda: x[0] + x[1],
+            'Sub': lambda: x[0] - x[1],
+            'Mul': lambda: x[0] * x[1],
+            'Div': lambda: x[0] / x[1],
+            'Identity': lambda: x[0],
+        }
+        if op in simple:
+            return simple[op]()
+        if op == 'Conv':
+            y, padding = _pad(x[0].to(self.dtype), a.get('pads'), 0.0)
+            bias = x[2].to(self.dtype) if len(x) > 2 else None
+            stride = a.get('strides', 1)
+            return F.conv2d(y, x[1].to(self.dtype), bias, stride, padding, 1, a.get('group', 1))
+        if op == 'MaxPool':
+            y, padding = _pad(x[0], a.get('pads'), float('-inf'))
+            return F.max_pool2d(y, a['kernel_shape'], a['strides'], padding)
+        if op == 'BatchNormalization':
+            scale = x[1] / (x[4] + a.get('epsilon', 1e-5)).sqrt()
+            shift = (x[2] - x[3] * scale).view(1, -1, 1, 1)
+            return torch.addcmul(
+                shift.to(self.dtype), x[0], scale.view(1, -1, 1, 1).to(self.dtype)
+            )
+        raise VprError(f'the teacher graph holds an operator that is not supported: {op}')
+
+
+def _pad(x: torch.Tensor, pads: list[int] | None, value: float) -> tuple[torch.Tensor, list[int]]:
+    """Apply ONNX padding (top, left, bottom, right); what is symmetric is left to the operator."""
+    top, left, bottom, right = pads or [0, 0, 0, 0]
+    if (top, left) == (bottom, right):
+        return x, [top, left]
+    return F.pad(x, (left, right, top, bottom), value=value), [0, 0]
+
+
+def regional_gem(feature_map: torch.Tensor, p: float = 3.0) -> torch.Tensor:
+    """Generalised mean over the whole map and over its 2 x 2 quarters: (B, C, h, w) → (B, 10C/2).
+
+    GeM: Radenović et al., TPAMI 2019. The whole and the quarters are each brought to length 1;
+    the quarters keep where in the picture a thing stands, which one global mean throws away.
+    """
+    powered = feature_map.clamp(min=1e-6).pow(p)
+    parts = [F.adaptive_avg_pool2d(powered, n).pow(1.0 / p).flatten(1) for n in (1, 2)]
+    return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)
+
+
+class Whitening:
+    """PCA-whitening to `dimensions`, learned on teacher or student vectors of training images.
+
+    x → normalise(W (x - mean)), W = U_d^T / sqrt(eigenvalue)^power (Jégou & Chum, ECCV 2012).
+    """
+
+    def __init__(self, vectors: torch.Tensor, dimensions: int, power: float = 1.0):
+        vectors = vectors.float()
+        if len(vectors) <= dimensions:
+            raise VprError(f'{len(vectors)} vectors cannot give {dimensions} whitened dimensions')
+        self.mean = vectors.mean(0)
+        covariance = torch.cov((vectors - self.mean).T)
+        values, axes = torch.linalg.eigh(covariance)
+        order = values.argsort(descending=True)[:dimensions]
+        self.matrix = (axes[:, order] / values[order].clamp(min=1e-9).sqrt() ** power).T
+
+    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
+        """(N, C) → unit vectors (N, dimensions), float32."""
+        return F.normalize((vectors.float() - self.mean) @ self.matrix.T, dim=1)
