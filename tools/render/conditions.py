@@ -40,13 +40,13 @@ CONDITIONS: dict[str, Condition] = {
     'dusk': Condition(
         sun=(0.75, 0.34, 0.14), sun_azimuth=168, sun_elevation=9,
         zenith=(0.10, 0.12, 0.26), horizon=(0.34, 0.25, 0.3), ambient=(0.2, 0.19, 0.27),
-        glow_at_sun=(0.9, 0.36, 0.1), clouds=0.5, lamps=3.0, windows=0.75, headlights=6.0,
+        glow_at_sun=(0.9, 0.36, 0.1), clouds=0.5, lamps=3.5, windows=0.6, headlights=6.0,
         fog=0.003, exposure=1.9, noise=3.0,
     ),
     'night': Condition(
         sun=(0, 0, 0), sun_azimuth=60, sun_elevation=40,
         zenith=(0.006, 0.008, 0.018), horizon=(0.03, 0.026, 0.03), ambient=(0.022, 0.024, 0.036),
-        clouds=0.25, lamps=11.0, windows=0.75, headlights=12.0, fog=0.003, exposure=1.7, noise=5.0,
+        clouds=0.25, lamps=12.0, windows=0.42, headlights=12.0, fog=0.003, exposure=1.7, noise=5.0,
     ),
     'rain': Condition(
         sun=(0, 0, 0), sun_azimuth=60, sun_elevation=40,

@@ -23,7 +23,7 @@ BRICK = [
     (206, 190, 170),
 ]
 TRIM = [(240, 238, 230), (92, 60, 44), (54, 70, 62), (60, 66, 84), (150, 40, 36), (216, 200, 160)]
-STYLES = ('brick', 'plaster', 'stone', 'boards', 'timber', 'panel')
+IVY = [(66, 96, 44), (92, 110, 50), (130, 58, 40)]
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,9 @@ def paint_front(
     """
     canvas = Canvas(front.width, front.height, size)
     _wall(canvas, front, rng)
+    chance = rng.random()
+    if chance < 0.12:
+        _mural(canvas, rng)
     pitch = front.width / front.columns
     for floor in range(front.floors):
         y = floor * front.floor_height
@@ -139,6 +142,8 @@ def paint_front(
                 rng,
                 lit,
             )
+    if 0.12 < chance < 0.26:
+        _ivy(canvas, rng)
     top = front.height
     canvas.rect(0, top - 0.32, front.width, top, np.array(front.trim) * 0.9, fade=0.25)
     canvas.shade(0, top - 0.5, front.width, top - 0.32, 0.6)
@@ -178,6 +183,28 @@ def _beams(canvas: Canvas, front: Front) -> None:
     odd = np.floor(x / bay).astype(int) % 2 == 0
     mask |= np.abs(np.mod(x, bay) - np.where(odd, slope, bay - slope)) < 0.11
     canvas.rgb[mask & (y > high)] = beam
+
+
+def _mural(canvas: Canvas, rng: Rng) -> None:
+    """A wall painting of large round and slanted shapes."""
+    for _ in range(int(rng.integers(4, 8))):
+        x, y = rng.uniform(0, canvas.x.max()), rng.uniform(0, canvas.y.max())
+        across, up = canvas.x - x, canvas.y - y
+        if rng.random() < 0.5:
+            mask = across**2 + up**2 < rng.uniform(0.8, 2.2) ** 2
+        else:
+            angle = rng.uniform(0, np.pi)
+            mask = np.abs(across * np.cos(angle) + up * np.sin(angle)) < rng.uniform(0.3, 1.0)
+        canvas.rgb[mask] = canvas.rgb[mask] * 0.25 + 0.75 * rng.uniform(40, 230, 3)
+
+
+def _ivy(canvas: Canvas, rng: Rng) -> None:
+    """Creepers that cover part of the front, windows' edges included."""
+    size = canvas.size
+    cover = noise(rng, (size, size), 3, 5) - 0.5 * canvas.y / canvas.y.max() + rng.uniform(0.1, 0.4)
+    leaf = (0.75 + 0.5 * rng.random((size // 4, size // 4))).repeat(4, 0).repeat(4, 1)[..., None]
+    mask = (cover > 0.15) & (canvas.glow == 0)
+    canvas.rgb[mask] = (np.array(IVY[int(rng.integers(len(IVY)))]) * leaf)[mask]
 
 
 def _pane(canvas: Canvas, front: Front, box, rng: Rng, lit: Rng, frame: float = 0.09) -> None:

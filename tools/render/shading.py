@@ -15,7 +15,8 @@ from tools.render.town import Town
 LAMP_RGB = np.array([1.0, 0.72, 0.4], dtype=np.float32)
 WINDOW_RGB = np.array([1.0, 0.68, 0.32], dtype=np.float32)
 SHADOW_PX, SHADOW_M = 1536, 190.0
-LAMP_REACH_M = 45.0
+LAMP_REACH_M = 45.0  # from the camera; farther lamps light nothing
+LAMP_RADIUS_M = 14.0
 
 
 class Shader:
@@ -46,7 +47,7 @@ class Shader:
         hit = pixels.face >= 0
         face, ray = pixels.face[hit], rays[hit]
         plane = self._plane[face]
-        slope = (plane[:, :3] * ray).sum(axis=1)
+        slope = _dot(plane[:, :3], ray)
         slope = np.where(np.abs(slope) < 1e-4, 1e-4, slope)
         depth = np.clip((plane[:, 3] - plane[:, :3] @ origin) / slope, 0.1, 400)
         points = origin + ray * depth[:, None]
@@ -63,7 +64,7 @@ class Shader:
         albedo = self._linear[pixels.albedo[hit]]
         glow = pixels.glow[hit].astype(np.float32)[:, None] / 255
         normal, material = self._normal[face], self._material[face]
-        away = ((normal * ray).sum(axis=1) > 0) & (material != LEAF)
+        away = (_dot(normal, ray) > 0) & (material != LEAF)
         normal = np.where(away[:, None], -normal, normal)
         up = 0.5 + 0.5 * normal[:, 2:]
         # A street is a canyon: low down less of the sky is seen.
@@ -89,14 +90,15 @@ class Shader:
         for lamp in self.lamps.astype(np.float32):
             if np.hypot(*(lamp[:2] - origin[:2])) > LAMP_REACH_M:
                 continue
-            to = lamp - points
-            square = (to**2).sum(axis=1)
-            near = square < 220
-            gap, far = to[near], np.sqrt(square[near])
-            facing = np.clip((gap * normal[near]).sum(axis=1) / far, 0, 1)
+            near = np.flatnonzero((np.abs(points[:, 0] - lamp[0]) < LAMP_RADIUS_M) & (np.abs(points[:, 1] - lamp[1]) < LAMP_RADIUS_M))
+            gap = lamp - points[near]
+            square = _dot(gap, gap)
+            far = np.sqrt(square)
+            facing = np.clip(_dot(gap, normal[near]) / far, 0, 1)
             facing = np.where(material[near] == LEAF, 0.5, facing)
             cone = np.clip(gap[:, 2] / far + 0.25, 0, 1)
-            total[near] += self.condition.lamps * facing * cone / (0.5 + 0.25 * square[near])
+            fade = np.clip(2 - square * (2 / LAMP_RADIUS_M**2), 0, 1)
+            total[near] += self.condition.lamps * facing * cone * fade / (0.5 + 0.25 * square)
         return total[:, None]
 
     def _shadow_map(self, raster: Rasteriser) -> np.ndarray:
@@ -114,7 +116,7 @@ class Shader:
         plane = self._plane[np.maximum(face, 0)]
         slope = plane[..., :3] @ self._basis[2]
         slope = np.where(np.abs(slope) < 1e-3, 1e-3, slope)
-        depth = (plane[..., 3] - (plane[..., :3] * start).sum(axis=2)) / slope
+        depth = (plane[..., 3] - np.einsum('ijk,ijk->ij', plane[..., :3], start)) / slope
         return np.where(face >= 0, depth, 1e6).astype(np.float32)
 
     def _sunlit(self, points: np.ndarray) -> np.ndarray:
@@ -133,7 +135,7 @@ class Shader:
     def _sky(self, rays: np.ndarray) -> np.ndarray:
         """Sky with clouds and a skyline of hills, float32 (h, w, 3)."""
         c = self.condition
-        unit = rays / np.linalg.norm(rays, axis=2, keepdims=True)
+        unit = rays / np.sqrt(np.einsum('ijk,ijk->ij', rays, rays))[..., None]
         height = np.clip(unit[..., 2], 0, 1)[..., None]
         zenith, horizon = np.array(c.zenith, np.float32), np.array(c.horizon, np.float32)
         sky = horizon + (zenith - horizon) * np.sqrt(height)
@@ -153,7 +155,7 @@ class Shader:
     def _reflect(self, image, hit, ground, ray, points) -> None:
         """Wet ground mirrors what stands above it: the upper half of the picture, smeared downwards."""
         mirror = cv2.blur(np.ascontiguousarray(image[::-1]), (3, 15))[hit][ground]
-        distance = np.linalg.norm(ray[ground], axis=1)
+        distance = np.sqrt(_dot(ray[ground], ray[ground]))
         grazing = (1 - np.clip(-ray[ground, 2] / distance, 0, 1)) ** 3
         at = np.floor(points[ground, :2] * 24).astype(np.int32) % 512
         puddle = np.clip(0.55 + 0.6 * self._clouds[at[:, 1], at[:, 0]], 0.15, 1)
@@ -178,6 +180,11 @@ class Shader:
         return np.clip(out, 0, 255).astype(np.uint8)
 
 
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Row-wise dot product of (n, 3) arrays, (n,); einsum is several times faster than a sum of axis 1."""
+    return np.einsum('ij,ij->i', a, b)
+
+
 def _rays(shape, yaw: float, hfov_deg: float) -> np.ndarray:
     """Directions of the pixels, float32 (h, w, 3); their part along the optical axis is 1."""
     height, width = shape
@@ -192,10 +199,10 @@ def _rays(shape, yaw: float, hfov_deg: float) -> np.ndarray:
 def _headlights(points, normal, origin, yaw: float) -> np.ndarray:
     """Light of the camera car's dipped beams, (n, 3)."""
     to = points - origin + np.array([0, 0, 0.8], np.float32)
-    far = np.linalg.norm(to, axis=1) + 1e-3
+    far = np.sqrt(_dot(to, to)) + 1e-3
     ahead = (to[:, 0] * np.cos(yaw) + to[:, 1] * np.sin(yaw)) / far
     beam = np.clip((ahead - 0.86) / 0.12, 0, 1) * np.clip(1.2 - to[:, 2] / far * 12, 0.1, 1)
-    facing = np.clip(-(to * normal).sum(axis=1) / far, 0, 1)
+    facing = np.clip(-_dot(to, normal) / far, 0, 1)
     light = beam * facing / (8 + 0.12 * far**2)
     return light[:, None] * np.array([1.0, 0.95, 0.85], dtype=np.float32)
 

@@ -72,7 +72,7 @@ def tiles(rng: Rng, colour, size: int = 256, rows: int = 16) -> np.ndarray:
 
 def road(rng: Rng, kind: str, size: int = 256) -> np.ndarray:
     """The carriageway across (texture x) and 8 m along (texture y): markings by `kind`."""
-    rgb = speckled(rng, (92, 92, 95), size, 5, 7, 9)[..., :3].astype(np.float32)
+    rgb = speckled(rng, (92, 92, 95), size, 5, 8, 5)[..., :3].astype(np.float32)
     x = np.arange(size) / size
     y = x[:, None]
     worn = 0.85 + 0.12 * noise(rng, (size, size), 10)

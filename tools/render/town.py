@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.render import props
+from tools.render import curios, props
 from tools.render.facade import random_front
 from tools.render.house import HouseBuilder
 from tools.render.mesh import GROUND, Faces, Frame, Mesh
@@ -19,6 +19,7 @@ PAVEMENT_M = 2.3
 STREET_HALF_M = ROAD_HALF_M + PAVEMENT_M
 KERB_M = 0.12
 ROAD_TILE_M = 8.0
+SQUARE_CORNERS = (0, 3, 5, 8)  # of the loop, where two streets meet at about 90 degrees
 THEMES = ('old', 'brick', 'modern', 'village')
 
 
@@ -43,6 +44,7 @@ def build_town(town_seed: int, traverse_seed: int, texture_px: int = 512) -> Tow
     _inner_side(houses, loop, rng)
     _outer_side(houses, loop, rng)
     lamps = _street_furniture(mesh, loop, rng)
+    curios.scatter(mesh, textures, loop, rng)
     _cars(mesh, loop, varying)
     return Town(loop, mesh.faces(), textures, lamps)
 
@@ -147,11 +149,11 @@ def _widths(rng: Rng, length: float) -> list[float]:
 
 def _inner_side(houses: HouseBuilder, loop: Loop, rng: Rng) -> None:
     """Houses round the block inside the loop; now and then a garden gap."""
-    themes = rng.permutation(THEMES * 2)
+    themes = rng.permutation(THEMES * 3)
     for k, start, yaw, length in _edges(offset_polygon(loop.corners, STREET_HALF_M)):
         frame = Frame(start, yaw)
         # At the block's corners the first house begins behind the last one of the street before.
-        skip = 7.0 if k in (0, 2, 4, 6) else 0.0
+        skip = 7.0 if k in SQUARE_CORNERS else 0.0
         x = skip
         for width in _widths(rng, length - skip):
             if rng.random() < 0.12 and 5 < width < 9:
@@ -178,10 +180,10 @@ def _garden(mesh: Mesh, frame: Frame, width: float, rng: Rng) -> None:
 def _outer_side(houses: HouseBuilder, loop: Loop, rng: Rng) -> None:
     """Houses outside the loop, two side streets, a park with the church, a row behind all that."""
     corners = offset_polygon(loop.corners, -STREET_HALF_M)
-    themes = rng.permutation(THEMES * 2)
-    park = int(rng.choice([0, 1, 4, 5]))
+    themes = rng.permutation(THEMES * 3)
+    park = int(rng.choice([0, 2, 5, 7]))
     crossings = [
-        int(c) for c in rng.choice([k for k in (0, 1, 3, 4, 5, 7) if k != park], 2, replace=False)
+        int(c) for c in rng.choice([k for k in range(len(corners)) if k != park], 2, replace=False)
     ]
     for k, start, yaw, length in _edges(corners):
         end = start + length * np.array([np.cos(yaw), np.sin(yaw)])

@@ -65,8 +65,8 @@ class Traverse:
             (16 <= self.height <= 1080, f'height {self.height} must be 16 to 1080 pixels'),
             (20 <= self.hfov <= 140, f'hfov {self.hfov} must be 20 to 140 degrees'),
             (1 <= self.quality <= 100, f'quality {self.quality} must be 1 to 100'),
-            (-2 <= self.lateral <= 6, f'lateral {self.lateral} must be -2 to 6 m'),
-            (0 <= self.lateral_jitter <= 1, f'lateral_jitter {self.lateral_jitter} must be 0 to 1 m'),
+            (-0.5 <= self.lateral <= 5, f'lateral {self.lateral} must be -0.5 to 5 m'),
+            (0 <= self.lateral_jitter <= 0.5, f'lateral_jitter {self.lateral_jitter} must be 0 to 0.5 m'),
         ]
         for fine, message in limits:
             if not fine:
@@ -113,7 +113,8 @@ def iterate_walk(town_seed: int, traverse: Traverse) -> Iterator[tuple[np.ndarra
     if town_seed < 0:
         raise VprError(f'town seed {town_seed} must be 0 or more')
     poses = traverse_poses(town_loop(town_seed), traverse)
-    town = build_town(town_seed, traverse.seed)
+    texture_px = 512 if traverse.width >= 240 else 256
+    town = build_town(town_seed, traverse.seed, texture_px)
     raster = Rasteriser(town.faces, town.textures)
     shader = Shader(town, raster, condition(traverse.condition), traverse.seed)
     for number, pose in enumerate(poses):
