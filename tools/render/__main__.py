@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line of the rendered walks: one walk by its settings, or the two that the package ships."""
+"""Command line: one rendered walk by its settings, or the two that the package ships."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHIPPED = {
     'day': Traverse(seed=1, spacing=1.75, quality=72),
     'dusk': Traverse(
         seed=2, condition='dusk', spacing=1.75, phase=0.875, lateral=1.0, lateral_jitter=0.1,
-        yaw_jitter=3.0, start=30000.0, quality=72,
+        yaw_jitter=2.0, start=30000.0, quality=72,
     ),
 }  # fmt: skip
 HELP = {
@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('-o', '--out', type=Path, help='new or empty folder for the walk')
-    parser.add_argument('--town', type=int, default=SHIPPED_TOWN, help='seed of the town (%(default)s)')
+    parser.add_argument(
+        '--town', type=int, default=SHIPPED_TOWN, help='seed of the town (%(default)s)'
+    )
     for setting in fields(Traverse):
         flag = '--' + setting.name.replace('_', '-')
         if isinstance(setting.default, bool):
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(flag, type=type(setting.default), default=setting.default, help=text)
     parser.add_argument(
         '--shipped', action='store_true',
-        help=f'render the package\'s two walks to OUT ({SHIPPED_FOLDER}); other settings are ignored',
+        help=f'render both shipped walks to OUT ({SHIPPED_FOLDER}); ignores other settings',
     )  # fmt: skip
     return parser
 

@@ -12,7 +12,7 @@ Rgb = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Condition:
-    """Light in linear units (1 = white under full exposure), angles in degrees, distances in metres."""
+    """Light in linear units (1 = white at full exposure), angles in degrees, lengths in metres."""
 
     sun: Rgb
     sun_azimuth: float
@@ -34,19 +34,20 @@ class Condition:
 
 CONDITIONS: dict[str, Condition] = {
     'day': Condition(
-        sun=(2.6, 2.4, 2.1), sun_azimuth=215, sun_elevation=44,
-        zenith=(0.22, 0.46, 1.0), horizon=(0.85, 1.0, 1.15), ambient=(0.62, 0.7, 0.82),
+        sun=(1.7, 1.55, 1.35), sun_azimuth=215, sun_elevation=44,
+        zenith=(0.35, 0.52, 0.85), horizon=(0.85, 0.93, 1.0), ambient=(0.85, 0.9, 0.98),
+        exposure=0.95,
     ),
     'dusk': Condition(
-        sun=(0.75, 0.34, 0.14), sun_azimuth=168, sun_elevation=9,
-        zenith=(0.10, 0.12, 0.26), horizon=(0.34, 0.25, 0.3), ambient=(0.2, 0.19, 0.27),
-        glow_at_sun=(0.9, 0.36, 0.1), clouds=0.5, lamps=3.5, windows=0.6, headlights=6.0,
-        fog=0.003, exposure=1.9, noise=3.0,
+        sun=(1.3, 0.68, 0.33), sun_azimuth=168, sun_elevation=13,
+        zenith=(0.15, 0.22, 0.46), horizon=(0.5, 0.41, 0.43), ambient=(0.35, 0.35, 0.43),
+        glow_at_sun=(0.9, 0.36, 0.1), lamps=2.2, windows=0.45, headlights=1.0,
+        fog=0.0015, exposure=1.6, noise=1.5,
     ),
     'night': Condition(
         sun=(0, 0, 0), sun_azimuth=60, sun_elevation=40,
         zenith=(0.006, 0.008, 0.018), horizon=(0.03, 0.026, 0.03), ambient=(0.022, 0.024, 0.036),
-        clouds=0.25, lamps=12.0, windows=0.42, headlights=12.0, fog=0.003, exposure=1.7, noise=5.0,
+        clouds=0.25, lamps=12.0, windows=0.42, headlights=12.0, fog=0.003, exposure=1.25, noise=5.0,
     ),
     'rain': Condition(
         sun=(0, 0, 0), sun_azimuth=60, sun_elevation=40,

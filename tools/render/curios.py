@@ -21,7 +21,20 @@ def scatter(mesh: Mesh, textures: dict[str, np.ndarray], loop: Loop, rng: Rng) -
         textures[f'print{number}'] = _print(rng)
     for number in range(5):
         textures[f'cloth{number}'] = awning(rng, rng.uniform(30, 215, 3))
-    makers = [column, stall, phone_box, statue, flower_bed, bench, billboard, flag, bins, bollards, parasol, scaffold]
+    makers = [
+        column,
+        stall,
+        phone_box,
+        statue,
+        flower_bed,
+        bench,
+        billboard,
+        flag,
+        bins,
+        bollards,
+        parasol,
+        scaffold,
+    ]
     for side in (-1, 1):
         order: list = []
         s = float(rng.uniform(0, 5))
@@ -63,7 +76,11 @@ def _any_print(rng: Rng) -> str:
 
 def _sheet(mesh: Mesh, frame: Frame, x0, x1, y, z0, z1, texture, material=0) -> None:
     """An upright rectangle along x that faces the road (-y)."""
-    mesh.quad([frame(x0, y, z0), frame(x1, y, z0), frame(x1, y, z1), frame(x0, y, z1)], texture, material=material)
+    mesh.quad(
+        [frame(x0, y, z0), frame(x1, y, z0), frame(x1, y, z1), frame(x0, y, z1)],
+        texture,
+        material=material,
+    )
 
 
 def column(mesh: Mesh, frame: Frame, rng: Rng) -> None:
@@ -72,7 +89,9 @@ def column(mesh: Mesh, frame: Frame, rng: Rng) -> None:
         turned = frame.child(0, 0, k * 2 * np.pi / 3)
         _sheet(mesh, turned, -0.75, 0.75, -0.5, 0.4, 2.6, _any_print(rng))
     mesh.tube(frame, (0, 0), 0.62, 0, 2.9, 'stonework', rng.uniform(0.5, 0.9, 3), sides=9)
-    mesh.tube(frame, (0, 0), 0.95, 2.9, 3.5, 'metal', rng.uniform(0.15, 0.5, 3), sides=9, taper=0.1)
+    mesh.tube(
+        frame, (0, 0), 0.95, 2.9, 3.5, 'metal', rng.uniform(0.15, 0.5, 3), sides=9, taper=0.1
+    )
 
 
 def stall(mesh: Mesh, frame: Frame, rng: Rng) -> None:
@@ -80,16 +99,29 @@ def stall(mesh: Mesh, frame: Frame, rng: Rng) -> None:
     cloth = f'cloth{int(rng.integers(5))}'
     for x in (-1.5, 1.4):
         mesh.box(frame, (x, -0.5, 0), (x + 0.08, -0.42, 2.2), 'wood', (0.6, 0.5, 0.4))
-    roof = [frame(-1.8, -1.0, 2.05), frame(1.8, -1.0, 2.05), frame(1.8, 0.6, 2.7), frame(-1.8, 0.6, 2.7)]
+    roof = [
+        frame(-1.8, -1.0, 2.05),
+        frame(1.8, -1.0, 2.05),
+        frame(1.8, 0.6, 2.7),
+        frame(-1.8, 0.6, 2.7),
+    ]
     mesh.quad(roof, cloth)
     mesh.box(frame, (-1.5, -0.5, 0), (1.5, 0.4, 0.8), 'wood', rng.uniform(0.4, 0.9, 3))
     for x in np.arange(-1.4, 1.3, 0.55):
-        mesh.box(frame, (x, -0.45, 0.8), (x + 0.5, 0.3, 1.0), 'leaves', rng.uniform(0.3, 1, 3) * [1, 0.9, 0.6])
+        mesh.box(
+            frame,
+            (x, -0.45, 0.8),
+            (x + 0.5, 0.3, 1.0),
+            'leaves',
+            rng.uniform(0.3, 1, 3) * [1, 0.9, 0.6],
+        )
 
 
 def phone_box(mesh: Mesh, frame: Frame, rng: Rng) -> None:
     """A telephone box or a ticket machine in a strong colour."""
-    tint = rng.permutation([rng.uniform(0.6, 0.85), rng.uniform(0.05, 0.3), rng.uniform(0.05, 0.3)])
+    tint = rng.permutation(
+        [rng.uniform(0.6, 0.85), rng.uniform(0.05, 0.3), rng.uniform(0.05, 0.3)]
+    )
     mesh.box(frame, (-0.45, -0.45, 0), (0.45, 0.45, 2.4), 'wood', tint)
     mesh.box(frame, (-0.35, -0.47, 0.6), (0.35, 0.47, 2.0), 'pane_lit')
 
@@ -97,7 +129,14 @@ def phone_box(mesh: Mesh, frame: Frame, rng: Rng) -> None:
 def statue(mesh: Mesh, frame: Frame, rng: Rng) -> None:
     """A figure on a pedestal."""
     bronze = np.array([0.3, 0.42, 0.36]) * rng.uniform(0.7, 1.4)
-    mesh.box(frame, (-0.55, -0.55, 0), (0.55, 0.55, 1.3), 'stonework', rng.uniform(0.6, 1, 3), shrink=0.85)
+    mesh.box(
+        frame,
+        (-0.55, -0.55, 0),
+        (0.55, 0.55, 1.3),
+        'stonework',
+        rng.uniform(0.6, 1, 3),
+        shrink=0.85,
+    )
     mesh.tube(frame, (0, 0), 0.36, 1.3, 2.6, 'paint', bronze, sides=7, taper=0.7)
     mesh.tube(frame, (0, 0), 0.17, 2.6, 3.0, 'paint', bronze, sides=7)
     arm = float(rng.uniform(-0.6, 0.6))
@@ -173,10 +212,20 @@ def scaffold(mesh: Mesh, frame: Frame, rng: Rng) -> None:
     high = int(rng.integers(2, 4))
     for x in (-2.0, 0.0, 2.0):
         for y in (-0.3, 0.5):
-            mesh.box(frame, (x, y, 0), (x + 0.06, y + 0.06, 2.0 * high + 0.8), 'metal', (0.6, 0.6, 0.62))
+            mesh.box(
+                frame, (x, y, 0), (x + 0.06, y + 0.06, 2.0 * high + 0.8), 'metal', (0.6, 0.6, 0.62)
+            )
     for k in range(1, high + 1):
-        mesh.box(frame, (-2.1, -0.35, 2.0 * k), (2.1, 0.55, 2.0 * k + 0.07), 'wood', (0.8, 0.65, 0.4))
-        mesh.box(frame, (-2.0, -0.35, 2.0 * k + 0.95), (2.06, -0.31, 2.0 * k + 1.0), 'metal', (0.6, 0.6, 0.62))
+        mesh.box(
+            frame, (-2.1, -0.35, 2.0 * k), (2.1, 0.55, 2.0 * k + 0.07), 'wood', (0.8, 0.65, 0.4)
+        )
+        mesh.box(
+            frame,
+            (-2.0, -0.35, 2.0 * k + 0.95),
+            (2.06, -0.31, 2.0 * k + 1.0),
+            'metal',
+            (0.6, 0.6, 0.62),
+        )
     _sheet(mesh, frame, -2.0, 0.0, -0.36, 2.0, 4.0, _any_print(rng))
 
 
@@ -185,7 +234,9 @@ def gate(mesh: Mesh, frame: Frame, rng: Rng) -> None:
     tint = np.array([0.85, 0.75, 0.62]) * rng.uniform(0.8, 1.1)
     for side in (-1, 1):
         mesh.tube(frame, (0, side * 5.2), 1.4, 0, 8, 'stonework', tint, sides=10)
-        mesh.tube(frame, (0, side * 5.2), 1.8, 8, 11.5, 'tiles', (0.55, 0.27, 0.2), sides=10, taper=0.04)
+        mesh.tube(
+            frame, (0, side * 5.2), 1.8, 8, 11.5, 'tiles', (0.55, 0.27, 0.2), sides=10, taper=0.04
+        )
     mesh.box(frame, (-0.8, -4.5, 4.6), (0.8, 4.5, 7.0), 'stonework', tint)
     for y in np.arange(-4.2, 4.2, 1.2):
         mesh.box(frame, (-0.8, y, 7.0), (0.8, y + 0.6, 7.7), 'stonework', tint * 0.95)
@@ -207,7 +258,12 @@ def pennants(mesh: Mesh, frame: Frame, rng: Rng) -> None:
     for x in (-1.5, 0.0, 1.5):
         for k, y in enumerate(np.arange(-5.2, 5.2, 0.62)):
             z = 4.4 + 0.035 * y**2
-            points = [frame(x, y + 0.48, z), frame(x, y, z), frame(x, y + 0.24, z - 0.7), frame(x, y + 0.24, z - 0.7)]
+            points = [
+                frame(x, y + 0.48, z),
+                frame(x, y, z),
+                frame(x, y + 0.24, z - 0.7),
+                frame(x, y + 0.24, z - 0.7),
+            ]
             mesh.quad(points, 'plaster', colours[k % 3])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""House fronts: walls of brick, plaster, stone, boards or timber frame with windows, doors and shops."""
+"""House fronts: brick, plaster, stone, boards or timber frame, with windows, doors, shops."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def random_front(rng: Rng, width: float, theme: str) -> Front:
     )
     return Front(
         width, floors, style, palette[int(rng.integers(len(palette)))], trim, shutter,
-        columns=max(1, int((width - 0.6) / (pane + rng.uniform(0.6, 1.3) + (0.9 if shutter else 0)))),
+        columns=max(1, int((width - 0.6) / (pane + rng.uniform(0.6, 1.3) + 0.9 * bool(shutter)))),
         window=(pane, float(rng.uniform(1.1, 1.9))),
         panes=(int(rng.integers(1, 4)), int(rng.integers(1, 4))),
         ground=str(rng.choice(grounds)),
@@ -201,7 +201,9 @@ def _mural(canvas: Canvas, rng: Rng) -> None:
 def _ivy(canvas: Canvas, rng: Rng) -> None:
     """Creepers that cover part of the front, windows' edges included."""
     size = canvas.size
-    cover = noise(rng, (size, size), 3, 5) - 0.5 * canvas.y / canvas.y.max() + rng.uniform(0.1, 0.4)
+    cover = (
+        noise(rng, (size, size), 3, 5) - 0.5 * canvas.y / canvas.y.max() + rng.uniform(0.1, 0.4)
+    )
     leaf = (0.75 + 0.5 * rng.random((size // 4, size // 4))).repeat(4, 0).repeat(4, 1)[..., None]
     mask = (cover > 0.15) & (canvas.glow == 0)
     canvas.rgb[mask] = (np.array(IVY[int(rng.integers(len(IVY)))]) * leaf)[mask]

@@ -16,11 +16,13 @@ ROOF_TINTS = [
     (0.42, 0.34, 0.28),
     (0.24, 0.25, 0.27),
 ]
-WORDS = (
-    'BAKERY|CAFE ROSA|PHARMACY|BOOKS|FLORIST|HOTEL ADLER|BANK|OPTIK|PIZZERIA|BARBER|TOYS|MUSIC|BIKES|'
-    'WINE|SHOES|TAILOR|POST|FISH|CINEMA|LAUNDRY|ANTIQUES|TEA ROOM|KEBAB|GALLERY|TATTOO|PAPER|KEYS|'
-    'BUTCHER|FRUIT|TRAVEL|CHEESE|HAIR|PUB LION|SUSHI|DENTIST|LIBRARY|RADIO|TOOLS|CLOCKS|HATS'
-).split('|')
+WORDS = [
+    'BAKERY', 'CAFE ROSA', 'PHARMACY', 'BOOKS', 'FLORIST', 'HOTEL ADLER', 'BANK', 'OPTIK',
+    'PIZZERIA', 'BARBER', 'TOYS', 'MUSIC', 'BIKES', 'WINE', 'SHOES', 'TAILOR', 'POST', 'FISH',
+    'CINEMA', 'LAUNDRY', 'ANTIQUES', 'TEA ROOM', 'KEBAB', 'GALLERY', 'TATTOO', 'PAPER', 'KEYS',
+    'BUTCHER', 'FRUIT', 'TRAVEL', 'CHEESE', 'HAIR', 'PUB LION', 'SUSHI', 'DENTIST', 'LIBRARY',
+    'RADIO', 'TOOLS', 'CLOCKS', 'HATS',
+]  # fmt: skip
 
 
 class HouseBuilder:
@@ -34,7 +36,7 @@ class HouseBuilder:
         self._count = 0
 
     def build(self, frame: Frame, front: Front, depth: float, detail: bool = True) -> None:
-        """House whose front runs from the frame's origin along its x; it reaches `depth` metres in y."""
+        """House whose front runs from the frame's origin along its x; `depth` metres deep (y)."""
         name = f'front{self._count}'
         self._count += 1
         self.textures[name] = paint_front(front, self.rng, self.lit, self.size if detail else 128)
@@ -49,73 +51,55 @@ class HouseBuilder:
             self.mesh.quad(
                 [frame(x0, y0, 0), frame(x1, y1, 0), frame(x1, y1, h), frame(x0, y0, h)], texture
             )
-        self._roof(frame, front, depth, name)
+        self._roof(frame, front, depth)
         if detail:
             self._balconies(frame, front)
             if front.ground == 'shop':
                 self._shop(frame, front, name)
 
-    def _roof(self, frame: Frame, front: Front, depth: float, name: str) -> None:
-        rng, w, h = self.rng, front.width, front.height
+    def _roof(self, frame: Frame, front: Front, depth: float) -> None:
+        rng, mesh, w, h = self.rng, self.mesh, front.width, front.height
         tint = np.array(ROOF_TINTS[int(rng.integers(len(ROOF_TINTS)))]) * rng.uniform(0.85, 1.2)
-        kind = (
-            'flat'
-            if front.style == 'panel'
-            else str(rng.choice(['eaves', 'eaves', 'gable', 'hip', 'mansard']))
+        kinds = (
+            ['flat'] if front.style == 'panel' else ['eaves', 'eaves', 'gable', 'hip', 'mansard']
         )
-        over = 0.35
-        low = [
-            frame(x, y, h)
-            for x, y in [
-                (-over, -over),
-                (w + over, -over),
-                (w + over, depth + over),
-                (-over, depth + over),
-            ]
-        ]
+        kind = str(rng.choice(kinds))
         if kind == 'flat':
-            self.mesh.box(
-                frame,
-                (-0.1, -0.1, h),
-                (w + 0.1, depth + 0.1, h + 0.45),
-                'plaster',
-                (0.55, 0.55, 0.55),
-            )
+            top = (w + 0.1, depth + 0.1, h + 0.45)
+            mesh.box(frame, (-0.1, -0.1, h), top, 'plaster', (0.55, 0.55, 0.55))
         elif kind == 'mansard':
-            self.mesh.box(
-                frame, (-0.2, -0.2, h), (w + 0.2, depth + 0.2, h + 2.4), 'tiles', tint, shrink=0.8
-            )
-            self._dormers(frame, w, h, tint, front)
+            top = (w + 0.2, depth + 0.2, h + 2.4)
+            mesh.box(frame, (-0.2, -0.2, h), top, 'tiles', tint, shrink=0.8)
         else:
-            rise = (
-                float(rng.uniform(2.0, 3.6))
-                if kind != 'gable'
-                else float(w * rng.uniform(0.4, 0.6))
-            )
-            inset = min(w, depth) * 0.4 if kind == 'hip' else -over
-            if kind == 'gable':
-                a, b = frame(w / 2, -over, h + rise), frame(w / 2, depth + over, h + rise)
-                slopes, ends = [(1, 2, b, a), (3, 0, a, b)], [(0, 1, a), (2, 3, b)]
-            else:
-                a, b = frame(inset, depth / 2, h + rise), frame(w - inset, depth / 2, h + rise)
-                slopes, ends = [(0, 1, b, a), (2, 3, a, b)], [(1, 2, b), (3, 0, a)]
-            for i, j, p, q in slopes:
-                self.mesh.quad(
-                    [low[i], low[j], p, q], 'tiles', tint, uv=[[0, 0], [2, 0], [2, 1], [0, 1]]
-                )
-            for i, j, p in ends:
-                texture = (
-                    ('tiles', tint) if kind == 'hip' else ('plaster', np.array(front.wall) / 255)
-                )
-                uv = [[0, 0], [1, 0], [0.5, 1], [0.5, 1]]
-                self.mesh.quad([low[i], low[j], p, p], *texture, uv=uv)
-            if kind == 'eaves' and rng.random() < 0.5:
-                self._dormers(frame, w, h, tint, front)
+            self._pitched_roof(frame, front, depth, kind, tint)
+        if kind == 'mansard' or (kind == 'eaves' and rng.random() < 0.5):
+            self._dormers(frame, w, h, tint, front)
+        y = depth * 0.5
         for _ in range(int(rng.integers(0, 3))):
             x = float(rng.uniform(0.8, max(0.9, w - 1.4)))
-            self.mesh.box(
-                frame, (x, depth * 0.5, h), (x + 0.7, depth * 0.5 + 0.6, h + 4.2), 'brickwork'
-            )
+            mesh.box(frame, (x, y, h), (x + 0.7, y + 0.6, h + 4.2), 'brickwork')
+
+    def _pitched_roof(self, frame: Frame, front: Front, depth: float, kind: str, tint) -> None:
+        """Two slopes and two ends; the ridge runs along the street, or away from it ('gable')."""
+        w, h, over = front.width, front.height, 0.35
+        low = [frame(x, y, h) for x in (-over, w + over) for y in (-over, depth + over)]
+        low = [low[0], low[2], low[3], low[1]]  # round the house, from the front's left
+        if kind == 'gable':
+            top = h + w * self.rng.uniform(0.4, 0.6)
+            a, b = frame(w / 2, -over, top), frame(w / 2, depth + over, top)
+            slopes, ends = [(1, 2, b, a), (3, 0, a, b)], [(0, 1, a), (2, 3, b)]
+        else:
+            top = h + self.rng.uniform(2.0, 3.6)
+            inset = min(w, depth) * 0.4 if kind == 'hip' else -over
+            a, b = frame(inset, depth / 2, top), frame(w - inset, depth / 2, top)
+            slopes, ends = [(0, 1, b, a), (2, 3, a, b)], [(1, 2, b), (3, 0, a)]
+        for i, j, p, q in slopes:
+            uv = [[0, 0], [2, 0], [2, 1], [0, 1]]
+            self.mesh.quad([low[i], low[j], p, q], 'tiles', tint, uv=uv)
+        wall = ('tiles', tint) if kind == 'hip' else ('plaster', np.array(front.wall) / 255)
+        for i, j, p in ends:
+            uv = [[0, 0], [1, 0], [0.5, 1], [0.5, 1]]
+            self.mesh.quad([low[i], low[j], p, p], *wall, uv=uv)
 
     def _dormers(self, frame: Frame, width: float, z: float, tint, front: Front) -> None:
         count = max(1, int(width / 3.4))

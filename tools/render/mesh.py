@@ -13,8 +13,9 @@ UNIT_UV = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float32)
 
 @dataclass
 class Faces:
-    """Arrays of all quads: points float32 (f, 4, 3) metres, uv float32 (f, 4, 2), tint float32 (f, 3)
-    in 0..1, normal float32 (f, 3) for shading, material uint8 (f,), texture: name of each quad."""
+    """Arrays of all quads: points float32 (f, 4, 3) metres, uv float32 (f, 4, 2), tint
+    float32 (f, 3) in 0..1, normal float32 (f, 3) for shading, material uint8 (f,),
+    texture: the name for each quad."""
 
     points: np.ndarray
     uv: np.ndarray
@@ -38,7 +39,7 @@ class Mesh:
     def quad(
         self, points, texture, tint=(1, 1, 1), material=WALL, uv=UNIT_UV, normal=None
     ) -> None:
-        """One quad: points (4, 3) in metres, anticlockwise seen from outside; a triangle repeats one."""
+        """One quad: points (4, 3) in metres, anticlockwise from outside; triangles repeat one."""
         p = np.asarray(points, dtype=np.float32)
         if normal is None:
             normal = np.cross(p[2] - p[0], p[3] - p[1])
@@ -51,7 +52,7 @@ class Mesh:
         self._texture.append(texture)
 
     def box(self, frame, low, high, texture, tint=(1, 1, 1), material=WALL, shrink=1.0) -> None:
-        """Box from corner `low` to `high` in the frame's metres; its top is `shrink` times as large."""
+        """Box from corner `low` to `high` in the frame's metres; its top is `shrink` as large."""
         (x0, y0, z0), (x1, y1, z1) = low, high
         cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
         bottom = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]

@@ -24,7 +24,7 @@ class Loop:
         self.length = float(self.arc[-1])
 
     def at(self, s: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Position (..., 2) in metres and heading (...) in radians at distance `s` along the loop."""
+        """Position (..., 2) in metres, heading (...) in radians at distance `s` along the loop."""
         s = np.mod(s, self.length)
         closed = np.vstack([self.xy, self.xy[:1]])
         xy = np.stack([np.interp(s, self.arc, closed[:, k]) for k in (0, 1)], axis=-1)

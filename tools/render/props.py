@@ -10,7 +10,8 @@ from tools.render.textures import Rng
 
 CAR_PAINT = [
     (0.5, 0.1, 0.1), (0.14, 0.2, 0.36), (0.82, 0.82, 0.82), (0.1, 0.1, 0.12), (0.5, 0.52, 0.55),
-    (0.3, 0.31, 0.33), (0.16, 0.28, 0.2), (0.66, 0.62, 0.52), (0.55, 0.46, 0.14), (0.24, 0.26, 0.3),
+    (0.3, 0.31, 0.33), (0.16, 0.28, 0.2), (0.66, 0.62, 0.52), (0.55, 0.46, 0.14),
+    (0.24, 0.26, 0.3),
 ]  # fmt: skip
 
 
@@ -74,48 +75,29 @@ def car(mesh: Mesh, frame: Frame, rng: Rng) -> None:
     x0, x1, y = -length / 2, length / 2, width / 2
     waist = 0.9 if kind < 2 else 1.1
     mesh.box(frame, (x0, -y, 0.3), (x1, y, waist), 'paint', tint, CAR, shrink=0.96)
-    cabin = [(x0 + 0.7, x1 - 1.2), (x0 + 0.1, x1 - 1.2), (x0 + 0.05, x1 - 0.9)][kind]
-    mesh.box(
-        frame,
-        (cabin[0], -y + 0.08, waist),
-        (cabin[1], y - 0.08, height),
-        'pane',
-        (1, 1, 1),
-        CAR,
-        shrink=0.8,
-    )
-    middle = (cabin[0] + cabin[1]) / 2
-    half = (cabin[1] - cabin[0]) * 0.4
-    mesh.box(
-        frame,
-        (middle - half, -y + 0.25, height - 0.02),
-        (middle + half, y - 0.25, height + 0.05),
-        'paint',
-        tint,
-        CAR,
-    )
-    for x in (x0 + 0.8, x1 - 0.85):
-        for side in (-1, 1):
-            wheel = [
-                frame(x + 0.33 * np.cos(a), side * (y + 0.01), 0.33 + 0.33 * np.sin(a))
-                for a in np.arange(8) * np.pi / 4
-            ]
-            for k in range(0, 8, 2):
-                centre = frame(x, side * (y + 0.01), 0.33)
-                mesh.quad(
-                    [centre, wheel[k], wheel[k + 1], wheel[(k + 2) % 8]],
-                    'paint',
-                    (0.06, 0.06, 0.07),
-                )
-    for x, colour in ((x0 - 0.01, (0.6, 0.05, 0.05)), (x1 + 0.01, (0.9, 0.9, 0.85))):
-        for side in (-1, 1):
-            points = [
-                frame(x, side * (y - v) * 1.0, z)
-                for v, z in ((0.1, 0.6), (0.5, 0.6), (0.5, 0.78), (0.1, 0.78))
-            ]
-            mesh.quad(points, 'paint', colour)
-    ground = [frame(a, b, 0.02) for a, b in ((x0, -y), (x1, -y), (x1, y), (x0, y))]
-    mesh.quad(ground, 'paint', (0.03, 0.03, 0.03))
+    a, b = [(x0 + 0.7, x1 - 1.2), (x0 + 0.1, x1 - 1.2), (x0 + 0.05, x1 - 0.9)][kind]
+    glass = (a, -y + 0.08, waist), (b, y - 0.08, height)
+    mesh.box(frame, *glass, 'pane', (1, 1, 1), CAR, shrink=0.8)
+    middle, half = (a + b) / 2, (b - a) * 0.4
+    roof = (middle - half, -y + 0.25, height - 0.02), (middle + half, y - 0.25, height + 0.05)
+    mesh.box(frame, *roof, 'paint', tint, CAR)
+    for side in (-1, 1):
+        for x in (x0 + 0.8, x1 - 0.85):
+            _wheel(mesh, frame, x, side * (y + 0.01))
+        for x, colour in ((x0 - 0.01, (0.6, 0.05, 0.05)), (x1 + 0.01, (0.9, 0.9, 0.85))):
+            inner, outer = side * (y - 0.5), side * (y - 0.1)
+            light = [(outer, 0.6), (inner, 0.6), (inner, 0.78), (outer, 0.78)]
+            mesh.quad([frame(x, v, z) for v, z in light], 'paint', colour)
+    shade = [frame(x, v, 0.02) for x, v in ((x0, -y), (x1, -y), (x1, y), (x0, y))]
+    mesh.quad(shade, 'paint', (0.03, 0.03, 0.03))
+
+
+def _wheel(mesh: Mesh, frame: Frame, x: float, y: float, radius: float = 0.33) -> None:
+    turns = np.arange(8) * np.pi / 4
+    rim = [frame(x + radius * np.cos(a), y, radius * (1 + np.sin(a))) for a in turns]
+    for k in range(0, 8, 2):
+        piece = [frame(x, y, radius), rim[k], rim[k + 1], rim[(k + 2) % 8]]
+        mesh.quad(piece, 'paint', (0.06, 0.06, 0.07))
 
 
 def church(mesh: Mesh, frame: Frame, rng: Rng) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a camera sees of a town, by panda3d's software renderer: surface colours and face numbers.
 
-The renderer draws neither light nor fog. It gives, for every pixel, the albedo and the number of the
-face (coded as a flat colour); from the face's plane the exact depth and normal follow in NumPy.
+The renderer draws neither light nor fog. It gives, for every pixel, the albedo and the number of
+the face (coded as a flat colour); from the face's plane follow the exact depth and normal.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from ashtkd_ros.errors import VprError
 from tools.render.mesh import Faces
 
 PLANES_M = (0.25, 400.0)  # near and far
-SETTINGS = 'load-display p3tinydisplay\nwindow-type offscreen\naux-display\nnotify-level-display fatal'
+SETTINGS = (
+    'load-display p3tinydisplay\nwindow-type offscreen\naux-display\nnotify-level-display fatal'
+)
 
 
 @dataclass
 class Pixels:
-    """albedo uint8 (h, w, 3) RGB, glow uint8 (h, w), face int32 (h, w) with -1 where the sky is."""
+    """albedo uint8 (h, w, 3) RGB, glow uint8 (h, w), face int32 (h, w) -1 where the sky is."""
 
     albedo: np.ndarray
     glow: np.ndarray
@@ -32,7 +34,9 @@ class Rasteriser:
 
     def __init__(self, faces: Faces, textures: dict[str, np.ndarray]) -> None:
         if len(faces.points) >= 1 << 18:
-            raise VprError(f'{len(faces.points)} faces are too many to number: build a smaller town')
+            raise VprError(
+                f'{len(faces.points)} faces are too many to number: build a smaller town'
+            )
         try:
             from panda3d import core
         except ImportError as error:
@@ -47,19 +51,25 @@ class Rasteriser:
         kind = core.TypeRegistry.ptr().findType('TinyOffscreenGraphicsPipe')
         self._pipe = selection.makePipe(kind)
         if self._pipe is None:
-            raise VprError('panda3d has no software renderer here: install the panda3d wheel of PyPI')
+            raise VprError(
+                'panda3d has no software renderer here: install the panda3d wheel of PyPI'
+            )
         self._scene = self._textured(faces, textures)
         self._numbers = self._numbered(faces)
         self._cameras: dict = {}
 
-    def perspective(self, width: int, height: int, hfov_deg: float, position, yaw: float) -> Pixels:
+    def perspective(
+        self, width: int, height: int, hfov_deg: float, position, yaw: float
+    ) -> Pixels:
         """A pinhole camera at position (3,) metres that looks along `yaw` (radians, level)."""
         lens = self._p3.PerspectiveLens()
         half = np.tan(np.radians(hfov_deg) / 2)
         lens.setFov(hfov_deg, 2 * float(np.degrees(np.arctan(half * height / width))))
         lens.setNearFar(*PLANES_M)
         forward = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-        numbers, colours = self._draw((self._numbers, self._scene), width, height, lens, position, forward)
+        numbers, colours = self._draw(
+            (self._numbers, self._scene), width, height, lens, position, forward
+        )
         return Pixels(colours[..., :3], colours[..., 3], _decode(numbers))
 
     def orthographic(self, size: int, extent: float, position, forward) -> np.ndarray:
@@ -74,7 +84,7 @@ class Rasteriser:
         for camera, _, _ in views:
             camera.node().setLens(lens)
             camera.setPos(*(float(v) for v in position))
-            camera.lookAt(*(float(p + f) for p, f in zip(position, forward)))
+            camera.lookAt(*(float(p + f) for p, f in zip(position, forward, strict=True)))
         for _, buffer, _ in views:
             buffer.setActive(True)
         self._engine.renderFrame()
@@ -98,10 +108,14 @@ class Rasteriser:
             flags = p3.GraphicsPipe.BFRefuseWindow
             buffer = self._engine.makeOutput(self._pipe, str(key), 0, properties, size, flags)
             if buffer is None:
-                raise VprError(f'panda3d cannot make a picture of {width}x{height}: choose a smaller size')
+                raise VprError(
+                    f'panda3d cannot make a picture of {width}x{height}: choose a smaller size'
+                )
             buffer.setClearColor((0, 0, 0, 0))
             texture = p3.Texture()
-            buffer.addRenderTexture(texture, p3.GraphicsOutput.RTMCopyRam, p3.GraphicsOutput.RTPColor)
+            buffer.addRenderTexture(
+                texture, p3.GraphicsOutput.RTMCopyRam, p3.GraphicsOutput.RTPColor
+            )
             camera = root.attachNewNode(p3.Camera('camera'))
             buffer.makeDisplayRegion().setCamera(camera)
             self._cameras[key] = (camera, buffer, texture)
@@ -110,6 +124,8 @@ class Rasteriser:
     def _textured(self, faces: Faces, textures: dict[str, np.ndarray]):
         root = self._p3.NodePath('scene')
         root.setTwoSided(True)
+        # Drawn in the order built; by address, as is the default, ties in depth would vary.
+        root.setBin('unsorted', 0)
         names = np.array(faces.texture)
         tint = np.clip(faces.tint * 255, 0, 255).astype(np.uint8)
         for name in sorted(set(faces.texture)):
@@ -118,7 +134,9 @@ class Rasteriser:
             cell = np.floor(faces.points[:, 0, :2] / 24).astype(int)
             for square in np.unique(cell[chosen], axis=0):
                 part = chosen & (cell == square).all(axis=1)
-                node = root.attachNewNode(self._geometry(faces.points[part], faces.uv[part], tint[part]))
+                node = root.attachNewNode(
+                    self._geometry(faces.points[part], faces.uv[part], tint[part])
+                )
                 node.setTexture(self._texture(textures[name]))
         return root
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Light on what the rasteriser saw: sun with shadows, sky, lamps, headlights, fog, rain, camera noise."""
+"""Light on what the rasteriser saw: sun, shadows, sky, lamps, headlights, fog, rain, noise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Shader:
         p = town.faces.points.astype(np.float64)
         plane = np.cross(p[:, 2] - p[:, 0], p[:, 3] - p[:, 1])
         plane /= np.linalg.norm(plane, axis=1, keepdims=True) + 1e-12
-        self._plane = np.column_stack([plane, (plane * p.mean(axis=1)).sum(axis=1)]).astype(np.float32)
+        self._plane = np.column_stack([plane, (plane * p.mean(axis=1)).sum(axis=1)]).astype(
+            np.float32
+        )
         self._normal = town.faces.normal
         self._material = town.faces.material
         self._linear = ((np.arange(256) / 255) ** 2.2).astype(np.float32)
@@ -36,11 +38,13 @@ class Shader:
         self._skyline = 0.06 + 0.05 * noise(rng, (8, 1024), 8, 4)[0]
         azimuth, elevation = np.radians(condition.sun_azimuth), np.radians(condition.sun_elevation)
         flat = np.cos(elevation)
-        self._sun = np.array([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)], np.float32)
+        self._sun = np.array(
+            [flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)], np.float32
+        )
         self._shadow = self._shadow_map(raster) if any(condition.sun) else None
 
     def picture(self, pixels: Pixels, position, yaw: float, hfov_deg: float, rng) -> np.ndarray:
-        """uint8 (h / 2, w / 2, 3) RGB from pixels (h, w) seen at position (3,) along yaw (radians)."""
+        """RGB uint8 (h/2, w/2, 3) of pixels (h, w) seen from position (3,) along yaw (radians)."""
         rays = _rays(pixels.face.shape, yaw, hfov_deg)
         origin = np.asarray(position, dtype=np.float32)
         image = self._sky(rays)
@@ -80,7 +84,9 @@ class Shader:
         if c.headlights:
             light = light + c.headlights * _headlights(points, normal, origin, yaw)
         if c.wet:
-            albedo = albedo * np.where(material == GROUND, 1 - 0.5 * c.wet, 1 - 0.15 * c.wet)[:, None]
+            albedo = (
+                albedo * np.where(material == GROUND, 1 - 0.5 * c.wet, 1 - 0.15 * c.wet)[:, None]
+            )
         shine = np.where(material == GLOW, c.lamps * 0.35, c.windows)[:, None]
         return albedo * light + glow * shine * WINDOW_RGB * (0.35 + albedo)
 
@@ -90,7 +96,10 @@ class Shader:
         for lamp in self.lamps.astype(np.float32):
             if np.hypot(*(lamp[:2] - origin[:2])) > LAMP_REACH_M:
                 continue
-            near = np.flatnonzero((np.abs(points[:, 0] - lamp[0]) < LAMP_RADIUS_M) & (np.abs(points[:, 1] - lamp[1]) < LAMP_RADIUS_M))
+            near = np.flatnonzero(
+                (np.abs(points[:, 0] - lamp[0]) < LAMP_RADIUS_M)
+                & (np.abs(points[:, 1] - lamp[1]) < LAMP_RADIUS_M)
+            )
             gap = lamp - points[near]
             square = _dot(gap, gap)
             far = np.sqrt(square)
@@ -145,7 +154,9 @@ class Shader:
             plane = rays[..., :2] / (rays[..., 2:] + 0.25) * 90
             at = np.floor(plane).astype(np.int32) % 512
             cover = np.clip(self._clouds[at[..., 1], at[..., 0]] * 1.6, 0, 1)[..., None]
-            cloud = np.array(c.ambient, np.float32) * 1.15 + np.array(c.glow_at_sun, np.float32) * 0.3
+            cloud = (
+                np.array(c.ambient, np.float32) * 1.15 + np.array(c.glow_at_sun, np.float32) * 0.3
+            )
             sky = sky + (cloud - sky) * cover * c.clouds * np.clip(height * 6, 0, 1)
         azimuth = np.arctan2(unit[..., 1], unit[..., 0])
         hill = self._skyline[((azimuth / (2 * np.pi)) * 1024).astype(np.int32) % 1024]
@@ -153,7 +164,7 @@ class Shader:
         return np.where((unit[..., 2] < hill)[..., None], far, sky).astype(np.float32)
 
     def _reflect(self, image, hit, ground, ray, points) -> None:
-        """Wet ground mirrors what stands above it: the upper half of the picture, smeared downwards."""
+        """Wet ground mirrors what stands above it: the upper half of the picture, smeared."""
         mirror = cv2.blur(np.ascontiguousarray(image[::-1]), (3, 15))[hit][ground]
         distance = np.sqrt(_dot(ray[ground], ray[ground]))
         grazing = (1 - np.clip(-ray[ground, 2] / distance, 0, 1)) ** 3
@@ -181,7 +192,7 @@ class Shader:
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Row-wise dot product of (n, 3) arrays, (n,); einsum is several times faster than a sum of axis 1."""
+    """Row-wise dot product of (n, 3) arrays, (n,); einsum is faster than a sum of axis 1."""
     return np.einsum('ij,ij->i', a, b)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Procedural surfaces: uint8 (h, w, 4), RGB albedo and, in the fourth channel, how strongly it glows."""
+"""Procedural surfaces: uint8 (h, w, 4), RGB albedo and, in the fourth channel, its glow."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small town by seed: a loop of streets, its houses, a park, landmarks, lamps and parked cars."""
+"""A small town by seed: a loop of streets, houses, a park, landmarks, lamps, parked cars."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ THEMES = ('old', 'brick', 'modern', 'village')
 
 @dataclass
 class Town:
-    """All that is rendered: faces, textures uint8 (h, w, 4) by name, lamps float64 (l, 3) in metres."""
+    """Faces, textures uint8 (h, w, 4) by name, lamps float64 (l, 3) in metres."""
 
     loop: Loop
     faces: Faces
@@ -83,7 +83,7 @@ def _common_textures(rng: Rng) -> dict[str, np.ndarray]:
 
 
 def _ground(mesh: Mesh, loop: Loop, rng: Rng) -> None:
-    """Carriageway, kerbs and pavements along the loop, a base plane under everything."""
+    """Carriageway, kerbs and pavements along the loop in pieces of 2 m, a plane under it all."""
     count = int(loop.length / 2)
     arc = np.linspace(0, loop.length, count + 1)
     xy, heading = loop.at(arc)
@@ -94,41 +94,31 @@ def _ground(mesh: Mesh, loop: Loop, rng: Rng) -> None:
     for k in range(count):
         kind = 'cobble' if cobbled <= k < cobbled + 18 else str(kinds[k // 12])
         kind = 'zebra' if k // 4 in zebras else kind
-        v0, v1 = arc[k] / ROAD_TILE_M, arc[k + 1] / ROAD_TILE_M
+        v = arc[k : k + 2] / ROAD_TILE_M
         if kind == 'zebra':  # the crossing is painted once on four pieces of road
-            v0, v1 = (k % 4) / 4, (k % 4 + 1) / 4
-        strips = [
-            (
-                -ROAD_HALF_M,
-                ROAD_HALF_M,
-                0,
-                0,
-                f'road_{kind}',
-                [[1, v0], [1, v1], [0, v1], [0, v0]],
-            ),
-        ]
-        w0, w1 = arc[k] / 2, arc[k + 1] / 2
+            v = np.array([k % 4, k % 4 + 1]) / 4
+        ends = (xy[k], left[k], v[0]), (xy[k + 1], left[k + 1], v[1])
+        _strip(mesh, ends, (ROAD_HALF_M, -ROAD_HALF_M), (0, 0), f'road_{kind}')
+        ends = (xy[k], left[k], arc[k] / 2), (xy[k + 1], left[k + 1], arc[k + 1] / 2)
         for side in (-1, 1):
             a, b = side * ROAD_HALF_M, side * STREET_HALF_M
-            strips.append((a, b, KERB_M, KERB_M, 'pavement', [[0, w0], [0, w1], [1, w1], [1, w0]]))
-            strips.append((a, a, 0, KERB_M, 'stonework', [[w0, 0], [w1, 0], [w1, 0.1], [w0, 0.1]]))
-        for a, b, za, zb, texture, uv in strips:
-            points = [(xy[k], left[k], a, za), (xy[k + 1], left[k + 1], a, za)]
-            points += [(xy[k + 1], left[k + 1], b, zb), (xy[k], left[k], b, zb)]
-            quad = [np.append(p + n * d, z) for p, n, d, z in points]
-            mesh.quad(quad, texture, material=GROUND, uv=uv, normal=(0, 0, 1))
+            _strip(mesh, ends, (a, b), (KERB_M, KERB_M), 'pavement')
+            _strip(mesh, ends, (a, a), (0, KERB_M), 'stonework', 0.1)
     for x in range(-120, 120, 12):
         for y in range(-120, 120, 12):
             texture = 'grass' if max(abs(x + 6) - 42, abs(y + 6) - 30) > 18 else 'square'
-            points = [
-                (x, y, -0.06),
-                (x + 12, y, -0.06),
-                (x + 12, y + 12, -0.06),
-                (x, y + 12, -0.06),
-            ]
-            mesh.quad(
-                points, texture, material=GROUND, uv=np.array([[0, 0], [4, 0], [4, 4], [0, 4]])
-            )
+            corners = [(x, y), (x + 12, y), (x + 12, y + 12), (x, y + 12)]
+            points = [(*corner, -0.06) for corner in corners]
+            mesh.quad(points, texture, material=GROUND, uv=[[0, 0], [4, 0], [4, 4], [0, 4]])
+
+
+def _strip(mesh: Mesh, ends, offsets, heights, texture: str, across: float = 1.0) -> None:
+    """A piece of street between two ends (point, its left, texture y), offsets to the left."""
+    (p, n, v0), (q, m, v1) = ends
+    (a, b), (za, zb) = offsets, heights
+    points = [(*(p + n * a), za), (*(q + m * a), za), (*(q + m * b), zb), (*(p + n * b), zb)]
+    uv = [[0, v0], [0, v1], [across, v1], [across, v0]]
+    mesh.quad(points, texture, material=GROUND, uv=uv, normal=(0, 0, 1))
 
 
 def _edges(corners: np.ndarray):
@@ -200,7 +190,7 @@ def _outer_side(houses: HouseBuilder, loop: Loop, rng: Rng) -> None:
             front = random_front(rng, width, str(themes[k]))
             houses.build(frame.child(x, float(rng.choice([0, 0, 0.5, 1.2]))), front, 9.0)
             x += width
-    for k, start, yaw, length in _edges(offset_polygon(loop.corners, -(STREET_HALF_M + 26))):
+    for _, start, yaw, length in _edges(offset_polygon(loop.corners, -(STREET_HALF_M + 26))):
         end = start + length * np.array([np.cos(yaw), np.sin(yaw)])
         x = 0.0
         for width in _widths(rng, length):
@@ -255,7 +245,7 @@ def _park(mesh: Mesh, frame: Frame, length: float, rng: Rng) -> None:
 
 
 def _street_furniture(mesh: Mesh, loop: Loop, rng: Rng) -> np.ndarray:
-    """Lamps on both sides in turn, street trees in some stretches, bus shelters; returns the lamps (l, 3)."""
+    """Lamps on both sides in turn, some rows of trees, bus shelters; returns the lamps (l, 3)."""
     lamps = []
     count = round(loop.length / 17)
     for k in range(count):
@@ -282,7 +272,7 @@ def _cars(mesh: Mesh, loop: Loop, rng: Rng) -> None:
     """Parked cars, half on the pavement, other ones at other places for every traverse."""
     s = 0.0
     while s < loop.length - 6:
-        s += float(rng.uniform(6, 22))
+        s += float(rng.uniform(9, 34))
         side = int(rng.choice([-1, 1]))
         xy, heading = loop.at(s)
         frame = Frame(xy, heading).child(0, side * (ROAD_HALF_M + 0.25), 0 if side < 0 else np.pi)

@@ -28,7 +28,7 @@ HEADER = ['file', 'stamp', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw']
 
 @dataclass(frozen=True)
 class Traverse:
-    """One drive along the loop. Metres, degrees, seconds; `seed` moves cars, lit windows, clouds, jitter.
+    """One drive along the loop: metres, degrees, seconds. `seed` moves cars, lit windows, clouds.
 
     lateral: to the left of the right-hand lane (3 is the other side of the road); phase: distance
     of the first picture along the loop; frames: 0 drives exactly once round.
@@ -66,7 +66,10 @@ class Traverse:
             (20 <= self.hfov <= 140, f'hfov {self.hfov} must be 20 to 140 degrees'),
             (1 <= self.quality <= 100, f'quality {self.quality} must be 1 to 100'),
             (-0.5 <= self.lateral <= 5, f'lateral {self.lateral} must be -0.5 to 5 m'),
-            (0 <= self.lateral_jitter <= 0.5, f'lateral_jitter {self.lateral_jitter} must be 0 to 0.5 m'),
+            (
+                0 <= self.lateral_jitter <= 0.5,
+                f'lateral_jitter {self.lateral_jitter} must be 0 to 0.5 m',
+            ),
         ]
         for fine, message in limits:
             if not fine:
@@ -75,7 +78,7 @@ class Traverse:
 
 @dataclass(frozen=True)
 class Pose:
-    """Camera body (x forward, y left, z up) in the town's ENU metres; yaw radians; stamp seconds."""
+    """Camera body (x forward, y left, z up): ENU metres, yaw in radians, stamp in seconds."""
 
     stamp: float
     x: float
@@ -126,7 +129,7 @@ def iterate_walk(town_seed: int, traverse: Traverse) -> Iterator[tuple[np.ndarra
 
 
 def render_walk(town_seed: int, traverse: Traverse, out: Path, progress: bool = False) -> int:
-    """Write a walk folder (poses.csv, images/, walk.yaml) to a new or empty folder; returns its pictures.
+    """Write poses.csv, images/ and walk.yaml to a new or empty folder; returns how many pictures.
 
     VprError: a bad setting, a folder that is not empty or cannot be written.
     """
@@ -139,7 +142,9 @@ def render_walk(town_seed: int, traverse: Traverse, out: Path, progress: bool = 
             raise VprError(f'{out} is not an empty folder: choose another or remove it first')
         (out / 'images').mkdir(parents=True, exist_ok=True)
         rows = []
-        bar = tqdm(frames, total=total, desc=f'{out.name} ({traverse.condition})', disable=not progress)
+        bar = tqdm(
+            frames, total=total, desc=f'{out.name} ({traverse.condition})', disable=not progress
+        )
         for number, (image, pose) in enumerate(bar):
             name = f'images/{number:04d}.jpg'
             (out / name).write_bytes(_jpeg(image, traverse.quality))
@@ -147,7 +152,12 @@ def render_walk(town_seed: int, traverse: Traverse, out: Path, progress: bool = 
             rows.append([name, f'{pose.stamp:.3f}', *(f'{v:.6f}' for v in numbers)])
         with open(out / 'poses.csv', 'w', newline='', encoding='utf-8') as file:
             csv.writer(file, lineterminator='\n').writerows([HEADER, *rows])
-        settings = {'generator': VERSION, 'town_seed': town_seed, 'frame': 'map', **asdict(traverse)}
+        settings = {
+            'generator': VERSION,
+            'town_seed': town_seed,
+            'frame': 'map',
+            **asdict(traverse),
+        }
         (out / 'walk.yaml').write_text(yaml.safe_dump(settings, sort_keys=False), encoding='utf-8')
     except OSError as error:
         raise VprError(f'cannot write {out}: {error.strerror or error}') from error
