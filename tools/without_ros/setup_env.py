@@ -26,6 +26,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
@@ -114,7 +115,7 @@ def call(failure: str, command: list, **options) -> None:
     with LOG.open('a+', errors='replace') as log:
         print('\n$', *command, file=log, flush=True)
         start = log.tell()
-        # the child holds the lock of `set_up` too: if this run is killed, its pip is waited for
+        # the child shares the lock of wait_for_other_runs: the pip of a killed run is waited for
         status = subprocess.run(
             list(map(str, command)), stdout=log, stderr=log, close_fds=False, **options
         ).returncode
@@ -195,17 +196,14 @@ def python_headers() -> Path:
     advice = 'Python.h is missing: sudo apt install python3-dev'
     if not shutil.which('apt-get'):
         raise SetupError(advice)
-    folder = VENV / 'python-dev'
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / 'lists' / 'partial').mkdir(parents=True)
-    # lists of our own: needs no root, and works where the machine's are stale or deleted
-    apt = ['apt-get', '-o', f'Dir::State::Lists={folder}/lists', '-o', f'Dir::Cache={folder}']
-    call(advice, [*apt, 'update'])
-    call(advice, [*apt, 'download', f'lib{PYTHON}-dev'], cwd=folder)
-    for deb in folder.glob('*.deb'):
-        call(advice, ['dpkg-deb', '-x', deb, folder])
-    shutil.rmtree(folder / 'lists')
-    return folder / include.relative_to('/')
+    unpacked = VENV / 'python-dev'
+    with tempfile.TemporaryDirectory() as folder:
+        # lists of our own: needs no root, and works where the machine's are stale or deleted
+        apt = ['apt-get', '-o', f'Dir::State::Lists={folder}', '-o', f'Dir::Cache={folder}']
+        call(advice, [*apt, 'update'])
+        call(advice, [*apt, 'download', f'lib{PYTHON}-dev'], cwd=folder)
+        call(advice, ['dpkg-deb', '-x', *Path(folder).glob('*.deb'), unpacked])
+    return unpacked / include.relative_to('/')
 
 
 def build_vision_msgs() -> None:
@@ -317,13 +315,22 @@ def run_step(state: State, step: Step) -> None:
     print(f'{time.monotonic() - begin:.0f} s', flush=True)
 
 
+def wait_for_other_runs() -> None:
+    """Lock the checkout until this process and its children have ended."""
+    lock = os.open(VISION_MSGS, os.O_RDONLY)
+    os.set_inheritable(lock, True)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print('Waiting for another make in this checkout ...', flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
 def set_up(extras: list[str]) -> None:
     """Bring .venv up to date; extras: names of further requirement files."""
     ros = sourced_ros()
     check_machine(ros)
-    lock = os.open(VISION_MSGS, os.O_RDONLY)  # one run at a time; the lock ends with its holders
-    os.set_inheritable(lock, True)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    wait_for_other_runs()
     state, steps = State(), plan(ros, extras)
     # packages over which pip was killed are half there: start again, the downloads are cached
     half_installed = state.done.get('running') not in (None, 'vision_msgs', 'env.sh')
