@@ -14,15 +14,15 @@ from tools.render.conditions import CONDITIONS
 from tools.render.walk import Traverse, render_walk
 
 EXAMPLE = """examples:
-  python -m tools.render -o /tmp/night --town 7 --condition night --seed 3 --lateral 3
+  python -m tools.render -o /tmp/night --town 11 --condition night --seed 3 --lateral 3
   python -m tools.render --shipped        (both walks of test/data/town; remove them first)
 """
-SHIPPED_TOWN = 7
+SHIPPED_TOWN = 11
 SHIPPED_FOLDER = Path('test/data/town')
 SHIPPED = {
     'day': Traverse(seed=1, spacing=1.75, quality=72),
     'dusk': Traverse(
-        seed=2, condition='dusk', spacing=1.75, phase=0.875, lateral=1.0, lateral_jitter=0.1,
+        seed=5, condition='dusk', spacing=1.75, phase=0.875, lateral=1.0, lateral_jitter=0.1,
         yaw_jitter=2.0, start=30000.0, quality=72,
     ),
 }  # fmt: skip

@@ -47,7 +47,8 @@ CONDITIONS: dict[str, Condition] = {
     'night': Condition(
         sun=(0, 0, 0), sun_azimuth=60, sun_elevation=40,
         zenith=(0.006, 0.008, 0.018), horizon=(0.03, 0.026, 0.03), ambient=(0.022, 0.024, 0.036),
-        clouds=0.25, lamps=12.0, windows=0.42, headlights=12.0, fog=0.003, exposure=1.25, noise=5.0,
+        clouds=0.25, lamps=12.0, windows=0.42, headlights=12.0, fog=0.003,
+        exposure=1.25, noise=5.0,
     ),
     'rain': Condition(
         sun=(0, 0, 0), sun_azimuth=60, sun_elevation=40,
