@@ -29,6 +29,17 @@ class Pixels:
     face: np.ndarray
 
 
+def load_panda3d():
+    """The module panda3d.core; VprError where it is not installed."""
+    try:
+        from panda3d import core
+    except ImportError as error:
+        raise VprError(
+            'panda3d is not installed: pip install -r tools/render/requirements.txt'
+        ) from error
+    return core
+
+
 class Rasteriser:
     """Draws one town's faces; keep it for a whole walk."""
 
@@ -37,12 +48,7 @@ class Rasteriser:
             raise VprError(
                 f'{len(faces.points)} faces are too many to number: build a smaller town'
             )
-        try:
-            from panda3d import core
-        except ImportError as error:
-            raise VprError(
-                'panda3d is not installed: pip install -r tools/render/requirements.txt'
-            ) from error
+        core = load_panda3d()
         self._p3 = core
         core.loadPrcFileData('', SETTINGS)
         self._engine = core.GraphicsEngine()

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ashtkd_ros.errors import VprError
 from tools.render.conditions import condition
 from tools.render.path import Loop, town_loop
-from tools.render.raster import Rasteriser
+from tools.render.raster import Rasteriser, load_panda3d
 from tools.render.shading import Shader
 from tools.render.town import build_town
 
@@ -140,6 +140,7 @@ def render_walk(town_seed: int, traverse: Traverse, out: Path, progress: bool = 
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise VprError(f'{out} is not an empty folder: choose another or remove it first')
+        load_panda3d()  # says so before anything is written where it is missing
         (out / 'images').mkdir(parents=True, exist_ok=True)
         rows = []
         bar = tqdm(
