@@ -18,14 +18,11 @@ RECALL_AT = (1, 5, 10, 20)
 
 @dataclass(frozen=True)
 class Tolerance:
-    """When two images show the same place: metres and degrees with poses, else frames or labels.
-
-    `frames` None: frames are not compared and equal labels are the same place.
-    """
+    """When two images show the same place: metres and degrees with poses, else frames apart."""
 
     metres: float = 3.0
     degrees: float = 45.0
-    frames: int | None = None
+    frames: int = 2
 
 
 @dataclass(frozen=True)
@@ -63,22 +60,22 @@ class Metrics:
 def positives(queries: Sequence[Frame], places: Sequence[Place], tolerance: Tolerance):
     """bool (Q, N): does place n show what query q shows?
 
-    By frames where `tolerance.frames` is set, else by poses where all have one, else by labels;
-    VprError where there is none of these.
+    By poses where all have one; else by frame number where the places are named by numbers; else
+    by equal names. VprError where there is none of these.
     """
-    if tolerance.frames is not None:
-        q = np.array([f.order for f in queries])[:, None]
-        p = np.array([place.order for place in places])[None]
-        return np.abs(q - p) <= tolerance.frames
-    if all(x.pose is not None for x in (*queries, *places)):
+    everything = (*queries, *places)
+    if all(x.pose is not None for x in everything):
         q, p = (_planar([x.pose for x in group]) for group in (queries, places))
         apart = np.hypot(q[:, None, 0] - p[None, :, 0], q[:, None, 1] - p[None, :, 1])
         turn = np.abs((q[:, None, 2] - p[None, :, 2] + math.pi) % (2 * math.pi) - math.pi)
         return (apart <= tolerance.metres) & (turn <= math.radians(tolerance.degrees))
-    if all(x.label for x in (*queries, *places)):
-        labels = np.array([p.label for p in places])[None]
-        return np.array([f.label for f in queries])[:, None] == labels
-    raise VprError('no poses and no labels to compare; give --frames for traverses in step')
+    if not all(x.label for x in everything):
+        raise VprError('nothing to judge by: both traverses need poses, or both place names')
+    if all(x.label.isdigit() for x in everything):
+        q, p = (np.array([int(x.label) for x in group]) for group in (queries, places))
+        return np.abs(q[:, None] - p[None]) <= tolerance.frames
+    labels = np.array([p.label for p in places])[None]
+    return np.array([f.label for f in queries])[:, None] == labels
 
 
 def _planar(poses: Sequence[Pose]) -> np.ndarray:

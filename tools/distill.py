@@ -39,8 +39,8 @@ class DistillConfig:
     """`epochs`: passes over all views; learning rates for new and for pretrained layers."""
 
     epochs: int = 8
-    batch: int = 64
-    learning_rate: float = 1e-3
+    batch: int = 32
+    learning_rate: float = 7e-4
     pretrained_rate: float = 2e-4
     weight_decay: float = 0.02
     warm_up: float = 0.03
@@ -52,7 +52,7 @@ class DistillConfig:
 
 
 class DegradedViews(Dataset):
-    """Item (epoch, i) → (float32 (3, S, S) RGB in [0, 1], float32 target (D,)); decided by seed."""
+    """Item (epoch, i) → float32 (3, S, S) RGB in [0, 1] and float32 target (D,), by seed."""
 
     def __init__(self, views: Views, targets: torch.Tensor, config: DistillConfig):
         self.views, self.targets, self.config = views, targets, config
@@ -170,6 +170,7 @@ def distill(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

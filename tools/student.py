@@ -3,9 +3,9 @@
 
 The paper's part: down-sampling pyramid transformer; level → attention head → salient map (softmax
 over positions) → weighted sum over positions; concat of all levels → linear → L2 norm.
-This project's choices: the two lowest levels are MobileNetV2's inverted residuals, so that they can
-start from pretrained weights; a head draws several salient maps, the first over the whole picture,
-the others starting on its quarters, so that the descriptor keeps where a thing stands.
+This project's choices: the two lowest levels are MobileNetV2's inverted residuals, so that they
+can start from pretrained weights; a head draws several salient maps, the first over the whole
+picture, the others starting on its quarters, so that the descriptor keeps where a thing stands.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class InvertedResidual(nn.Module):
 class TransformerBlock(nn.Module):
     """Pre-norm self-attention and MLP over tokens (B, N, C)."""
 
-    def __init__(self, width: int, head_channels: int, mlp_ratio: int):
+    def __init__(self, tokens: int, width: int, head_channels: int, mlp_ratio: int):
         super().__init__()
-        self.heads = width // head_channels
+        self.split = (-1, tokens, 3, width // head_channels, head_channels)
         self.norm_a, self.norm_b = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(
@@ -74,32 +74,29 @@ class TransformerBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tokens, width = x.shape[1:]
-        qkv = self.qkv(self.norm_a(x)).reshape(-1, tokens, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, tokens, width)
+        q, k, v = self.qkv(self.norm_a(x)).reshape(self.split).permute(2, 0, 3, 1, 4).unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         x = x + self.out(y)
         return x + self.mlp(self.norm_b(x))
 
 
 class VitLevel(nn.Module):
-    """Merge `factor` x `factor` positions into one token, then transformer blocks; keeps (h, w)."""
+    """Merge `factor` x `factor` positions into one token, then transformer blocks.
+
+    (B, c_in, factor * side, factor * side) → (B, width, side, side).
+    """
 
     def __init__(self, c_in: int, width: int, depth: int, side: int, factor: int, config):
         super().__init__()
         self.merge = nn.Conv2d(c_in, width, factor, factor)
         self.position = nn.Parameter(torch.zeros(1, side * side, width))
-        self.blocks = nn.Sequential(
-            *[
-                TransformerBlock(width, config.head_channels, config.mlp_ratio)
-                for _ in range(depth)
-            ]
-        )
+        block = (side * side, width, config.head_channels, config.mlp_ratio)
+        self.blocks = nn.Sequential(*[TransformerBlock(*block) for _ in range(depth)])
+        self.shape = (-1, width, side, side)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.merge(x)
-        tokens = self.blocks(x.flatten(2).transpose(1, 2) + self.position)
-        return tokens.transpose(1, 2).reshape(x.shape)
+        tokens = self.blocks(self.merge(x).flatten(2).transpose(1, 2) + self.position)
+        return tokens.transpose(1, 2).reshape(self.shape)
 
 
 class SalientHead(nn.Module):
@@ -122,7 +119,7 @@ class SalientHead(nn.Module):
 
 
 def _quarters(side: int, maps: int) -> torch.Tensor:
-    """Starting logits (maps, side*side): flat for the first map, a quarter for each of the next."""
+    """Starting logits (maps, side*side): flat for the first map, a quarter for each other."""
     low = torch.arange(side) < side / 2
     rows, columns = [low, low, ~low, ~low], [low, ~low, low, ~low]
     inside = [torch.ones(side, side, dtype=torch.bool)]
@@ -144,7 +141,7 @@ class DSFormer(nn.Module):
         levels: list[nn.Module] = [nn.Sequential(*blocks[6:])]
         width, side = 96, config.image_size // 16
         heads = [SalientHead(32, 2 * side, config.maps), SalientHead(96, side, config.maps)]
-        for i, (wide, deep) in enumerate(zip(config.vit_widths, config.vit_depths)):
+        for i, (wide, deep) in enumerate(zip(config.vit_widths, config.vit_depths, strict=True)):
             factor = 1 if i == 0 else 2
             side //= factor
             levels.append(VitLevel(width, wide, deep, side, factor, config))
@@ -179,7 +176,7 @@ class DSFormer(nn.Module):
         return self
 
     def load_mobilenetv2(self, path: Path) -> None:
-        """Start stem and first level from the arrays of a MobileNetV2 .npz (see teachers README)."""
+        """Start stem and first level from a MobileNetV2 .npz (names: see the teachers' README)."""
         try:
             arrays = np.load(path)
         except (OSError, ValueError) as error:

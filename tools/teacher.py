@@ -54,7 +54,7 @@ class FrozenTeacher:
     def feature_map(self, images: torch.Tensor) -> torch.Tensor:
         """float32 (B, 3, H, W) RGB in [0, 1] → float32 (B, C, h, w)."""
         values = {'image': images.contiguous(memory_format=torch.channels_last)}
-        for i, (node, attributes) in enumerate(zip(self._nodes, self._attributes)):
+        for i, (node, attributes) in enumerate(zip(self._nodes, self._attributes, strict=True)):
             inputs = [values.get(n, self._weights.get(n)) for n in node.input]
             values[node.output[0]] = self._apply(node.op_type, inputs, attributes)
             if node.output[0] == 'map':

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixed views of the training images with what the frozen teacher says of each, on disk.
 
-    python -m tools.views ../shared/data/train --teacher ../shared/teachers/resnet50v2_imagenet.onnx
+    python -m tools.views DATA --teacher ../shared/teachers/resnet50v2_imagenet.onnx
 
 View 0 is the whole picture, the others are seen from elsewhere (`augment.change_viewpoint`). The
 teacher sees each view clean, once; light and weather are the student's trouble alone, fresh at
@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ashtkd_ros.commands import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.sources import read_image, read_source
 from tools.augment import change_viewpoint
-from ashtkd_ros.commands import run_command
 from tools.teacher import FrozenTeacher, regional_gem
 
 SHARD = 1000
@@ -114,6 +114,7 @@ def load_views(folder: Path) -> Views:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

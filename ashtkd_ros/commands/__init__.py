@@ -11,8 +11,7 @@ from pathlib import Path
 
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-
-MODEL = 'ashtkd_student.onnx'
+from ashtkd_ros.shipped import shipped_model
 
 
 def run_command(command: Callable[[], int]) -> None:
@@ -48,16 +47,3 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def load_embedder(args: argparse.Namespace) -> Embedder:
     """The network that the command line asks for."""
     return Embedder(args.model or shipped_model(), num_threads=args.threads)
-
-
-def shipped_model() -> Path:
-    """The student that comes with the package: installed, or in the source tree."""
-    package = Path(__file__).resolve().parents[1]
-    beside = package.parent / 'models' / MODEL
-    if beside.is_file():
-        return beside
-    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
-        path = Path(prefix) / 'share' / 'ashtkd_ros' / 'models' / MODEL
-        if prefix and path.is_file():
-            return path
-    raise VprError(f'{MODEL} is not installed; give --model, or source install/setup.bash')

@@ -43,9 +43,9 @@ def evaluate_map(
 def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
     """How near is right."""
     default = Tolerance()
-    parser.add_argument('--metres', type=float, default=default.metres)
-    parser.add_argument('--degrees', type=float, default=default.degrees)
-    parser.add_argument('--frames', type=int, help='compare frame numbers instead of poses')
+    parser.add_argument('--metres', type=float, default=default.metres, help='with poses')
+    parser.add_argument('--degrees', type=float, default=default.degrees, help='with poses')
+    parser.add_argument('--frames', type=int, default=default.frames, help='numbered places')
 
 
 def tolerance_of(args: argparse.Namespace) -> Tolerance:

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image messages → arrays: the only place where that happens.
+
+The array is a view of the message's data wherever the encoding allows; `step` and `is_bigendian`
+are honoured. What cannot be an image raises ImageError with the reason, and reads nothing outside
+the data.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+
+
+class ImageError(VprError):
+    """The message holds no image; the text says why, `kind` in one or two words for counting."""
+
+    def __init__(self, kind: str, text: str):
+        super().__init__(text)
+        self.kind = kind
+
+
+# encoding: (channels, dtype, order of the result, conversion by OpenCV or None)
+_LAYOUTS = {
+    'rgb8': (3, 'u1', 'RGB', None),
+    'bgr8': (3, 'u1', 'BGR', None),
+    '8UC3': (3, 'u1', 'BGR', None),
+    'mono8': (1, 'u1', 'GREY', None),
+    '8UC1': (1, 'u1', 'GREY', None),
+    'mono16': (1, 'u2', 'GREY', None),
+    '16UC1': (1, 'u2', 'GREY', None),
+    'rgba8': (4, 'u1', 'RGB', cv2.COLOR_RGBA2RGB),
+    'bgra8': (4, 'u1', 'BGR', cv2.COLOR_BGRA2BGR),
+    # OpenCV names a Bayer pattern by its second row, ROS by its first.
+    'bayer_rggb8': (1, 'u1', 'RGB', cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': (1, 'u1', 'RGB', cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': (1, 'u1', 'RGB', cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': (1, 'u1', 'RGB', cv2.COLOR_BayerGB2RGB),
+    'yuv422': (2, 'u1', 'RGB', cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': (2, 'u1', 'RGB', cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': (2, 'u1', 'RGB', cv2.COLOR_YUV2RGB_YUY2),
+    'yuyv': (2, 'u1', 'RGB', cv2.COLOR_YUV2RGB_YUY2),
+    'nv12': (1, 'u1', 'RGB', cv2.COLOR_YUV2RGB_NV12),
+    'nv21': (1, 'u1', 'RGB', cv2.COLOR_YUV2RGB_NV21),
+}
+_HALF_HEIGHT_CHROMA = ('nv12', 'nv21')
+_EVEN_WIDTH = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', *_HALF_HEIGHT_CHROMA)
+
+
+def image_to_array(msg) -> tuple[np.ndarray, str]:
+    """sensor_msgs/Image → uint8 (H, W, 3) or (H, W), and its order: RGB, BGR or GREY.
+
+    16 bit greys keep their upper byte.
+    """
+    if msg.encoding not in _LAYOUTS:
+        return _through_cv_bridge(msg)
+    channels, kind, order, conversion = _LAYOUTS[msg.encoding]
+    pixels = _pixels(msg, channels, np.dtype(kind))
+    if conversion is not None:
+        pixels = cv2.cvtColor(pixels, conversion)
+    elif pixels.dtype.itemsize == 2:
+        pixels = (pixels >> 8).astype(np.uint8)
+    return pixels, order
+
+
+def _pixels(msg, channels: int, dtype: np.dtype) -> np.ndarray:
+    """View of the message's data, (rows, W) or (rows, W, channels); checks every size first."""
+    height, width, step = msg.height, msg.width, msg.step
+    if not height or not width:
+        raise ImageError('zero size', f'image of zero size, {width} x {height}')
+    if msg.encoding in _EVEN_WIDTH and width % 2:
+        raise ImageError('odd size', f'{msg.encoding} image of odd width {width}')
+    rows = height
+    if msg.encoding in _HALF_HEIGHT_CHROMA:
+        if height % 2:
+            raise ImageError('odd size', f'{msg.encoding} image of odd height {height}')
+        rows = height + height // 2
+    row_bytes = width * channels * dtype.itemsize
+    if step < row_bytes:
+        raise ImageError(
+            'wrong step',
+            f'step {step} is too small: {width} {msg.encoding} pixels are {row_bytes} bytes',
+        )
+    needed = step * (rows - 1) + row_bytes
+    if len(msg.data) < needed:
+        raise ImageError(
+            'truncated data',
+            f'truncated data: {len(msg.data)} bytes, {width} x {height} needs {needed}',
+        )
+    if dtype.itemsize > 1:
+        dtype = dtype.newbyteorder('>' if msg.is_bigendian else '<')
+    shape, strides = (rows, width), (step, channels * dtype.itemsize)
+    if channels > 1:
+        shape, strides = (*shape, channels), (*strides, dtype.itemsize)
+    return np.ndarray(shape, dtype, np.frombuffer(msg.data, np.uint8), strides=strides)
+
+
+def compressed_to_array(msg) -> tuple[np.ndarray, str]:
+    """sensor_msgs/CompressedImage (JPEG or PNG) → uint8 (H, W, 3) and its order, BGR."""
+    data = np.frombuffer(msg.data, np.uint8)
+    if not data.size:
+        raise ImageError('truncated data', 'compressed image without data')
+    head, tail = data[:8].tobytes(), data[-1024:].tobytes()
+    # OpenCV fills up what a cut JPEG lacks with grey and tells nobody.
+    end = b'\xff\xd9' if head.startswith(b'\xff\xd8') else b'IEND'
+    if head.startswith((b'\xff\xd8', b'\x89PNG')) and end not in tail:
+        what = msg.format or 'compressed'
+        raise ImageError('truncated data', f'truncated data: the {what} image has no end')
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
+    if image is None:
+        text = f'compressed image of format "{msg.format}" cannot be decoded'
+        raise ImageError('not decodable', text)
+    return image, 'BGR'
+
+
+def _through_cv_bridge(msg) -> tuple[np.ndarray, str]:
+    """Encodings not in the table; cv_bridge is asked where it can be imported."""
+    try:
+        from cv_bridge import CvBridge, CvBridgeError
+    except Exception as error:  # under NumPy 2 its import fails in several ways
+        text = f'unknown encoding "{msg.encoding}", and cv_bridge cannot be imported'
+        raise ImageError('unknown encoding', text) from error
+    try:
+        return CvBridge().imgmsg_to_cv2(msg, 'bgr8'), 'BGR'
+    except (CvBridgeError, ValueError, TypeError, RuntimeError) as error:
+        raise ImageError('unknown encoding', f'encoding "{msg.encoding}": {error}') from error

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole product once: map of walk 1, the node as its own process, walk 2 as camera images.
+
+make demo                 the rendered walks in test/data/town
+make demo DATA=folder     your photos: an index.csv with roles, or two walks map/ and query/
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from vision_msgs.msg import Classification
+
+from ashtkd_ros.commands import run_command
+from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
+from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation import RECALL_AT, Metrics, Tolerance, evaluate, positives
+from ashtkd_ros.place_map import PlaceMap, place_spacing
+from ashtkd_ros.recogniser import map_frames
+from ashtkd_ros.report import Answer, write_report
+from ashtkd_ros.ros.parameters import Parameters
+from ashtkd_ros.ros.replay import Camera
+from ashtkd_ros.shipped import shipped_model
+from ashtkd_ros.sources import Frame, read_source
+
+TOWN = Path(__file__).resolve().parents[1] / 'test' / 'data' / 'town'
+# Below this the node, left to itself, says "unknown"; the demo asks for the candidate even so.
+TRUSTED = Parameters().min_confidence
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The node's answer to one image: candidates best first, seconds from sent to received."""
+
+    ids: list[int]
+    scores: list[float]
+    seconds: float
+
+
+class Observer:
+    """Camera and listener in this process, the node in another."""
+
+    def __init__(self, compressed: bool = False):
+        rclpy.init()
+        self.camera = Camera(compressed)
+        self.received: dict[tuple[int, int], tuple[Classification, float]] = {}
+        self.camera.create_subscription(Classification, 'vpr_node/place', self._hear, 10)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.camera)
+
+    def _hear(self, place: Classification) -> None:
+        stamp = place.header.stamp
+        self.received[stamp.sec, stamp.nanosec] = place, time.perf_counter()
+
+    def ask(self, frame: Frame, timeout_s: float = 5.0) -> Reply:
+        """Publish one frame and wait for the place with its stamp; VprError when none comes."""
+        message = self.camera.message(frame)
+        stamp = message.header.stamp
+        sent = time.perf_counter()
+        self.camera.publish(message)
+        while (stamp.sec, stamp.nanosec) not in self.received:
+            if time.perf_counter() > sent + timeout_s:
+                raise VprError(f'no place for {frame.path.name} in {timeout_s:.0f} s')
+            self._executor.spin_once(timeout_sec=0.1)
+        place, at = self.received.pop((stamp.sec, stamp.nanosec))
+        ids = [int(r.class_id) for r in place.results]
+        return Reply(ids, [r.score for r in place.results], at - sent)
+
+    def close(self) -> None:
+        """Leave ROS."""
+        self._executor.shutdown()
+        rclpy.try_shutdown()
+
+
+@contextlib.contextmanager
+def running_node(**parameters: str) -> Iterator[subprocess.Popen]:
+    """The installed vpr_node as a process of its own, asked to stop at the end."""
+    overrides = [x for name, v in parameters.items() for x in ('-p', f'{name}:={v}')]
+    command = ['vpr_node', '--ros-args', '--log-level', 'warn', *overrides]
+    try:
+        process = subprocess.Popen(command)
+    except OSError as error:
+        raise VprError('vpr_node is not on the PATH; run make, then . .venv/env.sh') from error
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def traverses(data: Path | None) -> tuple[Path, list[Frame], list[Frame]]:
+    """Folder that the map's images lie in, mapping frames, query frames."""
+    if data is None:
+        return TOWN / 'day', read_source(TOWN / 'day'), read_source(TOWN / 'dusk')
+    if (data / 'index.csv').is_file():
+        return data, read_source(data, 'database'), read_source(data, 'query')
+    if (data / 'map').is_dir() and (data / 'query').is_dir():
+        return data / 'map', read_source(data / 'map'), read_source(data / 'query')
+    raise VprError(f'{data}: has neither an index.csv nor the folders map/ and query/')
+
+
+def replay(observer: Observer, queries: list[Frame], place_map: PlaceMap, truth: np.ndarray):
+    """Ask about every query once, in order of time, and print a line for each."""
+    replies = []
+    for i, frame in enumerate(queries):
+        reply = observer.ask(frame)
+        replies.append(reply)
+        place = place_map.places[reply.ids[0]]
+        verdict = 'right' if truth[i, place.id] else 'WRONG'
+        doubt = '' if reply.scores[0] >= TRUSTED else '  (would be reported as unknown)'
+        print(
+            f'{frame.path.name:>16} → place {place.id:4d} ({place.source})  '
+            f'confidence {reply.scores[0]:.2f}  {verdict}  {1000 * reply.seconds:5.1f} ms{doubt}',
+            flush=True,
+        )
+    return replies
+
+
+def summarise(
+    replies: list[Reply], queries: list[Frame], place_map: PlaceMap, truth: np.ndarray
+) -> tuple[Metrics, list[Answer]]:
+    """Figures and pictures' captions from the node's replies."""
+    ranking = np.array([r.ids for r in replies])
+    scores = np.array([r.scores[0] for r in replies])
+    answers = [
+        Answer(f, place_map.places[r.ids[0]], r.scores[0], bool(truth[i, r.ids[0]]))
+        for i, (f, r) in enumerate(zip(queries, replies, strict=True))
+    ]
+    return evaluate(ranking, scores, truth), answers
+
+
+def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = False) -> Metrics:
+    """Build, replay, print, report."""
+    folder, frames, queries = traverses(data)
+    embedder = Embedder(shipped_model())
+    place_map = map_frames(embedder, frames, folder)
+    map_folder = out / 'map'
+    place_map.save(map_folder)
+    truth = positives(queries, place_map.places, tolerance)
+    spacing = place_spacing(place_map.places)
+    apart = f', {spacing:.1f} m apart' if spacing else ''
+    print(f'map: {len(place_map.places)} places{apart}, in {map_folder}')
+    count = min(max(RECALL_AT), len(place_map.places))
+    transport = 'compressed' if compressed else 'raw'
+    observer = Observer(compressed)
+    try:
+        with running_node(
+            map_path=map_folder, min_confidence=0.0, top_k=count, image_transport=transport
+        ):
+            observer.camera.wait_for_subscriber(30.0)
+            print(f'vpr_node runs; {len(queries)} images follow as camera messages', flush=True)
+            replies = replay(observer, queries, place_map, truth)
+    finally:
+        observer.close()
+    metrics, answers = summarise(replies, queries, place_map, truth)
+    p50, p95 = np.percentile([1000 * r.seconds for r in replies], (50, 95))
+    latency = f'p50 {p50:.1f} ms, p95 {p95:.1f} ms'
+    print(metrics.line())
+    print(f'latency, camera message sent → place received: {latency}')
+    title = f'{queries[0].path.parent.parent.name} in map of {folder.name}'
+    write_report(out / 'report.html', title, metrics, answers, folder, {'Latency': latency})
+    print(f'report: {out / "report.html"}')
+    return metrics
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--data', type=Path, help='folder of own photos')
+    parser.add_argument('-o', '--out', type=Path, default=Path('demo_output'))
+    parser.add_argument('--compressed', action='store_true', help='send JPEG instead of raw')
+    add_tolerance_options(parser)
+    args = parser.parse_args(argv)
+
+    def command() -> int:
+        demo(args.data, args.out, tolerance_of(args), args.compressed)
+        return 0
+
+    run_command(command)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export a trained student to ONNX: whitened, checked against torch, with everything it needs.
+
+    python -m tools.export runs/student runs/views --data DATA -o models/ashtkd_student.onnx
+
+The whitening is learned on the student's own descriptors of the whole training pictures and folded
+into the last layer; preprocessing and the confidence's coefficients go into the metadata.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+import yaml
+
+from ashtkd_ros.commands import run_command
+from ashtkd_ros.embedder import CONFIDENCE_KEY, PREPROCESSING_KEY, Embedder
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.matcher import probability
+from tools.calibrate import collect, expected_calibration_error, fit
+from tools.student import DSFormer, StudentConfig
+from tools.teacher import Whitening
+from tools.views import Views, load_views
+
+_LEAST_COSINE = 0.9999
+
+
+def load_student(run: Path) -> DSFormer:
+    """The averaged network of a run's folder; VprError when there is none."""
+    try:
+        settings = yaml.safe_load((run / 'config.yaml').read_text())['student']
+        state = torch.load(run / 'checkpoint.pt', weights_only=True)
+    except (OSError, KeyError) as error:
+        raise VprError(f'{run}: holds no finished run of tools.distill ({error})') from error
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    network = DSFormer(StudentConfig(**values))
+    network.load_state_dict(state['average'])
+    return network.eval()
+
+
+@torch.no_grad()
+def raw_descriptors(network: DSFormer, jpegs: list[np.ndarray]) -> torch.Tensor:
+    """Descriptors before the L2 norm of encoded pictures, float32 (N, D)."""
+    parts = []
+    for start in range(0, len(jpegs), 32):
+        pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
+        x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
+        parts.append(network.describe(x.float() / 255)[0])
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def fold_whitening(network: DSFormer, views: Views, power: float) -> None:
+    """Replace the last layer by itself followed by the whitening of its outputs."""
+    jpegs = [j for j, whole in zip(views.jpegs, views.whole, strict=True) if whole][::3]
+    whitening = Whitening(raw_descriptors(network, jpegs), network.config.dimensions, power)
+    layer = network.project
+    layer.bias.copy_(whitening.matrix @ (layer.bias - whitening.mean))
+    layer.weight.copy_(whitening.matrix @ layer.weight)
+
+
+def write_onnx(network: DSFormer, path: Path, metadata: dict[str, str]) -> None:
+    """Fixed image size, free batch axis, input `image`, output `descriptor`."""
+    size = network.config.image_size
+    axes = {name: {0: 'batch'} for name in ('image', 'descriptor')}
+    with warnings.catch_warnings():
+        # The exporter that torch calls legacy needs no further package and folds all shapes here.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, size, size),),
+            str(path),
+            input_names=['image'],
+            output_names=['descriptor'],
+            dynamic_axes=axes,
+            opset_version=17,
+            dynamo=False,
+        )
+    model = onnx.load(str(path))
+    output = model.graph.output[0].type.tensor_type.shape.dim[1]
+    output.dim_value = network.config.dimensions
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> float:
+    """Least cosine between torch and ONNX Runtime on real pictures; VprError below 0.9999."""
+    embedder = Embedder(path)
+    images = [cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in jpegs]
+    ours = F.normalize(raw_descriptors(network, jpegs), dim=1).numpy()
+    cosine = float((ours * embedder.embed_batch(images)).sum(1).min())
+    if cosine < _LEAST_COSINE:
+        raise VprError(f'{path}: differs from torch, least cosine {cosine:.5f}; nothing exported')
+    return cosine
+
+
+def export(run: Path, views: Views, data: Path, out: Path, power: float) -> dict[str, float]:
+    """Write the model; returns what was measured on the way."""
+    network = load_student(run)
+    fold_whitening(network, views, power)
+    size = network.config.image_size
+    preprocessing = {'size': [size, size], 'mean': [0.0] * 3, 'std': [1.0] * 3}
+    metadata = {
+        'name': out.stem,
+        'licence': 'Apache-2.0',
+        PREPROCESSING_KEY: json.dumps({**preprocessing, 'colour_order': 'RGB'}),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / out.name
+        write_onnx(network, draft, metadata)
+        cosine = check_parity(network, draft, views.jpegs[:64])
+        samples = collect(Embedder(draft), data)
+        coefficients = fit(samples)
+        write_onnx(network, draft, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(draft.read_bytes())
+    pairs = zip(samples.similarity, samples.margin, strict=True)
+    confidence = np.array([probability(s, m, coefficients) for s, m in pairs])
+    error = expected_calibration_error(confidence, samples.right)
+    return {'least cosine': cosine, 'calibration error (training)': error, **coefficients}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('run', type=Path, help='folder of tools.distill')
+    parser.add_argument('views', type=Path, help='folder of tools.views')
+    parser.add_argument('--data', type=Path, required=True, help='training sets (index.csv)')
+    parser.add_argument('-o', '--out', type=Path, default=Path('models/ashtkd_student.onnx'))
+    parser.add_argument('--power', type=float, default=0.5, help='of the whitening, 0 to 1')
+    args = parser.parse_args(argv)
+    measured = export(args.run, load_views(args.views), args.data, args.out, args.power)
+    print(f'{args.out}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
+    return 0
+
+
+if __name__ == '__main__':
+    run_command(main)
