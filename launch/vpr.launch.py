@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start vpr_node: ros2 launch ashtkd_ros vpr.launch.py map_path:=MAP image_topic:=TOPIC."""
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
-
-from launch import LaunchDescription
 
 # Arguments that are node parameters; given ones override the parameters file.
 _PARAMETERS = {
