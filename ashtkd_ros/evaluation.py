@@ -71,7 +71,7 @@ def positives(queries: Sequence[Frame], places: Sequence[Place], tolerance: Tole
         return (apart <= tolerance.metres) & (turn <= math.radians(tolerance.degrees))
     if not all(x.label for x in everything):
         raise VprError('nothing to judge by: both traverses need poses, or both place names')
-    if all(x.label.isdigit() for x in everything):
+    if all(x.label.isdecimal() for x in everything):
         q, p = (np.array([int(x.label) for x in group]) for group in (queries, places))
         return np.abs(q[:, None] - p[None]) <= tolerance.frames
     labels = np.array([p.label for p in places])[None]

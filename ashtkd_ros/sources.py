@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -57,8 +57,11 @@ class Frame:
 
 def read_image(path: Path) -> np.ndarray:
     """Read an image file as uint8 (height, width, 3) RGB; VprError when it is no image."""
-    data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        data = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error):  # not allowed to read it; a header that claims an absurd size
+        image = None
     if image is None:
         raise VprError(f'{path}: not a readable image; remove it from the list or replace it')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
@@ -103,8 +106,9 @@ def _read_walk(folder: Path) -> list[Frame]:
         if abs(norm - 1.0) > 1e-2:
             raise VprError(f'{table}:{line}: quaternion has length {norm:.3f}, it must be 1')
         stamp = _number(row['stamp'], 'stamp', table, line)
-        frames.append(Frame(folder / row['file'], stamp, len(frames), Pose(**values)))
-    return sorted(frames, key=lambda f: f.stamp)
+        frames.append(Frame(folder / row['file'], stamp, 0, Pose(**values)))
+    frames.sort(key=lambda f: f.stamp)
+    return [replace(frame, order=i) for i, frame in enumerate(frames)]
 
 
 def _read_index(folder: Path, role: str) -> list[Frame]:
@@ -126,14 +130,18 @@ def _read_index(folder: Path, role: str) -> list[Frame]:
             half = math.radians(90.0 - heading) / 2.0  # compass (north 0, clockwise) to REP-103
             pose = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
         # A place named by a number counts frames along the route.
-        order = int(row['place']) if row['place'].isdigit() else i
+        order = int(row['place']) if row['place'].isdecimal() else i
         frames.append(Frame(folder / row['file'], float(i), order, pose, row['place']))
     return frames
 
 
 def _order(value: str) -> tuple[float, str]:
     """Sort key of the `order` column: by number where it is one, else by text."""
-    return (float(value), '') if value.isdigit() else (math.inf, value)
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    return (number, '') if math.isfinite(number) else (math.inf, value)
 
 
 def _rows(table: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -150,7 +158,7 @@ def _rows(table: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise VprError(f'{table}: cannot be read as CSV text ({error})') from error
-    short = next((line for line, row in rows if any(row[c] is None for c in needed)), None)
+    short = next((line for line, row in rows if None in row.values()), None)
     if short is not None:
         raise VprError(f'{table}:{short}: the row has too few columns')
     return rows
