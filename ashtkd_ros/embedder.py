@@ -32,11 +32,12 @@ class Preprocessing:
     def from_json(cls, text: str) -> Preprocessing:
         """Parse the metadata entry; ValueError, KeyError or TypeError when it is not one."""
         values = json.loads(text)
-        size, mean, std = (tuple(values[name]) for name in ('size', 'mean', 'std'))
+        size = tuple(int(s) for s in values['size'])
+        mean, std = (tuple(float(v) for v in values[name]) for name in ('mean', 'std'))
         order = values['colour_order']
         if len(size) != 2 or len(mean) != 3 or len(std) != 3 or order not in ('RGB', 'BGR'):
             raise ValueError(text)
-        return cls(tuple(int(s) for s in size), mean, std, order)
+        return cls(size, mean, std, order)
 
 
 class Embedder:
@@ -82,7 +83,8 @@ class Embedder:
         The image is squeezed to the network's size whatever its shape, so that nothing at its
         sides is lost; it is read once and never copied at full size.
         """
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
+        flat = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
+        if image.dtype != np.uint8 or not flat or image.size == 0:
             raise VprError(f'image is {image.dtype} {image.shape}; expected uint8 (H, W[, 3])')
         height, width = self.preprocessing.size
         shrinks = image.shape[0] >= height and image.shape[1] >= width

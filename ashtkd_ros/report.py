@@ -69,7 +69,7 @@ def write_report(
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(html)
+        path.write_text(html, encoding='utf-8')
     except OSError as error:
         raise VprError(f'{path}: the report could not be written ({error.strerror})') from error
 
