@@ -94,9 +94,10 @@ class PlaceMap:
 
     def save(self, folder: Path) -> None:
         """Write the whole map or nothing: a full disk or a kill leaves the old map as it was."""
-        folder = Path(folder)
-        new = folder.with_name(f'.{folder.name}.{os.getpid()}.new')
+        folder = Path(folder).resolve()  # "." has no name of its own; a link keeps pointing
+        new = folder.parent / f'.{folder.name}.{os.getpid()}.new'
         try:
+            shutil.rmtree(new, ignore_errors=True)  # of a killed process that had this number
             if folder.exists() and any(folder.iterdir()) and not (folder / 'map.yaml').exists():
                 raise VprError(f'{folder}: exists and is no map; give another folder for the map')
             new.mkdir(parents=True)
@@ -164,20 +165,23 @@ def _read_description(folder: Path) -> dict:
     if not folder.is_dir():
         raise VprError(f'{folder}: no such map; build one with build_map')
     try:
-        values = yaml.safe_load((folder / 'map.yaml').read_text())
+        values = yaml.safe_load((folder / 'map.yaml').read_text(encoding='utf-8'))
     except OSError as error:
         raise VprError(f'{folder}: holds no map.yaml; build the map with build_map') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, no such date
         raise VprError(f'{folder}: map.yaml is damaged; rebuild the map') from error
-    needed = ('frame', 'model', 'calibration', 'built', 'descriptor_size', 'places', 'sha256')
-    whole = isinstance(values, dict) and all(key in values for key in needed)
-    if not whole or 'format_version' not in values:
+    if not isinstance(values, dict) or 'format_version' not in values:
         raise VprError(f'{folder}: map.yaml is incomplete; rebuild the map')
     if values['format_version'] != FORMAT_VERSION:
         raise VprError(
             f'{folder}: has map format {values["format_version"]}, this program reads '
             f'{FORMAT_VERSION}; rebuild the map'
         )
+    needed = {'frame', 'descriptor_size', 'places'} <= values.keys()
+    tables = ('model', 'calibration', 'built', 'sha256')
+    whole = needed and all(isinstance(values.get(key), dict) for key in tables)
+    if not whole or not {'name', 'sha256'} <= values['model'].keys():
+        raise VprError(f'{folder}: map.yaml is incomplete; rebuild the map')
     return values
 
 
@@ -199,7 +203,7 @@ def _parse_places(path: Path, text: str) -> list[Place]:
             pose = Pose(*(float(row[c]) for c in POSE_COLUMNS)) if row['x'] else None
             stamp, order = float(row['stamp']), int(row['order'])
             places.append(Place(int(row['id']), stamp, order, pose, row['source'], row['label']))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise VprError(f'{path}: not a table of places ({error}); rebuild the map') from error
     return places
 
@@ -222,7 +226,11 @@ def _exchange(new: Path, folder: Path) -> None:
         # A file system without it (NFS, say): two steps, the old map kept aside between them.
         aside = new.with_suffix('.old')
         os.rename(folder, aside)
-        os.rename(new, folder)
+        try:
+            os.rename(new, folder)
+        except OSError:
+            os.rename(aside, folder)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
 
 
