@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several test files share: where data lies, a small network, a stand-in for one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ashtkd_ros.embedder import Preprocessing
+from ashtkd_ros.place_map import Place
+from ashtkd_ros.sources import Pose
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY_PREPROCESSING = {
+    'size': [6, 8],
+    'mean': [0.4, 0.5, 0.6],
+    'std': [0.2, 0.3, 0.4],
+    'colour_order': 'RGB',
+}
+
+
+@pytest.fixture(scope='session')
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def town() -> Path:
+    """The shipped rendered walks: `day` and `dusk`."""
+    return ROOT / 'test' / 'data' / 'town'
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """Real photos and frozen teachers, which lie beside the repository where there are any."""
+    folder = ROOT.parent / 'shared'
+    if not folder.is_dir():
+        pytest.skip('../shared is not there: no real photos, no teachers')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def student() -> Path:
+    return ROOT / 'models' / 'ashtkd_student.onnx'
+
+
+@pytest.fixture
+def fake_network() -> SimpleNamespace:
+    """What a map asks of an Embedder, without a network: 4 dimensions."""
+    preprocessing = Preprocessing((6, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 'RGB')
+    return SimpleNamespace(
+        dimensions=4, name='fake', hash='0' * 64, preprocessing=preprocessing, confidence={}
+    )
+
+
+def unit_rows(count: int, size: int, seed: int = 0) -> np.ndarray:
+    """Random float32 (count, size), rows of length 1."""
+    rows = np.random.default_rng(seed).normal(size=(count, size))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def places_along_x(positions: list[float] | np.ndarray, with_poses: bool = True) -> list[Place]:
+    """Places at x = positions; in order."""
+    return [
+        Place(i, 0.5 * i, i, Pose(float(x), 0.0, 0.0) if with_poses else None, f'images/{i}.jpg')
+        for i, x in enumerate(positions)
+    ]
+
+
+def write_tiny_model(path: Path, metadata: dict[str, str] | None = None) -> Path:
+    """ONNX file: mean of each colour over the picture → length 1, float32 (N, 3)."""
+    onnx = pytest.importorskip('onnx', reason='onnx is not installed: no model can be made')
+    height, width = TINY_PREPROCESSING['size']
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [
+        helper.make_node('GlobalAveragePool', ['image'], ['pooled']),
+        helper.make_node('Flatten', ['pooled'], ['flat']),
+        helper.make_node('LpNormalization', ['flat'], ['descriptor'], axis=1, p=2),
+    ]
+    image = helper.make_tensor_value_info('image', kind, ['batch', 3, height, width])
+    descriptor = helper.make_tensor_value_info('descriptor', kind, ['batch', 3])
+    graph = helper.make_graph(nodes, 'tiny', [image], [descriptor])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    if metadata is None:
+        metadata = {'name': 'tiny', 'preprocessing': json.dumps(TINY_PREPROCESSING)}
+    helper.set_model_props(model, metadata)
+    onnx.save(model, str(path))
+    return path
+
+
+def line_of(error: pytest.ExceptionInfo) -> str:
+    """The message of a VprError, which must be one line."""
+    text = str(error.value)
+    assert text and '\n' not in text
+    return text
