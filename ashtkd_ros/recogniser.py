@@ -67,7 +67,7 @@ def embed_frames(embedder: Embedder, frames: Iterable[Frame], what: str) -> np.n
     """Descriptors float32 (N, D) of the frames, with a progress bar named `what`."""
     frames = list(frames)
     parts = []
-    with tqdm(total=len(frames), desc=what, unit='frame', delay=2) as bar:
+    with tqdm(total=len(frames), desc=what, unit='frame', delay=2, disable=None) as bar:
         for start in range(0, len(frames), _BATCH):
             batch = frames[start : start + _BATCH]
             parts.append(embedder.embed_batch(frame.read() for frame in batch))

@@ -21,6 +21,7 @@ from ashtkd_ros.sources import Frame, read_image
 
 _PICTURE_HEIGHT = 150
 _SHOWN = 60
+_RIGHT, _WRONG = '#2a9d5c', '#d1495b'
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,11 @@ def precision_recall_figure(metrics: Metrics) -> Figure:
 def route_figure(answers: Sequence[Answer]) -> Figure:
     """The queries where they were taken, right and wrong; without poses query against match."""
     figure = Figure(figsize=(4.4, 3.3), layout='constrained')
-    axes = figure.subplots()
+    _draw_route(figure.subplots(), answers)
+    return figure
+
+
+def _draw_route(axes, answers: Sequence[Answer]) -> None:
     with_poses = all(a.query.pose is not None for a in answers)
     if with_poses:
         points = np.array([(a.query.pose.x, a.query.pose.y) for a in answers])
@@ -97,13 +102,30 @@ def route_figure(answers: Sequence[Answer]) -> Figure:
         points = np.array([(a.query.order, a.place.order) for a in answers])
         axes.set(xlabel='query frame', ylabel='matched map frame')
     right = np.array([a.right for a in answers])
-    for chosen, colour, name in ((right, '#2a9d5c', 'right'), (~right, '#d1495b', 'wrong')):
+    for chosen, colour, name in ((right, _RIGHT, 'right'), (~right, _WRONG, 'wrong')):
         label = f'{name} ({chosen.sum()})'
         axes.scatter(*points[chosen].T, s=14, color=colour, label=label)
     axes.legend(fontsize=8)
     axes.set_title('queries along the route' if with_poses else 'matches', fontsize=10)
     axes.grid(alpha=0.3)
-    return figure
+
+
+def write_picture(path: Path, answers: Sequence[Answer], map_images: Path, shown: int = 6) -> None:
+    """One picture of the map at work: queries above their matches, and the route (PNG)."""
+    figure = Figure(figsize=(11, 3.6), layout='constrained')
+    left, right = figure.subfigures(1, 2, width_ratios=(2.4, 1))
+    axes = left.subplots(2, shown)
+    chosen = [answers[i] for i in np.linspace(0, len(answers) - 1, shown).astype(int)]
+    for column, answer in zip(axes.T, chosen, strict=True):
+        colour = _RIGHT if answer.right else _WRONG
+        pictures = (answer.query.path, map_images / answer.place.source)
+        titles = ('query', f'place {answer.place.id}, {answer.confidence:.2f}')
+        for cell, picture, title in zip(column, pictures, titles, strict=True):
+            cell.imshow(read_image(picture))
+            cell.set_title(title, fontsize=9, color=colour)
+            cell.set_axis_off()
+    _draw_route(right.subplots(), answers)
+    figure.savefig(path, dpi=100, metadata={'Software': None})
 
 
 def _svg(figure: Figure) -> bytes:

@@ -28,7 +28,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import RECALL_AT, Metrics, Tolerance, evaluate, positives
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.recogniser import map_frames
-from ashtkd_ros.report import Answer, write_report
+from ashtkd_ros.report import Answer, write_picture, write_report
 from ashtkd_ros.ros.parameters import Parameters
 from ashtkd_ros.ros.replay import Camera
 from ashtkd_ros.shipped import shipped_model
@@ -62,6 +62,16 @@ class Observer:
     def _hear(self, place: Classification) -> None:
         stamp = place.header.stamp
         self.received[stamp.sec, stamp.nanosec] = place, time.perf_counter()
+
+    def wait_for_node(self, timeout_s: float = 30.0) -> None:
+        """Return when images reach the node and its answers reach us; VprError after a while."""
+        self.camera.wait_for_subscriber(timeout_s)
+        end = time.monotonic() + timeout_s
+        while not self.camera.count_publishers('vpr_node/place'):
+            if time.monotonic() > end:
+                raise VprError('vpr_node offers no ~/place; see its messages above')
+            time.sleep(0.02)
+        time.sleep(0.5)  # both ends of a topic learn of each other one after the other
 
     def ask(self, frame: Frame, timeout_s: float = 5.0) -> Reply:
         """Publish one frame and wait for the place with its stamp; VprError when none comes."""
@@ -161,7 +171,7 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
         with running_node(
             map_path=map_folder, min_confidence=0.0, top_k=count, image_transport=transport
         ):
-            observer.camera.wait_for_subscriber(30.0)
+            observer.wait_for_node()
             print(f'vpr_node runs; {len(queries)} images follow as camera messages', flush=True)
             replies = replay(observer, queries, place_map, truth)
     finally:
@@ -173,6 +183,7 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
     print(f'latency, camera message sent → place received: {latency}')
     title = f'{queries[0].path.parent.parent.name} in map of {folder.name}'
     write_report(out / 'report.html', title, metrics, answers, folder, {'Latency': latency})
+    write_picture(out / 'at_work.png', answers, folder)
     print(f'report: {out / "report.html"}')
     return metrics
 

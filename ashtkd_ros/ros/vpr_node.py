@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
@@ -28,6 +28,11 @@ from ashtkd_ros.ros.health import Health
 from ashtkd_ros.ros.image_msgs import ImageError, compressed_to_array, image_to_array
 from ashtkd_ros.ros.worker import Worker
 from ashtkd_ros.shipped import shipped_model
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 
 def _transition(callback):
@@ -105,17 +110,10 @@ class VprNode(LifecycleNode):
     @_transition
     def on_activate(self, state: LifecycleState) -> None:
         """Subscribe to `image`."""
-        compressed = self.parameters.image_transport == 'compressed'
-        self._decode = compressed_to_array if compressed else image_to_array
-        self._worker = Worker(self._process)
-        qos = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
-        self._subscription = self.create_subscription(
-            CompressedImage if compressed else Image,
-            'image',
-            self._receive,
-            qos,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        self._compressed = self.parameters.image_transport == 'compressed'
+        self._decode = compressed_to_array if self._compressed else image_to_array
+        self._worker = Worker(self._process, self._failed)
+        self._subscribe(ReliabilityPolicy.RELIABLE)
         self.state = 'active'
         super().on_activate(state)
 
@@ -152,6 +150,31 @@ class VprNode(LifecycleNode):
     def _release(self) -> None:
         self.recogniser = self.parameters = self._info = self._place = self._pose = None
 
+    def _subscribe(self, reliability: ReliabilityPolicy) -> None:
+        """Reliable at first, since best effort loses images above 0.5 MB under Fast DDS's defaults;
+        best effort as soon as a camera offers no more. QoS overrides of the user's stand."""
+        if self._subscription is not None:
+            self.destroy_subscription(self._subscription)
+        options = {}
+        if self.get_parameters_by_prefix('qos_overrides'):
+            options['qos_overriding_options'] = QoSOverridingOptions.with_default_policies()
+        elif reliability == ReliabilityPolicy.RELIABLE:
+            events = SubscriptionEventCallbacks(incompatible_qos=self._camera_is_best_effort)
+            options['event_callbacks'] = events
+        qos = QoSProfile(depth=1, reliability=reliability)
+        kind = CompressedImage if self._compressed else Image
+        self._subscription = self.create_subscription(kind, 'image', self._receive, qos, **options)
+
+    def _camera_is_best_effort(self, event) -> None:
+        if event.last_policy_kind == QoSPolicyKind.RELIABILITY:
+            self.get_logger().info('the camera publishes best effort; subscribing likewise')
+            # Not from within a callback of the subscription that is to go.
+            self.executor.create_task(self._subscribe_again)
+
+    def _subscribe_again(self) -> None:
+        if self._subscription is not None:
+            self._subscribe(ReliabilityPolicy.BEST_EFFORT)
+
     def _unsubscribe(self) -> None:
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
@@ -174,13 +197,13 @@ class VprNode(LifecycleNode):
             self.health.saw_error(error.kind, str(error))
             self.get_logger().warning(f'image not used: {error}', throttle_duration_sec=5.0)
             return
-        except Exception as error:  # the node must outlive whatever one image does
-            text = f'{type(error).__name__}: {error}'
-            self.health.saw_error('recognition failed', text)
-            self.get_logger().error(f'recognition failed: {text}', throttle_duration_sec=5.0)
-            return
         self._publish(message.header, recognition)
         self.health.answered(recognition, time.perf_counter() - received)
+
+    def _failed(self, error: Exception) -> None:
+        text = f'{type(error).__name__}: {error}'
+        self.health.saw_error('recognition failed', text)
+        self.get_logger().error(f'recognition failed: {text}', throttle_duration_sec=5.0)
 
     def _publish(self, header, recognition: Recognition) -> None:
         place = Classification(header=header)

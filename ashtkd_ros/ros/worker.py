@@ -9,17 +9,23 @@ from typing import Any
 
 
 class Worker:
-    """Calls `process(message)` off the caller's thread; a message not yet begun is replaced."""
+    """Calls `process(message)` off the caller's thread; a message not yet begun is replaced.
 
-    def __init__(self, process: Callable[[Any], None]):
-        self._process, self._slot, self._open = process, None, True
+    What `process` raises goes to `failed`; the thread lives on.
+    """
+
+    def __init__(self, process: Callable[[Any], None], failed: Callable[[Exception], None]):
+        self._process, self._failed = process, failed
+        self._slot, self._open = None, True
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name='recogniser', daemon=True)
         self._thread.start()
 
     def offer(self, message: Any) -> bool:
-        """Hand over a message; False when an older one was dropped for it."""
+        """Hand over a message; False when an older one was dropped for it, or this one is late."""
         with self._wake:
+            if not self._open:
+                return False
             fresh = self._slot is None
             self._slot = message
             self._wake.notify()
@@ -39,4 +45,7 @@ class Worker:
                 if not self._open:
                     return
                 message, self._slot = self._slot, None
-            self._process(message)
+            try:
+                self._process(message)
+            except Exception as error:  # a thread that dies in silence would leave a deaf node
+                self._failed(error)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check a map and tell what is in it.
+
+example: ros2 run ashtkd_ros map_info ~/maps/campus
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ashtkd_ros.commands import make_parser, run_command
+from ashtkd_ros.place_map import PlaceMap, place_spacing
+
+
+def map_info(folder: Path) -> dict[str, str]:
+    """Facts of a map by name; VprError when it does not pass its checks."""
+    place_map = PlaceMap.load(folder)
+    info, places = place_map.info, place_map.places
+    poses = [p.pose for p in places if p.pose is not None]
+    facts = {
+        'places': f'{len(places)}, {len(poses)} with a pose in frame "{info.frame}"',
+        'model': f'{info.model["name"]} {info.model["sha256"][:16]}',
+        'descriptor': f'{place_map.index.d} x float32, {type(place_map.index).__name__}',
+        'source': info.built.get('source', 'unknown'),
+    }
+    if poses:
+        xs, ys = [p.x for p in poses], [p.y for p in poses]
+        facts['extent'] = f'{max(xs) - min(xs):.1f} x {max(ys) - min(ys):.1f} m'
+        facts['spacing'] = f'{place_spacing(places):.2f} m'
+    return facts
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument('map', type=Path, help='folder made by build_map')
+    args = parser.parse_args(argv)
+
+    def command() -> int:
+        for name, value in map_info(args.map).items():
+            print(f'{name:>11}: {value}')
+        return 0
+
+    run_command(command)
+
+
+if __name__ == '__main__':
+    main()

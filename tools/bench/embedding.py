@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time of one image at 224 x 224: the student against the frozen teachers, in turns, same threads.
+
+python -m tools.bench.embedding --teachers ../shared/teachers
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from ashtkd_ros.commands import run_command
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.shipped import shipped_model
+
+
+def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """As the node opens its model."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+
+
+def measure(models: list[Path], rounds: int, threads: int) -> dict[str, float]:
+    """Median milliseconds of one image for each model; the models take turns in every round."""
+    sessions = {path.stem: open_session(path, threads) for path in models}
+    image = np.random.default_rng(0).random((1, 3, 224, 224), np.float32)
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in range(rounds + 3):
+        for name, session in sessions.items():
+            started = time.perf_counter()
+            session.run(['descriptor'], {'image': image})
+            times[name].append(time.perf_counter() - started)
+    return {name: 1000 * float(np.median(values[3:])) for name, values in times.items()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--teachers', type=Path, default=Path('../shared/teachers'))
+    parser.add_argument('--rounds', type=int, default=60)
+    parser.add_argument('--threads', type=int, default=2)
+    args = parser.parse_args(argv)
+    teachers = sorted(args.teachers.glob('*.onnx'))
+    if not teachers:
+        raise VprError(f'{args.teachers}: no teacher (.onnx) to compare with; give --teachers')
+    medians = measure([shipped_model(), *teachers], args.rounds, args.threads)
+    student = medians[shipped_model().stem]
+    for name, value in medians.items():
+        print(f'{name:>24}  {value:6.2f} ms  {value / student:5.2f} times the student')
+    return 0
+
+
+if __name__ == '__main__':
+    run_command(main)
