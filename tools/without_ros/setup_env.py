@@ -174,13 +174,13 @@ def torch_index() -> list[str]:
 
 
 def install_packages(ros: str | None, files: list[Path]) -> None:
-    """Step: pip-install requirement files; none may change a version that the runtime pins."""
+    """Step: pip-install requirement files; none may change a version that another pins."""
     if ros:
         packages = missing_beside_ros(files)
         if not packages:
             return
     else:
-        packages = ['-c', REQUIREMENTS / 'runtime.txt']
+        packages = ['-c', REQUIREMENTS / 'runtime.txt', '-c', REQUIREMENTS / 'build.txt']
         packages += [word for file in files for word in ('-r', file)]
     if REQUIREMENTS / 'training.txt' in files:
         packages += torch_index()
@@ -266,7 +266,7 @@ def plan(ros: str | None, extras: list[str]) -> list[Step]:
     what = 'Python packages' if ros else 'ROS 2 and Python packages'
     steps = [
         Step('venv', 'virtual environment', machine, lambda: make_venv(ros)),
-        Step('packages', what, digest(*base), lambda: install_packages(ros, base)),
+        Step('packages', what, digest(this, *base), lambda: install_packages(ros, base)),
     ]
     if not ros:
         sources = sorted(file for file in VISION_MSGS.rglob('*') if file.is_file())
@@ -277,7 +277,7 @@ def plan(ros: str | None, extras: list[str]) -> list[Step]:
         files = [REQUIREMENTS / f'{name}.txt']
         if name == 'test':
             files += ROOT.glob('tools/render/requirements.txt')
-        key = digest(*base, *files)
+        key = digest(this, *base, *files)
         make = lambda files=files: install_packages(ros, files)  # noqa: E731
         steps.append(Step(name, f'packages for {name}', key, make))
     return steps
