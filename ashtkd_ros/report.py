@@ -112,10 +112,10 @@ def _draw_route(axes, answers: Sequence[Answer]) -> None:
 
 def write_picture(path: Path, answers: Sequence[Answer], map_images: Path, shown: int = 6) -> None:
     """One picture of the map at work: queries above their matches, and the route (PNG)."""
-    figure = Figure(figsize=(11, 3.6), layout='constrained')
+    figure = Figure(figsize=(11, 3.0), layout='constrained')
     left, right = figure.subfigures(1, 2, width_ratios=(2.4, 1))
     axes = left.subplots(2, shown)
-    chosen = [answers[i] for i in np.linspace(0, len(answers) - 1, shown).astype(int)]
+    chosen = [answers[i] for i in np.linspace(0, len(answers), shown, endpoint=False).astype(int)]
     for column, answer in zip(axes.T, chosen, strict=True):
         colour = _RIGHT if answer.right else _WRONG
         pictures = (answer.query.path, map_images / answer.place.source)

@@ -151,8 +151,10 @@ class VprNode(LifecycleNode):
         self.recogniser = self.parameters = self._info = self._place = self._pose = None
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
-        """Reliable at first, since best effort loses images above 0.5 MB under Fast DDS's defaults;
-        best effort as soon as a camera offers no more. QoS overrides of the user's stand."""
+        """Reliable first: best effort loses images above 0.5 MB under Fast DDS's defaults.
+
+        Best effort as soon as a camera offers no more; the user's QoS overrides stand.
+        """
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
         options = {}
