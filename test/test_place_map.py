@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The map on disk: bit-true round trips, checks on load, and nothing lost to full disks or kills."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT, line_of, places_along_x, unit_rows
+
+from ashtkd_ros import place_map as place_map_module
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.place_map import Place, PlaceMap, place_spacing
+from ashtkd_ros.sources import Frame, Pose
+
+# A process that holds a map of argv[2] places like the fixture's and saves it to argv[1].
+PROCESS = """
+import os, resource, signal, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from conftest import places_along_x, unit_rows
+from ashtkd_ros import place_map
+from ashtkd_ros.embedder import Preprocessing
+from ashtkd_ros.errors import VprError
+network = SimpleNamespace(
+    dimensions=4, name='fake', hash='0' * 64, confidence={},
+    preprocessing=Preprocessing((6, 8), (0.0,) * 3, (1.0,) * 3, 'RGB'))
+folder = Path(sys.argv[1])
+def make(count):
+    places = places_along_x(range(count))
+    return place_map.PlaceMap.build(unit_rows(count, 4, seed=count), places, network)
+"""
+
+
+@pytest.fixture
+def built(fake_network) -> PlaceMap:
+    return PlaceMap.build(unit_rows(6, 4), places_along_x(range(6)), fake_network)
+
+
+@pytest.fixture
+def saved(built: PlaceMap, tmp_path: Path) -> Path:
+    built.save(tmp_path / 'map')
+    return tmp_path / 'map'
+
+
+def descriptors(place_map: PlaceMap) -> np.ndarray:
+    return place_map.index.reconstruct_n(0, len(place_map.places))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Name → checksum of everything in a folder."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+def run_process(code: str, folder: Path, *prefix: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*prefix, sys.executable, '-c', PROCESS + code, str(folder)],
+        env=process_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+
+
+def process_environment() -> dict[str, str]:
+    paths = [str(ROOT), str(ROOT / 'test'), os.environ.get('PYTHONPATH', '')]
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'OMP_NUM_THREADS': '1'}
+
+
+# --- what is written is what is read
+
+
+def test_round_trip_keeps_everything_to_the_bit(fake_network, tmp_path: Path):
+    pose = Pose(0.1 + 0.2, -1e-17, 3.0, 0.5, -0.5, 0.5, -0.5)
+    places = [
+        Place(0, 1e9 / 3, 7, pose, 'images/a.jpg', 'hall, "north"'),
+        Place(1, 0.1, 8, Pose(1.0, 2.0, 3.0), 'images/b ü.jpg', ''),
+    ]
+    rows = unit_rows(2, 4, seed=5)
+    fake_network.confidence = {'similarity': 12.3, 'margin': 4.5, 'offset': -1 / 3}
+    PlaceMap.build(rows, places, fake_network, frame='site', source='/x').save(tmp_path / 'm')
+    loaded = PlaceMap.load(tmp_path / 'm', fake_network)
+    assert loaded.places == places
+    assert descriptors(loaded).tobytes() == rows.tobytes()
+    assert (loaded.info.frame, loaded.info.built) == ('site', {'source': '/x'})
+    assert loaded.info.calibration == fake_network.confidence
+    assert loaded.info.model['sha256'] == fake_network.hash
+    assert loaded.info.model['preprocessing']['colour_order'] == 'RGB'
+
+
+def test_places_without_poses_stay_without(fake_network, tmp_path: Path):
+    places = places_along_x(range(3), with_poses=False)
+    PlaceMap.build(unit_rows(3, 4), places, fake_network).save(tmp_path / 'm')
+    assert PlaceMap.load(tmp_path / 'm').places == places
+
+
+def test_the_same_map_is_the_same_bytes(built: PlaceMap, saved: Path, tmp_path: Path):
+    built.save(tmp_path / 'again')
+    assert contents(tmp_path / 'again') == contents(saved)
+    PlaceMap.load(saved).save(tmp_path / 'copy')
+    assert contents(tmp_path / 'copy') == contents(saved)
+
+
+def test_description_is_plain_yaml_with_counts_and_checksums(saved: Path):
+    values = yaml.safe_load((saved / 'map.yaml').read_text())
+    assert (values['format_version'], values['places'], values['descriptor_size']) == (1, 6, 4)
+    checksums = contents(saved)
+    assert values['sha256'] == {n: checksums[n] for n in ('index.faiss', 'places.csv')}
+
+
+def test_saving_over_a_map_replaces_it_whole(saved: Path, fake_network):
+    (saved / 'thumbnails').mkdir()
+    PlaceMap.build(unit_rows(2, 4, seed=9), places_along_x([5, 6]), fake_network).save(saved)
+    assert [p.pose.x for p in PlaceMap.load(saved).places] == [5.0, 6.0]
+    assert sorted(contents(saved)) == ['index.faiss', 'map.yaml', 'places.csv']
+    assert [p.name for p in saved.parent.iterdir()] == ['map']
+
+
+def test_saving_makes_the_folders_above(built: PlaceMap, tmp_path: Path):
+    built.save(tmp_path / 'a' / 'b' / 'map')
+    assert len(PlaceMap.load(tmp_path / 'a' / 'b' / 'map').places) == 6
+
+
+def test_saving_into_an_empty_folder_and_into_the_current_one(
+    built: PlaceMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    built.save(Path('.'))
+    monkeypatch.chdir(tmp_path)
+    assert len(PlaceMap.load(tmp_path / 'here').places) == 6
+
+
+def test_saving_through_a_link_keeps_the_link(built: PlaceMap, saved: Path, tmp_path: Path):
+    (tmp_path / 'current').symlink_to(saved)
+    built.save(tmp_path / 'current')
+    assert (tmp_path / 'current').is_symlink() and len(PlaceMap.load(saved).places) == 6
+
+
+def test_search_is_best_first_and_never_longer_than_the_map(built: PlaceMap):
+    query = descriptors(built)[3]
+    ids, similarities = built.search(query, 99)
+    assert ids[0] == 3 and similarities[0] == pytest.approx(1.0, abs=1e-6)
+    assert len(ids) == 6 and sorted(ids) == list(range(6))
+    np.testing.assert_allclose(similarities, descriptors(built)[ids] @ query, atol=1e-6)
+    assert (np.diff(similarities) <= 0).all()
+
+
+def test_places_and_descriptors_must_be_as_many(fake_network):
+    for rows, places in ((unit_rows(2, 4), places_along_x([1])), (np.empty((0, 4)), [])):
+        with pytest.raises(VprError) as error:
+            PlaceMap.build(rows, places, fake_network)
+        assert 'no map' in line_of(error)
+
+
+def test_place_of_a_frame_tells_its_image_from_the_source_on(tmp_path: Path):
+    frame = Frame(tmp_path / 'images' / 'a.jpg', 1.5, 4, Pose(1, 2, 3), 'door')
+    place = Place.from_frame(9, frame, tmp_path)
+    assert place == Place(9, 1.5, 4, Pose(1, 2, 3), 'images/a.jpg', 'door')
+
+
+def test_spacing_is_the_median_step():
+    assert place_spacing(places_along_x([0, 2, 4, 104])) == 2.0
+    assert place_spacing(places_along_x([0])) == 0.0
+    assert place_spacing(places_along_x([0, 2], with_poses=False)) == 0.0
+
+
+# --- what is damaged is refused, and the message says what failed
+
+
+def edit(folder: Path, **changes) -> None:
+    """Change entries of map.yaml; None takes one away."""
+    values = yaml.safe_load((folder / 'map.yaml').read_text()) | changes
+    values = {k: v for k, v in values.items() if v is not None}
+    (folder / 'map.yaml').write_text(yaml.safe_dump(values))
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def consistent(folder: Path, name: str, data: bytes) -> None:
+    """Replace a file and its checksum: damage that only a look inside can find."""
+    (folder / name).write_bytes(data)
+    sums = yaml.safe_load((folder / 'map.yaml').read_text())['sha256']
+    edit(folder, sha256={**sums, name: hashlib.sha256(data).hexdigest()})
+
+
+def without_last_line(folder: Path) -> None:
+    lines = (folder / 'places.csv').read_bytes().splitlines(keepends=True)
+    consistent(folder, 'places.csv', b''.join(lines[:-1]))
+
+
+DAMAGE = {
+    'no map.yaml': (lambda f: (f / 'map.yaml').unlink(), 'holds no map.yaml'),
+    'empty map.yaml': (lambda f: (f / 'map.yaml').write_text(''), 'map.yaml is incomplete'),
+    'text as map.yaml': (lambda f: (f / 'map.yaml').write_text('hello'), 'map.yaml is incomplete'),
+    'broken map.yaml': (lambda f: (f / 'map.yaml').write_text('a: [1'), 'map.yaml is damaged'),
+    'binary map.yaml': (lambda f: (f / 'map.yaml').write_bytes(b'\xff\0\x90' * 9), 'is damaged'),
+    'impossible date': (lambda f: (f / 'map.yaml').write_text('a: 2001-99-99'), 'is damaged'),
+    'python in map.yaml': (
+        lambda f: (f / 'map.yaml').write_text('a: !!python/object/apply:os.getcwd []'),
+        'is damaged',
+    ),
+    'no version': (lambda f: edit(f, format_version=None), 'map.yaml is incomplete'),
+    'other version': (lambda f: edit(f, format_version=2), 'has map format 2'),
+    'no model': (lambda f: edit(f, model=None), 'map.yaml is incomplete'),
+    'model of a wrong type': (lambda f: edit(f, model='x'), 'map.yaml is incomplete'),
+    'model without hash': (lambda f: edit(f, model={'name': 'x'}), 'map.yaml is incomplete'),
+    'checksums of a wrong type': (lambda f: edit(f, sha256=3), 'map.yaml is incomplete'),
+    'no index': (lambda f: (f / 'index.faiss').unlink(), 'index.faiss: cannot be read'),
+    'no table': (lambda f: (f / 'places.csv').unlink(), 'places.csv: cannot be read'),
+    'changed index': (lambda f: flip_a_byte(f / 'index.faiss'), 'index.faiss: is damaged'),
+    'changed table': (lambda f: flip_a_byte(f / 'places.csv'), 'places.csv: is damaged'),
+    'cut index': (lambda f: os.truncate(f / 'index.faiss', 50), 'index.faiss: is damaged'),
+    'empty index': (lambda f: os.truncate(f / 'index.faiss', 0), 'index.faiss: is damaged'),
+    'no index inside': (lambda f: consistent(f, 'index.faiss', b'x' * 99), 'is no index'),
+    'no table inside': (lambda f: consistent(f, 'places.csv', b'a,b\n1,2\n'), 'not a table'),
+    'one place too few': (without_last_line, 'count (6, 5, 6) places'),
+    'other count': (lambda f: edit(f, places=7), 'count (7, 6, 6) places'),
+    'other size': (lambda f: edit(f, descriptor_size=5), 'rebuild the map'),
+}
+
+
+@pytest.mark.parametrize('case', DAMAGE)
+def test_damaged_map_is_refused_with_one_line_that_names_the_damage(saved: Path, case: str):
+    damage, expected = DAMAGE[case]
+    damage(saved)
+    with pytest.raises(VprError) as error:
+        PlaceMap.load(saved)
+    assert expected in line_of(error) and str(saved) in str(error.value)
+
+
+def test_missing_and_empty_folders_are_told_apart(tmp_path: Path):
+    (tmp_path / 'empty').mkdir()
+    for name, expected in (('gone', 'no such map'), ('empty', 'holds no map.yaml')):
+        with pytest.raises(VprError) as error:
+            PlaceMap.load(tmp_path / name)
+        assert expected in line_of(error) and 'build_map' in str(error.value)
+
+
+def test_map_of_another_model_is_refused(saved: Path, fake_network):
+    assert PlaceMap.load(saved, fake_network).places
+    fake_network.hash, fake_network.name = 'f' * 64, 'newer'
+    with pytest.raises(VprError) as error:
+        PlaceMap.load(saved, fake_network)
+    message = line_of(error)
+    assert 'fake (00000000)' in message and 'newer (ffffffff)' in message
+
+
+# --- a failed save leaves what was there
+
+
+def test_a_folder_that_is_no_map_is_not_overwritten(built: PlaceMap, tmp_path: Path):
+    (tmp_path / 'photos').mkdir()
+    (tmp_path / 'photos' / 'a.jpg').write_bytes(b'precious')
+    with pytest.raises(VprError) as error:
+        built.save(tmp_path / 'photos')
+    assert 'is no map' in line_of(error)
+    assert (tmp_path / 'photos' / 'a.jpg').read_bytes() == b'precious'
+    assert [p.name for p in tmp_path.iterdir()] == ['photos']
+
+
+def test_a_file_in_the_way_is_kept(built: PlaceMap, tmp_path: Path):
+    (tmp_path / 'map').write_text('a file')
+    with pytest.raises(VprError) as error:
+        built.save(tmp_path / 'map')
+    assert 'could not be written' in line_of(error)
+    assert (tmp_path / 'map').read_text() == 'a file'
+
+
+@pytest.mark.parametrize('call', [1, 2, 3])
+def test_a_full_disk_leaves_the_old_map(
+    saved: Path, fake_network, monkeypatch: pytest.MonkeyPatch, call: int
+):
+    before, calls = contents(saved), []
+
+    def full(_: int) -> None:
+        calls.append(1)
+        if len(calls) == call:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(place_map_module.os, 'fsync', full)
+    new = PlaceMap.build(unit_rows(2, 4), places_along_x([1, 2]), fake_network)
+    with pytest.raises(VprError) as error:
+        new.save(saved)
+    assert 'No space left on device' in line_of(error)
+    assert contents(saved) == before and len(PlaceMap.load(saved).places) == 6
+    assert [p.name for p in saved.parent.iterdir()] == ['map']
+    calls[:] = [1] * 3
+    new.save(saved)  # room again
+    assert len(PlaceMap.load(saved).places) == 2
+
+
+def test_a_limit_on_the_size_of_files_leaves_the_old_map(saved: Path):
+    before = contents(saved)
+    code = """
+big = make(2000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    big.save(folder)
+except VprError as error:
+    print(error)
+"""
+    done = run_process(code, saved)
+    assert done.returncode == 0, done.stderr
+    assert 'could not be written' in done.stdout and done.stdout.count('\n') == 1
+    assert contents(saved) == before and [p.name for p in saved.parent.iterdir()] == ['map']
+
+
+def test_a_really_full_disk_leaves_the_old_map(tmp_path: Path):
+    """On a file system of 128 KiB, mounted where only the test's own process sees it."""
+    private = ['unshare', '--map-root-user', '--mount']
+    mount = 'mount -t tmpfs -o size=128k tmpfs "$0" && exec "$@"'
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    prefix = [*private, 'sh', '-c', mount, str(disk)]
+    if (
+        not shutil.which('unshare')
+        or subprocess.run([*prefix, 'true'], capture_output=True).returncode
+    ):
+        pytest.skip('no file system can be mounted here')
+    code = """
+make(3).save(folder)
+try:
+    make(9000).save(folder)
+except VprError as error:
+    print(error)
+print(len(place_map.PlaceMap.load(folder).places), [p.name for p in folder.parent.iterdir()])
+make(5).save(folder)
+print(len(place_map.PlaceMap.load(folder).places))
+"""
+    done = run_process(code, disk / 'map', *prefix)
+    assert done.returncode == 0, done.stderr
+    message, after, at_last = done.stdout.splitlines()
+    assert 'No space left on device' in message
+    assert (after, at_last) == ("3 ['map']", '5')
+
+
+@pytest.mark.parametrize('moment', ['os.fsync', 'place_map._exchange'])
+def test_a_kill_in_the_middle_leaves_the_old_map(saved: Path, built: PlaceMap, moment: str):
+    before = contents(saved)
+    code = f"""
+def stop(*_):
+    print('there', flush=True)
+    time.sleep(60)
+new = make(50)
+{moment} = stop
+new.save(folder)
+"""
+    process = subprocess.Popen(
+        [sys.executable, '-c', PROCESS + code, str(saved)],
+        env=process_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline() == 'there\n'
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert contents(saved) == before and len(PlaceMap.load(saved).places) == 6
+    built.save(saved)  # what the dead process left is not in the way
+    assert len(PlaceMap.load(saved).places) == 6
+
+
+def test_leftovers_of_a_process_of_the_same_number_are_not_in_the_way(
+    built: PlaceMap, saved: Path
+):
+    left = saved.parent / f'.map.{os.getpid()}.new'  # in a container every process may be 1
+    left.mkdir()
+    (left / 'half').touch()
+    built.save(saved)
+    assert [p.name for p in saved.parent.iterdir()] == ['map']
+    assert 'half' not in contents(saved)
+
+
+class NoExchange:
+    """A C library whose file system cannot exchange two folders."""
+
+    def renameat2(self, *_) -> int:
+        return -1
+
+
+def test_without_exchange_the_map_is_replaced_all_the_same(
+    saved: Path, fake_network, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(place_map_module.ctypes, 'CDLL', lambda *_, **__: NoExchange())
+    PlaceMap.build(unit_rows(2, 4), places_along_x([1, 2]), fake_network).save(saved)
+    assert len(PlaceMap.load(saved).places) == 2
+    assert [p.name for p in saved.parent.iterdir()] == ['map']
+
+
+def test_without_exchange_a_failed_rename_puts_the_old_map_back(
+    saved: Path, built: PlaceMap, monkeypatch: pytest.MonkeyPatch
+):
+    before, rename = contents(saved), os.rename
+
+    def failing(source: Path, target: Path) -> None:
+        if str(source).endswith('.new'):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    monkeypatch.setattr(place_map_module.ctypes, 'CDLL', lambda *_, **__: NoExchange())
+    monkeypatch.setattr(place_map_module.os, 'rename', failing)
+    with pytest.raises(VprError) as error:
+        built.save(saved)
+    assert 'what was there before is untouched' in line_of(error)
+    assert contents(saved) == before and [p.name for p in saved.parent.iterdir()] == ['map']
