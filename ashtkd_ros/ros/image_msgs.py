@@ -8,6 +8,8 @@ the data.
 
 from __future__ import annotations
 
+import struct
+
 import cv2
 import numpy as np
 
@@ -45,6 +47,8 @@ _LAYOUTS = {
     'nv12': (1, 'u1', 'RGB', cv2.COLOR_YUV2RGB_NV12),
     'nv21': (1, 'u1', 'RGB', cv2.COLOR_YUV2RGB_NV21),
 }
+# One flipped bit in a header must not cost gigabytes: 8192 x 8192.
+_MAX_PIXELS = 2**26
 _HALF_HEIGHT_CHROMA = ('nv12', 'nv21')
 _EVEN_WIDTH = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', *_HALF_HEIGHT_CHROMA)
 
@@ -102,20 +106,46 @@ def compressed_to_array(msg) -> tuple[np.ndarray, str]:
     data = np.frombuffer(msg.data, np.uint8)
     if not data.size:
         raise ImageError('truncated data', 'compressed image without data')
-    head, tail = data[:8].tobytes(), data[-1024:].tobytes()
+    width, height = _stated_size(memoryview(data), msg.format)
+    if width * height > _MAX_PIXELS:
+        raise ImageError('too large', f'compressed image claims {width} x {height} pixels')
     # OpenCV fills up what a cut JPEG lacks with grey and tells nobody.
-    end = b'\xff\xd9' if head.startswith(b'\xff\xd8') else b'IEND'
-    if head.startswith((b'\xff\xd8', b'\x89PNG')) and end not in tail:
-        what = msg.format or 'compressed'
-        raise ImageError('truncated data', f'truncated data: the {what} image has no end')
+    end = b'\xff\xd9' if data[0] == 0xFF else b'IEND'
+    if end not in data[-1024:].tobytes():
+        text = f'truncated data: the {msg.format or "compressed"} image has no end'
+        raise ImageError('truncated data', text)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
     if image is None:
-        text = f'compressed image of format "{msg.format}" cannot be decoded'
-        raise ImageError('not decodable', text)
+        raise _undecodable(msg.format)
     return image, 'BGR'
+
+
+def _stated_size(data: memoryview, name: str) -> tuple[int, int]:
+    """Width and height in the header of a JPEG or PNG; ImageError where there is none."""
+    if data[:8] == b'\x89PNG\r\n\x1a\n':
+        if len(data) < 24:
+            raise ImageError('truncated data', f'truncated data: the {name} image has no header')
+        return struct.unpack('>II', data[16:24])
+    if data[:2] != b'\xff\xd8':
+        raise _undecodable(name)
+    at = 2
+    while at + 9 <= len(data):  # from segment to segment up to the frame header
+        mark, marker, length = struct.unpack('>BBH', data[at : at + 4])
+        if mark != 0xFF or length < 2:
+            raise _undecodable(name)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack('>HH', data[at + 5 : at + 9])
+            return width, height
+        at += 2 + length
+    raise ImageError('truncated data', f'truncated data: the {name} image has no header')
+
+
+def _undecodable(name: str) -> ImageError:
+    text = f'compressed image of format "{name}" is no JPEG or PNG that can be decoded'
+    return ImageError('not decodable', text)
 
 
 def _through_cv_bridge(msg) -> tuple[np.ndarray, str]:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the ROS tests; a module asks for them with pytest_plugins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import rclpy
+from ros_helpers import MAP_PLACES, TOWN, NodeProcess, Peer
+
+from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.recogniser import map_frames
+from ashtkd_ros.shipped import shipped_model
+from ashtkd_ros.sources import read_source
+
+
+@pytest.fixture(scope='session')
+def ros() -> Iterator[None]:
+    """This process in a ROS graph of its own machine."""
+    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def peer(ros) -> Iterator[Peer]:
+    """Camera, listener and operator."""
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture(scope='session')
+def town_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Map of the first frames of the shipped day walk, made by the shipped student."""
+    folder = tmp_path_factory.mktemp('maps') / 'town'
+    embedder = Embedder(shipped_model(), num_threads=1)
+    map_frames(embedder, read_source(TOWN / 'day')[:MAP_PLACES], TOWN / 'day').save(folder)
+    return folder
+
+
+@pytest.fixture
+def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Starts vpr_node; one that a failed test leaves behind is killed."""
+    nodes = []
+
+    def start(*ros_arguments: str, **parameters: object) -> NodeProcess:
+        folder = tmp_path / f'node{len(nodes)}'
+        parameters.setdefault('num_threads', 1)
+        nodes.append(NodeProcess(folder, *ros_arguments, **parameters))
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.kill()

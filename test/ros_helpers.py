@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ROS tests share: the node as a process, and a peer that is camera, listener, operator."""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CompressedImage, Image
+from vision_msgs.msg import Classification, VisionInfo
+
+from ashtkd_ros.sources import read_source
+
+ROOT = Path(__file__).resolve().parents[1]
+TOWN = ROOT / 'test' / 'data' / 'town'
+# Long, since a busy machine is no failure; what must be quick is asserted where it is measured.
+PATIENCE_S = 60.0
+EXIT_S = 2.0
+MAP_PLACES = 12
+CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
+ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
+
+
+def environment(log_folder: Path) -> dict[str, str]:
+    """Environment of a process under test: this checkout's sources, logs out of the way."""
+    path = os.pathsep.join(p for p in (str(ROOT), os.environ.get('PYTHONPATH')) if p)
+    return {**os.environ, 'PYTHONPATH': path, 'ROS_LOG_DIR': str(log_folder)}
+
+
+def until(condition: Callable[[], object], what: str, step: Callable[[], object]) -> object:
+    """Call `step` until `condition` holds, and return what it returned."""
+    end = time.monotonic() + PATIENCE_S
+    while not (value := condition()):
+        assert time.monotonic() < end, f'waited {PATIENCE_S:.0f} s in vain for {what}'
+        step()
+    return value
+
+
+class Process:
+    """A Python module as a process of its own; its output is read when it has ended, or before."""
+
+    def __init__(self, folder: Path, module: str, *arguments: object):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._out, self._err = folder / 'stdout.txt', folder / 'stderr.txt'
+        command = [sys.executable, '-m', module, *map(str, arguments)]
+        with self._out.open('wb') as out, self._err.open('wb') as err:
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=err, cwd=folder, env=environment(folder / 'log')
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def stdout(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self._err.read_text()
+
+    def wait(self) -> int:
+        """Exit status, once the process has ended of its own accord."""
+        return self.process.wait(PATIENCE_S)
+
+    def stop(self, signal_number: int = signal.SIGINT) -> tuple[int, float]:
+        """Send a signal; exit status and the seconds that the process took to end."""
+        started = time.monotonic()
+        self.process.send_signal(signal_number)
+        status = self.process.wait(PATIENCE_S)
+        return status, time.monotonic() - started
+
+    def kill(self) -> None:
+        """Whatever a failed test has left running."""
+        if self.alive:
+            self.process.kill()
+            self.process.wait()
+
+
+class NodeProcess(Process):
+    """vpr_node with parameters; `name` lets several live side by side."""
+
+    def __init__(self, folder: Path, *ros_arguments: str, **parameters: object):
+        overrides = [x for k, v in parameters.items() for x in ('-p', f'{k}:={v}')]
+        arguments = ('--ros-args', *ros_arguments, *overrides)
+        super().__init__(folder, 'ashtkd_ros.ros.vpr_node', *arguments)
+
+    def end(self, signal_number: int = signal.SIGINT) -> None:
+        """The node ends as it should: at once, status 0, no traceback."""
+        status, seconds = self.stop(signal_number)
+        assert 'Traceback' not in self.stderr, self.stderr
+        assert status == 0, self.stderr
+        assert seconds < EXIT_S, f'took {seconds:.1f} s to end'
+
+    def memory_kb(self) -> int:
+        """Resident memory."""
+        status = Path(f'/proc/{self.pid}/status').read_text()
+        return int(status.split('VmRSS:')[1].split()[0])
+
+    def handles(self) -> tuple[int, int]:
+        """Numbers of threads and of open files."""
+        folder = Path(f'/proc/{self.pid}')
+        return len(list((folder / 'task').iterdir())), len(list((folder / 'fd').iterdir()))
+
+
+class Peer:
+    """Camera, listener and operator of one vpr_node, in the test's own process."""
+
+    def __init__(self):
+        self.places: list[Classification] = []
+        self.poses: list[PoseWithCovarianceStamped] = []
+        self.infos: list[VisionInfo] = []
+        self.diagnostics: list[DiagnosticStatus] = []
+        self.node = rclpy.create_node('peer')
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        hear = self.node.create_subscription
+        hear(Classification, 'vpr_node/place', self.places.append, 100)
+        hear(PoseWithCovarianceStamped, 'vpr_node/pose', self.poses.append, 100)
+        hear(VisionInfo, 'vpr_node/vision_info', self.infos.append, latched)
+        hear(DiagnosticArray, '/diagnostics', self._keep_status, 10)
+        self.camera = self.node.create_publisher(Image, 'image', 10)
+        # The same topic name cannot carry two types: the node's is remapped where it is asked.
+        self.compressed_camera = self.node.create_publisher(CompressedImage, 'jpeg', 10)
+        self._clients = {
+            name: self.node.create_client(kind, f'vpr_node/{name}')
+            for name, kind in (
+                ('change_state', ChangeState),
+                ('get_state', GetState),
+                ('set_parameters', SetParameters),
+            )
+        }
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+
+    def _keep_status(self, message: DiagnosticArray) -> None:
+        self.diagnostics += message.status
+
+    def spin(self, seconds: float = 0.02) -> None:
+        """Let what has arrived be heard; returns early when something has."""
+        self._executor.spin_once(timeout_sec=seconds)
+
+    def until(self, condition: Callable[[], object], what: str) -> object:
+        """Listen until `condition` holds."""
+        return until(condition, what, self.spin)
+
+    def call(self, service: str, request):
+        """Response of one of the node's services."""
+        client = self._clients[service]
+        self.until(client.service_is_ready, f'the service {service}')
+        future = client.call_async(request)
+        self.until(future.done, f'an answer of {service}')
+        return future.result()
+
+    def change_state(self, transition: int) -> bool:
+        """Ask for a lifecycle transition; whether it succeeded."""
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.call('change_state', request).success
+
+    def state(self) -> str:
+        """Label of the node's lifecycle state."""
+        return self.call('get_state', GetState.Request()).current_state.label
+
+    def set_parameter(self, name: str, value: object) -> bool:
+        """Set one parameter of the node; whether it was accepted."""
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        return self.call('set_parameters', request).results[0].successful
+
+    def wait_for_node(self, camera=None) -> None:
+        """Until images reach the node and its answers reach us."""
+        camera = camera or self.camera
+        count = self.node.count_publishers
+        self.until(camera.get_subscription_count, 'the node to subscribe')
+        for topic in ('place', 'pose', 'vision_info'):
+            self.until(lambda t=topic: count(f'vpr_node/{t}'), f'~/{topic}')
+
+    def ask(self, message, camera=None) -> Classification:
+        """Publish an image until its place comes back: discovery may lose the first ones."""
+        camera, stamp = camera or self.camera, message.header.stamp
+
+        def answers() -> list[Classification]:
+            return [p for p in self.places if p.header.stamp == stamp]
+
+        end = time.monotonic() + PATIENCE_S
+        while not answers():
+            assert time.monotonic() < end, 'the node does not answer'
+            camera.publish(message)
+            again = time.monotonic() + 2.0
+            while not answers() and time.monotonic() < again:
+                self.spin()
+        return answers()[0]
+
+    def status(self, **wanted: object) -> tuple[DiagnosticStatus, dict[str, str]]:
+        """The next diagnostics with these values (underscores for spaces), and all its values."""
+        self.diagnostics.clear()
+
+        def matching():
+            for status in self.diagnostics:
+                values = {pair.key: pair.value for pair in status.values}
+                if all(values.get(k.replace('_', ' ')) == str(v) for k, v in wanted.items()):
+                    return status, values
+            return None
+
+        return self.until(matching, f'diagnostics with {wanted}')
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+
+def picture(number: int = 0, walk: str = 'day') -> np.ndarray:
+    """Image of a shipped walk, uint8 (240, 320, 3), RGB."""
+    return read_source(TOWN / walk)[number].read()
+
+
+def image_message(pixels: np.ndarray, stamp: float = 1.0, encoding: str = 'rgb8') -> Image:
+    """uint8 (H, W, 3) as an Image."""
+    height, width = pixels.shape[:2]
+    message = Image(height=height, width=width, encoding=encoding, step=pixels[0].nbytes)
+    message.data = array.array('B', pixels.tobytes())
+    return stamped(message, stamp)
+
+
+def compressed_message(pixels: np.ndarray, stamp: float = 1.0, kind: str = 'jpg'):
+    """uint8 (H, W, 3), RGB, as a CompressedImage."""
+    data = cv2.imencode(f'.{kind}', pixels[..., ::-1])[1]
+    return stamped(CompressedImage(format=kind, data=array.array('B', data.tobytes())), stamp)
+
+
+def stamped(message, stamp: float):
+    """The message with a header of its own."""
+    message.header.frame_id = 'front_camera'
+    message.header.stamp.sec = int(stamp)
+    message.header.stamp.nanosec = round((stamp - int(stamp)) * 1e9)
+    return message
