@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from ashtkd_ros.embedder import Preprocessing
-from ashtkd_ros.place_map import Place
+from ashtkd_ros.place_map import Place, PlaceMap
 from ashtkd_ros.sources import Pose
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +56,24 @@ def fake_network() -> SimpleNamespace:
     return SimpleNamespace(
         dimensions=4, name='fake', hash='0' * 64, preprocessing=preprocessing, confidence={}
     )
+
+
+@pytest.fixture
+def built(fake_network) -> PlaceMap:
+    """A map of six places 1 m apart, with poses."""
+    return PlaceMap.build(unit_rows(6, 4), places_along_x(range(6)), fake_network)
+
+
+@pytest.fixture
+def saved(built: PlaceMap, tmp_path: Path) -> Path:
+    """The folder that `built` was saved to."""
+    built.save(tmp_path / 'map')
+    return tmp_path / 'map'
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Name → checksum of every file in a folder."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
 def unit_rows(count: int, size: int, seed: int = 0) -> np.ndarray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image → descriptor: preprocessing against a plain reference, batches, models that are refused."""
+"""Image → descriptor: preprocessing against a plain reference, batches, models refused."""
 
 from __future__ import annotations
 
