@@ -30,6 +30,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -265,20 +266,20 @@ def plan(ros: str | None, extras: list[str]) -> list[Step]:
     machine = digest(sys.version, sys.base_prefix, str(VENV), str(ros))
     what = 'Python packages' if ros else 'ROS 2 and Python packages'
     steps = [
-        Step('venv', 'virtual environment', machine, lambda: make_venv(ros)),
-        Step('packages', what, digest(this, *base), lambda: install_packages(ros, base)),
+        Step('venv', 'virtual environment', machine, partial(make_venv, ros)),
+        Step('packages', what, digest(this, *base), partial(install_packages, ros, base)),
     ]
     if not ros:
         sources = sorted(file for file in VISION_MSGS.rglob('*') if file.is_file())
         key = digest(this, *base, *sources)
         steps.append(Step('vision_msgs', 'vision_msgs', key, build_vision_msgs))
-    steps.append(Step('env.sh', 'env.sh', digest(this), lambda: write_env_sh(ros)))
+    steps.append(Step('env.sh', 'env.sh', digest(this), partial(write_env_sh, ros)))
     for name in extras:
         files = [REQUIREMENTS / f'{name}.txt']
         if name == 'test':
             files += ROOT.glob('tools/render/requirements.txt')
         key = digest(this, *base, *files)
-        make = lambda files=files: install_packages(ros, files)  # noqa: E731
+        make = partial(install_packages, ros, files)
         steps.append(Step(name, f'packages for {name}', key, make))
     return steps
 
