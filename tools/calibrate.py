@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.matcher import Matcher, MatcherConfig
 from ashtkd_ros.place_map import MapInfo, Place, PlaceMap
 from ashtkd_ros.sources import Frame, read_source
@@ -42,6 +43,8 @@ def collect(embedder: Embedder, data: Path, seed: int = 0) -> Samples:
     for name in (*WALKS, *SPOTS):
         if (data / name / 'index.csv').is_file():
             rows += _match_set(embedder, data / name, name in WALKS, rng)
+    if not rows:
+        raise VprError(f'{data}: holds none of {", ".join((*WALKS, *SPOTS))} to calibrate on')
     similarity, margin, right = np.array(rows).T
     return Samples(similarity, margin, right.astype(bool))
 

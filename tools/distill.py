@@ -78,6 +78,16 @@ def batches(count: int, config: DistillConfig, first_step: int):
         yield [(epoch, int(i)) for i in order[at * config.batch : (at + 1) * config.batch]]
 
 
+def load_checkpoint(path: Path) -> dict:
+    """What `Run.save` wrote; VprError where the file is none."""
+    try:
+        state = torch.load(path, weights_only=True)
+        _ = state['network'], state['optimiser'], state['average'], state['step']
+    except Exception as error:  # torch's loader raises many kinds
+        raise VprError(f'{path}: not a checkpoint of tools.distill; remove it') from error
+    return state
+
+
 class Run:
     """Network, its moving average, optimiser and step; saved to and resumed from one file."""
 
@@ -95,9 +105,14 @@ class Run:
         self.step = 0
         self.file = folder / 'checkpoint.pt'
         if self.file.exists():
-            state = torch.load(self.file, weights_only=True)
-            network.load_state_dict(state['network'])
-            self.optimiser.load_state_dict(state['optimiser'])
+            state = load_checkpoint(self.file)
+            try:
+                network.load_state_dict(state['network'])
+                self.optimiser.load_state_dict(state['optimiser'])
+            except (RuntimeError, ValueError) as error:
+                raise VprError(
+                    f'{self.file}: of a run with other settings; give another folder'
+                ) from error
             self.average, self.step = state['average'], state['step']
 
     def update(self, images: torch.Tensor, targets: torch.Tensor) -> float:
@@ -144,6 +159,8 @@ def distill(
     if start is not None:
         network.load_mobilenetv2(start)
     steps = len(targets) // config.batch * config.epochs
+    if not steps:
+        raise VprError(f'{len(targets)} views are less than one batch of {config.batch}')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     run = Run(network.to(device, memory_format=torch.channels_last), config, steps, folder)
     settings = {'distill': asdict(config), 'student': asdict(student), 'views': len(targets)}

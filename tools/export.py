@@ -27,6 +27,7 @@ from ashtkd_ros.embedder import CONFIDENCE_KEY, PREPROCESSING_KEY, Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.matcher import probability
 from tools.calibrate import collect, expected_calibration_error, fit
+from tools.distill import load_checkpoint
 from tools.student import DSFormer, StudentConfig
 from tools.teacher import Whitening
 from tools.views import Views, load_views
@@ -38,9 +39,9 @@ def load_student(run: Path) -> DSFormer:
     """The averaged network of a run's folder; VprError when there is none."""
     try:
         settings = yaml.safe_load((run / 'config.yaml').read_text())['student']
-        state = torch.load(run / 'checkpoint.pt', weights_only=True)
-    except (OSError, KeyError) as error:
-        raise VprError(f'{run}: holds no finished run of tools.distill ({error})') from error
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise VprError(f'{run}: holds no finished run of tools.distill') from error
+    state = load_checkpoint(run / 'checkpoint.pt')
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     network = DSFormer(StudentConfig(**values))
     network.load_state_dict(state['average'])

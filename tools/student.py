@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -178,15 +179,15 @@ class DSFormer(nn.Module):
     def load_mobilenetv2(self, path: Path) -> None:
         """Start stem and first level from a MobileNetV2 .npz (names: see the teachers' README)."""
         try:
-            arrays = np.load(path)
-        except (OSError, ValueError) as error:
-            raise VprError(f'{path}: not readable as pretrained weights ({error})') from error
-        with arrays, torch.no_grad():
-            _copy(self.stem[0], arrays, 'conv0', 'batchnorm0')
-            for i, block in enumerate([*self.stem[1:], *self.levels[0]]):
-                for j, layer in enumerate(block.layers):
-                    name = f'linearbottleneck{i}_'
-                    _copy(layer, arrays, f'{name}conv{j}', f'{name}batchnorm{j}')
+            with np.load(path) as arrays, torch.no_grad():
+                _copy(self.stem[0], arrays, 'conv0', 'batchnorm0')
+                for i, block in enumerate([*self.stem[1:], *self.levels[0]]):
+                    for j, layer in enumerate(block.layers):
+                        name = f'linearbottleneck{i}_'
+                        _copy(layer, arrays, f'{name}conv{j}', f'{name}batchnorm{j}')
+        except (OSError, ValueError, KeyError, RuntimeError, BadZipFile) as error:
+            reason = str(error).splitlines()[0]
+            raise VprError(f'{path}: not weights of a MobileNetV2 ({reason})') from error
 
 
 def _copy(layer: nn.Sequential, arrays, conv: str, norm: str) -> None:
@@ -199,10 +200,13 @@ def _copy(layer: nn.Sequential, arrays, conv: str, norm: str) -> None:
 
 def count(network: DSFormer) -> tuple[float, float]:
     """Millions of parameters and billions of multiply-adds for one image."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     size = network.config.image_size
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # The counter does not know the CPU's fused attention; as plain products it is counted.
+    plain = sdpa_kernel(SDPBackend.MATH)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), plain:
         network.eval()(torch.zeros(1, 3, size, size))
     parameters = sum(p.numel() for p in network.parameters())
     return parameters / 1e6, counter.get_total_flops() / 2e9

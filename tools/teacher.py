@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from ashtkd_ros.errors import VprError
@@ -27,7 +28,10 @@ class FrozenTeacher:
     def __init__(self, path: Path, dtype: torch.dtype = torch.bfloat16, device: str = 'cpu'):
         if not Path(path).is_file():
             raise VprError(f'{path}: no such teacher; give the path of an .onnx file')
-        graph = onnx.load(str(path)).graph
+        try:
+            graph = onnx.load(str(path)).graph
+        except DecodeError as error:
+            raise VprError(f'{path}: not an ONNX file') from error
         if 'map' not in {output.name for output in graph.output}:
             raise VprError(f'{path}: has no output "map"; a teacher needs one')
         constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}

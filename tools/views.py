@@ -14,6 +14,7 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -81,6 +82,8 @@ def _write_shard(shard: Path, jobs: list, start: int, network, size: int, seed: 
     with ThreadPoolExecutor(2) as pool:
         pictures = [(v, jobs[k][1] == 0) for k, v in enumerate(pool.map(view, range(len(jobs))))]
     pictures = [p for p in pictures if p[0] is not None]
+    if not pictures:
+        raise VprError(f'none of the {len(jobs)} images from {jobs[0][0]} on can be read')
     for i in range(0, len(pictures), BATCH):
         batch = [p for p, _ in pictures[i : i + BATCH]]
         x = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 255
@@ -106,10 +109,13 @@ def load_views(folder: Path) -> Views:
         raise VprError(f'{folder}: holds no views; make them with python -m tools.views')
     jpegs, teacher, whole = [], [], []
     for shard in shards:
-        with np.load(shard) as arrays:
-            jpegs += np.split(arrays['bytes'], np.cumsum(arrays['lengths'])[:-1])
-            teacher.append(arrays['teacher'])
-            whole.append(arrays['whole'])
+        try:
+            with np.load(shard) as arrays:
+                jpegs += np.split(arrays['bytes'], np.cumsum(arrays['lengths'])[:-1])
+                teacher.append(arrays['teacher'])
+                whole.append(arrays['whole'])
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise VprError(f'{shard}: is damaged; remove it and run tools.views again') from error
     return Views(jpegs, np.concatenate(teacher), np.concatenate(whole))
 
 
