@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rclpy
 from ros_helpers import MAP_PLACES, TOWN, NodeProcess, Peer
@@ -44,15 +45,19 @@ def town_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope='session')
+def walk() -> list[np.ndarray]:
+    """Pictures of the first frames of the day walk, RGB; the map's places in order."""
+    return [frame.read() for frame in read_source(TOWN / 'day')[:MAP_PLACES]]
+
+
 @pytest.fixture
-def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Starts vpr_node; one that a failed test leaves behind is killed."""
+def start_node(ros, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Starts vpr_node; what a failed test leaves behind is killed."""
     nodes = []
 
     def start(*ros_arguments: str, **parameters: object) -> NodeProcess:
-        folder = tmp_path / f'node{len(nodes)}'
-        parameters.setdefault('num_threads', 1)
-        nodes.append(NodeProcess(folder, *ros_arguments, **parameters))
+        nodes.append(NodeProcess(tmp_path / f'node{len(nodes)}', *ros_arguments, **parameters))
         return nodes[-1]
 
     yield start

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ROS tests share: the node as a process, and a peer that is camera, listener, operator."""
+"""What the ROS tests share: processes under test, and their camera, listener and operator."""
 
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -100,7 +102,7 @@ class Process:
 
 
 class NodeProcess(Process):
-    """vpr_node with parameters; `name` lets several live side by side."""
+    """vpr_node with parameters."""
 
     def __init__(self, folder: Path, *ros_arguments: str, **parameters: object):
         overrides = [x for k, v in parameters.items() for x in ('-p', f'{k}:={v}')]
@@ -110,6 +112,7 @@ class NodeProcess(Process):
     def end(self, signal_number: int = signal.SIGINT) -> None:
         """The node ends as it should: at once, status 0, no traceback."""
         status, seconds = self.stop(signal_number)
+        print(f'ended by {signal.Signals(signal_number).name} after {seconds:.2f} s')
         assert 'Traceback' not in self.stderr, self.stderr
         assert status == 0, self.stderr
         assert seconds < EXIT_S, f'took {seconds:.1f} s to end'
@@ -128,12 +131,13 @@ class NodeProcess(Process):
 class Peer:
     """Camera, listener and operator of one vpr_node, in the test's own process."""
 
-    def __init__(self):
+    def __init__(self, namespace: str = ''):
         self.places: list[Classification] = []
         self.poses: list[PoseWithCovarianceStamped] = []
         self.infos: list[VisionInfo] = []
         self.diagnostics: list[DiagnosticStatus] = []
-        self.node = rclpy.create_node('peer')
+        self.node = rclpy.create_node('peer', namespace=namespace)
+        self._status_name = f'{namespace}/vpr_node: place recognition'
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         hear = self.node.create_subscription
         hear(Classification, 'vpr_node/place', self.places.append, 100)
@@ -155,7 +159,7 @@ class Peer:
         self._executor.add_node(self.node)
 
     def _keep_status(self, message: DiagnosticArray) -> None:
-        self.diagnostics += message.status
+        self.diagnostics += [s for s in message.status if s.name == self._status_name]
 
     def spin(self, seconds: float = 0.02) -> None:
         """Let what has arrived be heard; returns early when something has."""
@@ -189,29 +193,40 @@ class Peer:
         )
         return self.call('set_parameters', request).results[0].successful
 
-    def wait_for_node(self, camera=None) -> None:
-        """Until images reach the node and its answers reach us."""
-        camera = camera or self.camera
-        count = self.node.count_publishers
-        self.until(camera.get_subscription_count, 'the node to subscribe')
-        for topic in ('place', 'pose', 'vision_info'):
-            self.until(lambda t=topic: count(f'vpr_node/{t}'), f'~/{topic}')
-
     def ask(self, message, camera=None) -> Classification:
         """Publish an image until its place comes back: discovery may lose the first ones."""
         camera, stamp = camera or self.camera, message.header.stamp
 
-        def answers() -> list[Classification]:
-            return [p for p in self.places if p.header.stamp == stamp]
+        def answer() -> Classification | None:
+            return next((p for p in self.places if p.header.stamp == stamp), None)
 
         end = time.monotonic() + PATIENCE_S
-        while not answers():
+        while answer() is None:
             assert time.monotonic() < end, 'the node does not answer'
             camera.publish(message)
-            again = time.monotonic() + 2.0
-            while not answers() and time.monotonic() < again:
+            again = time.monotonic() + 1.0
+            while answer() is None and time.monotonic() < again:
                 self.spin()
-        return answers()[0]
+        return answer()
+
+    @contextlib.contextmanager
+    def streaming(self, pixels: np.ndarray, hz: float) -> Iterator[None]:
+        """Publishes the picture again and again meanwhile."""
+        ended = threading.Event()
+
+        def publish() -> None:
+            number = 0
+            while not ended.wait(1.0 / hz):
+                number += 1
+                self.camera.publish(image_message(pixels, number / hz))
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def status(self, **wanted: object) -> tuple[DiagnosticStatus, dict[str, str]]:
         """The next diagnostics with these values (underscores for spaces), and all its values."""

@@ -55,7 +55,10 @@ class Health:
         if state == 'unconfigured':
             level, text = DiagnosticStatus.ERROR, self.last_error or 'not configured'
         elif state == 'active' and self.silence_s > warn_after_s:
-            level, text = DiagnosticStatus.WARN, f'no image for {self.silence_s:.1f} s'
+            seen = self._last_image is not None
+            text = f'no image for {self.silence_s:.1f} s' if seen else 'no image yet'
+            level = DiagnosticStatus.WARN
+        bad = dict(self.bad)  # the worker adds kinds meanwhile
         p50, p95 = np.percentile(list(self._latencies) or [np.nan], (50, 95)) * 1000
         values = {
             'state': state,
@@ -64,8 +67,8 @@ class Health:
             'places published': self.processed,
             'unknown places': self.unknown,
             'images dropped': self.dropped,
-            'bad images': sum(self.bad.values()),
-            **{f'bad images: {kind}': n for kind, n in self.bad.items()},
+            'bad images': sum(bad.values()),
+            **{f'bad images: {kind}': n for kind, n in bad.items()},
             'last error': self.last_error,
             'last refusal': self.refusal,
             'last similarity': f'{self.similarity:.3f}',

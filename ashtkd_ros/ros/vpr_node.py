@@ -56,11 +56,26 @@ def _transition(callback):
     return guarded
 
 
+def _refusing(change_state):
+    """rclpy lets a transition that the state does not allow end the node: answer no instead."""
+
+    def guarded(request, response):
+        try:
+            return change_state(request, response)
+        except RuntimeError:  # RCLError; rcl has logged which transition and state
+            response.success = False
+            return response
+
+    return guarded
+
+
 class VprNode(LifecycleNode):
     """Configure loads network and map and warms up; activate only subscribes."""
 
     def __init__(self):
         super().__init__('vpr_node', automatically_declare_parameters_from_overrides=True)
+        service = self._service_change_state
+        service.callback = _refusing(service.callback)
         self.health, self.state = Health(), 'unconfigured'
         self._maps_loaded = 0
         self._release()
@@ -101,7 +116,7 @@ class VprNode(LifecycleNode):
         self._place = self.create_publisher(Classification, '~/place', 10)
         self._pose = self.create_publisher(PoseWithCovarianceStamped, '~/pose', 10)
         self._publish_info()
-        self.state = 'inactive'
+        self.state, self.health.last_error = 'inactive', ''
         self.get_logger().info(
             f'{len(place_map.places)} places from {p.map_path}, model {embedder.name} '
             f'{embedder.hash[:8]} on {embedder.provider}'
@@ -128,6 +143,7 @@ class VprNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> None:
         """Let go of network and map."""
         self._tear_down('unconfigured')
+        self.health.last_error = ''  # an image's, which is not why the node is unconfigured
 
     @_transition
     def on_shutdown(self, state: LifecycleState) -> None:
@@ -203,6 +219,8 @@ class VprNode(LifecycleNode):
         self.health.answered(recognition, time.perf_counter() - received)
 
     def _failed(self, error: Exception) -> None:
+        if not self.context.ok():  # the node was told to end while an image was in hand
+            return
         text = f'{type(error).__name__}: {error}'
         self.health.saw_error('recognition failed', text)
         self.get_logger().error(f'recognition failed: {text}', throttle_duration_sec=5.0)
