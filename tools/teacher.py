@@ -82,13 +82,15 @@ class FrozenTeacher:
         }
         if op in simple:
             return simple[op]()
+        if a.get('ceil_mode') or set(a.get('dilations', ())) - {1}:
+            raise VprError(f'the teacher graph has a {op} with dilation or ceil_mode: unsupported')
         if op == 'Conv':
-            y, padding = _pad(x[0].to(self.dtype), a.get('pads'), 0.0)
+            y, padding = _pad(x[0].to(self.dtype), a, x[1].shape[2:], 0.0)
             bias = x[2].to(self.dtype) if len(x) > 2 else None
             stride = a.get('strides', 1)
             return F.conv2d(y, x[1].to(self.dtype), bias, stride, padding, 1, a.get('group', 1))
         if op == 'MaxPool':
-            y, padding = _pad(x[0], a.get('pads'), float('-inf'))
+            y, padding = _pad(x[0], a, a['kernel_shape'], float('-inf'))
             return F.max_pool2d(y, a['kernel_shape'], a['strides'], padding)
         if op == 'BatchNormalization':
             scale = x[1] / (x[4] + a.get('epsilon', 1e-5)).sqrt()
@@ -99,9 +101,15 @@ class FrozenTeacher:
         raise VprError(f'the teacher graph holds an operator that is not supported: {op}')
 
 
-def _pad(x: torch.Tensor, pads: list[int] | None, value: float) -> tuple[torch.Tensor, list[int]]:
-    """Apply ONNX padding (top, left, bottom, right); what is symmetric is left to the operator."""
-    top, left, bottom, right = pads or [0, 0, 0, 0]
+def _pad(x: torch.Tensor, a: dict, kernel, value: float) -> tuple[torch.Tensor, list[int]]:
+    """Apply a node's padding to (B, C, H, W); what is symmetric is left to the operator."""
+    top, left, bottom, right = a.get('pads', [0, 0, 0, 0])
+    same = a.get('auto_pad', b'NOTSET')
+    if same in (b'SAME_UPPER', b'SAME_LOWER'):  # as many outputs as strides fit, odd pixel aside
+        sizes = zip(x.shape[2:], kernel, a.get('strides', [1, 1]), strict=True)
+        total = [max(0, (-(-size // step) - 1) * step + k - size) for size, k, step in sizes]
+        less, more = [t // 2 for t in total], [t - t // 2 for t in total]
+        top, left, bottom, right = less + more if same == b'SAME_UPPER' else more + less
     if (top, left) == (bottom, right):
         return x, [top, left]
     return F.pad(x, (left, right, top, bottom), value=value), [0, 0]
