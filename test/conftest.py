@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -69,6 +70,22 @@ def saved(built: PlaceMap, tmp_path: Path) -> Path:
     """The folder that `built` was saved to."""
     built.save(tmp_path / 'map')
     return tmp_path / 'map'
+
+
+@pytest.fixture(scope='session')
+def views():
+    """64 random pictures of 64 x 64 with random teacher vectors of 24 numbers; 48 are whole."""
+    from small_student import torch  # noqa: F401  skips where it is missing
+
+    from tools.views import Views
+
+    rng = np.random.default_rng(0)
+    jpegs = []
+    for _ in range(64):
+        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        jpegs.append(cv2.imencode('.jpg', cv2.resize(coarse, (64, 64)))[1].ravel())
+    teacher = rng.normal(size=(64, 24)).astype(np.float16)
+    return Views(jpegs, teacher, np.arange(64) < 48)
 
 
 def checksums(folder: Path) -> dict[str, str]:

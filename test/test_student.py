@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The student: what its descriptors and salient maps are, its budget, its start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import line_of
+from small_student import SMALL, small_student, torch
+
+from ashtkd_ros.errors import VprError
+from tools.student import DSFormer, count
+
+F = torch.nn.functional
+
+
+def test_descriptors_have_length_one_and_salient_maps_sum_to_one():
+    images, small = torch.rand(3, 3, 64, 64), small_student()
+    with torch.no_grad():
+        descriptors = small(images)
+        raw, maps = small.describe(images)
+    assert descriptors.shape == (3, 16)
+    torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(F.normalize(raw, dim=1), descriptors)
+    assert [m.shape for m in maps] == [(3, 3, s, s) for s in (8, 4, 4, 2)]
+    for m in maps:
+        assert (m >= 0).all()
+        torch.testing.assert_close(m.sum(dim=(2, 3)), torch.ones(3, 3))
+
+
+def test_full_student_keeps_its_budget():
+    network = DSFormer()
+    parameters, macs = count(network)
+    assert network.config.dimensions == 256
+    assert 1.0 < parameters <= 5.0
+    assert 0.1 < macs <= 0.6
+
+
+def test_count_is_right_for_a_layer_that_can_be_counted_by_hand():
+    network = DSFormer(SMALL)
+    network.describe = lambda images: (network.project(torch.zeros(1, 3 * 192)), [])
+    assert network.project.weight.numel() == 3 * 192 * 16
+    assert count(network)[1] == pytest.approx(3 * 192 * 16 / 1e9)
+
+
+def test_student_starts_from_the_values_of_mobilenetv2(shared: Path):
+    path = shared / 'teachers' / 'mobilenetv2_trainable.npz'
+    network = DSFormer(SMALL)
+    network.load_mobilenetv2(path)
+    state, arrays = network.state_dict(), np.load(path)
+    pairs = {
+        'stem.0.0.weight': 'conv0_weight',
+        'stem.0.1.running_var': 'batchnorm0_running_var',
+        'stem.6.layers.1.0.weight': 'linearbottleneck5_conv1_weight',
+        'levels.0.0.layers.0.1.weight': 'linearbottleneck6_batchnorm0_gamma',
+        'levels.0.6.layers.2.0.weight': 'linearbottleneck12_conv2_weight',
+        'levels.0.6.layers.2.1.bias': 'linearbottleneck12_batchnorm2_beta',
+    }
+    for ours, theirs in pairs.items():
+        np.testing.assert_array_equal(state[ours].numpy(), arrays[theirs].astype(np.float32))
+
+
+@pytest.mark.parametrize('case', ['missing', 'garbage', 'cut', 'other arrays', 'other shapes'])
+def test_bad_starting_weights_are_one_line(tmp_path: Path, case: str):
+    path = tmp_path / 'start.npz'
+    arrays = {'conv0_weight': np.zeros((3, 3))} if case == 'other shapes' else {'a': np.zeros(3)}
+    if case != 'missing':
+        np.savez(path, **arrays)
+    if case == 'garbage':
+        path.write_bytes(b'garbage' * 50)
+    if case == 'cut':
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(VprError) as error:
+        DSFormer(SMALL).load_mobilenetv2(path)
+    assert line_of(error).startswith(f'{path}: not weights of a MobileNetV2')
+
+
+def test_batch_statistics_and_a_frozen_stem_stay_in_training():
+    network = DSFormer(SMALL)
+    network.stem.requires_grad_(False)
+    before = {k: v.clone() for k, v in network.state_dict().items() if 'running' in k}
+    network.train()
+    network(torch.rand(2, 3, 64, 64)).sum().backward()
+    after = network.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items())
+    assert all(p.grad is None for p in network.stem.parameters())
+    assert all(p.grad is not None for p in network.levels.parameters())
