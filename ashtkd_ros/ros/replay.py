@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
@@ -73,7 +72,8 @@ def play(camera: Camera, frames: Sequence[Frame], hz: float) -> None:
     due = time.monotonic()
     for frame in frames:
         message = camera.message(frame)
-        time.sleep(max(0.0, due - time.monotonic()))
+        while rclpy.ok() and (left := due - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
         due = max(due + 1.0 / hz, time.monotonic())
         camera.publish(message)
 
@@ -97,7 +97,9 @@ def main(argv: list[str] | None = None) -> None:
             camera.wait_for_subscriber(args.wait)
             play(camera, frames, args.hz)
             time.sleep(0.5)  # the middleware delivers the last message
-        except ExternalShutdownException:
+        except RuntimeError:  # RCLError once SIGTERM has closed the context
+            if rclpy.ok():
+                raise
             return 0
         finally:
             rclpy.try_shutdown()

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""replay as a process of its own: a folder of images as a camera."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy cannot be imported')
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from ros_helpers import TOWN, Process, until
+from sensor_msgs.msg import CompressedImage, Image
+
+from ashtkd_ros.sources import read_source
+
+pytest_plugins = ['ros_fixtures']
+pytestmark = pytest.mark.ros
+FRAMES = 8
+
+
+class Listener:
+    """Keeps every image of a topic."""
+
+    def __init__(self, kind: type, topic: str):
+        self.images: list = []
+        self.node = rclpy.create_node('listener')
+        self.node.create_subscription(kind, topic, self.images.append, 100)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+
+    def hear(self, count: int) -> None:
+        until(lambda: len(self.images) >= count, f'{count} images', self.spin)
+
+    def spin(self) -> None:
+        self._executor.spin_once(timeout_sec=0.02)
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+
+@pytest.fixture
+def listen(ros) -> Iterator[Callable[..., Listener]]:
+    listeners = []
+
+    def make(kind: type, topic: str) -> Listener:
+        listeners.append(Listener(kind, topic))
+        return listeners[-1]
+
+    yield make
+    for listener in listeners:
+        listener.close()
+
+
+@pytest.fixture
+def replay(ros, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts the command; what a failed test leaves behind is killed."""
+    processes = []
+
+    def start(*arguments: object) -> Process:
+        processes.append(Process(tmp_path / 'replay', 'ashtkd_ros.ros.replay', *arguments))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+
+
+@pytest.fixture
+def shuffled_walk(tmp_path: Path) -> Path:
+    """A few frames whose CSV is not in order of time."""
+    folder = tmp_path / 'walk'
+    shutil.copytree(TOWN / 'day', folder)
+    header, *rows = (folder / 'poses.csv').read_text().splitlines()
+    rows = [rows[i] for i in np.random.default_rng(0).permutation(FRAMES)]
+    (folder / 'poses.csv').write_text('\n'.join([header, *rows]) + '\n')
+    return folder
+
+
+def check_stamps(images: list, frames: list) -> None:
+    stamps = [image.header.stamp.sec + image.header.stamp.nanosec * 1e-9 for image in images]
+    assert stamps == pytest.approx([frame.stamp for frame in frames], abs=1e-9)
+    assert stamps == sorted(stamps)
+
+
+def test_every_image_once_in_order_of_time(replay, listen, shuffled_walk: Path) -> None:
+    listener = listen(Image, 'camera/front')
+    process = replay(shuffled_walk, '--hz', 20, '--ros-args', '-r', 'image:=camera/front')
+    listener.hear(FRAMES)
+    assert process.wait() == 0, process.stderr
+    listener.spin()
+    frames = read_source(shuffled_walk)
+    assert len(listener.images) == FRAMES
+    check_stamps(listener.images, frames)
+    for image, frame in zip(listener.images, frames, strict=True):
+        assert (image.encoding, image.header.frame_id) == ('rgb8', 'camera')
+        pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.width, 3)
+        assert np.array_equal(pixels, frame.read())
+    assert process.stdout == f'{FRAMES} images played\n'
+    assert process.stderr == ''
+
+
+def test_compressed_images_are_the_files_bytes(replay, listen, shuffled_walk: Path) -> None:
+    listener = listen(CompressedImage, 'image')
+    process = replay(shuffled_walk, '--hz', 20, '--compressed')
+    listener.hear(FRAMES)
+    assert process.wait() == 0, process.stderr
+    frames = read_source(shuffled_walk)
+    check_stamps(listener.images, frames)
+    for image, frame in zip(listener.images, frames, strict=True):
+        assert bytes(image.data) == frame.path.read_bytes()
+        assert cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR) is not None
+
+
+def failure(process: Process) -> str:
+    """The one line that a failed command leaves."""
+    assert process.wait() == 1, process.stderr
+    (line,) = process.stderr.splitlines()
+    assert line.startswith('error: ')
+    return line
+
+
+def test_a_folder_without_a_csv(replay, tmp_path: Path) -> None:
+    assert 'neither poses.csv' in failure(replay(tmp_path))
+
+
+def test_a_broken_image(replay, listen, shuffled_walk: Path) -> None:
+    listener = listen(Image, 'image')
+    read_source(shuffled_walk)[1].path.write_bytes(b'no image')
+    assert 'not a readable image' in failure(replay(shuffled_walk, '--hz', 20))
+    listener.hear(1)
+
+
+def test_nobody_listens(replay) -> None:
+    assert 'nobody subscribes to /image' in failure(replay(TOWN / 'day', '--wait', 0.3))
+
+
+@pytest.mark.parametrize('hz', ['0', '-1', 'nan', 'inf', 'fast'])
+def test_a_bad_rate_is_a_bad_argument(hz: str, capsys) -> None:
+    from ashtkd_ros.ros.replay import main
+
+    with pytest.raises(SystemExit) as error:
+        main([str(TOWN / 'day'), f'--hz={hz}'])
+    assert error.value.code == 2
+    assert '--hz' in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_quietly(replay, listen, signal_number: int) -> None:
+    listener = listen(Image, 'image')
+    process = replay(TOWN / 'day', '--hz', 5)
+    listener.hear(2)
+    status, seconds = process.stop(signal_number)
+    assert seconds < 2.0
+    assert 'Traceback' not in process.stderr
+    assert status in (0, 130), process.stderr
+
+
+def test_a_signal_ends_the_wait_for_a_subscriber(replay, ros) -> None:
+    process = replay(TOWN / 'day')
+    camera = rclpy.create_node('observer')
+    until(lambda: camera.count_publishers('image'), 'the camera', lambda: None)
+    camera.destroy_node()
+    status, seconds = process.stop(signal.SIGTERM)
+    assert seconds < 2.0
+    assert 'Traceback' not in process.stderr
+    assert status in (0, 130), process.stderr
