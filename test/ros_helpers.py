@@ -114,7 +114,7 @@ class NodeProcess(Process):
         status, seconds = self.stop(signal_number)
         print(f'ended by {signal.Signals(signal_number).name} after {seconds:.2f} s')
         assert 'Traceback' not in self.stderr, self.stderr
-        assert status == 0, self.stderr
+        assert status == 0, f'status {status}: {self.stderr}'
         assert seconds < EXIT_S, f'took {seconds:.1f} s to end'
 
     def memory_kb(self) -> int:
@@ -200,11 +200,12 @@ class Peer:
         def answer() -> Classification | None:
             return next((p for p in self.places if p.header.stamp == stamp), None)
 
+        self.until(camera.get_subscription_count, 'the node to subscribe')
         end = time.monotonic() + PATIENCE_S
         while answer() is None:
             assert time.monotonic() < end, 'the node does not answer'
             camera.publish(message)
-            again = time.monotonic() + 1.0
+            again = time.monotonic() + 0.4
             while answer() is None and time.monotonic() < again:
                 self.spin()
         return answer()

@@ -105,6 +105,24 @@ def test_an_unfit_start_is_told_in_one_line(unfit, case: str) -> None:
     node.end()
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'named'),
+    [
+        (('--params-file', 'nowhere.yaml'), 'nowhere.yaml'),
+        (('-p', 'top_k'), 'top_k'),
+        (('--nonsense',), '--nonsense'),
+        (('-p', 'providers:=[]'), 'without a value'),
+    ],
+)
+def test_arguments_that_ros_refuses(start_node, arguments: tuple[str, ...], named: str) -> None:
+    node = start_node(*arguments)
+    assert node.wait() == 1
+    assert 'Traceback' not in node.stderr
+    line = node.stderr.splitlines()[-1]  # rcl may have logged that it failed
+    assert line.startswith('error: ')
+    assert named in line
+
+
 def test_a_mended_node_configures(start_node, peer: Peer, town_map, walk) -> None:
     node = start_node(map_path='/nowhere', min_confidence=0.0, num_threads=1)
     peer.status(state='unconfigured')

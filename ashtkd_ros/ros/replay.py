@@ -22,6 +22,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.ros.guards import session
 from ashtkd_ros.sources import Frame, read_source
 
 
@@ -91,19 +92,12 @@ def main(argv: list[str] | None = None) -> None:
 
     def command() -> int:
         frames = read_source(args.source, args.role)
-        rclpy.init(args=argv)
-        try:
+        with session(argv):
             camera = Camera(args.compressed)
             camera.wait_for_subscriber(args.wait)
             play(camera, frames, args.hz)
             time.sleep(0.5)  # the middleware delivers the last message
-        except RuntimeError:  # RCLError once SIGTERM has closed the context
-            if rclpy.ok():
-                raise
-            return 0
-        finally:
-            rclpy.try_shutdown()
-        print(f'{len(frames)} images played')
+            print(f'{len(frames)} images played')
         return 0
 
     run_command(command)

@@ -3,27 +3,28 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import time
 from pathlib import Path
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
 
+from ashtkd_ros.commands import run_command
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.matcher import MatcherConfig
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.recogniser import Recogniser, Recognition
 from ashtkd_ros.ros import parameters
+from ashtkd_ros.ros.guards import refusing, session, transition
 from ashtkd_ros.ros.health import Health
 from ashtkd_ros.ros.image_msgs import ImageError, compressed_to_array, image_to_array
 from ashtkd_ros.ros.worker import Worker
@@ -35,47 +36,13 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 
-def _transition(callback):
-    """rclpy swallows what a transition raises: log it, and let the transition fail instead."""
-
-    @functools.wraps(callback)
-    def guarded(self, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            callback(self, state)
-        except VprError as error:
-            self.get_logger().error(str(error))
-            self.health.last_error = str(error)
-            return TransitionCallbackReturn.FAILURE
-        except Exception as error:
-            text = f'{type(error).__name__} in {callback.__name__}: {error}'
-            self.get_logger().fatal(text)
-            self.health.last_error = text
-            return TransitionCallbackReturn.ERROR
-        return TransitionCallbackReturn.SUCCESS
-
-    return guarded
-
-
-def _refusing(change_state):
-    """rclpy lets a transition that the state does not allow end the node: answer no instead."""
-
-    def guarded(request, response):
-        try:
-            return change_state(request, response)
-        except RuntimeError:  # RCLError; rcl has logged which transition and state
-            response.success = False
-            return response
-
-    return guarded
-
-
 class VprNode(LifecycleNode):
     """Configure loads network and map and warms up; activate only subscribes."""
 
     def __init__(self):
         super().__init__('vpr_node', automatically_declare_parameters_from_overrides=True)
         service = self._service_change_state
-        service.callback = _refusing(service.callback)
+        service.callback = refusing(service.callback)
         self.health, self.state = Health(), 'unconfigured'
         self._maps_loaded = 0
         self._release()
@@ -95,7 +62,7 @@ class VprNode(LifecycleNode):
             if configured:
                 self.trigger_activate()
 
-    @_transition
+    @transition
     def on_configure(self, state: LifecycleState) -> None:
         """Load and check network and map, run the network once, offer the topics."""
         if self._refused:
@@ -122,7 +89,7 @@ class VprNode(LifecycleNode):
             f'{embedder.hash[:8]} on {embedder.provider}'
         )
 
-    @_transition
+    @transition
     def on_activate(self, state: LifecycleState) -> None:
         """Subscribe to `image`."""
         self._compressed = self.parameters.image_transport == 'compressed'
@@ -132,25 +99,25 @@ class VprNode(LifecycleNode):
         self.state = 'active'
         super().on_activate(state)
 
-    @_transition
+    @transition
     def on_deactivate(self, state: LifecycleState) -> None:
         """Unsubscribe; the image in hand is still answered."""
         self._unsubscribe()
         self.state = 'inactive'
         super().on_deactivate(state)
 
-    @_transition
+    @transition
     def on_cleanup(self, state: LifecycleState) -> None:
         """Let go of network and map."""
         self._tear_down('unconfigured')
         self.health.last_error = ''  # an image's, which is not why the node is unconfigured
 
-    @_transition
+    @transition
     def on_shutdown(self, state: LifecycleState) -> None:
         """As cleanup, from any state."""
         self._tear_down('finalized')
 
-    @_transition
+    @transition
     def on_error(self, state: LifecycleState) -> None:
         """After an unforeseen error: back to unconfigured, ready to be configured again."""
         self._tear_down('unconfigured')
@@ -275,20 +242,29 @@ class VprNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the node until SIGINT or SIGTERM; exit status 0."""
-    rclpy.init(args=args)
-    node = VprNode()
+    """Run the node until SIGINT or SIGTERM (exit status 0); 1 where ROS refuses the arguments."""
+
+    def command() -> int:
+        with contextlib.suppress(KeyboardInterrupt), session(args):
+            _run()
+        return 0
+
+    run_command(command)
+
+
+def _run() -> None:
+    try:
+        node = VprNode()
+    except ValueError as error:  # `-p name:=[]`, refused by rclpy before we see it
+        raise VprError(f'a parameter is given without a value ({error})') from error
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         node.start()
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     finally:
         node._unsubscribe()
         executor.shutdown()
-        rclpy.try_shutdown()
 
 
 if __name__ == '__main__':

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where rclpy would swallow an error, die of one, or show a traceback: what happens instead."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+
+from ashtkd_ros.errors import VprError
+
+
+@contextlib.contextmanager
+def session(args: list[str] | None = None) -> Iterator[None]:
+    """rclpy from init to shutdown; a signal ends the body without noise.
+
+    VprError where ROS refuses its arguments, a parameters file that is not there, say.
+    """
+    try:
+        rclpy.init(args=args)
+    except Exception as error:  # RCLError, UnknownROSArgsError: no public base in common
+        reason = ' '.join(str(error).split()).split(', at /')[0].strip()
+        raise VprError(f'ROS does not take these arguments: {reason}') from error
+    try:
+        yield
+    except ExternalShutdownException:
+        pass
+    except RuntimeError:  # RCLError where the signal closed the context amid a call of rclpy
+        if rclpy.ok():
+            raise
+    finally:
+        rclpy.try_shutdown()
+
+
+def transition(callback):
+    """rclpy swallows what a transition raises: log it, and let the transition fail instead."""
+
+    @functools.wraps(callback)
+    def guarded(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            callback(self, state)
+        except VprError as error:
+            self.get_logger().error(str(error))
+            self.health.last_error = str(error)
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            if not self.context.ok():  # the node was told to end meanwhile
+                return TransitionCallbackReturn.FAILURE
+            text = f'{type(error).__name__} in {callback.__name__}: {error}'
+            self.get_logger().fatal(text)
+            self.health.last_error = text
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+    return guarded
+
+
+def refusing(change_state):
+    """rclpy lets a transition that the state does not allow end the node: answer no instead."""
+
+    def guarded(request, response):
+        try:
+            return change_state(request, response)
+        except RuntimeError:  # RCLError; rcl has logged which transition and state
+            response.success = False
+            return response
+
+    return guarded
