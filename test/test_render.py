@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,10 @@ walk = pytest.importorskip('tools.render.walk', reason='needs tools/render/requi
 
 def needs_panda3d() -> None:
     pytest.importorskip('panda3d', reason='panda3d is not installed: no walk can be rendered')
+    try:
+        ctypes.CDLL('libX11.so.6')
+    except OSError:
+        pytest.skip('panda3d needs libX11 to render (apt install libx11-6)')
 
 
 def tiny(**changes) -> walk.Traverse:

@@ -57,9 +57,7 @@ class Rasteriser:
         kind = core.TypeRegistry.ptr().findType('TinyOffscreenGraphicsPipe')
         self._pipe = selection.makePipe(kind)
         if self._pipe is None:
-            raise VprError(
-                'panda3d has no software renderer here: install the panda3d wheel of PyPI'
-            )
+            raise VprError('panda3d lacks libX11 for its software renderer: apt install libx11-6')
         self._scene = self._textured(faces, textures)
         self._numbers = self._numbered(faces)
         self._cameras: dict = {}
