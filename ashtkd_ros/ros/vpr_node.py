@@ -14,6 +14,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.signals import uninstall_signal_handlers
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
 
@@ -263,6 +264,8 @@ def _run() -> None:
         node.start()
         executor.spin()
     finally:
+        # rclpy's signal thread, still at work, would touch what is destroyed next.
+        uninstall_signal_handlers()
         node._unsubscribe()
         executor.shutdown()
 
