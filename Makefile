@@ -6,6 +6,7 @@ SETUP := $(PYTHON) tools/without_ros/setup_env.py
 IN_ENV := . .venv/env.sh &&
 SOURCES := setup.py setup.cfg package.xml $(shell find ashtkd_ros launch config models resource \
 	-type f -not -name '*.pyc' 2>/dev/null)
+BENCHES := $(subst /,.,$(basename $(filter-out %/__init__.py,$(wildcard tools/bench/*.py))))
 # a ROS domain of each run's own, unless the user has set one: nothing else's nodes are met
 export ROS_DOMAIN_ID ?= $(shell echo $$((1 + $$PPID % 100)))
 
@@ -32,7 +33,7 @@ lint: build  ## ruff: rules and format
 	@$(IN_ENV) ruff check . && ruff format --check .
 
 bench: build  ## every benchmark of tools/bench
-	@$(IN_ENV) for script in tools/bench/*.py; do echo "== $$script"; python $$script || exit 1; done
+	@$(IN_ENV) for bench in $(BENCHES); do echo "== $$bench"; python -m $$bench || exit 1; done
 
 training: build  ## adds torch and the test tools to the environment
 	@$(SETUP) training test
