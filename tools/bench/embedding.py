@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     teachers = sorted(args.teachers.glob('*.onnx'))
     if not teachers:
-        print(f'{args.teachers}: no teacher (.onnx), so the student alone; name others by --teachers')
+        print(f'{args.teachers}: no teacher (.onnx): the student alone; see --teachers')
     medians = measure([shipped_model(), *teachers], args.rounds, args.threads)
     student = medians[shipped_model().stem]
     for name, value in medians.items():
