@@ -64,7 +64,7 @@ class Embedder:
         metadata = self._session.get_modelmeta().custom_metadata_map
         try:
             self.preprocessing = Preprocessing.from_json(metadata[PREPROCESSING_KEY])
-            self.confidence = json.loads(metadata.get(CONFIDENCE_KEY, '{}'))
+            self.confidence = dict(json.loads(metadata.get(CONFIDENCE_KEY, '{}')))
         except (ValueError, KeyError, TypeError) as error:
             raise VprError(
                 f'{model}: the model tells no preprocessing; export it with tools.export'

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.place_map import Place, PlaceMap
+
+COEFFICIENTS = ('similarity', 'margin', 'offset')
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ class Matcher:
 
     def __init__(self, place_map: PlaceMap, config: MatcherConfig | None = None):
         self.map, self.config = place_map, config or MatcherConfig()
-        self._coefficients = place_map.info.calibration
+        self._coefficients = given = place_map.info.calibration
+        numbers = all(isinstance(given.get(name), (int, float)) for name in COEFFICIENTS)
+        if given and not numbers:
+            raise VprError(f'the calibration of map or model lacks a number of {COEFFICIENTS}')
         poses = [p.pose for p in place_map.places]
         self._positions = None
         if all(pose is not None for pose in poses):
@@ -58,12 +64,14 @@ class Matcher:
     def match(self, descriptor: np.ndarray) -> list[Candidate]:
         """float32 (D,) of length 1 → at most `top_k` candidates, most similar first."""
         ids, similarities = self.map.search(descriptor, max(self._DEPTH, self.config.top_k))
-        found = []
+        found: list[Candidate] = []
         for i, similarity in zip(ids[: self.config.top_k], similarities, strict=False):
             rivals = similarities[~self._near(int(i), ids)]
             rival = float(rivals[0]) if rivals.size else float(similarities[-1])
             margin = float(similarity) - rival
             confidence = probability(float(similarity), margin, self._coefficients)
+            if found:  # a less similar place is not the more probable one, whoever its rivals are
+                confidence = min(confidence, found[-1].confidence)
             found.append(Candidate(self.map.places[i], float(similarity), margin, confidence))
         return found
 
@@ -78,5 +86,5 @@ def probability(similarity: float, margin: float, coefficients: Mapping[str, flo
     """Confidence in [0, 1] from similarity and margin; see `Matcher`."""
     if not coefficients:
         return min(1.0, max(0.0, similarity))
-    a, b, c = (coefficients[name] for name in ('similarity', 'margin', 'offset'))
+    a, b, c = (coefficients[name] for name in COEFFICIENTS)
     return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, a * similarity + b * margin + c))))

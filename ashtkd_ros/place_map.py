@@ -180,7 +180,7 @@ def _read_description(folder: Path) -> dict:
     needed = {'frame', 'descriptor_size', 'places'} <= values.keys()
     tables = ('model', 'calibration', 'built', 'sha256')
     whole = needed and all(isinstance(values.get(key), dict) for key in tables)
-    if not whole or not {'name', 'sha256'} <= values['model'].keys():
+    if not whole or not all(isinstance(values['model'].get(k), str) for k in ('name', 'sha256')):
         raise VprError(f'{folder}: map.yaml is incomplete; rebuild the map')
     return values
 

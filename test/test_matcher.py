@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import places_along_x
+from conftest import line_of, places_along_x
 
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.matcher import Matcher, MatcherConfig, probability
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.recogniser import Recogniser
@@ -99,6 +100,22 @@ def test_matcher_takes_the_coefficients_from_the_map(fake_network):
     fake_network.confidence = COEFFICIENTS
     best = Matcher(map_with([0.9, 0.6], [0, 100], fake_network)).match(QUERY)[0]
     assert best.confidence == pytest.approx(probability(0.9, 0.3, COEFFICIENTS), abs=1e-5)
+
+
+@pytest.mark.parametrize('wrong', [{'similarity': 1.0}, {**COEFFICIENTS, 'margin': 'much'}])
+def test_a_calibration_that_is_none_is_refused(fake_network, wrong):
+    fake_network.confidence = wrong
+    with pytest.raises(VprError) as error:
+        Matcher(map_with([0.9, 0.6], [0, 100], fake_network))
+    assert 'calibration' in line_of(error)
+
+
+def test_confidence_falls_with_the_rank_even_where_the_margin_grows(fake_network):
+    # The first two are each other's rivals; the third, between them, has none but the last
+    fake_network.confidence = COEFFICIENTS
+    place_map = map_with([0.9, 0.89, 0.88, 0.3], [0, 15, 8, 200], fake_network)
+    confidences = [c.confidence for c in Matcher(place_map).match(QUERY)]
+    assert confidences == sorted(confidences, reverse=True)
 
 
 def test_recogniser_refuses_below_the_least_confidence_and_says_so(fake_network):

@@ -163,6 +163,10 @@ DAMAGE = {
     'no model': (lambda f: edit(f, model=None), 'map.yaml is incomplete'),
     'model of a wrong type': (lambda f: edit(f, model='x'), 'map.yaml is incomplete'),
     'model without hash': (lambda f: edit(f, model={'name': 'x'}), 'map.yaml is incomplete'),
+    'model hash of a wrong type': (
+        lambda f: edit(f, model={'name': 'a', 'sha256': 3}),
+        'map.yaml is incomplete',
+    ),
     'checksums of a wrong type': (lambda f: edit(f, sha256=3), 'map.yaml is incomplete'),
     'no index': (lambda f: (f / 'index.faiss').unlink(), 'index.faiss: cannot be read'),
     'no table': (lambda f: (f / 'places.csv').unlink(), 'places.csv: cannot be read'),

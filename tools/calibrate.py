@@ -16,7 +16,7 @@ import numpy as np
 
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.matcher import Matcher, MatcherConfig
+from ashtkd_ros.matcher import COEFFICIENTS, Matcher, MatcherConfig
 from ashtkd_ros.place_map import MapInfo, Place, PlaceMap
 from ashtkd_ros.sources import Frame, read_source
 from tools.augment import degrade
@@ -76,7 +76,7 @@ def fit(samples: Samples, ridge: float = 1e-3, steps: int = 50) -> dict[str, flo
         gradient = x.T @ (samples.right - p) - ridge * weights
         hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(3)
         weights = weights + np.linalg.solve(hessian, gradient)
-    return dict(zip(('similarity', 'margin', 'offset'), map(float, weights), strict=True))
+    return dict(zip(COEFFICIENTS, map(float, weights), strict=True))
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:

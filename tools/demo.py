@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from vision_msgs.msg import Classification
 
 from ashtkd_ros.commands import run_command
@@ -200,7 +200,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     def command() -> int:
-        demo(args.data, args.out, tolerance_of(args), args.compressed)
+        try:
+            demo(args.data, args.out, tolerance_of(args), args.compressed)
+        except ExternalShutdownException as error:  # SIGTERM, which rclpy takes
+            raise VprError('told to end') from error
         return 0
 
     run_command(command)

@@ -58,6 +58,8 @@ export PYTHONPATH={package}/{site}${{PYTHONPATH:+:$PYTHONPATH}}
 export AMENT_PREFIX_PATH={package}:{parent}
 export ROS_DOMAIN_ID=${{ROS_DOMAIN_ID:-{domain}}}
 export ROS_AUTOMATIC_DISCOVERY_RANGE=${{ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}}
+export FASTRTPS_DEFAULT_PROFILES_FILE=${{FASTRTPS_DEFAULT_PROFILES_FILE:-{profiles}}}
+export FASTDDS_DEFAULT_PROFILES_FILE=${{FASTDDS_DEFAULT_PROFILES_FILE:-{profiles}}}
 """
 
 
@@ -244,6 +246,7 @@ def write_env_sh(ros: str | None) -> None:
         parent='$AMENT_PREFIX_PATH' if ros else '$VIRTUAL_ENV',
         site=SITE,
         domain=domain,
+        profiles=shlex.quote(str(ROOT / 'config' / 'fastdds.xml')),
     )
     (VENV / 'env.sh').write_text(text)
 
