@@ -97,7 +97,7 @@ def read_source(folder: Path, role: str = '') -> list[Frame]:
 def _read_walk(folder: Path) -> list[Frame]:
     table = folder / 'poses.csv'
     frames = []
-    for line, row in _rows(table, ('file', 'stamp', 'x', 'y')):
+    for line, row in read_rows(table, ('file', 'stamp', 'x', 'y')):
         defaults = {'qw': '1'}
         values = {
             c: _number(row.get(c) or defaults.get(c, '0'), c, table, line) for c in POSE_COLUMNS
@@ -115,7 +115,7 @@ def _read_index(folder: Path, role: str) -> list[Frame]:
     table = folder / 'index.csv'
     rows = [
         (line, row)
-        for line, row in _rows(table, ('file', 'place', 'role', 'order'))
+        for line, row in read_rows(table, ('file', 'place', 'role', 'order'))
         if not role or row['role'] == role
     ]
     rows.sort(key=lambda item: _order(item[1]['order']))
@@ -144,7 +144,8 @@ def _order(value: str) -> tuple[float, str]:
     return (number, '') if math.isfinite(number) else (math.inf, value)
 
 
-def _rows(table: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+def read_rows(table: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Line number and columns of every row of a CSV; VprError where it lacks a needed column."""
     try:
         with table.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file)

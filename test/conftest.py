@@ -73,19 +73,26 @@ def saved(built: PlaceMap, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope='session')
-def views():
-    """64 random pictures of 64 x 64 with random teacher vectors of 24 numbers; 48 are whole."""
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """64 random pictures of 64 x 64."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp('pictures')
+    paths = [folder / f'{i:02d}.png' for i in range(64)]
+    for path in paths:
+        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        cv2.imwrite(str(path), cv2.resize(coarse, (64, 64)))
+    return paths
+
+
+@pytest.fixture(scope='session')
+def views(pictures: list[Path], tmp_path_factory: pytest.TempPathFactory):
+    """Two views of each of the 64 pictures, 64 x 64."""
     from small_student import torch  # noqa: F401  skips where it is missing
 
     from tools.views import Views
 
-    rng = np.random.default_rng(0)
-    jpegs = []
-    for _ in range(64):
-        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        jpegs.append(cv2.imencode('.jpg', cv2.resize(coarse, (64, 64)))[1].ravel())
-    teacher = rng.normal(size=(64, 24)).astype(np.float16)
-    return Views(jpegs, teacher, np.arange(64) < 48)
+    made = Views(tmp_path_factory.mktemp('views'), size=64)
+    made.add(pictures, 2)
+    return made
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -4,44 +4,52 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from conftest import line_of
-from small_student import SMALL, small_student
+from small_student import SMALL, small_student, torch
 
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from tools import calibrate, export
-from tools.distill import DistillConfig, distill
+from tools.loop import start_folder
 from tools.teacher import Whitening
 from tools.views import Views
 
 onnx = pytest.importorskip('onnx')
 
 
+@pytest.fixture
+def run(tmp_path: Path, views: Views) -> Path:
+    """The folder of a student that was not trained."""
+    folder = tmp_path / 'run'
+    start_folder(folder, {'student': asdict(SMALL), 'views_folder': str(views.folder)})
+    state = small_student().state_dict()
+    parts = {'network': state, 'average': state, 'optimiser': {}, 'step': 0}
+    torch.save(parts, folder / 'checkpoint.pt')
+    return folder
+
+
 def test_exported_network_is_the_trained_one_whitened(
-    tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
 ):
-    config = DistillConfig(epochs=1, batch=32)
-    distill(views, None, tmp_path / 'run', config, SMALL)
-    trained = export.load_student(tmp_path / 'run')
+    monkeypatch.setattr(export, 'Views', lambda _: views)
     samples = calibrate.Samples(
         np.linspace(0, 1, 40), np.linspace(-0.1, 0.4, 40), np.arange(40) % 40 > 15
     )
     monkeypatch.setattr(export, 'collect', lambda *_: samples)
     out = tmp_path / 'models' / 'small.onnx'
-    # every third of the 48 whole pictures is too few for 16 dimensions
-    with pytest.raises(VprError):
-        export.export(tmp_path / 'run', views, tmp_path, out, 0.5)
-    assert not out.exists()
-    many = Views(views.jpegs, views.teacher, np.ones(64, bool))
-    measured = export.export(tmp_path / 'run', many, tmp_path, out, 0.5)
+    measured = export.export(run, tmp_path, out, 0.5)
     assert measured['least cosine'] > 0.9999
 
-    whitening = Whitening(export.raw_descriptors(trained, views.jpegs[::3]), 16, 0.5)
+    trained, _ = export.load_student(run)
+    whole = [views.jpegs[row] for (_, view), row in views.rows.items() if view == 0]
+    whitening = Whitening(export.raw_descriptors(trained, whole[::3]), 16, 0.5)
     expected = whitening(export.raw_descriptors(trained, views.jpegs)).numpy()
     embedder = Embedder(out, num_threads=1)
     images = [cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in views.jpegs]
@@ -55,6 +63,16 @@ def test_exported_network_is_the_trained_one_whitened(
     assert properties['licence'] == 'Apache-2.0' and json.loads(properties['preprocessing'])
 
 
+def test_too_few_pictures_to_whiten_export_nothing(
+    run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+):
+    few = SimpleNamespace(jpegs=views.jpegs, rows=dict(list(views.rows.items())[:16]))
+    monkeypatch.setattr(export, 'Views', lambda _: few)
+    with pytest.raises(VprError) as error:
+        export.export(run, tmp_path, tmp_path / 'm.onnx', 0.5)
+    assert 'whitened dimensions' in line_of(error) and not (tmp_path / 'm.onnx').exists()
+
+
 def test_export_that_differs_from_torch_is_refused(tmp_path: Path, views: Views):
     path, small = tmp_path / 'm.onnx', small_student()
     preprocessing = {'size': [64, 64], 'mean': [0] * 3, 'std': [1] * 3, 'colour_order': 'RGB'}
@@ -66,7 +84,7 @@ def test_export_that_differs_from_torch_is_refused(tmp_path: Path, views: Views)
 
 
 def test_a_folder_without_a_run_is_one_line(tmp_path: Path):
-    for text, expected in ((None, 'no finished run'), ('', 'no finished run'), ('a: [', 'no fin')):
+    for text, expected in ((None, 'holds no run'), ('', 'holds no run'), ('a: [', 'holds no')):
         if text is not None:
             (tmp_path / 'config.yaml').write_text(text)
         with pytest.raises(VprError) as error:

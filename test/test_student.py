@@ -10,8 +10,10 @@ import pytest
 from conftest import line_of
 from small_student import SMALL, small_student, torch
 
+from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from tools.student import DSFormer, count
+from tools.layers import Described, count
+from tools.student import DSFormer
 
 F = torch.nn.functional
 
@@ -20,11 +22,12 @@ def test_descriptors_have_length_one_and_salient_maps_sum_to_one():
     images, small = torch.rand(3, 3, 64, 64), small_student()
     with torch.no_grad():
         descriptors = small(images)
-        raw, maps = small.describe(images)
+        raw, sums, maps = small.describe(images)
     assert descriptors.shape == (3, 16)
     torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(3))
     torch.testing.assert_close(F.normalize(raw, dim=1), descriptors)
     assert [m.shape for m in maps] == [(3, 3, s, s) for s in (8, 4, 4, 2)]
+    assert [s.shape for s in sums] == [(3, 3 * c) for c in (32, 96, 32, 32)]
     for m in maps:
         assert (m >= 0).all()
         torch.testing.assert_close(m.sum(dim=(2, 3)), torch.ones(3, 3))
@@ -32,7 +35,7 @@ def test_descriptors_have_length_one_and_salient_maps_sum_to_one():
 
 def test_full_student_keeps_its_budget():
     network = DSFormer()
-    parameters, macs = count(network)
+    parameters, macs = count(network, torch.zeros(1, 3, 224, 224))
     assert network.config.dimensions == 256
     assert 1.0 < parameters <= 5.0
     assert 0.1 < macs <= 0.6
@@ -40,9 +43,11 @@ def test_full_student_keeps_its_budget():
 
 def test_count_is_right_for_a_layer_that_can_be_counted_by_hand():
     network = DSFormer(SMALL)
-    network.describe = lambda images: (network.project(torch.zeros(1, 3 * 192)), [])
+    raw = lambda images: network.project(torch.zeros(1, 3 * 192))  # noqa: E731
+    network.describe = lambda images: Described(raw(images), [], [])
     assert network.project.weight.numel() == 3 * 192 * 16
-    assert count(network)[1] == pytest.approx(3 * 192 * 16 / 1e9)
+    image = torch.zeros(1, 3, 64, 64)
+    assert count(network, image)[1] == pytest.approx(3 * 192 * 16 / 1e9)
 
 
 def test_student_starts_from_the_values_of_mobilenetv2(shared: Path):
@@ -79,7 +84,7 @@ def test_bad_starting_weights_are_one_line(tmp_path: Path, case: str):
 
 def test_batch_statistics_and_a_frozen_stem_stay_in_training():
     network = DSFormer(SMALL)
-    network.stem.requires_grad_(False)
+    network.freeze(1)
     before = {k: v.clone() for k, v in network.state_dict().items() if 'running' in k}
     network.train()
     network(torch.rand(2, 3, 64, 64)).sum().backward()
@@ -87,3 +92,22 @@ def test_batch_statistics_and_a_frozen_stem_stay_in_training():
     assert all(torch.equal(after[k], v) for k, v in before.items())
     assert all(p.grad is None for p in network.stem.parameters())
     assert all(p.grad is not None for p in network.levels.parameters())
+
+
+def test_an_exported_student_is_a_start(student: Path):
+    network = DSFormer().eval()
+    network.load_exported(student)
+    images = torch.rand(2, 3, 224, 224)
+    with torch.no_grad():
+        ours = network(images).numpy()
+    theirs = Embedder(student).run(images.numpy())
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_another_file_is_no_start(student: Path, tmp_path: Path):
+    (tmp_path / 'garbage.onnx').write_bytes(b'\xff' * 100)
+    small = DSFormer(SMALL)
+    for path in (tmp_path / 'gone.onnx', tmp_path / 'garbage.onnx', student):
+        with pytest.raises(VprError) as error:
+            small.load_exported(path)
+        assert 'not an exported student of this shape' in line_of(error)

@@ -13,7 +13,7 @@ from conftest import line_of
 from small_student import torch
 
 from ashtkd_ros.errors import VprError
-from tools.teacher import FrozenTeacher, Whitening, regional_gem
+from tools.teacher import FrozenTrunk, Whitening, regional_gem
 
 F = torch.nn.functional
 
@@ -30,7 +30,7 @@ def test_teacher_agrees_with_onnxruntime(shared: Path, name: str, town: Path):
         path.read_bytes(), options, providers=['CPUExecutionProvider']
     )
     theirs, their_map = session.run(['descriptor', 'map'], {'image': x})
-    ours = FrozenTeacher(path, torch.float32).feature_map(torch.from_numpy(x))
+    ours = FrozenTrunk(path, torch.float32).feature_map(torch.from_numpy(x))
     assert ours.shape == their_map.shape
     np.testing.assert_allclose(ours.numpy(), their_map, atol=2e-3 * np.abs(their_map).max())
     whole = regional_gem(ours)[:, : ours.shape[1]]
@@ -40,9 +40,11 @@ def test_teacher_agrees_with_onnxruntime(shared: Path, name: str, town: Path):
 
 def test_bfloat16_teacher_says_nearly_the_same(shared: Path):
     path, x = shared / 'teachers' / 'mobilenetv2_imagenet.onnx', torch.rand(1, 3, 96, 96)
-    exact = regional_gem(FrozenTeacher(path, torch.float32).feature_map(x))
-    coarse = regional_gem(FrozenTeacher(path).feature_map(x))
+    exact = regional_gem(FrozenTrunk(path, torch.float32).feature_map(x))
+    coarse = regional_gem(FrozenTrunk(path, torch.bfloat16).feature_map(x))
+    default = regional_gem(FrozenTrunk(path).feature_map(x))
     assert F.cosine_similarity(exact, coarse).item() > 0.995
+    assert F.cosine_similarity(exact, default).item() > 0.995
 
 
 def test_regions_are_the_whole_and_the_quarters():
@@ -62,7 +64,7 @@ def test_bad_teachers_are_one_line(tmp_path: Path, student: Path):
     cases = ((tmp_path / 'gone.onnx', 'no such teacher'), (garbage, 'not an ONNX file'))
     for path, expected in (*cases, (student, 'has no output "map"')):
         with pytest.raises(VprError) as error:
-            FrozenTeacher(path)
+            FrozenTrunk(path)
         assert expected in line_of(error)
 
 
@@ -111,5 +113,5 @@ def test_padding_is_that_of_onnx(tmp_path: Path, size: int, padding: str):
     x = rng.normal(size=(1, 3, size, size + 3)).astype(np.float32)
     session = onnxruntime.InferenceSession(str(tmp_path / 'm.onnx'))
     theirs = session.run(['map'], {'image': x})[0]
-    ours = FrozenTeacher(tmp_path / 'm.onnx', torch.float32).feature_map(torch.from_numpy(x))
+    ours = FrozenTrunk(tmp_path / 'm.onnx', torch.float32).feature_map(torch.from_numpy(x))
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixed views of training images: damaged ones skipped, interrupted runs go on."""
+"""Fixed views of training pictures: damaged ones left out, only what is missing is made."""
 
 from __future__ import annotations
 
@@ -12,79 +12,107 @@ from conftest import line_of
 from small_student import torch
 
 from ashtkd_ros.errors import VprError
-from tools.views import list_images, load_views, make_views
+from tools.views import Views
+
+F = torch.nn.functional
 
 
-class FakeTeacher:
-    """Feature map = the picture itself, 2 x 2."""
+class FakeTrunk:
+    """Feature map = the picture itself, 4 x 4; counts what it looks at."""
+
+    looked = 0
 
     def __init__(self, *_):
         pass
 
     def feature_map(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.adaptive_avg_pool2d(images, 2)
+        FakeTrunk.looked += len(images)
+        return F.adaptive_avg_pool2d(images, 4)
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('tools.views.SHARD', 4)
+    monkeypatch.setattr('tools.views.FrozenTrunk', FakeTrunk)
+    FakeTrunk.looked = 0
 
 
 @pytest.fixture
-def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two sets of three photos, one of them damaged; the teacher is a stand-in."""
-    monkeypatch.setattr('tools.views.FrozenTeacher', FakeTeacher)
-    for name in ('b', 'a'):
-        folder = tmp_path / 'data' / name
-        folder.mkdir(parents=True)
-        (folder / 'index.csv').write_text(
-            'file,place,role,order\n' + ''.join(f'{i}.jpg,,,{i}\n' for i in range(3))
-        )
-        for i in range(3):
-            cv2.imwrite(str(folder / f'{i}.jpg'), np.full((40, 50, 3), 60 * i, np.uint8))
-    (tmp_path / 'data' / 'b' / '1.jpg').write_bytes(b'damaged')
-    return tmp_path / 'data'
+def photos(tmp_path: Path) -> list[Path]:
+    """Six photos, the second damaged."""
+    paths = [tmp_path / f'{i}.png' for i in range(6)]
+    for i, path in enumerate(paths):
+        cv2.imwrite(str(path), np.full((40, 50, 3), 40 * i, np.uint8))
+    paths[1].write_bytes(b'damaged')
+    return paths
 
 
-def test_damaged_images_are_skipped_and_named(photos: Path, tmp_path: Path, capsys):
-    assert make_views(photos, Path('teacher.onnx'), tmp_path / 'v', views=2, size=32) == 12
-    assert capsys.readouterr().out.count(f'skipped: {photos / "b" / "1.jpg"}: not a readable') == 2
-    views = load_views(tmp_path / 'v')
-    assert len(views.jpegs) == 10 and views.teacher.shape == (10, 15)
-    assert views.teacher.dtype == np.float16 and views.whole.tolist() == [True] * 5 + [False] * 5
-    shapes = {cv2.imdecode(j, cv2.IMREAD_COLOR).shape for j in views.jpegs}
-    assert shapes == {(32, 32, 3)}
+def test_damaged_pictures_are_left_out_and_named(photos, tmp_path: Path, capsys):
+    views = Views(tmp_path / 'v', size=32)
+    views.add(photos, 2)
+    assert f'skipped: {photos[1]}: not a readable image' in capsys.readouterr().out
+    assert views.bad == {str(photos[1])}
+    assert set(views.rows) == {(str(p), v) for p in photos if p != photos[1] for v in (0, 1)}
+    assert views.image(3).shape == (32, 32, 3)
+    row = views.rows[str(photos[5]), 0]
+    assert abs(int(views.image(row).mean()) - 200) <= 2
 
 
-def test_views_go_on_where_they_stopped_and_are_the_same(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr('tools.views.SHARD', 4)
-    for name in ('whole', 'cut'):
-        make_views(photos, Path('t.onnx'), tmp_path / name, views=2, size=32)
-    (tmp_path / 'cut' / '0001.npz').unlink()
-    kept = (tmp_path / 'cut' / '0000.npz').stat().st_mtime_ns
-    make_views(photos, Path('t.onnx'), tmp_path / 'cut', views=2, size=32)
-    assert (tmp_path / 'cut' / '0000.npz').stat().st_mtime_ns == kept
-    a, b = (load_views(tmp_path / name) for name in ('whole', 'cut'))
-    assert [j.tobytes() for j in a.jpegs] == [j.tobytes() for j in b.jpegs]
-    np.testing.assert_array_equal(a.teacher, b.teacher)
+def test_what_is_there_is_kept_and_what_is_new_is_added(photos, tmp_path: Path):
+    views = Views(tmp_path / 'v', size=32)
+    views.add(photos[:4], 2)
+    before = [j.tobytes() for j in views.jpegs]
+    views.seen_by(Path('trunk.onnx'))
+    assert FakeTrunk.looked == len(before) == 6
+    again = Views(tmp_path / 'v', size=32)
+    again.add(photos, 2)
+    assert [j.tobytes() for j in again.jpegs[: len(before)]] == before
+    assert len(again.jpegs) == 10
+    seen = again.seen_by(Path('trunk.onnx'))
+    assert FakeTrunk.looked == 10
+    assert seen.maps.shape == (10, 3, 4, 4) and seen.pooled.shape == (10, 15)
 
 
-def test_sets_are_listed_in_order_of_name(photos: Path):
-    names = [path.relative_to(photos).as_posix() for path in list_images(photos)]
-    assert names == [f'{s}/{i}.jpg' for s in 'ab' for i in range(3)]
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(photos, tmp_path: Path, monkeypatch):
+    whole = Views(tmp_path / 'whole', size=32)
+    whole.add(photos, 2)
+    cut = Views(tmp_path / 'cut', size=32)
+    write = Views._write
+
+    def interrupted(self, shard, keys):
+        if shard.name == '0001.npz':
+            raise KeyboardInterrupt
+        write(self, shard, keys)
+
+    monkeypatch.setattr(Views, '_write', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cut.add(photos, 2)
+    monkeypatch.undo()
+    cut = Views(tmp_path / 'cut', size=32)
+    cut.add(photos, 2)
+    assert cut.rows.keys() == whole.rows.keys()
+    for key, row in whole.rows.items():
+        assert cut.jpegs[cut.rows[key]].tobytes() == whole.jpegs[row].tobytes()
 
 
-def test_bad_data_and_views_are_one_line(photos: Path, tmp_path: Path):
-    (tmp_path / 'empty').mkdir()
+def test_reduced_maps_keep_the_products_of_positions(photos, tmp_path: Path):
+    views = Views(tmp_path / 'v', size=32)
+    views.add(photos, 1)
+    maps = torch.from_numpy(views.seen_by(Path('trunk.onnx')).maps).float().flatten(2)
+    images = np.stack([views.image(i) for i in range(5)]).transpose(0, 3, 1, 2) / 255
+    whole = F.adaptive_avg_pool2d(torch.from_numpy(images).float(), 4).flatten(2)
+    torch.testing.assert_close(
+        maps.transpose(1, 2) @ maps, whole.transpose(1, 2) @ whole, atol=2e-2, rtol=0
+    )
+
+
+def test_damaged_shards_and_other_sizes_are_one_line(photos, tmp_path: Path):
+    views = Views(tmp_path / 'v', size=32)
+    views.add(photos, 1)
     with pytest.raises(VprError) as error:
-        list_images(tmp_path / 'empty')
-    assert 'no folder with an index.csv' in line_of(error)
+        Views(tmp_path / 'v', size=64)
+    assert 'another size' in line_of(error)
+    (tmp_path / 'v' / '0000.npz').write_bytes(b'PK\x03\x04 cut')
     with pytest.raises(VprError) as error:
-        load_views(tmp_path / 'empty')
-    assert 'holds no views' in line_of(error)
-    (tmp_path / 'empty' / '0000.npz').write_bytes(b'PK\x03\x04 cut')
-    with pytest.raises(VprError) as error:
-        load_views(tmp_path / 'empty')
+        Views(tmp_path / 'v', size=32)
     assert '0000.npz: is damaged' in line_of(error)
-    for path in photos.glob('*/*.jpg'):
-        path.write_bytes(b'damaged')
-    with pytest.raises(VprError) as error:
-        make_views(photos, Path('t.onnx'), tmp_path / 'v', views=1, size=32)
-    assert 'none of the 6 images' in line_of(error)

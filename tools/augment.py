@@ -11,16 +11,14 @@ import numpy as np
 
 
 def change_viewpoint(image: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """A random crop seen from a slightly other place: homography, mirror; (size, size, 3)."""
+    """A random crop seen from a slightly other place by a homography; (size, size, 3)."""
     height, width = image.shape[:2]
-    area, aspect = rng.uniform(0.3, 1.0), np.exp(rng.uniform(-0.5, 0.5))
+    area, aspect = rng.uniform(0.4, 1.0), np.exp(rng.uniform(-0.5, 0.5))
     w = min(1.0, np.sqrt(area * aspect)) * width
     h = min(1.0, np.sqrt(area / aspect)) * height
     x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
     corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
     corners += rng.uniform(-0.1, 0.1, (4, 2)) * (w, h)
-    if rng.random() < 0.5:
-        corners = corners[[1, 0, 3, 2]]
     target = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float32)
     homography = cv2.getPerspectiveTransform(corners.astype(np.float32), target)
     flags, border = cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export a trained student to ONNX: whitened, checked against torch, with everything it needs.
 
-    python -m tools.export runs/student runs/views --data DATA -o models/ashtkd_student.onnx
+    python -m tools.export runs/asht/student --data DATA -o models/ashtkd_student.onnx
 
 The whitening is learned on the student's own descriptors of the whole training pictures and folded
 into the last layer; preprocessing and the confidence's coefficients go into the metadata.
@@ -27,42 +27,45 @@ from ashtkd_ros.embedder import CONFIDENCE_KEY, PREPROCESSING_KEY, Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.matcher import probability
 from tools.calibrate import collect, expected_calibration_error, fit
-from tools.distill import load_checkpoint
+from tools.loop import load_checkpoint
 from tools.student import DSFormer, StudentConfig
 from tools.teacher import Whitening
-from tools.views import Views, load_views
+from tools.views import Views
 
 _LEAST_COSINE = 0.9999
 
 
-def load_student(run: Path) -> DSFormer:
-    """The averaged network of a run's folder; VprError when there is none."""
+def load_student(run: Path) -> tuple[DSFormer, Views]:
+    """The averaged network of a run's folder and its views; VprError when there is none."""
     try:
-        settings = yaml.safe_load((run / 'config.yaml').read_text())['student']
+        config = yaml.safe_load((run / 'config.yaml').read_text())
+        settings, folder = config['student'], config['views_folder']
     except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise VprError(f'{run}: holds no finished run of tools.distill') from error
+        raise VprError(f'{run}: holds no run of tools.train') from error
     state = load_checkpoint(run / 'checkpoint.pt')
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     network = DSFormer(StudentConfig(**values))
     network.load_state_dict(state['average'])
-    return network.eval()
+    return network.eval(), Views(folder)
 
 
 @torch.no_grad()
 def raw_descriptors(network: DSFormer, jpegs: list[np.ndarray]) -> torch.Tensor:
     """Descriptors before the L2 norm of encoded pictures, float32 (N, D)."""
-    parts = []
+    parts, size = [], network.config.image_size
     for start in range(0, len(jpegs), 32):
         pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
+        if pictures[0].shape[0] != size:
+            area = cv2.INTER_AREA
+            pictures = [cv2.resize(p, (size, size), interpolation=area) for p in pictures]
         x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
         parts.append(network.describe(x.float() / 255)[0])
     return torch.cat(parts)
 
 
 @torch.no_grad()
-def fold_whitening(network: DSFormer, views: Views, power: float) -> None:
+def fold_whitening(network: DSFormer, jpegs: list[np.ndarray], power: float) -> None:
     """Replace the last layer by itself followed by the whitening of its outputs."""
-    jpegs = [j for j, whole in zip(views.jpegs, views.whole, strict=True) if whole][::3]
     whitening = Whitening(raw_descriptors(network, jpegs), network.config.dimensions, power)
     layer = network.project
     layer.bias.copy_(whitening.matrix @ (layer.bias - whitening.mean))
@@ -105,11 +108,12 @@ def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> floa
     return cosine
 
 
-def export(run: Path, views: Views, data: Path, out: Path, power: float) -> dict[str, float]:
+def export(run: Path, data: Path, out: Path, power: float) -> dict[str, float]:
     """Write the model; returns what was measured on the way."""
-    network = load_student(run)
-    fold_whitening(network, views, power)
+    network, views = load_student(run)
     size = network.config.image_size
+    jpegs = [views.jpegs[row] for (_, view), row in views.rows.items() if view == 0]
+    fold_whitening(network, jpegs[::3], power)
     preprocessing = {'size': [size, size], 'mean': [0.0] * 3, 'std': [1.0] * 3}
     metadata = {
         'name': out.stem,
@@ -119,7 +123,7 @@ def export(run: Path, views: Views, data: Path, out: Path, power: float) -> dict
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
         write_onnx(network, draft, metadata)
-        cosine = check_parity(network, draft, views.jpegs[:64])
+        cosine = check_parity(network, draft, jpegs[:64])
         samples = collect(Embedder(draft), data)
         coefficients = fit(samples)
         write_onnx(network, draft, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
@@ -136,13 +140,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('run', type=Path, help='folder of tools.distill')
-    parser.add_argument('views', type=Path, help='folder of tools.views')
+    parser.add_argument('run', type=Path, help="the student's folder of tools.train")
     parser.add_argument('--data', type=Path, required=True, help='training sets (index.csv)')
     parser.add_argument('-o', '--out', type=Path, default=Path('models/ashtkd_student.onnx'))
     parser.add_argument('--power', type=float, default=0.5, help='of the whitening, 0 to 1')
     args = parser.parse_args(argv)
-    measured = export(args.run, load_views(args.views), args.data, args.out, args.power)
+    measured = export(args.run, args.data, args.out, args.power)
     print(f'{args.out}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
     return 0
 

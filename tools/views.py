@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixed views of the training images with what the frozen teacher says of each, on disk.
+"""Fixed views of training pictures, and what frozen trunks see in them, kept on disk.
 
-    python -m tools.views DATA --teacher ../shared/teachers/resnet50v2_imagenet.onnx
-
-View 0 is the whole picture, the others are seen from elsewhere (`augment.change_viewpoint`). The
-teacher sees each view clean, once; light and weather are the student's trouble alone, fresh at
-each step. Shards of 1,000 views; an interrupted run goes on where it stopped.
+View 0 is the whole picture, view n > 0 the picture from elsewhere (`augment.change_viewpoint`).
+Trunks see each view clean, once; light and weather are the student's trouble alone, fresh at each
+step. Shards of 1,000 views: an interrupted run goes on where it stopped, and pictures or trunks
+that are added later only cost themselves.
 """
 
 from __future__ import annotations
 
-import argparse
+import zlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,119 +21,144 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ashtkd_ros.commands import run_command
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.sources import read_image, read_source
+from ashtkd_ros.sources import read_image
 from tools.augment import change_viewpoint
-from tools.teacher import FrozenTeacher, regional_gem
+from tools.teacher import FrozenTrunk, channel_axes, regional_gem
 
 SHARD = 1000
-BATCH = 20
+_BATCH = 20
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What one trunk sees, a row a view.
+
+    `maps`: float16 (n, c, h, w), channels reduced to the trunk's principal ones;
+    `pooled`: float16 (n, 5C), see `teacher.regional_gem`.
+    """
+
+    maps: np.ndarray
+    pooled: np.ndarray
+
+
 class Views:
-    """`jpegs`: n encoded 224 x 224 pictures; `teacher`: float16 (n, C); `whole`: bool (n,)."""
+    """The views in a folder: `rows[path, view]` is a row of `jpegs` and of what trunks saw.
 
-    jpegs: list[np.ndarray]
-    teacher: np.ndarray
-    whole: np.ndarray
+    `jpegs`: encoded pictures of size x size; `bad`: pictures that could not be read.
+    """
 
+    def __init__(self, folder: Path, size: int = 224, seed: int = 0):
+        self.folder, self.size, self.seed = Path(folder), size, seed
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.jpegs: list[np.ndarray] = []
+        self.rows: dict[tuple[str, int], int] = {}
+        self.bad: set[str] = set()
+        self.shards = sorted(self.folder.glob('[0-9]*.npz'))
+        for shard in self.shards:
+            self._take(shard)
 
-def list_images(data: Path) -> list[Path]:
-    """Every image that the index.csv sets under `data` list, sets in order of name."""
-    sets = sorted(p.parent for p in Path(data).glob('*/index.csv'))
-    if not sets:
-        raise VprError(f'{data}: holds no folder with an index.csv; see the README on own data')
-    return [frame.path for folder in sets for frame in read_source(folder)]
+    def add(self, pictures: Iterable[Path], views: int) -> None:
+        """Make the views 0 to views - 1 of each picture that are not there yet."""
+        wanted = [(str(p), v) for v in range(views) for p in pictures]
+        todo = [k for k in wanted if k not in self.rows and k[0] not in self.bad]
+        # Mixed, so that a part of the shards is a fair sample of all sets.
+        todo = [todo[i] for i in np.random.default_rng(self.seed).permutation(len(todo))]
+        for start in tqdm(range(0, len(todo), SHARD), unit='shard', desc='views', delay=2):
+            shard = self.folder / f'{len(self.shards):04d}.npz'
+            self._write(shard, todo[start : start + SHARD])
+            self.shards.append(shard)
+            self._take(shard)
 
+    def seen_by(self, trunk: Path) -> Seen:
+        """What a frozen ONNX trunk sees in every view; only what is missing is computed."""
+        folder = self.folder / Path(trunk).stem
+        folder.mkdir(exist_ok=True)
+        network, maps, pooled = None, [], []
+        for shard in tqdm(self.shards, unit='shard', desc=Path(trunk).stem, delay=2):
+            file = folder / shard.name
+            if not file.exists():
+                network = network or FrozenTrunk(trunk)
+                jpegs = _split(load_arrays(shard))
+                self._look(network, jpegs, file, folder / 'axes.npy')
+            arrays = load_arrays(file)
+            maps.append(arrays['maps'])
+            pooled.append(arrays['pooled'])
+        return Seen(np.concatenate(maps), np.concatenate(pooled))
 
-def make_views(
-    data: Path, teacher: Path, out: Path, views: int = 4, size: int = 224, seed: int = 0
-) -> int:
-    """Write shards of views and teacher vectors to `out`; returns how many views there are."""
-    images = list_images(data)
-    # One pass over all images before the next: training can start on the first shards.
-    jobs = [(path, view) for view in range(views) for path in images]
-    order = np.random.default_rng(seed).permutation(len(images))
-    jobs = [jobs[v * len(images) + i] for v in range(views) for i in order]
-    network = FrozenTeacher(teacher)
-    out.mkdir(parents=True, exist_ok=True)
-    for start in tqdm(range(0, len(jobs), SHARD), unit='kviews', desc='views'):
-        shard = out / f'{start // SHARD:04d}.npz'
-        if not shard.exists():
-            _write_shard(shard, jobs[start : start + SHARD], start, network, size, seed)
-    return len(jobs)
+    def image(self, row: int) -> np.ndarray:
+        """uint8 (size, size, 3) RGB."""
+        return cv2.imdecode(self.jpegs[row], cv2.IMREAD_COLOR)[..., ::-1]
 
+    def _take(self, shard: Path) -> None:
+        arrays = load_arrays(shard)
+        if int(arrays['size']) != self.size:
+            raise VprError(f'{shard}: holds views of another size; give another folder')
+        for path, view in zip(arrays['paths'].tolist(), arrays['views'].tolist(), strict=True):
+            self.rows[path, view] = len(self.rows)
+        self.jpegs += _split(arrays)
+        self.bad |= set(arrays['bad'].tolist())
 
-def _write_shard(shard: Path, jobs: list, start: int, network, size: int, seed: int) -> None:
-    def view(k: int) -> np.ndarray | None:
-        path, number = jobs[k]
+    def _write(self, shard: Path, keys: list[tuple[str, int]]) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            pictures = list(pool.map(lambda key: self._make(*key), keys))
+        made = [(k, p) for k, p in zip(keys, pictures, strict=True) if p is not None]
+        bad = [k[0] for k, p in zip(keys, pictures, strict=True) if p is None]
+        jpegs = [p for _, p in made]
+        save_arrays(
+            shard,
+            size=self.size,
+            paths=np.array([path for (path, _), _ in made], dtype=str),
+            views=np.array([view for (_, view), _ in made], dtype=np.int64),
+            lengths=np.array([len(j) for j in jpegs], dtype=np.int64),
+            bytes=np.concatenate([np.zeros(0, np.uint8), *jpegs]),
+            bad=np.array(bad, dtype=str),
+        )
+
+    def _make(self, path: str, view: int) -> np.ndarray | None:
         try:
-            image = read_image(path)
+            image = read_image(Path(path))
         except VprError as error:
             tqdm.write(f'skipped: {error}')
             return None
-        if number == 0:
-            return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-        return change_viewpoint(image, np.random.default_rng((seed, start + k)), size)
+        if view == 0:
+            image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        else:
+            rng = np.random.default_rng((self.seed, zlib.crc32(path.encode()), view))
+            image = change_viewpoint(image, rng, self.size)
+        return cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)[1].ravel()
 
-    jpegs, vectors, whole = [], [], []
-    with ThreadPoolExecutor(2) as pool:
-        pictures = [(v, jobs[k][1] == 0) for k, v in enumerate(pool.map(view, range(len(jobs))))]
-    pictures = [p for p in pictures if p[0] is not None]
-    if not pictures:
-        raise VprError(f'none of the {len(jobs)} images from {jobs[0][0]} on can be read')
-    for i in range(0, len(pictures), BATCH):
-        batch = [p for p, _ in pictures[i : i + BATCH]]
-        x = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 255
-        vectors.append(regional_gem(network.feature_map(x)).half().numpy())
-        whole += [is_whole for _, is_whole in pictures[i : i + BATCH]]
-        options = [cv2.IMWRITE_JPEG_QUALITY, 92]
-        jpegs += [
-            cv2.imencode('.jpg', np.ascontiguousarray(b[..., ::-1]), options)[1] for b in batch
-        ]
-    lengths = np.array([len(j) for j in jpegs])
-    arrays = {'bytes': np.concatenate(jpegs), 'lengths': lengths}
-    arrays |= {'teacher': np.concatenate(vectors), 'whole': np.array(whole)}
-    temporary = shard.with_suffix('.tmp')
-    with temporary.open('wb') as file:
-        np.savez(file, **arrays)
-    temporary.replace(shard)
+    def _look(self, network: FrozenTrunk, jpegs: list[np.ndarray], file: Path, axes: Path) -> None:
+        maps, pooled = [], []
+        for start in range(0, len(jpegs), _BATCH):
+            batch = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + _BATCH]]
+            x = torch.from_numpy(np.stack(batch)[..., ::-1].copy()).permute(0, 3, 1, 2) / 255
+            seen = network.feature_map(x)
+            if not axes.exists():  # the channels' principal axes: of the first views, for good
+                np.save(axes, channel_axes(seen).numpy())
+            reduce = torch.from_numpy(np.load(axes))
+            maps.append(torch.einsum('dc,bchw->bdhw', reduce, seen).half().numpy())
+            pooled.append(regional_gem(seen).half().numpy())
+        save_arrays(file, maps=np.concatenate(maps), pooled=np.concatenate(pooled))
 
 
-def load_views(folder: Path) -> Views:
-    """All shards of a folder; VprError where there is none."""
-    shards = sorted(Path(folder).glob('*.npz'))
-    if not shards:
-        raise VprError(f'{folder}: holds no views; make them with python -m tools.views')
-    jpegs, teacher, whole = [], [], []
-    for shard in shards:
-        try:
-            with np.load(shard) as arrays:
-                jpegs += np.split(arrays['bytes'], np.cumsum(arrays['lengths'])[:-1])
-                teacher.append(arrays['teacher'])
-                whole.append(arrays['whole'])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise VprError(f'{shard}: is damaged; remove it and run tools.views again') from error
-    return Views(jpegs, np.concatenate(teacher), np.concatenate(whole))
+def save_arrays(file: Path, **arrays: np.ndarray) -> None:
+    """Write an .npz whole or not at all."""
+    temporary = file.with_suffix('.tmp')
+    with temporary.open('wb') as handle:
+        np.savez(handle, **arrays)
+    temporary.replace(file)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('data', type=Path, help='folder of index.csv sets')
-    parser.add_argument('--teacher', type=Path, required=True, help='frozen network (.onnx)')
-    parser.add_argument('-o', '--out', type=Path, default=Path('runs/views'))
-    parser.add_argument('--views', type=int, default=4, help='views of each image')
-    parser.add_argument('--seed', type=int, default=0)
-    args = parser.parse_args(argv)
-    count = make_views(args.data, args.teacher, args.out, args.views, seed=args.seed)
-    print(f'{count} views in {args.out}')
-    return 0
+def _split(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return np.split(arrays['bytes'], np.cumsum(arrays['lengths']))[:-1]
 
 
-if __name__ == '__main__':
-    run_command(main)
+def load_arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name; VprError where it is damaged."""
+    try:
+        with np.load(file) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise VprError(f'{file}: is damaged; remove it, it is made again') from error

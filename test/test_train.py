@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training: killed runs end as others, two processes as one; bad losses keep the last state."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import line_of
+from small_student import SMALL, torch
+
+from ashtkd_ros.errors import VprError
+from tools import loop, train
+from tools.config import Lesson, Schedule, read_config
+from tools.loop import Run, load_checkpoint
+from tools.objective import Objective, Taught
+from tools.student import DSFormer
+
+STEPS = 7
+
+
+class FakeTrunk:
+    """Feature map = the picture itself, 6 x 6."""
+
+    def __init__(self, *_):
+        pass
+
+    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(images, 6)
+
+
+@pytest.fixture
+def settings(pictures: list[Path], tmp_path: Path) -> Path:
+    """A whole training in small: 64 pictures, a frozen teacher, an APFormer, the student."""
+    rows = ''.join(f'{p.name},,,{i}\n' for i, p in enumerate(pictures))
+    (pictures[0].parent / 'index.csv').write_text('file,place,role,order\n' + rows)
+    config = {
+        'out': str(tmp_path / 'out'),
+        'views_folder': str(tmp_path / 'views'),
+        'sources': [
+            {
+                'kind': 'sets',
+                'path': str(pictures[0].parents[1]),
+                'only': [pictures[0].parent.name],
+            }
+        ],
+        'teachers': [
+            {'name': 'frozen', 'trunk': 'trunk.onnx'},
+            {
+                'name': 'up',
+                'trunk': 'trunk.onnx',
+                'apformer': {'dimensions': 16, 'widths': [32, 32], 'maps': 3, 'head_channels': 16},
+                'lesson': {'teachers': ['frozen'], 'descriptor': 1.0},
+                'schedule': {'steps': 3, 'places': 4, 'views': 2},
+            },
+        ],
+        'student': {
+            'image_size': 64,
+            'dimensions': 16,
+            'vit_widths': [32, 32],
+            'vit_depths': [1, 1],
+            'head_channels': 16,
+            'maps': 3,
+        },
+        'lesson': {'teachers': ['frozen', 'up'], **dict.fromkeys(PARTS, 1.0)},
+        'schedule': {'steps': STEPS, 'places': 4, 'views': 4, 'checkpoint_steps': 3},
+    }
+    path = tmp_path / 'train.yaml'
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+PARTS = ('soft', 'hard', 'descriptor', 'levels', 'salient', 'ranking', 'metric')
+
+
+@pytest.fixture(autouse=True)
+def fake_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('tools.views.FrozenTrunk', FakeTrunk)
+
+
+def learn(settings: Path, out: Path) -> DSFormer:
+    config = replace(read_config(settings), out=out)
+    return train.train_student(config, train.prepare(config))
+
+
+def curve(folder: Path) -> list[dict[str, str]]:
+    with (folder / 'curve.csv').open() as file:
+        return [{k: v for k, v in row.items() if k != 'seconds'} for row in csv.DictReader(file)]
+
+
+def same(a: dict, b: dict) -> bool:
+    return all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def test_a_whole_training_leaves_its_settings_curve_and_student(settings: Path, tmp_path: Path):
+    network = learn(settings, tmp_path / 'out')
+    folder = tmp_path / 'out' / 'student'
+    kept = yaml.safe_load((folder / 'config.yaml').read_text())
+    assert kept['schedule']['seed'] == 0 and kept['revision']
+    rows = curve(folder)
+    assert [int(r['step']) for r in rows] == list(range(1, STEPS + 1))
+    assert set(rows[0]) == {'step', 'loss', *PARTS}
+    assert same(network.state_dict(), load_checkpoint(folder / 'checkpoint.pt')['average'])
+    assert (folder / 'ranker.pt').is_file()
+    for name in ('frozen', 'up'):
+        assert (tmp_path / 'out' / 'teachers' / name / 'taught.npz').is_file()
+
+
+def test_a_killed_run_ends_as_an_uninterrupted_one(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = learn(settings, tmp_path / 'whole')
+    update = Run.update
+
+    def killed(run, *batch):
+        if run.step == 5 and run.folder.name == 'student':
+            raise KeyboardInterrupt  # checkpoints are at 3 and 6: two steps are lost
+        return update(run, *batch)
+
+    monkeypatch.setattr(Run, 'update', killed)
+    with pytest.raises(KeyboardInterrupt):
+        learn(settings, tmp_path / 'cut')
+    monkeypatch.setattr(Run, 'update', update)
+    assert load_checkpoint(tmp_path / 'cut' / 'student' / 'checkpoint.pt')['step'] == 3
+    resumed = learn(settings, tmp_path / 'cut')
+    assert same(resumed.state_dict(), whole.state_dict())
+    assert curve(tmp_path / 'cut' / 'student') == curve(tmp_path / 'whole' / 'student')
+
+
+def test_two_processes_learn_as_one(settings: Path, tmp_path: Path):
+    learn(settings, tmp_path / 'out')
+    alone = curve(tmp_path / 'out' / 'student')
+    for path in (tmp_path / 'out' / 'student').iterdir():
+        path.unlink()  # teachers and views stay: the trunk's stand-in is not there in the others
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2']
+    command += ['--master-port', str(20000 + os.getpid() % 20000)]
+    done = subprocess.run(
+        [*command, '-m', 'tools.train', '--config', str(settings)],
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    together = curve(tmp_path / 'out' / 'student')
+    assert [r['step'] for r in together] == [r['step'] for r in alone]
+    for name in (*PARTS, 'loss'):
+        ours, theirs = ([float(r[name]) for r in rows] for rows in (together, alone))
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-5, err_msg=name)
+
+
+def small_run(folder: Path, lesson: Lesson | None = None, teachers=()) -> Run:
+    torch.manual_seed(0)
+    network = DSFormer(SMALL)
+    sums = [3 * c for c in (32, 96, 32, 32)]
+    objective = Objective(lesson or Lesson(), 16, sums, list(teachers))
+    folder.mkdir(exist_ok=True)
+    return Run(network, objective, Schedule(steps=20, places=4, views=2), folder)
+
+
+def batch() -> tuple:
+    images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    return images, torch.arange(8), torch.arange(8) // 2, torch.arange(8) % 2 == 1
+
+
+def test_the_loss_falls(tmp_path: Path):
+    run = small_run(tmp_path / 'run')
+    losses = [run.update(*batch())['loss'] for _ in range(20)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path: Path):
+    broken = Taught(torch.full((8, 16), torch.nan), [], [])
+    lesson = Lesson(teachers=('t',), descriptor=1.0)
+    run = small_run(tmp_path / 'run', lesson, [broken])
+    run.save()
+    before = run.file.read_bytes()
+    weights = {k: v.clone() for k, v in run.network.state_dict().items()}
+    with pytest.raises(VprError) as error:
+        run.update(*batch())
+    assert 'step 0: the loss is not a number' in line_of(error)
+    assert 'descriptor nan' in str(error.value) and 'last good state' in str(error.value)
+    assert run.file.read_bytes() == before and same(weights, run.network.state_dict())
+
+
+def test_only_the_weighted_losses_are_computed(tmp_path: Path):
+    run = small_run(tmp_path / 'run', Lesson(metric=0.0, ranking=0.5))
+    assert set(run.update(*batch())) == {'loss', 'ranking'}
+
+
+def test_the_learned_gate_is_taught_by_the_soft_labels(tmp_path: Path):
+    unit = torch.nn.functional.normalize(torch.rand(2, 8, 16), dim=2)
+    lesson = Lesson(teachers=('a', 'b'), adaptive='gate', soft=1.0)
+    run = small_run(tmp_path / 'run', lesson, [Taught(u, [], []) for u in unit])
+    before = run.objective.gate.latent.weight.clone()
+    run.update(*batch())
+    assert not torch.equal(run.objective.gate.latent.weight, before)
+
+
+def test_frozen_levels_stay_as_they_are(tmp_path: Path):
+    run = small_run(tmp_path / 'run')
+    run.network.freeze(1)
+    before = {k: v.clone() for k, v in run.network.state_dict().items()}
+    run.update(*batch())
+    changed = {
+        k.split('.')[0] for k, v in run.network.state_dict().items() if (v != before[k]).any()
+    }
+    assert changed == {'levels', 'heads', 'project'}
+
+
+def test_checkpoints_of_other_settings_or_damaged_are_one_line(tmp_path: Path):
+    small_run(tmp_path / 'run').save()
+    with pytest.raises(VprError) as error:
+        small_run(tmp_path / 'run', Lesson(ranking=1.0))
+    assert 'of a run with other settings' in line_of(error)
+    (tmp_path / 'run' / 'checkpoint.pt').write_bytes(b'garbage')
+    with pytest.raises(VprError) as error:
+        small_run(tmp_path / 'run')
+    assert 'checkpoint.pt: not a checkpoint' in line_of(error)
+
+
+def test_images_are_degraded_by_seed_step_and_number(views):
+    data = train.DegradedImages(views, Schedule(clean_query=0.0, clean_database=1.0), 64)
+    image = data[3, 0, 5, 0, True]
+    assert image.shape == (3, 64, 64) and image.dtype == torch.float32
+    assert image.min() >= 0 and image.max() <= 1
+    assert torch.equal(data[3, 0, 5, 0, True], image)
+    others = [data[4, 0, 5, 0, True], data[3, 1, 5, 0, True]]
+    assert all(not torch.equal(other, image) for other in others)
+    clean = torch.from_numpy(views.image(5).copy()).permute(2, 0, 1) / 255
+    assert torch.equal(data[3, 0, 5, 0, False], clean)
+    smaller = train.DegradedImages(views, Schedule(), 32)
+    assert smaller[3, 0, 5, 0, True].shape == (3, 32, 32)
+
+
+def test_batches_that_do_not_divide_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop.dist, 'is_initialized', lambda: True)
+    monkeypatch.setattr(loop.dist, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(loop.dist, 'get_rank', lambda: 1)
+    assert loop.own_share([1, 2, 3, 4]) == [3, 4]
+    with pytest.raises(VprError) as error:
+        loop.own_share([1, 2, 3])
+    assert '3 images a step do not divide by 2 processes' in line_of(error)

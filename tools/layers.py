@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What teacher and student are made of: convolutions, transformer levels, salient heads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Described(NamedTuple):
+    """What a network says of a batch.
+
+    `descriptor`: (B, D) before the L2 norm; `sums`: each level's salient sums (B, K*C), length 1;
+    `maps`: each level's salient maps (B, K, h, w), each summing to 1.
+    """
+
+    descriptor: torch.Tensor
+    sums: list[torch.Tensor]
+    maps: list[torch.Tensor]
+
+
+def conv(c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1, act: bool = True):
+    """Convolution, batch normalisation and, with `act`, ReLU6."""
+    layers = [nn.Conv2d(c_in, c_out, size, stride, size // 2, groups=groups, bias=False)]
+    layers += [nn.BatchNorm2d(c_out)] + ([nn.ReLU6()] if act else [])
+    return nn.Sequential(*layers)
+
+
+class InvertedResidual(nn.Module):
+    """Expand 1x1, depthwise 3x3, project 1x1."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, expansion: int):
+        super().__init__()
+        hidden = c_in * expansion
+        self.layers = nn.Sequential(
+            conv(c_in, hidden, 1),
+            conv(hidden, hidden, 3, stride, groups=hidden),
+            conv(hidden, c_out, 1, act=False),
+        )
+        self.residual = stride == 1 and c_in == c_out
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layers(x) if self.residual else self.layers(x)
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and MLP over tokens (B, N, C)."""
+
+    def __init__(self, tokens: int, width: int, head_channels: int, mlp_ratio: int):
+        super().__init__()
+        self.split = (-1, tokens, 3, width // head_channels, head_channels)
+        self.norm_a, self.norm_b = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(self.norm_a(x)).reshape(self.split).permute(2, 0, 3, 1, 4).unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x = x + self.out(y)
+        return x + self.mlp(self.norm_b(x))
+
+
+class VitLevel(nn.Module):
+    """Merge `factor` x `factor` positions into one token, then transformer blocks.
+
+    (B, c_in, factor * side, factor * side) → (B, width, side, side).
+    """
+
+    def __init__(self, c_in: int, width: int, depth: int, side: int, factor: int, config):
+        super().__init__()
+        self.merge = nn.Conv2d(c_in, width, factor, factor)
+        self.position = nn.Parameter(torch.zeros(1, side * side, width))
+        block = (side * side, width, config.head_channels, config.mlp_ratio)
+        self.blocks = nn.Sequential(*[TransformerBlock(*block) for _ in range(depth)])
+        self.shape = (-1, width, side, side)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.blocks(self.merge(x).flatten(2).transpose(1, 2) + self.position)
+        return tokens.transpose(1, 2).reshape(self.shape)
+
+
+class SalientHead(nn.Module):
+    """Feature map (B, C, h, w) → salient maps (B, K, h, w), each summing to 1, → sums (B, K*C)."""
+
+    def __init__(self, channels: int, side: int, maps: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.attention = nn.Linear(channels, maps)
+        self.place = nn.Parameter(_quarters(side, maps))
+        nn.init.normal_(self.attention.weight, std=0.01)
+        nn.init.zeros_(self.attention.bias)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        logits = self.attention(tokens).transpose(1, 2) + self.place
+        salient = logits.softmax(dim=-1)
+        sums = F.normalize((salient @ tokens).flatten(1), dim=1)
+        return sums, salient.unflatten(2, x.shape[2:])
+
+
+def _quarters(side: int, maps: int) -> torch.Tensor:
+    """Starting logits (maps, side*side): flat for the first map, a quarter for each other."""
+    low = torch.arange(side) < side / 2
+    rows, columns = [low, low, ~low, ~low], [low, ~low, low, ~low]
+    inside = [torch.ones(side, side, dtype=torch.bool)]
+    inside += [rows[i % 4][:, None] & columns[i % 4][None] for i in range(maps - 1)]
+    return torch.stack([i.flatten().float() * 3.0 for i in inside])
+
+
+def count(network: nn.Module, example: torch.Tensor) -> tuple[float, float]:
+    """Millions of parameters and billions of multiply-adds for `example`, a batch of one."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # The counter does not know the CPU's fused attention; as plain products it is counted.
+    plain = sdpa_kernel(SDPBackend.MATH)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), plain:
+        network.eval()(example)
+    parameters = sum(p.numel() for p in network.parameters())
+    return parameters / 1e6, counter.get_total_flops() / 2e9
