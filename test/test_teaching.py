@@ -82,7 +82,8 @@ def test_one_teacher_has_all_the_weight_and_twins_share_it(teachers, positive):
     assert torch.equal(alone, torch.ones(4, 1, dtype=alone.dtype))
     twins = teaching.adaptive_weights(teachers[[0, 0]], positive, 0.1, 0.5)
     assert torch.equal(twins, torch.full((4, 2), 0.5, dtype=twins.dtype))
-    assert torch.equal(teaching.mean_weights(teachers), torch.full((4, 3), 1 / 3))
+    mean = teaching.mean_weights(teachers)
+    assert torch.equal(mean, torch.full_like(mean, 1 / 3))
 
 
 def test_a_teacher_that_is_always_wrong_loses_its_weight(positive):
@@ -288,3 +289,71 @@ def test_the_gate_starts_fair_and_learns():
     torch.testing.assert_close(weights, torch.full((4, 3), 1 / 3))
     weights[:, 0].sum().backward()
     assert gate.latent.weight.grad.abs().sum() > 0
+
+
+def test_frozen_teachers_get_no_gradient_and_a_gates_weights_do(
+    query, database, teachers, positive
+):
+    teachers.requires_grad_()
+    assert not teaching.adaptive_weights(teachers, positive, 0.1, 0.5).requires_grad
+    weights = teaching.mean_weights(teachers)
+    assert weights.dtype == torch.float64
+    teaching.soft_loss(query, database, teachers, weights, 0.2).backward()
+    assert teachers.grad is None
+
+    def by_weights(w):
+        return teaching.soft_loss(query.detach(), database, teachers.detach(), w, 0.2)
+
+    assert torch.autograd.gradcheck(by_weights, (weights.clone().requires_grad_(),))
+
+
+def test_the_vote_is_weighted_and_an_unknown_query_has_none():
+    # Query 0 is nearest for the second teacher, query 1 for the first, query 2 (unknown) for both
+    teachers = torch.tensor([[[0.1], [0.4], [0.9]], [[0.8], [0.2], [0.9]]])
+    places, unknown = torch.tensor([5, 6, -1]), torch.tensor([-1])
+    for first, expected in ((0.9, 6), (0.1, 5)):
+        weights = torch.tensor([[first, 1 - first]]).repeat(3, 1)
+        labels = teaching.hard_labels(teachers, weights, places, unknown)
+        assert labels.tolist() == [expected]
+
+
+def test_salient_guidance_moves_a_student_that_is_sure_and_wrong():
+    logits = torch.zeros(1, 1, 4, 4)
+    logits[..., 0, 0] = 30.0
+    logits.requires_grad_()
+    student = logits.flatten(2).softmax(2).unflatten(2, (4, 4))
+    teacher = torch.zeros(1, 1, 4, 4)
+    teacher[..., 3, 3] = 1.0
+    teaching.salient_guidance(student, teacher, torch.ones(1)).backward()
+    assert float(logits.grad[0, 0, 3, 3]) == pytest.approx(-1.0, abs=1e-3)
+    zeros = teacher.flip(2, 3).requires_grad_()
+    loss = teaching.salient_guidance(zeros, teacher, torch.ones(1))
+    loss.backward()
+    assert loss.isfinite() and zeros.grad.isfinite().all()
+
+
+def test_ranking_network_loss_is_the_mean_over_queries_with_a_positive(query, database, positive):
+    network = teaching.LossNetwork(8, 16).double()
+    torch.nn.init.normal_(network.layers[-1].weight)
+    terms = []
+    for i in range(3):  # the fourth has no positive
+        scores = [network(query[i : i + 1], d[None, None])[0, 0] for d in database]
+        right = sum(s.exp() for s, p in zip(scores, positive[i], strict=True) if p)
+        terms.append(-(right / sum(s.exp() for s in scores)).log())
+    expected = sum(terms) / 3
+    loss = teaching.ranking_network_loss(network, query, database, positive, 6)
+    torch.testing.assert_close(loss, expected)
+    for ours, plain in zip(
+        torch.autograd.grad(loss, (query, database)),
+        torch.autograd.grad(expected, (query, database)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, plain)
+
+
+def test_multi_similarity_counts_from_its_base():
+    pair = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]], dtype=torch.float64)
+    loss = teaching.multi_similarity(pair, torch.tensor([0, 0, 1]), base=0.5)
+    right = 2 * math.log1p(math.exp(-(0.6 - 0.5)))
+    wrong = sum(math.log1p(math.exp(50 * (s - 0.5))) / 50 for s in (0.8, 0.96))
+    assert float(loss) == pytest.approx((right + wrong) / 3)

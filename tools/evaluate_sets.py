@@ -22,7 +22,7 @@ from ashtkd_ros.evaluation import Metrics, Tolerance, evaluate, positives
 from ashtkd_ros.place_map import Place
 from ashtkd_ros.recogniser import embed_frames
 from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.sources import Frame, read_rows, read_source
 
 _TOLERANCE = Tolerance(metres=25.0, degrees=45.0, frames=2)
 
@@ -49,6 +49,16 @@ def evaluate_set(folder: Path, describe: Callable[[list[Frame]], np.ndarray]) ->
     return evaluate(ranking, similarity.max(axis=1), positives(queries, places, _TOLERANCE))
 
 
+def validation_sets(data: Path) -> list[Path]:
+    """The sets under `data` that have a map and queries; VprError where there is none."""
+    folders = sorted(p.parent for p in data.glob('*/index.csv'))
+    roles = {f: {row['role'] for _, row in read_rows(f / 'index.csv', ('role',))} for f in folders}
+    sets = [f for f in folders if {'database', 'query'} <= roles[f]]
+    if not sets:
+        raise VprError(f'{data}: holds no set with the roles database and query in its index.csv')
+    return sets
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -60,15 +70,10 @@ def main(argv: list[str] | None = None) -> int:
     embedder = Embedder(args.model or shipped_model())
     methods = {embedder.name: lambda frames: embed_frames(embedder, frames, 'embed')}
     methods['raw pixels 32x32'] = raw_pixels
-    sets = sorted(p.parent for p in args.data.glob('*/index.csv'))
     print(f'{"":>20} {"":>18}  R@1   R@5   R@10  AP')
-    for folder in sets:
+    for folder in validation_sets(args.data):
         for name, describe in methods.items():
-            try:
-                metrics = evaluate_set(folder, describe)
-            except VprError as error:
-                print(f'{folder.name:>20} left out: {error}')
-                break
+            metrics = evaluate_set(folder, describe)
             recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
             print(f'{folder.name:>20} {name:>18} {recalls}  {metrics.average_precision:.3f}')
     return 0

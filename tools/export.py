@@ -72,6 +72,17 @@ def fold_whitening(network: DSFormer, jpegs: list[np.ndarray], power: float) -> 
     layer.weight.copy_(whitening.matrix @ layer.weight)
 
 
+def metadata_of(network: DSFormer, name: str) -> dict[str, str]:
+    """What the model file tells of itself, the confidence apart."""
+    size = network.config.image_size
+    preprocessing = {'size': [size, size], 'mean': [0.0] * 3, 'std': [1.0] * 3}
+    return {
+        'name': name,
+        'licence': 'Apache-2.0',
+        PREPROCESSING_KEY: json.dumps({**preprocessing, 'colour_order': 'RGB'}),
+    }
+
+
 def write_onnx(network: DSFormer, path: Path, metadata: dict[str, str]) -> None:
     """Fixed image size, free batch axis, input `image`, output `descriptor`."""
     size = network.config.image_size
@@ -111,15 +122,9 @@ def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> floa
 def export(run: Path, data: Path, out: Path, power: float) -> dict[str, float]:
     """Write the model; returns what was measured on the way."""
     network, views = load_student(run)
-    size = network.config.image_size
     jpegs = [views.jpegs[row] for (_, view), row in views.rows.items() if view == 0]
     fold_whitening(network, jpegs[::3], power)
-    preprocessing = {'size': [size, size], 'mean': [0.0] * 3, 'std': [1.0] * 3}
-    metadata = {
-        'name': out.stem,
-        'licence': 'Apache-2.0',
-        PREPROCESSING_KEY: json.dumps({**preprocessing, 'colour_order': 'RGB'}),
-    }
+    metadata = metadata_of(network, out.stem)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
         write_onnx(network, draft, metadata)

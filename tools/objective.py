@@ -100,7 +100,7 @@ class Objective(nn.Module):
     def _weights(self, similarity, positive, q) -> torch.Tensor:
         lesson = self.lesson
         if self.gate is not None:
-            return self.gate(q)
+            return self.gate(q.detach())
         if lesson.adaptive == 'mean':
             return teaching.mean_weights(similarity)
         return teaching.adaptive_weights(similarity, positive, lesson.tau, lesson.tau_w)

@@ -46,7 +46,7 @@ def adaptive_weights(
 def mean_weights(teacher_similarity: torch.Tensor) -> torch.Tensor:
     """The ablation of step 1: (K, Q, D) → (Q, K), all 1/K."""
     count, queries = teacher_similarity.shape[:2]
-    return torch.full((queries, count), 1.0 / count, device=teacher_similarity.device)
+    return teacher_similarity.new_full((queries, count), 1.0 / count)
 
 
 class LearnedGate(nn.Module):
@@ -77,7 +77,7 @@ def soft_loss(
     tau_t^2 * KL(p_i || softmax_j(sim_S / tau_t)), p_i = softmax_j(sum_k w_ik sim_k / tau_t)
     (Hinton et al., 2015, with several teachers). No gradient reaches the database views.
     """
-    mixed = torch.einsum('qk,kqd->qd', weights, teacher_similarity)
+    mixed = torch.einsum('qk,kqd->qd', weights, teacher_similarity.detach())
     target = (mixed / tau_t).log_softmax(dim=1)
     ours = (query @ database.detach().T / tau_t).log_softmax(dim=1)
     return tau_t**2 * F.kl_div(ours, target, reduction='batchmean', log_target=True)
@@ -135,7 +135,7 @@ def salient_guidance(
     """
     target = F.adaptive_avg_pool2d(teacher, student.shape[2:]).flatten(2)
     target = target / target.sum(dim=2, keepdim=True).clamp(min=1e-9)
-    ours = student.flatten(2).clamp(min=1e-9).log()
+    ours = student.flatten(2).clamp(min=1e-30).log()  # higher, it would stop the gradient
     divergence = F.kl_div(ours, target, reduction='none').sum(dim=2)
     return (weight[:, None] * divergence).mean()
 
@@ -170,13 +170,14 @@ class LossNetwork(nn.Module):
         nn.init.zeros_(self.layers[-1].weight)
         nn.init.zeros_(self.layers[-1].bias)
         self.scale = nn.Parameter(torch.tensor(10.0))
+        self.size = dimensions**0.5  # a dimension of a unit vector is about 1 / size
 
     def forward(self, query: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
         product = query[:, None] * candidates
         similarity = product.sum(dim=2, keepdim=True)
-        size = candidates.shape[2] ** 0.5  # a dimension of a unit vector is about 1 / size
         pair = torch.cat(
-            [size * product, (query[:, None] - candidates).abs() * size, similarity], dim=2
+            [self.size**2 * product, self.size * (query[:, None] - candidates).abs(), similarity],
+            dim=2,
         )
         return self.scale * similarity[..., 0] + self.layers(pair)[..., 0]
 
@@ -209,7 +210,8 @@ def multi_similarity(
 
     (N, C) of length 1, int64 (N,). Mined: negatives above the least similar positive - eps,
     positives below the most similar negative + eps; none where there is nothing to compare with,
-    as in its public implementations. `base` is the paper's lambda.
+    as in its public implementations. `base` is the paper's lambda: 1 there
+    (so pytorch-metric-learning's pages), 0 here.
     """
     similarity = descriptors @ descriptors.T
     positive = same_place(places, places)

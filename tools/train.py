@@ -216,10 +216,10 @@ def new_student(config: TrainConfig) -> tuple[DSFormer, list[torch.nn.Parameter]
     return network, [*network.stem.parameters(), *network.levels[0].parameters()]
 
 
-def train_student(config: TrainConfig, lectures: Lectures) -> DSFormer:
+def train_student(config: TrainConfig, lectures: Lectures, folder: Path | None = None) -> DSFormer:
     """The student, taught by all that its lesson names; its folder is `out`/student."""
     taught = teachers_of(config, config.lesson, lectures)
-    schedule, folder = config.schedule, config.out / 'student'
+    schedule, folder = config.schedule, folder or config.out / 'student'
     start_folder(folder, as_plain(config))
     torch.manual_seed(schedule.seed)
     network, old = new_student(config)

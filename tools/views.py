@@ -71,8 +71,11 @@ class Views:
             self.shards.append(shard)
             self._take(shard)
 
-    def seen_by(self, trunk: Path) -> Seen:
-        """What a frozen ONNX trunk sees in every view; only what is missing is computed."""
+    def seen_by(self, trunk: Path, axes: Path | None = None) -> Seen:
+        """What a frozen ONNX trunk sees in every view; only what is missing is computed.
+
+        `axes`: the principal axes of other views, whose maps these are to be compared with.
+        """
         folder = self.folder / Path(trunk).stem
         folder.mkdir(exist_ok=True)
         network, maps, pooled = None, [], []
@@ -81,7 +84,7 @@ class Views:
             if not file.exists():
                 network = network or FrozenTrunk(trunk)
                 jpegs = _split(load_arrays(shard))
-                self._look(network, jpegs, file, folder / 'axes.npy')
+                self._look(network, jpegs, file, axes or folder / 'axes.npy')
             arrays = load_arrays(file)
             maps.append(arrays['maps'])
             pooled.append(arrays['pooled'])

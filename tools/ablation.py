@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's Table II on the validation sets: which parts of the teaching help, with spread.
+
+    python -m tools.ablation --config config/train/ablation.yaml --data ../shared/data/val
+
+Trains a small student a row and seed, each on the same pictures in the same order, whitens and
+exports it as the shipped one, and measures Recall@1. What is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ashtkd_ros.commands import run_command
+from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.recogniser import embed_frames
+from ashtkd_ros.sources import Frame
+from tools.apformer import APFormer
+from tools.config import TeacherConfig, TrainConfig, read_config
+from tools.evaluate_sets import evaluate_set, validation_sets
+from tools.export import fold_whitening, metadata_of, write_onnx
+from tools.loop import load_checkpoint
+from tools.train import Lectures, prepare, teachers_of, train_student
+from tools.views import Views
+
+_OFF = {'soft': 0.0, 'hard': 0.0, 'descriptor': 0.0, 'levels': 0.0, 'salient': 0.0}
+FULL = 'all steps, 3 teachers'
+# The paper's orderings (Table II): the first is better than the second.
+CLAIMS = [
+    ('soft + hard, 3 teachers', 'hard only, 3 teachers'),
+    ('hard only, 3 teachers', 'soft only, 3 teachers'),
+    ('soft only, 3 teachers', 'student alone'),
+    ('soft + hard, 3 teachers', 'soft + hard, 1 teacher'),
+    (FULL, 'without adaptive weights'),
+    (FULL, 'without feature guidance'),
+    (FULL, 'without the loss network'),
+    (FULL, 'student alone'),
+]
+
+
+def rows(config: TrainConfig) -> dict[str, dict]:
+    """Name of each row → what its lesson changes. `config.lesson` is the full method."""
+    names = config.lesson.teachers
+    if len(names) < 4:
+        raise VprError('the ablation needs four teachers in lesson.teachers, the best three first')
+    full = config.lesson
+    both = {**_OFF, 'soft': full.soft, 'hard': full.hard, 'ranking': 0.0}
+    return {
+        'student alone': {**_OFF, 'ranking': 0.0, 'teachers': ()},
+        'soft only, 3 teachers': {**both, 'hard': 0.0, 'teachers': names[:3]},
+        'hard only, 3 teachers': {**both, 'soft': 0.0, 'teachers': names[:3]},
+        'soft + hard, 1 teacher': {**both, 'teachers': names[:1]},
+        'soft + hard, 2 teachers': {**both, 'teachers': names[:2]},
+        'soft + hard, 3 teachers': {**both, 'teachers': names[:3]},
+        'soft + hard, 4 teachers': {**both, 'teachers': names[:4]},
+        FULL: {'teachers': names[:3]},
+        'without adaptive weights': {'teachers': names[:3], 'adaptive': 'mean'},
+        'without feature guidance': {
+            **dict.fromkeys(('descriptor', 'levels', 'salient'), 0.0),
+            'teachers': names[:3],
+        },
+        'without the loss network': {'teachers': names[:3], 'ranking': 0.0},
+    }
+
+
+def recalls(embedder: Embedder, sets: list[Path]) -> dict[str, float]:
+    """Recall@1 in % on each set."""
+
+    def describe(frames: list[Frame]) -> np.ndarray:
+        return embed_frames(embedder, frames, embedder.name)
+
+    return {s.name: 100 * evaluate_set(s, describe).recall[1] for s in sets}
+
+
+def measure_row(
+    config: TrainConfig, lectures: Lectures, folder: Path, sets: list[Path]
+) -> dict[str, float]:
+    """Train, whiten, export and measure one student; read back where that is done."""
+    file = folder / 'results.json'
+    if not file.exists():
+        network = train_student(config, lectures, folder)
+        views = lectures.views
+        jpegs = [views.jpegs[row] for (_, view), row in views.rows.items() if view == 0]
+        fold_whitening(network, jpegs[::3], 0.5)
+        write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
+        file.write_text(json.dumps(recalls(Embedder(folder / 'student.onnx'), sets), indent=2))
+    return json.loads(file.read_text())
+
+
+def teacher_recalls(
+    config: TrainConfig, teacher: TeacherConfig, lectures: Lectures, sets: list[Path]
+) -> dict[str, float]:
+    """Recall@1 in % of one APFormer alone on each set."""
+    teachers_of(config, replace(config.lesson, teachers=(teacher.name,)), lectures)
+    state = load_checkpoint(config.out / 'teachers' / teacher.name / 'checkpoint.pt')['average']
+    seen = Views(Path(f'{config.views_folder}_validation'))
+    axes = config.views_folder / teacher.trunk.stem / 'axes.npy'
+    found = {}
+    for folder in sets:
+
+        def describe(frames: list[Frame]) -> np.ndarray:
+            seen.add([f.path for f in frames], 1)
+            maps = seen.seen_by(teacher.trunk, axes).maps
+            network = APFormer(maps.shape[1], maps.shape[2], teacher.apformer)
+            network.load_state_dict(state)
+            rows = [seen.rows[str(f.path), 0] for f in frames]
+            with torch.no_grad():
+                parts = torch.from_numpy(maps[rows]).float().split(64)
+                return torch.cat([network.eval()(part) for part in parts]).numpy()
+
+        found[folder.name] = 100 * evaluate_set(folder, describe).recall[1]
+    return found
+
+
+def table(results: dict[str, list[dict[str, float]]]) -> str:
+    """Markdown: mean ± standard deviation over the seeds, a column a set and their mean."""
+    names = list(next(iter(results.values()))[0])
+    lines = [f'| | {" | ".join(names)} | mean |', '|---|' + '---|' * (len(names) + 1)]
+    for row, seeds in results.items():
+        values = np.array([[s[n] for n in names] for s in seeds])
+        values = np.column_stack([values, values.mean(axis=1)])
+        cells = zip(values.mean(axis=0), values.std(axis=0, ddof=len(seeds) > 1), strict=True)
+        lines.append(f'| {row} | ' + ' | '.join(f'{m:.1f} ± {s:.1f}' for m, s in cells) + ' |')
+    return '\n'.join(lines)
+
+
+def verdicts(results: dict[str, list[dict[str, float]]]) -> list[str]:
+    """Each of the paper's orderings on the mean of the sets: holds, fails, or within the spread.
+
+    The spread is the larger standard deviation of the two rows over the seeds.
+    """
+    lines = []
+    for better, worse in CLAIMS:
+        if better not in results or worse not in results:
+            continue
+        a, b = (np.array([np.mean(list(s.values())) for s in results[r]]) for r in (better, worse))
+        gap = a.mean() - b.mean()
+        spread = max(x.std(ddof=len(x) > 1) for x in (a, b))
+        word = 'within the spread' if abs(gap) <= spread else 'holds' if gap > 0 else 'FAILS'
+        lines.append(f'{better} > {worse}: {word} ({gap:+.1f} points, spread {spread:.1f})')
+    return lines
+
+
+def picture(results: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Bars of the mean Recall@1 with the seeds' standard deviation."""
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    means = {r: [np.mean(list(s.values())) for s in seeds] for r, seeds in results.items()}
+    figure, axes = pyplot.subplots(figsize=(8, 0.4 * len(means) + 1.2), layout='constrained')
+    axes.barh(list(means), [np.mean(v) for v in means.values()], color='#7aa6c2')
+    axes.errorbar(
+        [np.mean(v) for v in means.values()],
+        range(len(means)),
+        xerr=[np.std(v, ddof=len(v) > 1) for v in means.values()],
+        fmt='none',
+        ecolor='black',
+    )
+    axes.invert_yaxis()
+    low = min(min(v) for v in means.values())
+    axes.set_xlim(max(0.0, low - 5), None)
+    axes.set_xlabel('Recall@1, mean of the validation sets [%]')
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def ablation(config: TrainConfig, data: Path, seeds: int) -> str:
+    """Everything; returns the report, which is also written to `out`/ablation."""
+    sets, lectures = validation_sets(data), prepare(config)
+    out = config.out / 'ablation'
+    results = {}
+    for teacher in config.teachers:
+        if teacher.apformer is not None:
+            found = teacher_recalls(config, teacher, lectures, sets)
+            results[f'teacher "{teacher.name}" alone'] = [found]
+    jobs = [(row, seed) for seed in range(seeds) for row in rows(config)]
+    for row, seed in tqdm(jobs, desc='ablation'):
+        lesson = replace(config.lesson, **rows(config)[row])
+        changed = replace(config, lesson=lesson, schedule=replace(config.schedule, seed=seed))
+        folder = out / f'{row.replace(" ", "_").replace(",", "")}_{seed}'
+        results.setdefault(row, []).append(measure_row(changed, lectures, folder, sets))
+    report = '\n'.join([table(results), '', *(f'- {line}' for line in verdicts(results)), ''])
+    (out / 'report.md').write_text(report)
+    (out / 'report.json').write_text(json.dumps(results, indent=2))
+    picture(results, out / 'ablation.png')
+    return report
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--config', type=Path, required=True, help='config/train/ablation.yaml')
+    parser.add_argument('--data', type=Path, required=True, help='folder of validation sets')
+    parser.add_argument('--seeds', type=int, default=3)
+    args = parser.parse_args(argv)
+    print(ablation(read_config(args.config), args.data, args.seeds))
+    return 0
+
+
+if __name__ == '__main__':
+    run_command(main)
