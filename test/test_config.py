@@ -47,6 +47,20 @@ def test_a_wrong_value_or_key_is_named(tmp_path: Path, values, expected: str):
     assert expected in line_of(error)
 
 
+def test_a_file_adds_to_its_base_and_changes_it(tmp_path: Path):
+    base = {**LEAST, 'lesson': {'soft': 2.0, 'hard': 3.0}, 'sources': [{'kind': 'sets'}]}
+    (tmp_path / 'base.yaml').write_text(yaml.safe_dump(base))
+    changes = {'base': 'base.yaml', 'lesson': {'hard': 0.0}, 'sources': [{'kind': 'walks'}]}
+    (tmp_path / 'c.yaml').write_text(yaml.safe_dump(changes))
+    config = read_config(tmp_path / 'c.yaml')
+    assert (config.lesson.soft, config.lesson.hard) == (2.0, 0.0)
+    assert config.sources == ({'kind': 'walks'},)
+    (tmp_path / 'base.yaml').unlink()
+    with pytest.raises(VprError) as error:
+        read_config(tmp_path / 'c.yaml')
+    assert 'base.yaml: cannot be read' in line_of(error)
+
+
 def test_a_file_that_is_none_is_one_line(tmp_path: Path):
     (tmp_path / 'c.yaml').write_text('a: [')
     for path, expected in ((tmp_path / 'c.yaml', 'is no YAML'), (tmp_path / 'gone', 'be read')):

@@ -107,19 +107,36 @@ class TrainConfig:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """VprError that names the key where the file is missing, no YAML, or holds a wrong value."""
+    """Settings of a file; what it leaves out comes from the file that its `base` names.
+
+    VprError that names the key where a file is missing, no YAML, or holds a wrong value.
+    """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    except OSError as error:
-        raise VprError(f'{path}: cannot be read ({error.strerror})') from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise VprError(f'{path}: is no YAML ({str(error).splitlines()[0]})') from error
-    try:
-        return TypeAdapter(TrainConfig).validate_python(values)
+        return TypeAdapter(TrainConfig).validate_python(_load(Path(path)))
     except ValidationError as error:
         first = error.errors()[0]
         where = '.'.join(str(part) for part in first['loc'])
         raise VprError(f'{path}: {where or "settings"}: {first["msg"]}') from error
+
+
+def _load(path: Path) -> Any:
+    try:
+        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise VprError(f'{path}: cannot be read ({error.strerror})') from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise VprError(f'{path}: is no YAML ({str(error).splitlines()[0]})') from error
+    if isinstance(values, dict) and 'base' in values:
+        base = _load(path.parent / str(values.pop('base')))
+        return _merged(base, values)
+    return values
+
+
+def _merged(base: Any, changes: Any) -> Any:
+    """Mappings key by key; anything else is replaced."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    return base | {key: _merged(base.get(key), value) for key, value in changes.items()}
 
 
 def as_plain(config: Any) -> dict:
