@@ -35,6 +35,8 @@ def test_shipped_configs_are_read_and_come_back_whole(root: Path, tmp_path: Path
         ({**LEAST, 'student': {'mapps': 3}}, 'student.mapps: '),
         ({**LEAST, 'lesson': {'adaptive': 'guess'}}, 'lesson.adaptive: '),
         ({**LEAST, 'lesson': {'teachers': ['x']}}, 'no teacher is named x'),
+        ({**LEAST, 'lesson': {'soft': 1.0}}, 'soft: a weight, but no teachers'),
+        ({**LEAST, 'lesson': {'metric': 0.0}}, 'every loss has the weight 0'),
         ({'out': 'x'}, 'views_folder: '),
         ([1], 'settings: '),
     ],
@@ -48,12 +50,12 @@ def test_a_wrong_value_or_key_is_named(tmp_path: Path, values, expected: str):
 
 
 def test_a_file_adds_to_its_base_and_changes_it(tmp_path: Path):
-    base = {**LEAST, 'lesson': {'soft': 2.0, 'hard': 3.0}, 'sources': [{'kind': 'sets'}]}
+    base = {**LEAST, 'lesson': {'tau': 2.0, 'metric': 3.0}, 'sources': [{'kind': 'sets'}]}
     (tmp_path / 'base.yaml').write_text(yaml.safe_dump(base))
-    changes = {'base': 'base.yaml', 'lesson': {'hard': 0.0}, 'sources': [{'kind': 'walks'}]}
+    changes = {'base': 'base.yaml', 'lesson': {'metric': 4.0}, 'sources': [{'kind': 'walks'}]}
     (tmp_path / 'c.yaml').write_text(yaml.safe_dump(changes))
     config = read_config(tmp_path / 'c.yaml')
-    assert (config.lesson.soft, config.lesson.hard) == (2.0, 0.0)
+    assert (config.lesson.tau, config.lesson.metric) == (2.0, 4.0)
     assert config.sources == ({'kind': 'walks'},)
     (tmp_path / 'base.yaml').unlink()
     with pytest.raises(VprError) as error:

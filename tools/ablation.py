@@ -25,14 +25,14 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.recogniser import embed_frames
 from ashtkd_ros.sources import Frame
 from tools.apformer import APFormer
-from tools.config import TeacherConfig, TrainConfig, read_config
+from tools.config import TAUGHT, TeacherConfig, TrainConfig, read_config
 from tools.evaluate_sets import evaluate_set, validation_sets
 from tools.export import fold_whitening, metadata_of, write_onnx
 from tools.loop import load_checkpoint
 from tools.train import Lectures, prepare, teachers_of, train_student
 from tools.views import Views
 
-_OFF = {'soft': 0.0, 'hard': 0.0, 'descriptor': 0.0, 'levels': 0.0, 'salient': 0.0}
+_OFF = dict.fromkeys(TAUGHT, 0.0)
 FULL = 'all steps, 3 teachers'
 # The paper's orderings (Table II): the first is better than the second.
 CLAIMS = [

@@ -18,6 +18,10 @@ from tools.student import StudentConfig
 _STRICT = ConfigDict(extra='forbid', frozen=True)
 
 
+# The losses that need a teacher.
+TAUGHT = ('soft', 'hard', 'descriptor', 'levels', 'salient')
+
+
 @dataclass(config=_STRICT)
 class Lesson:
     """What a network is taught: the weight of each loss (0: left out) and its constants.
@@ -41,6 +45,13 @@ class Lesson:
     tau_w: float = 0.5
     top: int = 8
     hidden: int = 64
+
+    def __post_init__(self):
+        by_teachers = {n: getattr(self, n) for n in TAUGHT if getattr(self, n)}
+        if by_teachers and not self.teachers:
+            raise ValueError(f'{", ".join(by_teachers)}: a weight, but no teachers to learn from')
+        if not by_teachers and not self.ranking and not self.metric:
+            raise ValueError('every loss has the weight 0')
 
 
 @dataclass(config=_STRICT)
