@@ -18,8 +18,8 @@ from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from tools import calibrate, export
 from tools.loop import start_folder
-from tools.teacher import Whitening
 from tools.views import Views
+from tools.whitening import describe_pictures, fit_projection
 
 onnx = pytest.importorskip('onnx')
 
@@ -49,8 +49,9 @@ def test_exported_network_is_the_trained_one_whitened(
 
     trained, _ = export.load_student(run)
     whole = [views.jpegs[row] for (_, view), row in views.rows.items() if view == 0]
-    whitening = Whitening(export.raw_descriptors(trained, whole[::3]), 16, 0.5)
-    expected = whitening(export.raw_descriptors(trained, views.jpegs)).numpy()
+    fit_projection(trained, whole[::3], 0.5)
+    fitted = describe_pictures(trained, views.jpegs).descriptor
+    expected = torch.nn.functional.normalize(fitted, dim=1).numpy()
     embedder = Embedder(out, num_threads=1)
     images = [cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in views.jpegs]
     np.testing.assert_allclose(embedder.embed_batch(images), expected, atol=2e-3)

@@ -19,21 +19,25 @@ from small_student import SMALL, torch
 from ashtkd_ros.errors import VprError
 from tools import loop, train
 from tools.config import Lesson, Schedule, read_config
+from tools.layers import Described
+from tools.lectures import FixedViews, FreshViews
 from tools.loop import Run, load_checkpoint
-from tools.objective import Objective, Taught
+from tools.objective import Objective
 from tools.student import DSFormer
+from tools.trunk import regional_gem
 
 STEPS = 7
 
 
 class FakeTrunk:
-    """Feature map = the picture itself, 6 x 6."""
+    """Feature map = the picture itself, 14 x 14."""
 
     def __init__(self, *_):
         pass
 
-    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.adaptive_avg_pool2d(images, 6)
+    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen = torch.nn.functional.adaptive_avg_pool2d(images, 14)
+        return seen, regional_gem(seen)
 
 
 @pytest.fixture
@@ -83,6 +87,7 @@ PARTS = ('soft', 'hard', 'descriptor', 'levels', 'salient', 'ranking', 'metric')
 @pytest.fixture(autouse=True)
 def fake_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('tools.views.FrozenTrunk', FakeTrunk)
+    monkeypatch.setattr('tools.teachers.FrozenTrunk', FakeTrunk)
 
 
 def learn(settings: Path, out: Path) -> DSFormer:
@@ -157,18 +162,20 @@ def test_two_processes_learn_as_one(settings: Path, tmp_path: Path):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-5, err_msg=name)
 
 
-def small_run(folder: Path, lesson: Lesson | None = None, teachers=()) -> Run:
+def small_run(folder: Path, lesson: Lesson | None = None) -> Run:
     torch.manual_seed(0)
-    network = DSFormer(SMALL)
+    network, lesson = DSFormer(SMALL), lesson or Lesson()
     sums = [3 * c for c in (32, 96, 32, 32)]
-    objective = Objective(lesson or Lesson(), 16, sums, list(teachers))
+    objective = Objective(lesson, 16, sums, [(16, []) for _ in lesson.teachers])
     folder.mkdir(exist_ok=True)
     return Run(network, objective, Schedule(steps=20, places=4, views=2), folder)
 
 
-def batch() -> tuple:
+def batch(*said: torch.Tensor) -> tuple:
+    """A lesson; `said`: each teacher's descriptors of the 8 images."""
     images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    return images, torch.arange(8), torch.arange(8) // 2, torch.arange(8) % 2 == 1
+    taught = [Described(s, [], []) for s in said]
+    return images, taught, torch.arange(8) // 2, torch.arange(8) % 2 == 1
 
 
 def test_the_loss_falls(tmp_path: Path):
@@ -178,14 +185,13 @@ def test_the_loss_falls(tmp_path: Path):
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path: Path):
-    broken = Taught(torch.full((8, 16), torch.nan), [], [])
-    lesson = Lesson(teachers=('t',), descriptor=1.0)
-    run = small_run(tmp_path / 'run', lesson, [broken])
+    broken = torch.full((8, 16), torch.nan)
+    run = small_run(tmp_path / 'run', Lesson(teachers=('t',), descriptor=1.0))
     run.save()
     before = run.file.read_bytes()
     weights = {k: v.clone() for k, v in run.network.state_dict().items()}
     with pytest.raises(VprError) as error:
-        run.update(*batch())
+        run.update(*batch(broken))
     assert 'step 0: the loss is not a number' in line_of(error)
     assert 'descriptor nan' in str(error.value) and 'last good state' in str(error.value)
     assert run.file.read_bytes() == before and same(weights, run.network.state_dict())
@@ -198,10 +204,9 @@ def test_only_the_weighted_losses_are_computed(tmp_path: Path):
 
 def test_the_learned_gate_is_taught_by_the_soft_labels(tmp_path: Path):
     unit = torch.nn.functional.normalize(torch.rand(2, 8, 16), dim=2)
-    lesson = Lesson(teachers=('a', 'b'), adaptive='gate', soft=1.0)
-    run = small_run(tmp_path / 'run', lesson, [Taught(u, [], []) for u in unit])
+    run = small_run(tmp_path / 'run', Lesson(teachers=('a', 'b'), adaptive='gate', soft=1.0))
     before = run.objective.gate.latent.weight.clone()
-    run.update(*batch())
+    run.update(*batch(*unit))
     assert not torch.equal(run.objective.gate.latent.weight, before)
 
 
@@ -228,7 +233,7 @@ def test_checkpoints_of_other_settings_or_damaged_are_one_line(tmp_path: Path):
 
 
 def test_images_are_degraded_by_seed_step_and_number(views):
-    data = train.DegradedImages(views, Schedule(clean_query=0.0, clean_database=1.0), 64)
+    data = FixedViews(views, Schedule(clean_query=0.0, clean_database=1.0), 64, [])
     image = data[3, 0, 5, 0, True]
     assert image.shape == (3, 64, 64) and image.dtype == torch.float32
     assert image.min() >= 0 and image.max() <= 1
@@ -237,8 +242,54 @@ def test_images_are_degraded_by_seed_step_and_number(views):
     assert all(not torch.equal(other, image) for other in others)
     clean = torch.from_numpy(views.image(5).copy()).permute(2, 0, 1) / 255
     assert torch.equal(data[3, 0, 5, 0, False], clean)
-    smaller = train.DegradedImages(views, Schedule(), 32)
+    smaller = FixedViews(views, Schedule(), 32, [])
     assert smaller[3, 0, 5, 0, True].shape == (3, 32, 32)
+
+
+def test_fresh_views_show_teachers_what_the_student_sees_undegraded(views):
+    schedule = Schedule(clean_query=0.0, clean_database=1.0)
+    asked = []
+
+    def teach(images: torch.Tensor) -> Described:
+        asked.append(images)
+        return Described(images.mean(dim=(2, 3)), [], [])
+
+    data = FreshViews(views, schedule, 32, [teach])
+    entries = [(3, 0, 5, 0, False), (3, 1, 6, 1, True)]
+    shown, again, other = (data[e] for e in (entries[0], entries[0], (4, *entries[0][1:])))
+    assert shown[0].shape == (3, 32, 32) and shown[1].shape == (3, views.size, views.size)
+    assert torch.equal(shown[1], again[1]) and not torch.equal(shown[1], other[1])
+    half = torch.nn.functional.avg_pool2d(shown[1][None], 2)[0]
+    torch.testing.assert_close(shown[0], half, atol=0.02, rtol=0)
+    batch = [torch.stack(parts) for parts in zip(*(data[e] for e in entries), strict=True)]
+    images, taught, places, query = data.lesson(batch, entries)
+    assert torch.equal(images, batch[0]) and torch.equal(asked[0], batch[1])
+    assert taught[0].descriptor.shape == (2, 3)
+    assert places.tolist() == [0, 1] and query.tolist() == [False, True]
+
+
+def test_teachers_on_the_fly_say_what_they_said_of_the_fixed_views(settings: Path, tmp_path: Path):
+    config = replace(read_config(settings), out=tmp_path / 'out')
+    lectures = train.prepare(config)
+    said = train.teachers_of(config, config.lesson, lectures)
+    rows = [0, 1, 70]
+    images = np.stack([lectures.views.image(r) for r in rows]).transpose(0, 3, 1, 2) / 255
+    for fixed, live in zip(
+        said, train.live_teachers(config, config.lesson, lectures), strict=True
+    ):
+        now = live(torch.from_numpy(images).float())
+        assert [m.shape for m in now.maps] == [m[rows].shape for m in fixed.maps]
+        torch.testing.assert_close(
+            now.descriptor, fixed.descriptor[rows].float(), atol=0.02, rtol=0
+        )
+
+
+def test_a_training_on_fresh_views_ends_as_it_should(settings: Path, tmp_path: Path):
+    values = yaml.safe_load(settings.read_text())
+    settings.write_text(yaml.safe_dump({**values, 'fresh_views': True}))
+    learn(settings, tmp_path / 'out')
+    rows = curve(tmp_path / 'out' / 'student')
+    assert len(rows) == STEPS and set(rows[0]) == {'step', 'loss', *PARTS}
 
 
 def test_batches_that_do_not_divide_are_refused(monkeypatch: pytest.MonkeyPatch):

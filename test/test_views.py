@@ -12,6 +12,7 @@ from conftest import line_of
 from small_student import torch
 
 from ashtkd_ros.errors import VprError
+from tools.trunk import regional_gem
 from tools.views import Views
 
 F = torch.nn.functional
@@ -25,9 +26,10 @@ class FakeTrunk:
     def __init__(self, *_):
         pass
 
-    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
+    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         FakeTrunk.looked += len(images)
-        return F.adaptive_avg_pool2d(images, 4)
+        seen = F.adaptive_avg_pool2d(images, 4)
+        return seen, regional_gem(seen)
 
 
 @pytest.fixture(autouse=True)

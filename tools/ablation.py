@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,13 +25,15 @@ from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.recogniser import embed_frames
 from ashtkd_ros.sources import Frame
-from tools.apformer import APFormer
 from tools.config import TAUGHT, TeacherConfig, TrainConfig, read_config
 from tools.evaluate_sets import evaluate_set, validation_sets
-from tools.export import fold_whitening, metadata_of, write_onnx
-from tools.loop import load_checkpoint
-from tools.train import Lectures, prepare, teachers_of, train_student
+from tools.export import metadata_of, write_onnx
+from tools.lectures import Lectures
+from tools.student import DSFormer
+from tools.teachers import load_apformer, teachers_of
+from tools.train import new_student, prepare, train_student
 from tools.views import Views
+from tools.whitening import fit_projection
 
 _OFF = dict.fromkeys(TAUGHT, 0.0)
 FULL = 'all steps, 3 teachers'
@@ -82,15 +85,13 @@ def recalls(embedder: Embedder, sets: list[Path]) -> dict[str, float]:
 
 
 def measure_row(
-    config: TrainConfig, lectures: Lectures, folder: Path, sets: list[Path]
+    config: TrainConfig, lectures: Lectures, start: DSFormer, folder: Path, sets: list[Path]
 ) -> dict[str, float]:
     """Train, whiten, export and measure one student; read back where that is done."""
     file = folder / 'results.json'
     if not file.exists():
-        network = train_student(config, lectures, folder)
-        views = lectures.views
-        jpegs = [views.jpegs[row] for (_, view), row in views.rows.items() if view == 0]
-        fold_whitening(network, jpegs[::3], 0.5)
+        network = train_student(config, lectures, folder, deepcopy(start))
+        fit_projection(network, [lectures.views.jpegs[row] for row in lectures.whole()[::4]])
         write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
         file.write_text(json.dumps(recalls(Embedder(folder / 'student.onnx'), sets), indent=2))
     return json.loads(file.read_text())
@@ -101,7 +102,6 @@ def teacher_recalls(
 ) -> dict[str, float]:
     """Recall@1 in % of one APFormer alone on each set."""
     teachers_of(config, replace(config.lesson, teachers=(teacher.name,)), lectures)
-    state = load_checkpoint(config.out / 'teachers' / teacher.name / 'checkpoint.pt')['average']
     seen = Views(Path(f'{config.views_folder}_validation'))
     axes = config.views_folder / teacher.trunk.stem / 'axes.npy'
     found = {}
@@ -110,12 +110,11 @@ def teacher_recalls(
         def describe(frames: list[Frame]) -> np.ndarray:
             seen.add([f.path for f in frames], 1)
             maps = seen.seen_by(teacher.trunk, axes).maps
-            network = APFormer(maps.shape[1], maps.shape[2], teacher.apformer)
-            network.load_state_dict(state)
+            network = load_apformer(config, teacher, *maps.shape[1:3])
             rows = [seen.rows[str(f.path), 0] for f in frames]
             with torch.no_grad():
                 parts = torch.from_numpy(maps[rows]).float().split(64)
-                return torch.cat([network.eval()(part) for part in parts]).numpy()
+                return torch.cat([network(part) for part in parts]).numpy()
 
         found[folder.name] = 100 * evaluate_set(folder, describe).recall[1]
     return found
@@ -182,12 +181,13 @@ def ablation(config: TrainConfig, data: Path, seeds: int) -> str:
         if teacher.apformer is not None:
             found = teacher_recalls(config, teacher, lectures, sets)
             results[f'teacher "{teacher.name}" alone'] = [found]
+    start = new_student(config, lectures)
     jobs = [(row, seed) for seed in range(seeds) for row in rows(config)]
     for row, seed in tqdm(jobs, desc='ablation'):
         lesson = replace(config.lesson, **rows(config)[row])
         changed = replace(config, lesson=lesson, schedule=replace(config.schedule, seed=seed))
         folder = out / f'{row.replace(" ", "_").replace(",", "")}_{seed}'
-        results.setdefault(row, []).append(measure_row(changed, lectures, folder, sets))
+        results.setdefault(row, []).append(measure_row(changed, lectures, start, folder, sets))
     report = '\n'.join([table(results), '', *(f'- {line}' for line in verdicts(results)), ''])
     (out / 'report.md').write_text(report)
     (out / 'report.json').write_text(json.dumps(results, indent=2))

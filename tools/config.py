@@ -81,10 +81,14 @@ class Schedule:
 
 @dataclass(config=_STRICT)
 class TeacherConfig:
-    """One teacher: a frozen trunk's pooled descriptor, or an APFormer trained on the trunk."""
+    """One teacher: a frozen trunk's pooled descriptor, or an APFormer trained on the trunk.
+
+    `dimensions`: of the frozen trunk's descriptor, whitened on the training pictures.
+    """
 
     name: str
     trunk: Path
+    dimensions: int = 1024
     apformer: APFormerConfig | None = None
     lesson: Lesson = field(default_factory=Lesson)
     schedule: Schedule = field(default_factory=Schedule)
@@ -94,13 +98,15 @@ class TeacherConfig:
 class TrainConfig:
     """A whole training: places, their fixed views, teachers, then the student.
 
-    `start`: an exported student (.onnx) or MobileNetV2 weights (.npz).
+    `start`: an exported student (.onnx) or MobileNetV2 weights (.npz). `fresh_views`: the student
+    is shown views that are drawn anew, of which the teachers speak on the fly (for a GPU).
     """
 
     out: Path
     views_folder: Path
     sources: tuple[dict[str, Any], ...]
     views_of_picture: int = 2
+    fresh_views: bool = False
     teachers: tuple[TeacherConfig, ...] = ()
     student: StudentConfig = field(default_factory=StudentConfig)
     start: Path | None = None

@@ -3,8 +3,8 @@
 
     python -m tools.export runs/asht/student --data DATA -o models/ashtkd_student.onnx
 
-The whitening is learned on the student's own descriptors of the whole training pictures and folded
-into the last layer; preprocessing and the confidence's coefficients go into the metadata.
+The last layer is the whitening of the levels' sums, learned on the whole training pictures
+(`whitening.fit_projection`); preprocessing and the confidence's coefficients go into the metadata.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from ashtkd_ros.matcher import probability
 from tools.calibrate import collect, expected_calibration_error, fit
 from tools.loop import load_checkpoint
 from tools.student import DSFormer, StudentConfig
-from tools.teacher import Whitening
 from tools.views import Views
+from tools.whitening import POWER, describe_pictures, fit_projection
 
 _LEAST_COSINE = 0.9999
 
@@ -47,29 +47,6 @@ def load_student(run: Path) -> tuple[DSFormer, Views]:
     network = DSFormer(StudentConfig(**values))
     network.load_state_dict(state['average'])
     return network.eval(), Views(folder)
-
-
-@torch.no_grad()
-def raw_descriptors(network: DSFormer, jpegs: list[np.ndarray]) -> torch.Tensor:
-    """Descriptors before the L2 norm of encoded pictures, float32 (N, D)."""
-    parts, size = [], network.config.image_size
-    for start in range(0, len(jpegs), 32):
-        pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
-        if pictures[0].shape[0] != size:
-            area = cv2.INTER_AREA
-            pictures = [cv2.resize(p, (size, size), interpolation=area) for p in pictures]
-        x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
-        parts.append(network.describe(x.float() / 255)[0])
-    return torch.cat(parts)
-
-
-@torch.no_grad()
-def fold_whitening(network: DSFormer, jpegs: list[np.ndarray], power: float) -> None:
-    """Replace the last layer by itself followed by the whitening of its outputs."""
-    whitening = Whitening(raw_descriptors(network, jpegs), network.config.dimensions, power)
-    layer = network.project
-    layer.bias.copy_(whitening.matrix @ (layer.bias - whitening.mean))
-    layer.weight.copy_(whitening.matrix @ layer.weight)
 
 
 def metadata_of(network: DSFormer, name: str) -> dict[str, str]:
@@ -112,7 +89,7 @@ def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> floa
     """Least cosine between torch and ONNX Runtime on real pictures; VprError below 0.9999."""
     embedder = Embedder(path)
     images = [cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in jpegs]
-    ours = F.normalize(raw_descriptors(network, jpegs), dim=1).numpy()
+    ours = F.normalize(describe_pictures(network, jpegs).descriptor, dim=1).numpy()
     cosine = float((ours * embedder.embed_batch(images)).sum(1).min())
     if cosine < _LEAST_COSINE:
         raise VprError(f'{path}: differs from torch, least cosine {cosine:.5f}; nothing exported')
@@ -123,7 +100,7 @@ def export(run: Path, data: Path, out: Path, power: float) -> dict[str, float]:
     """Write the model; returns what was measured on the way."""
     network, views = load_student(run)
     jpegs = [views.jpegs[row] for (_, view), row in views.rows.items() if view == 0]
-    fold_whitening(network, jpegs[::3], power)
+    fit_projection(network, jpegs[::3], power)
     metadata = metadata_of(network, out.stem)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
@@ -148,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('run', type=Path, help="the student's folder of tools.train")
     parser.add_argument('--data', type=Path, required=True, help='training sets (index.csv)')
     parser.add_argument('-o', '--out', type=Path, default=Path('models/ashtkd_student.onnx'))
-    parser.add_argument('--power', type=float, default=0.5, help='of the whitening, 0 to 1')
+    parser.add_argument('--power', type=float, default=POWER, help='of the whitening, 0 to 1')
     args = parser.parse_args(argv)
     measured = export(args.run, args.data, args.out, args.power)
     print(f'{args.out}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))

@@ -21,6 +21,22 @@ class Described(NamedTuple):
     sums: list[torch.Tensor]
     maps: list[torch.Tensor]
 
+    def rows(self, rows: list[int]) -> Described:
+        """The same of these rows."""
+        return Described(
+            self.descriptor[rows], [s[rows] for s in self.sums], [m[rows] for m in self.maps]
+        )
+
+    def to(self, device: torch.device) -> Described:
+        """The same as float32 on a device."""
+
+        def moved(x: torch.Tensor) -> torch.Tensor:
+            return x.to(device, torch.float32)
+
+        return Described(
+            moved(self.descriptor), [*map(moved, self.sums)], [*map(moved, self.maps)]
+        )
+
 
 def conv(c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1, act: bool = True):
     """Convolution, batch normalisation and, with `act`, ReLU6."""

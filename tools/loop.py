@@ -29,7 +29,7 @@ from ashtkd_ros.errors import VprError
 from tools.config import Schedule
 from tools.layers import Described
 from tools.objective import Objective
-from tools.teacher import fast_bf16
+from tools.trunk import fast_bf16
 
 
 class _Gather(torch.autograd.Function):
@@ -114,6 +114,9 @@ class Run:
         groups = [{'params': new, 'peak': schedule.learning_rate}]
         groups += [{'params': old, 'peak': schedule.pretrained_rate}] if old else []
         self.optimiser = torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
+        if dist.is_initialized():
+            for value in [*network.state_dict().values(), *objective.state_dict().values()]:
+                dist.broadcast(value, 0)
         self.average = {k: v.clone() for k, v in network.state_dict().items()}
         self.step = 0
         if self.file.exists():
@@ -130,8 +133,8 @@ class Run:
             ) from error
         self.average, self.step = state['average'], state['step']
 
-    def update(self, inputs: torch.Tensor, rows, places, query) -> dict[str, float]:
-        """One step; returns the losses. VprError when one is not a number."""
+    def update(self, inputs: torch.Tensor, taught, places, query) -> dict[str, float]:
+        """One step of a lesson (lectures.Lesson) → losses. VprError when one is not a number."""
         schedule, device = self.schedule, next(self.network.parameters()).device
         done = self.step / schedule.steps
         warm = min(1.0, (done + 1 / schedule.steps) / schedule.warm_up)
@@ -142,7 +145,7 @@ class Run:
         with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device.type)):
             described = self.network.describe(inputs)
         places, query = places.to(device), query.to(device)
-        losses = self.objective(gathered(described), rows, places, query)
+        losses = self.objective(gathered(described), taught, places, query)
         total = sum(losses.values())
         if not math.isfinite(total.item()):
             named = ', '.join(f'{k} {v.item():.3g}' for k, v in losses.items())
@@ -203,8 +206,8 @@ def start_folder(folder: Path, settings: dict) -> None:
 def train(run: Run, data: Dataset, batches: list[list], workers: int = 2) -> nn.Module:
     """All steps from where the run stands; returns the averaged network in eval mode.
 
-    `data[entry]` → the network's input; `data.labels(batch)` → rows, places, query;
-    `batches`: the entries of every step.
+    `data[entry]` → an input; `data.lesson(inputs, batch)` → lectures.Lesson; `batches`: the
+    entries of every step.
     """
     steps, batches = run.schedule.steps, batches[run.step :]
     loader = DataLoader(
@@ -223,7 +226,7 @@ def train(run: Run, data: Dataset, batches: list[list], workers: int = 2) -> nn.
             disable=None if is_first() else True,
         )
         for inputs, batch in zip(loader, batches, strict=True):
-            losses = run.update(inputs, *data.labels(batch))
+            losses = run.update(*data.lesson(inputs, batch))
             bar.update()
             curve.add(run.step, losses, time.monotonic() - started)
             if run.step % run.schedule.checkpoint_steps == 0 or run.step == steps:

@@ -7,8 +7,6 @@ L = soft*L_soft + hard*L_hard + descriptor*L_desc + levels*L_levels + salient*L_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -18,47 +16,30 @@ from tools.config import Lesson
 from tools.layers import Described
 
 
-@dataclass(frozen=True)
-class Taught:
-    """What one teacher says of every view: rows as in `Views`.
-
-    `descriptors`: float16 (n, D) of length 1; `sums`: float16 (n, .) a level and `maps`: float16
-    (n, K, h, w) a level, both empty for a frozen trunk, which has no salient heads.
-    """
-
-    descriptors: torch.Tensor
-    sums: list[torch.Tensor]
-    maps: list[torch.Tensor]
-
-    def rows(self, rows: torch.Tensor, device: torch.device) -> Taught:
-        """The given rows, as float32 on `device`."""
-
-        def take(x: torch.Tensor) -> torch.Tensor:
-            return x[rows].to(device, torch.float32)
-
-        return Taught(
-            take(self.descriptors), [take(s) for s in self.sums], [take(m) for m in self.maps]
-        )
-
-
 class Objective(nn.Module):
     """Losses of a batch, and the parts that are trained with the network and then thrown away.
 
-    `sums`: sizes of the network's level sums; `teachers`: in the lesson's order.
+    `dimensions`, `sums`: sizes of the network's descriptor and level sums; `teachers`: the same of
+    each teacher, in the lesson's order. A teacher's descriptor guides all levels' sums together,
+    before the last layer makes them small: that layer is fitted to them afterwards
+    (`whitening.fit_projection`).
     """
 
-    def __init__(self, lesson: Lesson, dimensions: int, sums: list[int], teachers: list[Taught]):
+    def __init__(
+        self,
+        lesson: Lesson,
+        dimensions: int,
+        sums: list[int],
+        teachers: list[tuple[int, list[int]]] = (),
+    ):
         super().__init__()
-        self.lesson, self.teachers = lesson, teachers
+        self.lesson = lesson
         self.projections = nn.ModuleList(
-            _identity(dimensions, t.descriptors.shape[1]) for t in teachers
+            nn.Linear(sum(sums), theirs) for theirs, _ in teachers if lesson.descriptor
         )
         self.levels = nn.ModuleList(
-            nn.ModuleList(
-                nn.Linear(mine, theirs.shape[1])
-                for mine, theirs in zip(sums, t.sums, strict=False)
-            )
-            for t in teachers
+            nn.ModuleList(nn.Linear(*pair) for pair in zip(sums, theirs, strict=False))
+            for _, theirs in teachers
             if lesson.levels
         )
         self.gate = None
@@ -69,9 +50,16 @@ class Objective(nn.Module):
             self.ranker = teaching.LossNetwork(dimensions, lesson.hidden)
 
     def forward(
-        self, described: Described, rows: torch.Tensor, places: torch.Tensor, query: torch.Tensor
+        self,
+        described: Described,
+        taught: list[Described],
+        places: torch.Tensor,
+        query: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Weighted losses by name. `rows`, `places` int64 (B,), `query` bool (B,)."""
+        """Weighted losses by name. `places` int64 (B,), `query` bool (B,).
+
+        `taught`: what each teacher says of the same images, its descriptors of length 1.
+        """
         lesson = self.lesson
         unit = F.normalize(described.descriptor.float(), dim=1)
         q, d = unit[query], unit[~query]
@@ -83,11 +71,10 @@ class Objective(nn.Module):
             losses['ranking'] = teaching.ranking_network_loss(
                 self.ranker, q, d, positive, lesson.top
             )
-        if self.teachers:
-            taught = [t.rows(rows, unit.device) for t in self.teachers]
-            similarity = torch.stack(
-                [t.descriptors[query] @ t.descriptors[~query].T for t in taught]
-            )
+        if taught:
+            taught = [t.to(unit.device) for t in taught]
+            pairs = [(t.descriptor[query], t.descriptor[~query]) for t in taught]
+            similarity = torch.stack([a @ b.T for a, b in pairs])
             weights = self._weights(similarity, positive, q)
             if lesson.soft:
                 losses['soft'] = teaching.soft_loss(q, d, similarity, weights, lesson.tau_t)
@@ -112,9 +99,10 @@ class Objective(nn.Module):
         spread[query] = weights.detach()
         losses = {}
         if lesson.descriptor:
-            mine = [p(described.descriptor.float()) for p in self.projections]
+            whole = torch.cat(described.sums, dim=1).float()
+            mine = [project(whole) for project in self.projections]
             losses['descriptor'] = teaching.descriptor_guidance(
-                mine, [t.descriptors for t in taught], spread
+                mine, [t.descriptor for t in taught], spread
             )
         if lesson.levels:
             parts = []
@@ -134,12 +122,3 @@ class Objective(nn.Module):
             if parts:
                 losses['salient'] = torch.stack(parts).mean()
         return losses
-
-
-def _identity(size_in: int, size_out: int) -> nn.Linear:
-    """Linear layer that starts as the identity, cut or padded."""
-    layer = nn.Linear(size_in, size_out)
-    with torch.no_grad():
-        layer.weight.copy_(torch.eye(size_out, size_in))
-        layer.bias.zero_()
-    return layer

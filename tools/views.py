@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.sources import read_image
 from tools.augment import change_viewpoint
-from tools.teacher import FrozenTrunk, channel_axes, regional_gem
+from tools.trunk import FrozenTrunk, channel_axes
 
 SHARD = 1000
 _BATCH = 20
@@ -35,11 +35,11 @@ _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 class Seen:
     """What one trunk sees, a row a view.
 
-    `maps`: float16 (n, c, h, w), channels reduced to the trunk's principal ones;
-    `pooled`: float16 (n, 5C), see `teacher.regional_gem`.
+    `maps`: float16 (n, c, h, w), channels reduced to the trunk's principal ones, None where the
+    trunk has no map; `pooled`: float16 (n, V), see `trunk.FrozenTrunk.look`.
     """
 
-    maps: np.ndarray
+    maps: np.ndarray | None
     pooled: np.ndarray
 
 
@@ -54,6 +54,7 @@ class Views:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.jpegs: list[np.ndarray] = []
         self.rows: dict[tuple[str, int], int] = {}
+        self._paths: list[str] = []
         self.bad: set[str] = set()
         self.shards = sorted(self.folder.glob('[0-9]*.npz'))
         for shard in self.shards:
@@ -86,9 +87,14 @@ class Views:
                 jpegs = _split(load_arrays(shard))
                 self._look(network, jpegs, file, axes or folder / 'axes.npy')
             arrays = load_arrays(file)
-            maps.append(arrays['maps'])
+            maps.append(arrays.get('maps'))
             pooled.append(arrays['pooled'])
-        return Seen(np.concatenate(maps), np.concatenate(pooled))
+        without = any(m is None for m in maps)
+        return Seen(None if without else np.concatenate(maps), np.concatenate(pooled))
+
+    def path(self, row: int) -> str:
+        """The picture that a row is a view of."""
+        return self._paths[row]
 
     def image(self, row: int) -> np.ndarray:
         """uint8 (size, size, 3) RGB."""
@@ -100,6 +106,7 @@ class Views:
             raise VprError(f'{shard}: holds views of another size; give another folder')
         for path, view in zip(arrays['paths'].tolist(), arrays['views'].tolist(), strict=True):
             self.rows[path, view] = len(self.rows)
+            self._paths.append(path)
         self.jpegs += _split(arrays)
         self.bad |= set(arrays['bad'].tolist())
 
@@ -137,13 +144,20 @@ class Views:
         for start in range(0, len(jpegs), _BATCH):
             batch = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + _BATCH]]
             x = torch.from_numpy(np.stack(batch)[..., ::-1].copy()).permute(0, 3, 1, 2) / 255
-            seen = network.feature_map(x)
-            if not axes.exists():  # the channels' principal axes: of the first views, for good
-                np.save(axes, channel_axes(seen).numpy())
-            reduce = torch.from_numpy(np.load(axes))
-            maps.append(torch.einsum('dc,bchw->bdhw', reduce, seen).half().numpy())
-            pooled.append(regional_gem(seen).half().numpy())
-        save_arrays(file, maps=np.concatenate(maps), pooled=np.concatenate(pooled))
+            seen, vectors = network.look(x)
+            pooled.append(vectors.half().cpu().numpy())
+            if seen is not None:
+                if not axes.exists():  # the channels' principal axes: of the first views, for good
+                    np.save(axes, channel_axes(seen).cpu().numpy())
+                maps.append(reduced(seen, axes).half().cpu().numpy())
+        arrays = {'maps': np.concatenate(maps)} if maps else {}
+        save_arrays(file, pooled=np.concatenate(pooled), **arrays)
+
+
+def reduced(feature_map: torch.Tensor, axes: Path) -> torch.Tensor:
+    """A trunk's map (B, C, h, w) in the principal axes of a file, (c, C): (B, c, h, w)."""
+    onto = torch.from_numpy(np.load(axes)).to(feature_map.device)
+    return torch.einsum('dc,bchw->bdhw', onto, feature_map)
 
 
 def save_arrays(file: Path, **arrays: np.ndarray) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frozen ImageNet trunk from an ONNX file, run by torch where bf16 or a GPU serve it.
+"""A frozen network from an ONNX file as a teacher, run by torch where bf16 or a GPU serve it.
 
 onnxruntime's CPU wheel computes convolutions in fp32 only; torch in bf16 on the same two cores
 serves ResNet-50 about twice as fast, and the same code runs on a GPU.
@@ -24,14 +24,15 @@ _TAIL = {'Max', 'Pow', 'GlobalAveragePool', 'Flatten', 'LpNormalization'}
 
 
 class FrozenTrunk:
-    """Feature map of a convolutional ONNX network, weights expanded and cast to `dtype`.
+    """What a frozen ONNX network sees: input RGB in [0, 1], output `map` and/or `descriptor`.
 
-    Without a GPU or bf16 in the processor ONNX Runtime computes it: twice as fast as torch there.
+    A network with a `map` is pooled here over regions, weights expanded and cast to `dtype`; one
+    without serves by its `descriptor`. Where there is no GPU and no bf16 in the processor, and for
+    networks without a map, ONNX Runtime computes it: twice as fast as torch in fp32.
     """
 
     def __init__(self, path: Path, dtype: torch.dtype | None = None, device: str | None = None):
         self._device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        by_onnxruntime = dtype is None and not fast_bf16(self._device)
         self._session = None
         if not Path(path).is_file():
             raise VprError(f'{path}: no such teacher; give the path of an .onnx file')
@@ -39,12 +40,12 @@ class FrozenTrunk:
             graph = onnx.load(str(path)).graph
         except DecodeError as error:
             raise VprError(f'{path}: not an ONNX file') from error
-        if 'map' not in {output.name for output in graph.output}:
-            raise VprError(f'{path}: has no output "map"; a teacher needs one')
-        if by_onnxruntime:
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
-            self._session = onnxruntime.InferenceSession(str(path), options)
+        outputs = {output.name for output in graph.output} & {'map', 'descriptor'}
+        if not outputs:
+            raise VprError(f'{path}: has no output "map" or "descriptor"; a teacher needs one')
+        self.has_map = 'map' in outputs
+        if not self.has_map or (dtype is None and not fast_bf16(self._device)):
+            self._session, self._input = _open(path)
             return
         constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
         self.dtype, self._nodes = dtype or torch.bfloat16, []
@@ -67,17 +68,34 @@ class FrozenTrunk:
         self._last_use = {name: i for i, n in enumerate(self._nodes) for name in n.input}
 
     @torch.no_grad()
+    def look(self, images: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """float32 (B, 3, H, W) RGB in [0, 1] → map (B, C, h, w) or None, vectors (B, V).
+
+        The vectors are `regional_gem` of the map, or the network's own descriptor.
+        """
+        if self.has_map:
+            seen = self.feature_map(images)
+            return seen, regional_gem(seen)
+        size = [s for s in self._input.shape[2:] if isinstance(s, int)]
+        if size and list(images.shape[2:]) != size:
+            images = F.interpolate(images, size, mode='bilinear', antialias=True)
+        inputs = {self._input.name: images.cpu().numpy()}
+        described = torch.from_numpy(self._session.run(['descriptor'], inputs)[0])
+        return None, F.normalize(described.to(images.device), dim=1)
+
+    @torch.no_grad()
     def feature_map(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 (B, 3, H, W) RGB in [0, 1] → float32 (B, C, h, w)."""
+        """float32 (B, 3, H, W) RGB in [0, 1] → float32 (B, C, h, w), on the teacher's device."""
         if self._session is not None:
-            return torch.from_numpy(self._session.run(['map'], {'image': images.numpy()})[0])
+            inputs = {self._input.name: images.cpu().numpy()}
+            return torch.from_numpy(self._session.run(['map'], inputs)[0])
         images = images.to(self._device)
         values = {'image': images.contiguous(memory_format=torch.channels_last)}
         for i, (node, attributes) in enumerate(zip(self._nodes, self._attributes, strict=True)):
             inputs = [values.get(n, self._weights.get(n)) for n in node.input]
             values[node.output[0]] = self._apply(node.op_type, inputs, attributes)
             if node.output[0] == 'map':
-                return values['map'].float().cpu()
+                return values['map'].float()
             for name in node.input:
                 if self._last_use[name] == i:
                     values.pop(name, None)
@@ -114,6 +132,17 @@ class FrozenTrunk:
                 shift.to(self.dtype), x[0], scale.view(1, -1, 1, 1).to(self.dtype)
             )
         raise VprError(f'the teacher graph holds an operator that is not supported: {op}')
+
+
+def _open(path: Path) -> tuple[onnxruntime.InferenceSession, onnxruntime.NodeArg]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options)
+    except Exception as error:  # onnxruntime's own exceptions share no public base
+        reason = str(error).splitlines()[0]
+        raise VprError(f'{path}: not a model that ONNX Runtime can load ({reason})') from error
+    return session, session.get_inputs()[0]
 
 
 def _pad(x: torch.Tensor, a: dict, kernel, value: float) -> tuple[torch.Tensor, list[int]]:
@@ -154,24 +183,3 @@ def regional_gem(feature_map: torch.Tensor, p: float = 3.0) -> torch.Tensor:
     powered = feature_map.clamp(min=1e-6).pow(p)
     parts = [F.adaptive_avg_pool2d(powered, n).pow(1.0 / p).flatten(1) for n in (1, 2)]
     return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)
-
-
-class Whitening:
-    """PCA-whitening to `dimensions`, learned on teacher or student vectors of training images.
-
-    x → normalise(W (x - mean)), W = U_d^T / sqrt(eigenvalue)^power (Jégou & Chum, ECCV 2012).
-    """
-
-    def __init__(self, vectors: torch.Tensor, dimensions: int, power: float = 1.0):
-        vectors = vectors.float()
-        if len(vectors) <= dimensions:
-            raise VprError(f'{len(vectors)} vectors cannot give {dimensions} whitened dimensions')
-        self.mean = vectors.mean(0)
-        covariance = torch.cov((vectors - self.mean).T)
-        values, axes = torch.linalg.eigh(covariance)
-        order = values.argsort(descending=True)[:dimensions]
-        self.matrix = (axes[:, order] / values[order].clamp(min=1e-9).sqrt() ** power).T
-
-    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
-        """(N, C) → unit vectors (N, dimensions), float32."""
-        return F.normalize((vectors.float() - self.mean) @ self.matrix.T, dim=1)

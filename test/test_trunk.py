@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen teachers against ONNX Runtime, pooling over regions, whitening."""
+"""Frozen teachers against ONNX Runtime, pooling over regions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from conftest import line_of
 from small_student import torch
 
+from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from tools.teacher import FrozenTrunk, Whitening, regional_gem
+from tools.trunk import FrozenTrunk, regional_gem
 
 F = torch.nn.functional
 
@@ -58,37 +59,22 @@ def test_regions_are_the_whole_and_the_quarters():
     torch.testing.assert_close(quarters[0], expected, atol=1e-4, rtol=0)
 
 
-def test_bad_teachers_are_one_line(tmp_path: Path, student: Path):
+def test_bad_teachers_are_one_line(tmp_path: Path):
     garbage = tmp_path / 'garbage.onnx'
     garbage.write_bytes(b'\xff' * 100)
     cases = ((tmp_path / 'gone.onnx', 'no such teacher'), (garbage, 'not an ONNX file'))
-    for path, expected in (*cases, (student, 'has no output "map"')):
+    for path, expected in cases:
         with pytest.raises(VprError) as error:
             FrozenTrunk(path)
         assert expected in line_of(error)
 
 
-def test_whitening_gives_unit_covariance():
-    torch.manual_seed(0)
-    vectors = torch.randn(500, 12) @ torch.randn(12, 12) + 3.0
-    whitening = Whitening(vectors, 5, power=1.0)
-    white = (vectors - whitening.mean) @ whitening.matrix.T
-    torch.testing.assert_close(torch.cov(white.T), torch.eye(5), atol=1e-3, rtol=0)
-    torch.testing.assert_close(white.mean(0), torch.zeros(5), atol=1e-3, rtol=0)
-    torch.testing.assert_close(whitening(vectors).norm(dim=1), torch.ones(500))
-
-
-def test_whitening_of_power_zero_only_turns():
-    torch.manual_seed(0)
-    vectors = torch.randn(100, 6)
-    matrix = Whitening(vectors, 6, power=0.0).matrix
-    torch.testing.assert_close(matrix @ matrix.T, torch.eye(6), atol=1e-5, rtol=0)
-
-
-def test_too_few_vectors_are_refused():
-    with pytest.raises(VprError) as error:
-        Whitening(torch.randn(8, 12), 8)
-    assert '8 vectors cannot give 8' in line_of(error)
+def test_a_network_without_a_map_serves_by_its_descriptor(student: Path):
+    trunk, images = FrozenTrunk(student), torch.rand(2, 3, 96, 120)
+    feature_map, vectors = trunk.look(images)
+    assert feature_map is None and vectors.shape == (2, 256)
+    sized = F.interpolate(images, (224, 224), mode='bilinear', antialias=True)
+    torch.testing.assert_close(vectors, torch.from_numpy(Embedder(student).run(sized.numpy())))
 
 
 @pytest.mark.parametrize('size', [11, 12, 13, 14])
