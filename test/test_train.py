@@ -159,7 +159,9 @@ def test_two_processes_learn_as_one(settings: Path, tmp_path: Path):
     assert [r['step'] for r in together] == [r['step'] for r in alone]
     for name in (*PARTS, 'loss'):
         ours, theirs = ([float(r[name]) for r in rows] for rows in (together, alone))
-        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-5, err_msg=name)
+        assert ours[0] == pytest.approx(theirs[0], rel=1e-3, abs=2e-5), name
+        # bf16 rounds other batches otherwise, and each step builds on the last
+        np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=2e-5, err_msg=name)
 
 
 def small_run(folder: Path, lesson: Lesson | None = None) -> Run:

@@ -47,19 +47,16 @@ def prepare(config: TrainConfig) -> Lectures:
 
 
 def new_student(config: TrainConfig, lectures: Lectures) -> DSFormer:
-    """The student at its start; where it starts pretrained its last layer is fitted to it."""
+    """The student at its start, its last layer fitted to it."""
     torch.manual_seed(config.schedule.seed)
     network = DSFormer(config.student)
-    if config.start is None:
-        return network
-    if config.start.suffix == '.onnx':
+    if config.start is not None and config.start.suffix == '.onnx':
         network.load_exported(config.start)
-    else:
+    elif config.start is not None:
         network.load_mobilenetv2(config.start)
     rows = lectures.whole()
     some = rows[:: max(1, len(rows) // _FITTED_ON)]
-    if len(some) > config.student.dimensions:
-        fit_projection(network, [lectures.views.jpegs[row] for row in some])
+    fit_projection(network, [lectures.views.jpegs[row] for row in some])
     return network
 
 
@@ -79,13 +76,15 @@ def train_student(
 ) -> DSFormer:
     """The student, taught by all that its lesson names; its folder is `out`/student.
 
-    `network`: where it starts; by default `new_student`.
+    `network`: where it starts; by default `new_student`. Its last layer is not trained: the
+    teaching shapes what the levels see, and the layer is fitted to that in the end.
     """
     taught = teachers_of(config, config.lesson, lectures)
     schedule, folder = config.schedule, folder or config.out / 'student'
     start_folder(folder, as_plain(config))
     network = network or new_student(config, lectures)
     network.freeze(schedule.frozen)
+    network.project.requires_grad_(False)
     size = config.student.image_size
     torch.manual_seed(schedule.seed)
     objective = objective_for(config.lesson, network, torch.zeros(1, 3, size, size), taught)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """PCA-whitening as a linear layer: of frozen trunks' vectors, and the last layer of our networks.
 
-The last layer of a student or an APFormer is computed when the rest is trained. Principal axes of
+The last layer of a student or an APFormer is computed, not trained. Principal axes of
 the levels' sums on training pictures keep nearly all that the sums know, of places of any kind;
 a layer that gradient descent shaped keeps what the training places needed.
 """
