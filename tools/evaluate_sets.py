@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recall of the shipped student on the validation sets, with raw pixels beside it.
+"""Recall of the shipped student on the validation sets, with HOG and raw pixels beside it.
 
-    python -m tools.evaluate_sets ../shared/data/val
+    python -m tools.evaluate_sets ../shared/data/val --teachers ../shared/teachers
 
 Positives as the sets' README says: frames within 2, the same place, or 25 m and 45 degrees.
 """
@@ -23,30 +23,41 @@ from ashtkd_ros.place_map import Place
 from ashtkd_ros.recogniser import embed_frames
 from ashtkd_ros.shipped import shipped_model
 from ashtkd_ros.sources import Frame, read_rows, read_source
+from tools.baselines import hog, raw_pixels
+from tools.bench.embedding import TIMED_SIZE, open_session
 
+# Frames → descriptors (N, D), rows of length 1.
+Describe = Callable[[list[Frame]], np.ndarray]
 _TOLERANCE = Tolerance(metres=25.0, degrees=45.0, frames=2)
 
 
-def raw_pixels(frames: list[Frame]) -> np.ndarray:
-    """32 x 32 grey, each picture to mean 0 and length 1: float32 (N, 1024)."""
-    small = [
-        cv2.resize(
-            cv2.cvtColor(f.read(), cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA
-        )
-        for f in frames
-    ]
-    flat = np.array(small, np.float32).reshape(len(small), -1)
-    flat -= flat.mean(axis=1, keepdims=True)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+def frozen(path: Path) -> Describe:
+    """The descriptor of a frozen ONNX network: input RGB in [0, 1], 224 x 224."""
+    session = open_session(path, 0)
+
+    def describe(frames: list[Frame]) -> np.ndarray:
+        rows = []
+        for frame in frames:
+            small = cv2.resize(frame.read(), TIMED_SIZE, interpolation=cv2.INTER_AREA)
+            image = small.transpose(2, 0, 1)[None].astype(np.float32) / 255
+            rows.append(session.run(['descriptor'], {'image': image})[0][0])
+        return np.stack(rows)
+
+    return describe
 
 
-def evaluate_set(folder: Path, describe: Callable[[list[Frame]], np.ndarray]) -> Metrics:
+def evaluate_set(folder: Path, describe: Describe) -> Metrics:
     """Map = database, queries = query; inner product of the descriptors."""
     mapped, queries = read_source(folder, 'database'), read_source(folder, 'query')
-    places = [Place.from_frame(i, f, folder) for i, f in enumerate(mapped)]
     similarity = describe(queries) @ describe(mapped).T
     ranking = np.argsort(-similarity, axis=1, kind='stable')[:, :20]
-    return evaluate(ranking, similarity.max(axis=1), positives(queries, places, _TOLERANCE))
+    return evaluate(ranking, similarity.max(axis=1), truth(folder, mapped, queries))
+
+
+def truth(folder: Path, mapped: list[Frame], queries: list[Frame]) -> np.ndarray:
+    """bool (Q, N): the set's positives."""
+    places = [Place.from_frame(i, f, folder) for i, f in enumerate(mapped)]
+    return positives(queries, places, _TOLERANCE)
 
 
 def validation_sets(data: Path) -> list[Path]:
@@ -66,16 +77,21 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('data', type=Path, help='folder of index.csv sets')
     parser.add_argument('--model', type=Path, help='default: the shipped student')
+    parser.add_argument('--teachers', type=Path, help='folder of frozen networks (.onnx) to add')
     args = parser.parse_args(argv)
     embedder = Embedder(args.model or shipped_model())
-    methods = {embedder.name: lambda frames: embed_frames(embedder, frames, 'embed')}
-    methods['raw pixels 32x32'] = raw_pixels
-    print(f'{"":>20} {"":>18}  R@1   R@5   R@10  AP')
+    methods: dict[str, Describe] = {
+        embedder.name: lambda frames: embed_frames(embedder, frames, 'embed')
+    }
+    if args.teachers:
+        methods |= {path.stem: frozen(path) for path in sorted(args.teachers.glob('*.onnx'))}
+    methods |= {'HOG': hog, 'raw pixels 32x32': raw_pixels}
+    print(f'{"":>20} {"":>20}  R@1   R@5   R@10  AP')
     for folder in validation_sets(args.data):
         for name, describe in methods.items():
             metrics = evaluate_set(folder, describe)
             recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
-            print(f'{folder.name:>20} {name:>18} {recalls}  {metrics.average_precision:.3f}')
+            print(f'{folder.name:>20} {name:>20} {recalls}  {metrics.average_precision:.3f}')
     return 0
 
 

@@ -188,12 +188,17 @@ def ranking_network_loss(
     database: torch.Tensor,
     positive: torch.Tensor,
     x: int,
+    unsure: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Step 5: cross-entropy of the network's scores over the top-x pairs; through both branches.
 
-    Mean over the queries with a positive, 0 where there is none.
+    Mean over the queries with a positive, 0 where there is none. `unsure`: bool (Q, D), pairs that
+    are no candidates as long as there are others.
     """
-    pairs = top_pairs((query @ database.T).detach(), positive, x)
+    similarity = (query @ database.T).detach()
+    if unsure is not None:
+        similarity = similarity.masked_fill(unsure, -1.0)
+    pairs = top_pairs(similarity, positive, x)
     losses = ranking_loss(network(query, database[pairs]), positive.gather(1, pairs), 1.0)
     return losses.sum() / positive.any(1).sum().clamp(min=1)
 

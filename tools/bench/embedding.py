@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time of one image at 224 x 224: the student against the frozen teachers, in turns, same threads.
+"""Time of one image: the student against the frozen teachers, in turns, same threads.
 
 python -m tools.bench.embedding --teachers ../shared/teachers
 """
@@ -16,6 +16,8 @@ import onnxruntime
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.shipped import shipped_model
 
+TIMED_SIZE = (224, 224)
+
 
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     """As the node opens its model."""
@@ -28,14 +30,21 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def measure(models: list[Path], rounds: int, threads: int) -> dict[str, float]:
     """Median milliseconds of one image for each model; the models take turns in every round."""
     sessions = {path.stem: open_session(path, threads) for path in models}
-    image = np.random.default_rng(0).random((1, 3, 224, 224), np.float32)
+    rng = np.random.default_rng(0)
+    images = {name: rng.random((1, 3, *_size(s)), np.float32) for name, s in sessions.items()}
     times: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in range(rounds + 3):
         for name, session in sessions.items():
             started = time.perf_counter()
-            session.run(['descriptor'], {'image': image})
+            session.run(['descriptor'], {'image': images[name]})
             times[name].append(time.perf_counter() - started)
     return {name: 1000 * float(np.median(values[3:])) for name, values in times.items()}
+
+
+def _size(session: onnxruntime.InferenceSession) -> tuple[int, int]:
+    """Height and width that a network takes; TIMED_SIZE where it takes any."""
+    height, width = session.get_inputs()[0].shape[2:]
+    return (height, width) if isinstance(height, int) else TIMED_SIZE
 
 
 def main(argv: list[str] | None = None) -> int:
