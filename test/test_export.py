@@ -48,8 +48,7 @@ def test_exported_network_is_the_trained_one_whitened(
     assert measured['least cosine'] > 0.9999
 
     trained, _ = export.load_student(run)
-    whole = [views.jpegs[row] for (_, view), row in views.rows.items() if view == 0]
-    fit_projection(trained, whole[::3], 0.5)
+    fit_projection(trained, views)
     fitted = describe_pictures(trained, views.jpegs).descriptor
     expected = torch.nn.functional.normalize(fitted, dim=1).numpy()
     embedder = Embedder(out, num_threads=1)
@@ -67,7 +66,7 @@ def test_exported_network_is_the_trained_one_whitened(
 def test_too_few_pictures_to_whiten_export_nothing(
     run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
 ):
-    few = SimpleNamespace(jpegs=views.jpegs, rows=dict(list(views.rows.items())[:16]))
+    few = SimpleNamespace(jpegs=views.jpegs, whole=lambda: list(range(16)))
     monkeypatch.setattr(export, 'Views', lambda _: few)
     with pytest.raises(VprError) as error:
         export.export(run, tmp_path, tmp_path / 'm.onnx', 0.5)

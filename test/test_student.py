@@ -111,3 +111,25 @@ def test_another_file_is_no_start(student: Path, tmp_path: Path):
         with pytest.raises(VprError) as error:
             small.load_exported(path)
         assert 'not an exported student of this shape' in line_of(error)
+
+
+def test_a_smaller_student_sees_as_the_trained_one_below():
+    whole, images = small_student(), torch.rand(2, 3, 64, 64)
+    lower = whole.smaller(3, 64)
+    assert len(lower.heads) == 3 and lower.project.in_features == 3 * (32 + 96 + 32)
+    with torch.no_grad():
+        ours, theirs = lower.describe(images), whole.describe(images)
+    for a, b in zip([*ours.sums, *ours.maps], [*theirs.sums[:3], *theirs.maps[:3]], strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_student_of_other_pixels_looks_at_the_same_quarters():
+    whole = small_student()
+    smaller, larger = whole.smaller(4, 32), whole.smaller(4, 128)
+    with torch.no_grad():
+        for network, size in ((smaller, 32), (larger, 128)):
+            maps = network.describe(torch.full((1, 3, size, size), 0.5)).maps
+            side = size // 8
+            assert maps[0].shape == (1, 3, side, side)
+            quarter = maps[0][0, 1, : side // 2, : side // 2].sum()
+            assert quarter > 0.8  # the second map starts on the upper left

@@ -33,11 +33,11 @@ def test_too_few_vectors_are_refused():
 
 
 def test_a_fitted_student_keeps_the_products_of_its_sums(views):
-    network = small_student()
-    sums = torch.cat(describe_pictures(network, views.jpegs).sums, dim=1)
-    fit_projection(network, views.jpegs, power=0.0)
-    centred, ours = sums - sums.mean(0), describe_pictures(network, views.jpegs).descriptor
-    assert ours.shape == (len(views.jpegs), 16)
+    network, jpegs = small_student(), [views.jpegs[row] for row in views.whole()]
+    sums = torch.cat(describe_pictures(network, jpegs).sums, dim=1)
+    fit_projection(network, views, power=0.0)
+    centred, ours = sums - sums.mean(0), describe_pictures(network, jpegs).descriptor
+    assert ours.shape == (len(jpegs), 16)
     torch.testing.assert_close(ours.mean(0), torch.zeros(16), atol=1e-4, rtol=0)
     # 16 axes of sums over 64 coarse pictures hold all but the last of what there is
     theirs = centred @ centred.T

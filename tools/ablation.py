@@ -23,10 +23,9 @@ from tqdm import tqdm
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.recogniser import embed_frames
 from ashtkd_ros.sources import Frame
 from tools.config import TAUGHT, TeacherConfig, TrainConfig, read_config
-from tools.evaluate_sets import evaluate_set, validation_sets
+from tools.evaluate_sets import embedded, recalls, validation_sets
 from tools.export import metadata_of, write_onnx
 from tools.lectures import Lectures
 from tools.student import DSFormer
@@ -35,6 +34,8 @@ from tools.train import new_student, prepare, train_student
 from tools.views import Views
 from tools.whitening import fit_projection
 
+# Pictures that the last layer of each student is fitted to.
+FITTED_ON = 3200
 _OFF = dict.fromkeys(TAUGHT, 0.0)
 FULL = 'all steps, 3 teachers'
 # The paper's orderings (Table II): the first is better than the second.
@@ -75,15 +76,6 @@ def rows(config: TrainConfig) -> dict[str, dict]:
     }
 
 
-def recalls(embedder: Embedder, sets: list[Path]) -> dict[str, float]:
-    """Recall@1 in % on each set."""
-
-    def describe(frames: list[Frame]) -> np.ndarray:
-        return embed_frames(embedder, frames, embedder.name)
-
-    return {s.name: 100 * evaluate_set(s, describe).recall[1] for s in sets}
-
-
 def measure_row(
     config: TrainConfig, lectures: Lectures, start: DSFormer, folder: Path, sets: list[Path]
 ) -> dict[str, float]:
@@ -91,9 +83,10 @@ def measure_row(
     file = folder / 'results.json'
     if not file.exists():
         network = train_student(config, lectures, folder, deepcopy(start))
-        fit_projection(network, [lectures.views.jpegs[row] for row in lectures.whole()[::4]])
+        fit_projection(network, lectures.views, FITTED_ON)
         write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
-        file.write_text(json.dumps(recalls(Embedder(folder / 'student.onnx'), sets), indent=2))
+        describe = embedded(Embedder(folder / 'student.onnx'))
+        file.write_text(json.dumps(recalls(describe, sets), indent=2))
     return json.loads(file.read_text())
 
 
@@ -104,20 +97,17 @@ def teacher_recalls(
     teachers_of(config, replace(config.lesson, teachers=(teacher.name,)), lectures)
     seen = Views(Path(f'{config.views_folder}_validation'))
     axes = config.views_folder / teacher.trunk.stem / 'axes.npy'
-    found = {}
-    for folder in sets:
 
-        def describe(frames: list[Frame]) -> np.ndarray:
-            seen.add([f.path for f in frames], 1)
-            maps = seen.seen_by(teacher.trunk, axes).maps
-            network = load_apformer(config, teacher, *maps.shape[1:3])
-            rows = [seen.rows[str(f.path), 0] for f in frames]
-            with torch.no_grad():
-                parts = torch.from_numpy(maps[rows]).float().split(64)
-                return torch.cat([network(part) for part in parts]).numpy()
+    def describe(frames: list[Frame]) -> np.ndarray:
+        seen.add([f.path for f in frames], 1)
+        maps = seen.seen_by(teacher.trunk, axes).maps
+        network = load_apformer(config, teacher, *maps.shape[1:3])
+        rows = [seen.rows[str(f.path), 0] for f in frames]
+        with torch.no_grad():
+            parts = torch.from_numpy(maps[rows]).float().split(64)
+            return torch.cat([network(part) for part in parts]).numpy()
 
-        found[folder.name] = 100 * evaluate_set(folder, describe).recall[1]
-    return found
+    return recalls(describe, sets)
 
 
 def table(results: dict[str, list[dict[str, float]]]) -> str:

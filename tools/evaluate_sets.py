@@ -31,6 +31,11 @@ Describe = Callable[[list[Frame]], np.ndarray]
 _TOLERANCE = Tolerance(metres=25.0, degrees=45.0, frames=2)
 
 
+def embedded(embedder: Embedder) -> Describe:
+    """The descriptor of a network of ours."""
+    return lambda frames: embed_frames(embedder, frames, embedder.name)
+
+
 def frozen(path: Path) -> Describe:
     """The descriptor of a frozen ONNX network: input RGB in [0, 1], 224 x 224."""
     session = open_session(path, 0)
@@ -52,6 +57,11 @@ def evaluate_set(folder: Path, describe: Describe) -> Metrics:
     similarity = describe(queries) @ describe(mapped).T
     ranking = np.argsort(-similarity, axis=1, kind='stable')[:, :20]
     return evaluate(ranking, similarity.max(axis=1), truth(folder, mapped, queries))
+
+
+def recalls(describe: Describe, sets: list[Path]) -> dict[str, float]:
+    """Recall@1 in % on each set."""
+    return {s.name: 100 * evaluate_set(s, describe).recall[1] for s in sets}
 
 
 def truth(folder: Path, mapped: list[Frame], queries: list[Frame]) -> np.ndarray:
@@ -80,9 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--teachers', type=Path, help='folder of frozen networks (.onnx) to add')
     args = parser.parse_args(argv)
     embedder = Embedder(args.model or shipped_model())
-    methods: dict[str, Describe] = {
-        embedder.name: lambda frames: embed_frames(embedder, frames, 'embed')
-    }
+    methods = {embedder.name: embedded(embedder)}
     if args.teachers:
         methods |= {path.stem: frozen(path) for path in sorted(args.teachers.glob('*.onnx'))}
     methods |= {'HOG': hog, 'raw pixels 32x32': raw_pixels}

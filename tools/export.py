@@ -61,19 +61,23 @@ def metadata_of(network: DSFormer, name: str) -> dict[str, str]:
 
 
 def write_onnx(network: DSFormer, path: Path, metadata: dict[str, str]) -> None:
-    """Fixed image size, free batch axis, input `image`, output `descriptor`."""
+    """Fixed image size, free batch axis, input `image`.
+
+    Outputs: `descriptor` (B, D), and for pictures `salient0` to `salientN` (B, K, h, w), the maps
+    of each level, which are computed anyway.
+    """
     size = network.config.image_size
-    axes = {name: {0: 'batch'} for name in ('image', 'descriptor')}
+    outputs = ['descriptor', *(f'salient{i}' for i in range(len(network.heads)))]
     with warnings.catch_warnings():
         # The exporter that torch calls legacy needs no further package and folds all shapes here.
         warnings.simplefilter('ignore')
         torch.onnx.export(
             network,
-            (torch.zeros(2, 3, size, size),),
+            (torch.zeros(2, 3, size, size), True),
             str(path),
             input_names=['image'],
-            output_names=['descriptor'],
-            dynamic_axes=axes,
+            output_names=outputs,
+            dynamic_axes={name: {0: 'batch'} for name in ('image', *outputs)},
             opset_version=17,
             dynamo=False,
         )
@@ -96,16 +100,21 @@ def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> floa
     return cosine
 
 
-def export(run: Path, data: Path, out: Path, power: float) -> dict[str, float]:
-    """Write the model; returns what was measured on the way."""
+def export(
+    run: Path, data: Path, out: Path, power: float, levels: int = 0, pixels: int = 0
+) -> dict[str, float]:
+    """Write the model; returns what was measured on the way. 0 levels or pixels: the run's own."""
     network, views = load_student(run)
-    jpegs = [views.jpegs[row] for (_, view), row in views.rows.items() if view == 0]
-    fit_projection(network, jpegs[::3], power)
+    if levels or pixels:
+        network = network.smaller(
+            levels or len(network.heads), pixels or network.config.image_size
+        )
+    fit_projection(network, views, power=power)
     metadata = metadata_of(network, out.stem)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
         write_onnx(network, draft, metadata)
-        cosine = check_parity(network, draft, jpegs[:64])
+        cosine = check_parity(network, draft, views.jpegs[:64])
         samples = collect(Embedder(draft), data)
         coefficients = fit(samples)
         write_onnx(network, draft, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
@@ -126,8 +135,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--data', type=Path, required=True, help='training sets (index.csv)')
     parser.add_argument('-o', '--out', type=Path, default=Path('models/ashtkd_student.onnx'))
     parser.add_argument('--power', type=float, default=POWER, help='of the whitening, 0 to 1')
+    parser.add_argument('--levels', type=int, default=0, help='the lowest alone; 0: all')
+    parser.add_argument('--pixels', type=int, default=0, help='of the image; 0: as trained')
     args = parser.parse_args(argv)
-    measured = export(args.run, args.data, args.out, args.power)
+    measured = export(args.run, args.data, args.out, args.power, args.levels, args.pixels)
     print(f'{args.out}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
     return 0
 

@@ -67,7 +67,8 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, tokens: int, width: int, head_channels: int, mlp_ratio: int):
         super().__init__()
-        self.split = (-1, tokens, 3, width // head_channels, head_channels)
+        self.shape = (-1, tokens, width)
+        self.heads = (-1, tokens, width // head_channels, head_channels)
         self.norm_a, self.norm_b = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(
@@ -75,10 +76,22 @@ class TransformerBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = self.qkv(self.norm_a(x)).reshape(self.split).permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        x = x + self.out(y)
+        parts = self.qkv(self.norm_a(x)).split(self.shape[2], dim=2)
+        q, k, v = (part.reshape(self.heads).transpose(1, 2) for part in parts)
+        x = x + self.out(_attention(q, k, v).transpose(1, 2).reshape(self.shape))
         return x + self.mlp(self.norm_b(x))
+
+
+def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """softmax(q k^T / sqrt(c)) v of (B, heads, N, c)."""
+    if torch.onnx.is_in_onnx_export():  # the exporter writes the fused one with shapes and roots
+        return ((q * float(q.shape[-1]) ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+def unit(x: torch.Tensor) -> torch.Tensor:
+    """Rows (B, C) to length 1; F.normalize, whose export computes shapes."""
+    return x / x.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 
 class VitLevel(nn.Module):
@@ -93,11 +106,11 @@ class VitLevel(nn.Module):
         self.position = nn.Parameter(torch.zeros(1, side * side, width))
         block = (side * side, width, config.head_channels, config.mlp_ratio)
         self.blocks = nn.Sequential(*[TransformerBlock(*block) for _ in range(depth)])
-        self.shape = (-1, width, side, side)
+        self.flat, self.shape = (-1, width, side * side), (-1, width, side, side)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tokens = self.blocks(self.merge(x).flatten(2).transpose(1, 2) + self.position)
-        return tokens.transpose(1, 2).reshape(self.shape)
+        tokens = self.merge(x).reshape(self.flat).transpose(1, 2)
+        return self.blocks(tokens + self.position).transpose(1, 2).reshape(self.shape)
 
 
 class SalientHead(nn.Module):
@@ -105,6 +118,7 @@ class SalientHead(nn.Module):
 
     def __init__(self, channels: int, side: int, maps: int):
         super().__init__()
+        self.flat, self.shape = (-1, channels, side * side), (-1, maps, side, side)
         self.norm = nn.LayerNorm(channels)
         self.attention = nn.Linear(channels, maps)
         self.place = nn.Parameter(_quarters(side, maps))
@@ -112,11 +126,11 @@ class SalientHead(nn.Module):
         nn.init.zeros_(self.attention.bias)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        tokens = self.norm(x.reshape(self.flat).transpose(1, 2))
         logits = self.attention(tokens).transpose(1, 2) + self.place
         salient = logits.softmax(dim=-1)
-        sums = F.normalize((salient @ tokens).flatten(1), dim=1)
-        return sums, salient.unflatten(2, x.shape[2:])
+        sums = (salient @ tokens).reshape(-1, self.shape[1] * self.flat[1])
+        return unit(sums), salient.reshape(self.shape)
 
 
 def _quarters(side: int, maps: int) -> torch.Tensor:

@@ -38,10 +38,6 @@ class Lectures:
     views: Views
     views_of_picture: int
 
-    def whole(self) -> list[int]:
-        """Rows of the whole pictures."""
-        return [row for (_, view), row in self.views.rows.items() if view == 0]
-
     def batches(self, schedule: Schedule) -> list[list[Entry]]:
         """Every step's entries; the first half of a place's views is the database branch's."""
         draw = PlaceBatches(

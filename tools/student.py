@@ -10,7 +10,7 @@ picture, the others starting on its quarters, so that the descriptor keeps where
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -23,7 +23,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from ashtkd_ros.errors import VprError
-from tools.layers import Described, InvertedResidual, SalientHead, VitLevel, conv
+from tools.layers import Described, InvertedResidual, SalientHead, VitLevel, conv, unit
 
 # MobileNetV2 1.0 (Sandler et al., CVPR 2018), blocks 0 to 12: channels out, stride, expansion.
 _BLOCKS = [(16, 1, 1), (24, 2, 6), (24, 1, 6), (32, 2, 6), (32, 1, 6), (32, 1, 6)]
@@ -82,8 +82,30 @@ class DSFormer(nn.Module):
             maps.append(salient)
         return Described(self.project(torch.cat(sums, dim=1)), sums, maps)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.describe(images).descriptor, dim=1)
+    def forward(
+        self, images: torch.Tensor, with_maps: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        described = self.describe(images)
+        descriptor = unit(described.descriptor)
+        return (descriptor, *described.maps) if with_maps else descriptor
+
+    def smaller(self, levels: int, image_size: int) -> DSFormer:
+        """The same network with its lowest levels alone (2 or more), or of another image size.
+
+        Its last layer is new and must be fitted (`whitening.fit_projection`).
+        """
+        vit = slice(0, levels - 2)
+        config = replace(
+            self.config,
+            image_size=image_size,
+            vit_widths=self.config.vit_widths[vit],
+            vit_depths=self.config.vit_depths[vit],
+        )
+        other, ours = DSFormer(config), self.state_dict()
+        for name, value in other.state_dict().items():
+            if not name.startswith('project.'):
+                value.copy_(_resampled(ours[name], value.shape))
+        return other.eval()
 
     def train(self, mode: bool = True):
         """Batch statistics stay those of ImageNet: the batches here are small and degraded."""
@@ -145,6 +167,17 @@ def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
         state[f'{name}.1.running_mean'] = torch.zeros_like(bias)
         state[f'{name}.1.running_var'] = torch.ones_like(bias) - norm.eps
     return state
+
+
+def _resampled(x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """What belongs to positions for another number of them: (K, N) maps or (1, N, C) tokens."""
+    if x.shape == shape:
+        return x
+    tokens = x.dim() == 3
+    maps = x.transpose(1, 2) if tokens else x[None]
+    old, new = (int(s[1] ** 0.5) for s in (x.shape, shape))
+    maps = F.interpolate(maps.unflatten(2, (old, old)), (new, new), mode='bilinear')
+    return maps.flatten(2).transpose(1, 2) if tokens else maps.flatten(2)[0]
 
 
 def _copy(layer: nn.Sequential, arrays, conv: str, norm: str) -> None:

@@ -55,13 +55,14 @@ def _learn(config: TrainConfig, teacher: TeacherConfig, lectures: Lectures) -> D
         start_folder(folder, {'teacher': as_plain(teacher), 'data': as_plain(config)['sources']})
         with first_alone():
             seen = lectures.views.seen_by(teacher.trunk)
+        whole = lectures.views.whole()
         if teacher.apformer is None:
-            taught, network = _whitened(torch.from_numpy(seen.pooled), teacher, lectures.whole())
+            taught, network = _whitened(torch.from_numpy(seen.pooled), teacher, whole)
         elif seen.maps is None:
             raise VprError(f'{teacher.trunk}: has no output "map"; an APFormer needs one')
         else:
             network = train_apformer(config, teacher, lectures, seen.maps)
-            taught = listen(network, seen.maps, lectures.whole(), teacher.dimensions)
+            taught = listen(network, seen.maps, whole, teacher.dimensions)
         if is_first():
             torch.save(network.state_dict(), folder / 'teacher.pt')
             arrays = {'descriptors': taught.descriptor.numpy()}

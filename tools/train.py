@@ -54,9 +54,7 @@ def new_student(config: TrainConfig, lectures: Lectures) -> DSFormer:
         network.load_exported(config.start)
     elif config.start is not None:
         network.load_mobilenetv2(config.start)
-    rows = lectures.whole()
-    some = rows[:: max(1, len(rows) // _FITTED_ON)]
-    fit_projection(network, [lectures.views.jpegs[row] for row in some])
+    fit_projection(network, lectures.views, _FITTED_ON)
     return network
 
 

@@ -92,6 +92,10 @@ class Views:
         without = any(m is None for m in maps)
         return Seen(None if without else np.concatenate(maps), np.concatenate(pooled))
 
+    def whole(self) -> list[int]:
+        """Rows of the whole pictures."""
+        return [row for (_, view), row in self.rows.items() if view == 0]
+
     def path(self, row: int) -> str:
         """The picture that a row is a view of."""
         return self._paths[row]

@@ -16,6 +16,7 @@ from torch import nn
 from ashtkd_ros.errors import VprError
 from tools.layers import Described
 from tools.student import DSFormer
+from tools.views import Views
 
 POWER = 0.5
 
@@ -54,7 +55,15 @@ def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> Described:
     return Described(torch.cat(descriptors), [torch.cat(s) for s in zip(*sums, strict=True)], [])
 
 
-def fit_projection(network: DSFormer, jpegs: list[np.ndarray], power: float = POWER) -> None:
-    """Make a student's last layer the whitening of what its levels sum up of these pictures."""
+def fit_projection(
+    network: DSFormer, views: Views, pictures: int | None = None, power: float = POWER
+) -> None:
+    """Make a student's last layer the whitening of what its levels sum up of whole pictures.
+
+    `pictures`: about how many of them, by default all.
+    """
+    rows = views.whole()
+    some = rows[:: max(1, len(rows) // (pictures or len(rows)))]
+    jpegs = [views.jpegs[row] for row in some]
     sums = torch.cat(describe_pictures(network.eval(), jpegs).sums, dim=1)
     network.project = whitening_layer(sums, network.config.dimensions, power)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time against Recall@1 for several sizes of one trained student, and for the frozen teachers.
+
+    python -m tools.tradeoff runs/asht/student --data ../shared/data/val
+
+A size is a number of levels and of pixels. Nothing is trained: no level knows of those above it,
+so that a smaller student is a part of the trained one, its last layer fitted anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ashtkd_ros.commands import run_command
+from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.errors import VprError
+from tools.bench.embedding import measure
+from tools.evaluate_sets import embedded, frozen, recalls, validation_sets
+from tools.export import load_student, metadata_of, write_onnx
+from tools.layers import count
+from tools.whitening import fit_projection
+
+_FEWEST_LEVELS = 2
+_FITTED_ON = 4000
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network on the curve: parameters in millions, GMAC, milliseconds, Recall@1 in %."""
+
+    name: str
+    parameters: float
+    macs: float
+    ms: float
+    recall: dict[str, float]
+
+    @property
+    def mean(self) -> float:
+        """Mean Recall@1 over the sets."""
+        return float(np.mean(list(self.recall.values())))
+
+
+def write_sizes(
+    run: Path, sizes: list[tuple[int, int]], folder: Path
+) -> dict[Path, tuple[float, float]]:
+    """Export every (levels, pixels) of a trained student; file → parameters (M), GMAC."""
+    trained, views = load_student(run)
+    most = len(trained.heads)
+    written = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for levels, pixels in tqdm(sizes, desc='sizes', delay=2):
+        if not _FEWEST_LEVELS <= levels <= most or pixels % 32:
+            raise VprError(
+                f'{levels} levels of {pixels} pixels: must be {_FEWEST_LEVELS} to {most} levels '
+                'and a multiple of 32 pixels'
+            )
+        network, path = trained.smaller(levels, pixels), folder / f'{levels}_levels_{pixels}.onnx'
+        fit_projection(network, views, _FITTED_ON)
+        write_onnx(network, path, metadata_of(network, path.stem))
+        written[path] = count(network, torch.zeros(1, 3, pixels, pixels))
+    return written
+
+
+def points(
+    students: dict[Path, tuple[float, float]], teachers: list[Path], sets: list[Path], rounds: int
+) -> list[Point]:
+    """Measure all networks; their times in turns, in one run, with two threads."""
+    ms = measure([*students, *teachers], rounds, 2)
+    found = []
+    for path in tqdm([*students, *teachers], desc='recall', delay=2):
+        describe = frozen(path) if path in teachers else embedded(Embedder(path))
+        size = students.get(path, (float('nan'),) * 2)
+        found.append(Point(path.stem, *size, ms[path.stem], recalls(describe, sets)))
+    return found
+
+
+def table(found: list[Point]) -> str:
+    """Markdown, the fastest first; times relative to the slowest network."""
+    slowest = max(p.ms for p in found)
+    names = list(found[0].recall)
+    lines = [
+        f'| | M | GMAC | ms | {" | ".join(names)} | mean |',
+        '|---|' + '---|' * (4 + len(names)),
+    ]
+    for p in sorted(found, key=lambda p: p.ms):
+        size = '| |' if np.isnan(p.macs) else f'{p.parameters:.2f} | {p.macs:.3f} |'
+        values = ' | '.join(f'{v:.1f}' for v in p.recall.values())
+        time = f'{p.ms:.1f} ({slowest / p.ms:.1f}x)'
+        lines.append(f'| {p.name} | {size} {time} | {values} | {p.mean:.1f} |')
+    return '\n'.join(lines)
+
+
+def picture(found: list[Point], path: Path) -> None:
+    """Milliseconds to the right, mean Recall@1 up."""
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout='constrained')
+    for p in found:
+        axes.plot(p.ms, p.mean, 's' if np.isnan(p.macs) else 'o', color='#2f6f8f')
+        axes.annotate(
+            p.name, (p.ms, p.mean), fontsize=7, xytext=(4, 4), textcoords='offset points'
+        )
+    axes.set(xscale='log', xlabel='one image, two threads [ms]', ylabel='mean Recall@1 [%]')
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('run', type=Path, help="the student's folder of tools.train")
+    parser.add_argument('--data', type=Path, required=True, help='folder of validation sets')
+    parser.add_argument('--teachers', type=Path, default=Path('../shared/teachers'))
+    parser.add_argument(
+        '--sizes', nargs='+', default=['2x192', '2x224', '3x192', '3x224', '4x224', '3x256'],
+        help='levels x pixels (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument('--rounds', type=int, default=60)
+    parser.add_argument('-o', '--out', type=Path, default=Path('runs/tradeoff'), help='folder')
+    args = parser.parse_args(argv)
+    try:
+        sizes = [tuple(map(int, size.split('x'))) for size in args.sizes]
+        sizes = [(levels, pixels) for levels, pixels in sizes]
+    except ValueError:
+        raise VprError(f'--sizes {" ".join(args.sizes)}: write them as 3x224') from None
+    sets = validation_sets(args.data)
+    students = write_sizes(args.run, sizes, args.out)
+    found = points(students, sorted(args.teachers.glob('*.onnx')), sets, args.rounds)
+    print(table(found))
+    (args.out / 'tradeoff.md').write_text(table(found) + '\n')
+    picture(found, args.out / 'tradeoff.png')
+    return 0
+
+
+if __name__ == '__main__':
+    run_command(main)
