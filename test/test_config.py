@@ -34,6 +34,7 @@ def test_shipped_configs_are_read_and_come_back_whole(root: Path, tmp_path: Path
         ({**LEAST, 'student': {'maps': 'many'}}, 'student.maps: '),
         ({**LEAST, 'student': {'mapps': 3}}, 'student.mapps: '),
         ({**LEAST, 'lesson': {'adaptive': 'guess'}}, 'lesson.adaptive: '),
+        ({**LEAST, 'schedule': {'learning_rate': float('nan')}}, 'schedule.learning_rate: '),
         ({**LEAST, 'lesson': {'teachers': ['x']}}, 'no teacher is named x'),
         ({**LEAST, 'lesson': {'soft': 1.0}}, 'soft: a weight, but no teachers'),
         ({**LEAST, 'lesson': {'metric': 0.0}}, 'every loss has the weight 0'),

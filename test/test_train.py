@@ -199,6 +199,15 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path: Path):
     assert run.file.read_bytes() == before and same(weights, run.network.state_dict())
 
 
+def test_a_network_that_broke_without_a_loss_that_tells_is_noticed(tmp_path: Path):
+    run = small_run(tmp_path / 'run', Lesson(metric=1.0))  # mines no pair among NaN
+    with torch.no_grad():
+        run.network.project.weight.fill_(torch.nan)
+    with pytest.raises(VprError) as error:
+        run.update(*batch())
+    assert 'step 0: the loss is not a number' in line_of(error)
+
+
 def test_only_the_weighted_losses_are_computed(tmp_path: Path):
     run = small_run(tmp_path / 'run', Lesson(metric=0.0, ranking=0.5))
     assert set(run.update(*batch())) == {'loss', 'ranking'}

@@ -29,7 +29,7 @@ def test_whitening_of_power_zero_only_turns():
 def test_too_few_vectors_are_refused():
     with pytest.raises(VprError) as error:
         whitening_layer(torch.randn(8, 12), 8)
-    assert '8 vectors cannot give 8' in line_of(error)
+    assert '8 pictures cannot give 8' in line_of(error)
 
 
 def test_a_fitted_student_keeps_the_products_of_its_sums(views):

@@ -15,7 +15,7 @@ from ashtkd_ros.errors import VprError
 from tools.apformer import APFormerConfig
 from tools.student import StudentConfig
 
-_STRICT = ConfigDict(extra='forbid', frozen=True)
+_STRICT = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
 
 # The losses that need a teacher.

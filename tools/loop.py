@@ -147,12 +147,6 @@ class Run:
         places, query = places.to(device), query.to(device)
         losses = self.objective(gathered(described), taught, places, query)
         total = sum(losses.values())
-        if not math.isfinite(total.item()):
-            named = ', '.join(f'{k} {v.item():.3g}' for k, v in losses.items())
-            raise VprError(
-                f'step {self.step}: the loss is not a number ({named}); {self.file} holds the '
-                'last good state; lower the learning rate or look at the data'
-            )
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         if dist.is_initialized():  # each process has the gradient through its own images
@@ -160,7 +154,15 @@ class Run:
                 if p.grad is not None:
                     dist.all_reduce(p.grad)
         parameters = [p for group in self.optimiser.param_groups for p in group['params']]
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        length = nn.utils.clip_grad_norm_(parameters, 1.0).item()
+        # Some losses are numbers where descriptors are none: the gradients tell.
+        if not math.isfinite(total.item() + length + described.descriptor.sum().item()):
+            named = ', '.join(f'{k} {v.item():.3g}' for k, v in losses.items())
+            raise VprError(
+                f'step {self.step}: the loss is not a number ({named}, gradient {length:.3g}); '
+                f'{self.file} holds the last good state; lower the learning rate or look at the '
+                'data'
+            )
         self.optimiser.step()
         self.step += 1
         keep = min(schedule.average, self.step / (self.step + 10))

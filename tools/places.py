@@ -107,6 +107,8 @@ def read_places(sources: list[dict], base: Path = Path()) -> TrainingPlaces:
             raise VprError(f'source {source}: holds no place with a picture that is there')
         if weight is not None:
             places.weights |= dict.fromkeys(added, float(weight))
+    if not places.anchors:
+        raise VprError('no places to learn from; add a source under `sources`')
     return places
 
 

@@ -30,7 +30,10 @@ def whitening_layer(vectors: torch.Tensor, dimensions: int, power: float = POWER
     """
     vectors = vectors.float()
     if len(vectors) <= dimensions:
-        raise VprError(f'{len(vectors)} vectors cannot give {dimensions} whitened dimensions')
+        raise VprError(
+            f'{len(vectors)} pictures cannot give {dimensions} whitened dimensions; take more '
+            'pictures or fewer dimensions'
+        )
     mean = vectors.mean(0)
     values, axes = torch.linalg.eigh(torch.cov((vectors - mean).T))
     order = values.argsort(descending=True)[:dimensions]
