@@ -29,7 +29,7 @@ from tools.evaluate_sets import embedded, recalls, validation_sets
 from tools.export import metadata_of, write_onnx
 from tools.lectures import Lectures
 from tools.student import DSFormer
-from tools.teachers import load_apformer, teachers_of
+from tools.teachers import load_teacher, say, teachers_of
 from tools.train import new_student, prepare, train_student
 from tools.views import Views
 from tools.whitening import fit_projection
@@ -37,17 +37,18 @@ from tools.whitening import fit_projection
 # Pictures that the last layer of each student is fitted to.
 FITTED_ON = 3200
 _OFF = dict.fromkeys(TAUGHT, 0.0)
-FULL = 'all steps, 3 teachers'
+FULL, ALONE = 'all steps, 3 teachers', 'student alone'
 # The paper's orderings (Table II): the first is better than the second.
 CLAIMS = [
     ('soft + hard, 3 teachers', 'hard only, 3 teachers'),
     ('hard only, 3 teachers', 'soft only, 3 teachers'),
-    ('soft only, 3 teachers', 'student alone'),
+    ('soft only, 3 teachers', ALONE),
     ('soft + hard, 3 teachers', 'soft + hard, 1 teacher'),
+    ('soft + hard, 3 teachers', ALONE),
     (FULL, 'without adaptive weights'),
     (FULL, 'without feature guidance'),
     (FULL, 'without the loss network'),
-    (FULL, 'student alone'),
+    (FULL, ALONE),
 ]
 
 
@@ -59,7 +60,7 @@ def rows(config: TrainConfig) -> dict[str, dict]:
     full = config.lesson
     both = {**_OFF, 'soft': full.soft, 'hard': full.hard, 'ranking': 0.0}
     return {
-        'student alone': {**_OFF, 'ranking': 0.0, 'teachers': ()},
+        ALONE: {**_OFF, 'ranking': 0.0, 'teachers': ()},
         'soft only, 3 teachers': {**both, 'hard': 0.0, 'teachers': names[:3]},
         'hard only, 3 teachers': {**both, 'soft': 0.0, 'teachers': names[:3]},
         'soft + hard, 1 teacher': {**both, 'teachers': names[:1]},
@@ -76,36 +77,34 @@ def rows(config: TrainConfig) -> dict[str, dict]:
     }
 
 
-def measure_row(
-    config: TrainConfig, lectures: Lectures, start: DSFormer, folder: Path, sets: list[Path]
-) -> dict[str, float]:
-    """Train, whiten, export and measure one student; read back where that is done."""
-    file = folder / 'results.json'
-    if not file.exists():
-        network = train_student(config, lectures, folder, deepcopy(start))
-        fit_projection(network, lectures.views, FITTED_ON)
-        write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
-        describe = embedded(Embedder(folder / 'student.onnx'))
-        file.write_text(json.dumps(recalls(describe, sets), indent=2))
-    return json.loads(file.read_text())
+def measure(network: DSFormer, lectures: Lectures, folder: Path, sets: list[Path]) -> None:
+    """Fit the last layer, export and measure one student; results.json in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fit_projection(network, lectures.views, FITTED_ON)
+    write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
+    found = recalls(embedded(Embedder(folder / 'student.onnx')), sets)
+    (folder / 'results.json').write_text(json.dumps(found, indent=2))
 
 
 def teacher_recalls(
     config: TrainConfig, teacher: TeacherConfig, lectures: Lectures, sets: list[Path]
 ) -> dict[str, float]:
-    """Recall@1 in % of one APFormer alone on each set."""
+    """Recall@1 in % of one teacher alone on each set."""
     teachers_of(config, replace(config.lesson, teachers=(teacher.name,)), lectures)
-    seen = Views(Path(f'{config.views_folder}_validation'))
+    views = Views(Path(f'{config.views_folder}_validation'))
     axes = config.views_folder / teacher.trunk.stem / 'axes.npy'
+    network = load_teacher(config, teacher)
 
     def describe(frames: list[Frame]) -> np.ndarray:
-        seen.add([f.path for f in frames], 1)
-        maps = seen.seen_by(teacher.trunk, axes).maps
-        network = load_apformer(config, teacher, *maps.shape[1:3])
-        rows = [seen.rows[str(f.path), 0] for f in frames]
-        with torch.no_grad():
-            parts = torch.from_numpy(maps[rows]).float().split(64)
-            return torch.cat([network(part) for part in parts]).numpy()
+        views.add([f.path for f in frames], 1)
+        seen = views.seen_by(teacher.trunk, axes)
+        rows = np.array([views.rows[str(f.path), 0] for f in frames])
+        said = []
+        for part in np.array_split(rows, len(rows) // 64 + 1):
+            maps = None if seen.maps is None else torch.from_numpy(seen.maps[part]).float()
+            vectors = torch.from_numpy(seen.pooled[part]).float()
+            said.append(say(network, maps, vectors).descriptor)
+        return torch.cat(said).numpy()
 
     return recalls(describe, sets)
 
@@ -140,44 +139,49 @@ def verdicts(results: dict[str, list[dict[str, float]]]) -> list[str]:
 
 
 def picture(results: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Bars of the mean Recall@1 with the seeds' standard deviation."""
+    """Mean Recall@1 as bars and over the number of teachers, with the seeds' spread."""
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
-    means = {r: [np.mean(list(s.values())) for s in seeds] for r, seeds in results.items()}
-    figure, axes = pyplot.subplots(figsize=(8, 0.4 * len(means) + 1.2), layout='constrained')
-    axes.barh(list(means), [np.mean(v) for v in means.values()], color='#7aa6c2')
-    axes.errorbar(
-        [np.mean(v) for v in means.values()],
-        range(len(means)),
-        xerr=[np.std(v, ddof=len(v) > 1) for v in means.values()],
-        fmt='none',
-        ecolor='black',
+    values = {r: [np.mean(list(s.values())) for s in seeds] for r, seeds in results.items()}
+    mean = {r: np.mean(v) for r, v in values.items()}
+    spread = {r: np.std(v, ddof=len(v) > 1) for r, v in values.items()}
+    size = (11, 0.3 * len(mean) + 1.2)
+    figure, (bars, curve) = pyplot.subplots(
+        1, 2, figsize=size, width_ratios=(2, 1), layout='constrained'
     )
-    axes.invert_yaxis()
-    low = min(min(v) for v in means.values())
-    axes.set_xlim(max(0.0, low - 5), None)
-    axes.set_xlabel('Recall@1, mean of the validation sets [%]')
-    figure.savefig(path, dpi=100)
+    bars.barh(list(mean), list(mean.values()), xerr=list(spread.values()), color='#7aa6c2')
+    bars.invert_yaxis()
+    bars.set_xlim(max(0.0, min(map(min, values.values())) - 5), None)
+    bars.set_xlabel('Recall@1, mean of the validation sets [%]')
+    counts = {1: 'soft + hard, 1 teacher', **{n: f'soft + hard, {n} teachers' for n in (2, 3, 4)}}
+    counts = {n: row for n, row in {0: ALONE, **counts}.items() if row in mean}
+    heights, errors = ([of[row] for row in counts.values()] for of in (mean, spread))
+    curve.errorbar(list(counts), heights, errors, marker='o', capsize=3, color='#2f6f8f')
+    curve.set(xticks=list(counts), xlabel='teachers (soft + hard)', ylabel='Recall@1 [%]')
+    figure.savefig(path, dpi=90)
     pyplot.close(figure)
 
 
 def ablation(config: TrainConfig, data: Path, seeds: int) -> str:
     """Everything; returns the report, which is also written to `out`/ablation."""
-    sets, lectures = validation_sets(data), prepare(config)
-    out = config.out / 'ablation'
-    results = {}
-    for teacher in config.teachers:
-        if teacher.apformer is not None:
-            found = teacher_recalls(config, teacher, lectures, sets)
-            results[f'teacher "{teacher.name}" alone'] = [found]
+    sets, lectures, out = validation_sets(data), prepare(config), config.out / 'ablation'
+    results = {
+        f'teacher "{t.name}" alone': [teacher_recalls(config, t, lectures, sets)]
+        for t in config.teachers
+    }
     start = new_student(config, lectures)
-    jobs = [(row, seed) for seed in range(seeds) for row in rows(config)]
+    jobs = [('not trained', 0)] + [(row, seed) for seed in range(seeds) for row in rows(config)]
     for row, seed in tqdm(jobs, desc='ablation'):
-        lesson = replace(config.lesson, **rows(config)[row])
-        changed = replace(config, lesson=lesson, schedule=replace(config.schedule, seed=seed))
         folder = out / f'{row.replace(" ", "_").replace(",", "")}_{seed}'
-        results.setdefault(row, []).append(measure_row(changed, lectures, start, folder, sets))
+        if not (folder / 'results.json').exists():
+            network = deepcopy(start)
+            if row in rows(config):
+                changed = replace(config, lesson=replace(config.lesson, **rows(config)[row]))
+                changed = replace(changed, schedule=replace(config.schedule, seed=seed))
+                network = train_student(changed, lectures, folder, network)
+            measure(network, lectures, folder, sets)
+        results.setdefault(row, []).append(json.loads((folder / 'results.json').read_text()))
     report = '\n'.join([table(results), '', *(f'- {line}' for line in verdicts(results)), ''])
     (out / 'report.md').write_text(report)
     (out / 'report.json').write_text(json.dumps(results, indent=2))

@@ -131,13 +131,29 @@ def _fitted(vectors: torch.Tensor, dimensions: int) -> nn.Linear:
     return whitening_layer(vectors, min(dimensions, vectors.shape[1], len(vectors) - 1))
 
 
-def load_apformer(config: TrainConfig, teacher: TeacherConfig, channels: int, side: int):
-    """A trained APFormer with its fitted last layer, in eval mode."""
+def load_teacher(config: TrainConfig, teacher: TeacherConfig) -> nn.Module:
+    """A trained teacher in eval mode, for `say`: an APFormer, or a frozen trunk's whitening."""
     state = torch.load(folder_of(config, teacher.name) / 'teacher.pt', weights_only=True)
-    network = APFormer(channels, side, teacher.apformer)
-    network.project = nn.Linear(*reversed(state['project.weight'].shape))
+    if teacher.apformer is None:
+        network = nn.Linear(*reversed(state['weight'].shape))
+    else:
+        channels, positions = state['down.merge.weight'].shape[1], state['down.position'].shape[1]
+        network = APFormer(channels, round(positions**0.5), teacher.apformer)
+        network.project = nn.Linear(*reversed(state['project.weight'].shape))
     network.load_state_dict(state)
     return network.eval()
+
+
+@torch.no_grad()
+def say(network: nn.Module, maps: torch.Tensor | None, vectors: torch.Tensor) -> Described:
+    """What a loaded teacher says of what its trunk sees, descriptors of length 1.
+
+    `maps` (B, c, h, w), reduced; `vectors` (B, V).
+    """
+    if isinstance(network, nn.Linear):
+        return Described(F.normalize(network(vectors), dim=1), [], [])
+    said = network.describe(maps)
+    return said._replace(descriptor=F.normalize(said.descriptor, dim=1))
 
 
 class LiveTeacher:
@@ -153,22 +169,13 @@ class LiveTeacher:
         self._axes = lectures.views.folder / teacher.trunk.stem / 'axes.npy'
         if teacher.trunk not in seen:
             seen[teacher.trunk] = _Memory(FrozenTrunk(teacher.trunk))
-        if teacher.apformer is None:
-            state = torch.load(folder_of(config, teacher.name) / 'teacher.pt', weights_only=True)
-            self._network = nn.Linear(*reversed(state['weight'].shape))
-            self._network.load_state_dict(state)
-        else:
-            shape = np.load(self._axes).shape[0], lectures.views.size // 16
-            self._network = load_apformer(config, teacher, *shape)
+        self._network = load_teacher(config, teacher)
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> Described:
-        feature_map, vectors = self._seen[self._trunk](images)
-        self._network.to(vectors.device)
-        if isinstance(self._network, nn.Linear):
-            return Described(F.normalize(self._network(vectors), dim=1), [], [])
-        said = self._network.describe(reduced(feature_map, self._axes))
-        return said._replace(descriptor=F.normalize(said.descriptor, dim=1))
+        seen, vectors = self._seen[self._trunk](images)
+        maps = None if seen is None else reduced(seen, self._axes)
+        return say(self._network.to(vectors.device), maps, vectors)
 
 
 class _Memory:
