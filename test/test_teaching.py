@@ -9,6 +9,9 @@ import pytest
 from small_student import torch
 
 from tools import teaching
+from tools.config import Lesson
+from tools.layers import Described
+from tools.objective import Objective
 
 F = torch.nn.functional
 Q_PLACE = torch.tensor([0, 1, 2, 3])
@@ -357,3 +360,15 @@ def test_multi_similarity_counts_from_its_base():
     right = 2 * math.log1p(math.exp(-(0.6 - 0.5)))
     wrong = sum(math.log1p(math.exp(50 * (s - 0.5))) / 50 for s in (0.8, 0.96))
     assert float(loss) == pytest.approx((right + wrong) / 3)
+
+
+def test_guidance_starts_as_a_regression():
+    torch.manual_seed(0)
+    lesson = Lesson(teachers=('t',), descriptor=1.0)
+    objective = Objective(lesson, 8, [6, 4], [(5, [])])
+    sums = torch.randn(400, 10)
+    theirs = F.normalize(sums @ torch.randn(10, 5) + 1.0, dim=1)
+    guided = F.cosine_similarity(objective.projections[0](sums), theirs)
+    objective.fit_guidance(sums, [Described(theirs, [], [])])
+    fitted = F.cosine_similarity(objective.projections[0](sums), theirs)
+    assert fitted.mean() > 0.9 > guided.mean() + 0.3

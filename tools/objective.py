@@ -49,6 +49,23 @@ class Objective(nn.Module):
         if lesson.ranking:
             self.ranker = teaching.LossNetwork(dimensions, lesson.hidden)
 
+    @torch.no_grad()
+    def fit_guidance(self, sums: torch.Tensor, taught: list[Described]) -> None:
+        """Start the projections of descriptor guidance as ridge regressions from sums (N, C).
+
+        Random ones would pull the levels anywhere until they have learned themselves.
+        """
+        mean = sums.mean(0)
+        centred = sums - mean
+        covariance = centred.T @ centred / len(sums)
+        covariance.diagonal().add_(covariance.diagonal().mean())
+        for layer, teacher in zip(self.projections, taught, strict=True):
+            theirs = teacher.descriptor.float()
+            middle = theirs.mean(0)
+            cross = centred.T @ (theirs - middle) / len(sums)
+            layer.weight.copy_(torch.linalg.solve(covariance, cross).T)
+            layer.bias.copy_(middle - layer.weight @ mean)
+
     def forward(
         self,
         described: Described,

@@ -38,8 +38,8 @@ class StudentConfig:
 
     image_size: int = 224
     dimensions: int = 256
-    vit_widths: tuple[int, ...] = (160, 256)
-    vit_depths: tuple[int, ...] = (2, 2)
+    vit_widths: tuple[int, ...] = (160,)
+    vit_depths: tuple[int, ...] = (2,)
     head_channels: int = 32
     mlp_ratio: int = 3
     maps: int = 5

@@ -24,7 +24,7 @@ from tools.places import read_places, summary
 from tools.student import DSFormer
 from tools.teachers import live_teachers, objective_for, teachers_of
 from tools.views import Views
-from tools.whitening import fit_projection
+from tools.whitening import fit_projection, sums_of_whole
 
 # Pictures that the last layer is fitted to at the start of a training.
 _FITTED_ON = 1500
@@ -86,6 +86,9 @@ def train_student(
     size = config.student.image_size
     torch.manual_seed(schedule.seed)
     objective = objective_for(config.lesson, network, torch.zeros(1, 3, size, size), taught)
+    if config.lesson.descriptor and not (folder / 'checkpoint.pt').exists():
+        rows, sums = sums_of_whole(network, lectures.views, _FITTED_ON)
+        objective.fit_guidance(sums, [t.rows(rows) for t in taught])
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     network.to(device, memory_format=torch.channels_last)
     old = _pretrained(network, config.start)

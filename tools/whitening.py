@@ -58,6 +58,16 @@ def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> Described:
     return Described(torch.cat(descriptors), [torch.cat(s) for s in zip(*sums, strict=True)], [])
 
 
+def sums_of_whole(
+    network: DSFormer, views: Views, pictures: int | None = None
+) -> tuple[list[int], torch.Tensor]:
+    """Rows of about `pictures` whole pictures, by default all, and the levels' sums (N, C)."""
+    rows = views.whole()
+    some = rows[:: max(1, len(rows) // (pictures or len(rows)))]
+    described = describe_pictures(network.eval(), [views.jpegs[row] for row in some])
+    return some, torch.cat(described.sums, dim=1)
+
+
 def fit_projection(
     network: DSFormer, views: Views, pictures: int | None = None, power: float = POWER
 ) -> None:
@@ -65,8 +75,5 @@ def fit_projection(
 
     `pictures`: about how many of them, by default all.
     """
-    rows = views.whole()
-    some = rows[:: max(1, len(rows) // (pictures or len(rows)))]
-    jpegs = [views.jpegs[row] for row in some]
-    sums = torch.cat(describe_pictures(network.eval(), jpegs).sums, dim=1)
+    _, sums = sums_of_whole(network, views, pictures)
     network.project = whitening_layer(sums, network.config.dimensions, power)
