@@ -40,6 +40,15 @@ class Preprocessing:
         return cls(size, mean, std, order)
 
 
+def squeeze(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image at (width, height) pixels by area, as runtime and training both do it.
+
+    Small images too: enlarged more smoothly than those that a student learned from, a picture of
+    160 x 120 is recognised less often.
+    """
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 class Embedder:
     """A place-recognition network, ready to run.
 
@@ -87,9 +96,7 @@ class Embedder:
         if image.dtype != np.uint8 or not flat or image.size == 0:
             raise VprError(f'image is {image.dtype} {image.shape}; expected uint8 (H, W[, 3])')
         height, width = self.preprocessing.size
-        shrinks = image.shape[0] >= height and image.shape[1] >= width
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        small = cv2.resize(image, (width, height), interpolation=method)
+        small = squeeze(image, (width, height))
         if small.ndim == 2:
             small = np.broadcast_to(small[..., None], (height, width, 3))
         elif order != self.preprocessing.colour_order:

@@ -35,8 +35,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 def plain_preprocessing(rgb: np.ndarray, expected: dict) -> np.ndarray:
     """The reference: resize, / 255, - mean, / std, channels first; float64."""
     height, width = expected['size']
-    method = cv2.INTER_AREA if rgb.shape[0] >= height else cv2.INTER_LINEAR
-    pixels = cv2.resize(rgb, (width, height), interpolation=method).astype(np.float64) / 255
+    pixels = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA) / 255.0
     pixels = (pixels - expected['mean']) / expected['std']
     if expected['colour_order'] == 'BGR':
         pixels = pixels[..., ::-1]

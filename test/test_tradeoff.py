@@ -32,12 +32,12 @@ def test_every_size_is_written_with_its_parameters_and_macs(tmp_path: Path, view
 
 def test_the_table_is_sorted_by_time_and_relative_to_the_slowest():
     found = [
-        Point('teacher', float('nan'), float('nan'), 60.0, {'a': 90.0, 'b': 70.0}),
-        Point('ours', 2.5, 0.4, 6.0, {'a': 80.0, 'b': 60.0}),
+        Point('teacher', 60.0),
+        Point('ours', 6.0, 2.5, 0.4, {'a': 80.0, 'b': 60.0}),
     ]
     lines = tradeoff.table(found).splitlines()
-    assert lines[2] == '| ours | 2.50 | 0.400 | 6.0 (10.0x) | 80.0 | 60.0 | 70.0 |'
-    assert lines[3] == '| teacher | | | 60.0 (1.0x) | 90.0 | 70.0 | 80.0 |'
+    assert lines[2] == '| ours | 6.0 (10.0x) | 2.50 | 0.400 | 80.0 | 60.0 | 70.0 |'
+    assert lines[3] == '| teacher | 60.0 (1.0x) |  |  |  |  |  |'
 
 
 def test_sizes_that_are_none_are_one_line():

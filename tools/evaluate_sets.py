@@ -12,11 +12,10 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ashtkd_ros.commands import run_command
-from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.embedder import Embedder, squeeze
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import Metrics, Tolerance, evaluate, positives
 from ashtkd_ros.place_map import Place
@@ -43,8 +42,8 @@ def frozen(path: Path) -> Describe:
     def describe(frames: list[Frame]) -> np.ndarray:
         rows = []
         for frame in frames:
-            small = cv2.resize(frame.read(), TIMED_SIZE, interpolation=cv2.INTER_AREA)
-            image = small.transpose(2, 0, 1)[None].astype(np.float32) / 255
+            image = squeeze(frame.read(), TIMED_SIZE)
+            image = image.transpose(2, 0, 1)[None].astype(np.float32) / 255
             rows.append(session.run(['descriptor'], {'image': image})[0][0])
         return np.stack(rows)
 

@@ -56,7 +56,7 @@ def metadata_of(network: DSFormer, name: str) -> dict[str, str]:
     return {
         'name': name,
         'licence': 'Apache-2.0',
-        PREPROCESSING_KEY: json.dumps({**preprocessing, 'colour_order': 'RGB'}),
+        PREPROCESSING_KEY: json.dumps({**preprocessing, 'colour_order': 'RGB', 'resize': 'area'}),
     }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ashtkd_ros.embedder import squeeze
 from ashtkd_ros.sources import read_image
 from tools.augment import change_viewpoint, degrade
 from tools.config import Schedule
@@ -84,8 +85,7 @@ class FixedViews(Dataset):
 
     def _degraded(self, image: np.ndarray, entry: Entry, rng: np.random.Generator) -> np.ndarray:
         if image.shape[0] != self.size:
-            shape = (self.size, self.size)
-            image = cv2.resize(np.ascontiguousarray(image), shape, interpolation=cv2.INTER_AREA)
+            image = squeeze(np.ascontiguousarray(image), (self.size, self.size))
         clean = self.schedule.clean_query if entry[4] else self.schedule.clean_database
         return degrade(image, rng) if rng.random() >= clean else image
 
@@ -104,7 +104,7 @@ class FreshViews(FixedViews):
         rng = np.random.default_rng((self.schedule.seed, *entry[:2]))
         picture, size = read_image(Path(self.views.path(entry[2]))), self.views.size
         if rng.random() < _WHOLE:
-            view = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+            view = squeeze(picture, (size, size))
         else:
             view = change_viewpoint(picture, rng, size)
         return _as_tensor(self._degraded(view, entry, rng)), _as_tensor(view)

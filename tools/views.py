@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ashtkd_ros.embedder import squeeze
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.sources import read_image
 from tools.augment import change_viewpoint
@@ -137,7 +138,7 @@ class Views:
             tqdm.write(f'skipped: {error}')
             return None
         if view == 0:
-            image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
+            image = squeeze(image, (self.size, self.size))
         else:
             rng = np.random.default_rng((self.seed, zlib.crc32(path.encode()), view))
             image = change_viewpoint(image, rng, self.size)

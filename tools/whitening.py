@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ashtkd_ros.embedder import squeeze
 from ashtkd_ros.errors import VprError
 from tools.layers import Described
 from tools.student import DSFormer
@@ -50,7 +51,7 @@ def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> Described:
     for start in range(0, len(jpegs), 32):
         pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
         if pictures[0].shape[:2] != size:
-            pictures = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures]
+            pictures = [squeeze(p, size) for p in pictures]
         x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
         described = network.describe(x.float() / 255)
         descriptors.append(described.descriptor)
