@@ -51,9 +51,9 @@ def test_variants_say_nearly_the_same_and_keep_what_the_model_tells(
 
 
 def test_a_variant_ships_only_where_it_loses_little_and_is_faster():
-    exact = {'a': 0.87, 'b': 0.9}
-    assert verdict(exact, {'a': 0.86, 'b': 0.9}, 10.0, 9.0) == 'ships'
-    lost = verdict(exact, {'a': 0.85, 'b': 0.95}, 10.0, 9.0)
+    exact = {'a': 87.1, 'b': 90.0}
+    assert verdict(exact, {'a': 86.1, 'b': 90.0}, 10.0, 9.0) == 'ships'
+    lost = verdict(exact, {'a': 85.1, 'b': 95.0}, 10.0, 9.0)
     assert lost == 'does not ship: loses 2.0 points on a'
     slow = verdict(exact, exact, 10.0, 10.0)
     assert slow == 'does not ship: not faster (10.0 ms, fp32 10.0 ms)'

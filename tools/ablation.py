@@ -49,6 +49,7 @@ CLAIMS = [
     (FULL, 'without feature guidance'),
     (FULL, 'without the loss network'),
     (FULL, ALONE),
+    ('without the loss network', ALONE),
 ]
 
 

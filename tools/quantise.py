@@ -141,11 +141,11 @@ def verdict(
 ) -> str:
     """`ships`, or `does not ship:` and why.
 
-    `recalls`: set → Recall@1 in [0, 1]; a variant may lose one point on each set at most.
+    `recalls`: set → Recall@1 in %; a variant may lose one point on each set at most.
     `ms`: milliseconds of one image in the same run; a variant must be faster.
     """
-    # Rounded, so that 0.87 - 0.86 is one point and not a little more.
-    lost = {name: round(100 * (r - recalls[name]), 6) for name, r in recalls_fp32.items()}
+    # Rounded, so that 87.1 - 86.1 is one point and not a little more.
+    lost = {name: round(r - recalls[name], 6) for name, r in recalls_fp32.items()}
     worst = max(lost, key=lost.__getitem__)
     reasons = [f'loses {lost[worst]:.1f} points on {worst}'] if lost[worst] > _LARGEST_LOSS else []
     if ms >= ms_fp32:
@@ -160,7 +160,7 @@ def report(files: Mapping[str, Path], sets: list[Path], rounds: int = 60) -> lis
     recalls = {v: recalls_at_1(embedded(Embedder(path)), sets) for v, path in files.items()}
     rows = {'size, MB': {v: path.stat().st_size / 1e6 for v, path in files.items()}}
     rows |= {f'ms, threads: {t}': times[t] for t in _THREADS}
-    rows |= {f'R@1 {s.name}': {v: 100 * recalls[v][s.name] for v in files} for s in sets}
+    rows |= {f'R@1 {s.name}': {v: recalls[v][s.name] for v in files} for s in sets}
     lines = [' ' * 24 + ''.join(f'{v:>14}' for v in files)]
     lines += [
         f'{title:>24}' + ''.join(f'{r[v]:14.1f}' for v in files) for title, r in rows.items()
