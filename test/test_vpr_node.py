@@ -240,7 +240,7 @@ def test_every_image_of_a_replay_is_answered_once_and_in_order(raw_node, peer: P
         return [place for place in peer.places if place.header.stamp.sec >= 100]
 
     for i in range(40):
-        # Answered before the next is sent: the latest wins, so a machine that stalls would drop one.
+        # Answered before the next is sent: the latest wins, and a machine that stalls drops one.
         peer.camera.publish(image_message(walk[i % MAP_PLACES], 100.0 + i / 10))
         peer.until(lambda i=i: len(answers()) > i, f'place {i}')
     stamps = [p.header.stamp.sec + p.header.stamp.nanosec * 1e-9 for p in answers()]
