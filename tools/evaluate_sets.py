@@ -91,7 +91,10 @@ def main(argv: list[str] | None = None) -> int:
     embedder = Embedder(args.model or shipped_model())
     methods = {embedder.name: embedded(embedder)}
     if args.teachers:
-        methods |= {path.stem: frozen(path) for path in sorted(args.teachers.glob('*.onnx'))}
+        teachers = sorted(args.teachers.glob('*.onnx'))
+        if not teachers:
+            raise VprError(f'{args.teachers}: holds no frozen network (.onnx); see --teachers')
+        methods |= {path.stem: frozen(path) for path in teachers}
     methods |= {'HOG': hog, 'raw pixels 32x32': raw_pixels}
     print(f'{"":>20} {"":>20}  R@1   R@5   R@10  AP')
     for folder in validation_sets(args.data):
