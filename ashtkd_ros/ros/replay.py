@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rclpy
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
@@ -67,6 +68,11 @@ class Camera(Node):
         """Send one message."""
         self._publisher.publish(message)
 
+    def wait_until_heard(self, timeout_s: float = 2.0) -> None:
+        """Return when every reliable subscriber has what was sent, or after `timeout_s`."""
+        if rclpy.ok():
+            self._publisher.wait_for_all_acked(Duration(seconds=timeout_s))
+
 
 def play(camera: Camera, frames: Sequence[Frame], hz: float) -> None:
     """Publish every frame at `hz`; the next is read while the last one's time runs."""
@@ -95,8 +101,10 @@ def main(argv: list[str] | None = None) -> None:
         with session(argv):
             camera = Camera(args.compressed)
             camera.wait_for_subscriber(args.wait)
-            play(camera, frames, args.hz)
-            time.sleep(0.5)  # the middleware delivers the last message
+            try:
+                play(camera, frames, args.hz)
+            finally:  # a file that cannot be read costs none of those before it
+                camera.wait_until_heard()
             print(f'{len(frames)} images played')
         return 0
 
