@@ -86,6 +86,11 @@ class Embedder:
         self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
         self._shift = (-mean / std).astype(np.float32)[:, None, None]
 
+    def squeeze(self, image: np.ndarray) -> np.ndarray:
+        """uint8 (H, W[, 3]) → uint8 (h, w[, 3]), the network's size; an image of it stays as is."""
+        height, width = self.preprocessing.size
+        return image if image.shape[:2] == (height, width) else squeeze(image, (width, height))
+
     def preprocess(self, image: np.ndarray, order: str = 'RGB', out: np.ndarray | None = None):
         """uint8 (H, W, 3) in `order`, or (H, W) grey → float32 (3, h, w), into `out` if given.
 
@@ -96,7 +101,7 @@ class Embedder:
         if image.dtype != np.uint8 or not flat or image.size == 0:
             raise VprError(f'image is {image.dtype} {image.shape}; expected uint8 (H, W[, 3])')
         height, width = self.preprocessing.size
-        small = squeeze(image, (width, height))
+        small = self.squeeze(image)
         if small.ndim == 2:
             small = np.broadcast_to(small[..., None], (height, width, 3))
         elif order != self.preprocessing.colour_order:
@@ -117,6 +122,17 @@ class Embedder:
     def run(self, blob: np.ndarray) -> np.ndarray:
         """float32 (N, 3, h, w) as `preprocess` makes it → float32 (N, D)."""
         return self._session.run([self._output], {self._input: blob})[0]
+
+    def salient_maps(self, image: np.ndarray, order: str = 'RGB') -> list[np.ndarray]:
+        """uint8 (H, W, 3) or (H, W) → each level's maps float32 (K, h, w), each summing to 1.
+
+        Finest level first; VprError where the model gives none.
+        """
+        names = [o.name for o in self._session.get_outputs() if o.name.startswith('salient')]
+        if not names:
+            raise VprError(f'{self.path}: gives no salient maps; export it with tools.export')
+        blob = self.preprocess(image, order)[None]
+        return [maps[0] for maps in self._session.run(names, {self._input: blob})]
 
 
 def _open(data: bytes, path: Path, providers: Sequence[str], num_threads: int):

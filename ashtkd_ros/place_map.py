@@ -10,7 +10,8 @@ import io
 import math
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,16 +21,20 @@ import yaml
 
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.sources import POSE_COLUMNS, Frame, Pose
+from ashtkd_ros.sources import POSE_COLUMNS, Pose
 
 FORMAT_VERSION = 1
-COLUMNS = ('id', 'stamp', *POSE_COLUMNS, 'source', 'order', 'label')
+COLUMNS = ('id', 'stamp', *POSE_COLUMNS, 'source', 'order', 'label', 'traverse', 'lat', 'lon')
 _FILES = ('index.faiss', 'places.csv')
 
 
 @dataclass(frozen=True)
 class Place:
-    """One row of places.csv; `id` is its row in the index, `source` its image."""
+    """One row of places.csv; `id` is its row in the index.
+
+    `source`: its image, a file of the traverse's folder or when a bag received it, in ns;
+    `traverse`: number of the mapping traverse; `geo`: latitude and longitude in degrees.
+    """
 
     id: int
     stamp: float
@@ -37,12 +42,8 @@ class Place:
     pose: Pose | None
     source: str
     label: str = ''
-
-    @classmethod
-    def from_frame(cls, number: int, frame: Frame, folder: Path) -> Place:
-        """The place that a frame of the mapping traverse in `folder` becomes."""
-        source = os.path.relpath(frame.path, folder)
-        return cls(number, frame.stamp, frame.order, frame.pose, source, frame.label)
+    traverse: int = 0
+    geo: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class PlaceMap:
         places: list[Place],
         embedder: Embedder,
         frame: str = 'map',
-        **built: str,
+        **built: object,
     ) -> PlaceMap:
         """Map of float32 (N, D) descriptors that `embedder` made of N places."""
         if len(descriptors) != len(places) or not len(places):
@@ -92,20 +93,32 @@ class PlaceMap:
         similarities, ids = self.index.search(descriptor[None], k)
         return ids[0], similarities[0]
 
-    def save(self, folder: Path) -> None:
-        """Write the whole map or nothing: a full disk or a kill leaves the old map as it was."""
+    @property
+    def traverses(self) -> list[dict[str, str]]:
+        """What the map was built from, by number: each has at least its `source`."""
+        return self.info.built.get('traverses', [])
+
+    def save(self, folder: Path, attachments: Mapping[str, Path] | None = None) -> None:
+        """Write the whole map or nothing: a full disk or a kill leaves the old map as it was.
+
+        `attachments`: name in the map → file or folder that comes with it.
+        """
+        check_target(folder)
         folder = Path(folder).resolve()  # "." has no name of its own; a link keeps pointing
         new = folder.parent / f'.{folder.name}.{os.getpid()}.new'
         try:
             shutil.rmtree(new, ignore_errors=True)  # of a killed process that had this number
-            if folder.exists() and any(folder.iterdir()) and not (folder / 'map.yaml').exists():
-                raise VprError(f'{folder}: exists and is no map; give another folder for the map')
             new.mkdir(parents=True)
             contents = {'index.faiss': faiss.serialize_index(self.index).tobytes()}
             contents['places.csv'] = self._table().encode()
             contents['map.yaml'] = self._description(contents).encode()
             for name, data in contents.items():
                 _write(new / name, data)
+            for name, path in (attachments or {}).items():
+                if path.is_dir():
+                    shutil.copytree(path, new / name)
+                elif path.is_file():
+                    shutil.copyfile(path, new / name)
             _exchange(new, folder)
         except OSError as error:
             raise VprError(
@@ -121,7 +134,8 @@ class PlaceMap:
         rows.writerow(COLUMNS)
         for p in self.places:
             pose = [getattr(p.pose, c) for c in POSE_COLUMNS] if p.pose else [''] * 7
-            rows.writerow([p.id, repr(p.stamp), *pose, p.source, p.order, p.label])
+            place = [p.source, p.order, p.label, p.traverse, *(p.geo or ('', ''))]
+            rows.writerow([p.id, repr(p.stamp), *pose, *place])
         return text.getvalue()
 
     def _description(self, contents: dict[str, bytes]) -> str:
@@ -159,6 +173,14 @@ class PlaceMap:
             )
         info = MapInfo(values['frame'], model, values['calibration'], values['built'])
         return cls(index, places, info)
+
+
+def check_target(folder: Path) -> None:
+    """VprError where a map must not be written: something else is there."""
+    if not folder.exists() or (folder / 'map.yaml').exists():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise VprError(f'{folder}: exists and is no map; give another folder for the map')
 
 
 def _read_description(folder: Path) -> dict:
@@ -202,7 +224,10 @@ def _parse_places(path: Path, text: str) -> list[Place]:
         for row in csv.DictReader(io.StringIO(text)):
             pose = Pose(*(float(row[c]) for c in POSE_COLUMNS)) if row['x'] else None
             stamp, order = float(row['stamp']), int(row['order'])
-            places.append(Place(int(row['id']), stamp, order, pose, row['source'], row['label']))
+            # The last three came later: maps without them are read as well.
+            geo = (float(row['lat']), float(row['lon'])) if row.get('lat') else None
+            place = Place(int(row['id']), stamp, order, pose, row['source'], row['label'])
+            places.append(replace(place, traverse=int(row.get('traverse') or 0), geo=geo))
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise VprError(f'{path}: not a table of places ({error}); rebuild the map') from error
     return places

@@ -1,151 +1,312 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTML file that shows how an evaluation went; opens from disk, nothing else needed."""
+"""A report of an evaluation: one HTML file that opens from disk, its figures as JSON beside it."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation import Metrics
+from ashtkd_ros.evaluation import (
+    RECALL_AT,
+    Answer,
+    Metrics,
+    localisation_error,
+    thin,
+    unknown_share,
+)
+from ashtkd_ros.figures import (
+    CURVE_POINTS,
+    STATES,
+    calibration_of,
+    draw_route,
+    illustrations,
+    picture_uri,
+    state_of,
+)
 from ashtkd_ros.place_map import Place
-from ashtkd_ros.sources import Frame, read_image
 
-_PICTURE_HEIGHT = 150
-_SHOWN = 60
-_RIGHT, _WRONG = '#2a9d5c', '#d1495b'
+SCHEMA_VERSION = 1
+# What the JSON tells of each answer, in this order.
+ANSWER_COLUMNS = (
+    'query',
+    'stamp',
+    'place',
+    'confidence',
+    'similarity',
+    'right',
+    'accepted',
+    'has_positive',
+)
+_PAIRS = 12
+PictureOf = Callable[[Place], np.ndarray]
+SalientOf = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What was said of one query: the best place and its confidence, and whether it is right."""
+class Timing:
+    """Percentiles, in milliseconds, of `n` durations of one stage."""
 
-    query: Frame
-    place: Place
-    confidence: float
-    right: bool
+    p50: float
+    p95: float
+    p99: float
+    n: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Timing:
+        """Of at least one duration in seconds."""
+        p50, p95, p99 = (float(p) for p in 1000 * np.percentile(seconds, (50, 95, 99)))
+        return cls(p50, p95, p99, len(seconds))
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Images sent to the node, answers that came, images that it dropped."""
+
+    sent: int
+    answered: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that a report tells.
+
+    `facts`: name → value, how it was measured; `methods`: name → figures, ours first; `answers`:
+    of the first method; `similarity`: float32 (q, n) of evenly spread queries and places;
+    `timing`: stage → durations; `notes`: what went otherwise than expected, a line each.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    methods: Mapping[str, Metrics]
+    answers: Sequence[Answer]
+    min_confidence: float
+    similarity: np.ndarray | None
+    timing: Mapping[str, Timing]
+    traffic: Traffic | None
+    notes: Sequence[str]
 
 
 def write_report(
     path: Path,
-    title: str,
-    metrics: Metrics,
-    answers: Sequence[Answer],
-    map_images: Path,
-    facts: Mapping[str, str] | None = None,
+    evaluation: Evaluation,
+    picture_of: PictureOf,
+    salient_of: SalientOf | None = None,
 ) -> None:
-    """Write the report; `map_images` is the folder that the places' `source` lies in.
+    """Write `path` (.html), and beside it .json and, where there is timing, .timing.json.
 
-    `facts`: more rows for the table of figures. Of many answers every n-th is pictured.
+    `picture_of`: a place's image, uint8 RGB (H, W, 3), VprError when it is gone; `salient_of`: an
+    image → where the network looks in it, uint8 RGB (h, w, 3). The JSON is the same for the same
+    evaluation: durations, which never are, lie in a file of their own. VprError when there is no
+    answer or a file cannot be written.
     """
-    shown = answers[:: max(1, -(-len(answers) // _SHOWN))]
-    pairs = [
-        {
-            'answer': answer,
-            'query': _picture(answer.query.path),
-            'match': _picture(map_images / answer.place.source),
-        }
-        for answer in shown
-    ]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('ashtkd_ros'),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    html = environment.get_template('report.html').render(
-        title=title,
-        metrics=metrics,
-        facts=facts or {},
-        pairs=pairs,
-        curve=_data('svg+xml', _svg(precision_recall_figure(metrics))),
-        route=_data('svg+xml', _svg(route_figure(answers))),
-    )
+    if not evaluation.answers:
+        raise VprError(f'{path}: no query was answered, nothing to report; check the traverse')
+    if path.suffix != '.html':
+        raise VprError(f'{path}: the report is an HTML file; give it a name that ends in .html')
+    save_text(path.with_suffix('.json'), _json(report_values(evaluation)))
+    timing = path.with_suffix('.timing.json')
+    if evaluation.timing:
+        stages = {name: asdict(t) for name, t in evaluation.timing.items()}
+        save_text(timing, _json({'schema_version': SCHEMA_VERSION, 'milliseconds': stages}))
+    else:
+        timing.unlink(missing_ok=True)  # that of an earlier run would seem to be of this one
+    save_text(path, _html(evaluation, picture_of, salient_of))
+
+
+def report_values(evaluation: Evaluation) -> dict:
+    """What the JSON holds; `comparison` reads it."""
+    answers = evaluation.answers
+    found = localisation_error(answers)
+    return {
+        'schema_version': SCHEMA_VERSION,
+        'title': evaluation.title,
+        'facts': dict(evaluation.facts),
+        'min_confidence': evaluation.min_confidence,
+        'methods': [_method(name, m) for name, m in evaluation.methods.items()],
+        'calibration': asdict(calibration_of(answers)),
+        'localisation_m': asdict(found) if found else None,
+        'unknown_share': unknown_share(answers),
+        'traffic': asdict(evaluation.traffic) if evaluation.traffic else None,
+        'notes': list(evaluation.notes),
+        'answer_columns': ANSWER_COLUMNS,
+        'answers': [_row(a) for a in answers],
+    }
+
+
+def _method(name: str, metrics: Metrics) -> dict:
+    values = asdict(metrics)
+    kept = thin(len(metrics.found), CURVE_POINTS)
+    curves = {key: values.pop(key)[kept] for key in ('thresholds', 'precision', 'found')}
+    return {'name': name, **values, 'curve': {k: v.round(6) for k, v in curves.items()}}
+
+
+def _row(a: Answer) -> list:
+    similar = round(float(a.similarity), 6)
+    verdicts = bool(a.right), bool(a.accepted), bool(a.has_positive)
+    return [a.query.order, a.query.stamp, a.place.id, round(a.confidence, 6), similar, *verdicts]
+
+
+def _json(values: dict) -> str:
+    return json.dumps(_plain(values), allow_nan=False, separators=(',', ':')) + '\n'
+
+
+def _plain(value: object) -> object:
+    """The value as JSON knows it: no NumPy, and null for what is no finite number."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a file of a report and its folder; VprError where that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(html, encoding='utf-8')
+        # A file name may hold bytes that are no UTF-8.
+        path.write_text(text, encoding='utf-8', errors='replace')
     except OSError as error:
         raise VprError(f'{path}: the report could not be written ({error.strerror})') from error
 
 
-def precision_recall_figure(metrics: Metrics) -> Figure:
-    """Precision over recall as the threshold on the confidence falls."""
-    figure = Figure(figsize=(4.4, 3.3), layout='constrained')
-    axes = figure.subplots()
-    axes.step(metrics.found, metrics.precision, where='post', color='#1f6f8b')
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel='recall', ylabel='precision')
-    axes.set_title(f'precision-recall, AP {metrics.average_precision:.3f}', fontsize=10)
-    axes.grid(alpha=0.3)
-    return figure
+def render(template: str, **values: object) -> str:
+    """HTML of a template of the package; what is inserted is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader('ashtkd_ros'),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {'percent': percent, 'decimal': decimal}
+    return environment.get_template(template).render(**values)
 
 
-def route_figure(answers: Sequence[Answer]) -> Figure:
-    """The queries where they were taken, right and wrong; without poses query against match."""
-    figure = Figure(figsize=(4.4, 3.3), layout='constrained')
-    _draw_route(figure.subplots(), answers)
-    return figure
+def percent(share: float | None) -> str:
+    """A share in [0, 1] for readers; a dash where there is none."""
+    return '–' if share is None or math.isnan(share) else f'{100 * share:.1f} %'
 
 
-def _draw_route(axes, answers: Sequence[Answer]) -> None:
-    with_poses = all(a.query.pose is not None for a in answers)
-    if with_poses:
-        points = np.array([(a.query.pose.x, a.query.pose.y) for a in answers])
-        axes.set(xlabel='x [m]', ylabel='y [m]', aspect='equal')
-    else:
-        points = np.array([(a.query.order, a.place.order) for a in answers])
-        axes.set(xlabel='query frame', ylabel='matched map frame')
-    right = np.array([a.right for a in answers])
-    for chosen, colour, name in ((right, _RIGHT, 'right'), (~right, _WRONG, 'wrong')):
-        label = f'{name} ({chosen.sum()})'
-        axes.scatter(*points[chosen].T, s=14, color=colour, label=label)
-    axes.legend(fontsize=8)
-    axes.set_title('queries along the route' if with_poses else 'matches', fontsize=10)
-    axes.grid(alpha=0.3)
+def decimal(value: float | None, places: int = 3) -> str:
+    """A number for readers; a dash where there is none."""
+    return '–' if value is None or math.isnan(value) else f'{value:.{places}f}'
 
 
-def write_picture(path: Path, answers: Sequence[Answer], map_images: Path, shown: int = 6) -> None:
-    """One picture of the map at work: queries above their matches, and the route (PNG)."""
+def _html(evaluation: Evaluation, picture_of: PictureOf, salient_of: SalientOf | None) -> str:
+    return render(
+        'report.html',
+        evaluation=evaluation,
+        recall_at=RECALL_AT,
+        cards=_cards(evaluation),
+        figures=illustrations(
+            evaluation.methods,
+            evaluation.answers,
+            evaluation.similarity,
+            evaluation.min_confidence,
+        ),
+        pairs={
+            right: [_pair(a, picture_of, salient_of) for a in _surest(evaluation.answers, right)]
+            for right in (False, True)
+        },
+        counts={right: sum(a.right == right for a in evaluation.answers) for right in (0, 1)},
+        salient=salient_of is not None,
+    )
+
+
+def _cards(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Headline figures: name, value, what it is."""
+    metrics = next(iter(evaluation.methods.values()))
+    found = localisation_error(evaluation.answers)
+    right = sum(a.right for a in evaluation.answers)
+    return [
+        ('Recall@1', percent(metrics.recall.get(1)), f'{right} of {metrics.queries} queries'),
+        (
+            'Recall at 100 % precision',
+            percent(metrics.recall_at_full_precision),
+            'found before the first error',
+        ),
+        (
+            'Unknown',
+            percent(unknown_share(evaluation.answers)),
+            f'refused, confidence below {evaluation.min_confidence:.2f}',
+        ),
+        (
+            'Localisation error',
+            f'{found.median:.1f} m' if found else '–',
+            f'median of {found.n}; 95 % within {found.p95:.1f} m'
+            if found
+            else 'no accepted answer with poses',
+        ),
+        (
+            'Calibration error',
+            decimal(calibration_of(evaluation.answers).error),
+            'expected (ECE); 0 is perfect',
+        ),
+    ]
+
+
+def _surest(answers: Sequence[Answer], right: bool) -> list[Answer]:
+    """The answers that are right, or are not, of the highest confidence."""
+    return sorted((a for a in answers if a.right == right), key=lambda a: -a.confidence)[:_PAIRS]
+
+
+def _pair(answer: Answer, picture_of: PictureOf, salient_of: SalientOf | None) -> dict:
+    """What the template shows of an answer; only here are pictures read."""
+    columns = {
+        f'query {answer.query.name}': _unless_gone(answer.query.read),
+        f'place {answer.place.id}': _unless_gone(lambda: picture_of(answer.place)),
+    }
+    pictures = []
+    for name, image in columns.items():
+        column = [] if image is None else [(picture_uri(image), name)]
+        if image is not None and salient_of is not None:
+            looked = _unless_gone(lambda image=image: salient_of(image))
+            column += [] if looked is None else [(picture_uri(looked), f'salient parts of {name}')]
+        pictures.append(column)
+    return {'answer': answer, 'state': state_of(answer), 'pictures': pictures}
+
+
+def _unless_gone(read: Callable[[], np.ndarray]) -> np.ndarray | None:
+    """The picture; None when the image is not there any more."""
+    try:
+        return read()
+    except VprError:
+        return None
+
+
+def write_picture(
+    path: Path, answers: Sequence[Answer], picture_of: PictureOf, shown: int = 6
+) -> None:
+    """One picture of the map at work (PNG): queries above their matches, and the route."""
+    chosen = [answers[i] for i in thin(len(answers), shown)]
     figure = Figure(figsize=(11, 3.0), layout='constrained')
     left, right = figure.subfigures(1, 2, width_ratios=(2.4, 1))
-    axes = left.subplots(2, shown)
-    chosen = [answers[i] for i in np.linspace(0, len(answers), shown, endpoint=False).astype(int)]
-    for column, answer in zip(axes.T, chosen, strict=True):
-        colour = _RIGHT if answer.right else _WRONG
-        pictures = (answer.query.path, map_images / answer.place.source)
+    grid = left.subplots(2, len(chosen), squeeze=False)
+    for column, answer in zip(grid.T, chosen, strict=True):
+        reads = (answer.query.read, lambda place=answer.place: picture_of(place))
         titles = ('query', f'place {answer.place.id}, {answer.confidence:.2f}')
-        for cell, picture, title in zip(column, pictures, titles, strict=True):
-            cell.imshow(read_image(picture))
-            cell.set_title(title, fontsize=9, color=colour)
+        for cell, read, title in zip(column, reads, titles, strict=True):
+            image = _unless_gone(read)
+            if image is not None:
+                cell.imshow(image)
+            cell.set_title(title, fontsize=9, color=STATES[state_of(answer)][0])
             cell.set_axis_off()
-    _draw_route(right.subplots(), answers)
-    figure.savefig(path, dpi=100, metadata={'Software': None})
-
-
-def _svg(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='svg', metadata={'Date': None})
-    return buffer.getvalue()
-
-
-def _picture(path: Path) -> str:
-    """Data URI of a small JPEG; empty when the image is not there any more."""
+    axes = right.subplots()
+    draw_route(axes, answers)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
     try:
-        image = read_image(path)
-    except VprError:
-        return ''
-    height, width = image.shape[:2]
-    size = max(1, round(width * _PICTURE_HEIGHT / height)), _PICTURE_HEIGHT
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-    return _data('jpeg', cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
+        figure.savefig(path, dpi=100, metadata={'Software': None})
+    except OSError as error:
+        raise VprError(f'{path}: the picture could not be written ({error.strerror})') from error

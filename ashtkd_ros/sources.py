@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -49,14 +51,39 @@ class Frame:
     order: int
     pose: Pose | None = None
     label: str = ''
+    # What only the images of a bag can have: a reason why they have no pose; latitude, longitude.
+    refusal: ClassVar[str] = ''
+    geo: ClassVar[tuple[float, float] | None] = None
+
+    @property
+    def name(self) -> str:
+        """What a report calls the frame."""
+        return self.path.name
+
+    def source_in(self, folder: Path) -> str:
+        """Path of the image within a folder."""
+        return os.path.relpath(self.path, folder)
+
+    def light(self) -> Frame:
+        """The frame without the image's bytes, which it never holds."""
+        return self
 
     def read(self) -> np.ndarray:
         """The image, uint8 (height, width, 3), RGB; VprError when it cannot be read."""
         return read_image(self.path)
 
+    def pixels(self) -> tuple[np.ndarray, str]:
+        """The image, uint8 (height, width, 3), as it is decoded, and its order, BGR."""
+        return _decode(self.path), 'BGR'
+
 
 def read_image(path: Path) -> np.ndarray:
     """Read an image file as uint8 (height, width, 3) RGB; VprError when it is no image."""
+    image = _decode(path)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _decode(path: Path) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
@@ -64,7 +91,7 @@ def read_image(path: Path) -> np.ndarray:
         image = None
     if image is None:
         raise VprError(f'{path}: not a readable image; remove it from the list or replace it')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return image
 
 
 def read_source(folder: Path, role: str = '') -> list[Frame]:

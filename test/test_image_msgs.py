@@ -15,7 +15,8 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 from ros_helpers import compressed_message, image_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from ashtkd_ros.ros.image_msgs import ImageError, compressed_to_array, image_to_array
+from ashtkd_ros.image_msgs import ImageError, compressed_to_array
+from ashtkd_ros.ros.image_msgs import image_to_array
 
 pytestmark = pytest.mark.ros
 HEIGHT, WIDTH = 24, 32

@@ -25,14 +25,25 @@ from ashtkd_ros.commands import run_command
 from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation import RECALL_AT, Metrics, Tolerance, evaluate, positives
+from ashtkd_ros.evaluation import RECALL_AT, Metrics, Tolerance, positives
+from ashtkd_ros.mapping import build_map
 from ashtkd_ros.place_map import PlaceMap, place_spacing
-from ashtkd_ros.recogniser import map_frames
-from ashtkd_ros.report import Answer, write_picture, write_report
+from ashtkd_ros.place_pictures import PlacePictures
+from ashtkd_ros.report import Evaluation, Timing, Traffic, write_picture, write_report
 from ashtkd_ros.ros.parameters import Parameters
 from ashtkd_ros.ros.replay import Camera
+from ashtkd_ros.salient import overlay
 from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.sources import Frame
+from ashtkd_ros.traverse import FolderTraverse, TraverseOptions
+from ashtkd_ros.traverse_evaluation import (
+    SINGLE,
+    EvaluationOptions,
+    Queries,
+    Replies,
+    evaluate_traverse,
+    needs_poses,
+)
 
 TOWN = Path(__file__).resolve().parents[1] / 'test' / 'data' / 'town'
 # Below this the node, left to itself, says "unknown"; the demo asks for the candidate even so.
@@ -112,14 +123,18 @@ def running_node(**parameters: str) -> Iterator[subprocess.Popen]:
             process.kill()
 
 
-def traverses(data: Path | None) -> tuple[Path, list[Frame], list[Frame]]:
-    """Folder that the map's images lie in, mapping frames, query frames."""
+def traverses(data: Path | None) -> tuple[FolderTraverse, FolderTraverse]:
+    """The mapping traverse and the one that asks."""
+
+    def folder(path: Path, role: str = '') -> FolderTraverse:
+        return FolderTraverse(path, TraverseOptions(role=role))
+
     if data is None:
-        return TOWN / 'day', read_source(TOWN / 'day'), read_source(TOWN / 'dusk')
+        return folder(TOWN / 'day'), folder(TOWN / 'dusk')
     if (data / 'index.csv').is_file():
-        return data, read_source(data, 'database'), read_source(data, 'query')
+        return folder(data, 'database'), folder(data, 'query')
     if (data / 'map').is_dir() and (data / 'query').is_dir():
-        return data / 'map', read_source(data / 'map'), read_source(data / 'query')
+        return folder(data / 'map'), folder(data / 'query')
     raise VprError(f'{data}: has neither an index.csv nor the folders map/ and query/')
 
 
@@ -140,27 +155,38 @@ def replay(observer: Observer, queries: list[Frame], place_map: PlaceMap, truth:
     return replies
 
 
-def summarise(
-    replies: list[Reply], queries: list[Frame], place_map: PlaceMap, truth: np.ndarray
-) -> tuple[Metrics, list[Answer]]:
-    """Figures and pictures' captions from the node's replies."""
-    ranking = np.array([r.ids for r in replies])
-    scores = np.array([r.scores[0] for r in replies])
-    answers = [
-        Answer(f, place_map.places[r.ids[0]], r.scores[0], bool(truth[i, r.ids[0]]))
-        for i, (f, r) in enumerate(zip(queries, replies, strict=True))
-    ]
-    return evaluate(ranking, scores, truth), answers
+def judged(
+    replies: list[Reply],
+    queries: Queries,
+    frames: list[Frame],
+    place_map: PlaceMap,
+    options: EvaluationOptions,
+) -> Evaluation:
+    """What the report shows."""
+    answered = Replies(
+        frames,
+        np.array([r.ids for r in replies]),
+        np.array([r.scores[0] for r in replies]),
+        np.full(len(replies), np.nan),
+        timing={'sent → answered': Timing.of([r.seconds for r in replies])},
+        traffic=Traffic(len(frames), len(replies), 0),
+    )
+    where = {'Replayed': str(queries.traverse.path), 'How': 'by the node, live'}
+    title = f'{queries.traverse.path.name} in map of {Path(place_map.traverses[0]["source"]).name}'
+    pictures = PlacePictures(place_map, Path())
+    return evaluate_traverse(answered, place_map, pictures, queries, options, title, where)
 
 
 def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = False) -> Metrics:
     """Build, replay, print, report."""
-    folder, frames, queries = traverses(data)
-    embedder = Embedder(shipped_model())
-    place_map = map_frames(embedder, frames, folder)
+    mapped, asked = traverses(data)
+    embedder = Embedder(shipped_model(), num_threads=1)
     map_folder = out / 'map'
-    place_map.save(map_folder)
-    truth = positives(queries, place_map.places, tolerance)
+    place_map, _ = build_map([mapped], embedder, map_folder)
+    options = EvaluationOptions(tolerance, min_confidence=TRUSTED)
+    queries = Queries(asked, needs_poses(place_map, asked, options), 0.0)
+    frames = list(queries)
+    truth = positives(frames, place_map.places, tolerance)
     spacing = place_spacing(place_map.places)
     apart = f', {spacing:.1f} m apart' if spacing else ''
     print(f'map: {len(place_map.places)} places{apart}, in {map_folder}')
@@ -172,18 +198,25 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
             map_path=map_folder, min_confidence=0.0, top_k=count, image_transport=transport
         ):
             observer.wait_for_node()
-            print(f'vpr_node runs; {len(queries)} images follow as camera messages', flush=True)
-            replies = replay(observer, queries, place_map, truth)
+            print(f'vpr_node runs; {len(frames)} images follow as camera messages', flush=True)
+            replies = replay(observer, frames, place_map, truth)
     finally:
         observer.close()
-    metrics, answers = summarise(replies, queries, place_map, truth)
-    p50, p95 = np.percentile([1000 * r.seconds for r in replies], (50, 95))
-    latency = f'p50 {p50:.1f} ms, p95 {p95:.1f} ms'
+    evaluation = judged(replies, queries, frames, place_map, options)
+    metrics, timing = evaluation.methods[SINGLE], evaluation.timing['sent → answered']
     print(metrics.line())
-    print(f'latency, camera message sent → place received: {latency}')
-    title = f'{queries[0].path.parent.parent.name} in map of {folder.name}'
-    write_report(out / 'report.html', title, metrics, answers, folder, {'Latency': latency})
-    write_picture(out / 'at_work.png', answers, folder)
+    print(
+        'latency, camera message sent → place received: '
+        f'p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f} ms'
+    )
+    pictures = PlacePictures(place_map, map_folder)
+    write_report(
+        out / 'report.html',
+        evaluation,
+        pictures,
+        lambda image: overlay(image, embedder.salient_maps(image)),
+    )
+    write_picture(out / 'at_work.png', evaluation.answers, pictures)
     print(f'report: {out / "report.html"}')
     return metrics
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ashtkd_ros.baselines import BASELINES
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.embedder import Embedder, squeeze
 from ashtkd_ros.errors import VprError
@@ -22,7 +23,6 @@ from ashtkd_ros.place_map import Place
 from ashtkd_ros.recogniser import embed_frames
 from ashtkd_ros.shipped import shipped_model
 from ashtkd_ros.sources import Frame, read_rows, read_source
-from tools.baselines import hog, raw_pixels
 from tools.bench.embedding import TIMED_SIZE, open_session
 
 # Frames → descriptors (N, D), rows of length 1.
@@ -33,6 +33,11 @@ _TOLERANCE = Tolerance(metres=25.0, degrees=45.0, frames=2)
 def embedded(embedder: Embedder) -> Describe:
     """The descriptor of a network of ours."""
     return lambda frames: embed_frames(embedder, frames, embedder.name)
+
+
+def each(describe: Callable[[np.ndarray], np.ndarray]) -> Describe:
+    """What describes one image, of many frames."""
+    return lambda frames: np.stack([describe(frame.read()) for frame in frames])
 
 
 def frozen(path: Path) -> Describe:
@@ -65,7 +70,7 @@ def recalls(describe: Describe, sets: list[Path]) -> dict[str, float]:
 
 def truth(folder: Path, mapped: list[Frame], queries: list[Frame]) -> np.ndarray:
     """bool (Q, N): the set's positives."""
-    places = [Place.from_frame(i, f, folder) for i, f in enumerate(mapped)]
+    places = [Place(i, f.stamp, f.order, f.pose, f.name, f.label) for i, f in enumerate(mapped)]
     return positives(queries, places, _TOLERANCE)
 
 
@@ -95,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         if not teachers:
             raise VprError(f'{args.teachers}: holds no frozen network (.onnx); see --teachers')
         methods |= {path.stem: frozen(path) for path in teachers}
-    methods |= {'HOG': hog, 'raw pixels 32x32': raw_pixels}
+    methods |= {name: each(describe) for name, describe in BASELINES.items()}
     print(f'{"":>20} {"":>20}  R@1   R@5   R@10  AP')
     for folder in validation_sets(args.data):
         for name, describe in methods.items():

@@ -18,36 +18,8 @@ import numpy as np
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.salient import picture
 from ashtkd_ros.sources import read_image
-from tools.bench.embedding import open_session
-
-_HEIGHT = 224
-
-
-def salient_maps(embedder: Embedder, image: np.ndarray) -> list[np.ndarray]:
-    """uint8 RGB (H, W, 3) → each level's maps (K, h, w), each summing to 1.
-
-    VprError where the model gives none.
-    """
-    session = open_session(embedder.path, 0)
-    names = [o.name for o in session.get_outputs() if o.name.startswith('salient')]
-    if not names:
-        raise VprError(f'{embedder.path}: gives no salient maps; export it with tools.export')
-    inputs = {session.get_inputs()[0].name: embedder.preprocess(image)[None]}
-    return [maps[0] for maps in session.run(names, inputs)]
-
-
-def picture(image: np.ndarray, levels: list[np.ndarray]) -> np.ndarray:
-    """The image and, for each level, the image darkened where the level does not look."""
-    size = round(_HEIGHT * image.shape[1] / image.shape[0]), _HEIGHT
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    tiles = [small]
-    for maps in levels:
-        weight = cv2.resize(maps.mean(axis=0), size, interpolation=cv2.INTER_CUBIC)
-        share = np.clip(weight / weight.max(), 0.0, 1.0)[..., None]
-        heat = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-        tiles.append((0.45 * small + 0.55 * heat).astype(np.uint8))
-    return np.concatenate(tiles, axis=1)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('-o', '--out', type=Path, default=Path('salient.png'))
     args = parser.parse_args(argv)
     embedder = Embedder(args.model)
-    rows = [picture(i, salient_maps(embedder, i)) for i in map(read_image, args.images)]
+    rows = [picture(i, embedder.salient_maps(i)) for i in map(read_image, args.images)]
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0))) for r in rows]
     if not cv2.imwrite(str(args.out), np.concatenate(rows)[..., ::-1]):

@@ -6,12 +6,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ashtkd_ros.bag_traverse import open_traverse
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.shipped import shipped_model
+from ashtkd_ros.traverse import Traverse, TraverseOptions
 
 
 def run_command(command: Callable[[], int]) -> None:
@@ -41,9 +44,51 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options that every command with a network has."""
     parser.add_argument('--model', type=Path, help='network (.onnx); default: the shipped student')
-    parser.add_argument('--threads', type=int, default=0, help='0: every core')
+    parser.add_argument('--threads', type=int, default=0, help='images at a time; 0: every core')
 
 
 def load_embedder(args: argparse.Namespace) -> Embedder:
-    """The network that the command line asks for."""
-    return Embedder(args.model or shipped_model(), num_threads=args.threads)
+    """The network that the command line asks for, one thread an image: see `in_parallel`."""
+    return Embedder(args.model or shipped_model(), num_threads=1)
+
+
+def add_traverse_options(parser: argparse.ArgumentParser) -> None:
+    """What of a bag or folder to use."""
+    default = TraverseOptions()
+    group = parser.add_argument_group('what of a source to use')
+    add = group.add_argument
+    add('--role', default='', help='rows of an index.csv to take, e.g. database')
+    add('--image-topic', default='', help='where a bag has several')
+    add('--pose-topic', default='', help='odometry, pose, /tf or NavSatFix; "none": no poses')
+    add('--trajectory', type=Path, help='file in TUM format instead of a topic')
+    add('--stamps', choices=('header', 'receive'), default=default.stamps, help='whose times')
+    gap = default.max_pose_gap_s
+    add('--max-pose-gap', type=float, default=gap, metavar='S', help=f'seconds ({gap})')
+    add('--map-frame', default='', help='with /tf: the fixed frame; else map, odom or the root')
+    add('--camera-frame', default='', help="with /tf; else the images' own frame")
+    add('--labels', type=Path, help='CSV frame,label; else labels.csv in the bag')
+
+
+def open_traverses(
+    sources: Sequence[Path], args: argparse.Namespace, origin: GeoOrigin | None = None
+) -> list[Traverse]:
+    """The sources that the command line names; what NavSatFix says is about the first's origin."""
+    if args.trajectory is not None and len(sources) > 1:
+        raise VprError('--trajectory belongs to one bag; build a map of one, or use a topic')
+    traverses: list[Traverse] = []
+    for source in sources:
+        options = TraverseOptions(
+            role=args.role,
+            image_topic=args.image_topic,
+            pose_topic=args.pose_topic,
+            trajectory=args.trajectory,
+            stamps=args.stamps,
+            max_pose_gap_s=args.max_pose_gap,
+            map_frame=args.map_frame,
+            camera_frame=args.camera_frame,
+            labels=args.labels,
+            origin=origin,
+        )
+        traverses.append(open_traverse(source, options))
+        origin = origin or traverses[-1].origin
+    return traverses

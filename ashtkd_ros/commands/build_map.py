@@ -1,43 +1,142 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build a map of places from a folder of images.
+"""Build a map of places from rosbags or folders of images.
 
-example: ros2 run ashtkd_ros build_map ~/walks/monday -o ~/maps/campus
+A bag is a ROS 2 bag (sqlite3 or MCAP, compressed or not) or a ROS 1 .bag; a folder has a poses.csv
+or an index.csv. Several sources become one map. A build that was killed goes on where it stopped
+when it is called again.
+
+example: ros2 run ashtkd_ros build_map ~/bags/monday ~/bags/rainy_tuesday -o ~/maps/campus
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from ashtkd_ros.commands import add_model_options, load_embedder, make_parser, run_command
+import numpy as np
+
+from ashtkd_ros.bag_traverse import BagTraverse
+from ashtkd_ros.commands import (
+    add_model_options,
+    add_traverse_options,
+    load_embedder,
+    make_parser,
+    open_traverses,
+    run_command,
+)
+from ashtkd_ros.keyframes import RULES, KeyframeOptions, moved
+from ashtkd_ros.mapping import MapOptions, build_map, rule_of
 from ashtkd_ros.place_map import PlaceMap, place_spacing
-from ashtkd_ros.recogniser import map_frames
-from ashtkd_ros.sources import read_source
+from ashtkd_ros.traverse import Traverse
 
 
-def build_map(source: Path, out: Path, args: argparse.Namespace) -> PlaceMap:
-    """Embed every image of `source` and write the map to `out`."""
-    embedder = load_embedder(args)
-    place_map = map_frames(embedder, read_source(source, args.role), source)
-    place_map.save(out)
-    return place_map
+def add_keyframe_options(parser: argparse.ArgumentParser) -> None:
+    """Which images become places."""
+    default = KeyframeOptions()
+    add = parser.add_argument_group('which images become places').add_argument
+    help_rule = 'auto: all of a folder, of a bag by distance or, without poses, by visual change'
+    add('--keyframes', choices=RULES, default=default.rule, help=help_rule)
+    add('--metres', type=float, default=default.metres, help=f'a place every ({default.metres})')
+    add('--degrees', type=float, default=default.degrees, help=f'of turn ({default.degrees})')
+    text = f'without poses: a new place below ({default.similarity})'
+    add('--similarity', type=float, default=default.similarity, help=text)
+    text = f'blur from 0 to 1 above which an image is skipped ({default.max_blur})'
+    add('--max-blur', type=float, default=default.max_blur, help=text)
+    text = f'99 of 100 pixels darker: skipped ({default.min_light:.0f} of 255)'
+    add('--min-light', type=float, default=default.min_light, help=text)
+
+
+def plan(traverse: Traverse, options: KeyframeOptions) -> list[str]:
+    """What would be used of a source, a line each."""
+    rule = rule_of(traverse, options)
+    lines = [f'{traverse.path}: {traverse.count} images']
+    if isinstance(traverse, BagTraverse):
+        lines[0] += f' on {traverse.topic.name} ({traverse.topic.hz:.1f} Hz)'
+        if traverse.track is not None:
+            lines.append(
+                f'  poses of {traverse.poses} in {traverse.frame_id}: {traverse.track.describe()}'
+            )
+            gaps = traverse.track.gaps(traverse.options.max_pose_gap_s)
+            if gaps:
+                seconds = sum(end - start for start, end in gaps)
+                lines.append(f'  {len(gaps)} gaps without poses, {seconds:.1f} s together')
+    if rule == 'distance':
+        lines.append(f'  about {_estimate(traverse, options)} places by distance')
+    else:
+        lines.append('  every image becomes a place' if rule == 'all' else '  places by change')
+    return lines + [f'  {note}' for note in traverse.notes]
+
+
+def _estimate(traverse: Traverse, options: KeyframeOptions) -> int:
+    """Places by distance, were every image sharp."""
+    if not isinstance(traverse, BagTraverse):
+        poses = [frame.pose for _, frame in traverse.frames()]
+    else:
+        start, end = traverse.span
+        stamps = np.linspace(start, end, traverse.count)
+        gap = traverse.options.max_pose_gap_s
+        poses = [traverse.track.at(float(stamp), gap)[0] for stamp in stamps]
+    count, last = 0, None
+    for pose in poses:
+        if pose is not None and moved(pose, last, options):
+            count, last = count + 1, pose
+    return count
+
+
+def summary(place_map: PlaceMap, counts: Counter, out: Path) -> list[str]:
+    """What a build has come to, a line each."""
+    places = place_map.places
+    spacing = place_spacing(places)
+    apart = f', {spacing:.1f} m apart' if spacing else ', without poses'
+    lines = [f'{out}: {len(places)} places{apart}, model {place_map.info.model["name"]}']
+    rest = ', '.join(f'{n} {what}' for what, n in counts.items() if what != 'images' and n)
+    lines.append(f'{counts["images"]} images{": " if rest else ""}{rest}')
+    origin = place_map.info.built.get('origin')
+    if origin:
+        where = f'{origin["lat"]:.7f}, {origin["lon"]:.7f}, {origin["alt"]:.1f} m'
+        lines.append(f'x east, y north, z up of {where}')
+    return lines
+
+
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f'note: {line}', file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('source', type=Path, help='folder with poses.csv or index.csv')
+    parser.add_argument('source', type=Path, nargs='+', help='bag, or folder with a CSV')
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the new map')
-    parser.add_argument('--role', default='', help='rows of index.csv to take, e.g. database')
+    parser.add_argument('--dry-run', action='store_true', help='say what would be used, and end')
+    parser.add_argument('--thumbnails', action='store_true', help='keep a small JPEG of a place')
+    add_keyframe_options(parser)
+    add_traverse_options(parser)
     add_model_options(parser)
     args = parser.parse_args(argv)
 
     def command() -> int:
-        place_map = build_map(args.source, args.out, args)
-        spacing = place_spacing(place_map.places)
-        apart = f', {spacing:.1f} m apart' if spacing else ', without poses'
-        model = place_map.info.model['name']
-        print(f'{args.out}: {len(place_map.places)} places{apart}, model {model}')
+        keyframes = KeyframeOptions(
+            args.keyframes,
+            args.metres,
+            args.degrees,
+            args.similarity,
+            args.max_blur,
+            args.min_light,
+        )
+        traverses = open_traverses(args.source, args)
+        if args.dry_run:
+            print('\n'.join(line for t in traverses for line in plan(t, keyframes)))
+            return 0
+        _warn([f'{t.path}: {note}' for t in traverses for note in t.notes])
+        options = MapOptions(keyframes, args.thumbnails, args.threads)
+        place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
+        print('\n'.join(summary(place_map, counts, args.out)))
+        if place_spacing(place_map.places):
+            print(f'route: {args.out / "route.png"}')
         return 0
 
     run_command(command)

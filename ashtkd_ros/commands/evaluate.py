@@ -1,43 +1,98 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure a map on a second traverse of the same route.
+"""Replay a second traverse, a rosbag or a folder of images, in a map and report how it went.
 
-example: ros2 run ashtkd_ros evaluate ~/maps/campus ~/walks/tuesday --metres 5 -o report.html
+The report is one HTML file, with its figures as JSON beside it. What is right comes from the poses
+of both traverses, from --correspondences (CSV query,map of frame numbers), or from place names.
+
+example: ros2 run ashtkd_ros evaluate ~/maps/campus ~/bags/tuesday --metres 5 -o report.html
+example: ros2 run ashtkd_ros evaluate ~/maps/campus ~/bags/tuesday --live --rate 2 -o live.html
+example: ros2 run ashtkd_ros evaluate --compare day.html night.html -o comparison.html
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.commands import add_model_options, load_embedder, make_parser, run_command
-from ashtkd_ros.evaluation import RECALL_AT, Metrics, Tolerance, evaluate, positives
-from ashtkd_ros.matcher import Matcher, MatcherConfig
+from ashtkd_ros.commands import (
+    add_model_options,
+    add_traverse_options,
+    load_embedder,
+    make_parser,
+    open_traverses,
+    run_command,
+)
+from ashtkd_ros.comparison import compare, load_report, table, write_comparison
+from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation import Correspondences, Tolerance
+from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.place_map import PlaceMap
-from ashtkd_ros.recogniser import embed_frames
-from ashtkd_ros.report import Answer, write_report
-from ashtkd_ros.sources import read_source
+from ashtkd_ros.place_pictures import PlacePictures
+from ashtkd_ros.report import Evaluation, write_report
+from ashtkd_ros.salient import overlay
+from ashtkd_ros.traverse import Traverse
+from ashtkd_ros.traverse_evaluation import (
+    EvaluationOptions,
+    Queries,
+    evaluate_traverse,
+    needs_poses,
+    read_answers,
+    recognise_offline,
+)
 
 
 def evaluate_map(
-    map_folder: Path, source: Path, tolerance: Tolerance, args: argparse.Namespace
-) -> tuple[Metrics, list[Answer]]:
-    """Match every image of `source` in the map, offline, and compare with the ground truth."""
-    embedder = load_embedder(args)
+    map_folder: Path,
+    open_queries: Callable[[GeoOrigin | None], Traverse],
+    embedder: Embedder,
+    options: EvaluationOptions,
+    answers: Path | None = None,
+) -> tuple[Evaluation, PlacePictures]:
+    """Match every image of a traverse in the map, or take the node's `answers`, and judge.
+
+    `open_queries` opens the traverse, with the map's origin for NavSatFix.
+    """
     place_map = PlaceMap.load(map_folder, embedder)
-    frames = read_source(source, args.role)
-    truth = positives(frames, place_map.places, tolerance)
-    matcher = Matcher(place_map, MatcherConfig(top_k=min(max(RECALL_AT), len(place_map.places))))
-    found = [matcher.match(d) for d in embed_frames(embedder, frames, 'evaluate')]
-    ranking = np.array([[c.place.id for c in candidates] for candidates in found])
-    scores = np.array([candidates[0].confidence for candidates in found])
-    metrics = evaluate(ranking, scores, truth)
-    answers = [
-        Answer(frame, c[0].place, c[0].confidence, bool(truth[i, c[0].place.id]))
-        for i, (frame, c) in enumerate(zip(frames, found, strict=True))
-    ]
-    return metrics, answers
+    origin = place_map.info.built.get('origin')
+    traverse = open_queries(GeoOrigin(**origin) if origin else None)
+    queries = Queries(traverse, needs_poses(place_map, traverse, options), options.max_rate_hz)
+    if answers is None:
+        replies = recognise_offline(embedder, place_map, queries, options)
+    else:
+        replies = read_answers(answers, queries, place_map)
+    facts = {
+        'Map': f'{map_folder}, {len(place_map.places)} places',
+        'Replayed': str(traverse.path),
+        'Images': str(len(replies.frames)),
+        'Network': f'{embedder.name} {embedder.hash[:16]}',
+        'Right is': _truth(options, place_map, traverse),
+        'How': 'by the node, live' if answers else 'offline, every image',
+    }
+    title = f'{traverse.path.name} in map {Path(map_folder).name}'
+    pictures = PlacePictures(place_map, map_folder)
+    evaluation = evaluate_traverse(replies, place_map, pictures, queries, options, title, facts)
+    if traverse.has_poses and traverse.frame_id != place_map.info.frame:
+        evaluation.notes.append(
+            f'poses are in {traverse.frame_id}, those of the map in {place_map.info.frame}: '
+            'is that the same frame?'
+        )
+    return evaluation, pictures
+
+
+def _truth(options: EvaluationOptions, place_map: PlaceMap, traverse: Traverse) -> str:
+    t = options.tolerance
+    if options.truth is not None:
+        return f'a listed map frame, within {t.frames} frames'
+    if needs_poses(place_map, traverse, options):
+        return f'a place within {t.metres:g} m and {t.degrees:g} degrees'
+    return f'the same place name, or numbers within {t.frames}'
 
 
 def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
@@ -53,28 +108,112 @@ def tolerance_of(args: argparse.Namespace) -> Tolerance:
     return Tolerance(args.metres, args.degrees, args.frames)
 
 
+def _options(args: argparse.Namespace) -> EvaluationOptions:
+    truth = None
+    if args.correspondences:
+        truth = Correspondences.read(args.correspondences, args.frames)
+    return EvaluationOptions(
+        tolerance_of(args),
+        truth,
+        args.min_confidence,
+        args.max_rate_hz,
+        not args.no_baselines,
+        not args.no_timing,
+        args.threads,
+    )
+
+
+def record_live(args: argparse.Namespace, answers: Path) -> None:
+    """Have the traverse played through a node of its own, in another process, which writes
+    `answers`; VprError where ROS is not there or that process fails, which has said why."""
+    command = [sys.executable, '-m', 'ashtkd_ros.ros.live', args.map, args.source, '-o', answers]
+    command += ['--rate', args.rate]
+    for name in ('model', 'role', 'image_topic'):
+        value = getattr(args, name)
+        command += [f'--{name.replace("_", "-")}', value] if value else []
+    process = subprocess.run([str(part) for part in command], stderr=subprocess.PIPE, text=True)
+    lines = process.stderr.strip().splitlines() or [f'status {process.returncode}']
+    if process.returncode == 0:
+        sys.stderr.write(process.stderr)
+    elif 'No module named' in lines[-1]:
+        raise VprError('--live needs ROS 2; source its setup.bash, or leave --live away')
+    else:
+        raise VprError(f'the live replay failed: {lines[-1].removeprefix("error: ")}')
+
+
+def report_path(out: Path) -> Path:
+    """REPORT.html, or report.html in a folder of that name."""
+    return out if out.suffix == '.html' else out / 'report.html'
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    options = _options(args)
+    embedder = load_embedder(args)
+
+    def open_queries(origin: GeoOrigin | None) -> Traverse:
+        return open_traverses([args.source], args, origin)[0]
+
+    with tempfile.TemporaryDirectory() as scratch:
+        answers = args.answers
+        if args.live:
+            answers = Path(scratch, 'answers.json')
+            record_live(args, answers)
+        evaluation, pictures = evaluate_map(args.map, open_queries, embedder, options, answers)
+    for note in evaluation.notes:
+        print(f'note: {note}', file=sys.stderr)
+    for name, metrics in evaluation.methods.items():
+        print(f'{name:>16}: {metrics.line()}')
+    if evaluation.traffic is not None:
+        t = evaluation.traffic
+        print(f'{t.sent} images sent, {t.answered} answered, {t.dropped} dropped')
+    for stage, timing in evaluation.timing.items():
+        print(f'{stage:>16}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f}, p99 {timing.p99:.1f}')
+    if args.out:
+        path = report_path(args.out)
+
+        def salient(image: np.ndarray) -> np.ndarray:
+            return overlay(image, embedder.salient_maps(image))
+
+        write_report(path, evaluation, pictures, salient)
+        print(f'report: {path}')
+    return 0
+
+
+def _compare(reports: Sequence[Path], out: Path | None) -> int:
+    loaded = [load_report(path) for path in reports]
+    print(table(compare(loaded)))
+    if out:
+        write_comparison(report_path(out), loaded)
+        print(f'comparison: {report_path(out)}')
+    return 0
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('map', type=Path, help='folder made by build_map')
-    parser.add_argument('source', type=Path, help='folder with poses.csv or index.csv')
-    parser.add_argument('-o', '--out', type=Path, help='HTML report to write')
-    parser.add_argument('--role', default='', help='rows of index.csv to take, e.g. query')
+    add = parser.add_argument
+    add('map', type=Path, nargs='?', help='folder made by build_map')
+    add('source', type=Path, nargs='?', help='bag, or folder with poses.csv or index.csv')
+    add('-o', '--out', type=Path, help='HTML report to write, or a folder for it')
+    add('--compare', type=Path, nargs='+', metavar='REPORT', help='compare reports instead')
+    add('--live', action='store_true', help='play through the node, over ROS 2')
+    add('--rate', type=float, default=1.0, help='with --live: how much faster than recorded (1)')
+    add(
+        '--answers', type=Path, help="the node's answers, as recorded by live, instead of matching"
+    )
+    add('--correspondences', type=Path, help='CSV query,map: frame numbers of what is right')
+    confidence = EvaluationOptions().min_confidence
+    add('--min-confidence', type=float, default=confidence, help=f'unknown below ({confidence})')
+    add('--max-rate-hz', type=float, default=0.0, help='images a second at most, by stamp')
+    add('--no-baselines', action='store_true', help='without raw pixels and HOG')
+    add('--no-timing', action='store_true', help='no durations: equal input, equal bytes out')
     add_tolerance_options(parser)
+    add_traverse_options(parser)
     add_model_options(parser)
     args = parser.parse_args(argv)
-
-    def command() -> int:
-        metrics, answers = evaluate_map(args.map, args.source, tolerance_of(args), args)
-        print(metrics.line())
-        if args.out:
-            title = f'{args.source.name} in map {args.map.name}'
-            map_images = Path(PlaceMap.load(args.map).info.built.get('source', ''))
-            write_report(args.out, title, metrics, answers, map_images)
-            print(f'report: {args.out}')
-        return 0
-
-    run_command(command)
+    if bool(args.compare) == bool(args.map) or bool(args.map) != bool(args.source):
+        parser.error('give a map and a source, or --compare and reports')
+    run_command(lambda: _compare(args.compare, args.out) if args.compare else _evaluate(args))
 
 
 if __name__ == '__main__':

@@ -22,13 +22,14 @@ from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.image_msgs import ImageError, compressed_to_array
 from ashtkd_ros.matcher import MatcherConfig
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.recogniser import Recogniser, Recognition
 from ashtkd_ros.ros import parameters
 from ashtkd_ros.ros.guards import refusing, session, transition
 from ashtkd_ros.ros.health import Health
-from ashtkd_ros.ros.image_msgs import ImageError, compressed_to_array, image_to_array
+from ashtkd_ros.ros.image_msgs import image_to_array
 from ashtkd_ros.ros.worker import Worker
 from ashtkd_ros.shipped import shipped_model
 

@@ -20,9 +20,10 @@ import numpy as np
 
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.embedder import Embedder
-from ashtkd_ros.recogniser import map_frames
+from ashtkd_ros.mapping import build_map
 from ashtkd_ros.shipped import shipped_model
 from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.traverse import FolderTraverse, TraverseOptions
 from tools.demo import TOWN, Observer, running_node
 
 
@@ -41,8 +42,8 @@ def measure(images: int, threads: int, compressed: bool) -> tuple[np.ndarray, np
     embedder = Embedder(shipped_model(), num_threads=threads)
     alone, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
-        place_map = map_frames(embedder, read_source(TOWN / 'day'), TOWN / 'day')
-        place_map.save(Path(folder) / 'map')
+        mapped = FolderTraverse(TOWN / 'day', TraverseOptions())
+        build_map([mapped], embedder, Path(folder) / 'map')
         frames = enlarge(read_source(TOWN / 'dusk')[:20], Path(folder))
         observer = Observer(compressed)
         parameters = {'map_path': Path(folder) / 'map', 'num_threads': threads}

@@ -6,24 +6,22 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ashtkd_ros.sources import Frame
-
 _SIDE, _CELL, _BINS = 128, 16, 9
 
 
-def raw_pixels(frames: list[Frame]) -> np.ndarray:
-    """32 x 32 grey, each picture to mean 0 and length 1: float32 (N, 1024)."""
-    flat = np.stack([_grey(f, 32).ravel() for f in frames])
-    return _unit(flat - flat.mean(axis=1, keepdims=True))
+def raw_pixels(image: np.ndarray) -> np.ndarray:
+    """uint8 RGB (H, W, 3) → 32 x 32 grey brought to mean 0 and length 1: float32 (1024,)."""
+    flat = _grey(image, 32).ravel()
+    return _unit(flat - flat.mean())
 
 
-def hog(frames: list[Frame]) -> np.ndarray:
-    """Histograms of oriented gradients (Dalal & Triggs, CVPR 2005): float32 (N, 1764).
+def hog(image: np.ndarray) -> np.ndarray:
+    """Histograms of oriented gradients (Dalal & Triggs, CVPR 2005): float32 (1764,), length 1.
 
-    128 x 128 grey, cells of 16 pixels with 9 unsigned directions, blocks of 2 x 2 cells brought to
-    length 1. OpenCV 5 no longer has it.
+    Of uint8 RGB (H, W, 3): 128 x 128 grey, cells of 16 pixels with 9 unsigned directions, blocks
+    of 2 x 2 cells brought to length 1. OpenCV 5 no longer has it.
     """
-    return _unit(np.stack([_blocks(_grey(f, _SIDE)) for f in frames]))
+    return _unit(_blocks(_grey(image, _SIDE)))
 
 
 def _blocks(grey: np.ndarray) -> np.ndarray:
@@ -38,10 +36,17 @@ def _blocks(grey: np.ndarray) -> np.ndarray:
     return _unit(windows.reshape(-1, 4 * _BINS)).ravel()
 
 
-def _grey(frame: Frame, side: int) -> np.ndarray:
-    grey = cv2.cvtColor(frame.read(), cv2.COLOR_RGB2GRAY)
+def _grey(image: np.ndarray, side: int) -> np.ndarray:
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
+
+
+BASELINES = {'HOG': hog, 'raw pixels 32x32': raw_pixels}
+
+
+# Name → image to descriptor, in the order that reports show them.
+BASELINES = {'HOG': hog, 'raw pixels 32x32': raw_pixels}

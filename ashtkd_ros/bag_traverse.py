@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images of a rosbag in order, each with its pose; none is decoded before it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic, is_bag
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.image_msgs import compressed_to_array, image_to_array
+from ashtkd_ros.pose_messages import POSE_TYPES, TfPoses, pose_reader
+from ashtkd_ros.sources import Pose, read_rows
+from ashtkd_ros.trajectory import PoseTrack, read_tum
+from ashtkd_ros.traverse import Cursor, FolderTraverse, Traverse, TraverseOptions
+
+NO_POSES = 'none'
+LABELS = 'labels.csv'
+_BACK_S = 1.0  # cameras that deliver a little out of order are no broken clock
+
+
+@dataclass(frozen=True)
+class BagFrame:
+    """One image of a bag, not yet decoded; as `sources.Frame`.
+
+    `number` counts the bag's images; `refusal` says why there is no pose; `geo`: latitude and
+    longitude in degrees. `message` is dropped by `light`; the image is then read from the bag.
+    """
+
+    bag: Bag = field(repr=False)
+    topic: str
+    number: int
+    received_ns: int
+    stamp: float
+    order: int
+    pose: Pose | None = None
+    refusal: str = ''
+    geo: tuple[float, float] | None = None
+    label: str = ''
+    message: object = field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """What a report calls the frame."""
+        return f'image {self.number}'
+
+    def light(self) -> BagFrame:
+        """The frame without the image's bytes."""
+        return replace(self, message=None)
+
+    def pixels(self) -> tuple[np.ndarray, str]:
+        """The image, uint8 (H, W, 3) or (H, W), and its order: RGB, BGR or GREY.
+
+        ImageError where the message holds none.
+        """
+        message = self.message
+        if message is None:
+            message = self.bag.message(self.topic, self.received_ns)
+        return decode(message)
+
+    def read(self) -> np.ndarray:
+        """The image, uint8 (H, W, 3), RGB."""
+        return to_rgb(*self.pixels())
+
+
+def decode(message: object) -> tuple[np.ndarray, str]:
+    """Image or CompressedImage message → uint8 pixels and their order."""
+    return (image_to_array if hasattr(message, 'encoding') else compressed_to_array)(message)
+
+
+def to_rgb(pixels: np.ndarray, order: str) -> np.ndarray:
+    """uint8 (H, W, 3) in `order` or (H, W) → (H, W, 3) RGB."""
+    codes = {'BGR': cv2.COLOR_BGR2RGB, 'GREY': cv2.COLOR_GRAY2RGB}
+    return cv2.cvtColor(pixels, codes[order]) if order in codes else np.ascontiguousarray(pixels)
+
+
+class BagTraverse:
+    """A rosbag: images of one topic, poses of another, of tf, or of a trajectory file."""
+
+    def __init__(self, path: Path, options: TraverseOptions):
+        self.path, self.options, self.notes = Path(path), options, []
+        self.bag = Bag(self.path)
+        self.topic = choose_image_topic(self.bag, options.image_topic)
+        self.count = self.topic.count
+        self._use_received = options.stamps == 'receive'
+        first = self._first()
+        start = self.bag.start_s if self._use_received else _stamp(first)
+        self.span = start, start + self.bag.end_s - self.bag.start_s
+        self.track = track = self._read_trajectory(first)
+        self.has_poses = track is not None
+        self.frame_id = track.frame if track else 'map'
+        self.origin = getattr(track, 'origin', None)
+        self._labels = _read_labels(self.path, options.labels)
+
+    def _first(self):
+        """Header of the first image; VprError where its stamp is no time."""
+        for _, _, message in self.bag.messages([self.topic.name]):
+            if not self._use_received and _stamp(message.header) <= 0:
+                raise VprError(
+                    f'{self.path}: the images on {self.topic.name} have stamp zero; '
+                    'use --stamps receive'
+                )
+            return message.header
+        raise VprError(f'{self.path}: no image can be read on {self.topic.name}')
+
+    def _read_trajectory(self, first) -> PoseTrack | None:
+        options = self.options
+        if options.trajectory is not None:
+            self.poses = str(options.trajectory)
+            return read_tum(options.trajectory)
+        topic = choose_pose_topic(self.bag, options.pose_topic)
+        self.poses = str(topic.name if topic else '')
+        if topic is None:
+            if options.pose_topic != NO_POSES:
+                self.notes.append('no topic with poses: the places have none')
+            return None
+        reader = pose_reader(topic.type, self._use_received, options.map_frame, options.origin)
+        topics = [topic.name]
+        if topic.type in TfPoses.types:
+            topics = [t.name for t in self.bag.of_type(*TfPoses.types)]
+        try:
+            for name, received, message in self.bag.messages(topics):
+                reader.add(name, message, received * 1e-9)
+            track = reader.trajectory(options.camera_frame or first.frame_id)
+        except VprError as error:
+            text = str(error)
+            raise VprError(text if str(self.path) in text else f'{self.path}: {text}') from error
+        self.notes += [f'{n} on {topic.name}: {why}' for why, n in track.refused.items()]
+        return track
+
+    def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, BagFrame]]:
+        """All images as recorded, or those after a frame that was seen before."""
+        number, newest, first, last = 0, -math.inf, 0, -1
+        start = None
+        if after is not None:
+            newest = after.newest
+            if self.bag.in_order:
+                start, number = after.received_ns, after.first
+        for _, received, message in self.bag.messages([self.topic.name], start):
+            first, last = (first, last) if received == last else (number, received)
+            if after is None or number > after.number:
+                frame = self._frame(number, received, message, newest)
+                newest = max(newest, frame.stamp)
+                yield Cursor(number, received, first, newest), frame
+            number += 1
+        if number < self.count:  # what a reader passes over where a file is damaged within
+            self.notes.append(f'{self.count - number} images of {self.count} cannot be read')
+
+    def _frame(self, number: int, received: int, message, newest: float) -> BagFrame:
+        stamp = received * 1e-9 if self._use_received else _stamp(message.header)
+        pose, refusal, geo = None, '', None
+        if stamp <= 0:
+            refusal = 'stamp zero'
+        elif stamp < newest - _BACK_S:
+            refusal = f'stamp goes back by more than {_BACK_S:.0f} s'
+        elif self.track is not None:
+            pose, refusal = self.track.at(stamp, self.options.max_pose_gap_s)
+            geo = self.track.geo_at(stamp) if pose is not None else None
+        label = self._labels.get(number, '')
+        # A place named by a number counts frames along the route, as in index.csv.
+        order = int(label) if label.isdecimal() else number
+        return BagFrame(
+            self.bag,
+            self.topic.name,
+            number,
+            received,
+            stamp,
+            order,
+            pose,
+            refusal,
+            geo,
+            label,
+            message,
+        )
+
+    def source_of(self, frame: BagFrame) -> str:
+        """When the image was received, in ns."""
+        return str(frame.received_ns)
+
+    def describe(self) -> dict[str, str]:
+        """For map.yaml."""
+        source, topic = str(self.path.resolve()), self.topic.name
+        return {'source': source, 'image_topic': topic, 'poses': self.poses}
+
+    def fingerprint(self) -> str:
+        """Of the options, and of the files' names, sizes and times of change."""
+        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        return hashlib.sha256(repr((stats, self.options)).encode()).hexdigest()
+
+
+def open_traverse(path: Path, options: TraverseOptions) -> Traverse:
+    """A bag or a folder of images; VprError where a path is neither."""
+    path = Path(path)
+    if is_bag(path):
+        if options.role:
+            raise VprError(f'{path}: --role is for folders with an index.csv, this is a bag')
+        return BagTraverse(path, options)
+    if path.is_file():
+        raise VprError(f'{path}: is no bag; a bag is a folder, or a .db3, .mcap or .bag file')
+    given = [
+        n for n in ('image_topic', 'pose_topic', 'trajectory', 'labels') if getattr(options, n)
+    ]
+    if given and path.is_dir():
+        flag = f'--{given[0].replace("_", "-")}'
+        raise VprError(f'{path}: {flag} is for bags, this is a folder')
+    return FolderTraverse(path, options)
+
+
+def _stamp(header) -> float:
+    return header.stamp.sec + header.stamp.nanosec * 1e-9
+
+
+def _choose(bag: Bag, name: str, candidates: list[Topic], what: str, flag: str) -> Topic:
+    """The topic of that name, or the only candidate; VprError that lists them otherwise."""
+    listed = '; '.join(map(str, candidates)) or 'none'
+    if name:
+        wanted = '/' + name.lstrip('/')
+        found = [t for t in candidates if t.name == wanted]
+        if not found:
+            raise VprError(f'{bag.path}: {wanted} is no topic with {what}; those are: {listed}')
+        return found[0]
+    if len(candidates) != 1:
+        raise VprError(
+            f'{bag.path}: {len(candidates)} topics have {what}; choose with {flag}: {listed}'
+        )
+    return candidates[0]
+
+
+def choose_image_topic(bag: Bag, name: str = '') -> Topic:
+    """The topic with images; VprError where there is none, or several and no name is given."""
+    candidates = bag.of_type(IMAGE_TYPE, COMPRESSED_TYPE)
+    if not candidates:
+        listed = '; '.join(map(str, bag.topics.values())) or 'nothing'
+        raise VprError(f'{bag.path}: holds no images; it holds: {listed}')
+    if not name:  # depth images packed into PNG with a header of their own
+        candidates = [t for t in candidates if not t.name.endswith('/compressedDepth')]
+    return _choose(bag, name, candidates, 'images', '--image-topic')
+
+
+def choose_pose_topic(bag: Bag, name: str = '') -> Topic | None:
+    """The topic with poses; tf, which nearly every bag has, only where there is no other."""
+    if name == NO_POSES:
+        return None
+    tf = [t for t in bag.of_type(*TfPoses.types) if not t.name.endswith('tf_static')]
+    direct = bag.of_type(*(POSE_TYPES - TfPoses.types))
+    candidates = direct + tf if name else direct or tf
+    if not candidates and not name:
+        return None
+    return _choose(bag, name, candidates, 'poses', '--pose-topic')
+
+
+def _read_labels(bag: Path, table: Path | None) -> dict[int, str]:
+    """Frame number → label."""
+    if table is None:
+        table = (bag if bag.is_dir() else bag.parent) / LABELS
+        if not table.is_file() or not bag.is_dir():
+            return {}
+    labels = {}
+    for line, row in read_rows(table, ('frame', 'label')):
+        if not row['frame'].isdecimal():
+            raise VprError(f'{table}:{line}: frame is "{row["frame"]}", it must be a number')
+        labels[int(row['frame'])] = row['label']
+    return labels

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rosbags of every kind: the topics in one, and their messages; what is wrong with it in a line.
+
+The library rosbags reads the formats: ROS 2 (sqlite3, MCAP, split, compressed) and ROS 1 (.bag).
+Only messages of common types are looked into, by the definitions that come with rosbags, so that
+types nobody knows and bags without definitions are no obstacle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from rosbags.rosbag1 import Reader as Ros1Reader
+from rosbags.rosbag2 import Reader as Ros2Reader
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from ashtkd_ros.errors import VprError
+
+IMAGE_TYPE = 'sensor_msgs/msg/Image'
+COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
+TF_TYPE = 'tf2_msgs/msg/TFMessage'
+_TF_MESSAGE = 'geometry_msgs/TransformStamped[] transforms'  # not among rosbags' of ROS 1
+_STORAGE = ('.db3', '.mcap')
+_FILES = (*_STORAGE, '.bag')
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag: how many messages of which type, and how many a second."""
+
+    name: str
+    type: str
+    count: int
+    hz: float
+
+    def __str__(self) -> str:
+        return f'{self.name} ({self.type}, {self.count} messages, {self.hz:.1f} Hz)'
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path is a rosbag, damaged ones included, rather than a folder of images."""
+    if path.is_dir():
+        return (path / 'metadata.yaml').is_file() or bool(_storage_files(path))
+    return path.suffix in _FILES
+
+
+def _storage_files(folder: Path) -> list[Path]:
+    endings = (*_STORAGE, *(f'{s}.zstd' for s in _STORAGE))
+    return sorted(p for p in folder.iterdir() if p.name.endswith(endings))
+
+
+class Bag:
+    """An open bag; VprError, here and while reading, for one that is missing or damaged."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        _check(self.path)
+        self.is_ros1 = self.path.suffix == '.bag' and self.path.is_file()
+        self._types = get_typestore(Stores.ROS1_NOETIC if self.is_ros1 else Stores.ROS2_JAZZY)
+        if self.is_ros1:
+            self._types.register(get_types_from_msg(_TF_MESSAGE, TF_TYPE))
+        with self._readable():
+            self._reader = (Ros1Reader if self.is_ros1 else Ros2Reader)(self.path)
+            self._reader.open()
+            self.start_s, self.end_s = (
+                ns * 1e-9 for ns in (self._reader.start_time, self._reader.end_time)
+            )
+            seconds = max(self._reader.duration, 1) * 1e-9
+            self.topics = {
+                name: Topic(name, info.msgtype or 'several types', info.msgcount, rate)
+                for name, info in sorted(self._reader.topics.items())
+                for rate in [max(info.msgcount - 1, 0) / seconds]
+            }
+            self.is_compressed = (
+                not self.is_ros1 and self._reader.storage.metadata.compression_mode == 'file'
+            )
+
+    @property
+    def in_order(self) -> bool:
+        """Whether receive times never go back from one file of the bag to the next."""
+        parts = [] if self.is_ros1 else getattr(self._reader.storage, 'storages', [])
+        return all(a.metadata.end_time <= b.metadata.start_time + 1 for a, b in pairwise(parts))
+
+    def of_type(self, *types: str) -> list[Topic]:
+        """Topics of these types that hold messages."""
+        return [t for t in self.topics.values() if t.type in types and t.count]
+
+    def messages(
+        self, topics: Sequence[str], start: int | None = None, stop: int | None = None
+    ) -> Iterator[tuple[str, int, object]]:
+        """(topic, receive time in ns, message) as recorded, from `start` to before `stop`."""
+        for name, msgtype, received, data in self._raw(topics, start, stop):
+            yield name, received, self._parse(name, msgtype, received, data)
+
+    def message(self, topic: str, received_ns: int) -> object:
+        """The message received at a time in ns; VprError where there is none."""
+        for _, _, message in self.messages([topic], received_ns, received_ns + 1):
+            return message
+        raise VprError(f'{self.path}: no message on {topic} came at {received_ns * 1e-9:.3f}')
+
+    def serialized(self, topics: Sequence[str]) -> Iterator[tuple[str, int, bytes]]:
+        """(topic, receive time in ns, CDR bytes as ROS 2 publishes them) as recorded."""
+        convert: Callable = self._types.ros1_to_cdr if self.is_ros1 else lambda data, _: data
+        for name, msgtype, received, data in self._raw(topics, None, None):
+            with self._readable():
+                converted = bytes(convert(data, msgtype))
+            yield name, received, converted
+
+    def _raw(self, topics, start, stop) -> Iterator[tuple[str, str, int, bytes]]:
+        with self._readable():
+            wanted = [c for c in self._reader.connections if c.topic in topics]
+            found = self._reader.messages(connections=wanted, start=start, stop=stop)
+        while wanted:  # all connections' messages come where none is named
+            with self._readable():
+                item = next(found, None)
+            if item is None:
+                break
+            connection, received, data = item
+            yield connection.topic, connection.msgtype, received, data
+
+    def _parse(self, topic: str, msgtype: str, received: int, data: bytes) -> object:
+        parse = self._types.deserialize_ros1 if self.is_ros1 else self._types.deserialize_cdr
+        try:
+            return parse(data, msgtype)
+        except Exception as error:  # what a damaged message makes of the reader
+            raise VprError(
+                f'{self.path}: a message on {topic}, received at {received * 1e-9:.3f}, is damaged'
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._reader.close()
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Whatever a foreign or damaged file makes of the reader becomes one line."""
+        try:
+            yield
+        except VprError:
+            raise
+        except Exception as error:
+            raise VprError(f'{self.path}: {_explain(error)}') from error
+
+
+def _check(path: Path) -> None:
+    if not path.exists():
+        raise VprError(f'{path}: no such bag')
+    if path.is_dir():
+        files = _storage_files(path)
+        if (path / 'metadata.yaml').is_file():
+            return
+        if files:
+            kind = 'mcap' if '.mcap' in files[0].name else 'sqlite3'
+            raise VprError(
+                f'{path}: metadata.yaml is missing (the recorder was killed?); make it with '
+                f'"ros2 bag reindex -s {kind} {path}", or name {files[0].name} itself'
+            )
+        raise VprError(f'{path}: is no bag; one holds metadata.yaml and .db3 or .mcap files')
+    if path.suffix not in _FILES:
+        raise VprError(f'{path}: is no bag; a bag is a folder, or a .db3, .mcap or .bag file')
+
+
+def _explain(error: Exception) -> str:
+    """What an exception of rosbags or below says to a user."""
+    reason = ' '.join(str(error).split()) or type(error).__name__
+    if 'end magic' in reason or 'Truncated record' in reason:
+        return f'was cut off while recording ({reason}); "mcap recover" saves what there is'
+    if 'malformed' in reason or 'not a database' in reason:
+        return f'is damaged or cut off ({reason}); "sqlite3 FILE .recover" saves what there is'
+    if isinstance(error, OSError) and error.errno:
+        return f'cannot be read ({error.strerror})'
+    return f'cannot be read as a bag ({type(error).__name__}: {reason}); is it whole?'

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make a rosbag of a folder of images.
+
+example: ros2 run ashtkd_ros bag_tools make ~/walks/monday -o ~/bags/monday --storage mcap
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from ashtkd_ros.bag_writing import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
+from ashtkd_ros.commands import make_parser, run_command
+from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.sources import read_source
+
+_INDEX_HZ = 10.0
+
+
+def make(args: argparse.Namespace) -> int:
+    """`bag_tools make`: write the bag and say what is in it."""
+    frames = read_source(args.source, args.role)
+    # The stamps of an index.csv set only number its rows.
+    hz = args.hz or (None if (args.source / 'poses.csv').is_file() else _INDEX_HZ)
+    options = BagOptions(
+        storage=args.storage,
+        compression=args.compression,
+        jpeg=args.jpeg,
+        start_s=args.start,
+        hz=hz,
+        odom_hz=args.odom_hz,
+        odom_frame=args.odom_frame,
+        tf=args.tf,
+        origin=GeoOrigin(*args.origin, 0.0) if args.origin else None,
+    )
+    counts = make_bag(frames, args.out, options)
+    print(f'{args.out}: ' + ', '.join(f'{n} {topic}' for topic, n in counts.items()))
+    return 0
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = make_parser(__doc__)
+    commands = parser.add_subparsers(dest='command', required=True)
+    _add_make(commands)
+    args = parser.parse_args(argv)
+    run_command(lambda: args.run(args))
+
+
+def _add_make(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser('make', help='a bag of a folder of images')
+    parser.set_defaults(run=make)
+    parser.add_argument('source', type=Path, help='folder with poses.csv or index.csv')
+    parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the new bag')
+    parser.add_argument('--role', default='', help='rows of index.csv to take, e.g. query')
+    parser.add_argument('--storage', choices=STORAGES, default=STORAGES[0])
+    parser.add_argument(
+        '--compression', choices=COMPRESSIONS, default='none', help='zstd; storage: mcap only'
+    )
+    parser.add_argument(
+        '--jpeg', action='store_true', help='CompressedImage: the JPEG or PNG bytes as they are'
+    )
+    parser.add_argument(
+        '--hz',
+        type=_positive,
+        help=f'images a second, in place of the stamps ({_INDEX_HZ:g} for an index.csv set)',
+    )
+    parser.add_argument(
+        '--start',
+        type=_finite,
+        help=f'seconds added to every stamp (0, or {START_S} where a stamp would be zero)',
+    )
+    parser.add_argument('--odom-hz', type=_positive, default=20.0, help='poses a second (20)')
+    parser.add_argument('--odom-frame', default='odom', help='frame of the poses (odom)')
+    parser.add_argument('--tf', action='store_true', help='/tf and /tf_static as well')
+    parser.add_argument(
+        '--origin',
+        nargs=2,
+        type=_finite,
+        metavar=('LAT', 'LON'),
+        help='/fix as well: degrees (WGS84) of x = y = 0',
+    )
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f'{text} is not a finite number')
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f'{text} is not a positive number')
+    return value
+
+
+if __name__ == '__main__':
+    main()

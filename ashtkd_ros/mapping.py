@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Traverses → map of places: read, choose, decode, embed and note down, one image at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from ashtkd_ros.bag_traverse import BagTraverse, to_rgb
+from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.image_msgs import ImageError
+from ashtkd_ros.journal import Journal
+from ashtkd_ros.keyframes import KeyframeOptions, fault, moved
+from ashtkd_ros.place_map import Place, PlaceMap, check_target
+from ashtkd_ros.recogniser import in_parallel
+from ashtkd_ros.route_picture import write_route_picture
+from ashtkd_ros.sources import Pose
+from ashtkd_ros.traverse import Cursor, Traverse
+
+_THUMBNAIL_HEIGHT = 120
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """`thumbnails`: keep a small JPEG of each place; `workers`: see `in_parallel`."""
+
+    keyframes: KeyframeOptions = field(default_factory=KeyframeOptions)
+    thumbnails: bool = False
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An image on its way: what the journal will hold of it, should it become a place."""
+
+    place: Place
+    cursor: Cursor
+    counts: dict[str, int]
+    thumbnail: bytes
+
+
+def rule_of(traverse: Traverse, options: KeyframeOptions) -> str:
+    """The rule that "auto" stands for; VprError for distances without poses."""
+    if options.rule == 'auto':
+        by_poses = 'distance' if traverse.has_poses else 'change'
+        return by_poses if isinstance(traverse, BagTraverse) else 'all'
+    if options.rule == 'distance' and not traverse.has_poses:
+        raise VprError(f'{traverse.path}: has no poses for keyframes by distance; use change')
+    return options.rule
+
+
+def build_map(
+    traverses: Sequence[Traverse], embedder: Embedder, out: Path, options: MapOptions | None = None
+) -> tuple[PlaceMap, Counter]:
+    """Write the map of all traverses to `out`; the map, and what became of how many images.
+
+    Place numbers follow the traverses in the order given. A killed build goes on where it was when
+    it is called again with the same traverses, options and network.
+    """
+    options = options or MapOptions()
+    check_target(out)
+    builder = _Builder(traverses, embedder, options)
+    journal = Journal(out, builder.key, embedder.dimensions)
+    try:
+        builder.run(journal)
+        place_map = builder.place_map(journal)
+        attachments = {'thumbnails': journal.thumbnails} if options.thumbnails else {}
+        if any(place.pose is not None for place in place_map.places):
+            attachments['route.png'] = journal.folder / 'route.png'
+            write_route_picture(attachments['route.png'], place_map.places)
+        place_map.save(out, attachments)
+        journal.remove()
+    finally:
+        journal.close()
+    return place_map, builder.counts
+
+
+class _Builder:
+    def __init__(self, traverses: Sequence[Traverse], embedder: Embedder, options: MapOptions):
+        self.traverses, self.embedder, self.options = traverses, embedder, options
+        self.rules = [rule_of(t, options.keyframes) for t in traverses]
+        self.frame = _common_frame(traverses)
+        self.counts: Counter[str] = Counter()
+        self._similar = 0
+        self._size = None
+        self.key = {
+            'model': embedder.hash,
+            'options': asdict(options),
+            'traverses': [[t.describe(), t.fingerprint()] for t in traverses],
+        }
+
+    def run(self, journal: Journal) -> None:
+        """Add the places that the journal lacks."""
+        begin, cursor, last_pose, last_descriptor = 0, None, None, None
+        if journal.last is not None:
+            entry = journal.last
+            begin, cursor = entry['place']['traverse'], Cursor(**entry['cursor'])
+            last_pose = _place(entry['place']).pose
+            last_descriptor = np.array(journal.descriptors()[-1])
+            self.counts, self._similar = Counter(entry['counts']), entry['similar']
+        total = sum(t.count for t in self.traverses)
+        with tqdm(
+            total=total,
+            initial=self.counts['images'],
+            desc='map',
+            unit='frame',
+            delay=2,
+            disable=None,
+            smoothing=0.1,
+        ) as bar:
+            for number in range(begin, len(self.traverses)):
+                candidates = self._candidates(number, cursor, last_pose, bar)
+                self._add(candidates, number, journal, last_descriptor)
+                cursor = last_pose = last_descriptor = None
+        self.counts['no new place'] += self._similar
+        journal.flush()
+
+    def _candidates(
+        self, number: int, cursor: Cursor | None, last: Pose | None, bar: tqdm
+    ) -> Iterator[tuple[_Candidate, tuple[np.ndarray, str]]]:
+        """Images that may become places, at the network's size, with their order of colours."""
+        traverse, rule = self.traverses[number], self.rules[number]
+        for at, frame in traverse.frames(cursor):
+            bar.update()
+            self.counts['images'] += 1
+            refusal = frame.refusal
+            if refusal:
+                self.counts[refusal] += 1
+            if rule == 'distance':
+                if frame.pose is None:
+                    continue
+                if not moved(frame.pose, last, self.options.keyframes):
+                    self.counts['no new place'] += 1
+                    continue
+            small, order, thumbnail = self._look(frame, rule)
+            if small is None:
+                continue
+            last = frame.pose
+            place = Place(
+                0,
+                frame.stamp,
+                frame.order,
+                frame.pose,
+                traverse.source_of(frame),
+                frame.label,
+                number,
+                frame.geo,
+            )
+            yield _Candidate(place, at, dict(self.counts), thumbnail), (small, order)
+
+    def _look(self, frame, rule: str) -> tuple[np.ndarray | None, str, bytes]:
+        """Decode and judge: the image at the network's size, or None, counted by its fault."""
+        try:
+            pixels, order = frame.pixels()
+        except ImageError as error:  # of one message; an image file that is damaged is named
+            self.counts[f'unreadable: {error.kind}'] += 1
+            return None, '', b''
+        if self._size not in (None, pixels.shape[:2]):
+            self.counts['changes of image size'] += 1
+        self._size = pixels.shape[:2]
+        small = self.embedder.squeeze(pixels)
+        if rule != 'all':
+            large = pixels.shape[0] > small.shape[0] and pixels.shape[1] > small.shape[1]
+            why = fault(small if large else pixels, self.options.keyframes)
+            if why:
+                self.counts[why] += 1
+                return None, '', b''
+        thumbnail = _thumbnail(pixels, order) if self.options.thumbnails else b''
+        return small, order, thumbnail
+
+    def _add(self, candidates, number: int, journal: Journal, last: np.ndarray | None) -> None:
+        by_change = self.rules[number] == 'change'
+        embed = self.embedder.embed
+        for candidate, descriptor in in_parallel(embed, candidates, self.options.workers):
+            same = self.options.keyframes.similarity
+            if by_change and last is not None and float(descriptor @ last) >= same:
+                self._similar += 1
+                continue
+            last = descriptor
+            if candidate.thumbnail:
+                journal.add_thumbnail(journal.count, candidate.thumbnail)
+            entry = {
+                'place': asdict(replace(candidate.place, id=journal.count)),
+                'cursor': asdict(candidate.cursor),
+                'counts': candidate.counts,
+                'similar': self._similar,
+            }
+            journal.add(entry, descriptor)
+
+    def place_map(self, journal: Journal) -> PlaceMap:
+        """The map of all that is in the journal; VprError where that is nothing."""
+        if not journal.count:
+            raise VprError(f'{self.traverses[0].path}: no image became a place: {self.verdict()}')
+        places = [_place(entry['place']) for entry in journal.entries()]
+        built = {
+            'traverses': [t.describe() for t in self.traverses],
+            'keyframes': asdict(self.options.keyframes),
+        }
+        origin = next((t.origin for t in self.traverses if t.origin is not None), None)
+        if origin is not None:
+            built['origin'] = asdict(origin)
+        return PlaceMap.build(journal.descriptors(), places, self.embedder, self.frame, **built)
+
+    def verdict(self) -> str:
+        """What became of the images, in words."""
+        return ', '.join(f'{n} {what}' for what, n in self.counts.items())
+
+
+def _place(values: dict) -> Place:
+    pose, geo = values['pose'], values['geo']
+    return Place(**{**values, 'pose': pose and Pose(**pose), 'geo': geo and tuple(geo)})
+
+
+def _common_frame(traverses: Sequence[Traverse]) -> str:
+    frames = {t.frame_id: t.path for t in traverses if t.has_poses}
+    if len(frames) > 1:
+        listed = ', '.join(f'"{frame}" in {path}' for frame, path in frames.items())
+        raise VprError(f'the poses are in different frames, {listed}; one map needs one frame')
+    return next(iter(frames), 'map')
+
+
+def _thumbnail(pixels: np.ndarray, order: str) -> bytes:
+    height, width = pixels.shape[:2]
+    size = max(1, round(width * _THUMBNAIL_HEIGHT / height)), _THUMBNAIL_HEIGHT
+    small = to_rgb(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), order)
+    return cv2.imencode('.jpg', small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

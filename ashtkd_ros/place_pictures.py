@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images that a map's places were made of, from folder, bag, or the map's own thumbnails."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ashtkd_ros.bag_traverse import decode, to_rgb
+from ashtkd_ros.bags import Bag
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.place_map import Place, PlaceMap
+from ashtkd_ros.sources import read_image
+
+
+class PlacePictures:
+    """Called with a place: its image, uint8 RGB (H, W, 3); VprError where it is gone."""
+
+    def __init__(self, place_map: PlaceMap, folder: Path):
+        self.map, self._thumbnails = place_map, Path(folder) / 'thumbnails'
+        self._bags: dict[int, Bag] = {}
+
+    def __call__(self, place: Place) -> np.ndarray:
+        """From the source, else the thumbnail."""
+        try:
+            return self.original(place)
+        except VprError:
+            thumbnail = self._thumbnails / f'{place.id:06d}.jpg'
+            if thumbnail.is_file():
+                return read_image(thumbnail)
+            raise
+
+    def original(self, place: Place) -> np.ndarray:
+        """The image that was embedded, uint8 RGB (H, W, 3); VprError where it is gone."""
+        topic = self._traverse(place.traverse).get('image_topic')
+        if topic is None:
+            return read_image(Path(self._traverse(place.traverse)['source']) / place.source)
+        message = self._bag(place.traverse).message(topic, int(place.source))
+        return to_rgb(*decode(message))
+
+    def all(self) -> Iterator[tuple[Place, np.ndarray]]:
+        """Every place with its original, each bag read once from its beginning to its end."""
+        by_traverse = defaultdict(list)
+        for place in self.map.places:
+            by_traverse[place.traverse].append(place)
+        for number, places in by_traverse.items():
+            topic = self._traverse(number).get('image_topic')
+            if topic is None:
+                yield from ((place, self.original(place)) for place in places)
+                continue
+            wanted = {int(place.source): place for place in places}
+            for _, received, message in self._bag(number).messages([topic]):
+                place = wanted.pop(received, None)
+                if place is not None:
+                    yield place, to_rgb(*decode(message))
+            if wanted:
+                raise VprError(f'{self._bag(number).path}: lacks images of the map')
+
+    def _traverse(self, number: int) -> dict[str, str]:
+        traverses = self.map.traverses
+        if number >= len(traverses):
+            raise VprError(f'the map does not tell where the images of traverse {number} are')
+        return traverses[number]
+
+    def _bag(self, number: int) -> Bag:
+        if number not in self._bags:
+            self._bags[number] = Bag(Path(self._traverse(number)['source']))
+        return self._bags[number]

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A traverse: the images of one drive in order, one at a time; here from a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.sources import Frame, read_source
+
+
+@dataclass(frozen=True)
+class TraverseOptions:
+    """What of a source to use; empty: found by type, where there is just one candidate.
+
+    `role`: rows of an index.csv. `pose_topic`: "none" does without poses; `trajectory`: a file in
+    TUM format instead of a topic. `stamps`: header or receive. `max_pose_gap_s`: an image whose
+    neighbouring poses lie further apart has none. `labels`: CSV with frame,label of a bag's
+    images, else the labels.csv in the bag's folder. `origin`: of the local frame for NavSatFix.
+    """
+
+    role: str = ''
+    image_topic: str = ''
+    pose_topic: str = ''
+    trajectory: Path | None = None
+    stamps: str = 'header'
+    max_pose_gap_s: float = 1.5
+    map_frame: str = ''
+    camera_frame: str = ''
+    labels: Path | None = None
+    origin: GeoOrigin | None = None
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a traverse has been read: image `number` is the last one seen.
+
+    In a bag also when that was received, the number of the first image received at that very
+    time, and the newest stamp so far.
+    """
+
+    number: int = -1
+    received_ns: int = 0
+    first: int = 0
+    newest: float = 0.0
+
+
+class Traverse(Protocol):
+    """`frames()` in order; `describe()` is kept in the map; `count` images at most.
+
+    `has_poses` tells whether images have poses at all; `notes` are lines for the user.
+    """
+
+    path: Path
+    count: int
+    has_poses: bool
+    frame_id: str
+    origin: GeoOrigin | None
+    notes: list[str]
+
+    def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
+        """All frames in order, or those after one; with each how far reading has come."""
+        ...
+
+    def source_of(self, frame: Frame) -> str:
+        """What places.csv names the frame by."""
+        ...
+
+    def describe(self) -> dict[str, str]:
+        """For map.yaml."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes whenever what `frames` gives changes."""
+        ...
+
+
+class FolderTraverse:
+    """A folder with poses.csv or index.csv."""
+
+    origin = None
+    frame_id = 'map'
+
+    def __init__(self, path: Path, options: TraverseOptions):
+        self.path, self.notes = Path(path), []
+        self._frames = read_source(self.path, options.role)
+        self.count = len(self._frames)
+        self.has_poses = all(f.pose is not None for f in self._frames)
+
+    def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
+        """The frames, or those after one."""
+        start = after.number + 1 if after else 0
+        for number, frame in enumerate(self._frames[start:], start):
+            yield Cursor(number), frame
+
+    def source_of(self, frame: Frame) -> str:
+        """Path of the image within the folder."""
+        return frame.source_in(self.path)
+
+    def describe(self) -> dict[str, str]:
+        """For map.yaml."""
+        return {'source': str(self.path.resolve())}
+
+    def fingerprint(self) -> str:
+        """Of the CSV and the options."""
+        return hashlib.sha256(repr(self._frames).encode()).hexdigest()

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A second traverse replayed in a map: what is answered, how good that is, how long it takes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ashtkd_ros import baselines
+from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation import (
+    RECALL_AT,
+    Answer,
+    Metrics,
+    PositivesOf,
+    Tolerance,
+    judge,
+    metrics_of,
+    positives_by,
+    thin,
+    thinned_similarity,
+)
+from ashtkd_ros.image_msgs import ImageError
+from ashtkd_ros.matcher import Matcher, MatcherConfig
+from ashtkd_ros.place_map import PlaceMap
+from ashtkd_ros.place_pictures import PlacePictures
+from ashtkd_ros.recogniser import in_parallel
+from ashtkd_ros.report import Evaluation, Timing, Traffic
+from ashtkd_ros.sources import Frame
+from ashtkd_ros.traverse import Traverse
+
+SINGLE = 'single images'
+_TIMED = 100
+# Descriptors of the baselines are long: more images than these would fill the memory.
+_MOST_FOR_BASELINES = 30_000
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """`truth`: right places by frame numbers in place of poses or labels; `max_rate_hz`: images
+    a second by their stamps, 0: all; `baselines`: measure raw pixels and HOG as well; `timing`:
+    measure durations."""
+
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    truth: PositivesOf | None = None
+    min_confidence: float = 0.5
+    max_rate_hz: float = 0.0
+    baselines: bool = True
+    timing: bool = True
+    workers: int = 0
+
+
+@dataclass
+class Replies:
+    """What was answered: `ranking` int (Q, K) places best first, -1 where none was given,
+    `confidences` float (Q,), `similarities` float (Q,) or NaN, `descriptors` (Q, D) or None."""
+
+    frames: list[Frame]
+    ranking: np.ndarray
+    confidences: np.ndarray
+    similarities: np.ndarray
+    descriptors: np.ndarray | None = None
+    timing: dict[str, Timing] = field(default_factory=dict)
+    traffic: Traffic | None = None
+
+
+class Queries:
+    """The images of a traverse that are asked about; what is passed over is counted."""
+
+    def __init__(self, traverse: Traverse, needs_poses: bool, max_rate_hz: float):
+        self.traverse, self._needs_poses = traverse, needs_poses
+        self._period = 1.0 / max_rate_hz if max_rate_hz else 0.0
+        self.passed: Counter[str] = Counter()
+
+    def __iter__(self):
+        """Frames in order."""
+        due = -np.inf
+        for _, frame in self.traverse.frames():
+            if self._needs_poses and frame.pose is None:
+                self.passed[frame.refusal or 'no pose'] += 1
+            elif self._period and frame.stamp < due - 1e-6:
+                self.passed[f'above {1.0 / self._period:g} Hz'] += 1
+            else:
+                due = frame.stamp + self._period
+                yield frame
+
+    def pixels(self):
+        """(frame, (image, order)) of all that can be decoded, with a progress bar."""
+        with tqdm(
+            total=self.traverse.count,
+            desc='evaluate',
+            unit='frame',
+            delay=2,
+            disable=None,
+        ) as bar:
+            for frame in self:
+                bar.update()
+                try:
+                    yield frame.light(), frame.pixels()
+                except ImageError as error:
+                    self.passed[f'unreadable: {error.kind}'] += 1
+
+    def notes(self) -> list[str]:
+        """Lines for the report."""
+        return [f'{n} images left out: {why}' for why, n in self.passed.items()]
+
+
+def needs_poses(place_map: PlaceMap, traverse: Traverse, options: EvaluationOptions) -> bool:
+    """Whether the ground truth comes from poses, so that images without one cannot be judged."""
+    mapped = all(place.pose is not None for place in place_map.places)
+    return options.truth is None and mapped and traverse.has_poses
+
+
+def recognise_offline(
+    embedder: Embedder, place_map: PlaceMap, queries: Queries, options: EvaluationOptions
+) -> Replies:
+    """Every image embedded and matched, as fast as it goes."""
+    matcher = Matcher(place_map, MatcherConfig(top_k=min(max(RECALL_AT), len(place_map.places))))
+    jobs = (
+        (frame, (embedder.squeeze(pixels), order)) for frame, (pixels, order) in queries.pixels()
+    )
+    frames, found, descriptors = [], [], []
+    for frame, descriptor in in_parallel(embedder.embed, jobs, options.workers):
+        frames.append(frame)
+        found.append(matcher.match(descriptor))
+        descriptors.append(descriptor)
+    if not frames:
+        passed = ', '.join(f'{n} {why}' for why, n in queries.passed.items())
+        raise VprError(f'{queries.traverse.path}: no image to evaluate ({passed})')
+    timing = measure_stages(embedder.path, matcher, frames) if options.timing else {}
+    return Replies(
+        frames,
+        np.array([[c.place.id for c in candidates] for candidates in found]),
+        np.array([candidates[0].confidence for candidates in found]),
+        np.array([candidates[0].similarity for candidates in found]),
+        np.stack(descriptors),
+        timing,
+    )
+
+
+def measure_stages(model: Path, matcher: Matcher, frames: Sequence[Frame]) -> dict[str, Timing]:
+    """Durations of the stages for some of the frames, one after the other as a node has them."""
+    embedder = Embedder(model)
+    stages: dict[str, list[float]] = {'decode': [], 'embed': [], 'match': [], 'all stages': []}
+    for i in thin(len(frames), _TIMED):
+        times = [time.perf_counter()]
+        pixels, order = frames[i].pixels()
+        times.append(time.perf_counter())
+        descriptor = embedder.embed(pixels, order)
+        times.append(time.perf_counter())
+        matcher.match(descriptor)
+        times.append(time.perf_counter())
+        for stage, seconds in zip(stages, np.diff(times), strict=False):
+            stages[stage].append(float(seconds))
+        stages['all stages'].append(times[-1] - times[0])
+    return {stage: Timing.of(seconds) for stage, seconds in stages.items()}
+
+
+def read_answers(path: Path, queries: Queries, place_map: PlaceMap) -> Replies:
+    """What the node answered while it was recorded by `live`; the images of no answer are left."""
+    try:
+        values = json.loads(Path(path).read_text(encoding='utf-8'))
+        answers = {round(a['stamp'] * 1e6): a for a in values['answers']}
+        sent = values['sent']
+    except OSError as error:
+        raise VprError(f'{path}: no answers can be read ({error.strerror})') from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise VprError(f'{path}: holds no answers of the node; make it with replay') from error
+    frames, given = [], []
+    for frame in queries:
+        answer = answers.get(round(frame.stamp * 1e6))
+        if answer is not None:
+            frames.append(frame.light())
+            given.append(answer)
+    if not frames:
+        raise VprError(f'{path}: none of its {len(answers)} answers is about these images')
+    width = min(max(RECALL_AT), len(place_map.places))
+    ranking = np.full((len(frames), width), -1)
+    for row, answer in zip(ranking, given, strict=True):
+        ids = answer['places'][:width]
+        row[: len(ids)] = ids
+    if ranking.max() >= len(place_map.places):
+        raise VprError(f'{path}: names places that this map lacks; was it another map?')
+    confidences = np.array([a['scores'][0] if a['scores'] else 0.0 for a in given])
+    seconds = [a['seconds'] for a in given if a.get('seconds') is not None]
+    timing = {'sent → answered': Timing.of(seconds)} if seconds else {}
+    traffic = Traffic(sent, len(answers), sent - len(answers))
+    return Replies(
+        frames, ranking, confidences, np.full(len(frames), np.nan), None, timing, traffic
+    )
+
+
+def evaluate_traverse(
+    replies: Replies,
+    place_map: PlaceMap,
+    pictures: PlacePictures,
+    queries: Queries,
+    options: EvaluationOptions,
+    title: str,
+    facts: dict[str, str],
+) -> Evaluation:
+    """Judge the replies by the ground truth; measure the baselines on the same images."""
+    places, frames = place_map.places, replies.frames
+    truth = options.truth or positives_by(frames, places, options.tolerance)
+    hits, has_positive = judge(replies.ranking, frames, places, truth)
+    confidences = replies.confidences
+    methods = {SINGLE: metrics_of(hits, confidences, has_positive)}
+    notes = [*queries.traverse.notes]
+    if options.baselines:
+        methods |= measure_baselines(pictures, frames, truth, notes, options.workers)
+    similarity = None
+    if replies.descriptors is not None:
+        mapped = place_map.index.reconstruct_n(0, len(places))
+        similarity = thinned_similarity(replies.descriptors, mapped)
+    answers = [
+        Answer(
+            frame,
+            places[max(row[0], 0)],
+            float(confidence),
+            bool(hit[0]),
+            float(score),
+            bool(confidence >= options.min_confidence and row[0] >= 0),
+            bool(positive),
+        )
+        for frame, row, confidence, hit, score, positive in zip(
+            frames,
+            replies.ranking,
+            confidences,
+            hits,
+            replies.similarities,
+            has_positive,
+            strict=True,
+        )
+    ]
+    notes += queries.notes()
+    timing = replies.timing if options.timing else {}
+    return Evaluation(
+        title,
+        facts,
+        methods,
+        answers,
+        options.min_confidence,
+        similarity,
+        timing,
+        replies.traffic,
+        notes,
+    )
+
+
+def measure_baselines(
+    pictures: PlacePictures,
+    frames: Sequence[Frame],
+    truth: PositivesOf,
+    notes: list[str],
+    workers: int,
+) -> dict[str, Metrics]:
+    """Raw pixels and HOG in the place of the network; a note where that cannot be."""
+    places = pictures.map.places
+    if len(places) + len(frames) > _MOST_FOR_BASELINES:
+        notes.append(f'no baselines: more than {_MOST_FOR_BASELINES} images')
+        return {}
+    try:
+        jobs = ((None, (image,)) for _, image in pictures.all())
+        mapped = [found for _, found in in_parallel(_describe, jobs, workers)]
+    except VprError as error:
+        notes.append(f"no baselines: the map's images are gone ({error})")
+        return {}
+    jobs = ((None, (frame.read(),)) for frame in frames)
+    asked = [found for _, found in in_parallel(_describe, jobs, workers)]
+    methods = {}
+    for i, name in enumerate(baselines.BASELINES):
+        similarity = np.stack([a[i] for a in asked]) @ np.stack([m[i] for m in mapped]).T
+        ranking = np.argsort(-similarity, axis=1, kind='stable')[:, : max(RECALL_AT)]
+        hits, has_positive = judge(ranking, frames, places, truth)
+        methods[name] = metrics_of(hits, similarity.max(axis=1), has_positive)
+    return methods
+
+
+def _describe(image: np.ndarray) -> list[np.ndarray]:
+    return [describe(image) for describe in baselines.BASELINES.values()]
