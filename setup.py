@@ -32,9 +32,11 @@ setup(
         'console_scripts': [
             f'vpr_node = {name}.ros.vpr_node:main',
             f'replay = {name}.ros.replay:main',
+            f'live = {name}.ros.live:main',
             f'build_map = {name}.commands.build_map:main',
             f'evaluate = {name}.commands.evaluate:main',
             f'map_info = {name}.commands.map_info:main',
+            f'bag_tools = {name}.commands.bag_tools:main',
         ],
     },
 )

@@ -8,35 +8,42 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import gettempdir
 
 import cv2
 import numpy as np
 
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic, is_bag
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.image_msgs import compressed_to_array, image_to_array
+from ashtkd_ros.image_msgs import ImageError, compressed_to_array, image_to_array
 from ashtkd_ros.pose_messages import POSE_TYPES, TfPoses, pose_reader
 from ashtkd_ros.sources import Pose, read_rows
 from ashtkd_ros.trajectory import PoseTrack, read_tum
-from ashtkd_ros.traverse import Cursor, FolderTraverse, Traverse, TraverseOptions
+from ashtkd_ros.traverse import Cursor, FolderTraverse, Traverse, TraverseOptions, stats_of
 
 NO_POSES = 'none'
 LABELS = 'labels.csv'
+DAMAGED = 'damaged message'
 _BACK_S = 1.0  # cameras that deliver a little out of order are no broken clock
+_ZERO, _BACK = 'stamp zero', f'stamp goes back by more than {_BACK_S:.0f} s'
+UNUSABLE = (DAMAGED, _ZERO, _BACK)
 
 
 @dataclass(frozen=True)
 class BagFrame:
     """One image of a bag, not yet decoded; as `sources.Frame`.
 
-    `number` counts the bag's images; `refusal` says why there is no pose; `geo`: latitude and
-    longitude in degrees. `message` is dropped by `light`; the image is then read from the bag.
+    `number` counts the bag's images, `nth` those that were received at the same time;
+    `refusal` says why there is no pose, or, one of UNUSABLE, why the image is of no use at all;
+    `geo`: latitude and longitude in degrees. `message` is dropped by `light`; the image is then
+    read from the bag.
     """
 
     bag: Bag = field(repr=False)
     topic: str
     number: int
     received_ns: int
+    nth: int
     stamp: float
     order: int
     pose: Pose | None = None
@@ -59,9 +66,11 @@ class BagFrame:
 
         ImageError where the message holds none.
         """
+        if self.refusal == DAMAGED:
+            raise ImageError(DAMAGED, f'{self.name} is damaged')
         message = self.message
         if message is None:
-            message = self.bag.message(self.topic, self.received_ns)
+            message = self.bag.message(self.topic, self.received_ns, self.nth)
         return decode(message)
 
     def read(self) -> np.ndarray:
@@ -72,6 +81,17 @@ class BagFrame:
 def decode(message: object) -> tuple[np.ndarray, str]:
     """Image or CompressedImage message → uint8 pixels and their order."""
     return (image_to_array if hasattr(message, 'encoding') else compressed_to_array)(message)
+
+
+def source_name(received_ns: int, nth: int) -> str:
+    """What places.csv names an image by: when it was received, in ns; 5#2 is the third at 5."""
+    return f'{received_ns}#{nth}' if nth else str(received_ns)
+
+
+def parse_source(name: str) -> tuple[int, int]:
+    """Receive time in ns and number among the images received then."""
+    received, _, nth = name.partition('#')
+    return int(received), int(nth or 0)
 
 
 def to_rgb(pixels: np.ndarray, order: str) -> np.ndarray:
@@ -86,6 +106,8 @@ class BagTraverse:
     def __init__(self, path: Path, options: TraverseOptions):
         self.path, self.options, self.notes = Path(path), options, []
         self.bag = Bag(self.path)
+        if self.bag.is_compressed:
+            self.notes.append(f'is unpacked as a whole into {gettempdir()} while it is read')
         self.topic = choose_image_topic(self.bag, options.image_topic)
         self.count = self.topic.count
         self._use_received = options.stamps == 'receive'
@@ -100,7 +122,9 @@ class BagTraverse:
 
     def _first(self):
         """Header of the first image; VprError where its stamp is no time."""
-        for _, _, message in self.bag.messages([self.topic.name]):
+        for _, _, message in self.bag.messages([self.topic.name], lenient=True):
+            if message is None:
+                continue
             if not self._use_received and _stamp(message.header) <= 0:
                 raise VprError(
                     f'{self.path}: the images on {self.topic.name} have stamp zero; '
@@ -142,23 +166,28 @@ class BagTraverse:
             newest = after.newest
             if self.bag.in_order:
                 start, number = after.received_ns, after.first
-        for _, received, message in self.bag.messages([self.topic.name], start):
+        for _, received, message in self.bag.messages([self.topic.name], start, lenient=True):
             first, last = (first, last) if received == last else (number, received)
             if after is None or number > after.number:
-                frame = self._frame(number, received, message, newest)
-                newest = max(newest, frame.stamp)
+                frame = self._frame(number, received, number - first, message, newest)
+                newest = newest if message is None else max(newest, frame.stamp)
                 yield Cursor(number, received, first, newest), frame
             number += 1
-        if number < self.count:  # what a reader passes over where a file is damaged within
-            self.notes.append(f'{self.count - number} images of {self.count} cannot be read')
+        note = f'{self.count - number} images of {self.count} cannot be read'
+        # What a reader passes over where a file is damaged within.
+        if number < self.count and note not in self.notes:
+            self.notes.append(note)
 
-    def _frame(self, number: int, received: int, message, newest: float) -> BagFrame:
-        stamp = received * 1e-9 if self._use_received else _stamp(message.header)
+    def _frame(self, number: int, received: int, nth: int, message, newest: float) -> BagFrame:
+        use_received = self._use_received or message is None
+        stamp = received * 1e-9 if use_received else _stamp(message.header)
         pose, refusal, geo = None, '', None
-        if stamp <= 0:
-            refusal = 'stamp zero'
+        if message is None:
+            refusal = DAMAGED
+        elif stamp <= 0:
+            refusal = _ZERO
         elif stamp < newest - _BACK_S:
-            refusal = f'stamp goes back by more than {_BACK_S:.0f} s'
+            refusal = _BACK
         elif self.track is not None:
             pose, refusal = self.track.at(stamp, self.options.max_pose_gap_s)
             geo = self.track.geo_at(stamp) if pose is not None else None
@@ -170,6 +199,7 @@ class BagTraverse:
             self.topic.name,
             number,
             received,
+            nth,
             stamp,
             order,
             pose,
@@ -180,8 +210,8 @@ class BagTraverse:
         )
 
     def source_of(self, frame: BagFrame) -> str:
-        """When the image was received, in ns."""
-        return str(frame.received_ns)
+        """See `source_name`."""
+        return source_name(frame.received_ns, frame.nth)
 
     def describe(self) -> dict[str, str]:
         """For map.yaml."""
@@ -191,8 +221,8 @@ class BagTraverse:
     def fingerprint(self) -> str:
         """Of the options, and of the files' names, sizes and times of change."""
         files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
-        stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-        return hashlib.sha256(repr((stats, self.options)).encode()).hexdigest()
+        files += [f for f in (self.options.trajectory, self.options.labels) if f is not None]
+        return hashlib.sha256(repr((stats_of(files), self.options)).encode()).hexdigest()
 
 
 def open_traverse(path: Path, options: TraverseOptions) -> Traverse:

@@ -9,10 +9,12 @@ types nobody knows and bags without definitions are no obstacle.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
+from tempfile import gettempdir
 
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
@@ -22,8 +24,9 @@ from ashtkd_ros.errors import VprError
 
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
-TF_TYPE = 'tf2_msgs/msg/TFMessage'
+TF_TYPES = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
 _TF_MESSAGE = 'geometry_msgs/TransformStamped[] transforms'  # not among rosbags' of ROS 1
+_ZSTD = b'\x28\xb5\x2f\xfd'
 _STORAGE = ('.db3', '.mcap')
 _FILES = (*_STORAGE, '.bag')
 
@@ -62,7 +65,8 @@ class Bag:
         self.is_ros1 = self.path.suffix == '.bag' and self.path.is_file()
         self._types = get_typestore(Stores.ROS1_NOETIC if self.is_ros1 else Stores.ROS2_JAZZY)
         if self.is_ros1:
-            self._types.register(get_types_from_msg(_TF_MESSAGE, TF_TYPE))
+            for name in TF_TYPES:
+                self._types.register(get_types_from_msg(_TF_MESSAGE, name))
         with self._readable():
             self._reader = (Ros1Reader if self.is_ros1 else Ros2Reader)(self.path)
             self._reader.open()
@@ -90,15 +94,29 @@ class Bag:
         return [t for t in self.topics.values() if t.type in types and t.count]
 
     def messages(
-        self, topics: Sequence[str], start: int | None = None, stop: int | None = None
+        self,
+        topics: Sequence[str],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
     ) -> Iterator[tuple[str, int, object]]:
-        """(topic, receive time in ns, message) as recorded, from `start` to before `stop`."""
-        for name, msgtype, received, data in self._raw(topics, start, stop):
-            yield name, received, self._parse(name, msgtype, received, data)
+        """(topic, receive time in ns, message) as recorded, from `start` to before `stop`.
 
-    def message(self, topic: str, received_ns: int) -> object:
-        """The message received at a time in ns; VprError where there is none."""
-        for _, _, message in self.messages([topic], received_ns, received_ns + 1):
+        `lenient`: a message that is damaged is None instead of a VprError.
+        """
+        for name, msgtype, received, data in self._raw(topics, start, stop):
+            try:
+                message = self._parse(name, msgtype, received, data)
+            except VprError:
+                if not lenient:
+                    raise
+                message = None
+            yield name, received, message
+
+    def message(self, topic: str, received_ns: int, nth: int = 0) -> object:
+        """Of the messages received at a time in ns the `nth`, from 0; VprError without one."""
+        found = self.messages([topic], received_ns, received_ns + 1)
+        for _, _, message in islice(found, nth, None):
             return message
         raise VprError(f'{self.path}: no message on {topic} came at {received_ns * 1e-9:.3f}')
 
@@ -127,8 +145,11 @@ class Bag:
         try:
             return parse(data, msgtype)
         except Exception as error:  # what a damaged message makes of the reader
+            why = 'is damaged; take another topic, or mend the bag'
+            if bytes(data[:4]) == _ZSTD:
+                why = "is compressed, which only the bag's metadata.yaml tells; name its folder"
             raise VprError(
-                f'{self.path}: a message on {topic}, received at {received * 1e-9:.3f}, is damaged'
+                f'{self.path}: a message on {topic}, received at {received * 1e-9:.3f}, {why}'
             ) from error
 
     def close(self) -> None:
@@ -171,6 +192,11 @@ def _explain(error: Exception) -> str:
         return f'was cut off while recording ({reason}); "mcap recover" saves what there is'
     if 'malformed' in reason or 'not a database' in reason:
         return f'is damaged or cut off ({reason}); "sqlite3 FILE .recover" saves what there is'
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return (
+            f'{gettempdir()} has no room to unpack it (compressed in mode "file"); '
+            'make room, or set TMPDIR to a larger disk'
+        )
     if isinstance(error, OSError) and error.errno:
         return f'cannot be read ({error.strerror})'
     return f'cannot be read as a bag ({type(error).__name__}: {reason}); is it whole?'

@@ -120,9 +120,15 @@ def _planar(group: Sequence[Frame | Place]) -> np.ndarray:
 
 
 def _near(q: np.ndarray, p: np.ndarray, tolerance: Tolerance) -> np.ndarray:
-    apart = np.hypot(q[:, None, 0] - p[None, :, 0], q[:, None, 1] - p[None, :, 1])
-    turn = np.abs((q[:, None, 2] - p[None, :, 2] + math.pi) % (2 * math.pi) - math.pi)
-    return (apart <= tolerance.metres) & (turn <= math.radians(tolerance.degrees))
+    near = np.abs(q[:, None, 0] - p[:, 0]) <= tolerance.metres
+    near &= np.abs(q[:, None, 1] - p[:, 1]) <= tolerance.metres
+    rows, columns = np.nonzero(near)  # few: the slow functions see only these
+    apart = q[rows] - p[columns]
+    turn = np.abs((apart[:, 2] + math.pi) % (2 * math.pi) - math.pi)
+    near[rows, columns] = (np.hypot(apart[:, 0], apart[:, 1]) <= tolerance.metres) & (
+        turn <= math.radians(tolerance.degrees)
+    )
+    return near
 
 
 class Correspondences:

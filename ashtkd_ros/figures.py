@@ -67,7 +67,7 @@ _CONFIDENCES = (
 )
 _LOCALISATION = (
     'Share of the accepted answers, right or wrong, whose place is nearer to the query than the '
-    'metres below; above 1 m the scale is logarithmic.'
+    'metres below. Where some are more than 10 m away, the scale is logarithmic above 1 m.'
 )
 
 
@@ -257,9 +257,9 @@ def localisation_figure(errors: np.ndarray) -> Figure:
         (np.percentile(errors, 95), ':', '95th percentile'),
     ):
         axes.axvline(value, color='#333333', ls=style, lw=1.2, label=f'{name} {value:.1f} m')
-    # A metre is linear, what lies far away is squeezed: one error across town hides nothing.
-    axes.set_xscale('symlog', linthresh=1.0)
-    axes.xaxis.set_major_formatter('{x:g}')
+    if shown[-1] > 10.0:  # one error across town would squeeze all others to the left
+        axes.set_xscale('symlog', linthresh=1.0)
+        axes.xaxis.set_major_formatter('{x:g}')
     axes.set(xlim=(0, max(float(shown[-1]) * 1.1, 1.0)), ylim=(0, 1.03))
     axes.set(xlabel='metres from query to matched place', ylabel='share of answers')
     _legend_above(axes)

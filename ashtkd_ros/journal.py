@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -41,8 +42,10 @@ class Journal:
             self.last = self._take_up()
             self._table = (self.folder / 'places.jsonl').open('a', encoding='utf-8')
             self._descriptors = (self.folder / 'descriptors.f32').open('ab')
-            for new in out.parent.glob(f'.{out.name}.*.new'):  # left by a kill while saving
-                shutil.rmtree(new, ignore_errors=True)
+            left = re.compile(rf'\.{re.escape(out.name)}\.\d+\.new')  # by a kill while saving
+            for new in out.parent.iterdir():
+                if left.fullmatch(new.name):
+                    shutil.rmtree(new, ignore_errors=True)
 
     def _lock(self) -> None:
         self._lock_file = (self.folder / 'lock').open('w')
@@ -54,10 +57,15 @@ class Journal:
     def _discard_unless(self, key: str) -> None:
         path = self.folder / 'build.json'
         if not path.is_file() or path.read_text(encoding='utf-8') != key:
+            self._invalidate()
             for old in self.folder.iterdir():
                 if old.name != 'lock':
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
             path.write_text(key, encoding='utf-8')
+
+    def _invalidate(self) -> None:
+        """First of all, lest a kill amid the removal leaves a part that is taken up again."""
+        (self.folder / 'build.json').unlink(missing_ok=True)
 
     def _take_up(self) -> dict | None:
         """Cut both files to the entries that are whole; the last of those."""
@@ -69,12 +77,13 @@ class Journal:
         most, end, last, self.count = descriptors.stat().st_size // row, 0, None, 0
         with table.open('rb') as file:
             for line in file:
-                if not line.endswith(b'\n') or self.count == most:
+                entry = _parse(line)
+                if entry is None or self.count == most:
                     break
-                self.count, end, last = self.count + 1, end + len(line), line
+                self.count, end, last = self.count + 1, end + len(line), entry
         os.truncate(table, end)
         os.truncate(descriptors, self.count * row)
-        return json.loads(last) if last else None
+        return last
 
     def add(self, entry: dict, descriptor: np.ndarray) -> None:
         """One place: a JSON object and float32 (D,)."""
@@ -117,7 +126,9 @@ class Journal:
         return np.memmap(self.folder / 'descriptors.f32', np.float32, 'r', shape=shape)
 
     def remove(self) -> None:
-        """The map is saved."""
+        """The map is saved, or there is nothing to save."""
+        with contextlib.suppress(OSError):
+            self._invalidate()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
@@ -135,3 +146,11 @@ class Journal:
                 f'{self.folder}: cannot be written ({error.strerror or error}); make room and '
                 'call build_map again: it goes on where it stopped'
             ) from error
+
+
+def _parse(line: bytes) -> dict | None:
+    """A whole line of the table; None for one that a kill or a power cut tore."""
+    try:
+        return json.loads(line) if line.endswith(b'\n') else None
+    except ValueError:
+        return None

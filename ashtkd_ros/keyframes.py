@@ -27,7 +27,7 @@ class KeyframeOptions:
     rule: str = 'auto'
     metres: float = 1.0
     degrees: float = 15.0
-    similarity: float = 0.8
+    similarity: float = 0.9
     max_blur: float = 0.65
     min_light: float = 32.0
 

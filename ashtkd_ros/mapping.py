@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ashtkd_ros.bag_traverse import BagTraverse, to_rgb
+from ashtkd_ros.bag_traverse import UNUSABLE, BagTraverse, to_rgb
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError
@@ -25,6 +25,7 @@ from ashtkd_ros.sources import Pose
 from ashtkd_ros.traverse import Cursor, Traverse
 
 _THUMBNAIL_HEIGHT = 120
+_FORMAT = 1  # of the journal's entries
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class _Candidate:
     place: Place
     cursor: Cursor
     counts: dict[str, int]
+    size: tuple[int, ...]
     thumbnail: bytes
 
 
@@ -79,6 +81,8 @@ def build_map(
         journal.remove()
     finally:
         journal.close()
+        if not journal.count:  # nothing to go on from
+            journal.remove()
     return place_map, builder.counts
 
 
@@ -89,10 +93,11 @@ class _Builder:
         self.frame = _common_frame(traverses)
         self.counts: Counter[str] = Counter()
         self._similar = 0
-        self._size = None
+        self._size: tuple[int, ...] | None = None
         self.key = {
+            'format': _FORMAT,
             'model': embedder.hash,
-            'options': asdict(options),
+            'options': asdict(replace(options, workers=0)),  # any number makes the same map
             'traverses': [[t.describe(), t.fingerprint()] for t in traverses],
         }
 
@@ -105,6 +110,7 @@ class _Builder:
             last_pose = _place(entry['place']).pose
             last_descriptor = np.array(journal.descriptors()[-1])
             self.counts, self._similar = Counter(entry['counts']), entry['similar']
+            self._size = tuple(entry['size'])
         total = sum(t.count for t in self.traverses)
         with tqdm(
             total=total,
@@ -120,6 +126,7 @@ class _Builder:
                 self._add(candidates, number, journal, last_descriptor)
                 cursor = last_pose = last_descriptor = None
         self.counts['no new place'] += self._similar
+        self.counts['lost in a damaged bag'] += max(0, total - self.counts['images'])
         journal.flush()
 
     def _candidates(
@@ -130,9 +137,10 @@ class _Builder:
         for at, frame in traverse.frames(cursor):
             bar.update()
             self.counts['images'] += 1
-            refusal = frame.refusal
-            if refusal:
-                self.counts[refusal] += 1
+            if frame.refusal:
+                self.counts[frame.refusal] += 1
+            if frame.refusal in UNUSABLE:
+                continue
             if rule == 'distance':
                 if frame.pose is None:
                     continue
@@ -153,7 +161,8 @@ class _Builder:
                 number,
                 frame.geo,
             )
-            yield _Candidate(place, at, dict(self.counts), thumbnail), (small, order)
+            known = dict(self.counts), self._size, thumbnail
+            yield _Candidate(place, at, *known), (small, order)
 
     def _look(self, frame, rule: str) -> tuple[np.ndarray | None, str, bytes]:
         """Decode and judge: the image at the network's size, or None, counted by its fault."""
@@ -191,6 +200,7 @@ class _Builder:
                 'cursor': asdict(candidate.cursor),
                 'counts': candidate.counts,
                 'similar': self._similar,
+                'size': candidate.size,
             }
             journal.add(entry, descriptor)
 
@@ -210,7 +220,7 @@ class _Builder:
 
     def verdict(self) -> str:
         """What became of the images, in words."""
-        return ', '.join(f'{n} {what}' for what, n in self.counts.items())
+        return ', '.join(f'{n} {what}' for what, n in self.counts.items() if n)
 
 
 def _place(values: dict) -> Place:
@@ -219,11 +229,14 @@ def _place(values: dict) -> Place:
 
 
 def _common_frame(traverses: Sequence[Traverse]) -> str:
-    frames = {t.frame_id: t.path for t in traverses if t.has_poses}
+    frames = {(t.frame_id, t.origin): t.path for t in traverses if t.has_poses}
     if len(frames) > 1:
-        listed = ', '.join(f'"{frame}" in {path}' for frame, path in frames.items())
+        listed = ', '.join(
+            f'"{frame}"{" of NavSatFix" if origin else ""} in {path}'
+            for (frame, origin), path in frames.items()
+        )
         raise VprError(f'the poses are in different frames, {listed}; one map needs one frame')
-    return next(iter(frames), 'map')
+    return next((frame for frame, _ in frames), 'map')
 
 
 def _thumbnail(pixels: np.ndarray, order: str) -> bytes:

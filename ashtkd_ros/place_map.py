@@ -109,20 +109,19 @@ class PlaceMap:
         try:
             shutil.rmtree(new, ignore_errors=True)  # of a killed process that had this number
             new.mkdir(parents=True)
-            contents = {'index.faiss': faiss.serialize_index(self.index).tobytes()}
-            contents['places.csv'] = self._table().encode()
-            contents['map.yaml'] = self._description(contents).encode()
-            for name, data in contents.items():
-                _write(new / name, data)
+            faiss.write_index(self.index, str(new / 'index.faiss'))
+            _write(new / 'places.csv', self._table().encode())
+            _write(new / 'map.yaml', self._description(new).encode())
             for name, path in (attachments or {}).items():
                 if path.is_dir():
                     shutil.copytree(path, new / name)
                 elif path.is_file():
                     shutil.copyfile(path, new / name)
             _exchange(new, folder)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: of faiss
+            reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
             raise VprError(
-                f'{folder}: the map could not be written ({error.strerror or error}); '
+                f'{folder}: the map could not be written ({reason}); '
                 'what was there before is untouched'
             ) from error
         finally:
@@ -138,11 +137,11 @@ class PlaceMap:
             rows.writerow([p.id, repr(p.stamp), *pose, *place])
         return text.getvalue()
 
-    def _description(self, contents: dict[str, bytes]) -> str:
+    def _description(self, folder: Path) -> str:
         values = {'format_version': FORMAT_VERSION, **asdict(self.info)}
         values['descriptor_size'], values['index'] = self.index.d, type(self.index).__name__
         values['places'] = len(self.places)
-        values['sha256'] = {n: hashlib.sha256(d).hexdigest() for n, d in contents.items()}
+        values['sha256'] = {name: _synced_checksum(folder / name) for name in _FILES}
         return yaml.safe_dump(values, sort_keys=False)
 
     @classmethod
@@ -231,6 +230,16 @@ def _parse_places(path: Path, text: str) -> list[Place]:
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise VprError(f'{path}: not a table of places ({error}); rebuild the map') from error
     return places
+
+
+def _synced_checksum(path: Path) -> str:
+    """sha256 of a file that is on the disk by now."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        os.fsync(file.fileno())
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _write(path: Path, data: bytes) -> None:

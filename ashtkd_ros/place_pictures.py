@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.bag_traverse import decode, to_rgb
+from ashtkd_ros.bag_traverse import decode, parse_source, source_name, to_rgb
 from ashtkd_ros.bags import Bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.place_map import Place, PlaceMap
@@ -38,7 +38,7 @@ class PlacePictures:
         topic = self._traverse(place.traverse).get('image_topic')
         if topic is None:
             return read_image(Path(self._traverse(place.traverse)['source']) / place.source)
-        message = self._bag(place.traverse).message(topic, int(place.source))
+        message = self._bag(place.traverse).message(topic, *parse_source(place.source))
         return to_rgb(*decode(message))
 
     def all(self) -> Iterator[tuple[Place, np.ndarray]]:
@@ -51,9 +51,11 @@ class PlacePictures:
             if topic is None:
                 yield from ((place, self.original(place)) for place in places)
                 continue
-            wanted = {int(place.source): place for place in places}
-            for _, received, message in self._bag(number).messages([topic]):
-                place = wanted.pop(received, None)
+            wanted = {place.source: place for place in places}
+            last, nth = -1, 0
+            for _, received, message in self._bag(number).messages([topic], lenient=True):
+                last, nth = received, nth + 1 if received == last else 0
+                place = wanted.pop(source_name(received, nth), None)
                 if place is not None:
                     yield place, to_rgb(*decode(message))
             if wanted:

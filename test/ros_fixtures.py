@@ -13,7 +13,8 @@ import rclpy
 from ros_helpers import MAP_PLACES, TOWN, NodeProcess, Peer
 
 from ashtkd_ros.embedder import Embedder
-from ashtkd_ros.recogniser import map_frames
+from ashtkd_ros.place_map import Place, PlaceMap
+from ashtkd_ros.recogniser import embed_frames
 from ashtkd_ros.shipped import shipped_model
 from ashtkd_ros.sources import read_source
 
@@ -41,7 +42,10 @@ def town_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Map of the first frames of the shipped day walk, made by the shipped student."""
     folder = tmp_path_factory.mktemp('maps') / 'town'
     embedder = Embedder(shipped_model(), num_threads=1)
-    map_frames(embedder, read_source(TOWN / 'day')[:MAP_PLACES], TOWN / 'day').save(folder)
+    frames = read_source(TOWN / 'day')[:MAP_PLACES]
+    places = [Place(i, f.stamp, f.order, f.pose, f.name) for i, f in enumerate(frames)]
+    descriptors = embed_frames(embedder, frames, 'map')
+    PlaceMap.build(descriptors, places, embedder).save(folder)
     return folder
 
 

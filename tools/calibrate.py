@@ -53,7 +53,7 @@ def _match_set(embedder: Embedder, folder: Path, walk: bool, rng) -> Iterator[tu
     frames = read_source(folder)
     frames = [Frame(f.path, f.stamp, i, None, f.label) for i, f in enumerate(frames)]
     mapped = [f for f in frames if f.order % 2 == 0 and (f.order // 30) % 3 != 2]
-    places = [Place.from_frame(i, f, folder) for i, f in enumerate(mapped)]
+    places = [Place(i, f.stamp, f.order, None, f.name, f.label) for i, f in enumerate(mapped)]
     descriptors = np.concatenate([embedder.embed_batch([f.read()]) for f in mapped])
     place_map = PlaceMap.build(descriptors, places, embedder)
     place_map.info = MapInfo('map', place_map.info.model)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make a rosbag of a folder of images.
+"""Make a rosbag of a folder of images, or tell what is in one.
 
 example: ros2 run ashtkd_ros bag_tools make ~/walks/monday -o ~/bags/monday --storage mcap
+example: ros2 run ashtkd_ros bag_tools info ~/bags/monday
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import math
 from pathlib import Path
 
 from ashtkd_ros.bag_writing import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
+from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag
 from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.pose_messages import POSE_TYPES
 from ashtkd_ros.sources import read_source
 
 _INDEX_HZ = 10.0
@@ -39,11 +42,24 @@ def make(args: argparse.Namespace) -> int:
     return 0
 
 
+def info(args: argparse.Namespace) -> int:
+    """`bag_tools info`: topics with counts and rates; images and poses are marked."""
+    bag = Bag(args.bag)
+    marks = {IMAGE_TYPE: 'images', COMPRESSED_TYPE: 'images', **dict.fromkeys(POSE_TYPES, 'poses')}
+    print(f'{args.bag}: {bag.end_s - bag.start_s:.1f} s')
+    for topic in bag.topics.values():
+        print(f'{marks.get(topic.type, ""):>7} {topic}')
+    return 0
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = make_parser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     _add_make(commands)
+    tell = commands.add_parser('info', help='the topics of a bag')
+    tell.set_defaults(run=info)
+    tell.add_argument('bag', type=Path)
     args = parser.parse_args(argv)
     run_command(lambda: args.run(args))
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Play a folder of images as a camera.
+"""Play a rosbag or a folder of images as a camera.
 
-example: ros2 run ashtkd_ros replay ~/walks/tuesday --hz 10 --ros-args -r image:=/camera/image_raw
+A bag's images go out as they were recorded, byte for byte and at the times they were received at;
+pauses of the recording are kept.
+
+example: ros2 run ashtkd_ros replay tuesday.mcap --rate 2 --ros-args -r image:=/camera/image_raw
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import array
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import rclpy
@@ -21,33 +24,85 @@ from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
+from ashtkd_ros.bag_traverse import choose_image_topic
+from ashtkd_ros.bags import COMPRESSED_TYPE, Bag, is_bag
 from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.guards import session
 from ashtkd_ros.sources import Frame, read_source
 
+_FOLDER_HZ = 10.0
+_LONG_PAUSE_S = 5.0
+
+
+class Folder:
+    """The frames of a folder, `hz` a second."""
+
+    def __init__(self, path: Path, role: str = '', compressed: bool = False, hz: float = 0.0):
+        self.path, self.compressed = path, compressed
+        self._frames, self._hz = read_source(path, role), hz or _FOLDER_HZ
+
+    def __iter__(self) -> Iterator[tuple[float, Frame]]:
+        """Seconds after the first, frame."""
+        for i, frame in enumerate(self._frames):
+            yield i / self._hz, frame
+
+
+class Recording:
+    """The images of one topic of a bag, at the times of receipt, or `hz` a second."""
+
+    def __init__(self, path: Path, image_topic: str = '', hz: float = 0.0):
+        self.path, self.bag, self.hz = path, Bag(path), hz
+        self.topic = choose_image_topic(self.bag, image_topic)
+        self.compressed = self.topic.type == COMPRESSED_TYPE
+
+    def __iter__(self) -> Iterator[tuple[float, bytes]]:
+        """Seconds after the first, serialized message; one is in memory at a time."""
+        first, last = None, math.inf
+        for i, (_, received, data) in enumerate(self.bag.serialized([self.topic.name])):
+            first = received if first is None else first
+            pause, last = (received - last) * 1e-9, received
+            if pause > _LONG_PAUSE_S and not self.hz:
+                print(f'{self.path}: a pause of {pause:.1f} s follows, as recorded', flush=True)
+            yield i / self.hz if self.hz else (received - first) * 1e-9, data
+
 
 class Camera(Node):
-    """Publishes frames on `image`, each once, in the order given, with the frame's own stamp."""
+    """Publishes images on `image`, each once, in the order given, with the image's own stamp."""
 
-    def __init__(self, compressed: bool = False, frame_id: str = 'camera'):
-        super().__init__('replay')
+    def __init__(
+        self,
+        compressed: bool = False,
+        frame_id: str = 'camera',
+        topic: str = 'image',
+        namespace: str = '',
+    ):
+        super().__init__('replay', namespace=namespace)
         self._compressed, self._frame_id = compressed, frame_id
         kind = CompressedImage if compressed else Image
         # Reliable: nothing of a recording may be lost; a best-effort subscriber hears it as well.
-        self._publisher = self.create_publisher(kind, 'image', QoSProfile(depth=5))
+        self._publisher = self.create_publisher(kind, topic, QoSProfile(depth=5))
+
+    @property
+    def topic(self) -> str:
+        """Full name of the topic with the images."""
+        return self._publisher.topic_name
 
     def wait_for_subscriber(self, timeout_s: float) -> None:
         """Return when somebody listens; VprError after `timeout_s`."""
         end = time.monotonic() + timeout_s
         while not self._publisher.get_subscription_count():
             if time.monotonic() > end:
-                topic = self._publisher.topic_name
-                raise VprError(f'nobody subscribes to {topic}; is the node active?')
+                raise VprError(f'nobody subscribes to {self.topic}; is the node active?')
             time.sleep(0.02)
 
-    def message(self, frame: Frame) -> Image | CompressedImage:
-        """The frame as an Image (rgb8), or as the file's own bytes (JPEG or PNG)."""
+    def message(self, frame: Frame | bytes) -> Image | CompressedImage | bytes:
+        """The frame as an Image (rgb8), or as the file's own bytes (JPEG or PNG).
+
+        A serialized message stays as it is.
+        """
+        if isinstance(frame, bytes):
+            return frame
         if self._compressed:
             if frame.path.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
                 raise VprError(f'{frame.path}: only JPEG and PNG files can be sent compressed')
@@ -64,7 +119,7 @@ class Camera(Node):
         message.header.stamp.sec, message.header.stamp.nanosec = seconds, nanoseconds
         return message
 
-    def publish(self, message: Image | CompressedImage) -> None:
+    def publish(self, message: Image | CompressedImage | bytes) -> None:
         """Send one message."""
         self._publisher.publish(message)
 
@@ -74,38 +129,78 @@ class Camera(Node):
             self._publisher.wait_for_all_acked(Duration(seconds=timeout_s))
 
 
-def play(camera: Camera, frames: Sequence[Frame], hz: float) -> None:
-    """Publish every frame at `hz`; the next is read while the last one's time runs."""
-    due = time.monotonic()
-    for frame in frames:
-        message = camera.message(frame)
-        while rclpy.ok() and (left := due - time.monotonic()) > 0:
-            time.sleep(min(left, 0.2))
-        due = max(due + 1.0 / hz, time.monotonic())
-        camera.publish(message)
+def play(
+    camera: Camera,
+    source: Folder | Recording,
+    rate: float = 1.0,
+    watch: Callable[[], None] = lambda: None,
+) -> int:
+    """Publish every image of a source, `rate` times as fast as its times say; how many.
+
+    The next image is read while the last one's time runs; one that is late delays those after it.
+    `watch` is called now and then, and ends the playing by what it raises.
+    """
+    count, before = 0, 0.0
+    due = published = time.monotonic()
+    try:
+        for seconds, image in source:
+            message = camera.message(image)
+            due, before = max(due + (seconds - before) / rate, published), seconds
+            watch()
+            while rclpy.ok() and (left := due - time.monotonic()) > 0:
+                time.sleep(min(left, 0.2))
+                watch()
+            published = time.monotonic()
+            camera.publish(message)
+            count += 1
+    finally:  # an image that cannot be read costs none of those before it
+        camera.wait_until_heard()
+    return count
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """What to play, and how fast; see `open_source`."""
+    add = parser.add_argument
+    add('source', type=Path, help='rosbag, or folder with poses.csv or index.csv')
+    add('--rate', type=_positive, default=1.0, help='times as fast as recorded (1)')
+    add('--hz', type=_positive, help='images a second; of a folder 10, of a bag as recorded')
+    add('--image-topic', default='', help='where a bag has several')
+    add('--role', default='', help='rows of index.csv to take, e.g. query')
+    add('--compressed', action='store_true', help="send a folder's JPEG or PNG bytes")
+
+
+def open_source(args: argparse.Namespace) -> Folder | Recording:
+    """The source that the command line names; VprError where an option is for the other kind."""
+    path, hz = args.source, args.hz or 0.0
+    if not is_bag(path):
+        if args.image_topic:
+            raise VprError(f'{path}: --image-topic is for bags, this is a folder')
+        return Folder(path, args.role, args.compressed, hz)
+    if args.role:
+        raise VprError(f'{path}: --role is for folders with an index.csv, this is a bag')
+    recording = Recording(path, args.image_topic, hz)
+    if args.compressed and not recording.compressed:
+        raise VprError(
+            f'{path}: {recording.topic.name} holds raw images, which are played as recorded; '
+            'leave --compressed out'
+        )
+    return recording
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     argv = sys.argv if argv is None else ['replay', *argv]
     parser = make_parser(__doc__)
-    parser.add_argument('source', type=Path, help='folder with poses.csv or index.csv')
-    parser.add_argument('--role', default='', help='rows of index.csv to take, e.g. query')
-    parser.add_argument('--hz', type=_positive, default=10.0, help='images a second (10)')
-    parser.add_argument('--compressed', action='store_true', help='send the JPEG or PNG bytes')
+    add_source_options(parser)
     parser.add_argument('--wait', type=_positive, default=30.0, help='seconds for a subscriber')
     args = parser.parse_args(remove_ros_args(argv)[1:])
 
     def command() -> int:
-        frames = read_source(args.source, args.role)
+        source = open_source(args)
         with session(argv):
-            camera = Camera(args.compressed)
+            camera = Camera(source.compressed)
             camera.wait_for_subscriber(args.wait)
-            try:
-                play(camera, frames, args.hz)
-            finally:  # a file that cannot be read costs none of those before it
-                camera.wait_until_heard()
-            print(f'{len(frames)} images played')
+            print(f'{play(camera, source, args.rate)} images played')
         return 0
 
     run_command(command)
