@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 from tempfile import gettempdir
 
+from rosbags.convert.converter import migrate_bytes
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -26,6 +27,7 @@ IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 TF_TYPES = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
 _TF_MESSAGE = 'geometry_msgs/TransformStamped[] transforms'  # not among rosbags' of ROS 1
+_SQLITE_RECOVER = '"sqlite3 FILE .recover" saves what there is'
 _ZSTD = b'\x28\xb5\x2f\xfd'
 _STORAGE = ('.db3', '.mcap')
 _FILES = (*_STORAGE, '.bag')
@@ -122,11 +124,14 @@ class Bag:
 
     def serialized(self, topics: Sequence[str]) -> Iterator[tuple[str, int, bytes]]:
         """(topic, receive time in ns, CDR bytes as ROS 2 publishes them) as recorded."""
-        convert: Callable = self._types.ros1_to_cdr if self.is_ros1 else lambda data, _: data
-        for name, msgtype, received, data in self._raw(topics, None, None):
-            with self._readable():
-                converted = bytes(convert(data, msgtype))
-            yield name, received, converted
+        ros2, cache = get_typestore(Stores.ROS2_JAZZY), {}
+        for name, kind, received, data in self._raw(topics, None, None):
+            if self.is_ros1:  # whose headers have a field more
+                with self._readable():
+                    data = migrate_bytes(
+                        self._types, ros2, kind, kind, cache, data, src_is2=False, dst_is2=True
+                    )
+            yield name, received, bytes(data)
 
     def _raw(self, topics, start, stop) -> Iterator[tuple[str, str, int, bytes]]:
         with self._readable():
@@ -173,6 +178,8 @@ def _check(path: Path) -> None:
     if path.is_dir():
         files = _storage_files(path)
         if (path / 'metadata.yaml').is_file():
+            for file in files:
+                _check_whole(file)
             return
         if files:
             kind = 'mcap' if '.mcap' in files[0].name else 'sqlite3'
@@ -183,6 +190,26 @@ def _check(path: Path) -> None:
         raise VprError(f'{path}: is no bag; one holds metadata.yaml and .db3 or .mcap files')
     if path.suffix not in _FILES:
         raise VprError(f'{path}: is no bag; a bag is a folder, or a .db3, .mcap or .bag file')
+    _check_whole(path)
+
+
+def _check_whole(file: Path) -> None:
+    """VprError for a sqlite3 file shorter than its own count of pages: what lacks reads as 0."""
+    if file.suffix != '.db3':
+        return
+    try:
+        with file.open('rb') as opened:
+            head = opened.read(100)
+        size = file.stat().st_size
+    except OSError as error:
+        raise VprError(f'{file}: {_explain(error)}') from error
+    if len(head) == 100 and head.startswith(b'SQLite format 3'):
+        page = int.from_bytes(head[16:18], 'big')
+        pages = int.from_bytes(head[28:32], 'big')
+        needed = (65536 if page == 1 else page) * pages
+        counted = head[24:28] == head[92:96]  # old writers leave the count as it was
+        if counted and size < needed:
+            raise VprError(f'{file}: is cut off ({size} bytes of {needed}); {_SQLITE_RECOVER}')
 
 
 def _explain(error: Exception) -> str:
@@ -191,7 +218,13 @@ def _explain(error: Exception) -> str:
     if 'end magic' in reason or 'Truncated record' in reason:
         return f'was cut off while recording ({reason}); "mcap recover" saves what there is'
     if 'malformed' in reason or 'not a database' in reason:
-        return f'is damaged or cut off ({reason}); "sqlite3 FILE .recover" saves what there is'
+        return f'is damaged or cut off ({reason}); {_SQLITE_RECOVER}'
+    if isinstance(error, EOFError):
+        return f'is cut off ({reason}); copy it again, or record it again'
+    if 'metadata' in reason.lower() or isinstance(error, UnicodeDecodeError):
+        return f'metadata.yaml is damaged ({reason}); make it anew with "ros2 bag reindex"'
+    if 'index looks damaged' in reason:
+        return f'was cut off while recording ({reason}); mend it with "rosbag reindex"'
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return (
             f'{gettempdir()} has no room to unpack it (compressed in mode "file"); '

@@ -189,12 +189,13 @@ def test_a_file_that_was_cut_is_refused(
 @pytest.mark.parametrize('storage', ['sqlite3', 'mcap'])
 def test_a_compressed_file_that_was_cut_is_refused(tmp_path: Path, storage: str, share: float):
     whole = write_bag(tmp_path / 'b', records=records(), storage=storage, compression='file')
-    refused(cut(whole, share))
+    assert 'is cut off' in refused(cut(whole, share))
 
 
 @pytest.mark.parametrize('share', [0.0, 0.3, 0.9, 0.999])
 def test_a_ros1_bag_that_was_cut_is_refused(tmp_path: Path, share: float):
-    assert 'rosbag reindex' in refused(cut(write_bag(tmp_path / 'b.bag', records=records()), share))
+    line = refused(cut(write_bag(tmp_path / 'b.bag', records=records()), share))
+    assert share == 0 or 'rosbag reindex' in line
 
 
 GARBAGE = {
@@ -253,7 +254,11 @@ def test_files_that_are_no_bags_are_refused(tmp_path: Path, name: str, data: byt
 def test_what_is_no_bag_at_all_is_refused(tmp_path: Path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'a.txt').write_text('hello')
-    for name, expected in (('gone', 'no such bag'), ('empty', 'is no bag'), ('a.txt', 'is no bag')):
+    for name, expected in (
+        ('gone', 'no such bag'),
+        ('empty', 'is no bag'),
+        ('a.txt', 'is no bag'),
+    ):
         assert expected in refused(tmp_path / name)
     assert not is_bag(tmp_path / 'empty') and not is_bag(tmp_path / 'a.txt')
 
