@@ -25,8 +25,8 @@ NO_POSES = 'none'
 LABELS = 'labels.csv'
 DAMAGED = 'damaged message'
 _BACK_S = 1.0  # cameras that deliver a little out of order are no broken clock
-_ZERO, _BACK = 'stamp zero', f'stamp goes back by more than {_BACK_S:.0f} s'
-UNUSABLE = (DAMAGED, _ZERO, _BACK)
+ZERO, BACK = 'stamp zero', f'stamp goes back by more than {_BACK_S:.0f} s'
+UNUSABLE = (DAMAGED, ZERO, BACK)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,9 @@ class BagTraverse:
         self.path, self.options, self.notes = Path(path), options, []
         self.bag = Bag(self.path)
         if self.bag.is_compressed:
-            self.notes.append(f'is unpacked as a whole into {gettempdir()} while it is read')
+            self.notes.append(
+                f'is unpacked as a whole into {gettempdir()} (TMPDIR) while it is read'
+            )
         self.topic = choose_image_topic(self.bag, options.image_topic)
         self.count = self.topic.count
         self._use_received = options.stamps == 'receive'
@@ -185,9 +187,9 @@ class BagTraverse:
         if message is None:
             refusal = DAMAGED
         elif stamp <= 0:
-            refusal = _ZERO
+            refusal = ZERO
         elif stamp < newest - _BACK_S:
-            refusal = _BACK
+            refusal = BACK
         elif self.track is not None:
             pose, refusal = self.track.at(stamp, self.options.max_pose_gap_s)
             geo = self.track.geo_at(stamp) if pose is not None else None

@@ -178,6 +178,7 @@ def _check(path: Path) -> None:
     if path.is_dir():
         files = _storage_files(path)
         if (path / 'metadata.yaml').is_file():
+            _check_text(path)
             for file in files:
                 _check_whole(file)
             return
@@ -191,6 +192,16 @@ def _check(path: Path) -> None:
     if path.suffix not in _FILES:
         raise VprError(f'{path}: is no bag; a bag is a folder, or a .db3, .mcap or .bag file')
     _check_whole(path)
+
+
+def _check_text(folder: Path) -> None:
+    """VprError where metadata.yaml is no text; the reader's own error would not name it."""
+    try:
+        (folder / 'metadata.yaml').read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise VprError(f'{folder}: {_explain(ValueError("metadata is no UTF-8 text"))}') from error
+    except OSError as error:
+        raise VprError(f'{folder}: {_explain(error)}') from error
 
 
 def _check_whole(file: Path) -> None:
@@ -221,7 +232,7 @@ def _explain(error: Exception) -> str:
         return f'is damaged or cut off ({reason}); {_SQLITE_RECOVER}'
     if isinstance(error, EOFError):
         return f'is cut off ({reason}); copy it again, or record it again'
-    if 'metadata' in reason.lower() or isinstance(error, UnicodeDecodeError):
+    if 'metadata' in reason.lower():
         return f'metadata.yaml is damaged ({reason}); make it anew with "ros2 bag reindex"'
     if 'index looks damaged' in reason:
         return f'was cut off while recording ({reason}); mend it with "rosbag reindex"'
@@ -232,4 +243,6 @@ def _explain(error: Exception) -> str:
         )
     if isinstance(error, OSError) and error.errno:
         return f'cannot be read ({error.strerror})'
-    return f'cannot be read as a bag ({type(error).__name__}: {reason}); is it whole?'
+    return (
+        f'cannot be read as a bag ({type(error).__name__}: {reason}); is it damaged? Copy it again'
+    )

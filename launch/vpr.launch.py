@@ -1,58 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start vpr_node: ros2 launch ashtkd_ros vpr.launch.py map_path:=MAP image_topic:=TOPIC."""
+"""Start vpr_node, one for each camera.
+
+ros2 launch ashtkd_ros vpr.launch.py map_path:=MAP image_topic:=/camera/image_raw
+ros2 launch ashtkd_ros vpr.launch.py map_path:=MAP cameras:=front,rear image_topic:=image_raw
+
+The second starts /front/vpr_node, which looks at /front/image_raw, and /rear/vpr_node likewise.
+"""
+
+from dataclasses import fields
+from pathlib import Path, PurePosixPath
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, TextSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-# Arguments that are node parameters; given ones override the parameters file.
-_PARAMETERS = {
-    'map_path': (str, 'folder made by build_map'),
-    'model_path': (str, 'network (.onnx); the student that is shipped when not given'),
-    'image_transport': (str, 'raw or compressed'),
-    'min_confidence': (float, 'a best match below is an unknown place, 0 to 1'),
-    'autostart': (bool, 'configure and activate at start'),
-}
+from ashtkd_ros.ros.parameters import Parameters
+
+_ARGUMENTS = (
+    ('image_topic', 'image', 'camera topic; one that begins without / lies in the namespace'),
+    (
+        'cameras',
+        '',
+        'front,rear: a node for each, in a namespace of that name; {camera} stands for the name '
+        'in arguments that are text; initialpose stays outside',
+    ),
+    ('namespace', '', 'namespace of every node'),
+    ('remappings', '', 'further remappings, FROM:=TO, a space between them'),
+    ('use_sim_time', '', 'take the time from /clock'),
+    ('log_level', 'info', 'debug, info, warn, error or fatal'),
+    ('respawn', 'false', 'start a node again, after 2 s, when it has died'),
+)
 
 
 def _start(context):
-    given = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-        for name, (kind, _) in _PARAMETERS.items()
-        if LaunchConfiguration(name).perform(context)
-    }
-    use_sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
-    return [
-        LifecycleNode(
-            package='ashtkd_ros',
-            executable='vpr_node',
-            name='vpr_node',
-            namespace=LaunchConfiguration('namespace'),
-            parameters=[
-                LaunchConfiguration('params_file'),
-                {'use_sim_time': use_sim_time, **given},
-            ],
-            remappings=[('image', LaunchConfiguration('image_topic'))],
-            arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
-            output='screen',
-        )
-    ]
+    def text(name):
+        return LaunchConfiguration(name).perform(context)
+
+    cameras = [word.strip() for word in text('cameras').split(',') if word.strip()]
+    topic = text('image_topic')
+    if len(cameras) > 1 and topic.startswith('/') and '{camera}' not in topic:
+        raise RuntimeError(f'image_topic {topic} would be one for all: leave out the first /')
+    respawn = IfCondition(LaunchConfiguration('respawn')).evaluate(context)
+    pushed = context.launch_configurations.get('ros_namespace') or ''
+    robot = PurePosixPath('/', pushed, text('namespace'))
+    return [_node(text, camera, robot, respawn) for camera in cameras or ['']]
+
+
+def _node(text, camera, robot, respawn):
+    remappings = [('image', _fill(text('image_topic'), camera))]
+    if camera:  # what is localised is the robot, not the camera
+        remappings.append(('initialpose', str(robot / 'initialpose')))
+    remappings += [pair.split(':=', 1) for pair in text('remappings').split()]
+    return LifecycleNode(
+        package='ashtkd_ros',
+        executable='vpr_node',
+        name='vpr_node',
+        namespace='/'.join(word for word in (text('namespace'), camera) if word),
+        parameters=[text('params_file'), _parameters(text, camera)],
+        remappings=remappings,
+        arguments=['--ros-args', '--log-level', text('log_level')],
+        respawn=respawn,
+        respawn_delay=2.0,
+        output='screen',
+    )
+
+
+def _parameters(text, camera):
+    """The parameters that are given; what is left empty is left to the file and the node."""
+    defaults = {'use_sim_time': False, **{f.name: f.default for f in fields(Parameters)}}
+    given = {}
+    for name, default in defaults.items():
+        value = text(name)
+        if isinstance(default, str):
+            value = _fill(value, camera)
+        if value and isinstance(default, tuple):
+            given[name] = [word.strip() for word in value.split(',')]
+        elif value:
+            given[name] = ParameterValue(TextSubstitution(text=value), value_type=type(default))
+    return given
+
+
+def _fill(value, camera):
+    """With the camera's name, if there is one, and the home folder in their places."""
+    value = str(Path(value).expanduser()) if value.startswith('~/') else value
+    return value.replace('{camera}', camera) if camera else value
+
+
+def _description(field):
+    meaning, (low, high) = field.metadata['meaning'], field.metadata['range']
+    default = ','.join(field.default) if isinstance(field.default, tuple) else field.default
+    notes = [] if low is None else [f'{low} to {high}']
+    notes += [] if default == '' else [f'{default} where nothing sets it']
+    return f'{meaning} ({"; ".join(notes)})' if notes else meaning
 
 
 def generate_launch_description():
-    """The node with its arguments."""
+    """A node for each camera."""
     shipped = PathJoinSubstitution([FindPackageShare('ashtkd_ros'), 'config', 'vpr.yaml'])
     arguments = [
-        ('params_file', shipped, 'parameters of the node'),
-        ('image_topic', 'image', 'camera topic'),
-        ('namespace', '', 'namespace of the node'),
-        ('use_sim_time', 'false', 'take the time from /clock'),
-        ('log_level', 'info', 'debug, info, warn, error or fatal'),
+        *_ARGUMENTS,
+        ('params_file', shipped, 'parameters; arguments come before'),
+        *((field.name, '', _description(field)) for field in fields(Parameters)),
     ]
-    arguments += [(name, '', meaning) for name, (_, meaning) in _PARAMETERS.items()]
     return LaunchDescription(
         [
             DeclareLaunchArgument(name, default_value=default, description=meaning)

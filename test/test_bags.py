@@ -282,15 +282,16 @@ def test_no_room_to_unpack_names_the_folder(bag: Path, monkeypatch: pytest.Monke
     assert 'TMPDIR' in line and 'no room' in line
 
 
-def spoil_message(bag: Path, number: int, data: bytes = b'\x00\x01\x00\x00') -> Path:
-    """Replace the data of the image of that number."""
+def spoil_message(bag: Path, number: int, topic: str = TOPIC) -> Path:
+    """Cut the data of the message of that number."""
     with closing(sqlite3.connect(storage_files(bag)[0])) as base, base:
         rows = base.execute(
             'SELECT messages.id FROM messages JOIN topics ON topic_id = topics.id '
             'WHERE name = ? ORDER BY timestamp',
-            (TOPIC,),
+            (topic,),
         ).fetchall()
-        base.execute('UPDATE messages SET data = ? WHERE id = ?', (data, rows[number][0]))
+        half = (b'\x00\x01\x00\x00', rows[number][0])
+        base.execute('UPDATE messages SET data = ? WHERE id = ?', half)
     return bag
 
 

@@ -93,6 +93,31 @@ def test_rows_with_padding_give_the_same(tiny: Embedder):
     np.testing.assert_array_equal(tiny.preprocess(grey_view), tiny.preprocess(grey))
 
 
+@pytest.mark.parametrize('padding', [0, 7])
+@pytest.mark.parametrize('shape', [(48, 64), (48, 64, 3)], ids=['grey', 'colour'])
+def test_the_resize_reads_the_given_pixels_themselves(
+    tiny: Embedder, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], padding: int
+):
+    row_bytes = 64 * (shape[2] if len(shape) == 3 else 1)
+    rows = np.zeros((48, row_bytes + padding), np.uint8)
+    image = np.lib.stride_tricks.as_strided(
+        rows, shape, (rows.strides[0], row_bytes // 64, 1)[: len(shape)]
+    )
+    read, resize = [], cv2.resize
+
+    def reading(pixels: np.ndarray, *arguments, **named) -> np.ndarray:
+        read.append(pixels)
+        return resize(pixels, *arguments, **named)
+
+    monkeypatch.setattr(cv2, 'resize', reading)
+    tiny.preprocess(image)
+    assert [np.shares_memory(pixels, rows) for pixels in read] == [True]
+
+
+def test_ample_is_twice_what_the_network_takes(tiny: Embedder):
+    assert tiny.ample_size == (12, 16)
+
+
 def test_image_is_left_as_it_was(tiny: Embedder):
     image = picture(6, 8)
     before = image.copy()
@@ -136,11 +161,6 @@ def test_shipped_model_has_256_dimensions_and_tells_its_preprocessing(
     assert network.preprocessing.colour_order in ('RGB', 'BGR')
     assert network.name and len(network.hash) == 64
     assert student.stat().st_size < 25e6
-
-
-def test_active_provider_is_reported_and_unknown_ones_are_passed_over(student: Path):
-    wanted = ('NoSuchExecutionProvider', 'AnotherExecutionProvider')
-    assert Embedder(student, wanted, num_threads=1).provider == 'CPUExecutionProvider'
 
 
 def test_missing_model_is_named(tmp_path: Path):

@@ -15,7 +15,7 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 from ros_helpers import compressed_message, image_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from ashtkd_ros.image_msgs import ImageError, compressed_to_array
+from ashtkd_ros.image_msgs import ENCODINGS, ImageError, compressed_to_array
 from ashtkd_ros.ros.image_msgs import image_to_array
 
 pytestmark = pytest.mark.ros
@@ -213,6 +213,63 @@ def test_a_grey_jpeg_becomes_three_channels() -> None:
     assert pixels.shape == (HEIGHT, WIDTH, 3)
 
 
+def jpeg_of(height: int, width: int) -> CompressedImage:
+    return compressed_message(cv2.resize(smooth(), (width, height)))
+
+
+@pytest.mark.parametrize(
+    ('at_least', 'size'),
+    [
+        (None, (480, 640)),
+        ((241, 100), (480, 640)),
+        ((100, 321), (480, 640)),
+        ((240, 320), (240, 320)),
+        ((121, 160), (240, 320)),
+        ((120, 160), (120, 160)),
+        ((60, 80), (60, 80)),
+        ((1, 1), (60, 80)),
+        ((1000, 1000), (480, 640)),
+    ],
+)
+def test_a_jpeg_is_decoded_no_larger_than_it_must(at_least, size: tuple[int, int]) -> None:
+    message = jpeg_of(480, 640)
+    pixels, order = compressed_to_array(message, at_least)
+    assert order == 'BGR'
+    assert pixels.shape == (*size, 3)
+    whole, _ = compressed_to_array(message)
+    expected = cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(pixels.astype(int) - expected).mean() < 2.0
+
+
+@pytest.mark.parametrize('at_least', [(60, 60), (100, 100), (119, 61), (61, 119)])
+@pytest.mark.parametrize('size', [(479, 641), (200, 161), (121, 121), (120, 122)])
+def test_neither_side_falls_below(size: tuple[int, int], at_least: tuple[int, int]) -> None:
+    pixels, _ = compressed_to_array(jpeg_of(*size), at_least)
+    assert all(side >= least for side, least in zip(pixels.shape, at_least, strict=False))
+
+
+def test_a_png_is_decoded_as_it_is() -> None:
+    message = compressed_message(smooth(), kind='png')
+    pixels, _ = compressed_to_array(message, (1, 1))
+    np.testing.assert_array_equal(pixels[..., ::-1], smooth())
+
+
+@pytest.mark.parametrize(
+    ('at_least', 'size'),
+    [(None, (640, 480)), ((240, 240), (320, 240)), ((240, 300), (640, 480))],
+)
+def test_an_orientation_in_exif_is_followed(at_least, size: tuple[int, int]) -> None:
+    """As folders of images do, so that map and node see the same."""
+    message = jpeg_of(480, 640)
+    # One entry, orientation 6: to be turned by a quarter clockwise.
+    tiff = b'MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0'
+    segment = b'\xff\xe1' + struct.pack('>H', 8 + len(tiff)) + b'Exif\0\0' + tiff
+    data = bytes(message.data)
+    message.data = data[:2] + segment + data[2:]
+    pixels, _ = compressed_to_array(message, at_least)
+    assert pixels.shape == (*size, 3)
+
+
 def encoded(kind: str) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     return cv2.imencode(f'.{kind}', noise)[1].tobytes()
@@ -284,9 +341,51 @@ def test_no_compressed_bytes_raise_anything_else(kind: str) -> None:
             # mostly among the headers, where a wrong byte does most
             at = draw.randrange(min(len(data), draw.choice([16, 64, 1000, len(data)])))
             data[at] = draw.randrange(256)
+        at_least = draw.choice([None, (1, 1), (30, 40)])
         try:
-            pixels, order = compressed_to_array(CompressedImage(data=bytes(data)))
+            pixels, order = compressed_to_array(CompressedImage(data=bytes(data)), at_least)
         except ImageError:
             continue
         assert pixels.ndim == 3
         assert order == 'BGR'
+
+
+def cv_bridge():
+    """The module, where it can be imported; under NumPy 2 its import fails in several ways."""
+    try:
+        import cv_bridge
+    except Exception as error:
+        pytest.skip(f'cv_bridge cannot be imported: {error}')
+    return cv_bridge
+
+
+def random_message(encoding: str, big_endian: bool) -> Image:
+    channels = {'rgb8': 3, 'bgr8': 3, '8UC3': 3, 'rgba8': 4, 'bgra8': 4, 'mono16': 2, '16UC1': 2}
+    channels |= dict.fromkeys(('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv'), 2)
+    step = WIDTH * channels.get(encoding, 1)
+    rows = HEIGHT * 3 // 2 if encoding in ('nv12', 'nv21') else HEIGHT
+    message = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=step)
+    message.is_bigendian = int(big_endian)
+    message.data = np.random.default_rng(0).bytes(step * rows)
+    return message
+
+
+@pytest.mark.parametrize('big_endian', [False, True])
+@pytest.mark.parametrize('encoding', sorted(ENCODINGS))
+def test_cv_bridge_gives_the_same(encoding: str, big_endian: bool) -> None:
+    bridge = cv_bridge().CvBridge()
+    message = random_message(encoding, big_endian)
+    pixels, order = image_to_array(message)
+    as_is = encoding[0].isdigit()  # 8UC3 and such have no colours that cv_bridge would convert
+    wanted = 'passthrough' if as_is else 'mono8' if order == 'GREY' else 'rgb8'
+    try:
+        theirs = bridge.imgmsg_to_cv2(message, wanted)
+    except Exception as error:  # of several kinds, by its version
+        pytest.skip(f'this cv_bridge does not convert {encoding}: {error}')
+    if order == 'BGR' and not as_is:
+        pixels = pixels[..., ::-1]
+    if theirs.dtype == np.uint16:
+        theirs = theirs >> 8
+    # It rounds 16 bits to 8, we cut.
+    tolerance = 1 if encoding == 'mono16' else 0
+    assert np.abs(pixels.astype(int) - theirs).max() <= tolerance

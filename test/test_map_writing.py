@@ -67,7 +67,7 @@ def test_a_file_in_the_way_is_kept(built: PlaceMap, tmp_path: Path):
     (tmp_path / 'map').write_text('a file')
     with pytest.raises(VprError) as error:
         built.save(tmp_path / 'map')
-    assert 'could not be written' in line_of(error)
+    assert 'exists and is no map' in line_of(error)
     assert (tmp_path / 'map').read_text() == 'a file'
 
 

@@ -14,7 +14,7 @@ from conftest import checksums, line_of, places_along_x, unit_rows
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.place_map import Place, PlaceMap, place_spacing
-from ashtkd_ros.sources import Frame, Pose
+from ashtkd_ros.sources import Pose
 
 
 def descriptors(place_map: PlaceMap) -> np.ndarray:
@@ -107,10 +107,41 @@ def test_places_and_descriptors_must_be_as_many(fake_network):
         assert 'no map' in line_of(error)
 
 
-def test_place_of_a_frame_tells_its_image_from_the_source_on(tmp_path: Path):
-    frame = Frame(tmp_path / 'images' / 'a.jpg', 1.5, 4, Pose(1, 2, 3), 'door')
-    place = Place.from_frame(9, frame, tmp_path)
-    assert place == Place(9, 1.5, 4, Pose(1, 2, 3), 'images/a.jpg', 'door')
+def test_places_of_a_bag_keep_traverse_and_place_on_earth(fake_network, tmp_path: Path):
+    geo = (48.1234567890123, -11.000000000000002)
+    places = [
+        Place(0, 1.5, 0, Pose(1, 2, 3), '1700000000001000000'),
+        Place(1, 2.5, 9, None, '1700000000002000000#1', 'door', 3, geo),
+    ]
+    info = {'traverses': [{'source': '/bags/a'}], 'origin': {'lat': 48.0, 'lon': -11.0}}
+    PlaceMap.build(unit_rows(2, 4), places, fake_network, **info).save(tmp_path / 'm')
+    loaded = PlaceMap.load(tmp_path / 'm')
+    assert loaded.places == places
+    assert (loaded.info.built, loaded.traverses) == (info, info['traverses'])
+
+
+def test_a_map_from_before_bags_is_read(saved: Path):
+    rows = [line.split(',') for line in (saved / 'places.csv').read_text().splitlines()]
+    table = '\n'.join(','.join(row[:-3]) for row in rows) + '\n'
+    consistent(saved, 'places.csv', table.encode())
+    edit(saved, built={'source': '/walks/a'})
+    loaded = PlaceMap.load(saved)
+    assert loaded.places == places_along_x(range(6)) and loaded.traverses == []
+
+
+def test_attachments_come_with_the_map_and_go_with_it(
+    built: PlaceMap, saved: Path, tmp_path: Path
+):
+    (tmp_path / 'made').mkdir()
+    (tmp_path / 'made' / '000000.jpg').write_bytes(b'picture')
+    (tmp_path / 'route').write_bytes(b'route')
+    attachments = {'thumbnails': tmp_path / 'made', 'route.png': tmp_path / 'route'}
+    built.save(saved, {**attachments, 'never made': tmp_path / 'gone'})
+    assert (saved / 'thumbnails' / '000000.jpg').read_bytes() == b'picture'
+    assert (saved / 'route.png').read_bytes() == b'route' and len(list(saved.iterdir())) == 5
+    assert len(PlaceMap.load(saved).places) == 6
+    built.save(saved)
+    assert sorted(checksums(saved)) == ['index.faiss', 'map.yaml', 'places.csv']
 
 
 def test_spacing_is_the_median_step():

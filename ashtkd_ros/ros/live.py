@@ -69,7 +69,8 @@ class Child:
         """That it has ended, and the last that it said."""
         self.output.seek(0)
         lines = self.output.read().decode(errors='replace').strip().splitlines()
-        said = re.sub(r'^error: |^\[\w+\] \[[\d.]+\] \[[^]]*\]: ', '', (lines or ['no word'])[-1])
+        last = lines[-1] if lines else 'it said nothing; was it killed, for memory say?'
+        said = re.sub(r'^error: |^\[\w+\] \[[\d.]+\] \[[^]]*\]: ', '', last)
         return VprError(f'{self.name} ended with status {self.process.returncode}: {said}')
 
 
@@ -305,8 +306,9 @@ def play_with_ros2(
         command = ['ros2', 'bag', 'play', str(source.path), '--rate', str(rate)]
         command += ['--topics', topic, '--remap', f'{topic}:={image_topic}']
         command += ['--qos-profile-overrides-path', qos.name, '--disable-keyboard-controls']
-        # It waits for no subscriber, and would read a thousand images ahead.
-        command += ['--delay', '2', '--read-ahead-queue-size', '20']
+        # It waits for no subscriber, leaves before all is heard, reads a thousand images ahead.
+        command += ['--delay', '2', '--wait-for-all-acked', '2000']
+        command += ['--read-ahead-queue-size', '20']
         with running('ros2 bag play', command) as player:
             while player.process.poll() is None:
                 watch()

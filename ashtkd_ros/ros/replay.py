@@ -175,6 +175,10 @@ def open_source(args: argparse.Namespace) -> Folder | Recording:
     if not is_bag(path):
         if args.image_topic:
             raise VprError(f'{path}: --image-topic is for bags, this is a folder')
+        if not path.is_dir():
+            raise VprError(
+                f'{path}: no such folder or bag; a bag is a folder, or a .db3, .mcap or .bag file'
+            )
         return Folder(path, args.role, args.compressed, hz)
     if args.role:
         raise VprError(f'{path}: --role is for folders with an index.csv, this is a bag')

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A query beside the place it was recognised as, with a line of text, for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.place_map import Place, PlaceMap
+from ashtkd_ros.sources import read_image
+
+_HEIGHT, _BAND = 240, 28
+
+
+def debug_picture(
+    image: np.ndarray, order: str, match: np.ndarray | None, text: str
+) -> np.ndarray:
+    """uint8 image (H, W[, 3]) in `order` and its match, RGB or None → uint8 RGB, 268 high."""
+    query = _tile(image)
+    if query.ndim == 2:
+        query = cv2.cvtColor(query, cv2.COLOR_GRAY2RGB)
+    elif order == 'BGR':
+        query = cv2.cvtColor(query, cv2.COLOR_BGR2RGB)
+    right = np.zeros_like(query) if match is None else _tile(match)
+    both = np.concatenate([query, right], axis=1)
+    band = np.zeros((_BAND, both.shape[1], 3), np.uint8)
+    # The font has no other letters than these.
+    plain = text.encode('ascii', 'replace').decode()
+    cv2.putText(band, plain, (6, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
+    return np.concatenate([band, both])
+
+
+def _tile(image: np.ndarray) -> np.ndarray:
+    width = max(1, round(image.shape[1] * _HEIGHT / image.shape[0]))
+    return cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def picture_reader(place_map: PlaceMap, folder: Path) -> Callable[[Place], np.ndarray | None]:
+    """Place → its picture, RGB, from the map's thumbnails or the folder it was built from.
+
+    None where there is neither: a bag is not opened for it while a robot drives.
+    """
+    sources = [traverse for traverse in place_map.traverses]
+
+    def read(place: Place) -> np.ndarray | None:
+        files = [folder / 'thumbnails' / f'{place.id:06d}.jpg']
+        if place.traverse < len(sources) and 'image_topic' not in sources[place.traverse]:
+            files.append(Path(sources[place.traverse]['source']) / place.source)
+        for file in files:
+            if file.is_file():
+                try:
+                    return read_image(file)
+                except VprError:
+                    continue
+        return None
+
+    return read

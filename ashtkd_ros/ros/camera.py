@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera topic: subscribed to as its publisher offers it, thinned by rate, watched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+
+class RateGate:
+    """Lets at most so many images a second through, by their stamps; back in time starts anew."""
+
+    def __init__(self):
+        self._last = -1.0
+
+    def lets(self, stamp_s: float, max_rate_hz: float) -> bool:
+        """Whether an image with this stamp is to be used; a stamp of zero is no time: now is."""
+        now = stamp_s or time.monotonic()
+        # A hundredth of slack: a camera of just that rate keeps it only on average.
+        early = 0.0 <= now - self._last < 0.99 / max_rate_hz if max_rate_hz else False
+        if not early:
+            self._last = now
+        return not early
+
+
+class Camera:
+    """Subscription to `image`; `receive` is called with each message.
+
+    Reliable first, since best effort loses images above 0.5 MB under Fast DDS's defaults; best
+    effort as soon as a camera offers no more. The user's QoS overrides stand.
+    """
+
+    def __init__(self, node: LifecycleNode, compressed: bool, receive: Callable):
+        self._node, self._receive = node, receive
+        self._kind = CompressedImage if compressed else Image
+        self._subscription = None
+        self.incompatible = ''
+        self._subscribe(ReliabilityPolicy.RELIABLE)
+
+    def _subscribe(self, reliability: ReliabilityPolicy) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        options = {'event_callbacks': SubscriptionEventCallbacks(incompatible_qos=self._refused)}
+        if self._node.get_parameters_by_prefix('qos_overrides'):
+            options['qos_overriding_options'] = QoSOverridingOptions.with_default_policies()
+        qos = QoSProfile(depth=1, reliability=reliability)
+        self._subscription = self._node.create_subscription(
+            self._kind, 'image', self._receive, qos, **options
+        )
+        self._overridden = len(options) > 1
+
+    def _refused(self, event) -> None:
+        kind = event.last_policy_kind
+        if (
+            kind == QoSPolicyKind.RELIABILITY
+            and not self._overridden
+            and self._subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+        ):
+            self._node.get_logger().info('the camera publishes best effort; subscribing likewise')
+            # Not from within a callback of the subscription that is to go.
+            self._node.executor.create_task(self._subscribe_again)
+            return
+        self.incompatible = QoSPolicyKind(kind).name.lower()
+        self._node.get_logger().warning(self.trouble())
+
+    def _subscribe_again(self) -> None:
+        if self._subscription is not None:
+            self._subscribe(ReliabilityPolicy.BEST_EFFORT)
+
+    @property
+    def topic(self) -> str:
+        """Name of the topic, remappings applied."""
+        return self._subscription.topic_name
+
+    def trouble(self) -> str:
+        """Why no image may come, from who publishes on the topic and how."""
+        mine = f'sensor_msgs/msg/{self._kind.__name__}'
+        infos = self._node.get_publishers_info_by_topic(self.topic)
+        if not infos:
+            return f'nobody publishes on {self.topic}'
+        other = next((i for i in infos if i.topic_type != mine), None)
+        if other is not None:
+            transport = 'compressed' if other.topic_type.endswith('CompressedImage') else 'raw'
+            return (
+                f'{_name(other)} publishes {other.topic_type} on {self.topic}, not {mine}; '
+                f'set image_transport to {transport}'
+            )
+        offers = '; '.join(f'{_name(i)} offers {_words(i.qos_profile)}' for i in infos)
+        if self.incompatible:
+            wants = _words(self._subscription.qos_profile)
+            return (
+                f'{self.topic}: incompatible QoS ({self.incompatible}): {offers}; '
+                f'this node wants {wants}'
+            )
+        return f'{self.topic} is silent: {offers}'
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+
+def _name(info) -> str:
+    return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+
+
+def _words(qos) -> str:
+    words = (qos.reliability.name, qos.durability.name)
+    return ', '.join(word.lower().replace('_', ' ') for word in words)

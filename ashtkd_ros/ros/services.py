@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services of the node: enable, reload_map, relocalize."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.task import Future
+from std_srvs.srv import SetBool, Trigger
+
+from ashtkd_ros.errors import VprError
+
+
+class Services:
+    """Offered as long as the node lives; what its state does not allow is refused in words."""
+
+    def __init__(self, node):
+        self._node = node
+        self._initial_pose = node.create_publisher(PoseWithCovarianceStamped, 'initialpose', 1)
+        node.create_service(SetBool, '~/enable', self._enable)
+        node.create_service(Trigger, '~/reload_map', self._reload_map)
+        node.create_service(Trigger, '~/relocalize', self._relocalize)
+        self._reloading = False
+
+    def _enable(self, request, response):
+        """Look at images or not, without a change of the lifecycle's state."""
+        self._node.enable(request.data)
+        response.success = True
+        response.message = 'enabled' if request.data else 'disabled: images are not looked at'
+        return response
+
+    async def _reload_map(self, request, response):
+        """Load the map anew, off this thread; the old one stays in use if that fails."""
+        node = self._node
+        if node.served is None:
+            return _said(response, False, f'the node is {node.state}: configure it')
+        if self._reloading:
+            return _said(response, False, 'a map is being loaded already')
+        self._reloading, loaded = True, Future(executor=node.executor)
+
+        def load() -> None:
+            try:
+                loaded.set_result(node.load_map())
+            except VprError as error:
+                loaded.set_result(error)
+            except Exception as error:  # a future that is never done would block the service
+                loaded.set_result(VprError(f'{type(error).__name__}: {error}'))
+
+        threading.Thread(target=load, name='map loader', daemon=True).start()
+        try:
+            result = await loaded
+        finally:
+            self._reloading = False
+        if isinstance(result, VprError):
+            node.get_logger().error(f'the map was not reloaded: {result}')
+            return _said(response, False, f'{result}; the old map stays in use')
+        if node.served is None:  # cleaned up meanwhile
+            return _said(response, False, f'the node is {node.state} by now')
+        node.serve(result)
+        return _said(response, True, f'{len(result.places)} places')
+
+    def _relocalize(self, request, response):
+        """Publish the pose of the current match on `initialpose`, once."""
+        node = self._node
+        if node.state != 'active':
+            return _said(response, False, f'the node is {node.state}: activate it')
+        if not node.enabled:
+            return _said(response, False, 'the node is disabled; call ~/enable')
+        pose, at, why = node.current
+        age = time.monotonic() - at
+        if pose is None:
+            return _said(response, False, why)
+        if age > node.parameters.image_timeout_s:
+            return _said(response, False, f'the last match is {age:.1f} s old')
+        self._initial_pose.publish(pose)
+        place = f'{pose.pose.pose.position.x:.2f}, {pose.pose.pose.position.y:.2f}'
+        return _said(response, True, f'{place} in {pose.header.frame_id}')
+
+
+def _said(response, success: bool, message: str):
+    response.success, response.message = success, message
+    return response

@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Print the place of each image: python3 follow_places.py [--ros-args -r __ns:=/front]."""
+
+from __future__ import annotations
+
+import contextlib
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from vision_msgs.msg import Classification
+
+
+def show(message: Classification) -> None:
+    """Best place and its confidence; a message without results says that the place is unknown."""
+    if message.results:
+        best = message.results[0]
+        print(f'place {best.class_id}, confidence {best.score:.2f}', flush=True)
+    else:
+        print('unknown', flush=True)
+
+
+def main() -> None:
+    """Until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.init()
+        node = rclpy.create_node('follow_places')
+        node.create_subscription(Classification, 'vpr_node/place', show, 10)
+        rclpy.spin(node)
+
+
+if __name__ == '__main__':
+    main()

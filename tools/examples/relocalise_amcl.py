@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Tell AMCL where the robot is, once it does not know: vpr_node's ~/relocalize is called.
+
+python3 relocalise_amcl.py [--ros-args -p lost_stddev:=3.0 -p pause_s:=30.0]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import rclpy
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+
+class RelocaliseAmcl(Node):
+    """Watches `amcl_pose`; lost is an AMCL that has none yet, or one too widely spread.
+
+    AMCL starts its filter anew with each pose it is given, and needs a stretch of driving to
+    gather its particles: hence the pause, and a threshold above the spread of ~/pose.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('relocalise_amcl')
+        self.lost_stddev = self.declare_parameter('lost_stddev', 3.0).value  # metres
+        self.pause_s = self.declare_parameter('pause_s', 30.0).value
+        self.stddev = math.inf
+        self.asked_at = -math.inf
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(PoseWithCovarianceStamped, 'amcl_pose', self.on_pose, latched)
+        self.relocalize = self.create_client(Trigger, 'vpr_node/relocalize')
+        self.create_timer(1.0, self.on_timer)
+
+    def on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        """Keep how far the particles spread, in metres."""
+        covariance = message.pose.covariance
+        self.stddev = math.sqrt(max(covariance[0], covariance[7]))
+
+    def on_timer(self) -> None:
+        """Ask vpr_node to publish its pose on `initialpose`, if AMCL is lost."""
+        now = self.get_clock().now().nanoseconds * 1e-9
+        if self.stddev < self.lost_stddev or now - self.asked_at < self.pause_s:
+            return
+        if self.relocalize.service_is_ready():
+            self.asked_at = now
+            self.relocalize.call_async(Trigger.Request()).add_done_callback(self.on_answer)
+
+    def on_answer(self, answer: Future) -> None:
+        """Where no place is recognised just now: ask again at once."""
+        response = answer.result()
+        self.get_logger().info(f'AMCL is lost (spread {self.stddev:.1f} m): {response.message}')
+        if not response.success:
+            self.asked_at = -math.inf
+
+
+def main() -> None:
+    """Until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.init()
+        rclpy.spin(RelocaliseAmcl())
+
+
+if __name__ == '__main__':
+    main()
