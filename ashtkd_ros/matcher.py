@@ -61,11 +61,12 @@ class Matcher:
             self._positions = np.array([(pose.x, pose.y, pose.z) for pose in poses])
         self._orders = np.array([p.order for p in place_map.places])
 
-    def match(self, descriptor: np.ndarray) -> list[Candidate]:
+    def match(self, descriptor: np.ndarray, top_k: int | None = None) -> list[Candidate]:
         """float32 (D,) of length 1 → at most `top_k` candidates, most similar first."""
-        ids, similarities = self.map.search(descriptor, max(self._DEPTH, self.config.top_k))
+        count = top_k or self.config.top_k
+        ids, similarities = self.map.search(descriptor, max(self._DEPTH, count))
         found: list[Candidate] = []
-        for i, similarity in zip(ids[: self.config.top_k], similarities, strict=False):
+        for i, similarity in zip(ids[:count], similarities, strict=False):
             rivals = similarities[~self._near(int(i), ids)]
             rival = float(rivals[0]) if rivals.size else float(similarities[-1])
             margin = float(similarity) - rival

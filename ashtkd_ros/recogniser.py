@@ -49,17 +49,25 @@ class Recogniser:
         self.embedder, self.matcher = embedder, Matcher(place_map, config)
         self.min_confidence = min_confidence
 
-    def recognise(self, image: np.ndarray, order: str = 'RGB') -> Recognition:
-        """uint8 (H, W, 3) in `order`, or (H, W) grey → Recognition."""
+    def recognise(
+        self,
+        image: np.ndarray,
+        order: str = 'RGB',
+        top_k: int | None = None,
+        min_confidence: float | None = None,
+    ) -> Recognition:
+        """uint8 (H, W, 3) in `order`, or (H, W) grey → Recognition; `top_k` and `min_confidence`
+        for this image only."""
+        least = self.min_confidence if min_confidence is None else min_confidence
         started = time.perf_counter()
         descriptor = self.embedder.embed(image, order)
         embedded = time.perf_counter()
-        candidates = self.matcher.match(descriptor)
+        candidates = self.matcher.match(descriptor, top_k)
         matched = time.perf_counter()
         best = candidates[0].confidence
         refusal = ''
-        if best < self.min_confidence:
-            refusal = f'confidence {best:.2f} is below min_confidence {self.min_confidence:.2f}'
+        if best < least:
+            refusal = f'confidence {best:.2f} is below min_confidence {least:.2f}'
         return Recognition(
             candidates, not refusal, refusal, embedded - started, matched - embedded
         )

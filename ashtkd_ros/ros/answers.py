@@ -20,6 +20,7 @@ from ashtkd_ros.debug_picture import debug_picture
 from ashtkd_ros.matcher import Candidate
 from ashtkd_ros.place_map import Place, place_spacing
 from ashtkd_ros.recogniser import Recogniser, Recognition
+from ashtkd_ros.ros.map_watch import MapWatch
 from ashtkd_ros.ros.parameters import Parameters
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -33,6 +34,7 @@ class Served:
     recogniser: Recogniser
     parameters: Parameters
     picture_of: Callable[[Place], np.ndarray | None]
+    watch: MapWatch
 
     @property
     def frame(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -12,36 +13,52 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from ashtkd_ros.recogniser import Recognition
 
 _WINDOW = 200
+_RATE_S = 5.0
 
 
 class Health:
     """Counts since the node started, latencies of the last images; written by one thread each."""
 
     def __init__(self):
-        self.received = self.processed = self.dropped = self.unknown = 0
+        self.received = self.processed = self.dropped = self.unknown = self.skipped = 0
         self.bad: Counter[str] = Counter()
-        self.last_error = self.refusal = ''
-        self.similarity = self.margin = float('nan')
+        self.faults: Counter[str] = Counter()
+        self.fault = self.last_error = self.refusal = ''
+        self.failures = self.stamps_back = 0
+        self.similarity = self.margin = self.confidence = float('nan')
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
         self._last_image = None
+        self._last_stamp = -1.0
+        self._ticks: deque[tuple[float, int, int]] = deque(maxlen=30)
 
-    def saw_image(self) -> None:
+    def saw_image(self, stamp_s: float) -> None:
         """An image message arrived."""
         self.received += 1
         self._last_image = time.monotonic()
+        self.stamps_back += 0.0 < stamp_s < self._last_stamp
+        self._last_stamp = stamp_s
 
     def saw_error(self, kind: str, text: str) -> None:
         """A message could not be used: counted under `kind`, `text` kept."""
         self.bad[kind] += 1
         self.last_error = text
 
+    def saw_fault(self, kind: str, seconds: float) -> None:
+        """The camera gave an image of no use, which was answered with "unknown"."""
+        self.faults[kind] += 1
+        self.fault = self.refusal = kind
+        self.processed += 1
+        self.unknown += 1
+        self._latencies.append(seconds)
+
     def answered(self, recognition: Recognition, seconds: float) -> None:
         """A place message went out, `seconds` after its image came in."""
         self.processed += 1
         self.unknown += not recognition.accepted
-        self.refusal = recognition.refusal
+        self.refusal, self.fault, self.failures = recognition.refusal, '', 0
         best = recognition.candidates[0]
         self.similarity, self.margin = best.similarity, best.margin
+        self.confidence = best.confidence
         self._latencies.append(seconds)
 
     @property
@@ -49,28 +66,49 @@ class Health:
         """Seconds since the last image; infinite when none has come."""
         return np.inf if self._last_image is None else time.monotonic() - self._last_image
 
-    def message(self, name: str, state: str, facts: dict[str, str], warn_after_s: float, stamp):
-        """DiagnosticArray with one status: ERROR when not configured, WARN when no image comes."""
-        level, text = DiagnosticStatus.OK, state
-        if state == 'unconfigured':
-            level, text = DiagnosticStatus.ERROR, self.last_error or 'not configured'
-        elif state == 'active' and self.silence_s > warn_after_s:
-            seen = self._last_image is not None
-            text = f'no image for {self.silence_s:.1f} s' if seen else 'no image yet'
-            level = DiagnosticStatus.WARN
-        bad = dict(self.bad)  # the worker adds kinds meanwhile
+    def _rates(self) -> tuple[float, float]:
+        """Images and answers a second over the last seconds."""
+        now = time.monotonic()
+        self._ticks.append((now, self.received, self.processed))
+        old = next(t for t in self._ticks if now - t[0] <= _RATE_S + 0.5)
+        seconds = max(now - old[0], 1e-3)
+        return (self.received - old[1]) / seconds, (self.processed - old[2]) / seconds
+
+    def message(
+        self,
+        name: str,
+        state: str,
+        facts: Mapping[str, object],
+        errors: Sequence[str],
+        warnings: Sequence[str],
+        stamp,
+    ) -> DiagnosticArray:
+        """One status: ERROR where `errors` holds a reason, WARN where `warnings` does, else OK."""
+        level = DiagnosticStatus.OK
+        if errors or warnings:
+            level = DiagnosticStatus.ERROR if errors else DiagnosticStatus.WARN
+        # Taken once: the worker adds kinds meanwhile.
+        bad, faults = dict(self.bad), dict(self.faults)
         p50, p95 = np.percentile(list(self._latencies) or [np.nan], (50, 95)) * 1000
+        image_hz, place_hz = self._rates()
         values = {
             'state': state,
             **facts,
             'images received': self.received,
+            'images received Hz': f'{image_hz:.1f}',
             'places published': self.processed,
+            'places published Hz': f'{place_hz:.1f}',
             'unknown places': self.unknown,
             'images dropped': self.dropped,
+            'images above max_rate_hz': self.skipped,
+            'stamps going back': self.stamps_back,
             'bad images': sum(bad.values()),
             **{f'bad images: {kind}': n for kind, n in bad.items()},
+            'camera faults': sum(faults.values()),
+            **{f'camera faults: {kind}': n for kind, n in faults.items()},
             'last error': self.last_error,
             'last refusal': self.refusal,
+            'last confidence': f'{self.confidence:.3f}',
             'last similarity': f'{self.similarity:.3f}',
             'last margin': f'{self.margin:.3f}',
             'latency p50 ms': f'{p50:.1f}',
@@ -78,6 +116,7 @@ class Health:
             'seconds since last image': f'{self.silence_s:.1f}',
         }
         pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        text = '; '.join([*errors, *warnings]) or state
         status = DiagnosticStatus(level=level, name=name, message=text, values=pairs)
         message = DiagnosticArray(status=[status])
         message.header.stamp = stamp

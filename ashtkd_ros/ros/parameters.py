@@ -3,26 +3,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.keyframes import KeyframeOptions
 
 # What rclpy declares of its own accord.
 _OTHERS = ('use_sim_time', 'start_type_description_service')
 
 
-def _parameter(default, meaning: str, low=None, high=None, choices: tuple[str, ...] = ()):
-    about = {'meaning': meaning, 'range': (low, high), 'choices': choices}
+def _parameter(default, meaning: str, low=None, high=None, choices=(), live: bool = False):
+    about = {'meaning': meaning, 'range': (low, high), 'choices': choices, 'live': live}
     return field(default=default, metadata=about)
+
+
+_live = functools.partial(_parameter, live=True)
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Read when the node configures; a change takes effect at the next configure."""
+    """Those made by `_live` apply from the next image on; the others when the node configures.
+
+    `map_path` is also read by ~/reload_map.
+    """
 
     model_path: str = _parameter('', 'network (.onnx); empty: the student that is shipped')
     map_path: str = _parameter('', 'folder made by build_map')
@@ -30,16 +46,30 @@ class Parameters:
         ('CPUExecutionProvider',), 'ONNX Runtime execution providers, the preferred first'
     )
     num_threads: int = _parameter(0, 'threads of the network; 0: every core', 0, 256)
-    image_transport: str = _parameter('raw', 'raw or compressed', choices=('raw', 'compressed'))
-    top_k: int = _parameter(5, 'candidates in each answer', 1, 100)
-    min_confidence: float = _parameter(0.5, 'a best match below is an unknown place', 0.0, 1.0)
-    map_frame: str = _parameter('', "frame of ~/pose; empty: the map's own")
-    publish_pose: bool = _parameter(True, 'publish ~/pose for accepted matches')
-    position_stddev: float = _parameter(
-        0.0, 'metres; 0: from the distance between places', 0.0, 1000.0
+    spinning: bool = _parameter(
+        False, 'threads wait busily between images: a little faster, a core burnt'
     )
-    yaw_stddev: float = _parameter(0.5, 'radians', 0.01, 3.15)
-    image_timeout_s: float = _parameter(5.0, 'diagnostics warn after this', 0.1, 3600.0)
+    engine_cache: str = _parameter(
+        '', 'folder for the engines that TensorRT builds; empty: ~/.cache/ashtkd_ros'
+    )
+    image_transport: str = _parameter('raw', 'raw or compressed', choices=('raw', 'compressed'))
+    max_rate_hz: float = _live(
+        0.0, 'images a second looked at, by header stamp; 0: all', 0.0, 1000.0
+    )
+    top_k: int = _live(5, 'candidates in each answer', 1, 100)
+    min_confidence: float = _live(0.5, 'a best match below is an unknown place', 0.0, 1.0)
+    map_frame: str = _parameter('', "frame of ~/pose; empty: the map's own")
+    publish_pose: bool = _live(True, 'publish ~/pose for accepted matches')
+    position_stddev: float = _live(0.0, 'metres; 0: from the distance between places', 0.0, 1000.0)
+    yaw_stddev: float = _live(0.5, 'radians', 0.01, 3.15)
+    image_timeout_s: float = _live(5.0, 'diagnostics warn after this', 0.1, 3600.0)
+    max_blur: float = _live(
+        KeyframeOptions.max_blur, 'a more blurred image is not matched; 1: all are', 0.0, 1.0
+    )
+    min_light: float = _live(
+        KeyframeOptions.min_light, 'a darker image is not matched; 0: all are', 0.0, 255.0
+    )
+    frozen_after: int = _live(10, 'so many equal images: the camera is frozen; 0: never', 0, 10000)
     autostart: bool = _parameter(True, 'configure and activate at start')
 
 
@@ -65,6 +95,25 @@ def declare(node: Node) -> None:
             node.declare_parameter(name, default, _descriptor(spec))
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             raise VprError(f'parameter {name}: {error}') from error
+
+
+def live(node: Node, configured: Parameters) -> Parameters:
+    """The parameters that the node was configured with, the live ones as they are now."""
+    names = [f.name for f in fields(Parameters) if f.metadata['live']]
+    return replace(configured, **{name: node.get_parameter(name).value for name in names})
+
+
+def refuse_bad(changes: Sequence[Parameter]) -> SetParametersResult:
+    """Callback: words that are no choice and numbers that are none; rclpy knows types, ranges."""
+    known = {f.name: f for f in fields(Parameters)}
+    for change in changes:
+        choices = known[change.name].metadata['choices'] if change.name in known else ()
+        if choices and change.value not in choices:
+            reason = f'{change.name} is "{change.value}"; it is {" or ".join(choices)}'
+            return SetParametersResult(successful=False, reason=reason)
+        if isinstance(change.value, float) and not math.isfinite(change.value):
+            return SetParametersResult(successful=False, reason=f'{change.name} is no number')
+    return SetParametersResult(successful=True)
 
 
 def _descriptor(spec) -> ParameterDescriptor:

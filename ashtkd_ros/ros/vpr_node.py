@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vpr_node: camera images in, place and confidence out."""
+"""vpr_node: camera images in, places out; parameters in `parameters`, topics in `answers`."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,30 +15,31 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import uninstall_signal_handlers
-from sensor_msgs.msg import CompressedImage, Image
-from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
 
+from ashtkd_ros.camera_faults import Frozen, fault
 from ashtkd_ros.commands import run_command
+from ashtkd_ros.debug_picture import picture_reader
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array
 from ashtkd_ros.matcher import MatcherConfig
-from ashtkd_ros.place_map import PlaceMap, place_spacing
-from ashtkd_ros.recogniser import Recogniser, Recognition
+from ashtkd_ros.place_map import PlaceMap
+from ashtkd_ros.recogniser import Recogniser
 from ashtkd_ros.ros import parameters
+from ashtkd_ros.ros.answers import Answers, Served
+from ashtkd_ros.ros.camera import Camera, RateGate
 from ashtkd_ros.ros.guards import refusing, session, transition
 from ashtkd_ros.ros.health import Health
 from ashtkd_ros.ros.image_msgs import image_to_array
+from ashtkd_ros.ros.map_watch import MapWatch
+from ashtkd_ros.ros.services import Services
 from ashtkd_ros.ros.worker import Worker
 from ashtkd_ros.shipped import shipped_model
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+# As many failures of the network in a row are no accident: the node stops trying.
+_MOST_FAILURES = 10
+_NOT_YET = 'no image has been recognised yet'
 
 
 class VprNode(LifecycleNode):
@@ -46,16 +49,19 @@ class VprNode(LifecycleNode):
         super().__init__('vpr_node', automatically_declare_parameters_from_overrides=True)
         service = self._service_change_state
         service.callback = refusing(service.callback)
-        self.health, self.state = Health(), 'unconfigured'
+        self.health, self.state, self.enabled = Health(), 'unconfigured', True
+        self.served = self.parameters = self._answers = self._embedder = None
+        self._camera = self._worker = None
         self._maps_loaded = 0
-        self._release()
-        self._worker = self._subscription = None
-        self._refused = ''
+        self._given_up = self._refused = ''
+        self._forget()
         try:
             parameters.declare(self)
         except VprError as error:
             self._refused = str(error)
+        self.add_on_set_parameters_callback(parameters.refuse_bad)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        Services(self)
         self.create_timer(1.0, self._publish_diagnostics)
 
     def start(self) -> None:
@@ -71,41 +77,70 @@ class VprNode(LifecycleNode):
         if self._refused:
             raise VprError(self._refused)
         self.parameters = p = parameters.read(self)
-        if not p.map_path:
-            raise VprError('map_path is not set; give the folder that build_map wrote')
-        embedder = Embedder(p.model_path or shipped_model(), p.providers, p.num_threads)
-        place_map = PlaceMap.load(Path(p.map_path), embedder)
-        config = MatcherConfig(top_k=p.top_k)
-        recogniser = Recogniser(embedder, place_map, config, p.min_confidence)
-        recogniser.recognise(np.zeros((480, 640, 3), np.uint8))
-        self.recogniser = recogniser
-        self._spacing = place_spacing(place_map.places)
-        self._maps_loaded += 1
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._info = self.create_publisher(VisionInfo, '~/vision_info', latched)
-        self._place = self.create_publisher(Classification, '~/place', 10)
-        self._pose = self.create_publisher(PoseWithCovarianceStamped, '~/pose', 10)
-        self._publish_info()
+        self._embedder = Embedder(
+            p.model_path or shipped_model(),
+            p.providers,
+            p.num_threads,
+            spinning=p.spinning,
+            cache=p.engine_cache or None,
+            notify=self.get_logger().info,
+        )
+        for warning in self._embedder.warnings:
+            self.get_logger().warning(warning)
+        served = self.load_map()
+        self._embedder.warm_up()
+        self._answers = Answers(self)
+        self.serve(served)
         self.state, self.health.last_error = 'inactive', ''
         self.get_logger().info(
-            f'{len(place_map.places)} places from {p.map_path}, model {embedder.name} '
-            f'{embedder.hash[:8]} on {embedder.provider}'
+            f'{len(served.places)} places from {served.parameters.map_path}, model '
+            f'{self._embedder.name} {self._embedder.hash[:8]} on {self._embedder.provider}'
         )
+
+    def load_map(self) -> Served:
+        """The map at `map_path` as it is now, checked; VprError says what is wrong with it."""
+        path = self.get_parameter('map_path').value
+        if not path:
+            raise VprError('map_path is not set; give the folder that build_map wrote')
+        watch = MapWatch(Path(path))
+        place_map = PlaceMap.load(Path(path), self._embedder)
+        p = replace(self.parameters, map_path=path)
+        recogniser = Recogniser(
+            self._embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence
+        )
+        return Served(recogniser, p, picture_reader(place_map, Path(path)), watch)
+
+    def serve(self, served: Served) -> None:
+        """Use a map from the next image on."""
+        self._maps_loaded += 1
+        self._answers.serve(served, self._maps_loaded)
+        self.served = served
+        self._forget()
+
+    def _forget(self) -> None:
+        """What `relocalize` would tell: pose or None, when, and why there is none."""
+        self.current: tuple[PoseWithCovarianceStamped | None, float, str]
+        self.current = None, time.monotonic(), _NOT_YET
 
     @transition
     def on_activate(self, state: LifecycleState) -> None:
         """Subscribe to `image`."""
-        self._compressed = self.parameters.image_transport == 'compressed'
-        self._decode = compressed_to_array if self._compressed else image_to_array
+        self._given_up, self.health.failures = '', 0
+        self._gate, self._frozen = RateGate(), Frozen()
+        compressed = self.parameters.image_transport == 'compressed'
+        self._decode = image_to_array
+        if compressed:
+            self._decode = partial(compressed_to_array, at_least=self._embedder.ample_size)
         self._worker = Worker(self._process, self._failed)
-        self._subscribe(ReliabilityPolicy.RELIABLE)
+        self._camera = Camera(self, compressed, self._receive)
         self.state = 'active'
+        self.enable(True)
         super().on_activate(state)
 
     @transition
     def on_deactivate(self, state: LifecycleState) -> None:
         """Unsubscribe; the image in hand is still answered."""
-        self._unsubscribe()
+        self._close_camera()
         self.state = 'inactive'
         super().on_deactivate(state)
 
@@ -126,68 +161,62 @@ class VprNode(LifecycleNode):
         self._tear_down('unconfigured')
 
     def _tear_down(self, state: str) -> None:
-        self._unsubscribe()
-        for publisher in (self._info, self._place, self._pose):
-            if publisher is not None:
-                self.destroy_publisher(publisher)
-        self._release()
+        self._close_camera()
+        if self._answers is not None:
+            self._answers.destroy()
+        self.served = self.parameters = self._answers = self._embedder = None
         _give_back_memory()
         self.state = state
 
-    def _release(self) -> None:
-        self.recogniser = self.parameters = self._info = self._place = self._pose = None
-
-    def _subscribe(self, reliability: ReliabilityPolicy) -> None:
-        """Reliable first: best effort loses images above 0.5 MB under Fast DDS's defaults.
-
-        Best effort as soon as a camera offers no more; the user's QoS overrides stand.
-        """
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-        options = {}
-        if self.get_parameters_by_prefix('qos_overrides'):
-            options['qos_overriding_options'] = QoSOverridingOptions.with_default_policies()
-        elif reliability == ReliabilityPolicy.RELIABLE:
-            events = SubscriptionEventCallbacks(incompatible_qos=self._camera_is_best_effort)
-            options['event_callbacks'] = events
-        qos = QoSProfile(depth=1, reliability=reliability)
-        kind = CompressedImage if self._compressed else Image
-        self._subscription = self.create_subscription(kind, 'image', self._receive, qos, **options)
-
-    def _camera_is_best_effort(self, event) -> None:
-        if event.last_policy_kind == QoSPolicyKind.RELIABILITY:
-            self.get_logger().info('the camera publishes best effort; subscribing likewise')
-            # Not from within a callback of the subscription that is to go.
-            self.executor.create_task(self._subscribe_again)
-
-    def _subscribe_again(self) -> None:
-        if self._subscription is not None:
-            self._subscribe(ReliabilityPolicy.BEST_EFFORT)
-
-    def _unsubscribe(self) -> None:
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-            self._subscription = None
+    def _close_camera(self) -> None:
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
         if self._worker is not None:
             self._worker.close()
             self._worker = None
+        self._forget()
+
+    def enable(self, enabled: bool) -> None:
+        """Look at images, or let them pass."""
+        self.enabled = enabled
+        self._forget()
 
     def _receive(self, message) -> None:
-        self.health.saw_image()
-        if not self._worker.offer((message, time.perf_counter())):
+        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        self.health.saw_image(stamp)
+        if not self.enabled:
+            return
+        if not self._gate.lets(stamp, self.get_parameter('max_rate_hz').value):
+            self.health.skipped += 1
+        elif not self._worker.offer((message, time.perf_counter())):
             self.health.dropped += 1
 
     def _process(self, item) -> None:
         message, received = item
+        served, header = self.served, message.header
+        p = parameters.live(self, served.parameters)
+        served = replace(served, parameters=p)
         try:
             image, order = self._decode(message)
-            recognition = self.recogniser.recognise(image, order)
         except ImageError as error:
             self.health.saw_error(error.kind, str(error))
             self.get_logger().warning(f'image not used: {error}', throttle_duration_sec=5.0)
             return
-        self._publish(message.header, recognition)
-        self.health.answered(recognition, time.perf_counter() - received)
+        small = served.recogniser.embedder.squeeze(image)
+        why = fault(small, p.max_blur, p.min_light)
+        if self._frozen.sees(small, p.frozen_after):
+            why = 'frozen'
+        if why:
+            self._answers.unknown(header, image, order, f'{why} image')
+            self.current = None, time.monotonic(), f'the image is {why}'
+            self.health.saw_fault(why, time.perf_counter() - received)
+            return
+        found = served.recogniser.recognise(small, order, p.top_k, p.min_confidence)
+        pose = self._answers.answer(served, header, image, order, found)
+        refusal = found.refusal or 'the map has no pose for the place'
+        self.current = pose, time.monotonic(), refusal
+        self.health.answered(found, time.perf_counter() - received)
 
     def _failed(self, error: Exception) -> None:
         if not self.context.ok():  # the node was told to end while an image was in hand
@@ -195,54 +224,48 @@ class VprNode(LifecycleNode):
         text = f'{type(error).__name__}: {error}'
         self.health.saw_error('recognition failed', text)
         self.get_logger().error(f'recognition failed: {text}', throttle_duration_sec=5.0)
+        self.health.failures += 1
+        if self.health.failures == _MOST_FAILURES:
+            self._given_up = f'recognition failed {_MOST_FAILURES} times in a row: {text}'
+            # Not from the worker's thread, for which the transition waits.
+            self.executor.create_task(self._give_up)
 
-    def _publish(self, header, recognition: Recognition) -> None:
-        place = Classification(header=header)
-        if recognition.accepted:
-            place.results = [
-                ObjectHypothesis(class_id=str(c.place.id), score=c.confidence)
-                for c in recognition.candidates
-            ]
-        self._place.publish(place)
-        best = recognition.candidates[0]
-        if recognition.accepted and self.parameters.publish_pose and best.place.pose is not None:
-            self._pose.publish(self._pose_message(header, best))
-
-    def _pose_message(self, header, best) -> PoseWithCovarianceStamped:
-        """The place's pose; its spread grows as places lie apart and confidence falls."""
-        message = PoseWithCovarianceStamped()
-        message.header.stamp = header.stamp
-        message.header.frame_id = (
-            self.parameters.map_frame or self.recogniser.matcher.map.info.frame
-        )
-        pose, place = message.pose.pose, best.place.pose
-        pose.position.x, pose.position.y, pose.position.z = place.x, place.y, place.z
-        pose.orientation.x, pose.orientation.y = place.qx, place.qy
-        pose.orientation.z, pose.orientation.w = place.qz, place.qw
-        metres = self.parameters.position_stddev or max(self._spacing, 0.5)
-        doubt = 1.0 / max(best.confidence, 0.05)
-        spread = [metres**2] * 3 + [0.1**2] * 2 + [self.parameters.yaw_stddev**2]
-        message.pose.covariance[::7] = [value * doubt for value in spread]
-        return message
-
-    def _publish_info(self) -> None:
-        embedder, path = self.recogniser.embedder, self.parameters.map_path
-        message = VisionInfo(method=f'{embedder.name} {embedder.hash[:16]}')
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.database_location, message.database_version = path, self._maps_loaded
-        self._info.publish(message)
+    def _give_up(self) -> None:
+        if self.state == 'active':
+            self.get_logger().error(f'{self._given_up}; deactivated')
+            self.trigger_deactivate()
 
     def _publish_diagnostics(self) -> None:
-        facts = {}
-        recogniser, p = self.recogniser, self.parameters
-        if recogniser is not None:
-            facts['map'] = p.map_path
-            facts['places in map'] = len(recogniser.matcher.map.places)
-            facts['execution provider'] = recogniser.embedder.provider
-        warn_after = p.image_timeout_s if p is not None else 0.0
+        facts, errors, warnings = {}, [], []
+        if self.state == 'unconfigured':
+            errors.append(self.health.last_error or 'not configured')
+        if self._given_up and self.state == 'inactive':
+            errors.append(self._given_up)
+        if self.served is not None:
+            facts['map'] = self.served.parameters.map_path
+            facts['places in map'] = len(self.served.places)
+            facts['execution provider'] = self._embedder.provider
+            warnings += self._troubles()
+            self._answers.greet()
         stamp = self.get_clock().now().to_msg()
         name = f'{self.get_fully_qualified_name()}: place recognition'
-        self._diagnostics.publish(self.health.message(name, self.state, facts, warn_after, stamp))
+        self._diagnostics.publish(
+            self.health.message(name, self.state, facts, errors, warnings, stamp)
+        )
+
+    def _troubles(self) -> list[str]:
+        """What is not as it should be, a phrase each."""
+        found = [*self._embedder.warnings, self.served.watch.trouble()]
+        if self.state == 'active' and not self.enabled:
+            found.append('disabled')
+        elif self.state == 'active':
+            silence = self.health.silence_s
+            if silence > self.parameters.image_timeout_s:
+                none = 'no image yet' if silence == np.inf else f'no image for {silence:.1f} s'
+                found.append(f'{none}: {self._camera.trouble()}')
+            elif self.health.fault:
+                found.append(f'camera: {self.health.fault} images')
+        return [trouble for trouble in found if trouble]
 
 
 def _give_back_memory() -> None:
@@ -275,7 +298,7 @@ def _run() -> None:
     finally:
         # rclpy's signal thread, still at work, would touch what is destroyed next.
         uninstall_signal_handlers()
-        node._unsubscribe()
+        node._close_camera()
         executor.shutdown()
 
 

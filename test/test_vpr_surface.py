@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services, live parameters, markers, the picture for people: the rest of the node's surface."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy cannot be imported')
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from ros_helpers import DEACTIVATE, MAP_PLACES, NodeProcess, Peer, image_message
+from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import Marker, MarkerArray
+
+pytest_plugins = ['ros_fixtures']
+pytestmark = pytest.mark.ros
+SERVICES = {'enable': SetBool, 'reload_map': Trigger, 'relocalize': Trigger}
+
+
+@pytest.fixture
+def map_copy(town_map: Path, tmp_path: Path) -> Path:
+    """A map that a test may spoil."""
+    return shutil.copytree(town_map, tmp_path / 'map')
+
+
+@pytest.fixture
+def node(ros, map_copy: Path, tmp_path: Path) -> Iterator[NodeProcess]:
+    """A node of the test's own; it ends well or the test fails."""
+    node = NodeProcess(
+        tmp_path / 'node',
+        map_path=map_copy,
+        min_confidence=0.0,
+        num_threads=1,
+        image_timeout_s=2.0,
+    )
+    yield node
+    try:
+        node.end()
+    finally:
+        node.kill()
+
+
+class Operator:
+    """Calls the node's services through a peer."""
+
+    def __init__(self, peer: Peer):
+        self._peer, self.initial_poses = peer, []
+        self._clients = {
+            name: peer.node.create_client(kind, f'vpr_node/{name}')
+            for name, kind in (
+                ('enable', SetBool),
+                ('reload_map', Trigger),
+                ('relocalize', Trigger),
+            )
+        }
+        kind = PoseWithCovarianceStamped
+        peer.node.create_subscription(kind, 'initialpose', self.initial_poses.append, 10)
+
+    def call(self, name: str, request=None):
+        """The response of a service."""
+        client = self._clients[name]
+        self._peer.until(client.service_is_ready, f'the service {name}')
+        future = client.call_async(request or Trigger.Request())
+        self._peer.until(future.done, f'an answer of {name}')
+        return future.result()
+
+
+@pytest.fixture
+def operator(peer: Peer) -> Operator:
+    return Operator(peer)
+
+
+def first(place) -> int:
+    return int(place.results[0].class_id)
+
+
+def test_disabled_it_looks_at_nothing(node, peer: Peer, operator: Operator, walk) -> None:
+    assert first(peer.ask(image_message(walk[3], 1.0))) == 3
+    assert operator.call('enable', SetBool.Request(data=False)).success
+    before = int(peer.status(state='active')[1]['places published'])
+    for i in range(5):
+        peer.camera.publish(image_message(walk[i], 2.0 + i))
+        peer.spin(0.1)
+    status, values = peer.status(state='active')
+    assert int(values['places published']) == before
+    assert status.level == DiagnosticStatus.WARN and 'disabled' in status.message
+    refused = operator.call('relocalize')
+    assert not refused.success and 'disabled' in refused.message
+    assert operator.call('enable', SetBool.Request(data=True)).success
+    assert first(peer.ask(image_message(walk[4], 20.0))) == 4
+
+
+def test_relocalize_publishes_the_current_pose_once(node, peer, operator, walk) -> None:
+    refused = operator.call('relocalize')
+    assert not refused.success
+    peer.ask(image_message(walk[5], 1.0))
+    peer.until(lambda: peer.poses, 'a pose')
+    assert operator.call('relocalize').success
+    peer.until(lambda: operator.initial_poses, 'the initial pose')
+    assert operator.initial_poses[0].pose.pose == peer.poses[-1].pose.pose
+    assert operator.initial_poses[0].header == peer.poses[-1].header
+    assert peer.set_parameter('min_confidence', 1.0)
+    assert peer.ask(image_message(walk[6], 2.0)).results == []
+    refused = operator.call('relocalize')
+    assert not refused.success and 'min_confidence' in refused.message
+    assert peer.set_parameter('min_confidence', 0.0)
+    peer.ask(image_message(walk[7], 3.0))
+    peer.spin(2.5)
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        peer.spin(0.1)
+    refused = operator.call('relocalize')
+    assert not refused.success and 'old' in refused.message
+    assert peer.change_state(DEACTIVATE)
+    assert 'inactive' in operator.call('relocalize').message
+    assert len(operator.initial_poses) == 1
+
+
+def test_live_parameters_apply_from_the_next_image_on(node, peer: Peer, walk) -> None:
+    assert len(peer.ask(image_message(walk[1], 1.0)).results) == 5
+    assert peer.set_parameter('top_k', 2)
+    assert len(peer.ask(image_message(walk[2], 2.0)).results) == 2
+    assert peer.set_parameter('min_confidence', 1.0)
+    assert peer.ask(image_message(walk[3], 3.0)).results == []
+    for name, value in (
+        ('top_k', 0),
+        ('top_k', 2.5),
+        ('min_confidence', 1.5),
+        ('min_confidence', float('nan')),
+        ('max_rate_hz', -1.0),
+        ('image_transport', 'theora'),
+        ('no_such_parameter', 1),
+    ):
+        assert not peer.set_parameter(name, value), name
+    assert peer.set_parameter('min_confidence', 0.0)
+    assert len(peer.ask(image_message(walk[4], 4.0)).results) == 2
+
+
+def test_max_rate_goes_by_header_stamps(node, peer: Peer, walk) -> None:
+    assert peer.set_parameter('max_rate_hz', 1.0)
+    peer.ask(image_message(walk[0], 100.0))
+    for i in range(1, 8):
+        peer.camera.publish(image_message(walk[i], 100.0 + 0.1 * i))
+    _, values = peer.status(**{'images_above_max_rate_hz': 7})
+    assert [p for p in peer.places if p.header.stamp.sec == 100 and p.header.stamp.nanosec] == []
+    peer.ask(image_message(walk[1], 101.0))
+    peer.ask(image_message(walk[2], 50.0))  # the clock went back: begin anew
+    _, values = peer.status(**{'stamps_going_back': 1})
+
+
+def test_a_changed_map_is_told_of_and_reloaded(node, peer, operator, map_copy, walk) -> None:
+    peer.ask(image_message(walk[0], 1.0))
+    other = map_copy.with_name('other')
+    shutil.copytree(map_copy, other)
+    shutil.rmtree(map_copy)
+
+    def told(word: str) -> bool:
+        return word in peer.status(state='active')[0].message
+
+    peer.until(lambda: told('gone from the disk'), 'a warning')
+    assert first(peer.ask(image_message(walk[2], 2.0))) == 2
+    refused = operator.call('reload_map')
+    assert not refused.success and 'no such map' in refused.message
+    assert 'the old map stays in use' in refused.message
+    assert first(peer.ask(image_message(walk[3], 3.0))) == 3
+    other.rename(map_copy)
+    response = operator.call('reload_map')
+    assert response.success and f'{MAP_PLACES} places' in response.message
+    peer.until(lambda: peer.infos[-1].database_version == 2, 'the second load')
+    assert first(peer.ask(image_message(walk[4], 4.0))) == 4
+    peer.until(lambda: not told('disk'), 'the end of the warning')
+    (map_copy / 'index.faiss').write_bytes(b'spoilt')
+    assert 'is damaged' in operator.call('reload_map').message
+    assert first(peer.ask(image_message(walk[5], 5.0))) == 5
+
+
+def test_markers_show_the_map_and_the_match(node, peer: Peer, walk) -> None:
+    peer.ask(image_message(walk[0], 1.0))
+    heard: list[MarkerArray] = []
+    latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    peer.node.create_subscription(MarkerArray, 'vpr_node/markers', heard.append, latched)
+
+    def marker(name: str) -> Marker | None:
+        markers = [m for array in reversed(heard) for m in array.markers if m.ns == name]
+        return markers[0] if markers else None
+
+    places = peer.until(lambda: marker('places'), 'the places')
+    assert places.header.frame_id == 'map' and len(places.points) == MAP_PLACES
+    peer.ask(image_message(walk[6], 2.0))
+    match = peer.until(lambda: marker('match'), 'the match')
+    assert match.action == Marker.ADD
+    expected = places.points[6]
+    assert (match.pose.position.x, match.pose.position.y) == (expected.x, expected.y)
+    assert len(marker('candidates').points) == 5
+    assert peer.set_parameter('min_confidence', 1.0)
+    peer.ask(image_message(walk[7], 3.0))
+    peer.until(lambda: marker('match').action == Marker.DELETE, 'the match to vanish')
+    late: list[MarkerArray] = []
+    peer.node.create_subscription(MarkerArray, 'vpr_node/markers', late.append, latched)
+    peer.until(lambda: [m for a in late for m in a.markers if m.ns == 'places'], 'the places')
+
+
+def test_debug_image_only_while_somebody_looks(node, peer: Peer, walk) -> None:
+    peer.ask(image_message(walk[0], 1.0))
+    pictures: list[Image] = []
+    watcher = peer.node.create_subscription(Image, 'vpr_node/debug_image', pictures.append, 10)
+    peer.until(lambda: peer.node.count_publishers('vpr_node/debug_image'), 'the topic')
+    number = 1
+
+    def shown() -> bool:
+        nonlocal number
+        number += 1
+        peer.ask(image_message(walk[number % MAP_PLACES], 10.0 + number))
+        return bool(pictures)
+
+    peer.until(shown, 'a picture')
+    message = pictures[0]
+    assert (message.encoding, message.height, message.width) == ('rgb8', 268, 640)
+    pixels = np.frombuffer(message.data, np.uint8).reshape(268, 640, 3)
+    assert pixels[28:, :320].std() > 10
+    peer.node.destroy_subscription(watcher)
+
+
+def test_bad_pictures_of_the_camera_are_named_and_not_matched(node, peer: Peer, walk) -> None:
+    peer.ask(image_message(walk[0], 1.0))
+    black, white = np.zeros_like(walk[0]), np.full_like(walk[0], 255)
+    smear = np.repeat(walk[0].mean(axis=1, keepdims=True), walk[0].shape[1], axis=1)
+    for i, (pixels, kind) in enumerate(
+        ((black, 'nearly black'), (white, 'over-exposed'), (smear.astype(np.uint8), 'blurred'))
+    ):
+        assert peer.ask(image_message(pixels, 10.0 + i)).results == []
+        peer.until(lambda kind=kind: kind in peer.status()[0].message, f'a warning of {kind}')
+    assert first(peer.ask(image_message(walk[3], 20.0))) == 3
+    for i in range(14):
+        peer.ask(image_message(walk[4], 30.0 + i))
+    assert [p for p in peer.places if p.header.stamp.sec == 43][0].results == []
+    peer.until(lambda: 'frozen' in peer.status()[0].message, 'a warning of the frozen camera')
+    assert first(peer.ask(image_message(walk[5], 50.0))) == 5
+    status, values = peer.status(state='active')
+    assert int(values['camera faults: frozen']) >= 1 and values['camera faults: blurred'] == '1'
