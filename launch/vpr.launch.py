@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, TextSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.utilities.type_utils import coerce_to_type
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -54,7 +55,7 @@ def _node(text, camera, robot, respawn):
     remappings = [('image', _fill(text('image_topic'), camera))]
     if camera:  # what is localised is the robot, not the camera
         remappings.append(('initialpose', str(robot / 'initialpose')))
-    remappings += [pair.split(':=', 1) for pair in text('remappings').split()]
+    remappings += [tuple(pair.split(':=', 1)) for pair in text('remappings').split()]
     return LifecycleNode(
         package='ashtkd_ros',
         executable='vpr_node',
@@ -74,13 +75,16 @@ def _parameters(text, camera):
     defaults = {'use_sim_time': False, **{f.name: f.default for f in fields(Parameters)}}
     given = {}
     for name, default in defaults.items():
-        value = text(name)
-        if isinstance(default, str):
-            value = _fill(value, camera)
-        if value and isinstance(default, tuple):
+        value, kind = _fill(text(name), camera), type(default)
+        if not value:
+            continue
+        if kind is tuple:
             given[name] = [word.strip() for word in value.split(',')]
-        elif value:
-            given[name] = ParameterValue(TextSubstitution(text=value), value_type=type(default))
+            continue
+        try:
+            given[name] = ParameterValue(coerce_to_type(value, kind), value_type=kind)
+        except ValueError as error:
+            raise RuntimeError(f'{name} is "{value}", which is no {kind.__name__}') from error
     return given
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
@@ -20,9 +21,10 @@ class Services:
         self._node = node
         self._initial_pose = node.create_publisher(PoseWithCovarianceStamped, 'initialpose', 1)
         node.create_service(SetBool, '~/enable', self._enable)
-        node.create_service(Trigger, '~/reload_map', self._reload_map)
+        # A group of its own: others are served while it waits.
+        alone = MutuallyExclusiveCallbackGroup()
+        node.create_service(Trigger, '~/reload_map', self._reload_map, callback_group=alone)
         node.create_service(Trigger, '~/relocalize', self._relocalize)
-        self._reloading = False
 
     def _enable(self, request, response):
         """Look at images or not, without a change of the lifecycle's state."""
@@ -36,9 +38,8 @@ class Services:
         node = self._node
         if node.served is None:
             return _said(response, False, f'the node is {node.state}: configure it')
-        if self._reloading:
-            return _said(response, False, 'a map is being loaded already')
-        self._reloading, loaded = True, Future(executor=node.executor)
+        loaded = Future(executor=node.executor)
+        loaded.add_done_callback(lambda _: node.executor.wake())
 
         def load() -> None:
             try:
@@ -49,10 +50,7 @@ class Services:
                 loaded.set_result(VprError(f'{type(error).__name__}: {error}'))
 
         threading.Thread(target=load, name='map loader', daemon=True).start()
-        try:
-            result = await loaded
-        finally:
-            self._reloading = False
+        result = await loaded
         if isinstance(result, VprError):
             node.get_logger().error(f'the map was not reloaded: {result}')
             return _said(response, False, f'{result}; the old map stays in use')
