@@ -61,26 +61,29 @@ class BagFrame:
         """The frame without the image's bytes."""
         return replace(self, message=None)
 
-    def pixels(self) -> tuple[np.ndarray, str]:
+    def pixels(self, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
         """The image, uint8 (H, W, 3) or (H, W), and its order: RGB, BGR or GREY.
 
-        ImageError where the message holds none.
+        A JPEG may come smaller, but not below `at_least` (height, width). ImageError where the
+        message holds none.
         """
         if self.refusal == DAMAGED:
             raise ImageError(DAMAGED, f'{self.name} is damaged')
         message = self.message
         if message is None:
             message = self.bag.message(self.topic, self.received_ns, self.nth)
-        return decode(message)
+        return decode(message, at_least)
 
     def read(self) -> np.ndarray:
         """The image, uint8 (H, W, 3), RGB."""
         return to_rgb(*self.pixels())
 
 
-def decode(message: object) -> tuple[np.ndarray, str]:
+def decode(message: object, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
     """Image or CompressedImage message → uint8 pixels and their order."""
-    return (image_to_array if hasattr(message, 'encoding') else compressed_to_array)(message)
+    if hasattr(message, 'encoding'):
+        return image_to_array(message)
+    return compressed_to_array(message, at_least)
 
 
 def source_name(received_ns: int, nth: int) -> str:

@@ -127,9 +127,7 @@ def compressed_to_array(msg, at_least: tuple[int, int] | None = None) -> tuple[n
     if (b'\xff\xd9' if is_jpeg else b'IEND') not in data[-1024:].tobytes():
         text = f'truncated data: the {msg.format or "compressed"} image has no end'
         raise ImageError('truncated data', text)
-    image = None
-    if is_jpeg and at_least is not None:
-        image = _reduced(data, (height, width), at_least)
+    image = reduced_jpeg(data, at_least) if at_least is not None else None
     if image is None:
         image = _imdecode(data, cv2.IMREAD_COLOR)
     if image is None:
@@ -137,12 +135,17 @@ def compressed_to_array(msg, at_least: tuple[int, int] | None = None) -> tuple[n
     return image, 'BGR'
 
 
-def _reduced(
-    data: np.ndarray, stated: tuple[int, int], at_least: tuple[int, int]
-) -> np.ndarray | None:
-    """The JPEG by the largest factor that leaves `at_least` (height, width); None: by none."""
+def reduced_jpeg(data: np.ndarray, at_least: tuple[int, int]) -> np.ndarray | None:
+    """A JPEG's bytes, uint8, by the largest factor that leaves `at_least` (height, width), BGR.
+
+    None where no factor does, or the data is no whole JPEG.
+    """
+    try:
+        width, height = _stated_size(memoryview(data), 'JPEG') if data[0] == 0xFF else (0, 0)
+    except (ImageError, IndexError):
+        return None
     for factor, flag in _REDUCED:
-        if stated[0] // factor >= at_least[0] and stated[1] // factor >= at_least[1]:
+        if height // factor >= at_least[0] and width // factor >= at_least[1]:
             image = _imdecode(data, flag)
             # A quarter turn told in EXIF swaps the sides.
             is_enough = image is not None and (

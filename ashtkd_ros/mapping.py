@@ -13,17 +13,19 @@ import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.bag_traverse import UNUSABLE, BagTraverse, to_rgb
+from ashtkd_ros.camera_faults import fault
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError
 from ashtkd_ros.journal import Journal
-from ashtkd_ros.keyframes import KeyframeOptions, fault, moved
+from ashtkd_ros.keyframes import KeyframeOptions, moved
 from ashtkd_ros.place_map import Place, PlaceMap, check_target
 from ashtkd_ros.recogniser import in_parallel
 from ashtkd_ros.route_picture import write_route_picture
 from ashtkd_ros.sources import Pose
 from ashtkd_ros.traverse import Cursor, Traverse
 
+LOST = 'lost in a damaged bag'
 _THUMBNAIL_HEIGHT = 120
 _FORMAT = 1  # of the journal's entries
 
@@ -126,7 +128,7 @@ class _Builder:
                 self._add(candidates, number, journal, last_descriptor)
                 cursor = last_pose = last_descriptor = None
         self.counts['no new place'] += self._similar
-        self.counts['lost in a damaged bag'] += max(0, total - self.counts['images'])
+        self.counts[LOST] += max(0, total - self.counts['images'])
         journal.flush()
 
     def _candidates(
@@ -167,7 +169,7 @@ class _Builder:
     def _look(self, frame, rule: str) -> tuple[np.ndarray | None, str, bytes]:
         """Decode and judge: the image at the network's size, or None, counted by its fault."""
         try:
-            pixels, order = frame.pixels()
+            pixels, order = frame.pixels(self.embedder.ample_size)
         except ImageError as error:  # of one message; an image file that is damaged is named
             self.counts[f'unreadable: {error.kind}'] += 1
             return None, '', b''
@@ -177,7 +179,8 @@ class _Builder:
         small = self.embedder.squeeze(pixels)
         if rule != 'all':
             large = pixels.shape[0] > small.shape[0] and pixels.shape[1] > small.shape[1]
-            why = fault(small if large else pixels, self.options.keyframes)
+            limits = self.options.keyframes
+            why = fault(small if large else pixels, limits.max_blur, limits.min_light)
             if why:
                 self.counts[why] += 1
                 return None, '', b''

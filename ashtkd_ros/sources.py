@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.image_msgs import reduced_jpeg
 
 POSE_COLUMNS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 
@@ -72,9 +73,12 @@ class Frame:
         """The image, uint8 (height, width, 3), RGB; VprError when it cannot be read."""
         return read_image(self.path)
 
-    def pixels(self) -> tuple[np.ndarray, str]:
-        """The image, uint8 (height, width, 3), as it is decoded, and its order, BGR."""
-        return _decode(self.path), 'BGR'
+    def pixels(self, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
+        """The image, uint8 (H, W, 3), as it is decoded, and its order, BGR.
+
+        A JPEG may come smaller, but not below `at_least` (height, width).
+        """
+        return _decode(self.path, at_least), 'BGR'
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -83,10 +87,14 @@ def read_image(path: Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def _decode(path: Path) -> np.ndarray:
+def _decode(path: Path, at_least: tuple[int, int] | None = None) -> np.ndarray:
+    image = None
     try:
         data = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        if at_least is not None and data.size:
+            image = reduced_jpeg(data, at_least)
+        if image is None and data.size:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except (OSError, cv2.error):  # not allowed to read it; a header that claims an absurd size
         image = None
     if image is None:

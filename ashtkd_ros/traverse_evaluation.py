@@ -92,7 +92,7 @@ class Queries:
                 due = frame.stamp + self._period
                 yield frame
 
-    def pixels(self):
+    def pixels(self, at_least: tuple[int, int]):
         """(frame, (image, order)) of all that can be decoded, with a progress bar."""
         with tqdm(
             total=self.traverse.count,
@@ -104,7 +104,7 @@ class Queries:
             for frame in self:
                 bar.update()
                 try:
-                    yield frame.light(), frame.pixels()
+                    yield frame.light(), frame.pixels(at_least)
                 except ImageError as error:
                     self.passed[f'unreadable: {error.kind}'] += 1
 
@@ -125,7 +125,8 @@ def recognise_offline(
     """Every image embedded and matched, as fast as it goes."""
     matcher = Matcher(place_map, MatcherConfig(top_k=min(max(RECALL_AT), len(place_map.places))))
     jobs = (
-        (frame, (embedder.squeeze(pixels), order)) for frame, (pixels, order) in queries.pixels()
+        (frame, (embedder.squeeze(pixels), order))
+        for frame, (pixels, order) in queries.pixels(embedder.ample_size)
     )
     frames, found, descriptors = [], [], []
     for frame, descriptor in in_parallel(embedder.embed, jobs, options.workers):
@@ -152,7 +153,7 @@ def measure_stages(model: Path, matcher: Matcher, frames: Sequence[Frame]) -> di
     stages: dict[str, list[float]] = {'decode': [], 'embed': [], 'match': [], 'all stages': []}
     for i in thin(len(frames), _TIMED):
         times = [time.perf_counter()]
-        pixels, order = frames[i].pixels()
+        pixels, order = frames[i].pixels(embedder.ample_size)
         times.append(time.perf_counter())
         descriptor = embedder.embed(pixels, order)
         times.append(time.perf_counter())

@@ -28,7 +28,7 @@ from ashtkd_ros.commands import (
     run_command,
 )
 from ashtkd_ros.keyframes import RULES, KeyframeOptions, moved
-from ashtkd_ros.mapping import MapOptions, build_map, rule_of
+from ashtkd_ros.mapping import LOST, MapOptions, build_map, rule_of
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.traverse import Traverse
 
@@ -135,6 +135,9 @@ def main(argv: list[str] | None = None) -> None:
         options = MapOptions(keyframes, args.thumbnails, args.threads)
         place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
         print('\n'.join(summary(place_map, counts, args.out)))
+        lost = counts[LOST]
+        if lost:
+            _warn([f'{lost} images cannot be read: a bag is damaged within; the map lacks them'])
         if place_spacing(place_map.places):
             print(f'route: {args.out / "route.png"}')
         return 0

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vpr.launch.py starts a node for each camera; outdoor_test.launch.py records beside it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+pytest.importorskip('launch_ros', reason='launch_ros cannot be imported')
+
+from launch import LaunchContext
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, LogInfo, OpaqueFunction
+
+from ashtkd_ros.ros.parameters import Parameters
+
+pytestmark = pytest.mark.ros
+
+
+def load(name: str):
+    """A launch file as a module."""
+    path = ROOT / 'launch' / f'{name}.launch.py'
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def arguments(module) -> dict[str, DeclareLaunchArgument]:
+    """Name → what a launch file declares itself."""
+    entities = module.generate_launch_description().entities
+    return {e.name: e for e in entities if isinstance(e, DeclareLaunchArgument)}
+
+
+def context_of(given: dict[str, str], *modules) -> LaunchContext:
+    """A launch's context after the declarations of launch files, with arguments given."""
+    context = LaunchContext()
+    context.launch_configurations.update(given)
+    for module in modules:
+        for argument in arguments(module).values():
+            if argument.name != 'params_file':  # its default asks for the installed package
+                argument.visit(context)
+    context.launch_configurations.setdefault('params_file', 'vpr.yaml')
+    return context
+
+
+def nodes(**given: str) -> list[dict]:
+    """What vpr.launch.py hands to each LifecycleNode; the parameters as text and plain values."""
+    module = load('vpr')
+    module.LifecycleNode = lambda **options: options
+    context = context_of(given, module)
+    (start,) = (
+        e for e in module.generate_launch_description().entities if isinstance(e, OpaqueFunction)
+    )
+    started = start.visit(context)
+    for node in started:
+        _, parameters = node['parameters']
+        node['parameters'] = {
+            name: value.evaluate(context) if hasattr(value, 'evaluate') else value
+            for name, value in parameters.items()
+        }
+    return started
+
+
+def test_every_parameter_is_an_argument_that_says_what_it_is() -> None:
+    declared = arguments(load('vpr'))
+    assert {f.name for f in fields(Parameters)} | {'use_sim_time'} <= set(declared)
+    assert all(argument.description for argument in declared.values())
+
+
+def test_what_is_not_given_is_left_to_the_parameters_file() -> None:
+    (node,) = nodes()
+    assert (node['package'], node['executable']) == ('ashtkd_ros', 'vpr_node')
+    assert node['parameters'] == {}
+    assert node['respawn'] is False
+    assert node['remappings'] == [('image', 'image')]
+
+
+def test_what_is_given_has_the_parameter_s_type() -> None:
+    (node,) = nodes(
+        map_path='~/maps/7',
+        map_frame='7',
+        min_confidence='1',
+        top_k='3',
+        autostart='false',
+        providers='CUDAExecutionProvider, CPUExecutionProvider',
+        use_sim_time='true',
+    )
+    assert node['parameters'] == {
+        'map_path': str(Path.home() / 'maps/7'),
+        'map_frame': '7',
+        'min_confidence': 1.0,
+        'top_k': 3,
+        'autostart': False,
+        'providers': ['CUDAExecutionProvider', 'CPUExecutionProvider'],
+        'use_sim_time': True,
+    }
+    kinds = {name: type(value) for name, value in node['parameters'].items()}
+    assert (kinds['min_confidence'], kinds['map_frame']) == (float, str)
+
+
+def test_a_node_for_each_camera() -> None:
+    front, rear = nodes(
+        cameras='front, rear',
+        namespace='robot1',
+        map_path='/maps/{camera}',
+        image_topic='image_raw',
+        remappings='~/place:=place',
+        respawn='true',
+    )
+    assert (front['namespace'], rear['namespace']) == ('robot1/front', 'robot1/rear')
+    assert rear['parameters'] == {'map_path': '/maps/rear'}
+    assert rear['remappings'] == [
+        ('image', 'image_raw'),
+        ('initialpose', '/robot1/initialpose'),
+        ('~/place', 'place'),
+    ]
+    assert rear['respawn'] is True
+    assert nodes(cameras='a,b', image_topic='/x/{camera}')[1]['remappings'][0][1] == '/x/b'
+
+
+@pytest.mark.parametrize(
+    'given, line',
+    [
+        ({'cameras': 'front,rear', 'image_topic': '/camera'}, 'image_topic /camera would be one'),
+        ({'min_confidence': 'high'}, 'min_confidence is "high", which is no float'),
+        ({'autostart': 'perhaps'}, 'autostart is "perhaps", which is no bool'),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(given: dict[str, str], line: str) -> None:
+    with pytest.raises(RuntimeError, match=line):
+        nodes(**given)
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What outdoor_test.launch.py does beside the node, with arguments given."""
+
+    def actions(there: bool, **given: str) -> list:
+        module = load('outdoor_test')
+        found = (lambda name: name) if there else (lambda name: None)
+        monkeypatch.setattr(module.shutil, 'which', found)
+        monkeypatch.setattr(module, 'find_spec', found)
+        given.setdefault('record_to', str(tmp_path / 'bags'))
+        return module._record(context_of(given, load('vpr'), module))
+
+    return actions
+
+
+def words(action: ExecuteProcess) -> list[str]:
+    """The command of a process that has not been started."""
+    return [''.join(part.text for part in word) for word in action.cmd]
+
+
+def test_a_bag_of_what_evaluate_needs(record, tmp_path: Path) -> None:
+    line, process = record(True, image_topic='/camera/image_raw', other_topics='/imu')
+    command = words(process)
+    bag = Path(command[command.index('-o') + 1])
+    assert command[:3] == ['ros2', 'bag', 'record']
+    assert bag.parent == tmp_path / 'bags' and bag.parent.is_dir() and not bag.exists()
+    recorded = {word for word in command if word.startswith('/')} - {str(bag)}
+    assert recorded == {
+        *('/camera/image_raw', '/vpr_node/place', '/vpr_node/pose', '/vpr_node/vision_info'),
+        *('/odom', '/fix', '/diagnostics', '/tf', '/tf_static', '/imu'),
+    }
+    assert str(bag) in ''.join(part.text for part in line.msg)
+
+
+def test_a_bag_of_several_cameras(record) -> None:
+    _, process = record(True, cameras='front,rear', namespace='robot1', image_topic='image_raw')
+    expected = {'/robot1/front/image_raw', '/robot1/rear/vpr_node/place', '/robot1/odom', '/tf'}
+    assert expected <= set(words(process))
+
+
+def test_without_ros2_bag_a_line_and_no_recording(record, tmp_path: Path) -> None:
+    (line,) = record(False)
+    assert isinstance(line, LogInfo)
+    assert not (tmp_path / 'bags').exists()
+
+
+def test_deployments_name_arguments_there_are() -> None:
+    known = set(arguments(load('vpr')))
+    for file in ('ashtkd_vpr.service', 'Dockerfile'):
+        text = (ROOT / 'tools' / 'deploy' / file).read_text()
+        named = set(re.findall(r'\b(\w+):=', text))
+        assert named and named <= known
