@@ -42,21 +42,21 @@ def _record(context):
     folder.mkdir(parents=True, exist_ok=True)
     bag = folder / datetime.now().strftime('%Y-%m-%d_%H-%M-%S')
     command = ['ros2', 'bag', 'record', '-o', str(bag), '--max-bag-duration', text('split_s')]
-    command += _topics(context, text)
-    afterwards = f'ros2 run ashtkd_ros evaluate MAP {bag} --pose-topic {text("fix_topic")}'
+    fix, *others = _topics(context, text)
+    afterwards = f'ros2 run ashtkd_ros evaluate MAP {bag} --pose-topic {fix} -o report.html'
     return [
-        LogInfo(msg=f'recording into {bag}; afterwards: {afterwards} -o report.html'),
+        LogInfo(msg=f'recording into {bag}; afterwards: {afterwards}'),
         # Closing a long bag takes a while.
-        ExecuteProcess(cmd=command, output='screen', sigterm_timeout='60'),
+        ExecuteProcess(cmd=[*command, fix, *others], output='screen', sigterm_timeout='60'),
     ]
 
 
 def _topics(context, text):
-    """Names as they are in the graph: `ros2 bag record` is in no namespace."""
+    """Fixes first; names as they are in the graph: `ros2 bag record` is in no namespace."""
     pushed = context.launch_configurations.get('ros_namespace') or ''
     robot = PurePosixPath('/', pushed, text('namespace'))
     cameras = [word.strip() for word in text('cameras').split(',') if word.strip()]
-    topics = [robot / text('odom_topic'), robot / text('fix_topic')]
+    topics = [robot / text('fix_topic'), robot / text('odom_topic')]
     for camera in cameras or ['']:
         image = text('image_topic').replace('{camera}', camera)
         topics += [robot / camera / name for name in (image, *_OF_EACH_NODE)]

@@ -167,7 +167,8 @@ def test_a_bag_of_what_evaluate_needs(record, tmp_path: Path) -> None:
         *('/camera/image_raw', '/vpr_node/place', '/vpr_node/pose', '/vpr_node/vision_info'),
         *('/odom', '/fix', '/diagnostics', '/tf', '/tf_static', '/imu'),
     }
-    assert str(bag) in ''.join(part.text for part in line.msg)
+    said = ''.join(part.text for part in line.msg)
+    assert str(bag) in said and '--pose-topic /fix' in said
 
 
 def test_a_bag_of_several_cameras(record) -> None:
