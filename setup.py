@@ -24,6 +24,8 @@ setup(
         (f'share/{name}', ['package.xml']),
         (f'share/{name}/launch', glob('launch/*.launch.py')),
         (f'share/{name}/config', glob('config/*.*')),
+        (f'share/{name}/config/nav2', glob('config/nav2/*')),
+        (f'share/{name}/config/sros2', glob('config/sros2/*')),
         (f'share/{name}/models', glob('models/*')),
     ],
     python_requires='>=3.10',

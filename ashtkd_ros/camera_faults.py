@@ -35,14 +35,22 @@ def blur(grey: np.ndarray, width: int = 9) -> float:
     al., The blur effect: perception and estimation with a new no-reference perceptual blur
     metric, SPIE 2007. At 224 pixels real photos lie between 0.2 and 0.6, blank walls highest.
     """
-    grey, worst = grey.astype(np.float32), 0.0
+    grey, worst = np.ascontiguousarray(grey), 0.0
     for axis, size in ((0, (1, width)), (1, (width, 1))):
-        before = np.abs(np.diff(grey, axis=axis))
-        after = np.abs(np.diff(cv2.blur(grey, size), axis=axis))
-        total = float(before.sum())
-        lost = float(np.maximum(before - after, 0.0).sum())
+        # Sums in place of means, in whole numbers: exact, and several times faster than floats.
+        sums = cv2.boxFilter(grey, cv2.CV_16S, size, normalize=False)
+        before = _steps(grey.astype(np.int16) * width, axis)
+        total = cv2.sumElems(before)[0]
+        lost = cv2.sumElems(cv2.max(cv2.subtract(before, _steps(sums, axis)), 0))[0]
         worst = max(worst, 1.0 - lost / total if total else 1.0)
     return worst
+
+
+def _steps(values: np.ndarray, axis: int) -> np.ndarray:
+    """Differences between neighbours along an axis, without their sign."""
+    if axis == 0:
+        return cv2.absdiff(values[1:], values[:-1])
+    return cv2.absdiff(values[:, 1:], values[:, :-1])
 
 
 class Frozen:

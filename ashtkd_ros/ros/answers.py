@@ -6,6 +6,7 @@ from __future__ import annotations
 import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseWithCovarianceStamped
@@ -22,6 +23,7 @@ from ashtkd_ros.place_map import Place, place_spacing
 from ashtkd_ros.recogniser import Recogniser, Recognition
 from ashtkd_ros.ros.map_watch import MapWatch
 from ashtkd_ros.ros.parameters import Parameters
+from ashtkd_ros.ros.quiet import quiet_publisher
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _GREY, _GREEN = (0.5, 0.5, 0.5, 0.6), (0.1, 0.7, 0.3, 1.0)
@@ -52,7 +54,7 @@ class Answers:
 
     def __init__(self, node: LifecycleNode):
         self._node = node
-        make = node.create_publisher
+        make = partial(quiet_publisher, node)
         self._info = make(VisionInfo, '~/vision_info', LATCHED)
         self._place = make(Classification, '~/place', 10)
         self._pose = make(PoseWithCovarianceStamped, '~/pose', 10)

@@ -27,6 +27,8 @@ class Health:
         self.failures = self.stamps_back = 0
         self.similarity = self.margin = self.confidence = float('nan')
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
+        # Seconds of the last images: decoded and squeezed, embedded, all else in the worker.
+        self.stages: deque[tuple[float, float, float]] = deque(maxlen=_WINDOW)
         self._last_image = None
         self._last_stamp = -1.0
         self._ticks: deque[tuple[float, int, int]] = deque(maxlen=30)
@@ -90,6 +92,7 @@ class Health:
         # Taken once: the worker adds kinds meanwhile.
         bad, faults = dict(self.bad), dict(self.faults)
         p50, p95 = np.percentile(list(self._latencies) or [np.nan], (50, 95)) * 1000
+        decode, embed, rest = 1000 * np.median(list(self.stages) or [(np.nan,) * 3], axis=0)
         image_hz, place_hz = self._rates()
         values = {
             'state': state,
@@ -113,6 +116,9 @@ class Health:
             'last margin': f'{self.margin:.3f}',
             'latency p50 ms': f'{p50:.1f}',
             'latency p95 ms': f'{p95:.1f}',
+            'decode p50 ms': f'{decode:.1f}',
+            'embed p50 ms': f'{embed:.1f}',
+            'rest p50 ms': f'{rest:.1f}',
             'seconds since last image': f'{self.silence_s:.1f}',
         }
         pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]

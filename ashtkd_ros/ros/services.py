@@ -12,6 +12,7 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.ros.quiet import quiet_publisher
 
 
 class Services:
@@ -19,7 +20,7 @@ class Services:
 
     def __init__(self, node):
         self._node = node
-        self._initial_pose = node.create_publisher(PoseWithCovarianceStamped, 'initialpose', 1)
+        self._initial_pose = quiet_publisher(node, PoseWithCovarianceStamped, 'initialpose', 1)
         node.create_service(SetBool, '~/enable', self._enable)
         # A group of its own: others are served while it waits.
         alone = MutuallyExclusiveCallbackGroup()

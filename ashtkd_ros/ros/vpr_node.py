@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import time
 from dataclasses import replace
 from functools import partial
@@ -26,13 +25,14 @@ from ashtkd_ros.image_msgs import ImageError, compressed_to_array
 from ashtkd_ros.matcher import MatcherConfig
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.recogniser import Recogniser
-from ashtkd_ros.ros import parameters
+from ashtkd_ros.ros import memory, parameters
 from ashtkd_ros.ros.answers import Answers, Served
 from ashtkd_ros.ros.camera import Camera, RateGate
 from ashtkd_ros.ros.guards import refusing, session, transition
 from ashtkd_ros.ros.health import Health
 from ashtkd_ros.ros.image_msgs import image_to_array
 from ashtkd_ros.ros.map_watch import MapWatch
+from ashtkd_ros.ros.quiet import quiet_publisher
 from ashtkd_ros.ros.services import Services
 from ashtkd_ros.ros.worker import Worker
 from ashtkd_ros.shipped import shipped_model
@@ -60,7 +60,7 @@ class VprNode(LifecycleNode):
         except VprError as error:
             self._refused = str(error)
         self.add_on_set_parameters_callback(parameters.refuse_bad)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics = quiet_publisher(self, DiagnosticArray, '/diagnostics', 10)
         Services(self)
         self.create_timer(1.0, self._publish_diagnostics)
 
@@ -165,7 +165,7 @@ class VprNode(LifecycleNode):
         if self._answers is not None:
             self._answers.destroy()
         self.served = self.parameters = self._answers = self._embedder = None
-        _give_back_memory()
+        memory.give_back()
         self.state = state
 
     def _close_camera(self) -> None:
@@ -197,6 +197,7 @@ class VprNode(LifecycleNode):
         served, header = self.served, message.header
         p = parameters.live(self, served.parameters)
         served = replace(served, parameters=p)
+        started = time.perf_counter()
         try:
             image, order = self._decode(message)
         except ImageError as error:
@@ -204,6 +205,7 @@ class VprNode(LifecycleNode):
             self.get_logger().warning(f'image not used: {error}', throttle_duration_sec=5.0)
             return
         small = served.recogniser.embedder.squeeze(image)
+        decoded = time.perf_counter() - started
         why = fault(small, p.max_blur, p.min_light)
         if self._frozen.sees(small, p.frozen_after):
             why = 'frozen'
@@ -216,7 +218,10 @@ class VprNode(LifecycleNode):
         pose = self._answers.answer(served, header, image, order, found)
         refusal = found.refusal or 'the map has no pose for the place'
         self.current = pose, time.monotonic(), refusal
-        self.health.answered(found, time.perf_counter() - received)
+        now = time.perf_counter()
+        self.health.answered(found, now - received)
+        rest = now - started - decoded - found.embed_s
+        self.health.stages.append((decoded, found.embed_s, rest))
 
     def _failed(self, error: Exception) -> None:
         if not self.context.ok():  # the node was told to end while an image was in hand
@@ -268,12 +273,6 @@ class VprNode(LifecycleNode):
         return [trouble for trouble in found if trouble]
 
 
-def _give_back_memory() -> None:
-    """glibc keeps what the network leaves behind, or not, by the luck of the heap's layout."""
-    with contextlib.suppress(AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM (exit status 0); 1 where ROS refuses the arguments."""
 
@@ -286,6 +285,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run() -> None:
+    memory.reuse_large_buffers()
     try:
         node = VprNode()
     except ValueError as error:  # `-p name:=[]`, refused by rclpy before we see it
