@@ -217,3 +217,19 @@ def test_qos_override(start_node, peer: Peer, town_map, walk, reliability: str) 
     (image,) = peer.node.get_subscriptions_info_by_topic('/image')
     assert image.qos_profile.reliability.name.lower() == reliability
     node.end()
+
+
+def test_two_signals_at_once_end_it_well(ros, town_map: Path, tmp_path: Path, walk) -> None:
+    """Ctrl-C reaches the node twice under a launch: from the terminal, and passed on."""
+    for pause in (0.0, 0.02, 0.1):
+        node, peer = NodeProcess(tmp_path / str(pause), map_path=town_map), Peer()
+        try:
+            peer.ask(image_message(walk[0]))
+            node.process.send_signal(signal.SIGINT)
+            time.sleep(pause)
+            node.process.send_signal(signal.SIGINT)
+            assert node.wait() == 0, node.stderr
+            assert 'Traceback' not in node.stderr
+        finally:
+            peer.close()
+            node.kill()

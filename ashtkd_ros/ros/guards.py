@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 from collections.abc import Iterator
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.signals import uninstall_signal_handlers
 
 from ashtkd_ros.errors import VprError
 
@@ -34,6 +36,20 @@ def session(args: list[str] | None = None) -> Iterator[None]:
             raise
     finally:
         rclpy.try_shutdown()
+
+
+def end_of_signals() -> None:
+    """The process ends anyway: another SIGINT, of a launch and of Ctrl-C, must not kill it amid.
+
+    And rclpy's signal thread, still at work, would touch what is destroyed next.
+    """
+    for ignore in (_ignore, uninstall_signal_handlers, _ignore):
+        ignore()
+
+
+def _ignore() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def transition(callback):

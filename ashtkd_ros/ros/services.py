@@ -71,7 +71,7 @@ class Services:
         age = time.monotonic() - at
         if pose is None:
             return _said(response, False, why)
-        if age > node.parameters.image_timeout_s:
+        if age > node.get_parameter('image_timeout_s').value:
             return _said(response, False, f'the last match is {age:.1f} s old')
         self._initial_pose.publish(pose)
         place = f'{pose.pose.pose.position.x:.2f}, {pose.pose.pose.position.y:.2f}'

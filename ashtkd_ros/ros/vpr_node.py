@@ -9,12 +9,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import uninstall_signal_handlers
 
 from ashtkd_ros.camera_faults import Frozen, fault
 from ashtkd_ros.commands import run_command
@@ -28,11 +25,11 @@ from ashtkd_ros.recogniser import Recogniser
 from ashtkd_ros.ros import memory, parameters
 from ashtkd_ros.ros.answers import Answers, Served
 from ashtkd_ros.ros.camera import Camera, RateGate
-from ashtkd_ros.ros.guards import refusing, session, transition
+from ashtkd_ros.ros.diagnostics import Diagnostics
+from ashtkd_ros.ros.guards import end_of_signals, refusing, session, transition
 from ashtkd_ros.ros.health import Health
 from ashtkd_ros.ros.image_msgs import image_to_array
 from ashtkd_ros.ros.map_watch import MapWatch
-from ashtkd_ros.ros.quiet import quiet_publisher
 from ashtkd_ros.ros.services import Services
 from ashtkd_ros.ros.worker import Worker
 from ashtkd_ros.shipped import shipped_model
@@ -50,19 +47,18 @@ class VprNode(LifecycleNode):
         service = self._service_change_state
         service.callback = refusing(service.callback)
         self.health, self.state, self.enabled = Health(), 'unconfigured', True
-        self.served = self.parameters = self._answers = self._embedder = None
-        self._camera = self._worker = None
+        self.served = self.parameters = self.answers = self.embedder = None
+        self.camera = self._worker = None
         self._maps_loaded = 0
-        self._given_up = self._refused = ''
+        self.given_up = self._refused = ''
         self._forget()
         try:
             parameters.declare(self)
         except VprError as error:
             self._refused = str(error)
         self.add_on_set_parameters_callback(parameters.refuse_bad)
-        self._diagnostics = quiet_publisher(self, DiagnosticArray, '/diagnostics', 10)
         Services(self)
-        self.create_timer(1.0, self._publish_diagnostics)
+        Diagnostics(self)
 
     def start(self) -> None:
         """Configure and activate, unless `autostart` is false; what fails is logged."""
@@ -77,7 +73,7 @@ class VprNode(LifecycleNode):
         if self._refused:
             raise VprError(self._refused)
         self.parameters = p = parameters.read(self)
-        self._embedder = Embedder(
+        self.embedder = Embedder(
             p.model_path or shipped_model(),
             p.providers,
             p.num_threads,
@@ -85,16 +81,16 @@ class VprNode(LifecycleNode):
             cache=p.engine_cache or None,
             notify=self.get_logger().info,
         )
-        for warning in self._embedder.warnings:
+        for warning in self.embedder.warnings:
             self.get_logger().warning(warning)
         served = self.load_map()
-        self._embedder.warm_up()
-        self._answers = Answers(self)
+        self.embedder.warm_up()
+        self.answers = Answers(self)
         self.serve(served)
         self.state, self.health.last_error = 'inactive', ''
         self.get_logger().info(
             f'{len(served.places)} places from {served.parameters.map_path}, model '
-            f'{self._embedder.name} {self._embedder.hash[:8]} on {self._embedder.provider}'
+            f'{self.embedder.name} {self.embedder.hash[:8]} on {self.embedder.provider}'
         )
 
     def load_map(self) -> Served:
@@ -103,17 +99,17 @@ class VprNode(LifecycleNode):
         if not path:
             raise VprError('map_path is not set; give the folder that build_map wrote')
         watch = MapWatch(Path(path))
-        place_map = PlaceMap.load(Path(path), self._embedder)
+        place_map = PlaceMap.load(Path(path), self.embedder)
         p = replace(self.parameters, map_path=path)
         recogniser = Recogniser(
-            self._embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence
+            self.embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence
         )
         return Served(recogniser, p, picture_reader(place_map, Path(path)), watch)
 
     def serve(self, served: Served) -> None:
         """Use a map from the next image on."""
         self._maps_loaded += 1
-        self._answers.serve(served, self._maps_loaded)
+        self.answers.serve(served, self._maps_loaded)
         self.served = served
         self._forget()
 
@@ -125,14 +121,14 @@ class VprNode(LifecycleNode):
     @transition
     def on_activate(self, state: LifecycleState) -> None:
         """Subscribe to `image`."""
-        self._given_up, self.health.failures = '', 0
+        self.given_up, self.health.failures = '', 0
         self._gate, self._frozen = RateGate(), Frozen()
         compressed = self.parameters.image_transport == 'compressed'
         self._decode = image_to_array
         if compressed:
-            self._decode = partial(compressed_to_array, at_least=self._embedder.ample_size)
+            self._decode = partial(compressed_to_array, at_least=self.embedder.ample_size)
         self._worker = Worker(self._process, self._failed)
-        self._camera = Camera(self, compressed, self._receive)
+        self.camera = Camera(self, compressed, self._receive)
         self.state = 'active'
         self.enable(True)
         super().on_activate(state)
@@ -162,16 +158,16 @@ class VprNode(LifecycleNode):
 
     def _tear_down(self, state: str) -> None:
         self._close_camera()
-        if self._answers is not None:
-            self._answers.destroy()
-        self.served = self.parameters = self._answers = self._embedder = None
+        if self.answers is not None:
+            self.answers.destroy()
+        self.served = self.parameters = self.answers = self.embedder = None
         memory.give_back()
         self.state = state
 
     def _close_camera(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        if self.camera is not None:
+            self.camera.close()
+            self.camera = None
         if self._worker is not None:
             self._worker.close()
             self._worker = None
@@ -210,12 +206,12 @@ class VprNode(LifecycleNode):
         if self._frozen.sees(small, p.frozen_after):
             why = 'frozen'
         if why:
-            self._answers.unknown(header, image, order, f'{why} image')
+            self.answers.unknown(header, image, order, f'{why} image')
             self.current = None, time.monotonic(), f'the image is {why}'
             self.health.saw_fault(why, time.perf_counter() - received)
             return
         found = served.recogniser.recognise(small, order, p.top_k, p.min_confidence)
-        pose = self._answers.answer(served, header, image, order, found)
+        pose = self.answers.answer(served, header, image, order, found)
         refusal = found.refusal or 'the map has no pose for the place'
         self.current = pose, time.monotonic(), refusal
         now = time.perf_counter()
@@ -231,46 +227,14 @@ class VprNode(LifecycleNode):
         self.get_logger().error(f'recognition failed: {text}', throttle_duration_sec=5.0)
         self.health.failures += 1
         if self.health.failures == _MOST_FAILURES:
-            self._given_up = f'recognition failed {_MOST_FAILURES} times in a row: {text}'
+            self.given_up = f'recognition failed {_MOST_FAILURES} times in a row: {text}'
             # Not from the worker's thread, for which the transition waits.
             self.executor.create_task(self._give_up)
 
     def _give_up(self) -> None:
         if self.state == 'active':
-            self.get_logger().error(f'{self._given_up}; deactivated')
+            self.get_logger().error(f'{self.given_up}; deactivated')
             self.trigger_deactivate()
-
-    def _publish_diagnostics(self) -> None:
-        facts, errors, warnings = {}, [], []
-        if self.state == 'unconfigured':
-            errors.append(self.health.last_error or 'not configured')
-        if self._given_up and self.state == 'inactive':
-            errors.append(self._given_up)
-        if self.served is not None:
-            facts['map'] = self.served.parameters.map_path
-            facts['places in map'] = len(self.served.places)
-            facts['execution provider'] = self._embedder.provider
-            warnings += self._troubles()
-            self._answers.greet()
-        stamp = self.get_clock().now().to_msg()
-        name = f'{self.get_fully_qualified_name()}: place recognition'
-        self._diagnostics.publish(
-            self.health.message(name, self.state, facts, errors, warnings, stamp)
-        )
-
-    def _troubles(self) -> list[str]:
-        """What is not as it should be, a phrase each."""
-        found = [*self._embedder.warnings, self.served.watch.trouble()]
-        if self.state == 'active' and not self.enabled:
-            found.append('disabled')
-        elif self.state == 'active':
-            silence = self.health.silence_s
-            if silence > self.parameters.image_timeout_s:
-                none = 'no image yet' if silence == np.inf else f'no image for {silence:.1f} s'
-                found.append(f'{none}: {self._camera.trouble()}')
-            elif self.health.fault:
-                found.append(f'camera: {self.health.fault} images')
-        return [trouble for trouble in found if trouble]
 
 
 def main(args: list[str] | None = None) -> None:
@@ -296,8 +260,7 @@ def _run() -> None:
         node.start()
         executor.spin()
     finally:
-        # rclpy's signal thread, still at work, would touch what is destroyed next.
-        uninstall_signal_handlers()
+        end_of_signals()
         node._close_camera()
         executor.shutdown()
 

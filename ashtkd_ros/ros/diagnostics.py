@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Once a second: what the node is like and what is not as it should be, on /diagnostics."""
+
+from __future__ import annotations
+
+import math
+
+from diagnostic_msgs.msg import DiagnosticArray
+
+from ashtkd_ros.ros.quiet import quiet_publisher
+
+
+class Diagnostics:
+    """Publishes as long as the node lives, in every state."""
+
+    def __init__(self, node):
+        self._node = node
+        self._publisher = quiet_publisher(node, DiagnosticArray, '/diagnostics', 10)
+        node.create_timer(1.0, self._publish)
+
+    def _publish(self) -> None:
+        node = self._node
+        facts, errors, warnings = {}, [], []
+        if node.state == 'unconfigured':
+            errors.append(node.health.last_error or 'not configured')
+        if node.given_up and node.state == 'inactive':
+            errors.append(node.given_up)
+        if node.served is not None:
+            facts['map'] = node.served.parameters.map_path
+            facts['places in map'] = len(node.served.places)
+            facts['execution provider'] = node.embedder.provider
+            warnings = [trouble for trouble in self._troubles() if trouble]
+            node.answers.greet()
+        name = f'{node.get_fully_qualified_name()}: place recognition'
+        stamp = node.get_clock().now().to_msg()
+        self._publisher.publish(
+            node.health.message(name, node.state, facts, errors, warnings, stamp)
+        )
+
+    def _troubles(self) -> list[str]:
+        """A phrase each; empty ones count for nothing."""
+        node = self._node
+        found = [*node.embedder.warnings, node.served.watch.trouble()]
+        if node.state == 'active' and not node.enabled:
+            found.append('disabled')
+        elif node.state == 'active':
+            silence = node.health.silence_s
+            if silence > node.get_parameter('image_timeout_s').value:
+                none = (
+                    f'no image for {silence:.1f} s' if math.isfinite(silence) else 'no image yet'
+                )
+                found.append(f'{none}: {node.camera.trouble()}')
+            elif node.health.fault:
+                found.append(f'camera: {node.health.fault} images')
+        return found

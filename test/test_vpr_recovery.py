@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong around a node that runs: it says what, and goes on by itself when mended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy cannot be imported')
+
+from conftest import TINY_PREPROCESSING
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from ros_helpers import ACTIVATE, NodeProcess, Peer, compressed_message, image_message
+from sensor_msgs.msg import CompressedImage, Image
+
+from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.place_map import Place, PlaceMap
+
+pytest_plugins = ['ros_fixtures']
+pytestmark = pytest.mark.ros
+RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@pytest.fixture
+def start(ros, town_map: Path, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Starts a node with parameters; it ends well or the test fails."""
+    nodes = []
+
+    def make(**parameters: object) -> NodeProcess:
+        parameters = {'map_path': town_map, 'image_timeout_s': 1.0, **parameters}
+        fixed = {'min_confidence': 0.0, 'num_threads': 1}
+        nodes.append(NodeProcess(tmp_path / 'node', '-r', 'image:=scene', **fixed, **parameters))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        try:
+            node.end()
+        finally:
+            node.kill()
+
+
+def warned(peer: Peer, *words: str) -> None:
+    """The node's diagnostics come to warn with these words."""
+
+    def found() -> bool:
+        status, _ = peer.status(state='active')
+        return status.level == DiagnosticStatus.WARN and all(w in status.message for w in words)
+
+    peer.until(found, f'a warning of {words}')
+
+
+def well(peer: Peer, camera, walk, number: int, stamp: float) -> None:
+    """An image is recognised and nothing is warned of."""
+    place = peer.ask(image_message(walk[number], stamp), camera)
+    assert int(place.results[0].class_id) == number
+
+    def fine() -> bool:
+        peer.ask(image_message(walk[number], stamp + 0.5), camera)
+        return peer.status(state='active')[0].level == DiagnosticStatus.OK
+
+    peer.until(fine, 'diagnostics without a warning')
+
+
+def test_a_camera_unplugged_and_back(start, peer: Peer, walk) -> None:
+    start(frozen_after=0)
+    warned(peer, 'no image yet', 'nobody publishes on /scene')
+    for turn in range(2):
+        camera = peer.node.create_publisher(Image, 'scene', RELIABLE)
+        well(peer, camera, walk, 2 + turn, 10.0 * (turn + 1))
+        warned(peer, 'no image for', '/scene is silent', '/peer offers reliable')
+        peer.node.destroy_publisher(camera)
+        warned(peer, 'no image for', 'nobody publishes on /scene')
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'offered', 'policy'),
+    [
+        ({'reliability': 'reliable'}, BEST_EFFORT, 'reliability'),
+        ({'durability': 'transient_local'}, RELIABLE, 'durability'),
+    ],
+)
+def test_qos_that_cannot_meet(start, peer: Peer, walk, wanted, offered, policy) -> None:
+    overrides = {f'qos_overrides./scene.subscription.{k}': v for k, v in wanted.items()}
+    start(frozen_after=0, **overrides)
+    camera = peer.node.create_publisher(Image, 'scene', offered)
+    warned(peer, f'incompatible QoS ({policy})', '/peer offers', 'this node wants')
+    peer.node.destroy_publisher(camera)
+    better = RELIABLE if policy == 'reliability' else LATCHED
+    well(peer, peer.node.create_publisher(Image, 'scene', better), walk, 3, 5.0)
+
+
+def test_a_camera_that_turns_best_effort(start, peer: Peer, walk) -> None:
+    start(frozen_after=0)
+    for turn, qos in enumerate((RELIABLE, BEST_EFFORT, RELIABLE)):
+        camera = peer.node.create_publisher(Image, 'scene', qos)
+        well(peer, camera, walk, 4 + turn, 10.0 * (turn + 1))
+        peer.node.destroy_publisher(camera)
+
+
+def test_a_camera_of_the_other_transport(start, peer: Peer, walk) -> None:
+    start()
+    camera = peer.node.create_publisher(CompressedImage, 'scene', 1)
+    camera.publish(compressed_message(walk[0]))
+    warned(peer, 'publishes sensor_msgs/msg/CompressedImage', 'set image_transport to compressed')
+
+
+def test_a_clock_that_jumps(start, peer: Peer, walk) -> None:
+    start(max_rate_hz=5.0, frozen_after=0)
+    camera = peer.node.create_publisher(Image, 'scene', RELIABLE)
+    for number, stamp in enumerate((1e9, 2e9, 5.0, 5.5, 0.0)):
+        place = peer.ask(image_message(walk[number], stamp), camera)
+        assert int(place.results[0].class_id) == number
+    _, values = peer.status(state='active')
+    assert int(values['stamps going back']) >= 1
+
+
+def failing_model(path: Path) -> Path:
+    """The mean colour as descriptor; pictures brighter than 0.3 fail while running."""
+    onnx = pytest.importorskip('onnx', reason='onnx is not installed: no model can be made')
+    height, width = TINY_PREPROCESSING['size']
+    helper, kind = onnx.helper, onnx.TensorProto
+    node = helper.make_node
+
+    def constant(name: str, value) -> object:
+        array = onnx.numpy_helper.from_array(np.asarray(value), name)
+        return node('Constant', [], [name], value=array)
+
+    nodes = [
+        constant('limit', np.float32([0.3])),
+        constant('far', np.int64([1000])),
+        constant('one', np.float32([1.0])),
+        node('GlobalAveragePool', ['image'], ['pooled']),
+        node('Flatten', ['pooled'], ['flat']),
+        node('ReduceMax', ['flat'], ['brightest'], keepdims=0),
+        node('Greater', ['brightest', 'limit'], ['bright']),
+        node('Cast', ['bright'], ['number'], to=kind.INT64),
+        node('Mul', ['number', 'far'], ['index']),
+        node('Gather', ['one', 'index'], ['factor']),
+        node('Mul', ['flat', 'factor'], ['scaled']),
+        node('LpNormalization', ['scaled'], ['descriptor'], axis=1, p=2),
+    ]
+    image = helper.make_tensor_value_info('image', kind.FLOAT, ['batch', 3, height, width])
+    out = helper.make_tensor_value_info('descriptor', kind.FLOAT, ['batch', 3])
+    graph = helper.make_graph(nodes, 'failing', [image], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    preprocessing = {**TINY_PREPROCESSING, 'mean': [0.0] * 3, 'std': [1.0] * 3}
+    helper.set_model_props(model, {'preprocessing': json.dumps(preprocessing)})
+    onnx.save(model, str(path))
+    return path
+
+
+def test_a_network_that_keeps_failing(start, peer: Peer, tmp_path: Path, walk) -> None:
+    model = failing_model(tmp_path / 'failing.onnx')
+    embedder = Embedder(model)
+    dark = [(0.15 * walk[i]).astype(np.uint8) for i in range(3)]
+    places = [Place(i, float(i), i, None, f'{i}.jpg') for i in range(3)]
+    descriptors = np.stack([embedder.embed(image) for image in dark])
+    PlaceMap.build(descriptors, places, embedder).save(tmp_path / 'map')
+    open_wide = {'max_blur': 1.0, 'min_light': 0.0, 'frozen_after': 0}
+    start(model_path=model, map_path=tmp_path / 'map', **open_wide)
+    camera = peer.node.create_publisher(Image, 'scene', RELIABLE)
+    peer.ask(image_message(dark[0], 1.0), camera)
+    bright = np.full_like(walk[0], 200)
+
+    def given_up() -> bool:
+        camera.publish(image_message(bright, 2.0))
+        peer.spin(0.1)
+        return peer.state() == 'inactive'
+
+    peer.until(given_up, 'the node to give up')
+    status, values = peer.status(state='inactive')
+    assert status.level == DiagnosticStatus.ERROR
+    assert 'recognition failed 10 times in a row' in status.message
+    assert int(values['bad images: recognition failed']) >= 10
+    assert peer.change_state(ACTIVATE)
+    assert peer.ask(image_message(dark[1], 3.0), camera).results
