@@ -16,6 +16,13 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
+_OVERRIDABLE = (
+    QoSPolicyKind.HISTORY,
+    QoSPolicyKind.DEPTH,
+    QoSPolicyKind.RELIABILITY,
+    QoSPolicyKind.DURABILITY,
+)
+
 
 class RateGate:
     """Lets at most so many images a second through, by their stamps; back in time starts anew."""
@@ -52,7 +59,7 @@ class Camera:
             self._node.destroy_subscription(self._subscription)
         options = {'event_callbacks': SubscriptionEventCallbacks(incompatible_qos=self._refused)}
         if self._node.get_parameters_by_prefix('qos_overrides'):
-            options['qos_overriding_options'] = QoSOverridingOptions.with_default_policies()
+            options['qos_overriding_options'] = QoSOverridingOptions(_OVERRIDABLE)
         qos = QoSProfile(depth=1, reliability=reliability)
         self._subscription = self._node.create_subscription(
             self._kind, 'image', self._receive, qos, **options
