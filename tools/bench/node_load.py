@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -54,7 +55,17 @@ class Load:
         self.answers: Counter[tuple[int, int]] = Counter()
         self.latencies: list[float] = []
         self.stages = (np.nan,) * 3
+        self._client = self.node.create_client(GetParameters, 'vpr_node/get_parameters')
+        self.calls: list[float] = []
+        self.node.create_timer(0.2, self._ask)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._keep, 10)
+
+    def _ask(self) -> None:
+        """A parameter, as an operator would; how long that takes is noted."""
+        if self._client.service_is_ready():
+            started = time.perf_counter()
+            future = self._client.call_async(GetParameters.Request(names=['top_k']))
+            future.add_done_callback(lambda _: self.calls.append(time.perf_counter() - started))
 
     def _keep(self, message: DiagnosticArray) -> None:
         values = {pair.key: pair.value for pair in message.status[0].values}
@@ -125,6 +136,7 @@ def measure(size: tuple[int, int], hz: float, seconds: float, threads: int) -> N
             load.run(_WARM_S, hz)
             load.answers.clear()
             load.latencies.clear()
+            load.calls.clear()
             before, first = cpu_s(process.pid), memory_mb(process.pid)
             sent, started = len(load.sent), time.perf_counter()
             load.run(seconds, hz)
@@ -151,6 +163,10 @@ def report(load: Load, spent: float, receiving: float, wall: float) -> None:
     print(
         f'sent → answered: p50 {p50:.1f} ms, p95 {p95:.1f} ms ({p95 / p50:.2f} times), '
         f'p99 {p99:.1f} ms'
+    )
+    calls = 1000 * np.array(load.calls)
+    print(
+        f'{len(calls)} parameters asked for: p50 {np.median(calls):.1f} ms, most {calls.max():.1f}'
     )
     decode, embed, rest = load.stages
     receive, whole = 1000 * receiving / count, 1000 * spent / count
