@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -142,9 +143,11 @@ class Journal:
         try:
             yield
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            mend = 'make room' if full else 'mend that, or give another folder for the map,'
             raise VprError(
-                f'{self.folder}: cannot be written ({error.strerror or error}); make room and '
-                'call build_map again: it goes on where it stopped'
+                f'{self.folder}: cannot be written ({error.strerror or error}); {mend} and call '
+                'build_map again: it goes on where it stopped'
             ) from error
 
 

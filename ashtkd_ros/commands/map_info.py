@@ -21,7 +21,7 @@ def map_info(folder: Path) -> dict[str, str]:
         'places': f'{len(places)}, {len(poses)} with a pose in frame "{info.frame}"',
         'model': f'{info.model["name"]} {info.model["sha256"][:16]}',
         'descriptor': f'{place_map.index.d} x float32, {type(place_map.index).__name__}',
-        'source': info.built.get('source', 'unknown'),
+        'source': ', '.join(t['source'] for t in place_map.traverses) or 'unknown',
     }
     if poses:
         xs, ys = [p.x for p in poses], [p.y for p in poses]
