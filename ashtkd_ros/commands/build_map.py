@@ -90,7 +90,9 @@ def summary(place_map: PlaceMap, counts: Counter, out: Path) -> list[str]:
     """What a build has come to, a line each."""
     places = place_map.places
     spacing = place_spacing(places)
-    apart = f', {spacing:.1f} m apart' if spacing else ', without poses'
+    with_poses = any(place.pose is not None for place in places)
+    apart = '' if with_poses else ', without poses'
+    apart = f', {spacing:.1f} m apart' if spacing else apart
     lines = [f'{out}: {len(places)} places{apart}, model {place_map.info.model["name"]}']
     rest = ', '.join(f'{n} {what}' for what, n in counts.items() if what != 'images' and n)
     lines.append(f'{counts["images"]} images{": " if rest else ""}{rest}')
@@ -138,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
         lost = counts[LOST]
         if lost:
             _warn([f'{lost} images cannot be read: a bag is damaged within; the map lacks them'])
-        if place_spacing(place_map.places):
+        if any(place.pose is not None for place in place_map.places):
             print(f'route: {args.out / "route.png"}')
         return 0
 
