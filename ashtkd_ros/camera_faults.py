@@ -35,14 +35,14 @@ def blur(grey: np.ndarray, width: int = 9) -> float:
     al., The blur effect: perception and estimation with a new no-reference perceptual blur
     metric, SPIE 2007. At 224 pixels real photos lie between 0.2 and 0.6, blank walls highest.
     """
+    # Sums in place of means, in whole numbers: exact, and several times faster than floats.
     grey, worst = np.ascontiguousarray(grey), 0.0
+    scaled = grey.astype(np.int16) * width
     for axis, size in ((0, (1, width)), (1, (width, 1))):
-        # Sums in place of means, in whole numbers: exact, and several times faster than floats.
-        sums = cv2.boxFilter(grey, cv2.CV_16S, size, normalize=False)
-        before = _steps(grey.astype(np.int16) * width, axis)
+        before = _steps(scaled, axis)
+        after = _steps(cv2.boxFilter(grey, cv2.CV_16S, size, normalize=False), axis)
         total = cv2.sumElems(before)[0]
-        lost = cv2.sumElems(cv2.max(cv2.subtract(before, _steps(sums, axis)), 0))[0]
-        worst = max(worst, 1.0 - lost / total if total else 1.0)
+        worst = max(worst, cv2.sumElems(cv2.min(before, after))[0] / total if total else 1.0)
     return worst
 
 

@@ -58,29 +58,33 @@ class Matcher:
         poses = [p.pose for p in place_map.places]
         self._positions = None
         if all(pose is not None for pose in poses):
-            self._positions = np.array([(pose.x, pose.y, pose.z) for pose in poses])
-        self._orders = np.array([p.order for p in place_map.places])
+            self._positions = [(pose.x, pose.y, pose.z) for pose in poses]
+        self._orders = [p.order for p in place_map.places]
 
     def match(self, descriptor: np.ndarray, top_k: int | None = None) -> list[Candidate]:
         """float32 (D,) of length 1 → at most `top_k` candidates, most similar first."""
         count = top_k or self.config.top_k
         ids, similarities = self.map.search(descriptor, max(self._DEPTH, count))
+        ids, similarities = ids.tolist(), similarities.tolist()
         found: list[Candidate] = []
         for i, similarity in zip(ids[:count], similarities, strict=False):
-            rivals = similarities[~self._near(int(i), ids)]
-            rival = float(rivals[0]) if rivals.size else float(similarities[-1])
-            margin = float(similarity) - rival
-            confidence = probability(float(similarity), margin, self._coefficients)
+            margin = similarity - self._rival(i, ids, similarities)
+            confidence = probability(similarity, margin, self._coefficients)
             if found:  # a less similar place is not the more probable one, whoever its rivals are
                 confidence = min(confidence, found[-1].confidence)
-            found.append(Candidate(self.map.places[i], float(similarity), margin, confidence))
+            found.append(Candidate(self.map.places[i], similarity, margin, confidence))
         return found
 
-    def _near(self, i: int, ids: np.ndarray) -> np.ndarray:
+    def _rival(self, i: int, ids: list[int], similarities: list[float]) -> float:
+        """Best similarity elsewhere than at place i; the worst of all where all are near."""
+        # Plain Python: it ends after a few places, and numpy's calls would take ten times as long.
+        elsewhere = (s for j, s in zip(ids, similarities, strict=True) if not self._near(i, j))
+        return next(elsewhere, similarities[-1])
+
+    def _near(self, i: int, j: int) -> bool:
         if self._positions is None:
-            return np.abs(self._orders[ids] - self._orders[i]) <= self.config.neighbour_frames
-        apart = np.linalg.norm(self._positions[ids] - self._positions[i], axis=1)
-        return apart <= self.config.neighbour_m
+            return abs(self._orders[i] - self._orders[j]) <= self.config.neighbour_frames
+        return math.dist(self._positions[i], self._positions[j]) <= self.config.neighbour_m
 
 
 def probability(similarity: float, margin: float, coefficients: Mapping[str, float]) -> float:

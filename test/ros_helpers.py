@@ -205,7 +205,7 @@ class Peer:
         while answer() is None:
             assert time.monotonic() < end, 'the node does not answer'
             camera.publish(message)
-            again = time.monotonic() + 0.4
+            again = time.monotonic() + 1.0
             while answer() is None and time.monotonic() < again:
                 self.spin()
         return answer()

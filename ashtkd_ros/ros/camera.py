@@ -11,6 +11,8 @@ from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from ashtkd_ros.ros.receiver import OffExecutor, Receiver
+
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # Humble
@@ -41,29 +43,30 @@ class RateGate:
 
 
 class Camera:
-    """Subscription to `image`; `receive` is called with each message.
+    """Subscription to `image`; `receive` is called with each message, in a thread of its own.
 
     Reliable first, since best effort loses images above 0.5 MB under Fast DDS's defaults; best
     effort as soon as a camera offers no more. The user's QoS overrides stand.
     """
 
-    def __init__(self, node: LifecycleNode, compressed: bool, receive: Callable):
-        self._node, self._receive = node, receive
+    def __init__(self, node: LifecycleNode, compressed: bool, receive: Callable, failed: Callable):
+        self._node, self._receive, self._failed = node, receive, failed
         self._kind = CompressedImage if compressed else Image
-        self._subscription = None
+        self._subscription = self._receiver = None
+        self._group = OffExecutor()
         self.incompatible = ''
         self._subscribe(ReliabilityPolicy.RELIABLE)
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
+        self.close()
         options = {'event_callbacks': SubscriptionEventCallbacks(incompatible_qos=self._refused)}
         if self._node.get_parameters_by_prefix('qos_overrides'):
             options['qos_overriding_options'] = QoSOverridingOptions(_OVERRIDABLE)
         qos = QoSProfile(depth=1, reliability=reliability)
         self._subscription = self._node.create_subscription(
-            self._kind, 'image', self._receive, qos, **options
+            self._kind, 'image', self._receive, qos, callback_group=self._group, **options
         )
+        self._receiver = Receiver(self._node, self._subscription, self._receive, self._failed)
         self._overridden = len(options) > 1
 
     def _refused(self, event) -> None:
@@ -114,8 +117,9 @@ class Camera:
     def close(self) -> None:
         """Unsubscribe."""
         if self._subscription is not None:
+            self._receiver.close()
             self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+            self._subscription = self._receiver = None
 
 
 def _name(info) -> str:

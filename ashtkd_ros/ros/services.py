@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -13,6 +12,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.quiet import quiet_publisher
+from ashtkd_ros.ros.threads import start_thread
 
 
 class Services:
@@ -50,7 +50,7 @@ class Services:
             except Exception as error:  # a future that is never done would block the service
                 loaded.set_result(VprError(f'{type(error).__name__}: {error}'))
 
-        threading.Thread(target=load, name='map loader', daemon=True).start()
+        start_thread('map loader', load)
         result = await loaded
         if isinstance(result, VprError):
             node.get_logger().error(f'the map was not reloaded: {result}')

@@ -128,7 +128,7 @@ class VprNode(LifecycleNode):
         if compressed:
             self._decode = partial(compressed_to_array, at_least=self.embedder.ample_size)
         self._worker = Worker(self._process, self._failed)
-        self.camera = Camera(self, compressed, self._receive)
+        self.camera = Camera(self, compressed, self._receive, self._failed)
         self.state = 'active'
         self.enable(True)
         super().on_activate(state)

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ashtkd_ros.ros.threads import start_thread
+
 
 class Worker:
     """Calls `process(message)` off the caller's thread; a message not yet begun is replaced.
@@ -18,8 +20,7 @@ class Worker:
         self._process, self._failed = process, failed
         self._slot, self._open = None, True
         self._wake = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name='recogniser', daemon=True)
-        self._thread.start()
+        self._thread = start_thread('recogniser', self._run)
 
     def offer(self, message: Any) -> bool:
         """Hand over a message; False when an older one was dropped for it, or this one is late."""

@@ -6,18 +6,24 @@
     python -m tools.bench.node_load --hz 0 --minutes 1        # active, no images
 
 Camera and listener are this process, the node is another. Outside of decoding and inference are
-its threads that receive (the main one, which runs Python's executor, and the middleware's), and
-what its worker tells of in the diagnostics as the rest: checks, matching, publishing.
+its threads that receive (`receiver`, the main one, which runs Python's executor, and the
+middleware's), and what its worker tells of in the diagnostics as the rest: checks, matching,
+publishing. The reference, in the same run, is a subscriber as rclpy's tutorials have it, which
+does nothing with the images that it receives.
 """
 
 from __future__ import annotations
 
 import argparse
 import array
+import contextlib
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -25,7 +31,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import GetParameters
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification
@@ -98,22 +104,29 @@ class Load:
             wait = min(due - time.perf_counter(), 0.05) if hz else 0.2
             self._executor.spin_once(timeout_sec=max(wait, 0.0))
 
-    def wait_for_node(self) -> None:
-        """Return when it subscribes and offers places."""
-        while not (
-            self._camera.get_subscription_count() and self.node.count_publishers('vpr_node/place')
-        ):
+    def wait_for(self, there: Callable[[], object]) -> None:
+        """Return when that is so."""
+        while not there():
             self._executor.spin_once(timeout_sec=0.1)
+
+    def node_is_there(self) -> bool:
+        """Whether it subscribes and offers places."""
+        return self.somebody_listens() and self.node.count_publishers('vpr_node/place') > 0
+
+    def somebody_listens(self) -> bool:
+        """Whether the images have a subscriber."""
+        return self._camera.get_subscription_count() > 0
 
 
 def cpu_s(pid: int) -> np.ndarray:
-    """CPU time of a process so far: all of it, and its main and middleware threads alone."""
+    """CPU time of a process so far: all of it, and its receiving threads alone."""
     whole = receiving = 0
     for task in Path(f'/proc/{pid}/task').iterdir():
         fields = (task / 'stat').read_text().rpartition(')')[2].split()
         ticks = int(fields[11]) + int(fields[12])
         whole += ticks
-        if task.name == str(pid) or (task / 'comm').read_text().startswith('dds.'):
+        name = (task / 'comm').read_text().strip()
+        if task.name == str(pid) or name == 'receiver' or name.startswith('dds.'):
             receiving += ticks
     return np.array([whole, receiving]) / os.sysconf('SC_CLK_TCK')
 
@@ -132,7 +145,7 @@ def measure(size: tuple[int, int], hz: float, seconds: float, threads: int) -> N
         rclpy.init()
         load = Load(size)
         with running_node(map_path=Path(folder, 'map'), num_threads=threads) as process:
-            load.wait_for_node()
+            load.wait_for(load.node_is_there)
             load.run(_WARM_S, hz)
             load.answers.clear()
             load.latencies.clear()
@@ -150,8 +163,38 @@ def measure(size: tuple[int, int], hz: float, seconds: float, threads: int) -> N
         )
         if load.latencies:
             report(load, *spent, wall)
+            reference = bare_ms(load, hz)
+            received = 1000 * spent[1] / len(load.latencies)
+            print(
+                f'a subscriber that does nothing: {reference:.1f} ms an image, '
+                f'{reference / received:.2f} times what receiving costs the node'
+            )
         load.node.destroy_node()
         rclpy.try_shutdown()
+
+
+def bare_ms(load: Load, hz: float) -> float:
+    """CPU of the reference an image."""
+    load.wait_for(lambda: not load.somebody_listens())
+    process = subprocess.Popen([sys.executable, '-m', 'tools.bench.node_load', '--bare'])
+    try:
+        load.wait_for(load.somebody_listens)
+        load.run(_WARM_S, hz)
+        before, sent = cpu_s(process.pid)[0], len(load.sent)
+        load.run(3 * _WARM_S, hz)
+        return 1000 * (cpu_s(process.pid)[0] - before) / (len(load.sent) - sent)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def listen() -> None:
+    """The reference: a node with nothing but a subscription, in rclpy's own executor."""
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.init()
+        node = rclpy.create_node('listener')
+        node.create_subscription(Image, 'image', lambda _: None, QoSProfile(depth=1))
+        rclpy.spin(node)
 
 
 def report(load: Load, spent: float, receiving: float, wall: float) -> None:
@@ -186,7 +229,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--hz', type=float, default=30.0, help='0: no images')
     parser.add_argument('--minutes', type=float, default=1.0)
     parser.add_argument('--threads', type=int, default=0, help='of the node; 0: every core')
+    parser.add_argument('--bare', action='store_true', help='be the reference alone')
     args = parser.parse_args(argv)
+    if args.bare:
+        listen()
+        return 0
     width, height = map(int, args.size.split('x'))
     measure((width, height), args.hz, 60 * args.minutes, args.threads)
     return 0
