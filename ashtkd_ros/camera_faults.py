@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import cv2
@@ -20,11 +21,14 @@ def fault(image: np.ndarray, max_blur: float, min_light: float) -> str:
     `max_blur`.
     """
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    counts = cv2.calcHist([np.ascontiguousarray(grey)], [0], None, [256], [0, 256]).ravel()
-    if counts[: int(np.ceil(min_light))].sum() >= 0.99 * grey.size:
-        return 'nearly black'
-    if counts[_WHITE:].sum() >= _MOST_WHITE * grey.size:
-        return 'over-exposed'
+    mean, light = cv2.mean(grey)[0], math.ceil(min_light)
+    # The histogram only where the mean leaves it open.
+    if mean < light + 0.01 * 255 or mean >= _MOST_WHITE * _WHITE:
+        counts = cv2.calcHist([np.ascontiguousarray(grey)], [0], None, [256], [0, 256]).ravel()
+        if counts[:light].sum() >= 0.99 * grey.size:
+            return 'nearly black'
+        if counts[_WHITE:].sum() >= _MOST_WHITE * grey.size:
+            return 'over-exposed'
     return 'blurred' if max_blur < 1.0 and blur(grey) > max_blur else ''
 
 
@@ -34,23 +38,20 @@ def blur(grey: np.ndarray, width: int = 9) -> float:
     The share of a picture's variation that survives another blur, along the worse axis: Crete et
     al., The blur effect: perception and estimation with a new no-reference perceptual blur
     metric, SPIE 2007. At 224 pixels real photos lie between 0.2 and 0.6, blank walls highest.
+    Every other line is looked at; 1 where nothing varies, or below 10 pixels.
     """
-    # Sums in place of means, in whole numbers: exact, and several times faster than floats.
-    grey, worst = np.ascontiguousarray(grey), 0.0
-    scaled = grey.astype(np.int16) * width
-    for axis, size in ((0, (1, width)), (1, (width, 1))):
-        before = _steps(scaled, axis)
-        after = _steps(cv2.boxFilter(grey, cv2.CV_16S, size, normalize=False), axis)
-        total = cv2.sumElems(before)[0]
-        worst = max(worst, cv2.sumElems(cv2.min(before, after))[0] / total if total else 1.0)
+    if min(grey.shape) <= width:
+        return 1.0
+    half, worst = width // 2, 0.0
+    for lines in (grey[::2], cv2.transpose(grey)[::2]):
+        steps = cv2.absdiff(lines[:, half + 1 : -half], lines[:, half : -half - 1])
+        # Means over `width` pixels differ by what enters less what leaves: no filter is needed.
+        # Their differences times `width` are compared, which lie below 256.
+        blurred = cv2.absdiff(lines[:, width:], lines[:, :-width])
+        total = width * cv2.sumElems(steps)[0]
+        kept = cv2.sumElems(cv2.min(cv2.multiply(steps, width), blurred))[0]
+        worst = max(worst, kept / total if total else 1.0)
     return worst
-
-
-def _steps(values: np.ndarray, axis: int) -> np.ndarray:
-    """Differences between neighbours along an axis, without their sign."""
-    if axis == 0:
-        return cv2.absdiff(values[1:], values[:-1])
-    return cv2.absdiff(values[:, 1:], values[:, :-1])
 
 
 class Frozen:
@@ -60,8 +61,8 @@ class Frozen:
         self._digest, self._same = None, 0
 
     def sees(self, image: np.ndarray, limit: int) -> bool:
-        """Whether more than `limit` images in a row are equal, pixel by pixel; 0: never."""
-        digest = zlib.crc32(np.ascontiguousarray(image))
+        """Whether more than `limit` images in a row are equal, in every fourth line; 0: never."""
+        digest = zlib.crc32(np.ascontiguousarray(image[::4]))
         self._same = self._same + 1 if digest == self._digest else 0
         self._digest = digest
         return 0 < limit <= self._same

@@ -94,8 +94,8 @@ class Answers:
 
     def answer(
         self, served: Served, header, image: np.ndarray, order: str, found: Recognition
-    ) -> PoseWithCovarianceStamped | None:
-        """Publish all about one image; the pose of an accepted match, where its place has one."""
+    ) -> Callable[[], PoseWithCovarianceStamped] | None:
+        """Publish all about one image; gives the pose of an accepted match with a pose."""
         place = Classification(header=header)
         if found.accepted:
             place.results = [
@@ -105,9 +105,9 @@ class Answers:
         self._place.publish(place)
         best, pose = found.candidates[0], None
         if found.accepted and best.place.pose is not None:
-            pose = self._pose_message(served, header, best)
-            if served.parameters.publish_pose:
-                self._pose.publish(pose)
+            pose = partial(self._pose_message, served, header, best)
+            if served.parameters.publish_pose and self._pose.get_subscription_count():
+                self._pose.publish(pose())
         if self._markers.get_subscription_count():
             self._markers.publish(self._match_markers(served, header, found))
         self._show(header, image, order, best if found.accepted else None, found.refusal)

@@ -73,6 +73,9 @@ class Parameters:
     autostart: bool = _parameter(True, 'configure and activate at start')
 
 
+_LIVE_NAMES = [f.name for f in fields(Parameters) if f.metadata['live']]
+
+
 def declare(node: Node) -> None:
     """Declare every parameter; VprError where a given value has the wrong type or range.
 
@@ -99,8 +102,9 @@ def declare(node: Node) -> None:
 
 def live(node: Node, configured: Parameters) -> Parameters:
     """The parameters that the node was configured with, the live ones as they are now."""
-    names = [f.name for f in fields(Parameters) if f.metadata['live']]
-    return replace(configured, **{name: node.get_parameter(name).value for name in names})
+    now = {name: node.get_parameter(name).value for name in _LIVE_NAMES}
+    same = all(getattr(configured, name) == value for name, value in now.items())
+    return configured if same else replace(configured, **now)
 
 
 def refuse_bad(changes: Sequence[Parameter]) -> SetParametersResult:

@@ -67,12 +67,13 @@ class Services:
             return _said(response, False, f'the node is {node.state}: activate it')
         if not node.enabled:
             return _said(response, False, 'the node is disabled; call ~/enable')
-        pose, at, why = node.current
+        make_pose, at, why = node.current
         age = time.monotonic() - at
-        if pose is None:
+        if make_pose is None:
             return _said(response, False, why)
         if age > node.get_parameter('image_timeout_s').value:
             return _said(response, False, f'the last match is {age:.1f} s old')
+        pose = make_pose()
         self._initial_pose.publish(pose)
         place = f'{pose.pose.pose.position.x:.2f}, {pose.pose.pose.position.y:.2f}'
         return _said(response, True, f'{place} in {pose.header.frame_id}')

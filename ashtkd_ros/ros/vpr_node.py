@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -114,8 +115,8 @@ class VprNode(LifecycleNode):
         self._forget()
 
     def _forget(self) -> None:
-        """What `relocalize` would tell: pose or None, when, and why there is none."""
-        self.current: tuple[PoseWithCovarianceStamped | None, float, str]
+        """What `relocalize` would tell: gives the pose or None, when, and why there is none."""
+        self.current: tuple[Callable[[], PoseWithCovarianceStamped] | None, float, str]
         self.current = None, time.monotonic(), _NOT_YET
 
     @transition
@@ -192,7 +193,8 @@ class VprNode(LifecycleNode):
         message, received = item
         served, header = self.served, message.header
         p = parameters.live(self, served.parameters)
-        served = replace(served, parameters=p)
+        if p is not served.parameters:
+            served = replace(served, parameters=p)
         started = time.perf_counter()
         try:
             image, order = self._decode(message)

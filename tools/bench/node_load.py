@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import array
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -63,7 +62,7 @@ class Load:
         self.stages = (np.nan,) * 3
         self._client = self.node.create_client(GetParameters, 'vpr_node/get_parameters')
         self.calls: list[float] = []
-        self.node.create_timer(0.2, self._ask)
+        self.node.create_timer(1.0, self._ask)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._keep, 10)
 
     def _ask(self) -> None:
@@ -122,13 +121,12 @@ def cpu_s(pid: int) -> np.ndarray:
     """CPU time of a process so far: all of it, and its receiving threads alone."""
     whole = receiving = 0
     for task in Path(f'/proc/{pid}/task').iterdir():
-        fields = (task / 'stat').read_text().rpartition(')')[2].split()
-        ticks = int(fields[11]) + int(fields[12])
-        whole += ticks
+        spent = int((task / 'schedstat').read_text().split()[0])
+        whole += spent
         name = (task / 'comm').read_text().strip()
         if task.name == str(pid) or name == 'receiver' or name.startswith('dds.'):
-            receiving += ticks
-    return np.array([whole, receiving]) / os.sysconf('SC_CLK_TCK')
+            receiving += spent
+    return np.array([whole, receiving]) / 1e9
 
 
 def memory_mb(pid: int) -> float:
