@@ -372,3 +372,28 @@ def test_guidance_starts_as_a_regression():
     objective.fit_guidance(sums, [Described(theirs, [], [])])
     fitted = F.cosine_similarity(objective.projections[0](sums), theirs)
     assert fitted.mean() > 0.9 > guided.mean() + 0.3
+
+
+@pytest.mark.parametrize('depths', [(2, 3), (3, 2), (2, 0)], ids=['deeper', 'flatter', 'a trunk'])
+def test_a_teacher_of_another_depth_guides_the_topmost_levels(depths: tuple[int, int]):
+    torch.manual_seed(0)
+    ours, theirs = depths
+
+    def described(levels: int, wide: int) -> Described:
+        maps = [torch.rand(4, 1, 2, 2).flatten(2).softmax(2).unflatten(2, (2, 2))] * levels
+        return Described(torch.randn(4, 8), [torch.randn(4, wide) for _ in range(levels)], maps)
+
+    student, teacher = described(ours, 6), described(theirs, 5)
+    teacher = Described(F.normalize(teacher.descriptor, dim=1), teacher.sums, teacher.maps)
+    lesson = Lesson(teachers=('t',), levels=1.0, salient=1.0, metric=1.0)
+    objective = Objective(lesson, 8, [6] * ours, [(8, [5] * theirs)])
+    query = torch.tensor([True, False, True, False])
+    losses = objective(student, [teacher], torch.tensor([0, 0, 1, 1]), query)
+    if not theirs:
+        assert set(losses) == {'metric'}
+        return
+    pairs = zip(student.sums[::-1], objective.levels[0][::-1], teacher.sums[::-1], strict=False)
+    apart = [1 - F.cosine_similarity(own(s), t) for s, own, t in pairs]
+    assert len(apart) == min(depths)
+    assert float(losses['levels']) == pytest.approx(float(torch.stack(apart).mean()), rel=1e-5)
+    assert 'salient' in losses

@@ -7,6 +7,8 @@ L = soft*L_soft + hard*L_hard + descriptor*L_desc + levels*L_levels + salient*L_
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -14,6 +16,8 @@ from torch import nn
 from tools import teaching
 from tools.config import Lesson
 from tools.layers import Described
+
+T = TypeVar('T')
 
 
 class Objective(nn.Module):
@@ -38,7 +42,7 @@ class Objective(nn.Module):
             nn.Linear(sum(sums), theirs) for theirs, _ in teachers if lesson.descriptor
         )
         self.levels = nn.ModuleList(
-            nn.ModuleList(nn.Linear(*pair) for pair in zip(sums, theirs, strict=False))
+            nn.ModuleList(nn.Linear(*pair) for pair in _partners(sums, theirs))
             for _, theirs in teachers
             if lesson.levels
         )
@@ -123,10 +127,11 @@ class Objective(nn.Module):
             )
         if lesson.levels:
             parts = []
-            for level in range(max((len(t.sums) for t in taught), default=0)):
-                with_it = [k for k, t in enumerate(taught) if len(t.sums) > level]
-                mine = [self.levels[k][level](described.sums[level].float()) for k in with_it]
-                theirs = [taught[k].sums[level] for k in with_it]
+            for below_top in range(1, 1 + max(len(own) for own in self.levels)):
+                with_it = [k for k, own in enumerate(self.levels) if len(own) >= below_top]
+                sums = described.sums[-below_top].float()
+                mine = [self.levels[k][-below_top](sums) for k in with_it]
+                theirs = [taught[k].sums[-below_top] for k in with_it]
                 parts.append(teaching.descriptor_guidance(mine, theirs, spread[:, with_it]))
             if parts:
                 losses['levels'] = torch.stack(parts).mean()
@@ -134,8 +139,17 @@ class Objective(nn.Module):
             parts = [
                 teaching.salient_guidance(mine.float(), theirs, spread[:, k])
                 for k, t in enumerate(taught)
-                for mine, theirs in zip(described.maps, t.maps, strict=False)
+                for mine, theirs in _partners(described.maps, t.maps)
             ]
             if parts:
                 losses['salient'] = torch.stack(parts).mean()
         return losses
+
+
+def _partners(mine: list[T], theirs: list[T]) -> list[tuple[T, T]]:
+    """Levels of student and teacher that belong together, the topmost with the topmost.
+
+    The lowest ones of the deeper network have none.
+    """
+    count = min(len(mine), len(theirs))
+    return list(zip(mine[len(mine) - count :], theirs[len(theirs) - count :], strict=True))
