@@ -57,29 +57,28 @@ class Receiver:
         self._stop.destroy()
 
     def _run(self) -> None:
-        messages, stop = self._subscription.handle, self._stop.handle
-        events = self._subscription.event_handlers
+        events, context = self._subscription.event_handlers, self._context.handle
         with contextlib.ExitStack() as held:
-            for thing in (messages, stop, self._context.handle, *events):
-                held.enter_context(thing)
-            ready = _rclpy.WaitSet(1, 1, 0, 0, 0, len(events), self._context.handle)
-            while self._open:
-                ready.clear_entities()
-                ready.add_subscription(messages)
-                ready.add_guard_condition(stop)
-                for event in events:
-                    event.add_to_wait_set(ready)
-                ready.wait(-1)
+            for used in (self._subscription.handle, self._stop.handle, context, *events):
+                held.enter_context(used)
+            ready = _rclpy.WaitSet(1, 1, 0, 0, 0, len(events), context)
+            while self._open and self._context.ok():
                 try:
-                    for event in events:
-                        if event.is_ready(ready):
-                            event.callback(event.take_data())
-                    if messages.pointer in ready.get_ready_entities('subscription'):
-                        self._take()
+                    self._wait(ready, events)
                 except Exception as error:  # a thread that dies would leave a deaf node
                     self._failed(error)
 
-    def _take(self) -> None:
-        taken = self._subscription.handle.take_message(self._subscription.msg_type, False)
-        if taken is not None:
-            self._receive(taken[0])
+    def _wait(self, ready, events: list) -> None:
+        ready.clear_entities()
+        ready.add_subscription(self._subscription.handle)
+        ready.add_guard_condition(self._stop.handle)
+        for event in events:
+            event.add_to_wait_set(ready)
+        ready.wait(-1)
+        for event in events:
+            if event.is_ready(ready):
+                event.callback(event.take_data())
+        if self._subscription.handle.pointer in ready.get_ready_entities('subscription'):
+            taken = self._subscription.handle.take_message(self._subscription.msg_type, False)
+            if taken is not None:
+                self._receive(taken[0])
