@@ -13,7 +13,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.place_map import Place, PlaceMap
 from ashtkd_ros.sources import read_image
 
-_HEIGHT, _BAND = 240, 28
+_HEIGHT, _WIDEST, _BAND = 240, 1920, 28
 
 
 def debug_picture(
@@ -35,7 +35,8 @@ def debug_picture(
 
 
 def _tile(image: np.ndarray) -> np.ndarray:
-    width = max(1, round(image.shape[1] * _HEIGHT / image.shape[0]))
+    width = round(image.shape[1] * _HEIGHT / image.shape[0])
+    width = min(max(1, width), _WIDEST)
     return cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_AREA)
 
 

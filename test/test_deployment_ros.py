@@ -73,9 +73,8 @@ def test_the_indicator_reads_a_value_that_is_there(ros, start_node, town_map: Pa
     peer.close()
     path = foxglove()['configById']['Indicator!known']['path']
     name = status.name.removeprefix(NAMESPACE)
-    key = 'last refusal'
-    assert path == (f'/diagnostics.status[:]{{name=="{name}"}}.values[:]{{key=="{key}"}}.value')
-    assert key in values
+    assert path == f'/diagnostics.status[:]{{name=="{name}"}}.values[:]{{key=="place"}}.value'
+    assert values['place'] == 'none'
 
 
 def test_follow_places_prints_place_or_unknown(peer: Peer, tmp_path: Path) -> None:

@@ -118,6 +118,12 @@ def test_a_late_listener_gets_the_vision_info(raw_node, peer: Peer, town_map, wa
     assert info.database_version == 1
 
 
+def troubles(status: DiagnosticStatus) -> list[str]:
+    """What diagnostics warn of, the stamps apart, which these tests choose as they like."""
+    said = [] if status.level == DiagnosticStatus.OK else status.message.split('; ')
+    return [trouble for trouble in said if 'stamps jumped' not in trouble]
+
+
 def test_diagnostics_count_and_warn_of_silence(raw_node, peer: Peer, town_map, walk) -> None:
     before = int(peer.status(state='active')[1]['places published'])
     for number in range(3):
@@ -128,17 +134,15 @@ def test_diagnostics_count_and_warn_of_silence(raw_node, peer: Peer, town_map, w
 
     peer.until(published, 'three more places')
     status, values = peer.status(state='active')
-    assert status.level == DiagnosticStatus.OK
+    assert troubles(status) == []
     assert values['map'] == str(town_map)
     assert values['places in map'] == str(MAP_PLACES)
     assert values['execution provider'] == 'CPUExecutionProvider'
     assert 0.0 < float(values['latency p50 ms']) <= float(values['latency p95 ms'])
     assert 0.0 < float(values['last similarity']) <= 1.001
     assert int(values['images received']) >= int(values['places published'])
-    is_silent = peer.until(
-        lambda: [s for s in peer.diagnostics if s.level == DiagnosticStatus.WARN], 'a warning'
-    )
-    assert 'no image for' in is_silent[0].message
+    silent = peer.until(lambda: [s for s in peer.diagnostics if troubles(s)], 'a warning')[0]
+    assert silent.level == DiagnosticStatus.WARN and 'no image for' in silent.message
 
 
 def truncated(message: Image) -> None:
@@ -180,7 +184,7 @@ def test_a_bad_image_is_counted(
     spoil(bad)
     peer.camera.publish(bad)
     status, values = peer.status(**{f'bad images: {kind}': 1})
-    assert status.level == DiagnosticStatus.OK
+    assert troubles(status) == []
     assert values['last error']
     good = image_message(walk[2], 52.0)
     check_answer(peer.ask(good), good, 2)

@@ -15,7 +15,7 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 from conftest import TINY_PREPROCESSING
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ros_helpers import ACTIVATE, NodeProcess, Peer, compressed_message, image_message
+from ros_helpers import ACTIVATE, DEACTIVATE, NodeProcess, Peer, compressed_message, image_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from ashtkd_ros.embedder import Embedder
@@ -81,19 +81,19 @@ def test_a_camera_unplugged_and_back(start, peer: Peer, walk) -> None:
 
 
 @pytest.mark.parametrize(
-    ('wanted', 'offered', 'policy'),
+    ('wanted', 'offered', 'reason'),
     [
-        ({'reliability': 'reliable'}, BEST_EFFORT, 'reliability'),
-        ({'durability': 'transient_local'}, RELIABLE, 'durability'),
+        ({'reliability': 'reliable'}, BEST_EFFORT, 'best effort publisher'),
+        ({'durability': 'transient_local'}, RELIABLE, 'volatile publisher'),
     ],
 )
-def test_qos_that_cannot_meet(start, peer: Peer, walk, wanted, offered, policy) -> None:
+def test_qos_that_cannot_meet(start, peer: Peer, walk, wanted, offered, reason) -> None:
     overrides = {f'qos_overrides./scene.subscription.{k}': v for k, v in wanted.items()}
     start(frozen_after=0, **overrides)
     camera = peer.node.create_publisher(Image, 'scene', offered)
-    warned(peer, f'incompatible QoS ({policy})', '/peer offers', 'this node wants')
+    warned(peer, f'incompatible QoS ({reason}', '/peer offers', 'this node wants')
     peer.node.destroy_publisher(camera)
-    better = RELIABLE if policy == 'reliability' else LATCHED
+    better = RELIABLE if 'reliability' in wanted else LATCHED
     well(peer, peer.node.create_publisher(Image, 'scene', better), walk, 3, 5.0)
 
 
@@ -103,6 +103,42 @@ def test_a_camera_that_turns_best_effort(start, peer: Peer, walk) -> None:
         camera = peer.node.create_publisher(Image, 'scene', qos)
         well(peer, camera, walk, 4 + turn, 10.0 * (turn + 1))
         peer.node.destroy_publisher(camera)
+
+
+def test_a_best_effort_camera_that_was_there_before(start, peer: Peer, walk) -> None:
+    camera = peer.node.create_publisher(Image, 'scene', BEST_EFFORT)
+    node = start(**{'qos_overrides./scene.subscription.depth': 2})
+    for turn in range(12):
+        place = peer.ask(image_message(walk[turn], 1.0 + turn), camera)
+        assert int(place.results[0].class_id) == turn
+        assert peer.change_state(DEACTIVATE) and peer.change_state(ACTIVATE)
+    assert 'not received' not in node.stderr and 'Traceback' not in node.stderr
+
+
+def test_overrides_of_another_topic_are_told_of(start, peer: Peer) -> None:
+    node = start(**{'qos_overrides./image.subscription.depth': 2})
+    peer.status(state='active')
+    assert 'qos_overrides./image.subscription.depth has no effect' in node.stderr
+
+
+def test_images_of_which_none_can_be_used(start, peer: Peer, walk) -> None:
+    start(frozen_after=0)
+    camera = peer.node.create_publisher(Image, 'scene', RELIABLE)
+    peer.ask(image_message(walk[0], 1.0), camera)
+
+    def complained() -> bool:
+        camera.publish(image_message(walk[0], 2.0, 'bayer_rggb16'))
+        status, _ = peer.status()
+        words = ('no image could be used for', 'bayer_rggb16')
+        return status.level == DiagnosticStatus.WARN and all(w in status.message for w in words)
+
+    peer.until(complained, 'a warning of the encoding')
+    well(peer, camera, walk, 3, 5.0)
+
+
+def test_diagnostics_come_though_the_ros_clock_stands_still(start, peer: Peer) -> None:
+    start(use_sim_time=True)
+    warned(peer, 'no image yet')
 
 
 def test_a_camera_of_the_other_transport(start, peer: Peer, walk) -> None:
@@ -118,8 +154,9 @@ def test_a_clock_that_jumps(start, peer: Peer, walk) -> None:
     for number, stamp in enumerate((1e9, 2e9, 5.0, 5.5, 0.0)):
         place = peer.ask(image_message(walk[number], stamp), camera)
         assert int(place.results[0].class_id) == number
-    _, values = peer.status(state='active')
-    assert int(values['stamps going back']) >= 1
+    status, values = peer.status(state='active')
+    assert int(values['stamps going back']) >= 1 and int(values['stamps jumping ahead']) >= 1
+    assert "the images' stamps jumped back by 1999999995.0 s" in status.message
 
 
 def failing_model(path: Path) -> Path:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import array
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -19,7 +20,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from ashtkd_ros.debug_picture import debug_picture
 from ashtkd_ros.matcher import Candidate
-from ashtkd_ros.place_map import Place, place_spacing
+from ashtkd_ros.place_map import Place
 from ashtkd_ros.recogniser import Recogniser, Recognition
 from ashtkd_ros.ros.map_watch import MapWatch
 from ashtkd_ros.ros.parameters import Parameters
@@ -30,6 +31,16 @@ _GREY, _GREEN = (0.5, 0.5, 0.5, 0.6), (0.1, 0.7, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
+class Current:
+    """What ~/relocalize would tell: a pose of that map, or why there is none; and since when."""
+
+    served: Served | None
+    pose: Callable[[], PoseWithCovarianceStamped] | None
+    why: str
+    at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
 class Served:
     """A map in use: with the parameters it was loaded under, replaced as a whole."""
 
@@ -37,6 +48,7 @@ class Served:
     parameters: Parameters
     picture_of: Callable[[Place], np.ndarray | None]
     watch: MapWatch
+    spacing: float  # metres between places
 
     @property
     def frame(self) -> str:
@@ -61,19 +73,18 @@ class Answers:
         self._markers = make(MarkerArray, '~/markers', LATCHED)
         self._debug = make(Image, '~/debug_image', 1)
         self._watchers = 0
-        self._served: Served | None = None
-        self._spacing = 0.0
+        self._map_markers = MarkerArray()
 
     def serve(self, served: Served, version: int) -> None:
         """Tell of a map that was loaded, the `version`-th."""
-        self._served, self._spacing = served, place_spacing(served.places)
         embedder = served.recogniser.embedder
         message = VisionInfo(method=f'{embedder.name} {embedder.hash[:16]}')
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.database_location = served.parameters.map_path
         message.database_version = version
         self._info.publish(message)
-        self._markers.publish(self._map_markers())
+        self._map_markers = self._markers_of(served)
+        self._markers.publish(self._map_markers)
 
     def destroy(self) -> None:
         """Take the publishers away."""
@@ -83,14 +94,20 @@ class Answers:
     def greet(self) -> None:
         """Show the map again to who has come since: the latch holds only the last match."""
         watchers = self._markers.get_subscription_count()
-        if watchers > self._watchers and self._served is not None:
-            self._markers.publish(self._map_markers())
+        if watchers > self._watchers:
+            self._markers.publish(self._map_markers)
         self._watchers = watchers
 
-    def unknown(self, header, image: np.ndarray, order: str, reason: str) -> None:
+    def unknown(self, served: Served, header, image: np.ndarray, order: str, reason: str) -> None:
         """An image that was not matched at all."""
         self._place.publish(Classification(header=header))
-        self._show(header, image, order, None, reason)
+        self.forget(served, header.stamp)
+        self._show(served, header, image, order, None, reason)
+
+    def forget(self, served: Served, stamp) -> None:
+        """Take the last match out of the markers."""
+        if self._markers.get_subscription_count():
+            self._markers.publish(self._match_markers(served, stamp, None))
 
     def answer(
         self, served: Served, header, image: np.ndarray, order: str, found: Recognition
@@ -109,8 +126,8 @@ class Answers:
             if served.parameters.publish_pose and self._pose.get_subscription_count():
                 self._pose.publish(pose())
         if self._markers.get_subscription_count():
-            self._markers.publish(self._match_markers(served, header, found))
-        self._show(header, image, order, best if found.accepted else None, found.refusal)
+            self._markers.publish(self._match_markers(served, header.stamp, found))
+        self._show(served, header, image, order, best if found.accepted else None, found.refusal)
         return pose
 
     def _pose_message(self, served: Served, header, best: Candidate) -> PoseWithCovarianceStamped:
@@ -119,28 +136,27 @@ class Answers:
         message.header.stamp, message.header.frame_id = header.stamp, served.frame
         message.pose.pose = _pose(best.place)
         p = served.parameters
-        metres = p.position_stddev or max(self._spacing, 0.5)
+        metres = p.position_stddev or max(served.spacing, 0.5)
         doubt = 1.0 / max(best.confidence, 0.05)
         spread = [metres**2] * 3 + [0.1**2] * 2 + [p.yaw_stddev**2]
         message.pose.covariance[::7] = [value * doubt for value in spread]
         return message
 
-    def _map_markers(self) -> MarkerArray:
-        served = self._served
+    def _markers_of(self, served: Served) -> MarkerArray:
         marker = self._marker(served, 'places', Marker.SPHERE_LIST, _GREY)
         marker.points = [_point(p) for p in served.places if p.pose is not None]
         marker.action = Marker.ADD if marker.points else Marker.DELETE
         return MarkerArray(markers=[marker])
 
-    def _match_markers(self, served: Served, header, found: Recognition) -> MarkerArray:
+    def _match_markers(self, served: Served, stamp, found: Recognition | None) -> MarkerArray:
         match = self._marker(served, 'match', Marker.ARROW, _GREEN)
         others = self._marker(served, 'candidates', Marker.SPHERE_LIST, _GREEN)
         for marker in (match, others):
-            marker.header.stamp = header.stamp
-        best = found.candidates[0].place
-        if found.accepted and best.pose is not None:
+            marker.header.stamp = stamp
+        best = found.candidates[0].place if found and found.accepted else None
+        if best is not None and best.pose is not None:
             match.pose = _pose(best)
-            length = 2.0 * max(self._spacing, 0.5)
+            length = 2.0 * max(served.spacing, 0.5)
             match.scale.x, match.scale.y, match.scale.z = length, length / 4, length / 4
             shown = [c for c in found.candidates if c.place.pose is not None]
             others.points = [_point(c.place) for c in shown]
@@ -153,15 +169,17 @@ class Answers:
         marker = Marker(ns=name, type=kind, action=Marker.ADD, color=_colour(colour))
         marker.header.frame_id = served.frame
         marker.pose.orientation.w = 1.0
-        size = 0.4 * max(self._spacing, 0.5)
+        size = 0.4 * max(served.spacing, 0.5)
         marker.scale.x = marker.scale.y = marker.scale.z = size
         return marker
 
-    def _show(self, header, image, order: str, best: Candidate | None, reason: str) -> None:
+    def _show(
+        self, served: Served, header, image, order: str, best: Candidate | None, reason: str
+    ) -> None:
         """Query beside its match, only while somebody looks."""
         if not self._debug.get_subscription_count():
             return
-        picture = self._served.picture_of(best.place) if best is not None else None
+        picture = served.picture_of(best.place) if best is not None else None
         text = f'place {best.place.id}, {best.confidence:.2f}' if best else f'unknown: {reason}'
         shown = debug_picture(image, order, picture, text)
         height, width = shown.shape[:2]

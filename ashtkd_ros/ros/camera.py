@@ -7,7 +7,13 @@ import time
 from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    QoSCompatibility,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -18,6 +24,7 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
+_RELIABLE = ReliabilityPolicy.RELIABLE
 _OVERRIDABLE = (
     QoSPolicyKind.HISTORY,
     QoSPolicyKind.DEPTH,
@@ -54,43 +61,53 @@ class Camera:
         self._kind = CompressedImage if compressed else Image
         self._subscription = self._receiver = None
         self._group = OffExecutor()
-        self.incompatible = ''
-        self._subscribe(ReliabilityPolicy.RELIABLE)
+        self.topic = node.resolve_topic_name('image')
+        given = node.get_parameters_by_prefix('qos_overrides')
+        names = {f'{self.topic}.subscription.{k.name.lower()}': k for k in _OVERRIDABLE}
+        self._overridden = [names[name] for name in given if name in names]
+        for name in sorted(set(given) - set(names)):
+            node.get_logger().warning(
+                f'qos_overrides.{name} has no effect; this node knows {", ".join(names)}'
+            )
 
-    def _subscribe(self, reliability: ReliabilityPolicy) -> None:
+    def start(self, reliability: ReliabilityPolicy = _RELIABLE) -> None:
+        """Subscribe, in the place of what was subscribed to before."""
         self.close()
-        options = {'event_callbacks': SubscriptionEventCallbacks(incompatible_qos=self._refused)}
-        if self._node.get_parameters_by_prefix('qos_overrides'):
-            options['qos_overriding_options'] = QoSOverridingOptions(_OVERRIDABLE)
-        qos = QoSProfile(depth=1, reliability=reliability)
         self._subscription = self._node.create_subscription(
-            self._kind, 'image', self._receive, qos, callback_group=self._group, **options
+            self._kind,
+            'image',
+            self._receive,
+            QoSProfile(depth=1, reliability=reliability),
+            callback_group=self._group,
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._refused),
+            qos_overriding_options=QoSOverridingOptions(self._overridden),
         )
         self._receiver = Receiver(self._node, self._subscription, self._receive, self._failed)
-        self._overridden = len(options) > 1
+        self._receiver.start()
 
     def _refused(self, event) -> None:
         kind = event.last_policy_kind
         if (
             kind == QoSPolicyKind.RELIABILITY
-            and not self._overridden
-            and self._subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+            and kind not in self._overridden
+            and self._subscription.qos_profile.reliability == _RELIABLE
         ):
-            self._node.get_logger().info('the camera publishes best effort; subscribing likewise')
             # Not from within a callback of the subscription that is to go.
-            self._node.executor.create_task(self._subscribe_again)
+            self._node.executor.create_task(self._start_again)
             return
-        self.incompatible = QoSPolicyKind(kind).name.lower()
-        self._node.get_logger().warning(self.trouble())
+        self._node.get_logger().warning(
+            f'{self.topic}: a publisher of another QoS ({QoSPolicyKind(kind).name.lower()})'
+        )
 
-    def _subscribe_again(self) -> None:
-        if self._subscription is not None:
-            self._subscribe(ReliabilityPolicy.BEST_EFFORT)
-
-    @property
-    def topic(self) -> str:
-        """Name of the topic, remappings applied."""
-        return self._subscription.topic_name
+    def _start_again(self) -> None:
+        subscription = self._subscription
+        if subscription is None or subscription.qos_profile.reliability != _RELIABLE:
+            return
+        self._node.get_logger().info('the camera publishes best effort; subscribing likewise')
+        try:
+            self.start(ReliabilityPolicy.BEST_EFFORT)
+        except Exception as error:  # of the middleware; an executor's task would end the node
+            self._failed(error)
 
     def trouble(self) -> str:
         """Why no image may come, from who publishes on the topic and how."""
@@ -106,20 +123,29 @@ class Camera:
                 f'set image_transport to {transport}'
             )
         offers = '; '.join(f'{_name(i)} offers {_words(i.qos_profile)}' for i in infos)
-        if self.incompatible:
-            wants = _words(self._subscription.qos_profile)
+        if self._subscription is None:
+            return f'{self.topic} is not subscribed to: {offers}'
+        wanted = self._subscription.qos_profile
+        reasons = {
+            reason.replace('ERROR: ', '').strip('; ').lower()
+            for compatible, reason in (qos_check_compatible(i.qos_profile, wanted) for i in infos)
+            if compatible == QoSCompatibility.ERROR
+        }
+        if reasons:
             return (
-                f'{self.topic}: incompatible QoS ({self.incompatible}): {offers}; '
-                f'this node wants {wants}'
+                f'{self.topic}: incompatible QoS ({"; ".join(sorted(reasons))}): {offers}; '
+                f'this node wants {_words(wanted)}'
             )
         return f'{self.topic} is silent: {offers}'
 
     def close(self) -> None:
         """Unsubscribe."""
-        if self._subscription is not None:
-            self._receiver.close()
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = self._receiver = None
+        receiver, subscription = self._receiver, self._subscription
+        self._receiver = self._subscription = None
+        if receiver is not None:
+            receiver.close()
+        if subscription is not None:
+            self._node.destroy_subscription(subscription)
 
 
 def _name(info) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
 
 from ashtkd_ros.ros.quiet import quiet_publisher
 
@@ -16,7 +17,9 @@ class Diagnostics:
     def __init__(self, node):
         self._node = node
         self._publisher = quiet_publisher(node, DiagnosticArray, '/diagnostics', 10)
-        node.create_timer(1.0, self._publish)
+        # The node's own clock may stand still, or be set back.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(1.0, self._publish, clock=steady)
 
     def _publish(self) -> None:
         node = self._node
@@ -44,12 +47,22 @@ class Diagnostics:
         if node.state == 'active' and not node.enabled:
             found.append('disabled')
         elif node.state == 'active':
-            silence = node.health.silence_s
-            if silence > node.get_parameter('image_timeout_s').value:
-                none = (
-                    f'no image for {silence:.1f} s' if math.isfinite(silence) else 'no image yet'
-                )
-                found.append(f'{none}: {node.camera.trouble()}')
-            elif node.health.fault:
-                found.append(f'camera: {node.health.fault} images')
+            found += self._of_the_camera()
+        return found
+
+    def _of_the_camera(self) -> list[str]:
+        node, health = self._node, self._node.health
+        patience = node.get_parameter('image_timeout_s').value
+        silence = health.silence_s
+        found = [health.jump]
+        if silence > patience:
+            none = f'no image for {silence:.1f} s' if math.isfinite(silence) else 'no image yet'
+            return [*found, f'{none}: {node.camera.trouble()}']
+        if rate := node.get_parameter('max_rate_hz').value:
+            patience = max(patience, 2.0 / rate)
+        if health.unanswered_s > patience:
+            why = health.last_error or 'the network does not answer'
+            found.append(f'no image could be used for {health.unanswered_s:.1f} s: {why}')
+        if health.fault:
+            found.append(f'camera: {health.fault} images')
         return found

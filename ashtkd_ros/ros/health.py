@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -14,31 +15,63 @@ from ashtkd_ros.recogniser import Recognition
 
 _WINDOW = 200
 _RATE_S = 5.0
+# A jump ahead is more than the time that passed, were it a recording played so many times as fast.
+_JUMP_S, _FASTEST_REPLAY = 10.0, 20.0
+_LATELY_S = 10.0
 
 
 class Health:
-    """Counts since the node started, latencies of the last images; written by one thread each."""
+    """Counts since the node started, latencies of the last images.
+
+    The receiver counts what comes, the worker what becomes of it.
+    """
 
     def __init__(self):
         self.received = self.processed = self.dropped = self.unknown = self.skipped = 0
         self.bad: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.fault = self.last_error = self.refusal = ''
-        self.failures = self.stamps_back = 0
+        self.failures = self.stamps_back = self.stamps_ahead = 0
         self.similarity = self.margin = self.confidence = float('nan')
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
         # Seconds of the last images: decoded and squeezed, embedded, all else in the worker.
         self.stages: deque[tuple[float, float, float]] = deque(maxlen=_WINDOW)
-        self._last_image = None
+        self._jump, self._jumped_at = '', -math.inf
         self._last_stamp = -1.0
+        self.begin()
         self._ticks: deque[tuple[float, int, int]] = deque(maxlen=30)
+
+    def begin(self) -> None:
+        """The node was activated: no image has come since."""
+        self._last_image: float | None = None
+        self._answered_at = time.monotonic()
+        self.fault, self.place = '', 'none'
 
     def saw_image(self, stamp_s: float) -> None:
         """An image message arrived."""
+        now = time.monotonic()
+        if stamp_s > 0.0 and self._last_stamp > 0.0:
+            ahead = stamp_s - self._last_stamp
+            elapsed = now - (self._last_image or -math.inf)
+            if ahead < 0.0:
+                self.stamps_back += 1
+                self._jump, self._jumped_at = f'back by {-ahead:.1f} s', now
+            elif ahead > _JUMP_S + _FASTEST_REPLAY * elapsed:
+                self.stamps_ahead += 1
+                self._jump, self._jumped_at = f'ahead by {ahead:.1f} s', now
         self.received += 1
-        self._last_image = time.monotonic()
-        self.stamps_back += 0.0 < stamp_s < self._last_stamp
-        self._last_stamp = stamp_s
+        self._last_image, self._last_stamp = now, stamp_s
+
+    @property
+    def jump(self) -> str:
+        """What the images' clock did lately; '' when nothing."""
+        lately = time.monotonic() - self._jumped_at < _LATELY_S
+        return f"the images' stamps jumped {self._jump}" if lately else ''
+
+    @property
+    def unanswered_s(self) -> float:
+        """Seconds since the last answer, or since the node was activated."""
+        return time.monotonic() - self._answered_at
 
     def saw_error(self, kind: str, text: str) -> None:
         """A message could not be used: counted under `kind`, `text` kept."""
@@ -51,6 +84,7 @@ class Health:
         self.fault = self.refusal = kind
         self.processed += 1
         self.unknown += 1
+        self.place, self._answered_at = 'unknown', time.monotonic()
         self._latencies.append(seconds)
 
     def answered(self, recognition: Recognition, seconds: float) -> None:
@@ -61,6 +95,8 @@ class Health:
         best = recognition.candidates[0]
         self.similarity, self.margin = best.similarity, best.margin
         self.confidence = best.confidence
+        self.place = str(best.place.id) if recognition.accepted else 'unknown'
+        self._answered_at = time.monotonic()
         self._latencies.append(seconds)
 
     @property
@@ -105,11 +141,13 @@ class Health:
             'images dropped': self.dropped,
             'images above max_rate_hz': self.skipped,
             'stamps going back': self.stamps_back,
+            'stamps jumping ahead': self.stamps_ahead,
             'bad images': sum(bad.values()),
             **{f'bad images: {kind}': n for kind, n in bad.items()},
             'camera faults': sum(faults.values()),
             **{f'camera faults: {kind}': n for kind, n in faults.items()},
             'last error': self.last_error,
+            'place': self.place if state == 'active' and self.silence_s < _LATELY_S else 'none',
             'last refusal': self.refusal,
             'last confidence': f'{self.confidence:.3f}',
             'last similarity': f'{self.similarity:.3f}',

@@ -29,22 +29,24 @@ class Services:
 
     def _enable(self, request, response):
         """Look at images or not, without a change of the lifecycle's state."""
+        if self._node.state != 'active':
+            return _said(response, False, f'the node is {self._node.state}: activate it')
         self._node.enable(request.data)
-        response.success = True
-        response.message = 'enabled' if request.data else 'disabled: images are not looked at'
-        return response
+        what = 'enabled' if request.data else 'disabled: images are not looked at'
+        return _said(response, True, what)
 
     async def _reload_map(self, request, response):
         """Load the map anew, off this thread; the old one stays in use if that fails."""
         node = self._node
         if node.served is None:
             return _said(response, False, f'the node is {node.state}: configure it')
+        embedder, configured = node.embedder, node.parameters
         loaded = Future(executor=node.executor)
         loaded.add_done_callback(lambda _: node.executor.wake())
 
         def load() -> None:
             try:
-                loaded.set_result(node.load_map())
+                loaded.set_result(node.load_map(embedder, configured))
             except VprError as error:
                 loaded.set_result(error)
             except Exception as error:  # a future that is never done would block the service
@@ -55,8 +57,8 @@ class Services:
         if isinstance(result, VprError):
             node.get_logger().error(f'the map was not reloaded: {result}')
             return _said(response, False, f'{result}; the old map stays in use')
-        if node.served is None:  # cleaned up meanwhile
-            return _said(response, False, f'the node is {node.state} by now')
+        if node.embedder is not embedder:
+            return _said(response, False, 'the node was cleaned up or configured anew meanwhile')
         node.serve(result)
         return _said(response, True, f'{len(result.places)} places')
 
@@ -67,13 +69,17 @@ class Services:
             return _said(response, False, f'the node is {node.state}: activate it')
         if not node.enabled:
             return _said(response, False, 'the node is disabled; call ~/enable')
-        make_pose, at, why = node.current
-        age = time.monotonic() - at
-        if make_pose is None:
-            return _said(response, False, why)
+        now = node.current
+        age = time.monotonic() - now.at
+        if now.pose is None:
+            return _said(response, False, now.why)
+        if now.served is not node.served:
+            return _said(response, False, 'no image has been recognised in this map yet')
         if age > node.get_parameter('image_timeout_s').value:
             return _said(response, False, f'the last match is {age:.1f} s old')
-        pose = make_pose()
+        if not self._initial_pose.get_subscription_count():
+            return _said(response, False, f'nobody listens to {self._initial_pose.topic_name}')
+        pose = now.pose()
         self._initial_pose.publish(pose)
         place = f'{pose.pose.pose.position.x:.2f}, {pose.pose.pose.position.y:.2f}'
         return _said(response, True, f'{place} in {pose.header.frame_id}')

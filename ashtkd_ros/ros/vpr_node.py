@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -21,10 +19,10 @@ from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array
 from ashtkd_ros.matcher import MatcherConfig
-from ashtkd_ros.place_map import PlaceMap
+from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.recogniser import Recogniser
 from ashtkd_ros.ros import memory, parameters
-from ashtkd_ros.ros.answers import Answers, Served
+from ashtkd_ros.ros.answers import Answers, Current, Served
 from ashtkd_ros.ros.camera import Camera, RateGate
 from ashtkd_ros.ros.diagnostics import Diagnostics
 from ashtkd_ros.ros.guards import end_of_signals, refusing, session, transition
@@ -84,7 +82,7 @@ class VprNode(LifecycleNode):
         )
         for warning in self.embedder.warnings:
             self.get_logger().warning(warning)
-        served = self.load_map()
+        served = self.load_map(self.embedder, p)
         self.embedder.warm_up()
         self.answers = Answers(self)
         self.serve(served)
@@ -94,18 +92,19 @@ class VprNode(LifecycleNode):
             f'{self.embedder.name} {self.embedder.hash[:8]} on {self.embedder.provider}'
         )
 
-    def load_map(self) -> Served:
+    def load_map(self, embedder: Embedder, configured: parameters.Parameters) -> Served:
         """The map at `map_path` as it is now, checked; VprError says what is wrong with it."""
         path = self.get_parameter('map_path').value
         if not path:
             raise VprError('map_path is not set; give the folder that build_map wrote')
         watch = MapWatch(Path(path))
-        place_map = PlaceMap.load(Path(path), self.embedder)
-        p = replace(self.parameters, map_path=path)
+        place_map = PlaceMap.load(Path(path), embedder)
+        p = replace(configured, map_path=path)
         recogniser = Recogniser(
-            self.embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence
+            embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence
         )
-        return Served(recogniser, p, picture_reader(place_map, Path(path)), watch)
+        pictures, spacing = picture_reader(place_map, Path(path)), place_spacing(place_map.places)
+        return Served(recogniser, p, pictures, watch, spacing)
 
     def serve(self, served: Served) -> None:
         """Use a map from the next image on."""
@@ -115,9 +114,7 @@ class VprNode(LifecycleNode):
         self._forget()
 
     def _forget(self) -> None:
-        """What `relocalize` would tell: gives the pose or None, when, and why there is none."""
-        self.current: tuple[Callable[[], PoseWithCovarianceStamped] | None, float, str]
-        self.current = None, time.monotonic(), _NOT_YET
+        self.current = Current(None, None, _NOT_YET)
 
     @transition
     def on_activate(self, state: LifecycleState) -> None:
@@ -129,7 +126,9 @@ class VprNode(LifecycleNode):
         if compressed:
             self._decode = partial(compressed_to_array, at_least=self.embedder.ample_size)
         self._worker = Worker(self._process, self._failed)
-        self.camera = Camera(self, compressed, self._receive, self._failed)
+        self.health.begin()
+        self.camera = Camera(self, compressed, self._receive, self._not_received)
+        self.camera.start()
         self.state = 'active'
         self.enable(True)
         super().on_activate(state)
@@ -138,6 +137,7 @@ class VprNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> None:
         """Unsubscribe; the image in hand is still answered."""
         self._close_camera()
+        self.answers.forget(self.served, self.get_clock().now().to_msg())
         self.state = 'inactive'
         super().on_deactivate(state)
 
@@ -191,10 +191,9 @@ class VprNode(LifecycleNode):
 
     def _process(self, item) -> None:
         message, received = item
-        served, header = self.served, message.header
-        p = parameters.live(self, served.parameters)
-        if p is not served.parameters:
-            served = replace(served, parameters=p)
+        loaded, header = self.served, message.header
+        p = parameters.live(self, loaded.parameters)
+        served = loaded if p is loaded.parameters else replace(loaded, parameters=p)
         started = time.perf_counter()
         try:
             image, order = self._decode(message)
@@ -208,18 +207,25 @@ class VprNode(LifecycleNode):
         if self._frozen.sees(small, p.frozen_after):
             why = 'frozen'
         if why:
-            self.answers.unknown(header, image, order, f'{why} image')
-            self.current = None, time.monotonic(), f'the image is {why}'
+            self.answers.unknown(served, header, image, order, f'{why} image')
+            self.current = Current(None, None, f'the image is {why}')
             self.health.saw_fault(why, time.perf_counter() - received)
             return
         found = served.recogniser.recognise(small, order, p.top_k, p.min_confidence)
         pose = self.answers.answer(served, header, image, order, found)
-        refusal = found.refusal or 'the map has no pose for the place'
-        self.current = pose, time.monotonic(), refusal
+        why = found.refusal or 'the map has no pose for the place'
+        self.current = Current(loaded, pose, why)
         now = time.perf_counter()
         self.health.answered(found, now - received)
         rest = now - started - decoded - found.embed_s
         self.health.stages.append((decoded, found.embed_s, rest))
+
+    def _not_received(self, error: Exception) -> None:
+        if not self.context.ok():
+            return
+        text = f'{type(error).__name__}: {error}'
+        self.health.saw_error('not received', text)
+        self.get_logger().error(f'image not received: {text}', throttle_duration_sec=5.0)
 
     def _failed(self, error: Exception) -> None:
         if not self.context.ok():  # the node was told to end while an image was in hand
@@ -228,7 +234,7 @@ class VprNode(LifecycleNode):
         self.health.saw_error('recognition failed', text)
         self.get_logger().error(f'recognition failed: {text}', throttle_duration_sec=5.0)
         self.health.failures += 1
-        if self.health.failures == _MOST_FAILURES:
+        if self.health.failures >= _MOST_FAILURES and not self.given_up:
             self.given_up = f'recognition failed {_MOST_FAILURES} times in a row: {text}'
             # Not from the worker's thread, for which the transition waits.
             self.executor.create_task(self._give_up)
