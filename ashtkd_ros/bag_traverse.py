@@ -6,17 +6,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import gettempdir
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic, is_bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array, image_to_array
-from ashtkd_ros.pose_messages import POSE_TYPES, TfPoses, pose_reader
+from ashtkd_ros.pose_messages import ODOMETRY_TYPE, POSE_TYPES, TfPoses, pose_reader
 from ashtkd_ros.sources import Pose, read_rows
 from ashtkd_ros.trajectory import PoseTrack, read_tum
 from ashtkd_ros.traverse import Cursor, FolderTraverse, Traverse, TraverseOptions, stats_of
@@ -25,8 +26,11 @@ NO_POSES = 'none'
 LABELS = 'labels.csv'
 DAMAGED = 'damaged message'
 _BACK_S = 1.0  # cameras that deliver a little out of order are no broken clock
-ZERO, BACK = 'stamp zero', f'stamp goes back by more than {_BACK_S:.0f} s'
+ZERO = 'stamp zero'
+BACK = f'after the stamps went back by more than {_BACK_S:.0f} s (try --stamps receive)'
 UNUSABLE = (DAMAGED, ZERO, BACK)
+# Goals and first guesses, which are no poses of the robot, come more seldom than either of these.
+_LEAST_PER_IMAGE, _LEAST_HZ = 0.1, 0.2
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class BagFrame:
 
     `number` counts the bag's images, `nth` those that were received at the same time;
     `refusal` says why there is no pose, or, one of UNUSABLE, why the image is of no use at all;
-    `geo`: latitude and longitude in degrees. `message` is dropped by `light`; the image is then
-    read from the bag.
+    `geo`: latitude and longitude in degrees; `header_ns`: stamp of the message's own header,
+    None where it is damaged. `message` is dropped by `light`; the image is then read from the bag.
     """
 
     bag: Bag = field(repr=False)
@@ -50,6 +54,7 @@ class BagFrame:
     refusal: str = ''
     geo: tuple[float, float] | None = None
     label: str = ''
+    header_ns: int | None = None
     message: object = field(default=None, repr=False, compare=False)
 
     @property
@@ -103,6 +108,28 @@ def to_rgb(pixels: np.ndarray, order: str) -> np.ndarray:
     return cv2.cvtColor(pixels, codes[order]) if order in codes else np.ascontiguousarray(pixels)
 
 
+@dataclass
+class Clock:
+    """The camera's clock, in seconds, as far as images have come.
+
+    `newest` stamp, by which `delay` it was received later; `back`: the clock jumped back, and no
+    image since came with about that delay, so that stamps mean other moments than before.
+    """
+
+    newest: float = -math.inf
+    delay: float = 0.0
+    back: bool = False
+
+    def refuses(self, stamp: float, received_s: float) -> bool:
+        """Take the next image's stamp; whether it is of no use."""
+        delay = received_s - stamp
+        still = self.back and abs(delay - self.delay) > _BACK_S
+        self.back = still or stamp < self.newest - _BACK_S
+        if not self.back and stamp > self.newest:
+            self.newest, self.delay = stamp, delay
+        return self.back
+
+
 class BagTraverse:
     """A rosbag: images of one topic, poses of another, of tf, or of a trajectory file."""
 
@@ -119,6 +146,7 @@ class BagTraverse:
         first = self._first()
         start = self.bag.start_s if self._use_received else _stamp(first)
         self.span = start, start + self.bag.end_s - self.bag.start_s
+        self.by_odometry = False
         self.track = track = self._read_trajectory(first)
         self.has_poses = track is not None
         self.frame_id = track.frame if track else 'map'
@@ -126,64 +154,78 @@ class BagTraverse:
         self._labels = _read_labels(self.path, options.labels)
 
     def _first(self):
-        """Header of the first image; VprError where its stamp is no time."""
-        for _, _, message in self.bag.messages([self.topic.name], lenient=True):
-            if message is None:
-                continue
-            if not self._use_received and _stamp(message.header) <= 0:
-                raise VprError(
-                    f'{self.path}: the images on {self.topic.name} have stamp zero; '
-                    'use --stamps receive'
-                )
-            return message.header
-        raise VprError(f'{self.path}: no image can be read on {self.topic.name}')
+        """Header of the first image with a stamp; VprError where none has one."""
+        name, seen = self.topic.name, False
+        for _, _, message in self._messages([name], 'stamps', lenient=True):
+            if message is not None:
+                if self._use_received or _stamp(message.header) > 0:
+                    return message.header
+                seen = True
+        if seen:
+            raise VprError(
+                f'{self.path}: the images on {name} have stamp zero; use --stamps receive'
+            )
+        for _ in self.bag.messages([name]):  # says what is wrong with the first
+            pass
+        raise VprError(f'{self.path}: no image can be read on {name}')
+
+    def _messages(self, topics: list[str], what: str, **options: bool) -> Iterator:
+        """Those of the bag, with a progress bar."""
+        total = sum(self.bag.topics[name].count for name in topics)
+        found = self.bag.messages(topics, **options)
+        return iter(tqdm(found, what, total, unit='message', delay=2, disable=None))
 
     def _read_trajectory(self, first) -> PoseTrack | None:
-        options = self.options
+        options, topic = self.options, None
+        if options.trajectory is None:
+            topic = choose_pose_topic(self.bag, options.pose_topic, self.count)
+        self.poses = str(options.trajectory or (topic.name if topic else ''))
+        is_tf = topic is not None and topic.type in TfPoses.types
+        for flag in ('map_frame', 'camera_frame'):
+            if getattr(options, flag) and self.poses and not is_tf:
+                self.notes.append(
+                    f'--{flag.replace("_", "-")} is for tf and has no effect: the poses are of '
+                    f'{self.poses}'
+                )
         if options.trajectory is not None:
-            self.poses = str(options.trajectory)
             return read_tum(options.trajectory)
-        topic = choose_pose_topic(self.bag, options.pose_topic)
-        self.poses = str(topic.name if topic else '')
         if topic is None:
             if options.pose_topic != NO_POSES:
                 self.notes.append('no topic with poses: the places have none')
             return None
         reader = pose_reader(topic.type, self._use_received, options.map_frame, options.origin)
-        topics = [topic.name]
-        if topic.type in TfPoses.types:
-            topics = [t.name for t in self.bag.of_type(*TfPoses.types)]
+        topics = [topic.name, *(_static_of(self.bag, topic) if is_tf else [])]
         try:
-            for name, received, message in self.bag.messages(topics):
+            for name, received, message in self._messages(topics, 'poses'):
                 reader.add(name, message, received * 1e-9)
             track = reader.trajectory(options.camera_frame or first.frame_id)
         except VprError as error:
             text = str(error)
             raise VprError(text if str(self.path) in text else f'{self.path}: {text}') from error
+        self.by_odometry = topic.type == ODOMETRY_TYPE or track.frame.endswith('odom')
         self.notes += [f'{n} on {topic.name}: {why}' for why, n in track.refused.items()]
         return track
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, BagFrame]]:
         """All images as recorded, or those after a frame that was seen before."""
-        number, newest, first, last = 0, -math.inf, 0, -1
-        start = None
+        number, first, last = 0, 0, -1
+        start, clock = None, Clock()
         if after is not None:
-            newest = after.newest
+            clock = Clock(after.newest, after.delay, after.back)
             if self.bag.in_order:
                 start, number = after.received_ns, after.first
         for _, received, message in self.bag.messages([self.topic.name], start, lenient=True):
             first, last = (first, last) if received == last else (number, received)
             if after is None or number > after.number:
-                frame = self._frame(number, received, number - first, message, newest)
-                newest = newest if message is None else max(newest, frame.stamp)
-                yield Cursor(number, received, first, newest), frame
+                frame = self._frame(number, received, number - first, message, clock)
+                yield Cursor(number, received, first, **asdict(clock)), frame
             number += 1
         note = f'{self.count - number} images of {self.count} cannot be read'
         # What a reader passes over where a file is damaged within.
         if number < self.count and note not in self.notes:
             self.notes.append(note)
 
-    def _frame(self, number: int, received: int, nth: int, message, newest: float) -> BagFrame:
+    def _frame(self, number: int, received: int, nth: int, message, clock: Clock) -> BagFrame:
         use_received = self._use_received or message is None
         stamp = received * 1e-9 if use_received else _stamp(message.header)
         pose, refusal, geo = None, '', None
@@ -191,7 +233,7 @@ class BagTraverse:
             refusal = DAMAGED
         elif stamp <= 0:
             refusal = ZERO
-        elif stamp < newest - _BACK_S:
+        elif clock.refuses(stamp, received * 1e-9):
             refusal = BACK
         elif self.track is not None:
             pose, refusal = self.track.at(stamp, self.options.max_pose_gap_s)
@@ -211,6 +253,7 @@ class BagTraverse:
             refusal,
             geo,
             label,
+            None if message is None else _stamp_ns(message.header),
             message,
         )
 
@@ -248,6 +291,10 @@ def open_traverse(path: Path, options: TraverseOptions) -> Traverse:
     return FolderTraverse(path, options)
 
 
+def _stamp_ns(header) -> int:
+    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+
+
 def _stamp(header) -> float:
     return header.stamp.sec + header.stamp.nanosec * 1e-9
 
@@ -279,16 +326,28 @@ def choose_image_topic(bag: Bag, name: str = '') -> Topic:
     return _choose(bag, name, candidates, 'images', '--image-topic')
 
 
-def choose_pose_topic(bag: Bag, name: str = '') -> Topic | None:
-    """The topic with poses; tf, which nearly every bag has, only where there is no other."""
+def choose_pose_topic(bag: Bag, name: str = '', images: int = 0) -> Topic | None:
+    """The topic with poses; tf, which nearly every bag has, only where there is no other.
+
+    Topics with few messages for so many `images` are taken by name only, or for want of another.
+    """
     if name == NO_POSES:
         return None
     tf = [t for t in bag.of_type(*TfPoses.types) if not t.name.endswith('tf_static')]
     direct = bag.of_type(*(POSE_TYPES - TfPoses.types))
-    candidates = direct + tf if name else direct or tf
+    least = _LEAST_PER_IMAGE * images
+    dense = [t for t in direct if t.count >= least or t.hz >= _LEAST_HZ]
+    candidates = direct + tf if name else dense or tf or direct
     if not candidates and not name:
         return None
     return _choose(bag, name, candidates, 'poses', '--pose-topic')
+
+
+def _static_of(bag: Bag, tf: Topic) -> list[str]:
+    """The ..tf_static of the same robot, else the one of all."""
+    own = f'{tf.name.rpartition("/")[0]}/tf_static'
+    known = [t.name for t in bag.of_type(*TfPoses.types) if t.name != tf.name]
+    return [name for name in (own, '/tf_static') if name in known][:1]
 
 
 def _read_labels(bag: Path, table: Path | None) -> dict[int, str]:

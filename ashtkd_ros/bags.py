@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from tempfile import gettempdir
 
 from rosbags.convert.converter import migrate_bytes
 from rosbags.rosbag1 import Reader as Ros1Reader
@@ -31,6 +34,7 @@ _SQLITE_RECOVER = '"sqlite3 FILE .recover" saves what there is'
 _ZSTD = b'\x28\xb5\x2f\xfd'
 _STORAGE = ('.db3', '.mcap')
 _FILES = (*_STORAGE, '.bag')
+_SCRATCH = 'ashtkd_ros_bag_'
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,11 @@ class Bag:
         if self.is_ros1:
             for name in TF_TYPES:
                 self._types.register(get_types_from_msg(_TF_MESSAGE, name))
-        with self._readable():
+        packed = self.path.is_dir() and any(self.path.glob('*.zstd'))
+        with self._readable(), _scratch() if packed else contextlib.nullcontext():
             self._reader = (Ros1Reader if self.is_ros1 else Ros2Reader)(self.path)
             self._reader.open()
+        with self._readable():
             self.start_s, self.end_s = (
                 ns * 1e-9 for ns in (self._reader.start_time, self._reader.end_time)
             )
@@ -172,6 +178,38 @@ class Bag:
             raise VprError(f'{self.path}: {_explain(error)}') from error
 
 
+@contextlib.contextmanager
+def _scratch() -> Iterator[None]:
+    """The reader unpacks into a folder that is gone afterwards, whatever happens.
+
+    The reader has its files open then, so their data lasts as long as it. What a kill left while
+    unpacking is removed by the next one: nobody holds its lock.
+    """
+    place = tempfile.gettempdir()
+    for old in Path(place).glob(f'{_SCRATCH}*'):
+        with contextlib.suppress(OSError), _locked(old):
+            shutil.rmtree(old, ignore_errors=True)
+    own, before = tempfile.mkdtemp(prefix=_SCRATCH), tempfile.tempdir
+    try:
+        with _locked(own):
+            tempfile.tempdir = own
+            yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(own, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: str | Path) -> Iterator[None]:
+    """Hold the lock of a folder; OSError where another process does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _check(path: Path) -> None:
     if not path.exists():
         raise VprError(f'{path}: no such bag')
@@ -238,7 +276,7 @@ def _explain(error: Exception) -> str:
         return f'was cut off while recording ({reason}); mend it with "rosbag reindex"'
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return (
-            f'{gettempdir()} has no room to unpack it (compressed in mode "file"); '
+            f'{tempfile.gettempdir()} has no room to unpack it (compressed in mode "file"); '
             'make room, or set TMPDIR to a larger disk'
         )
     if isinstance(error, OSError) and error.errno:

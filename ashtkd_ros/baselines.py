@@ -45,8 +45,5 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
 
 
-BASELINES = {'HOG': hog, 'raw pixels 32x32': raw_pixels}
-
-
 # Name → image to descriptor, in the order that reports show them.
 BASELINES = {'HOG': hog, 'raw pixels 32x32': raw_pixels}

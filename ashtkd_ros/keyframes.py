@@ -16,8 +16,9 @@ class KeyframeOptions:
     """`rule`: by distance (needs poses), by visual change, or all images; auto: all images of a
     folder, in which they were chosen already; of a bag by distance, without poses by change.
 
-    A place every `metres` or `degrees` of turn; by change as soon as the similarity with the last
-    place falls below `similarity`. `max_blur` and `min_light`: see `camera_faults.fault`.
+    A place every `metres` over ground or `degrees` of turn; by change as soon as the similarity
+    with the last place falls below `similarity`. `max_blur` and `min_light`: see
+    `camera_faults.fault`.
     """
 
     rule: str = 'auto'
@@ -33,5 +34,5 @@ def moved(pose: Pose, last: Pose | None, options: KeyframeOptions) -> bool:
     if last is None:
         return True
     turn = abs((pose.yaw - last.yaw + math.pi) % (2 * math.pi) - math.pi)
-    apart = math.dist((pose.x, pose.y, pose.z), (last.x, last.y, last.z))
+    apart = math.hypot(pose.x - last.x, pose.y - last.y)  # of satellites the height is noise
     return apart >= options.metres or turn >= math.radians(options.degrees)

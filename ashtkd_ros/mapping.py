@@ -23,11 +23,12 @@ from ashtkd_ros.place_map import Place, PlaceMap, check_target
 from ashtkd_ros.recogniser import in_parallel
 from ashtkd_ros.route_picture import write_route_picture
 from ashtkd_ros.sources import Pose
+from ashtkd_ros.trajectory import REASONS
 from ashtkd_ros.traverse import Cursor, Traverse
 
 LOST = 'lost in a damaged bag'
 _THUMBNAIL_HEIGHT = 120
-_FORMAT = 1  # of the journal's entries
+_FORMAT = 2  # of the journal's entries
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ class _Builder:
         try:
             pixels, order = frame.pixels(self.embedder.ample_size)
         except ImageError as error:  # of one message; an image file that is damaged is named
-            self.counts[f'unreadable: {error.kind}'] += 1
+            why = str(error) if error.kind == 'unknown encoding' else error.kind
+            self.counts[f'unreadable: {why}'] += 1
             return None, '', b''
         if self._size not in (None, pixels.shape[:2]):
             self.counts['changes of image size'] += 1
@@ -210,7 +212,8 @@ class _Builder:
     def place_map(self, journal: Journal) -> PlaceMap:
         """The map of all that is in the journal; VprError where that is nothing."""
         if not journal.count:
-            raise VprError(f'{self.traverses[0].path}: no image became a place: {self.verdict()}')
+            why = '; '.join([self.verdict(), *self._times()])
+            raise VprError(f'{self.traverses[0].path}: no image became a place: {why}')
         places = [_place(entry['place']) for entry in journal.entries()]
         built = {
             'traverses': [t.describe() for t in self.traverses],
@@ -224,6 +227,37 @@ class _Builder:
     def verdict(self) -> str:
         """What became of the images, in words."""
         return ', '.join(f'{n} {what}' for what, n in self.counts.items() if n)
+
+    def _times(self) -> list[str]:
+        """When there were poses and images, where the one had none of the other's time."""
+        return [
+            f'{t.poses} has poses from {start:.1f} to {end:.1f} s, '
+            f'the images start at {t.span[0]:.1f} s'
+            for t in self.traverses
+            if isinstance(t, BagTraverse) and t.track is not None
+            if any(self.counts[why] for why in REASONS[1:])
+            for start, end in [t.track.span]
+        ]
+
+
+def cautions(traverses: Sequence[Traverse]) -> list[str]:
+    """What may make a poor map of several traverses, each good in itself; a line each."""
+    lines = []
+    odometries = Counter(t.frame_id for t in traverses if getattr(t, 'by_odometry', False))
+    lines += [
+        f'{n} sources have poses of odometry in "{frame}", which begins anew with each drive, so '
+        'that their places may not fit together; take poses in a map or of satellites '
+        '(--pose-topic, --map-frame), or build a map of each'
+        for frame, n in odometries.items()
+        if n > 1
+    ]
+    bare = [str(t.path) for t in traverses if not t.has_poses]
+    if 0 < len(bare) < len(traverses):
+        lines.append(
+            f'{", ".join(bare)}: no poses, which the other sources have; places of both kinds in '
+            'one map are told apart by their numbers only; better build a map of each'
+        )
+    return lines
 
 
 def _place(values: dict) -> Place:

@@ -32,7 +32,7 @@ class Candidate:
 @dataclass(frozen=True)
 class MatcherConfig:
     """`top_k`: candidates returned. Two places are neighbours, and so no rivals, within
-    `neighbour_m` metres, or without poses within `neighbour_frames` frames of the route."""
+    `neighbour_m` metres, or without poses within `neighbour_frames` frames of one route."""
 
     top_k: int = 5
     neighbour_m: float = 10.0
@@ -59,7 +59,7 @@ class Matcher:
         self._positions = None
         if all(pose is not None for pose in poses):
             self._positions = [(pose.x, pose.y, pose.z) for pose in poses]
-        self._orders = [p.order for p in place_map.places]
+        self._orders = [(p.traverse, p.order) for p in place_map.places]
 
     def match(self, descriptor: np.ndarray, top_k: int | None = None) -> list[Candidate]:
         """float32 (D,) of length 1 → at most `top_k` candidates, most similar first."""
@@ -83,7 +83,8 @@ class Matcher:
 
     def _near(self, i: int, j: int) -> bool:
         if self._positions is None:
-            return abs(self._orders[i] - self._orders[j]) <= self.config.neighbour_frames
+            (route, at), (other, there) = self._orders[i], self._orders[j]
+            return route == other and abs(at - there) <= self.config.neighbour_frames
         return math.dist(self._positions[i], self._positions[j]) <= self.config.neighbour_m
 
 

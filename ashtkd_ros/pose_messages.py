@@ -25,6 +25,7 @@ from ashtkd_ros.trajectory import (
 )
 from ashtkd_ros.transforms import TransformTree
 
+ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
 _USE_HEADER = 'use --stamps header'
 # A baseline not left within these times is standing: 2 m make 0.1 m/s. It is shorter ahead, so
 # that a robot that stands and then leaves another way is not turned long before.
@@ -66,7 +67,7 @@ class BodyPoses(PoseReader):
 
     types = frozenset(
         {
-            'nav_msgs/msg/Odometry',
+            ODOMETRY_TYPE,
             'geometry_msgs/msg/PoseStamped',
             'geometry_msgs/msg/PoseWithCovarianceStamped',
         }
@@ -157,13 +158,14 @@ class NavSatPoses(PoseReader):
     def trajectory(self, camera_frame: str = '') -> Trajectory:
         """See PoseReader; `geo` and `origin` are set."""
         rows = np.asarray(self._rows).reshape(-1, 4)
-        rows = rows[time_order(rows[:, 0], self._topic, self.remedy, self.refused)]
+        refused = self.refused.copy()
+        rows = rows[time_order(rows[:, 0], self._topic, self.remedy, refused)]
         origin = self.origin or GeoOrigin(*rows[0, 1:].tolist())
         stamps, positions = rows[:, 0].copy(), origin.to_enu(rows[:, 1:])
         half = travel_yaw(stamps, positions, self.baseline_m) / 2.0
         quaternions = np.zeros((len(rows), 4))
         quaternions[:, 2], quaternions[:, 3] = np.sin(half), np.cos(half)
-        geo, refused = rows[:, 1:3].copy(), self.refused.copy()
+        geo = rows[:, 1:3].copy()
         return Trajectory(stamps, positions, quaternions, 'map', geo, origin, refused)
 
 

@@ -115,8 +115,8 @@ def read_source(folder: Path, role: str = '') -> list[Frame]:
         frames = _read_index(folder, role)
     elif folder.is_dir():
         raise VprError(
-            f'{folder}: has neither poses.csv (file,stamp,x,y,...) nor index.csv '
-            '(file,place,role,order); add one that lists the images'
+            f'{folder}: is no bag, and has neither poses.csv (file,stamp,x,y,...) nor index.csv '
+            '(file,place,role,order); name a bag, or add one that lists the images'
         )
     else:
         raise VprError(f'{folder}: no such folder')

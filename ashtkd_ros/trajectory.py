@@ -78,6 +78,11 @@ class PoseTrack:
         """Latitude and longitude in degrees at a stamp; None where `at` has none or none known."""
         return None
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """From when to when there are poses, in seconds."""
+        raise NotImplementedError
+
     def describe(self) -> Summary:
         """Count, rate, duration, length and longest gap."""
         raise NotImplementedError
@@ -125,6 +130,11 @@ class Trajectory(PoseTrack):
         share = float(part[0])
         lon += share * _half_turn(to_lon - lon)
         return lat + share * (to_lat - lat), lon if abs(lon) <= 180.0 else _half_turn(lon)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """See PoseTrack."""
+        return float(self.stamps[0]), float(self.stamps[-1])
 
     def describe(self) -> Summary:
         """See PoseTrack."""
@@ -218,30 +228,37 @@ class TrajectoryBuilder:
         return Trajectory(stamps, rows[:, 1:4], rows[:, 4:], self.frame, refused=refused)
 
 
-def time_order(
-    stamps: np.ndarray, what: str, remedy: str, refused: Counter[str] | None = None
-) -> np.ndarray:
+def time_order(stamps: np.ndarray, what: str, remedy: str, refused: Counter[str]) -> np.ndarray:
     """Rows int64 (M,) of float64 (N,) stamps in order of time, the last of those at one stamp.
 
-    Raises VprError where there is none, all are 0 or one lies BACK_JUMP_S before an earlier one.
+    Rows at 0, far from all others, were never stamped: they are left out and counted in
+    `refused`. Raises VprError where there is no row, all are 0 or one lies BACK_JUMP_S before an
+    earlier one.
     """
     if not len(stamps):
-        reasons = ', '.join(f'{n} {reason}' for reason, n in (refused or {}).items())
+        reasons = ', '.join(f'{n} {reason}' for reason, n in refused.items())
         left_out = f' ({reasons})' if reasons else ''
         raise VprError(f'{what}: has no usable pose{left_out}; take another source of poses')
     if not stamps.any():
         raise VprError(f'{what}: all stamps are zero; {remedy}')
+    rows = np.flatnonzero(stamps)
+    unset = len(stamps) - len(rows) if stamps[rows].min() > BACK_JUMP_S else 0
+    if unset:
+        refused['stamp zero'] += unset
+        stamps = stamps[rows]
+    else:
+        rows = np.arange(len(stamps))
     latest = np.maximum.accumulate(stamps)
     back = np.flatnonzero(latest - stamps > BACK_JUMP_S)
     if len(back):
         at = back[0]
         raise VprError(
             f'{what}: clock jumps back by {latest[at] - stamps[at]:.1f} s after '
-            f'{latest[at]:.3f} s (pose {at}); {remedy}'
+            f'{latest[at]:.3f} s (pose {rows[at]}); {remedy}'
         )
     order = np.argsort(stamps, kind='stable')
     ordered = stamps[order]
-    return order[np.append(ordered[1:] != ordered[:-1], True)]
+    return rows[order[np.append(ordered[1:] != ordered[:-1], True)]]
 
 
 def read_tum(path: Path, frame: str = 'map') -> Trajectory:

@@ -89,6 +89,11 @@ class TfTrajectory(PoseTrack):
         quaternion = quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True)
         return position, quaternion, reasons
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """See PoseTrack; without end where nothing moves."""
+        return _shared_time(self._moving) if self._moving else (-np.inf, np.inf)
+
     def describe(self) -> Summary:
         """Count and rate of the slowest link, length by the stamps of the fastest one.
 
@@ -226,7 +231,8 @@ class TransformTree:
                 else f'it has no {end} but: {", ".join(sorted(steps))}'
             )
             raise VprError(
-                f'tf: no chain from {start} to {end}; {found}; give --map-frame or --camera-frame'
+                f'tf: no chain from {start} to {end}; {found}; give --map-frame or '
+                '--camera-frame, or do without poses by --pose-topic none'
             )
         chain = []
         while came[start] is not None:

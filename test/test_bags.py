@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -261,6 +262,23 @@ def test_what_is_no_bag_at_all_is_refused(tmp_path: Path):
     ):
         assert expected in refused(tmp_path / name)
     assert not is_bag(tmp_path / 'empty') and not is_bag(tmp_path / 'a.txt')
+
+
+def test_unpacking_leaves_nothing_and_clears_what_a_kill_left(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    packed = write_bag(tmp_path / 'b', records=records(), compression='file')
+    scratch = tmp_path / 'scratch'
+    for name in ('ashtkd_ros_bag_killed', 'ashtkd_ros_bag_at_work', 'mine'):
+        (scratch / name).mkdir(parents=True)
+    monkeypatch.setattr(tempfile, 'tempdir', str(scratch))
+    with bags._locked(scratch / 'ashtkd_ros_bag_at_work'):
+        bag = Bag(packed)
+        left = {p.name for p in scratch.iterdir()}
+        assert left == {'ashtkd_ros_bag_at_work', 'mine'} and tempfile.tempdir == str(scratch)
+    assert len(list(bag.messages([TOPIC]))) == 6
+    bag.close()
+    assert contents(packed) == contents(plain)
 
 
 def test_a_file_that_must_not_be_read_is_said(

@@ -278,7 +278,7 @@ BAD: dict[str, tuple[list | dict, Callable | None, list[str], str]] = {
         [image(START, tinted(0, 'r'), encoding='x'), pose_stamped(START, Pose(0, 0, 0))],
         None,
         [],
-        '1 unreadable: unknown encoding',
+        '1 unreadable: unknown encoding "x"',
     ),
 }
 
@@ -385,5 +385,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
         '  no topic with poses: the places have none',
         f'{town / "day"}: 117 images',
         '  every image becomes a place',
+        f'{bare}: no poses, which the other sources have; places of both kinds in one map are '
+        'told apart by their numbers only; better build a map of each',
     ]
     assert snapshot(tmp_path) == before and not out.parent.exists()

@@ -24,7 +24,7 @@ def turned(degrees: float, x: float = 0.0) -> Pose:
         (turned(0), None, True),
         (turned(0, 0.99), turned(0), False),
         (turned(0, 1.0), turned(0), True),
-        (Pose(0.0, 0.0, 1.0), turned(0), True),
+        (Pose(0.0, 0.0, 9.0), turned(0), False),  # satellites' heights are noise
         (turned(14.9), turned(0), False),
         (turned(15.1), turned(0), True),
         (turned(-15.1), turned(0), True),

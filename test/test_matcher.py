@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import line_of, places_along_x
@@ -60,6 +62,12 @@ def test_without_poses_neighbours_are_told_by_frames(fake_network):
         config = MatcherConfig(neighbour_frames=frames)
         best = Matcher(place_map, config).match(QUERY)[0]
         assert best.margin == pytest.approx(margin, abs=1e-6)
+
+
+def test_without_poses_places_of_another_drive_are_rivals(fake_network):
+    place_map = map_with([0.9, 0.88, 0.4], range(3), fake_network, with_poses=False)
+    place_map.places[1] = replace(place_map.places[1], order=0, traverse=1)
+    assert Matcher(place_map).match(QUERY)[0].margin == pytest.approx(0.02, abs=1e-6)
 
 
 def test_one_place_is_matched_without_margin(fake_network):

@@ -3,105 +3,36 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
 from conftest import line_of
 from small_student import SMALL, torch
+from small_training import PARTS, STEPS, curve, learn, same, write_settings
 
 from ashtkd_ros.errors import VprError
-from tools import loop, train
+from tools import processes, train
 from tools.config import Lesson, Schedule, read_config
 from tools.layers import Described
 from tools.lectures import FixedViews, FreshViews
 from tools.loop import Run, load_checkpoint
 from tools.objective import Objective
 from tools.student import DSFormer
-from tools.trunk import regional_gem
+from tools.views import Views
 
-STEPS = 7
-
-
-class FakeTrunk:
-    """Feature map = the picture itself, 14 x 14."""
-
-    def __init__(self, *_):
-        pass
-
-    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        seen = torch.nn.functional.adaptive_avg_pool2d(images, 14)
-        return seen, regional_gem(seen)
+default_collate = torch.utils.data.default_collate
 
 
 @pytest.fixture
-def settings(pictures: list[Path], tmp_path: Path) -> Path:
-    """A whole training in small: 64 pictures, a frozen teacher, an APFormer, the student."""
-    rows = ''.join(f'{p.name},,,{i}\n' for i, p in enumerate(pictures))
-    (pictures[0].parent / 'index.csv').write_text('file,place,role,order\n' + rows)
-    config = {
-        'out': str(tmp_path / 'out'),
-        'views_folder': str(tmp_path / 'views'),
-        'sources': [
-            {
-                'kind': 'sets',
-                'path': str(pictures[0].parents[1]),
-                'only': [pictures[0].parent.name],
-            }
-        ],
-        'teachers': [
-            {'name': 'frozen', 'trunk': 'trunk.onnx'},
-            {
-                'name': 'up',
-                'trunk': 'trunk.onnx',
-                'apformer': {'dimensions': 16, 'widths': [32, 32], 'maps': 3, 'head_channels': 16},
-                'lesson': {'teachers': ['frozen'], 'descriptor': 1.0},
-                'schedule': {'steps': 3, 'places': 4, 'views': 2},
-            },
-        ],
-        'student': {
-            'image_size': 64,
-            'dimensions': 16,
-            'vit_widths': [32, 32],
-            'vit_depths': [1, 1],
-            'head_channels': 16,
-            'maps': 3,
-        },
-        'lesson': {'teachers': ['frozen', 'up'], **dict.fromkeys(PARTS, 1.0)},
-        'schedule': {'steps': STEPS, 'places': 4, 'views': 4, 'checkpoint_steps': 3},
-    }
-    path = tmp_path / 'train.yaml'
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
-PARTS = ('soft', 'hard', 'descriptor', 'levels', 'salient', 'ranking', 'metric')
-
-
-@pytest.fixture(autouse=True)
-def fake_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('tools.views.FrozenTrunk', FakeTrunk)
-    monkeypatch.setattr('tools.teachers.FrozenTrunk', FakeTrunk)
-
-
-def learn(settings: Path, out: Path) -> DSFormer:
-    config = replace(read_config(settings), out=out)
-    return train.train_student(config, train.prepare(config))
-
-
-def curve(folder: Path) -> list[dict[str, str]]:
-    with (folder / 'curve.csv').open() as file:
-        return [{k: v for k, v in row.items() if k != 'seconds'} for row in csv.DictReader(file)]
-
-
-def same(a: dict, b: dict) -> bool:
-    return all(torch.equal(value, b[name]) for name, value in a.items())
+def settings(pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return write_settings(pictures, tmp_path, monkeypatch)
 
 
 def test_a_whole_training_leaves_its_settings_curve_and_student(settings: Path, tmp_path: Path):
@@ -114,6 +45,7 @@ def test_a_whole_training_leaves_its_settings_curve_and_student(settings: Path, 
     assert set(rows[0]) == {'step', 'loss', *PARTS}
     assert same(network.state_dict(), load_checkpoint(folder / 'checkpoint.pt')['average'])
     assert (folder / 'ranker.pt').is_file()
+    assert not (tmp_path / 'out' / 'skipped.txt').exists()
     for name in ('frozen', 'up'):
         assert (tmp_path / 'out' / 'teachers' / name / 'taught.npz').is_file()
 
@@ -199,6 +131,29 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path: Path):
     assert run.file.read_bytes() == before and same(weights, run.network.state_dict())
 
 
+def test_where_no_state_is_kept_none_is_promised(tmp_path: Path):
+    run = small_run(tmp_path / 'run', Lesson(teachers=('t',), descriptor=1.0))
+    with pytest.raises(VprError) as error:
+        run.update(*batch(torch.full((8, 16), torch.nan)))
+    assert 'no checkpoint yet' in line_of(error) and 'checkpoint.pt' not in str(error.value)
+
+
+def test_norms_biases_positions_and_scales_do_not_decay(tmp_path: Path):
+    run = small_run(tmp_path / 'run', Lesson(ranking=1.0))
+    names = {
+        id(p): name for part in (run.network, run.objective) for name, p in part.named_parameters()
+    }
+    decay = {
+        names[id(p)]: group['weight_decay']
+        for group in run.optimiser.param_groups
+        for p in group['params']
+    }
+    assert set(decay) == set(names.values())
+    assert decay['levels.1.merge.weight'] == decay['ranker.layers.0.weight'] == 0.02
+    free = ('levels.1.position', 'heads.0.place', 'heads.0.norm.weight', 'project.bias')
+    assert not any(decay[name] for name in (*free, 'ranker.scale', 'stem.0.1.weight'))
+
+
 def test_a_network_that_broke_without_a_loss_that_tells_is_noticed(tmp_path: Path):
     run = small_run(tmp_path / 'run', Lesson(metric=1.0))  # mines no pair among NaN
     with torch.no_grad():
@@ -232,7 +187,7 @@ def test_frozen_levels_stay_as_they_are(tmp_path: Path):
     assert changed == {'levels', 'heads', 'project'}
 
 
-def test_checkpoints_of_other_settings_or_damaged_are_one_line(tmp_path: Path):
+def test_checkpoints_of_another_network_or_damaged_are_one_line(tmp_path: Path):
     small_run(tmp_path / 'run').save()
     with pytest.raises(VprError) as error:
         small_run(tmp_path / 'run', Lesson(ranking=1.0))
@@ -241,6 +196,7 @@ def test_checkpoints_of_other_settings_or_damaged_are_one_line(tmp_path: Path):
     with pytest.raises(VprError) as error:
         small_run(tmp_path / 'run')
     assert 'checkpoint.pt: not a checkpoint' in line_of(error)
+    assert 'UnpicklingError' in str(error.value) and 'remove' not in str(error.value)
 
 
 def test_images_are_degraded_by_seed_step_and_number(views):
@@ -272,11 +228,27 @@ def test_fresh_views_show_teachers_what_the_student_sees_undegraded(views):
     assert torch.equal(shown[1], again[1]) and not torch.equal(shown[1], other[1])
     half = torch.nn.functional.avg_pool2d(shown[1][None], 2)[0]
     torch.testing.assert_close(shown[0], half, atol=0.02, rtol=0)
-    batch = [torch.stack(parts) for parts in zip(*(data[e] for e in entries), strict=True)]
+    batch = default_collate([data[e] for e in entries])
     images, taught, places, query = data.lesson(batch, entries)
     assert torch.equal(images, batch[0]) and torch.equal(asked[0], batch[1])
     assert taught[0].descriptor.shape == (2, 3)
-    assert places.tolist() == [0, 1] and query.tolist() == [False, True]
+    assert places.tolist() == [0, 1] and query.tolist() == [False, True] and data.lost == 0
+
+
+def test_a_picture_that_has_gone_is_shown_as_its_fixed_view(tmp_path: Path):
+    path = tmp_path / 'a.png'
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    views = Views(tmp_path / 'views', size=64)
+    views.add([path], 2)
+    path.unlink()
+    data = FreshViews(views, Schedule(clean_query=1.0, clean_database=1.0), 64, [])
+    entries = [(3, 0, 0, 0, False), (3, 1, 1, 0, True)]
+    shown = default_collate([data[e] for e in entries])
+    for row in (0, 1):
+        fixed = torch.from_numpy(views.image(row).copy()).permute(2, 0, 1) / 255
+        assert torch.equal(shown[0][row], fixed) and torch.equal(shown[1][row], fixed)
+    data.lesson(shown, entries)
+    assert data.lost == 2
 
 
 def test_teachers_on_the_fly_say_what_they_said_of_the_fixed_views(settings: Path, tmp_path: Path):
@@ -304,10 +276,10 @@ def test_a_training_on_fresh_views_ends_as_it_should(settings: Path, tmp_path: P
 
 
 def test_batches_that_do_not_divide_are_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(loop.dist, 'is_initialized', lambda: True)
-    monkeypatch.setattr(loop.dist, 'get_world_size', lambda: 2)
-    monkeypatch.setattr(loop.dist, 'get_rank', lambda: 1)
-    assert loop.own_share([1, 2, 3, 4]) == [3, 4]
+    monkeypatch.setattr(processes.dist, 'is_initialized', lambda: True)
+    monkeypatch.setattr(processes.dist, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(processes.dist, 'get_rank', lambda: 1)
+    assert processes.own_share([1, 2, 3, 4]) == [3, 4]
     with pytest.raises(VprError) as error:
-        loop.own_share([1, 2, 3])
+        processes.own_share([1, 2, 3])
     assert '3 images a step do not divide by 2 processes' in line_of(error)

@@ -178,6 +178,15 @@ def test_stamps_that_are_all_zero_are_named():
     assert refusal([0, 0], remedy='do so').endswith('; do so')
 
 
+def test_single_stamps_of_zero_are_left_out_and_counted():
+    for stamps in ([0, 100, 101, 102], [100, 101, 0, 0, 102]):
+        track = along_x(stamps)
+        assert track.stamps.tolist() == [100, 101, 102] and track.span == (100, 102)
+        assert track.refused == {'stamp zero': stamps.count(0)}
+    begins_at_zero = along_x([0, 0.5, 1.0])
+    assert begins_at_zero.stamps.tolist() == [0, 0.5, 1.0] and not begins_at_zero.refused
+
+
 def test_no_pose_is_refused_and_why():
     assert refusal([]) == '/odom: has no usable pose; take another source of poses'
     assert '(2 quaternion of length 0)' in refusal([1, 2], (0, 0, 0, 0))

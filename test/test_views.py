@@ -12,7 +12,7 @@ from conftest import line_of
 from small_student import torch
 
 from ashtkd_ros.errors import VprError
-from tools.trunk import regional_gem
+from tools.trunk import FrozenTrunk, regional_gem
 from tools.views import Views
 
 F = torch.nn.functional
@@ -49,10 +49,9 @@ def photos(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_damaged_pictures_are_left_out_and_named(photos, tmp_path: Path, capsys):
+def test_damaged_pictures_are_left_out(photos, tmp_path: Path):
     views = Views(tmp_path / 'v', size=32)
     views.add(photos, 2)
-    assert f'skipped: {photos[1]}: not a readable image' in capsys.readouterr().out
     assert views.bad == {str(photos[1])}
     assert set(views.rows) == {(str(p), v) for p in photos if p != photos[1] for v in (0, 1)}
     assert views.image(3).shape == (32, 32, 3)
@@ -73,6 +72,44 @@ def test_what_is_there_is_kept_and_what_is_new_is_added(photos, tmp_path: Path):
     seen = again.seen_by(Path('trunk.onnx'))
     assert FakeTrunk.looked == 10
     assert seen.maps.shape == (10, 3, 4, 4) and seen.pooled.shape == (10, 15)
+
+
+def test_what_one_trunk_sees_is_not_taken_for_anothers(photos, tmp_path: Path):
+    trunks = [tmp_path / name / 'trunk.onnx' for name in ('a', 'b')]
+    for trunk in trunks:
+        trunk.parent.mkdir()
+        trunk.write_bytes(trunk.parent.name.encode())
+    views = Views(tmp_path / 'v', size=32)
+    views.add(photos, 1)
+    views.seen_by(tmp_path / 'gone' / 'trunk.onnx')  # as one of before hashes were recorded
+    for _ in range(2):
+        views.seen_by(trunks[0])
+    with pytest.raises(VprError) as error:
+        views.seen_by(trunks[1])
+    assert 'another network named trunk.onnx' in line_of(error)
+    assert FakeTrunk.looked == len(views.jpegs)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, None])
+def test_a_trunks_input_may_have_any_name_but_must_be_one(tmp_path: Path, dtype):
+    onnx = pytest.importorskip('onnx')
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+
+    def trunk(names: list[str]) -> FrozenTrunk:
+        nodes = [helper.make_node('Add', [names[0], names[-1]], ['map'])]
+        inputs = [helper.make_tensor_value_info(n, kind, [1, 3, 4, 4]) for n in names]
+        outputs = [helper.make_tensor_value_info('map', kind, [1, 3, 4, 4])]
+        graph = helper.make_graph(nodes, 'g', inputs, outputs)
+        opset = [helper.make_opsetid('', 17)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+        onnx.save(model, str(tmp_path / 'm.onnx'))
+        return FrozenTrunk(tmp_path / 'm.onnx', dtype)
+
+    x = torch.rand(1, 3, 4, 4)
+    torch.testing.assert_close(trunk(['pixels']).feature_map(x), 2 * x)
+    with pytest.raises(VprError) as error:
+        trunk(['pixels', 'mask'])
+    assert 'has 2 inputs; a teacher needs one' in line_of(error)
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(photos, tmp_path: Path, monkeypatch):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
 from tools.layers import Described, SalientHead, TransformerBlock, VitLevel
@@ -24,13 +25,17 @@ class APFormerConfig:
 
     __pydantic_config__ = {'extra': 'forbid'}
 
-    dimensions: int = 256
-    widths: tuple[int, int] = (160, 256)
-    depths: tuple[int, int] = (1, 2)
-    up_depth: int = 1
-    head_channels: int = 32
-    mlp_ratio: int = 3
-    maps: int = 5
+    dimensions: PositiveInt = 256
+    widths: tuple[PositiveInt, PositiveInt] = (160, 256)
+    depths: tuple[NonNegativeInt, NonNegativeInt] = (1, 2)
+    up_depth: NonNegativeInt = 1
+    head_channels: PositiveInt = 32
+    mlp_ratio: PositiveInt = 3
+    maps: PositiveInt = 5
+
+    def __post_init__(self):
+        if any(width % self.head_channels for width in self.widths):
+            raise ValueError(f'widths: must be multiples of head_channels {self.head_channels}')
 
 
 class UpLevel(nn.Module):

@@ -5,10 +5,19 @@ from __future__ import annotations
 
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass
 
 from ashtkd_ros.errors import VprError
@@ -16,6 +25,7 @@ from tools.apformer import APFormerConfig
 from tools.student import StudentConfig
 
 _STRICT = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 # The losses that need a teacher.
@@ -33,18 +43,18 @@ class Lesson:
 
     teachers: tuple[str, ...] = ()
     adaptive: Literal['confidence', 'gate', 'mean'] = 'confidence'
-    soft: float = 0.0
-    hard: float = 0.0
-    descriptor: float = 0.0
-    levels: float = 0.0
-    salient: float = 0.0
-    ranking: float = 0.0
-    metric: float = 1.0
-    tau: float = 0.1
-    tau_t: float = 0.1
-    tau_w: float = 0.5
-    top: int = 8
-    hidden: int = 64
+    soft: NonNegativeFloat = 0.0
+    hard: NonNegativeFloat = 0.0
+    descriptor: NonNegativeFloat = 0.0
+    levels: NonNegativeFloat = 0.0
+    salient: NonNegativeFloat = 0.0
+    ranking: NonNegativeFloat = 0.0
+    metric: NonNegativeFloat = 1.0
+    tau: PositiveFloat = 0.1
+    tau_t: PositiveFloat = 0.1
+    tau_w: PositiveFloat = 0.5
+    top: PositiveInt = 8
+    hidden: PositiveInt = 64
 
     def __post_init__(self):
         by_teachers = {n: getattr(self, n) for n in TAUGHT if getattr(self, n)}
@@ -63,20 +73,20 @@ class Schedule:
     stride 16); `clean_database`, `clean_query`: share of images that are not degraded.
     """
 
-    steps: int = 1000
-    places: int = 8
-    views: int = 4
-    learning_rate: float = 3e-4
-    pretrained_rate: float = 1e-4
-    weight_decay: float = 0.02
-    warm_up: float = 0.05
-    average: float = 0.998
-    frozen: int = 1
-    clean_database: float = 0.5
-    clean_query: float = 0.1
-    checkpoint_steps: int = 100
+    steps: PositiveInt = 1000
+    places: PositiveInt = 8
+    views: Annotated[int, Field(ge=2)] = 4  # both branches need one
+    learning_rate: PositiveFloat = 3e-4
+    pretrained_rate: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 0.02
+    warm_up: Annotated[float, Field(gt=0, le=1)] = 0.05
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    frozen: Annotated[int, Field(ge=0, le=2)] = 1
+    clean_database: _Share = 0.5
+    clean_query: _Share = 0.1
+    checkpoint_steps: PositiveInt = 100
     domains: tuple[str, ...] = ()
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
 
 @dataclass(config=_STRICT)
@@ -88,7 +98,7 @@ class TeacherConfig:
 
     name: str
     trunk: Path
-    dimensions: int = 1024
+    dimensions: PositiveInt = 1024
     apformer: APFormerConfig | None = None
     lesson: Lesson = field(default_factory=Lesson)
     schedule: Schedule = field(default_factory=Schedule)
@@ -105,7 +115,7 @@ class TrainConfig:
     out: Path
     views_folder: Path
     sources: tuple[dict[str, Any], ...]
-    views_of_picture: int = 2
+    views_of_picture: PositiveInt = 2
     fresh_views: bool = False
     teachers: tuple[TeacherConfig, ...] = ()
     student: StudentConfig = field(default_factory=StudentConfig)
@@ -114,13 +124,43 @@ class TrainConfig:
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self):
-        names = [t.name for t in self.teachers]
+        by_name = {t.name: t for t in self.teachers}
+        if len(by_name) < len(self.teachers):
+            raise ValueError('two teachers have the same name')
         for lesson in (self.lesson, *(t.lesson for t in self.teachers)):
             for name in lesson.teachers:
-                if name not in names:
+                if name not in by_name:
                     raise ValueError(f'no teacher is named {name}')
-        if len(set(names)) < len(names):
-            raise ValueError('two teachers have the same name')
+        for name in by_name:
+            _check_order(by_name, name)
+        _check_guidance('lesson', self.lesson, by_name, self.student.maps)
+        for name, teacher in by_name.items():
+            if teacher.apformer is not None:
+                key = f'teachers: {name}: lesson'
+                _check_guidance(key, teacher.lesson, by_name, teacher.apformer.maps)
+
+
+def _check_order(by_name: dict[str, TeacherConfig], name: str, above: tuple[str, ...] = ()):
+    """A teacher must be done before those whom it teaches."""
+    if name in above:
+        circle = ' by '.join([*above[above.index(name) :], name])
+        raise ValueError(f'teachers: {circle}: taught in a circle')
+    for other in by_name[name].lesson.teachers:
+        _check_order(by_name, other, (*above, name))
+
+
+def _check_guidance(key: str, lesson: Lesson, by_name: dict[str, TeacherConfig], maps: int):
+    """Guidance by levels needs teachers that have some; `maps`: the pupil's salient ones."""
+    theirs = {n: by_name[n].apformer.maps for n in lesson.teachers if by_name[n].apformer}
+    for name in ('levels', 'salient'):
+        if getattr(lesson, name) and not theirs:
+            raise ValueError(f'{key}.{name}: needs an APFormer among the teachers')
+    for name, count in theirs.items():
+        if lesson.salient and count != maps:
+            raise ValueError(
+                f'{key}.salient: {maps} maps cannot learn from the {count} of teacher {name}; '
+                'make `maps` the same'
+            )
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -133,10 +173,13 @@ def read_config(path: Path) -> TrainConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = '.'.join(str(part) for part in first['loc'])
-        raise VprError(f'{path}: {where or "settings"}: {first["msg"]}') from error
+        message = first['msg'].removeprefix('Value error, ')
+        raise VprError(f'{path}: {where or "settings"}: {message}') from error
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:
+    if path.resolve() in above:
+        raise VprError(f'{above[0]}: base: leads back to {path.name}; name another file')
     try:
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as error:
@@ -144,7 +187,7 @@ def _load(path: Path) -> Any:
     except (yaml.YAMLError, ValueError) as error:
         raise VprError(f'{path}: is no YAML ({str(error).splitlines()[0]})') from error
     if isinstance(values, dict) and 'base' in values:
-        base = _load(path.parent / str(values.pop('base')))
+        base = _load(path.parent / str(values.pop('base')), (*above, path.resolve()))
         return _merged(base, values)
     return values
 

@@ -17,12 +17,13 @@ import torch
 from torch.utils.data import Dataset
 
 from ashtkd_ros.embedder import squeeze
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.sources import read_image
 from tools.augment import change_viewpoint, degrade
 from tools.config import Schedule
 from tools.layers import Described
-from tools.loop import gathered
 from tools.places import PlaceBatches, TrainingPlaces
+from tools.processes import gathered
 from tools.views import Views
 
 Entry = tuple[int, int, int, int, bool]  # step, number in the batch, row, place, is a query
@@ -93,25 +94,37 @@ class FixedViews(Dataset):
 class FreshViews(FixedViews):
     """Entry → the student's image as in `FixedViews`, and the clean view that the teachers see.
 
-    Both of a view that is drawn anew, the clean one of the size of the fixed views; `teachers`:
-    functions of such images (B, 3, S, S).
+    Both of a view that is drawn anew, the clean one of the size of the fixed views; then whether
+    the picture is gone and this is its fixed view. `teachers`: functions of such images
+    (B, 3, S, S); `lost`: images so far whose pictures were gone.
     """
 
     teachers: list[Callable[[torch.Tensor], Described]]
+    lost = 0
 
-    def __getitem__(self, entry: Entry) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, entry: Entry) -> tuple[torch.Tensor, torch.Tensor, bool]:
         cv2.setNumThreads(0)
         rng = np.random.default_rng((self.schedule.seed, *entry[:2]))
-        picture, size = read_image(Path(self.views.path(entry[2]))), self.views.size
+        view = self._fresh(entry[2], rng)
+        lost = view is None
+        if lost:
+            view = self.views.image(entry[2])
+        return _as_tensor(self._degraded(view, entry, rng)), _as_tensor(view), lost
+
+    def _fresh(self, row: int, rng: np.random.Generator) -> np.ndarray | None:
+        size = self.views.size
+        try:
+            picture = read_image(Path(self.views.path(row)))
+        except VprError:
+            return None
         if rng.random() < _WHOLE:
-            view = squeeze(picture, (size, size))
-        else:
-            view = change_viewpoint(picture, rng, size)
-        return _as_tensor(self._degraded(view, entry, rng)), _as_tensor(view)
+            return squeeze(picture, (size, size))
+        return change_viewpoint(picture, rng, size)
 
     def lesson(self, images: list[torch.Tensor], batch: list[Entry]) -> Lesson:
         """A whole batch; each process asks the teachers of its own images."""
-        ours, clean = images
+        ours, clean, lost = images
+        self.lost += int(lost.sum())
         _, places, query = _labels(batch)
         return ours, [gathered(teach(clean)) for teach in self.teachers], places, query
 

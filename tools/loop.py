@@ -2,21 +2,19 @@
 """The training loop that teachers and student share: batches, steps, checkpoints, curve.
 
 A step is a function of (settings, seed, step) alone, so a run that was killed ends as one that
-was not. Under torchrun every process computes its share of the images; descriptors, sums and maps
-are gathered and each process computes the loss of the whole batch, as one process alone would.
+was not.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import math
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -27,74 +25,22 @@ from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
 from tools.config import Schedule
-from tools.layers import Described
 from tools.objective import Objective
+from tools.processes import gathered, is_first, own_share
 from tools.trunk import fast_bf16
 
-
-class _Gather(torch.autograd.Function):
-    """All processes' rows in order; backward keeps this process's own."""
-
-    @staticmethod
-    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
-        ctx.rows = len(x)
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        start = dist.get_rank() * ctx.rows
-        return gradient[start : start + ctx.rows]
-
-
-def gathered(described: Described) -> Described:
-    """What all processes described, or the same where there is only one."""
-    if not dist.is_initialized():
-        return described
-    return Described(
-        _Gather.apply(described.descriptor),
-        [_Gather.apply(s) for s in described.sums],
-        [_Gather.apply(m) for m in described.maps],
-    )
-
-
-def own_share(entries: list) -> list:
-    """The part of a batch that this process computes."""
-    if not dist.is_initialized():
-        return entries
-    count, rank = dist.get_world_size(), dist.get_rank()
-    if len(entries) % count:
-        raise VprError(f'{len(entries)} images a step do not divide by {count} processes')
-    size = len(entries) // count
-    return entries[rank * size : (rank + 1) * size]
-
-
-def is_first() -> bool:
-    """Whether this process writes files and talks."""
-    return not dist.is_initialized() or dist.get_rank() == 0
-
-
-def wait_for_all() -> None:
-    """Return when every process has come here."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
-@contextlib.contextmanager
-def first_alone() -> Iterator[None]:
-    """The first process goes through, then the others: what it made on disk is there for them."""
-    if not is_first():
-        wait_for_all()
-    yield
-    if is_first():
-        wait_for_all()
+# Parameters of several dimensions that are no weights of a layer: not to be drawn to zero.
+_NOT_DECAYED = ('position', 'place')
+# Settings that do not change what is learned, and those that are paths.
+_ASIDE = ('out', 'views_folder', 'revision', 'checkpoint_steps')
+_PATHS = ('path', 'paths', 'images', 'trunk', 'start')
 
 
 class Run:
     """One network's training: optimiser, moving average, step; saved to and resumed from a file.
 
-    `network.describe(inputs)` → Described; `old`: parameters that start pretrained.
+    `network.describe(inputs)` → Described; `old`: parameters that start pretrained; `settings`:
+    what a resumed run must have in common with this one, see `start_folder`.
     """
 
     def __init__(
@@ -104,16 +50,13 @@ class Run:
         schedule: Schedule,
         folder: Path,
         old: list[nn.Parameter] = (),
+        settings: dict | None = None,
     ):
         self.network, self.objective, self.schedule = network, objective, schedule
-        self.folder, self.file = folder, folder / 'checkpoint.pt'
-        ids = {id(p) for p in old}
-        new = [p for p in network.parameters() if id(p) not in ids and p.requires_grad]
-        new += list(objective.parameters())
-        old = [p for p in old if p.requires_grad]
-        groups = [{'params': new, 'peak': schedule.learning_rate}]
-        groups += [{'params': old, 'peak': schedule.pretrained_rate}] if old else []
-        self.optimiser = torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
+        self.folder, self.file, self.settings = folder, folder / 'checkpoint.pt', settings
+        self.optimiser = torch.optim.AdamW(
+            _groups(network, objective, schedule, {id(p) for p in old})
+        )
         if dist.is_initialized():
             for value in [*network.state_dict().values(), *objective.state_dict().values()]:
                 dist.broadcast(value, 0)
@@ -123,15 +66,18 @@ class Run:
             self._resume(load_checkpoint(self.file))
 
     def _resume(self, state: dict) -> None:
+        self.step = state['step']
         try:
             self.network.load_state_dict(state['network'])
             self.objective.load_state_dict(state['objective'])
-            self.optimiser.load_state_dict(state['optimiser'])
+            if self.step < self.schedule.steps:
+                self.optimiser.load_state_dict(state['optimiser'])
         except (RuntimeError, ValueError) as error:
             raise VprError(
-                f'{self.file}: of a run with other settings; give another folder'
+                f'{self.file}: of a run with other settings or of another version; give another '
+                f'`out` folder or remove {self.folder}'
             ) from error
-        self.average, self.step = state['average'], state['step']
+        self.average = {k: state['average'][k].to(v.device) for k, v in self.average.items()}
 
     def update(self, inputs: torch.Tensor, taught, places, query) -> dict[str, float]:
         """One step of a lesson (lectures.Lesson) → losses. VprError when one is not a number."""
@@ -158,10 +104,11 @@ class Run:
         # Some losses are numbers where descriptors are none: the gradients tell.
         if not math.isfinite(total.item() + length + described.descriptor.sum().item()):
             named = ', '.join(f'{k} {v.item():.3g}' for k, v in losses.items())
+            there = self.file.exists()
+            kept = f'{self.file} holds the last good state' if there else 'no checkpoint yet'
             raise VprError(
                 f'step {self.step}: the loss is not a number ({named}, gradient {length:.3g}); '
-                f'{self.file} holds the last good state; lower the learning rate or look at the '
-                'data'
+                f'{kept}; lower the learning rate or look at the data'
             )
         self.optimiser.step()
         self.step += 1
@@ -177,63 +124,186 @@ class Run:
             return
         state = {'network': self.network.state_dict(), 'average': self.average}
         state |= {'objective': self.objective.state_dict(), 'step': self.step}
-        state |= {'optimiser': self.optimiser.state_dict()}
+        state |= {'optimiser': self.optimiser.state_dict(), 'settings': self.settings}
         temporary = self.file.with_suffix('.tmp')
         torch.save(state, temporary)
         temporary.replace(self.file)
 
 
+def _groups(
+    network: nn.Module, objective: Objective, schedule: Schedule, old: set[int]
+) -> list[dict]:
+    """Parameters by learning rate, and by whether weights decay: norms, biases and scales do not.
+
+    `old`: ids of those that start pretrained.
+    """
+    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, p in [*network.named_parameters(), *objective.named_parameters()]:
+        if p.requires_grad:
+            decays = p.ndim > 1 and name.split('.')[-1] not in _NOT_DECAYED
+            kinds.setdefault((id(p) in old, decays), []).append(p)
+    rates = {False: schedule.learning_rate, True: schedule.pretrained_rate}
+    return [
+        {
+            'params': members,
+            'peak': rates[pretrained],
+            'weight_decay': schedule.weight_decay if decays else 0.0,
+        }
+        for (pretrained, decays), members in kinds.items()
+    ]
+
+
 def load_checkpoint(path: Path) -> dict:
-    """What `Run.save` wrote; VprError where the file is none."""
+    """What `Run.save` wrote, on the processor; VprError that says why where that fails."""
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location='cpu')
         _ = state['network'], state['optimiser'], state['average'], state['step']
     except Exception as error:  # torch's loader raises many kinds
-        raise VprError(f'{path}: not a checkpoint of tools.train; remove it') from error
+        raise VprError(
+            f'{path}: not a checkpoint of tools.train that can be read ({first_line(error)}); '
+            'give another `out` folder'
+        ) from error
     return state
 
 
+def first_line(error: Exception) -> str:
+    """What an error is, in short."""
+    return f'{type(error).__name__}: {str(error).strip()}'.splitlines()[0][:120]
+
+
+def make_folder(folder: Path) -> None:
+    """A folder to write to; VprError where there can be none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VprError(
+            f'{folder}: cannot be made ({error.strerror}); give another `out` folder'
+        ) from error
+
+
 def start_folder(folder: Path, settings: dict) -> None:
-    """The run's folder with its settings, seed and git revision."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """The run's folder with its settings, seed and git revision.
+
+    VprError where it holds a checkpoint of other settings.
+    """
+    make_folder(folder)
     if not is_first():
         return
-    revision = subprocess.run(
-        ['git', 'describe', '--always', '--dirty'], capture_output=True, text=True, check=False
-    )
-    settings = {**settings, 'revision': revision.stdout.strip() or 'unknown'}
+    if (folder / 'checkpoint.pt').exists():
+        kept = load_checkpoint(folder / 'checkpoint.pt').get('settings')
+        check_settings(folder, settings, kept)
+    settings = {**settings, 'revision': _revision()}
     (folder / 'config.yaml').write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
-def train(run: Run, data: Dataset, batches: list[list], workers: int = 2) -> nn.Module:
+def check_settings(folder: Path, settings: dict, kept: dict | None = None) -> None:
+    """VprError where a folder's run was of other settings than these.
+
+    `kept`: those of its checkpoint; by default its config.yaml, where there is one.
+    """
+    if kept is None:
+        try:
+            kept = yaml.safe_load((folder / 'config.yaml').read_text())
+        except (OSError, yaml.YAMLError):
+            return
+    if not isinstance(kept, dict):
+        return
+    other = _first_difference(_comparable(kept), _comparable(settings))
+    if other is not None:
+        key, before, now = other
+        several = isinstance(before, list | dict) or isinstance(now, list | dict)
+        values = '' if several else f' ({before!r:.40}, now {now!r:.40})'
+        raise VprError(
+            f'{folder}: its run has another {key}{values}; give another `out` folder or remove '
+            f'{folder}'
+        )
+
+
+def _comparable(value: Any, key: str = '') -> Any:
+    """Settings without what does not change a result, paths from here, teachers by name."""
+    if isinstance(value, dict):
+        return {k: _comparable(v, k) for k, v in value.items() if k not in _ASIDE}
+    if isinstance(value, (list, tuple)):
+        if key == 'teachers' and value and isinstance(value[0], dict):
+            return {t['name']: _comparable(t) for t in value}
+        return [_comparable(v, key) for v in value]
+    return os.path.relpath(value) if key in _PATHS and isinstance(value, str) else value
+
+
+def _first_difference(kept: Any, now: Any, key: str = '') -> tuple[str, Any, Any] | None:
+    """Where two settings differ first, and how.
+
+    A key that only one has is of another version, or a teacher that the lesson does not name; a
+    source's keys are the user's own.
+    """
+    if isinstance(kept, list) and isinstance(now, list) and len(kept) == len(now):
+        kept, now = dict(enumerate(kept)), dict(enumerate(now))
+    if not isinstance(kept, dict) or not isinstance(now, dict):
+        return (key, kept, now) if kept != now else None
+    strict = key.split('.')[0] in ('sources', 'data')
+    for name in {**now, **kept}:
+        if strict or (name in kept and name in now):
+            inner = f'{key}.{name}'.strip('.')
+            other = _first_difference(kept.get(name), now.get(name), inner)
+            if other is not None:
+                return other
+    return None
+
+
+def _revision() -> str:
+    """Git's name for the state of this code."""
+    command = ['git', 'describe', '--always', '--dirty']
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:  # no git
+        return 'unknown'
+    return done.stdout.strip() or 'unknown'
+
+
+def _workers() -> int:
+    """Processes that make images: enough for a GPU, and two beside a processor that learns."""
+    if not torch.cuda.is_available():
+        return 2
+    cores = os.cpu_count() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return max(2, min(cores, 16) - 1)
+
+
+def train(run: Run, data: Dataset, batches: list[list], workers: int | None = None) -> nn.Module:
     """All steps from where the run stands; returns the averaged network in eval mode.
 
     `data[entry]` → an input; `data.lesson(inputs, batch)` → lectures.Lesson; `batches`: the
     entries of every step.
     """
-    steps, batches = run.schedule.steps, batches[run.step :]
+    workers = _workers() if workers is None else workers
+    images = run.schedule.places * run.schedule.views
     loader = DataLoader(
         data,
-        batch_sampler=[own_share(b) for b in batches],
+        batch_sampler=[own_share(b) for b in batches[run.step :]],
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
     )
-    started = time.monotonic()
-    with Curve(run.folder / 'curve.csv', run.step) as curve:
-        bar = tqdm(
-            total=steps,
-            initial=run.step,
+    with (
+        Curve(run.folder / 'curve.csv', run.step) as curve,
+        tqdm(
+            total=run.schedule.steps * images,
+            initial=run.step * images,
+            unit='img',
             desc=run.folder.name,
             mininterval=5,
             disable=None if is_first() else True,
-        )
-        for inputs, batch in zip(loader, batches, strict=True):
+        ) as bar,
+    ):
+        started = time.monotonic() - curve.seconds
+        for inputs, batch in zip(loader, batches[run.step :], strict=True):
             losses = run.update(*data.lesson(inputs, batch))
-            bar.update()
+            bar.update(images)
             curve.add(run.step, losses, time.monotonic() - started)
-            if run.step % run.schedule.checkpoint_steps == 0 or run.step == steps:
+            if run.step % run.schedule.checkpoint_steps == 0 or run.step == run.schedule.steps:
+                curve.flush()  # first: what it has beyond a checkpoint is cut
                 run.save()
-                curve.flush()
     run.network.load_state_dict(run.average)
     return run.network.eval()
 
@@ -246,6 +316,11 @@ class Curve:
         if path.exists() and step:
             with path.open(newline='') as file:
                 self.rows = [r for r in csv.DictReader(file) if int(r['step']) <= step]
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken so far."""
+        return float(self.rows[-1]['seconds']) if self.rows else 0.0
 
     def __enter__(self) -> Curve:
         return self
@@ -270,13 +345,20 @@ class Curve:
         temporary.replace(self.path)
 
 
-def write_results(folder: Path, **results) -> None:
-    """results.json of a run."""
-    if is_first():
-        (folder / 'results.json').write_text(json.dumps(results, indent=2))
+def write_results(folder: Path, schedule: Schedule, parameters: float, macs: float) -> None:
+    """results.json of a run: millions of parameters, billions of multiply-adds, time, losses.
 
-
-def join_processes() -> None:
-    """Under torchrun: gloo on processors, nccl on GPUs."""
-    if int(os.environ.get('WORLD_SIZE', 1)) > 1:
-        dist.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')
+    Losses are means over the last 50 steps.
+    """
+    if not is_first():
+        return
+    curve = Curve(folder / 'curve.csv', schedule.steps)
+    results = {'parameters_m': parameters, 'gmac': macs, 'seconds': curve.seconds}
+    if curve.seconds:
+        images = schedule.steps * schedule.places * schedule.views
+        results['images_per_s'] = round(images / curve.seconds, 1)
+        last = curve.rows[-50:]
+        names = [name for name in last[-1] if name not in ('step', 'seconds')]
+        mean = {n: sum(float(row[n]) for row in last) / len(last) for n in names}
+        results['losses'] = {n: float(f'{value:.4g}') for n, value in mean.items()}
+    (folder / 'results.json').write_text(json.dumps(results, indent=2) + '\n')

@@ -3,6 +3,7 @@
 
 L = soft*L_soft + hard*L_hard + descriptor*L_desc + levels*L_levels + salient*L_salient
   + ranking*L_ce + metric*L_ms          (method.md; the weights stand in config.Lesson)
+and, where the teachers' weights come from a learned gate, L_gate, which trains nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from tools.config import Lesson
 from tools.layers import Described
 
 T = TypeVar('T')
+# Small: AdamW does not care, but the gradient is clipped together with the network's.
+_GATE_WEIGHT = 0.01
 
 
 class Objective(nn.Module):
@@ -92,18 +95,23 @@ class Objective(nn.Module):
             losses['ranking'] = teaching.ranking_network_loss(
                 self.ranker, q, d, positive, lesson.top
             )
+        gate = {}
         if taught:
             taught = [t.to(unit.device) for t in taught]
             pairs = [(t.descriptor[query], t.descriptor[~query]) for t in taught]
             similarity = torch.stack([a @ b.T for a, b in pairs])
             weights = self._weights(similarity, positive, q)
+            if self.gate is not None:
+                loss = teaching.gate_loss(weights, similarity, positive, lesson.tau)
+                gate['gate'] = _GATE_WEIGHT * loss
+                weights = weights.detach()
             if lesson.soft:
                 losses['soft'] = teaching.soft_loss(q, d, similarity, weights, lesson.tau_t)
             if lesson.hard:
                 labels = teaching.hard_labels(similarity, weights, places[query], places[~query])
                 losses['hard'] = teaching.hard_loss(q, d, labels, places[query], lesson.tau)
             losses |= self._guidance(described, taught, weights, query)
-        return {name: getattr(lesson, name) * loss for name, loss in losses.items()}
+        return {name: getattr(lesson, name) * loss for name, loss in losses.items()} | gate
 
     def _weights(self, similarity, positive, q) -> torch.Tensor:
         lesson = self.lesson
@@ -114,10 +122,13 @@ class Objective(nn.Module):
         return teaching.adaptive_weights(similarity, positive, lesson.tau, lesson.tau_w)
 
     def _guidance(self, described, taught, weights, query) -> dict[str, torch.Tensor]:
-        """Step 4. Weights are a query's; a database view has the mean of its batch."""
+        """Step 4. Weights are a query's; a database view has the mean of its batch.
+
+        Teachers without a level leave their weight to those that have it; mean over the levels.
+        """
         lesson = self.lesson
-        spread = weights.mean(0).detach().repeat(len(query), 1)
-        spread[query] = weights.detach()
+        spread = weights.mean(0).repeat(len(query), 1)
+        spread[query] = weights
         losses = {}
         if lesson.descriptor:
             whole = torch.cat(described.sums, dim=1).float()
@@ -125,25 +136,25 @@ class Objective(nn.Module):
             losses['descriptor'] = teaching.descriptor_guidance(
                 mine, [t.descriptor for t in taught], spread
             )
-        if lesson.levels:
-            parts = []
-            for below_top in range(1, 1 + max(len(own) for own in self.levels)):
-                with_it = [k for k, own in enumerate(self.levels) if len(own) >= below_top]
-                sums = described.sums[-below_top].float()
-                mine = [self.levels[k][-below_top](sums) for k in with_it]
-                theirs = [taught[k].sums[-below_top] for k in with_it]
-                parts.append(teaching.descriptor_guidance(mine, theirs, spread[:, with_it]))
-            if parts:
-                losses['levels'] = torch.stack(parts).mean()
-        if lesson.salient:
-            parts = [
-                teaching.salient_guidance(mine.float(), theirs, spread[:, k])
-                for k, t in enumerate(taught)
-                for mine, theirs in _partners(described.maps, t.maps)
-            ]
-            if parts:
-                losses['salient'] = torch.stack(parts).mean()
-        return losses
+        parts = {'levels': [], 'salient': []}
+        shared = [len(_partners(described.sums, t.sums)) for t in taught]
+        for level in range(-1, -1 - max(shared), -1):
+            with_it = [k for k, count in enumerate(shared) if count >= -level]
+            share = spread[:, with_it]
+            share = share / share.sum(1, keepdim=True).clamp(min=1e-6)
+            if lesson.levels:
+                sums = described.sums[level].float()
+                mine = [self.levels[k][level](sums) for k in with_it]
+                theirs = [taught[k].sums[level] for k in with_it]
+                parts['levels'].append(teaching.descriptor_guidance(mine, theirs, share))
+            if lesson.salient:
+                maps = described.maps[level].float()
+                gaps = [
+                    teaching.salient_guidance(maps, taught[k].maps[level], weight)
+                    for k, weight in zip(with_it, share.T, strict=True)
+                ]
+                parts['salient'].append(sum(gaps))
+        return losses | {name: torch.stack(p).mean() for name, p in parts.items() if p}
 
 
 def _partners(mine: list[T], theirs: list[T]) -> list[tuple[T, T]]:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
+from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
 from ashtkd_ros.errors import VprError
@@ -36,13 +37,27 @@ class StudentConfig:
 
     __pydantic_config__ = {'extra': 'forbid'}
 
-    image_size: int = 224
-    dimensions: int = 256
-    vit_widths: tuple[int, ...] = (160,)
-    vit_depths: tuple[int, ...] = (2,)
-    head_channels: int = 32
-    mlp_ratio: int = 3
-    maps: int = 5
+    image_size: PositiveInt = 224
+    dimensions: PositiveInt = 256
+    vit_widths: tuple[PositiveInt, ...] = (160,)
+    vit_depths: tuple[NonNegativeInt, ...] = (2,)
+    head_channels: PositiveInt = 32
+    mlp_ratio: PositiveInt = 3
+    maps: PositiveInt = 5
+
+    def __post_init__(self):
+        widths, depths = self.vit_widths, self.vit_depths
+        if len(widths) != len(depths):
+            raise ValueError(f'vit_depths: {len(depths)} for {len(widths)} vit_widths')
+        least = 16 * 2 ** max(0, len(widths) - 1)  # the top level has a position
+        if self.image_size % 16 or self.image_size < least:
+            raise ValueError(
+                f'image_size: {self.image_size}, must be a multiple of 16 from {least} on'
+            )
+        if any(width % self.head_channels for width in widths):
+            raise ValueError(
+                f'vit_widths: must be multiples of head_channels {self.head_channels}'
+            )
 
 
 class DSFormer(nn.Module):
@@ -95,12 +110,15 @@ class DSFormer(nn.Module):
         Its last layer is new and must be fitted (`whitening.fit_projection`).
         """
         vit = slice(0, levels - 2)
-        config = replace(
-            self.config,
-            image_size=image_size,
-            vit_widths=self.config.vit_widths[vit],
-            vit_depths=self.config.vit_depths[vit],
-        )
+        try:
+            config = replace(
+                self.config,
+                image_size=image_size,
+                vit_widths=self.config.vit_widths[vit],
+                vit_depths=self.config.vit_depths[vit],
+            )
+        except ValueError as error:
+            raise VprError(f'no student of {levels} levels: {error}') from error
         other, ours = DSFormer(config), self.state_dict()
         for name, value in other.state_dict().items():
             if not name.startswith('project.'):

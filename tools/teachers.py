@@ -16,8 +16,9 @@ from tools.apformer import APFormer
 from tools.config import Lesson, TeacherConfig, TrainConfig, as_plain
 from tools.layers import Described, count
 from tools.lectures import Lectures, TrunkMaps
-from tools.loop import Run, first_alone, is_first, start_folder, train, wait_for_all
+from tools.loop import Run, check_settings, first_line, start_folder, train, write_results
 from tools.objective import Objective
+from tools.processes import first_alone, is_first, wait_for_all
 from tools.trunk import FrozenTrunk
 from tools.views import load_arrays, reduced, save_arrays
 from tools.whitening import whitening_layer
@@ -35,6 +36,11 @@ def folder_of(config: TrainConfig, name: str) -> Path:
     return config.out / 'teachers' / name
 
 
+def settings_of(config: TrainConfig, teacher: TeacherConfig) -> dict:
+    """What a teacher is made of, as YAML takes it."""
+    return {'teacher': as_plain(teacher), 'data': as_plain(config)['sources']}
+
+
 def objective_for(
     lesson: Lesson, network: nn.Module, example: torch.Tensor, teachers: list[Described]
 ) -> Objective:
@@ -47,12 +53,12 @@ def objective_for(
 
 def _learn(config: TrainConfig, teacher: TeacherConfig, lectures: Lectures) -> Described:
     """What a teacher says of every view; it is trained first where it is an APFormer."""
-    folder = folder_of(config, teacher.name)
+    folder, settings = folder_of(config, teacher.name), settings_of(config, teacher)
     file = folder / 'taught.npz'
     missing = not file.exists()
     wait_for_all()
     if missing:
-        start_folder(folder, {'teacher': as_plain(teacher), 'data': as_plain(config)['sources']})
+        start_folder(folder, settings)
         with first_alone():
             seen = lectures.views.seen_by(teacher.trunk)
         whole = lectures.views.whole()
@@ -70,12 +76,23 @@ def _learn(config: TrainConfig, teacher: TeacherConfig, lectures: Lectures) -> D
                 arrays |= {f'{name}{i}': x.numpy() for i, x in enumerate(getattr(taught, name))}
             save_arrays(file, **arrays)
         wait_for_all()
+    elif is_first():
+        _check(config, teacher)
     arrays = {name: torch.from_numpy(x) for name, x in load_arrays(file).items()}
     if len(arrays['descriptors']) != len(lectures.views.jpegs):
         raise VprError(f'{file}: made of other views; remove it, it is made again')
     levels = range(sum(name.startswith('sums') for name in arrays))
     sums, maps = ([arrays[f'{kind}{i}'] for i in levels] for kind in ('sums', 'maps'))
     return Described(arrays['descriptors'], sums, maps)
+
+
+def _check(config: TrainConfig, teacher: TeacherConfig) -> None:
+    """VprError where a trained teacher, or one that it learned from, was of other settings."""
+    check_settings(folder_of(config, teacher.name), settings_of(config, teacher))
+    if teacher.apformer is not None:
+        for other in config.teachers:
+            if other.name in teacher.lesson.teachers:
+                _check(config, other)
 
 
 @torch.no_grad()
@@ -98,12 +115,17 @@ def train_apformer(
         APFormer(*maps.shape[1:3], teacher.apformer),
         torch.zeros(1, *maps.shape[1:]),
     )
+    parameters, macs = count(network, example)
     if is_first():
-        parameters, macs = count(network, example)
         print(f'{teacher.name}: {parameters:.2f} M parameters, {macs:.3f} GMAC above its trunk')
     objective = objective_for(teacher.lesson, network, example, taught)
-    run = Run(network, objective, teacher.schedule, folder_of(config, teacher.name))
-    return train(run, TrunkMaps(maps, taught), lectures.batches(teacher.schedule), workers=0)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    schedule, folder = teacher.schedule, folder_of(config, teacher.name)
+    settings = settings_of(config, teacher)
+    run = Run(network.to(device), objective.to(device), schedule, folder, settings=settings)
+    network = train(run, TrunkMaps(maps, taught), lectures.batches(schedule), workers=0).cpu()
+    write_results(folder, schedule, parameters, macs)
+    return network
 
 
 @torch.no_grad()
@@ -133,7 +155,11 @@ def _fitted(vectors: torch.Tensor, dimensions: int) -> nn.Linear:
 
 def load_teacher(config: TrainConfig, teacher: TeacherConfig) -> nn.Module:
     """A trained teacher in eval mode, for `say`: an APFormer, or a frozen trunk's whitening."""
-    state = torch.load(folder_of(config, teacher.name) / 'teacher.pt', weights_only=True)
+    file = folder_of(config, teacher.name) / 'teacher.pt'
+    try:
+        state = torch.load(file, weights_only=True, map_location='cpu')
+    except Exception as error:  # torch's loader raises many kinds
+        raise VprError(f'{file}: cannot be read ({first_line(error)})') from error
     if teacher.apformer is None:
         network = nn.Linear(*reversed(state['weight'].shape))
     else:
@@ -166,7 +192,7 @@ class LiveTeacher:
         self, config: TrainConfig, teacher: TeacherConfig, lectures: Lectures, seen: dict
     ):
         self._trunk, self._seen = teacher.trunk, seen
-        self._axes = lectures.views.folder / teacher.trunk.stem / 'axes.npy'
+        self._axes = lectures.views.folder_of(teacher.trunk) / 'axes.npy'
         if teacher.trunk not in seen:
             seen[teacher.trunk] = _Memory(FrozenTrunk(teacher.trunk))
         self._network = load_teacher(config, teacher)

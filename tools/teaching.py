@@ -53,16 +53,32 @@ class LearnedGate(nn.Module):
     """Step 1 by a learned gate: query descriptors (Q, C) → weights (Q, K).
 
     After AMTML-KD (Liu et al., arXiv 2103.04062): one latent vector a teacher, softmax of its
-    product with the student's descriptor. Theirs sits on a feature map; here on the descriptor.
+    product with the student's descriptor. Theirs sits on a feature map; here on the descriptor,
+    with a bias a teacher, since descriptors may point anywhere. Trained by `gate_loss`.
     """
 
     def __init__(self, dimensions: int, teachers: int):
         super().__init__()
-        self.latent = nn.Linear(dimensions, teachers, bias=False)
+        self.latent = nn.Linear(dimensions, teachers)
         nn.init.zeros_(self.latent.weight)
+        nn.init.zeros_(self.latent.bias)
+        self.size = dimensions**0.5  # without it, a training of some hundred steps moves little
 
     def forward(self, query: torch.Tensor) -> torch.Tensor:
-        return self.latent(query).softmax(dim=1)
+        return (self.size * self.latent(query)).softmax(dim=1)
+
+
+def gate_loss(
+    weights: torch.Tensor, teacher_similarity: torch.Tensor, positive: torch.Tensor, tau: float
+) -> torch.Tensor:
+    """(Q, K), (K, Q, D), bool (Q, D) → ranking loss of the mixed teacher sum_k w_ik sim_k.
+
+    Mean over the queries with a positive, 0 where there is none. This project's choice: the soft
+    labels would favour the teacher that is nearest to the student, right or wrong.
+    """
+    mixed = torch.einsum('qk,kqd->qd', weights, teacher_similarity)
+    losses = ranking_loss(mixed, positive, tau)
+    return losses.sum() / positive.any(1).sum().clamp(min=1)
 
 
 def soft_loss(

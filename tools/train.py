@@ -4,8 +4,8 @@
     python -m tools.train --config config/train/student.yaml
 
 Views of the pictures and what trunks and teachers say of them are made once and kept. What is
-finished is not done again; what was interrupted goes on from its checkpoint. Several processes:
-torchrun --nproc-per-node 2 -m tools.train --config ...
+finished is not done again; what was interrupted goes on from its checkpoint, as long as the
+settings are the same. Several processes: torchrun --nproc-per-node 2 -m tools.train --config ...
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from pathlib import Path
 import torch
 
 from ashtkd_ros.commands import run_command
+from ashtkd_ros.errors import VprError
 from tools.config import TrainConfig, as_plain, read_config
 from tools.layers import count
 from tools.lectures import FixedViews, FreshViews, Lectures
-from tools.loop import Run, first_alone, is_first, join_processes, start_folder, train
-from tools.places import read_places, summary
+from tools.loop import Run, make_folder, start_folder, train, write_results
+from tools.places import TrainingPlaces, read_places, summary
+from tools.processes import first_alone, is_first, join_processes
 from tools.student import DSFormer
 from tools.teachers import live_teachers, objective_for, teachers_of
 from tools.views import Views
@@ -31,19 +33,35 @@ _FITTED_ON = 1500
 
 
 def prepare(config: TrainConfig) -> Lectures:
-    """Read the places and make their views."""
+    """Read the places and make their views; pictures left out are in `out`/skipped.txt."""
+    make_folder(config.out)
     places = read_places(list(config.sources), Path())
     with first_alone():
         views = Views(config.views_folder)
         views.add([p.path for p in places.pictures], config.views_of_picture)
-    lost = len(places.skipped) + len(views.bad)
-    if lost:
-        names = [str(p) for p in places.skipped] + sorted(views.bad)
-        print(f'{lost} pictures left out, missing or unreadable: {", ".join(names[:3])} ...')
+    if is_first():
+        _name_skipped(places, views.bad, config.out / 'skipped.txt')
     places = places.without(views.bad)
+    if not places.anchors:
+        raise VprError(
+            f'none of {len(places.pictures)} pictures can be read; replace them, or give other '
+            f'`sources` ({config.out}/skipped.txt names them)'
+        )
     if is_first():
         print(summary(places))
     return Lectures(places, views, config.views_of_picture)
+
+
+def _name_skipped(places: TrainingPlaces, bad: set[str], file: Path) -> None:
+    """Every picture that is left out and why, in a file; how many and the first ones, in print."""
+    why = {str(path): 'missing' for path in places.skipped}
+    unreadable = (str(p.path) for p in places.pictures if str(p.path) in bad)
+    why |= dict.fromkeys(unreadable, 'not a readable image')
+    file.unlink(missing_ok=True)
+    if why:
+        lines = [f'{path}: {reason}' for path, reason in why.items()]
+        file.write_text('\n'.join(lines) + '\n')
+        print(f'{len(lines)} pictures left out ({file}): {"; ".join(lines[:3])}')
 
 
 def new_student(config: TrainConfig, lectures: Lectures) -> DSFormer:
@@ -79,7 +97,8 @@ def train_student(
     """
     taught = teachers_of(config, config.lesson, lectures)
     schedule, folder = config.schedule, folder or config.out / 'student'
-    start_folder(folder, as_plain(config))
+    settings = as_plain(config)
+    start_folder(folder, settings)
     network = network or new_student(config, lectures)
     network.freeze(schedule.frozen)
     network.project.requires_grad_(False)
@@ -92,13 +111,15 @@ def train_student(
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     network.to(device, memory_format=torch.channels_last)
     old = _pretrained(network, config.start)
-    run = Run(network, objective.to(device), schedule, folder, old)
+    run = Run(network, objective.to(device), schedule, folder, old, settings)
     if config.fresh_views:
         live = live_teachers(config, config.lesson, lectures)
         data = FreshViews(lectures.views, schedule, size, live)
     else:
         data = FixedViews(lectures.views, schedule, size, taught)
     network = train(run, data, lectures.batches(schedule)).cpu()
+    if config.fresh_views and data.lost:
+        print(f'{data.lost} images are of pictures that have gone: their fixed views were shown')
     if objective.ranker is not None and is_first():
         torch.save(objective.ranker.cpu().state_dict(), folder / 'ranker.pt')
     return network
@@ -116,8 +137,10 @@ def main(argv: list[str] | None = None) -> int:
     network = train_student(config, prepare(config))
     size = config.student.image_size
     parameters, macs = count(network, torch.zeros(1, 3, size, size))
+    folder = config.out / 'student'
+    write_results(folder, config.schedule, parameters, macs)
     if is_first():
-        print(f'{config.out}/student: {parameters:.2f} M parameters, {macs:.3f} GMAC an image')
+        print(f'{folder}: {parameters:.2f} M parameters, {macs:.3f} GMAC an image')
     return 0
 
 

@@ -43,9 +43,13 @@ class FrozenTrunk:
         outputs = {output.name for output in graph.output} & {'map', 'descriptor'}
         if not outputs:
             raise VprError(f'{path}: has no output "map" or "descriptor"; a teacher needs one')
-        self.has_map = 'map' in outputs
+        initialised = {i.name for i in graph.initializer}
+        inputs = [i.name for i in graph.input if i.name not in initialised]
+        if len(inputs) != 1:
+            raise VprError(f'{path}: has {len(inputs)} inputs; a teacher needs one, the image')
+        self.has_map, self._image = 'map' in outputs, inputs[0]
         if not self.has_map or (dtype is None and not fast_bf16(self._device)):
-            self._session, self._input = _open(path)
+            self._session = _open(path)
             return
         constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
         self.dtype, self._nodes = dtype or torch.bfloat16, []
@@ -76,21 +80,22 @@ class FrozenTrunk:
         if self.has_map:
             seen = self.feature_map(images)
             return seen, regional_gem(seen)
-        size = [s for s in self._input.shape[2:] if isinstance(s, int)]
+        shape = self._session.get_inputs()[0].shape
+        size = [s for s in shape[2:] if isinstance(s, int)]
         if size and list(images.shape[2:]) != size:
             images = F.interpolate(images, size, mode='bilinear', antialias=True)
-        inputs = {self._input.name: images.cpu().numpy()}
+        inputs = {self._image: images.cpu().numpy()}
         described = torch.from_numpy(self._session.run(['descriptor'], inputs)[0])
-        return None, F.normalize(described.to(images.device), dim=1)
+        return None, F.normalize(described.to(self._device), dim=1)
 
     @torch.no_grad()
     def feature_map(self, images: torch.Tensor) -> torch.Tensor:
         """float32 (B, 3, H, W) RGB in [0, 1] → float32 (B, C, h, w), on the teacher's device."""
         if self._session is not None:
-            inputs = {self._input.name: images.cpu().numpy()}
+            inputs = {self._image: images.cpu().numpy()}
             return torch.from_numpy(self._session.run(['map'], inputs)[0])
         images = images.to(self._device)
-        values = {'image': images.contiguous(memory_format=torch.channels_last)}
+        values = {self._image: images.contiguous(memory_format=torch.channels_last)}
         for i, (node, attributes) in enumerate(zip(self._nodes, self._attributes, strict=True)):
             inputs = [values.get(n, self._weights.get(n)) for n in node.input]
             values[node.output[0]] = self._apply(node.op_type, inputs, attributes)
@@ -134,15 +139,14 @@ class FrozenTrunk:
         raise VprError(f'the teacher graph holds an operator that is not supported: {op}')
 
 
-def _open(path: Path) -> tuple[onnxruntime.InferenceSession, onnxruntime.NodeArg]:
+def _open(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(path), options)
+        return onnxruntime.InferenceSession(str(path), options)
     except Exception as error:  # onnxruntime's own exceptions share no public base
         reason = str(error).splitlines()[0]
         raise VprError(f'{path}: not a model that ONNX Runtime can load ({reason})') from error
-    return session, session.get_inputs()[0]
 
 
 def _pad(x: torch.Tensor, a: dict, kernel, value: float) -> tuple[torch.Tensor, list[int]]:

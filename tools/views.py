@@ -9,6 +9,7 @@ that are added later only cost themselves.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +53,12 @@ class Views:
 
     def __init__(self, folder: Path, size: int = 224, seed: int = 0):
         self.folder, self.size, self.seed = Path(folder), size, seed
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise VprError(
+                f'{self.folder}: cannot be made ({error.strerror}); give another `views_folder`'
+            ) from error
         self.jpegs: list[np.ndarray] = []
         self.rows: dict[tuple[str, int], int] = {}
         self._paths: list[str] = []
@@ -78,8 +84,7 @@ class Views:
 
         `axes`: the principal axes of other views, whose maps these are to be compared with.
         """
-        folder = self.folder / Path(trunk).stem
-        folder.mkdir(exist_ok=True)
+        folder = self.folder_of(trunk)
         network, maps, pooled = None, [], []
         for shard in tqdm(self.shards, unit='shard', desc=Path(trunk).stem, delay=2):
             file = folder / shard.name
@@ -92,6 +97,22 @@ class Views:
             pooled.append(arrays['pooled'])
         without = any(m is None for m in maps)
         return Seen(None if without else np.concatenate(maps), np.concatenate(pooled))
+
+    def folder_of(self, trunk: Path) -> Path:
+        """Where what a trunk sees is kept; VprError where that is of another of the same name."""
+        folder = self.folder / Path(trunk).stem
+        folder.mkdir(exist_ok=True)
+        if Path(trunk).is_file():
+            record = folder / 'trunk.sha256'
+            file_hash = hashlib.sha256(Path(trunk).read_bytes()).hexdigest()
+            if not record.exists():
+                record.write_text(file_hash)
+            elif record.read_text() != file_hash:
+                raise VprError(
+                    f'{folder}: holds what another network named {Path(trunk).name} sees; rename '
+                    f'{trunk}, or remove the folder'
+                )
+        return folder
 
     def whole(self) -> list[int]:
         """Rows of the whole pictures."""
@@ -134,8 +155,7 @@ class Views:
     def _make(self, path: str, view: int) -> np.ndarray | None:
         try:
             image = read_image(Path(path))
-        except VprError as error:
-            tqdm.write(f'skipped: {error}')
+        except VprError:
             return None
         if view == 0:
             image = squeeze(image, (self.size, self.size))

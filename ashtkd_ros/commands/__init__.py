@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -41,10 +42,47 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     )
 
 
+def finite(text: str) -> float:
+    """Type of an argument: a number, neither infinite nor NaN."""
+    return _number(text, 'a finite number', lambda _: True)
+
+
+def positive(text: str) -> float:
+    """Type of an argument: a number above 0."""
+    return _number(text, 'a positive number', lambda n: n > 0)
+
+
+def not_negative(text: str) -> float:
+    """Type of an argument: a number from 0 on."""
+    return _number(text, 'a number from 0 on', lambda n: n >= 0)
+
+
+def share(text: str) -> float:
+    """Type of an argument: a number from 0 to 1."""
+    return _number(text, 'a number from 0 to 1', lambda n: 0 <= n <= 1)
+
+
+def count(text: str) -> int:
+    """Type of an argument: a whole number from 0 on."""
+    return int(_number(text, 'a whole number from 0 on', lambda n: n >= 0, int))
+
+
+def _number(
+    text: str, what: str, fits: Callable[[float], bool], kind: Callable[[str], float] = float
+) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and fits(value)):
+        raise argparse.ArgumentTypeError(f'"{text}" is not {what}')
+    return value
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options that every command with a network has."""
     parser.add_argument('--model', type=Path, help='network (.onnx); default: the shipped student')
-    parser.add_argument('--threads', type=int, default=0, help='images at a time; 0: every core')
+    parser.add_argument('--threads', type=count, default=0, help='images at a time; 0: every core')
 
 
 def load_embedder(args: argparse.Namespace) -> Embedder:
@@ -63,7 +101,7 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     add('--trajectory', type=Path, help='file in TUM format instead of a topic')
     add('--stamps', choices=('header', 'receive'), default=default.stamps, help='whose times')
     gap = default.max_pose_gap_s
-    add('--max-pose-gap', type=float, default=gap, metavar='S', help=f'seconds ({gap})')
+    add('--max-pose-gap', type=not_negative, default=gap, metavar='S', help=f'seconds ({gap})')
     add('--map-frame', default='', help='with /tf: the fixed frame; else map, odom or the root')
     add('--camera-frame', default='', help="with /tf; else the images' own frame")
     add('--labels', type=Path, help='CSV frame,label; else labels.csv in the bag')

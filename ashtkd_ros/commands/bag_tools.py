@@ -8,12 +8,11 @@ example: ros2 run ashtkd_ros bag_tools info ~/bags/monday
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 from ashtkd_ros.bag_writing import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag
-from ashtkd_ros.commands import make_parser, run_command
+from ashtkd_ros.commands import finite, make_parser, positive, run_command
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.pose_messages import POSE_TYPES
 from ashtkd_ros.sources import read_source
@@ -79,38 +78,24 @@ def _add_make(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         '--hz',
-        type=_positive,
+        type=positive,
         help=f'images a second, in place of the stamps ({_INDEX_HZ:g} for an index.csv set)',
     )
     parser.add_argument(
         '--start',
-        type=_finite,
+        type=finite,
         help=f'seconds added to every stamp (0, or {START_S} where a stamp would be zero)',
     )
-    parser.add_argument('--odom-hz', type=_positive, default=20.0, help='poses a second (20)')
+    parser.add_argument('--odom-hz', type=positive, default=20.0, help='poses a second (20)')
     parser.add_argument('--odom-frame', default='odom', help='frame of the poses (odom)')
     parser.add_argument('--tf', action='store_true', help='/tf and /tf_static as well')
     parser.add_argument(
         '--origin',
         nargs=2,
-        type=_finite,
+        type=finite,
         metavar=('LAT', 'LON'),
         help='/fix as well: degrees (WGS84) of x = y = 0',
     )
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f'{text} is not a finite number')
-    return value
-
-
-def _positive(text: str) -> float:
-    value = _finite(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f'{text} is not a positive number')
-    return value
 
 
 if __name__ == '__main__':

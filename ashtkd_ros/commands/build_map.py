@@ -24,11 +24,13 @@ from ashtkd_ros.commands import (
     add_traverse_options,
     load_embedder,
     make_parser,
+    not_negative,
     open_traverses,
     run_command,
+    share,
 )
 from ashtkd_ros.keyframes import RULES, KeyframeOptions, moved
-from ashtkd_ros.mapping import LOST, MapOptions, build_map, rule_of
+from ashtkd_ros.mapping import LOST, MapOptions, build_map, cautions, rule_of
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.traverse import Traverse
 
@@ -39,14 +41,24 @@ def add_keyframe_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group('which images become places').add_argument
     help_rule = 'auto: all of a folder, of a bag by distance or, without poses, by visual change'
     add('--keyframes', choices=RULES, default=default.rule, help=help_rule)
-    add('--metres', type=float, default=default.metres, help=f'a place every ({default.metres})')
-    add('--degrees', type=float, default=default.degrees, help=f'of turn ({default.degrees})')
+    add(
+        '--metres',
+        type=not_negative,
+        default=default.metres,
+        help=f'a place every ({default.metres})',
+    )
+    add(
+        '--degrees',
+        type=not_negative,
+        default=default.degrees,
+        help=f'of turn ({default.degrees})',
+    )
     text = f'without poses: a new place below ({default.similarity})'
-    add('--similarity', type=float, default=default.similarity, help=text)
+    add('--similarity', type=share, default=default.similarity, help=text)
     text = f'blur from 0 to 1 above which an image is skipped ({default.max_blur})'
-    add('--max-blur', type=float, default=default.max_blur, help=text)
+    add('--max-blur', type=share, default=default.max_blur, help=text)
     text = f'99 of 100 pixels darker: skipped ({default.min_light:.0f} of 255)'
-    add('--min-light', type=float, default=default.min_light, help=text)
+    add('--min-light', type=not_negative, default=default.min_light, help=text)
 
 
 def plan(traverse: Traverse, options: KeyframeOptions) -> list[str]:
@@ -131,9 +143,10 @@ def main(argv: list[str] | None = None) -> None:
         )
         traverses = open_traverses(args.source, args)
         if args.dry_run:
-            print('\n'.join(line for t in traverses for line in plan(t, keyframes)))
+            lines = [line for t in traverses for line in plan(t, keyframes)]
+            print('\n'.join(lines + cautions(traverses)))
             return 0
-        _warn([f'{t.path}: {note}' for t in traverses for note in t.notes])
+        _warn([f'{t.path}: {note}' for t in traverses for note in t.notes] + cautions(traverses))
         options = MapOptions(keyframes, args.thumbnails, args.threads)
         place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
         print('\n'.join(summary(place_map, counts, args.out)))

@@ -15,7 +15,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +23,22 @@ import numpy as np
 from ashtkd_ros.commands import (
     add_model_options,
     add_traverse_options,
+    count,
     load_embedder,
     make_parser,
+    not_negative,
     open_traverses,
+    positive,
     run_command,
+    share,
 )
 from ashtkd_ros.comparison import compare, load_report, table, write_comparison
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import Correspondences, Tolerance
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.node_answers import NodeAnswers
+from ashtkd_ros.output import check_output
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.place_pictures import PlacePictures
 from ashtkd_ros.report import Evaluation, write_report
@@ -42,48 +48,75 @@ from ashtkd_ros.traverse_evaluation import (
     EvaluationOptions,
     Queries,
     evaluate_traverse,
+    judged_queries,
     needs_poses,
-    read_answers,
     recognise_offline,
+    replies_of,
+    similarity_sample,
 )
 
 
 def evaluate_map(
     map_folder: Path,
-    open_queries: Callable[[GeoOrigin | None], Traverse],
+    place_map: PlaceMap,
+    queries: Queries,
     embedder: Embedder,
     options: EvaluationOptions,
     answers: Path | None = None,
 ) -> tuple[Evaluation, PlacePictures]:
-    """Match every image of a traverse in the map, or take the node's `answers`, and judge.
-
-    `open_queries` opens the traverse, with the map's origin for NavSatFix.
-    """
-    place_map = PlaceMap.load(map_folder, embedder)
-    origin = place_map.info.built.get('origin')
-    traverse = open_queries(GeoOrigin(**origin) if origin else None)
-    queries = Queries(traverse, needs_poses(place_map, traverse, options), options.max_rate_hz)
+    """Match every image of a traverse in the map, or take the node's `answers`, and judge."""
+    traverse, notes = queries.traverse, _pose_notes(place_map, queries.traverse, options)
+    rate = f'at most {options.max_rate_hz:g} images a second'
+    how = {'How': f'offline, {rate if options.max_rate_hz else "every image"}'}
     if answers is None:
         replies = recognise_offline(embedder, place_map, queries, options)
     else:
-        replies = read_answers(answers, queries, place_map)
+        recorded = NodeAnswers.read(answers)
+        recorded.check_map(map_folder, len(place_map.places))
+        replies = replies_of(recorded, queries, place_map, notes)
+        replies.descriptors = similarity_sample(embedder, replies.frames, options.workers)
+        how = recorded.facts()
     facts = {
         'Map': f'{map_folder}, {len(place_map.places)} places',
         'Replayed': str(traverse.path),
         'Images': str(len(replies.frames)),
         'Network': f'{embedder.name} {embedder.hash[:16]}',
         'Right is': _truth(options, place_map, traverse),
-        'How': 'by the node, live' if answers else 'offline, every image',
+        **how,
     }
     title = f'{traverse.path.name} in map {Path(map_folder).name}'
     pictures = PlacePictures(place_map, map_folder)
     evaluation = evaluate_traverse(replies, place_map, pictures, queries, options, title, facts)
-    if traverse.has_poses and traverse.frame_id != place_map.info.frame:
-        evaluation.notes.append(
-            f'poses are in {traverse.frame_id}, those of the map in {place_map.info.frame}: '
+    evaluation.notes.extend(notes)
+    return evaluation, pictures
+
+
+def _pose_notes(place_map: PlaceMap, traverse: Traverse, options: EvaluationOptions) -> list[str]:
+    """What may be wrong with the poses that judge."""
+    if not needs_poses(place_map, traverse, options):
+        return []
+    notes, frame = [], place_map.info.frame
+    if traverse.frame_id != frame:
+        notes.append(
+            f'poses are in {traverse.frame_id}, those of the map in {frame}: '
             'is that the same frame?'
         )
-    return evaluation, pictures
+    elif bool(_origin(place_map)) != bool(traverse.origin):
+        one, other = 'the map', 'the traverse'
+        if traverse.origin:
+            one, other = other, one
+        notes.append(
+            f'the poses of {one} come from satellites, those of {other} do not, though both are '
+            f'in {frame}: is that the same frame?'
+        )
+    if lacking := sum(place.pose is None for place in place_map.places):
+        notes.append(f'{lacking} places of the map have no pose and are never right')
+    return notes
+
+
+def _origin(place_map: PlaceMap) -> GeoOrigin | None:
+    origin = place_map.info.built.get('origin')
+    return GeoOrigin(**origin) if origin else None
 
 
 def _truth(options: EvaluationOptions, place_map: PlaceMap, traverse: Traverse) -> str:
@@ -98,9 +131,9 @@ def _truth(options: EvaluationOptions, place_map: PlaceMap, traverse: Traverse) 
 def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
     """How near is right."""
     default = Tolerance()
-    parser.add_argument('--metres', type=float, default=default.metres, help='with poses')
-    parser.add_argument('--degrees', type=float, default=default.degrees, help='with poses')
-    parser.add_argument('--frames', type=int, default=default.frames, help='numbered places')
+    parser.add_argument('--metres', type=not_negative, default=default.metres, help='with poses')
+    parser.add_argument('--degrees', type=not_negative, default=default.degrees, help='with poses')
+    parser.add_argument('--frames', type=count, default=default.frames, help='numbered places')
 
 
 def tolerance_of(args: argparse.Namespace) -> Tolerance:
@@ -149,16 +182,21 @@ def report_path(out: Path) -> Path:
 def _evaluate(args: argparse.Namespace) -> int:
     options = _options(args)
     embedder = load_embedder(args)
-
-    def open_queries(origin: GeoOrigin | None) -> Traverse:
-        return open_traverses([args.source], args, origin)[0]
-
+    place_map = PlaceMap.load(args.map, embedder)
+    (traverse,) = open_traverses([args.source], args, _origin(place_map))
+    queries = judged_queries(place_map, traverse, options)
+    path = report_path(args.out) if args.out else None
+    if path:
+        check_output(path)
     with tempfile.TemporaryDirectory() as scratch:
         answers = args.answers
         if args.live:
-            answers = Path(scratch, 'answers.json')
+            beside = path.with_suffix('.answers.json') if path else None
+            answers = beside or Path(scratch, 'answers.json')
             record_live(args, answers)
-        evaluation, pictures = evaluate_map(args.map, open_queries, embedder, options, answers)
+        evaluation, pictures = evaluate_map(
+            args.map, place_map, queries, embedder, options, answers
+        )
     for note in evaluation.notes:
         print(f'note: {note}', file=sys.stderr)
     for name, metrics in evaluation.methods.items():
@@ -168,8 +206,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         print(f'{t.sent} images sent, {t.answered} answered, {t.dropped} dropped')
     for stage, timing in evaluation.timing.items():
         print(f'{stage:>16}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f}, p99 {timing.p99:.1f}')
-    if args.out:
-        path = report_path(args.out)
+    if path:
 
         def salient(image: np.ndarray) -> np.ndarray:
             return overlay(image, embedder.salient_maps(image))
@@ -197,14 +234,16 @@ def main(argv: list[str] | None = None) -> None:
     add('-o', '--out', type=Path, help='HTML report to write, or a folder for it')
     add('--compare', type=Path, nargs='+', metavar='REPORT', help='compare reports instead')
     add('--live', action='store_true', help='play through the node, over ROS 2')
-    add('--rate', type=float, default=1.0, help='with --live: how much faster than recorded (1)')
+    add(
+        '--rate', type=positive, default=1.0, help='with --live: how much faster than recorded (1)'
+    )
     add(
         '--answers', type=Path, help="the node's answers, as recorded by live, instead of matching"
     )
-    add('--correspondences', type=Path, help='CSV query,map: frame numbers of what is right')
+    add('--correspondences', type=Path, help='CSV query,map[,traverse]: right frames')
     confidence = EvaluationOptions().min_confidence
-    add('--min-confidence', type=float, default=confidence, help=f'unknown below ({confidence})')
-    add('--max-rate-hz', type=float, default=0.0, help='images a second at most, by stamp')
+    add('--min-confidence', type=share, default=confidence, help=f'unknown below ({confidence})')
+    add('--max-rate-hz', type=not_negative, default=0.0, help='images a second at most, by stamp')
     add('--no-baselines', action='store_true', help='without raw pixels and HOG')
     add('--no-timing', action='store_true', help='no durations: equal input, equal bytes out')
     add_tolerance_options(parser)
@@ -213,6 +252,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if bool(args.compare) == bool(args.map) or bool(args.map) != bool(args.source):
         parser.error('give a map and a source, or --compare and reports')
+    if args.live and args.answers:
+        parser.error('--live records answers of its own; leave it or --answers out')
     run_command(lambda: _compare(args.compare, args.out) if args.compare else _evaluate(args))
 
 
