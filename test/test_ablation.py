@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ from conftest import line_of
 from small_student import torch  # noqa: F401  skips where it is missing
 
 from ashtkd_ros.errors import VprError
-from tools.ablation import FULL, rows, table, verdicts
-from tools.config import read_config
+from tools.ablation import FULL, main, rows, stored_recalls, table, verdicts
+from tools.config import as_plain, read_config
+from tools.loop import start_folder
 
 
 def test_rows_change_what_their_names_say(root: Path):
@@ -30,6 +33,53 @@ def test_fewer_than_four_teachers_are_one_line(root: Path):
     with pytest.raises(VprError) as error:
         rows(read_config(root / 'config' / 'train' / 'first.yaml'))
     assert 'needs four teachers' in line_of(error)
+
+
+def test_results_of_other_settings_are_not_reused(root: Path, tmp_path: Path):
+    config = read_config(root / 'config' / 'train' / 'ablation.yaml')
+    folder, sets = tmp_path / 'student', [Path('a'), Path('b')]
+    assert stored_recalls(folder, config, sets) is None
+    start_folder(folder, as_plain(config))
+    assert stored_recalls(folder, config, sets) is None  # begun: goes on
+    results = folder / 'results.json'
+    results.write_text(json.dumps({'a': 1.0, 'b': 2.0}))
+    assert stored_recalls(folder, config, sets) == {'a': 1.0, 'b': 2.0}
+    changed = replace(config, schedule=replace(config.schedule, steps=7))
+
+    def refused(config, sets) -> str:
+        with pytest.raises(VprError) as error:
+            stored_recalls(folder, config, sets)
+        return line_of(error)
+
+    assert 'steps' in refused(changed, sets)
+    assert 'other validation sets' in refused(config, sets[:1])
+    results.write_text('{')
+    assert 'is damaged' in refused(config, sets)
+    (folder / 'config.yaml').unlink()
+    assert 'of unknown settings' in refused(config, sets)
+
+
+def test_the_report_is_made_again_from_stored_results(tmp_path: Path, capsys):
+    stored = tmp_path / 'report.json'
+    stored.write_text(json.dumps({FULL: [{'a': 60.0}], 'student alone': [{'a': 50.0}]}))
+    assert main(['--stored', str(stored)]) == 0
+    assert f'{FULL} > student alone: holds (+10.0 points' in capsys.readouterr().out
+    stored.write_text('{}')
+    for arguments, expected in ((['--stored', str(stored)], 'not a report.json'), ([], 'needed')):
+        with pytest.raises(VprError) as error:
+            main(arguments)
+        assert expected in line_of(error)
+
+
+def test_more_teachers_and_the_single_teacher_are_claims_of_their_own():
+    results = {f'soft + hard, {n} teachers': [{'a': 10.0 * n}] for n in (2, 3, 4)}
+    results |= {'soft + hard, 1 teacher': [{'a': 10.0}]}
+    results |= {'teacher "everywhere" alone': [{'a': 30.5}]}
+    lines = verdicts(results)
+    for more, fewer in (('2 teachers', '1 teacher'), ('3 teachers', '2 teachers')):
+        assert f'soft + hard, {more} > soft + hard, {fewer}: holds (+10.0' in '\n'.join(lines)
+    assert any('4 teachers > soft + hard, 3 teachers: holds' in line for line in lines)
+    assert any('> teacher "everywhere" alone: FAILS (-0.5 points' in line for line in lines)
 
 
 def test_table_and_verdicts_follow_the_figures():

@@ -17,6 +17,7 @@ from small_student import SMALL, small_student, torch
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from tools import calibrate, export
+from tools.config import read_config
 from tools.loop import start_folder
 from tools.views import Views
 from tools.whitening import describe_pictures, fit_projection
@@ -28,7 +29,8 @@ onnx = pytest.importorskip('onnx')
 def run(tmp_path: Path, views: Views) -> Path:
     """The folder of a student that was not trained."""
     folder = tmp_path / 'run'
-    start_folder(folder, {'student': asdict(SMALL), 'views_folder': str(views.folder)})
+    settings = {'student': asdict(SMALL), 'views_folder': str(views.folder), 'sources': []}
+    start_folder(folder, settings)
     state = small_student().state_dict()
     parts = {'network': state, 'average': state, 'optimiser': {}, 'step': 0}
     torch.save(parts, folder / 'checkpoint.pt')
@@ -63,6 +65,16 @@ def test_exported_network_is_the_trained_one_whitened(
     assert properties['licence'] == 'Apache-2.0' and json.loads(properties['preprocessing'])
 
 
+def test_without_revisits_the_confidence_is_the_similarity(
+    run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.setattr(export, 'Views', lambda _: views)
+    out = tmp_path / 'small.onnx'
+    assert list(export.export(run, tmp_path, out, 0.5)) == ['least cosine']
+    assert 'the confidence is not fitted' in capsys.readouterr().out
+    assert Embedder(out, num_threads=1).confidence == {}
+
+
 def test_too_few_pictures_to_whiten_export_nothing(
     run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
 ):
@@ -90,3 +102,12 @@ def test_a_folder_without_a_run_is_one_line(tmp_path: Path):
         with pytest.raises(VprError) as error:
             export.load_student(tmp_path)
         assert expected in line_of(error)
+
+
+def test_the_student_starts_from_what_the_first_stage_exports(root: Path):
+    folder = root / 'config' / 'train'
+    first, student = read_config(folder / 'first.yaml'), read_config(folder / 'student.yaml')
+    commands = (folder / 'first.yaml').read_text().splitlines()
+    exported = next(line.split() for line in commands if 'tools.export' in line)
+    assert exported[exported.index('tools.export') + 1] == str(first.out / 'student')
+    assert exported[exported.index('-o') + 1] == str(student.start)

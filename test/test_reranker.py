@@ -10,7 +10,7 @@ import onnxruntime
 from small_student import torch
 
 from tools.places import Anchor
-from tools.reranker import Drawn, maybe_same, train_reranker, write
+from tools.reranker import Drawn, maybe_same, pairs_of, train_reranker, write
 from tools.teaching import LossNetwork
 
 
@@ -33,7 +33,7 @@ def test_it_learns_which_dimensions_to_trust(monkeypatch):
     vectors = torch.nn.functional.normalize(torch.cat([signal, noise], dim=1), dim=1)
     query = torch.arange(240) % 2 == 1
     anchors = [Anchor((k,), 'd', f'set/{k}') for k in range(60)]
-    network = train_reranker(Drawn(vectors, places, query), anchors, 32)
+    network = train_reranker(Drawn(vectors, places, query, torch.arange(240)), anchors, 32)
     q, d = vectors[query], vectors[~query]
     right = places[query][:, None] == places[~query]
     similarity = q @ d.T
@@ -43,6 +43,33 @@ def test_it_learns_which_dimensions_to_trust(monkeypatch):
         right.gather(1, s.argmax(1, keepdim=True)).float().mean() for s in (similarity, scores)
     )
     assert after > before + 0.1
+
+
+def test_the_very_same_view_is_neither_right_nor_a_candidate():
+    drawn = Drawn(
+        torch.eye(6),
+        torch.tensor([0, 0, 0, 1, 1, 2]),
+        torch.tensor([False, False, True, True, False, True]),
+        torch.tensor(
+            [7, 8, 7, 9, 9, 5]
+        ),  # the query of place 0 is also in the map; as is place 1's
+    )
+    anchors = [Anchor((k,), 'd', f'set/{k}') for k in range(3)]
+    pairs = pairs_of(drawn, anchors, drawn.query, ~drawn.query)
+    assert pairs.positive.tolist() == [[False, True, False]]  # of places 1 and 2 nothing is left
+    assert pairs.unsure.tolist() == [[True, False, False]]
+    assert pairs.query.tolist() == [drawn.descriptors[2].tolist()]
+
+
+def test_what_does_not_help_held_out_places_is_not_kept(monkeypatch):
+    monkeypatch.setattr('tools.reranker._STEPS', 50)
+    monkeypatch.setattr('tools.reranker.recall_of', lambda *_: 0.5)
+    places = torch.arange(20).repeat_interleave(2)
+    query = torch.arange(40) % 2 == 1
+    vectors = torch.nn.functional.normalize(torch.rand(40, 8), dim=1)
+    anchors = [Anchor((k,), 'd', f'set/{k}') for k in range(20)]
+    network = train_reranker(Drawn(vectors, places, query, torch.arange(40)), anchors, 4)
+    assert not network.layers[-1].weight.any()  # the start: by similarity
 
 
 def test_the_file_scores_as_the_network_for_any_number(tmp_path: Path):

@@ -30,6 +30,16 @@ def test_every_size_is_written_with_its_parameters_and_macs(tmp_path: Path, view
         assert f'{bad[0]} levels of {bad[1]} pixels: must be 2 to 4' in line_of(error)
 
 
+def test_the_usual_sizes_are_of_levels_that_the_run_has(tmp_path: Path, views, monkeypatch):
+    assert tradeoff.usual_sizes(3, 224) == [(2, 224), (3, 192), (3, 224)]
+    assert tradeoff.usual_sizes(2, 224) == [(2, 192), (2, 224)]
+    monkeypatch.setattr(tradeoff, 'load_student', lambda _: (small_student(), views))
+    written = tradeoff.write_sizes(tmp_path, None, tmp_path / 'out')
+    assert [path.stem for path in written] == [
+        '2_levels_64', '3_levels_32', '3_levels_64', '4_levels_64'
+    ]  # fmt: skip
+
+
 def test_the_table_is_sorted_by_time_and_relative_to_the_slowest():
     found = [
         Point('teacher', 60.0),

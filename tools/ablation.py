@@ -4,7 +4,10 @@
     python -m tools.ablation --config config/train/ablation.yaml --data ../shared/data/val
 
 Trains a small student a row and seed, each on the same pictures in the same order, whitens and
-exports it as the shipped one, and measures Recall@1. What is finished is not done again.
+exports it as the shipped one, and measures Recall@1. What is finished is not done again; results
+of other settings are not taken for it. The report of stored results, without any training:
+
+    python -m tools.ablation --stored runs/asht/ablation/report.json
 """
 
 from __future__ import annotations
@@ -24,10 +27,11 @@ from ashtkd_ros.commands import run_command
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.sources import Frame
-from tools.config import TAUGHT, TeacherConfig, TrainConfig, read_config
+from tools.config import TAUGHT, TeacherConfig, TrainConfig, as_plain, read_config
 from tools.evaluate_sets import embedded, recalls, validation_sets
 from tools.export import metadata_of, write_onnx
 from tools.lectures import Lectures
+from tools.loop import check_settings, start_folder
 from tools.student import DSFormer
 from tools.teachers import load_teacher, say, teachers_of
 from tools.train import new_student, prepare, train_student
@@ -38,13 +42,18 @@ from tools.whitening import fit_projection
 FITTED_ON = 3200
 _OFF = dict.fromkeys(TAUGHT, 0.0)
 FULL, ALONE = 'all steps, 3 teachers', 'student alone'
+SINGLE = 'teacher "everywhere" alone'
 # The paper's orderings (Table II): the first is better than the second.
 CLAIMS = [
     ('soft + hard, 3 teachers', 'hard only, 3 teachers'),
     ('hard only, 3 teachers', 'soft only, 3 teachers'),
     ('soft only, 3 teachers', ALONE),
+    ('soft + hard, 2 teachers', 'soft + hard, 1 teacher'),
+    ('soft + hard, 3 teachers', 'soft + hard, 2 teachers'),
+    ('soft + hard, 4 teachers', 'soft + hard, 3 teachers'),
     ('soft + hard, 3 teachers', 'soft + hard, 1 teacher'),
     ('soft + hard, 3 teachers', ALONE),
+    ('soft + hard, 3 teachers', SINGLE),
     (FULL, 'without adaptive weights'),
     (FULL, 'without feature guidance'),
     (FULL, 'without the loss network'),
@@ -125,7 +134,8 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
 def verdicts(results: dict[str, list[dict[str, float]]]) -> list[str]:
     """Each of the paper's orderings on the mean of the sets: holds, fails, or within the spread.
 
-    The spread is the larger standard deviation of the two rows over the seeds.
+    The spread is the larger standard deviation of the two rows over the seeds; a teacher, measured
+    once, has none.
     """
     lines = []
     for better, worse in CLAIMS:
@@ -164,6 +174,38 @@ def picture(results: dict[str, list[dict[str, float]]], path: Path) -> None:
     pyplot.close(figure)
 
 
+def report_of(results: dict[str, list[dict[str, float]]]) -> str:
+    """The table and the verdicts, Markdown."""
+    return '\n'.join([table(results), '', *(f'- {line}' for line in verdicts(results)), ''])
+
+
+def read_results(file: Path) -> dict[str, list[dict[str, float]]]:
+    """A stored report.json; VprError where it is none."""
+    try:
+        results = json.loads(file.read_text())
+        report_of(results)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise VprError(f'{file}: not a report.json of tools.ablation') from error
+    return results
+
+
+def stored_recalls(folder: Path, config: TrainConfig, sets: list[Path]) -> dict | None:
+    """What results.json says, None where there is none; VprError where it is of other settings."""
+    file = folder / 'results.json'
+    if not file.exists():
+        return None
+    if not (folder / 'config.yaml').exists():
+        raise VprError(f'{folder}: results of unknown settings; remove it, it is made again')
+    check_settings(folder, as_plain(config))
+    try:
+        found = json.loads(file.read_text())
+        if list(found) == [s.name for s in sets]:
+            return found
+    except (OSError, ValueError, TypeError) as error:
+        raise VprError(f'{file}: is damaged; remove it, it is made again') from error
+    raise VprError(f'{file}: is of other validation sets; remove it, it is made again')
+
+
 def ablation(config: TrainConfig, data: Path, seeds: int) -> str:
     """Everything; returns the report, which is also written to `out`/ablation."""
     sets, lectures, out = validation_sets(data), prepare(config), config.out / 'ablation'
@@ -174,16 +216,19 @@ def ablation(config: TrainConfig, data: Path, seeds: int) -> str:
     start = new_student(config, lectures)
     jobs = [('not trained', 0)] + [(row, seed) for seed in range(seeds) for row in rows(config)]
     for row, seed in tqdm(jobs, desc='ablation'):
-        folder = out / f'{row.replace(" ", "_").replace(",", "")}_{seed}'
-        if not (folder / 'results.json').exists():
+        folder, changed = out / f'{row.replace(" ", "_").replace(",", "")}_{seed}', config
+        if row in rows(config):
+            changed = replace(config, lesson=replace(config.lesson, **rows(config)[row]))
+            changed = replace(changed, schedule=replace(config.schedule, seed=seed))
+        if stored_recalls(folder, changed, sets) is None:
             network = deepcopy(start)
             if row in rows(config):
-                changed = replace(config, lesson=replace(config.lesson, **rows(config)[row]))
-                changed = replace(changed, schedule=replace(config.schedule, seed=seed))
                 network = train_student(changed, lectures, folder, network)
+            else:
+                start_folder(folder, as_plain(changed))
             measure(network, lectures, folder, sets)
-        results.setdefault(row, []).append(json.loads((folder / 'results.json').read_text()))
-    report = '\n'.join([table(results), '', *(f'- {line}' for line in verdicts(results)), ''])
+        results.setdefault(row, []).append(stored_recalls(folder, changed, sets))
+    report = report_of(results)
     (out / 'report.md').write_text(report)
     (out / 'report.json').write_text(json.dumps(results, indent=2))
     picture(results, out / 'ablation.png')
@@ -195,10 +240,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--config', type=Path, required=True, help='config/train/ablation.yaml')
-    parser.add_argument('--data', type=Path, required=True, help='folder of validation sets')
+    parser.add_argument('--config', type=Path, help='config/train/ablation.yaml')
+    parser.add_argument('--data', type=Path, help='folder of validation sets')
     parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--stored', type=Path, help='report.json: its report again, no training')
     args = parser.parse_args(argv)
+    if args.stored:
+        print(report_of(read_results(args.stored)))
+        return 0
+    if not args.config or not args.data:
+        raise VprError('--config and --data are needed, or --stored for a report that is there')
     print(ablation(read_config(args.config), args.data, args.seeds))
     return 0
 

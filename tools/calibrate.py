@@ -2,29 +2,29 @@
 """How far to trust a match: fits the confidence on revisits in the training sets.
 
 A first, simple form: logistic regression of "the best match is right" on its similarity and
-margin. Each set is split by turns into a map and queries; the queries are degraded as in training,
-and a third of the places is left out of the map, so that unknown places are met too.
+margin. Revisits are what the training was told of: `positives` of its sets. Each set is split by
+turns into a map and queries; the queries are degraded as in training, and a third of the places is
+left out of the map, so that unknown places are met too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.embedder import Embedder
-from ashtkd_ros.errors import VprError
 from ashtkd_ros.matcher import COEFFICIENTS, Matcher, MatcherConfig
 from ashtkd_ros.place_map import MapInfo, Place, PlaceMap
-from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.sources import Frame
 from tools.augment import degrade
+from tools.places import read_set
 
-# Sets with places seen again: walks (right = near in order on the same walk) and fixed spots.
-WALKS = ('ie_tower', 'multifloor_corridor', 'camvid')
-SPOTS = ('uva_buildings', 'amos_daynight', 'tilde_webcam', 'landmarks', 'wxbs')
-_ORDER_APART = 2
+# Right on a walk: within so many radii in order, twice what teaches as in the validation sets.
+_RADII = 2
+_ELSEWHERE = 100  # frames between two walks or spots: none is on the way to the other
 
 
 @dataclass(frozen=True)
@@ -36,35 +36,50 @@ class Samples:
     right: np.ndarray
 
 
-def collect(embedder: Embedder, data: Path, seed: int = 0) -> Samples:
-    """Match the queries of every set that is there in its own map."""
+def collect(
+    embedder: Embedder, data: Path, sources: Iterable[dict], seed: int = 0
+) -> Samples | None:
+    """Match queries of every set under `data` with positives in `sources` in its own map.
+
+    None where there is none of them.
+    """
     rng = np.random.default_rng(seed)
     rows = []
-    for name in (*WALKS, *SPOTS):
-        if (data / name / 'index.csv').is_file():
-            rows += _match_set(embedder, data / name, name in WALKS, rng)
+    for source in sources:
+        for name, positives in (source.get('positives') or {}).items():
+            if (data / name / 'index.csv').is_file():
+                rows += _match_set(
+                    embedder, data / name, positives, _RADII * source.get('radius', 1), rng
+                )
     if not rows:
-        raise VprError(f'{data}: holds none of {", ".join((*WALKS, *SPOTS))} to calibrate on')
+        return None
     similarity, margin, right = np.array(rows).T
     return Samples(similarity, margin, right.astype(bool))
 
 
-def _match_set(embedder: Embedder, folder: Path, walk: bool, rng) -> Iterator[tuple]:
-    frames = read_source(folder)
-    frames = [Frame(f.path, f.stamp, i, None, f.label) for i, f in enumerate(frames)]
-    mapped = [f for f in frames if f.order % 2 == 0 and (f.order // 30) % 3 != 2]
-    places = [Place(i, f.stamp, f.order, None, f.name, f.label) for i, f in enumerate(mapped)]
-    descriptors = np.concatenate([embedder.embed_batch([f.read()]) for f in mapped])
+def _match_set(
+    embedder: Embedder, folder: Path, positives: str, reach: float, rng: np.random.Generator
+) -> Iterator[tuple]:
+    walk, groups = positives == 'neighbours', read_set(folder, positives)
+    if not walk:
+        groups.pop('', None)
+    frames = []
+    for number, (label, members) in enumerate(groups.items()):
+        for order, path in members:
+            at = number * _ELSEWHERE + (len(frames) if walk else 0)
+            frames.append((order, Frame(path, float(len(frames)), at, None, label)))
+    mapped = [f for i, f in enumerate(frames) if i % 2 == 0 and (i // 30) % 3 != 2]
+    if len(groups) < 2 and not walk or len(mapped) < 2:  # nothing to be taken for
+        return
+    places = [Place(i, f.stamp, f.order, None, f.name, f.label) for i, (_, f) in enumerate(mapped)]
+    descriptors = np.concatenate([embedder.embed_batch([f.read()]) for _, f in mapped])
     place_map = PlaceMap.build(descriptors, places, embedder)
     place_map.info = MapInfo('map', place_map.info.model)
     matcher = Matcher(place_map, MatcherConfig(top_k=1))
-    for frame in frames[1::2]:
+    for order, frame in frames[1::2]:
         best = matcher.match(embedder.embed(degrade(frame.read(), rng)))[0]
-        near = abs(best.place.order - frame.order) <= _ORDER_APART
-        right = (
-            near and best.place.label == frame.label if walk else best.place.label == frame.label
-        )
-        yield best.similarity, best.margin, right
+        near = not walk or abs(mapped[best.place.id][0] - order) <= reach
+        yield best.similarity, best.margin, near and best.place.label == frame.label
 
 
 def fit(samples: Samples, ridge: float = 1e-3, steps: int = 50) -> dict[str, float]:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recall of the shipped student on the validation sets, with HOG and raw pixels beside it.
 
+The student is measured as the node uses it; of frozen networks and HOG the mean of the database's
+descriptors is subtracted first, without which descriptors that are never negative look alike.
+
     python -m tools.evaluate_sets ../shared/data/val --teachers ../shared/teachers
 
 Positives as the sets' README says: frames within 2, the same place, or 25 m and 45 degrees.
@@ -27,6 +30,7 @@ from tools.bench.embedding import TIMED_SIZE, open_session
 
 # Frames → descriptors (N, D), rows of length 1.
 Describe = Callable[[list[Frame]], np.ndarray]
+_AS_THEY_ARE = ('raw pixels 32x32',)  # of mean 0 already
 _TOLERANCE = Tolerance(metres=25.0, degrees=45.0, frames=2)
 
 
@@ -55,10 +59,19 @@ def frozen(path: Path) -> Describe:
     return describe
 
 
-def evaluate_set(folder: Path, describe: Describe) -> Metrics:
-    """Map = database, queries = query; inner product of the descriptors."""
+def centred(database: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both without the database's mean, rows brought to length 1 again."""
+    moved = (rows - database.mean(axis=0) for rows in (database, queries))
+    return tuple(m / np.maximum(np.linalg.norm(m, axis=1, keepdims=True), 1e-6) for m in moved)
+
+
+def evaluate_set(folder: Path, describe: Describe, centre: bool = False) -> Metrics:
+    """Map = database, queries = query; inner product of the descriptors, centred or not."""
     mapped, queries = read_source(folder, 'database'), read_source(folder, 'query')
-    similarity = describe(queries) @ describe(mapped).T
+    d, q = describe(mapped), describe(queries)
+    if centre:
+        d, q = centred(d, q)
+    similarity = q @ d.T
     ranking = np.argsort(-similarity, axis=1, kind='stable')[:, :20]
     return evaluate(ranking, similarity.max(axis=1), truth(folder, mapped, queries))
 
@@ -104,7 +117,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f'{"":>20} {"":>20}  R@1   R@5   R@10  AP')
     for folder in validation_sets(args.data):
         for name, describe in methods.items():
-            metrics = evaluate_set(folder, describe)
+            centre = name not in (embedder.name, *_AS_THEY_ARE)
+            metrics = evaluate_set(folder, describe, centre)
             recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
             print(f'{folder.name:>20} {name:>20} {recalls}  {metrics.average_precision:.3f}')
     return 0

@@ -5,6 +5,8 @@
 
 The last layer is the whitening of the levels' sums, learned on the whole training pictures
 (`whitening.fit_projection`); preprocessing and the confidence's coefficients go into the metadata.
+These are fitted on the sets under DATA that have `positives` in the run's config; without any the
+model is written without them, and its confidence is the similarity.
 """
 
 from __future__ import annotations
@@ -35,13 +37,20 @@ from tools.whitening import POWER, describe_pictures, fit_projection
 _LEAST_COSINE = 0.9999
 
 
-def load_student(run: Path) -> tuple[DSFormer, Views]:
-    """The averaged network of a run's folder and its views; VprError when there is none."""
+def read_run(run: Path) -> dict:
+    """The settings of a run's folder; VprError when there are none."""
     try:
         config = yaml.safe_load((run / 'config.yaml').read_text())
-        settings, folder = config['student'], config['views_folder']
-    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        _ = config['student'], config['views_folder'], config['sources']
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise VprError(f'{run}: holds no run of tools.train') from error
+    return config
+
+
+def load_student(run: Path) -> tuple[DSFormer, Views]:
+    """The averaged network of a run's folder and its views; VprError when there is none."""
+    config = read_run(run)
+    settings, folder = config['student'], config['views_folder']
     state = load_checkpoint(run / 'checkpoint.pt')
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     network = DSFormer(StudentConfig(**values))
@@ -105,6 +114,7 @@ def export(
 ) -> dict[str, float]:
     """Write the model; returns what was measured on the way. 0 levels or pixels: the run's own."""
     network, views = load_student(run)
+    sources = read_run(run)['sources']
     if levels or pixels:
         network = network.smaller(
             levels or len(network.heads), pixels or network.config.image_size
@@ -115,11 +125,15 @@ def export(
         draft = Path(folder) / out.name
         write_onnx(network, draft, metadata)
         cosine = check_parity(network, draft, views.jpegs[:64])
-        samples = collect(Embedder(draft), data)
-        coefficients = fit(samples)
-        write_onnx(network, draft, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
+        samples = collect(Embedder(draft), data, sources)
+        coefficients = {} if samples is None else fit(samples)
+        if samples is not None:
+            write_onnx(network, draft, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(draft.read_bytes())
+    if samples is None:
+        print(f'{data}: no set with positives in {run}/config.yaml; the confidence is not fitted')
+        return {'least cosine': cosine}
     pairs = zip(samples.similarity, samples.margin, strict=True)
     confidence = np.array([probability(s, m, coefficients) for s, m in pairs])
     error = expected_calibration_error(confidence, samples.right)

@@ -47,12 +47,22 @@ class Point:
         return float(np.mean(list(self.recall.values())))
 
 
+def usual_sizes(levels: int, pixels: int) -> list[tuple[int, int]]:
+    """(levels, pixels) of a student: every number of levels, and three of smaller pictures."""
+    sizes = [(n, pixels) for n in range(_FEWEST_LEVELS, levels + 1)]
+    return sorted([*sizes, (min(3, levels), pixels - 32)])
+
+
 def write_sizes(
-    run: Path, sizes: list[tuple[int, int]], folder: Path
+    run: Path, sizes: list[tuple[int, int]] | None, folder: Path
 ) -> dict[Path, tuple[float, float]]:
-    """Export every (levels, pixels) of a trained student; file → parameters (M), GMAC."""
+    """Export every (levels, pixels) of a trained student; file → parameters (M), GMAC.
+
+    None: the usual ones of its levels and pixels.
+    """
     trained, views = load_student(run)
     most = len(trained.heads)
+    sizes = sizes or usual_sizes(most, trained.config.image_size)
     written = {}
     folder.mkdir(parents=True, exist_ok=True)
     for levels, pixels in tqdm(sizes, desc='sizes', delay=2):
@@ -120,9 +130,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--data', type=Path, required=True, help='folder of validation sets')
     parser.add_argument('--teachers', type=Path, default=Path('../shared/teachers'))
     parser.add_argument(
-        '--sizes', nargs='+', default=['2x224', '3x192', '3x224', '4x224'],
-        help='levels x pixels (%(default)s)',
-    )  # fmt: skip
+        '--sizes', nargs='+', default=[], help='levels x pixels, as 3x224; default: by the run'
+    )
     parser.add_argument('--rounds', type=int, default=60)
     parser.add_argument('-o', '--out', type=Path, default=Path('runs/tradeoff'), help='folder')
     args = parser.parse_args(argv)
