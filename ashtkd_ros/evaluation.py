@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +15,13 @@ from ashtkd_ros.place_map import Place
 from ashtkd_ros.sources import Frame, Pose, read_rows
 
 RECALL_AT = (1, 5, 10, 20)
+MOST_SIMILARITIES = 400
 # Frames (n) and places (N) → bool (n, N): does place show what the frame shows?
 PositivesOf = Callable[[Sequence[Frame], Sequence[Place]], np.ndarray]
+NOTHING_TO_JUDGE_BY = (
+    'nothing to judge by: map and traverse need poses, or both place names; '
+    'else list the right frames with --correspondences'
+)
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,13 @@ class Metrics:
 class Answer:
     """What was said of one query: the best place and its confidence, and whether it is right.
 
-    `accepted` is False where the place was refused, so that "unknown" was said; `has_positive`
-    is False where no place of the map would have been right.
+    `place` is None where none was named or no answer came; `accepted` is False where the place was
+    refused, so that "unknown" was said; `has_positive` is False where no place of the map would
+    have been right.
     """
 
     query: Frame
-    place: Place
+    place: Place | None
     confidence: float
     right: bool
     similarity: float = math.nan
@@ -87,8 +93,9 @@ def positives(
 ) -> np.ndarray:
     """bool (Q, N): does place n show what query q shows?
 
-    By poses where all have one; else by frame number where the places are named by numbers; else
-    by equal names. VprError where there is none of these.
+    By poses where every query has one and some place: the others are never right; else by frame
+    number where all places are named by numbers; else by equal names. VprError where there is none
+    of these.
     """
     return positives_by(queries, places, tolerance)(queries, places)
 
@@ -100,12 +107,12 @@ def positives_by(
 
     Decided once, over all: else one query without a pose would be judged otherwise than the rest.
     """
-    everything = (*queries, *places)
-    if all(x.pose is not None for x in everything):
+    if all(q.pose is not None for q in queries) and any(p.pose is not None for p in places):
         mapped = _planar(places)
         return lambda part, _: _near(_planar(part), mapped, tolerance)
+    everything = (*queries, *places)
     if not all(x.label for x in everything):
-        raise VprError('nothing to judge by: both traverses need poses, or both place names')
+        raise VprError(NOTHING_TO_JUDGE_BY)
     if all(x.label.isdecimal() for x in everything):
         numbers = np.array([int(p.label) for p in places])
         return lambda part, _: (
@@ -116,7 +123,9 @@ def positives_by(
 
 
 def _planar(group: Sequence[Frame | Place]) -> np.ndarray:
-    return np.array([(x.pose.x, x.pose.y, x.pose.yaw) for x in group])
+    nowhere = (math.nan,) * 3  # near to nothing
+    poses = [x.pose for x in group]
+    return np.array([nowhere if p is None else (p.x, p.y, p.yaw) for p in poses])
 
 
 def _near(q: np.ndarray, p: np.ndarray, tolerance: Tolerance) -> np.ndarray:
@@ -134,39 +143,66 @@ def _near(q: np.ndarray, p: np.ndarray, tolerance: Tolerance) -> np.ndarray:
 class Correspondences:
     """Ground truth by frame numbers: which map frames show what a query frame shows.
 
-    `pairs`: `Frame.order` of a query → `Place.order` of its places; a place is right within
-    `frames` of one of them, and a query that is not listed has no right place.
+    `pairs`: `Frame.order` of a query → `Place.traverse`, or None for the only one, and
+    `Place.order` of its places; a place is right within `frames` of one of them, and a query that
+    is not listed has no right place.
     """
 
-    def __init__(self, pairs: Mapping[int, Sequence[int]], frames: int = 0):
-        self.pairs, self.frames = pairs, frames
+    def __init__(
+        self, pairs: Mapping[int, Sequence[tuple[int | None, int]]], frames: int, name: str
+    ):
+        self.pairs, self.frames, self._name = pairs, frames, name
 
     @classmethod
     def read(cls, table: Path, frames: int = 0) -> Correspondences:
-        """Read a CSV with the columns query,map; a query may have several rows.
+        """Read a CSV with the columns query,map and perhaps traverse; a query may have many rows.
 
         VprError that names the line where one is no frame number, or where there is no row.
         """
-        pairs: dict[int, list[int]] = {}
+        pairs: dict[int, list[tuple[int | None, int]]] = {}
         for line, row in read_rows(table, ('query', 'map')):
-            for column in ('query', 'map'):
-                if not row[column].strip().isdecimal():
+            for column in ('query', 'map', 'traverse'):
+                if column in row and not row[column].strip().isdecimal():
                     raise VprError(
-                        f'{table}:{line}: {column} is "{row[column]}", it must be a frame number'
+                        f'{table}:{line}: {column} is "{row[column]}", it must be a number from 0'
                     )
-            pairs.setdefault(int(row['query']), []).append(int(row['map']))
+            traverse = int(row['traverse']) if 'traverse' in row else None
+            pairs.setdefault(int(row['query']), []).append((traverse, int(row['map'])))
         if not pairs:
             raise VprError(f'{table}: lists no correspondence; add rows of query,map')
-        return cls(pairs, frames)
+        return cls(pairs, frames, str(table))
+
+    def check(self, queries: Iterable[Frame], places: Sequence[Place]) -> None:
+        """VprError where the numbers are not those of these queries and places."""
+        listed = {pair for pairs in self.pairs.values() for pair in pairs}
+        traverses = len({p.traverse for p in places})
+        if traverses > 1 and any(traverse is None for traverse, _ in listed):
+            raise VprError(
+                f'{self._name}: the map is of {traverses} traverses, each with its own numbers; '
+                'add a column traverse, numbered from 0 as in places.csv'
+            )
+        if not self._near(listed, _numbers(places)).any():
+            raise VprError(f'{self._name}: no number in the column map is a frame of this map')
+        if not any(q.order in self.pairs for q in queries):
+            raise VprError(f'{self._name}: no number in the column query is a frame replayed')
 
     def __call__(self, queries: Sequence[Frame], places: Sequence[Place]) -> np.ndarray:
         """bool (n, N), as `judge` asks for it."""
-        orders = np.array([p.order for p in places])
-        truth = np.zeros((len(queries), len(places)), bool)
-        for row, query in zip(truth, queries, strict=True):
-            for listed in self.pairs.get(query.order, ()):
-                row |= np.abs(orders - listed) <= self.frames
-        return truth
+        numbers = _numbers(places)
+        rows = [self._near(self.pairs.get(query.order, ()), numbers) for query in queries]
+        return np.array(rows, bool).reshape(len(queries), len(places))
+
+    def _near(self, listed: Iterable[tuple[int | None, int]], numbers: np.ndarray) -> np.ndarray:
+        traverses, orders = numbers
+        found = np.zeros(len(orders), bool)
+        for traverse, order in listed:
+            near = np.abs(orders - order) <= self.frames
+            found |= near if traverse is None else near & (traverses == traverse)
+        return found
+
+
+def _numbers(places: Sequence[Place]) -> np.ndarray:
+    return np.array([(p.traverse, p.order) for p in places]).T
 
 
 def judge(
@@ -283,7 +319,7 @@ class Localisation:
 
 def localisation_errors(answers: Sequence[Answer]) -> np.ndarray:
     """Metres, float (n,), right or wrong, of the accepted answers where both have a pose."""
-    pairs = [(a.query.pose, a.place.pose) for a in answers if a.accepted]
+    pairs = [(a.query.pose, a.place.pose) for a in answers if a.accepted and a.place]
     return np.array([_metres(q, p) for q, p in pairs if q is not None and p is not None])
 
 
@@ -310,7 +346,9 @@ def thin(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
-def thinned_similarity(queries: np.ndarray, places: np.ndarray, most: int = 400) -> np.ndarray:
+def thinned_similarity(
+    queries: np.ndarray, places: np.ndarray, most: int = MOST_SIMILARITIES
+) -> np.ndarray:
     """Descriptors (Q, D) and (N, D) → inner products float32 (q, n) of evenly spread ones."""
     q, n = (rows[thin(len(rows), most)] for rows in (queries, places))
     return np.asarray(q @ n.T, np.float32)

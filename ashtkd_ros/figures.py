@@ -77,9 +77,9 @@ def state_of(answer: Answer) -> str:
 
 
 def calibration_of(answers: Sequence[Answer]) -> Calibration:
-    """Of at least one answer, refused ones too."""
-    confidences = np.array([a.confidence for a in answers])
-    return calibration(confidences, np.array([a.right for a in answers]))
+    """Of at least one answer, refused ones too; a query that nothing came of tells nothing."""
+    told = [a for a in answers if a.place is not None] or answers
+    return calibration(np.array([a.confidence for a in told]), np.array([a.right for a in told]))
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,8 @@ def draw_route(axes: Axes, answers: Sequence[Answer]) -> None:
         axes.set_aspect('equal', adjustable='datalim')
         _draw_errors(axes, answers)
     else:
-        points = np.array([(a.query.order, a.place.order) for a in answers])
+        answers = [a for a in answers if a.place is not None]  # there is no frame to draw it at
+        points = np.array([(a.query.order, a.place.order) for a in answers]).reshape(-1, 2)
         axes.set(xlabel='query frame', ylabel='matched map frame')
     states = np.array([state_of(a) for a in answers])
     for state in ('unknown', 'right', 'wrong'):  # the last on top
@@ -229,8 +230,9 @@ def reliability_figure(named: Mapping[str, Calibration]) -> Figure:
 def confidence_figure(answers: Sequence[Answer], min_confidence: float) -> Figure:
     """Histogram of the confidences of right and of wrong best places, refused ones too."""
     figure, axes = _figure()
+    answers = [a for a in answers if a.place is not None]
     confidences = np.array([a.confidence for a in answers])
-    right = np.array([a.right for a in answers])
+    right = np.array([a.right for a in answers], bool)
     axes.hist(
         [confidences[right], confidences[~right]],
         bins=np.linspace(0, 1, 21),

@@ -152,7 +152,8 @@ def _method(name: str, metrics: Metrics) -> dict:
 def _row(a: Answer) -> list:
     similar = round(float(a.similarity), 6)
     verdicts = bool(a.right), bool(a.accepted), bool(a.has_positive)
-    return [a.query.order, a.query.stamp, a.place.id, round(a.confidence, 6), similar, *verdicts]
+    place = None if a.place is None else a.place.id
+    return [a.query.order, a.query.stamp, place, round(a.confidence, 6), similar, *verdicts]
 
 
 def _json(values: dict) -> str:
@@ -263,10 +264,10 @@ def _surest(answers: Sequence[Answer], right: bool) -> list[Answer]:
 
 def _pair(answer: Answer, picture_of: PictureOf, salient_of: SalientOf | None) -> dict:
     """What the template shows of an answer; only here are pictures read."""
-    columns = {
-        f'query {answer.query.name}': _unless_gone(answer.query.read),
-        f'place {answer.place.id}': _unless_gone(lambda: picture_of(answer.place)),
-    }
+    columns = {f'query {answer.query.name}': _unless_gone(answer.query.read)}
+    if answer.place is not None:
+        picture = _unless_gone(lambda: picture_of(answer.place))
+        columns[f'place {answer.place.id}'] = picture
     pictures = []
     for name, image in columns.items():
         column = [] if image is None else [(picture_uri(image), name)]
@@ -289,7 +290,8 @@ def write_picture(
     path: Path, answers: Sequence[Answer], picture_of: PictureOf, shown: int = 6
 ) -> None:
     """One picture of the map at work (PNG): queries above their matches, and the route."""
-    chosen = [answers[i] for i in thin(len(answers), shown)]
+    answered = [a for a in answers if a.place is not None]
+    chosen = [answered[i] for i in thin(len(answered), shown)]
     figure = Figure(figsize=(11, 3.0), layout='constrained')
     left, right = figure.subfigures(1, 2, width_ratios=(2.4, 1))
     grid = left.subplots(2, len(chosen), squeeze=False)

@@ -40,13 +40,15 @@ class Cursor:
     """How far a traverse has been read: image `number` is the last one seen.
 
     In a bag also when that was received, the number of the first image received at that very
-    time, and the newest stamp so far.
+    time, and what is known of the camera's clock: see `bag_traverse.Clock`.
     """
 
     number: int = -1
     received_ns: int = 0
     first: int = 0
     newest: float = 0.0
+    delay: float = 0.0
+    back: bool = False
 
 
 class Traverse(Protocol):

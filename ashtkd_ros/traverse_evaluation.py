@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,8 +16,11 @@ from ashtkd_ros import baselines
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import (
+    MOST_SIMILARITIES,
+    NOTHING_TO_JUDGE_BY,
     RECALL_AT,
     Answer,
+    Correspondences,
     Metrics,
     PositivesOf,
     Tolerance,
@@ -30,9 +32,11 @@ from ashtkd_ros.evaluation import (
 )
 from ashtkd_ros.image_msgs import ImageError
 from ashtkd_ros.matcher import Matcher, MatcherConfig
+from ashtkd_ros.node_answers import NodeAnswers, header_ns
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.place_pictures import PlacePictures
-from ashtkd_ros.recogniser import in_parallel
+from ashtkd_ros.rate_gate import RateGate
+from ashtkd_ros.recogniser import embed_frames, in_parallel
 from ashtkd_ros.report import Evaluation, Timing, Traffic
 from ashtkd_ros.sources import Frame
 from ashtkd_ros.traverse import Traverse
@@ -61,7 +65,8 @@ class EvaluationOptions:
 @dataclass
 class Replies:
     """What was answered: `ranking` int (Q, K) places best first, -1 where none was given,
-    `confidences` float (Q,), `similarities` float (Q,) or NaN, `descriptors` (Q, D) or None."""
+    `confidences` float (Q,), `similarities` float (Q,) or NaN, `descriptors` (Q, D), fewer of
+    them evenly spread, or None."""
 
     frames: list[Frame]
     ranking: np.ndarray
@@ -75,22 +80,36 @@ class Replies:
 class Queries:
     """The images of a traverse that are asked about; what is passed over is counted."""
 
-    def __init__(self, traverse: Traverse, needs_poses: bool, max_rate_hz: float):
-        self.traverse, self._needs_poses = traverse, needs_poses
-        self._period = 1.0 / max_rate_hz if max_rate_hz else 0.0
+    def __init__(
+        self,
+        traverse: Traverse,
+        needs_poses: bool,
+        max_rate_hz: float,
+        needs_labels: bool = False,
+    ):
+        self.traverse, self._max_rate_hz = traverse, max_rate_hz
+        self._needs_poses, self.needs_labels = needs_poses, needs_labels
         self.passed: Counter[str] = Counter()
 
     def __iter__(self):
         """Frames in order."""
-        due = -np.inf
+        self.passed.clear()
+        gate = RateGate()
         for _, frame in self.traverse.frames():
-            if self._needs_poses and frame.pose is None:
+            # As in the node, which sees no poses: first the rate.
+            if not gate.lets(frame.stamp, self._max_rate_hz):
+                self.passed[f'above {self._max_rate_hz:g} Hz'] += 1
+            elif self._needs_poses and frame.pose is None:
                 self.passed[frame.refusal or 'no pose'] += 1
-            elif self._period and frame.stamp < due - 1e-6:
-                self.passed[f'above {1.0 / self._period:g} Hz'] += 1
+            elif self.needs_labels and not frame.label:
+                self.passed['no place name'] += 1
             else:
-                due = frame.stamp + self._period
                 yield frame
+
+    def none_left(self) -> VprError:
+        """That there is nothing to evaluate, and why."""
+        passed = ', '.join(f'{n} {why}' for why, n in self.passed.items())
+        return VprError(f'{self.traverse.path}: no image to evaluate ({passed})')
 
     def pixels(self, at_least: tuple[int, int]):
         """(frame, (image, order)) of all that can be decoded, with a progress bar."""
@@ -115,8 +134,22 @@ class Queries:
 
 def needs_poses(place_map: PlaceMap, traverse: Traverse, options: EvaluationOptions) -> bool:
     """Whether the ground truth comes from poses, so that images without one cannot be judged."""
-    mapped = all(place.pose is not None for place in place_map.places)
+    mapped = any(place.pose is not None for place in place_map.places)
     return options.truth is None and mapped and traverse.has_poses
+
+
+def judged_queries(place_map: PlaceMap, traverse: Traverse, options: EvaluationOptions) -> Queries:
+    """The images that can be judged; VprError, before anything is computed, where none can be."""
+    by_poses = needs_poses(place_map, traverse, options)
+    by_labels = options.truth is None and not by_poses
+    if by_labels and not all(place.label for place in place_map.places):
+        raise VprError(NOTHING_TO_JUDGE_BY)
+    queries = Queries(traverse, by_poses, options.max_rate_hz, by_labels)
+    if isinstance(options.truth, Correspondences):
+        options.truth.check(queries, place_map.places)
+    elif next(iter(queries), None) is None:
+        raise VprError(NOTHING_TO_JUDGE_BY) if by_labels else queries.none_left()
+    return queries
 
 
 def recognise_offline(
@@ -134,8 +167,7 @@ def recognise_offline(
         found.append(matcher.match(descriptor))
         descriptors.append(descriptor)
     if not frames:
-        passed = ', '.join(f'{n} {why}' for why, n in queries.passed.items())
-        raise VprError(f'{queries.traverse.path}: no image to evaluate ({passed})')
+        raise queries.none_left()
     timing = measure_stages(embedder.path, matcher, frames) if options.timing else {}
     return Replies(
         frames,
@@ -165,38 +197,49 @@ def measure_stages(model: Path, matcher: Matcher, frames: Sequence[Frame]) -> di
     return {stage: Timing.of(seconds) for stage, seconds in stages.items()}
 
 
-def read_answers(path: Path, queries: Queries, place_map: PlaceMap) -> Replies:
-    """What the node answered while it was recorded by `live`; the images of no answer are left."""
-    try:
-        values = json.loads(Path(path).read_text(encoding='utf-8'))
-        answers = {round(a['stamp'] * 1e6): a for a in values['answers']}
-        sent = values['sent']
-    except OSError as error:
-        raise VprError(f'{path}: no answers can be read ({error.strerror})') from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise VprError(f'{path}: holds no answers of the node; make it with replay') from error
+def replies_of(
+    recorded: NodeAnswers, queries: Queries, place_map: PlaceMap, notes: list[str]
+) -> Replies:
+    """What the node answered to each image; one without an answer is kept, as an unknown place."""
     frames, given = [], []
     for frame in queries:
-        answer = answers.get(round(frame.stamp * 1e6))
-        if answer is not None:
-            frames.append(frame.light())
-            given.append(answer)
-    if not frames:
-        raise VprError(f'{path}: none of its {len(answers)} answers is about these images')
+        answer = recorded.answers.get(header_ns(frame))
+        if answer is None:
+            try:
+                frame.pixels()
+            except ImageError as error:
+                queries.passed[f'unreadable: {error.kind}'] += 1
+                continue
+        frames.append(frame.light())
+        given.append(answer)
+    answered = [answer for answer in given if answer is not None]
+    if not answered:
+        count = len(recorded.answers)
+        raise VprError(f'{recorded.path}: none of its {count} answers is about these images')
+    if missing := len(given) - len(answered):
+        notes.append(f'{missing} of {len(given)} images have no answer: unknown, never right')
+    source = queries.traverse.path.resolve().name
+    if recorded.source.name != source:
+        notes.append(f'the answers were recorded with {recorded.source}, not with {source}')
     width = min(max(RECALL_AT), len(place_map.places))
     ranking = np.full((len(frames), width), -1)
-    for row, answer in zip(ranking, given, strict=True):
-        ids = answer['places'][:width]
-        row[: len(ids)] = ids
-    if ranking.max() >= len(place_map.places):
-        raise VprError(f'{path}: names places that this map lacks; was it another map?')
-    confidences = np.array([a['scores'][0] if a['scores'] else 0.0 for a in given])
-    seconds = [a['seconds'] for a in given if a.get('seconds') is not None]
+    confidences = np.zeros(len(frames))
+    for i, answer in enumerate(given):
+        if answer is not None and answer.places:
+            ids = answer.places[:width]
+            ranking[i, : len(ids)], confidences[i] = ids, answer.scores[0]
+    seconds = [a.seconds for a in answered if a.seconds is not None]
     timing = {'sent → answered': Timing.of(seconds)} if seconds else {}
-    traffic = Traffic(sent, len(answers), sent - len(answers))
-    return Replies(
-        frames, ranking, confidences, np.full(len(frames), np.nan), None, timing, traffic
-    )
+    count = len(recorded.answers)
+    traffic = Traffic(recorded.sent, count, max(0, recorded.sent - count))
+    nan = np.full(len(frames), np.nan)
+    return Replies(frames, ranking, confidences, nan, None, timing, traffic)
+
+
+def similarity_sample(embedder: Embedder, frames: Sequence[Frame], workers: int) -> np.ndarray:
+    """Descriptors (q, D) of as many evenly spread frames as the figure of similarities shows."""
+    shown = [frames[i] for i in thin(len(frames), MOST_SIMILARITIES)]
+    return embed_frames(embedder, shown, 'similarity', workers)
 
 
 def evaluate_traverse(
@@ -224,7 +267,7 @@ def evaluate_traverse(
     answers = [
         Answer(
             frame,
-            places[max(row[0], 0)],
+            places[row[0]] if row[0] >= 0 else None,
             float(confidence),
             bool(hit[0]),
             float(score),

@@ -27,8 +27,14 @@ _EVALUATE = {
     'metres': 'a place within is the right one',
     'degrees': 'a place turned by no more is the right one',
     'frames': 'the same where places are numbered',
+    'correspondences': 'CSV query,map[,traverse]: numbers of the right frames, in place of poses',
+    'labels': "CSV frame,label: names of the places in the bag's images",
     'pose_topic': 'odometry, pose, /tf or NavSatFix; none: no poses',
     'trajectory': 'file in TUM format instead of a topic',
+    'stamps': 'times to find the poses by: header or receive',
+    'max_pose_gap': 'seconds between poses above which an image has none',
+    'map_frame': 'with /tf: the fixed frame',
+    'camera_frame': "with /tf: the camera's frame, in place of the images' own",
 }
 _BOTH = {
     'image_topic': 'where a bag has several',

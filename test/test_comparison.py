@@ -187,3 +187,14 @@ def test_comparison_that_cannot_be_written_is_one_line(tmp_path: Path, two: list
     with pytest.raises(VprError) as error:
         write_comparison(tmp_path / 'c.html', two[:1])
     assert 'needs two reports' in line_of(error)
+
+
+def test_a_query_that_one_run_did_not_answer_is_lost_without_a_place(tmp_path: Path):
+    answers = answers_of(BEFORE)
+    answers[0] = replace(answers[0], place=None, right=False, accepted=False, confidence=0.0)
+    write_report(tmp_path / 'new' / 'report.html', evaluation_of(answers), gone)
+    reports = [report_in(tmp_path / 'old'), load_report(tmp_path / 'new')]
+    (lost,) = changes(*reports)['lost']
+    assert (lost.before['place'], lost.after['place']) == (0, None)
+    write_comparison(tmp_path / 'both.html', reports)
+    assert 'None' not in text_of((tmp_path / 'both.html').read_text())

@@ -173,11 +173,18 @@ def test_names_serve_where_only_one_traverse_has_poses():
     assert truth.tolist() == [[True, False]]
 
 
+def test_places_without_a_pose_are_never_right_where_others_have_one():
+    places = [Place(0, 0.0, 0, None, 'p', 'a'), *places_along_x([0.0])]
+    truth = positives([frame(0, label='a')], places, Tolerance())
+    assert truth.tolist() == [[False, True]]
+
+
 def test_nothing_to_judge_by_is_refused():
     for queries in ([frame()], [frame(label='a', pose=False), frame(pose=False)]):
         with pytest.raises(VprError) as error:
             positives(queries, labelled('a', 'b'), Tolerance())
         assert 'nothing to judge by' in line_of(error)
+        assert '--correspondences' in line_of(error)
 
 
 def test_highest_f1_by_hand():
@@ -252,9 +259,38 @@ def test_correspondences_name_the_right_frames_of_the_map(tmp_path: Path):
     assert has_positive.tolist() == [True, False, True]
 
 
+def test_frames_of_several_traverses_are_told_apart(tmp_path: Path):
+    places = [Place(i, 0.0, 7, None, 'p', traverse=i) for i in range(2)]
+    listed = correspondences(tmp_path, 'query,map,traverse\n3,7,1\n')
+    queries = [Frame(Path('q'), 0.0, 3)]
+    listed.check(queries, places)
+    assert listed(queries, places).tolist() == [[False, True]]
+    plain = correspondences(tmp_path, 'query,map\n3,7\n')
+    plain.check(queries, places[:1])
+    with pytest.raises(VprError) as error:
+        plain.check(queries, places)
+    assert 'add a column traverse' in line_of(error)
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('query,map\n3,9\n', 'column map is a frame of this map'),
+        ('query,map,traverse\n3,7,1\n', 'column map is a frame of this map'),
+        ('query,map\n4,7\n', 'column query is a frame replayed'),
+    ],
+)
+def test_correspondences_of_other_frames_are_refused(tmp_path: Path, text: str, said: str):
+    listed = correspondences(tmp_path, text, frames=1)
+    with pytest.raises(VprError) as error:
+        listed.check([Frame(Path('q'), 0.0, 3)], [Place(0, 0.0, 7, None, 'p')])
+    assert said in line_of(error)
+
+
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
+        ('query,map,traverse\n1,2,\n', 'pairs.csv:2: traverse is ""'),
         ('query,place\n1,2\n', 'column map is missing'),
         ('query,map\n1,2\n2,x\n', 'pairs.csv:3: map is "x"'),
         ('query,map\n-1,2\n', 'pairs.csv:2: query is "-1"'),

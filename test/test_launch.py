@@ -70,6 +70,8 @@ def test_arguments_of_the_replay() -> None:
     assert all(argument.description for argument in declared.values())
     assert {n for n, a in declared.items() if a.default_value is None} == set(REQUIRED)
     assert {'rate', 'image_topic', 'player', 'min_confidence', 'metres', 'degrees'} < set(declared)
+    poses = {'stamps', 'max_pose_gap', 'map_frame', 'camera_frame', 'correspondences', 'labels'}
+    assert poses < set(declared)
 
 
 def launched(
@@ -126,8 +128,9 @@ def test_options_of_the_launch_are_options_of_the_commands(tmp_path: Path, monke
     from ashtkd_ros.ros import live
 
     names = {a.name for a in read('replay.launch.py').get_launch_arguments()} - set(REQUIRED)
-    numbers = {'rate', 'hz', 'min_confidence', 'metres', 'degrees', 'frames'}
+    numbers = {'rate', 'hz', 'min_confidence', 'metres', 'degrees', 'frames', 'max_pose_gap'}
     given = {name: '1' if name in numbers else 'auto' for name in names}
+    given['stamps'] = 'receive'
     _, called = launched(tmp_path, monkeypatch, 0, 0, **given)
     assert {a for c in called.values() for a in c if a.startswith('--')} == {
         '--answers',

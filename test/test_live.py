@@ -10,13 +10,17 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
+import bag_helpers
 import rclpy
+from bag_helpers import write_bag
+from conftest import checksums
 from ros_helpers import MAP_PLACES, TOWN, Process, image_message, until
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification, ObjectHypothesis
@@ -26,9 +30,11 @@ from ashtkd_ros.bag_writing import BagOptions, make_bag
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.matcher import Matcher, MatcherConfig
+from ashtkd_ros.node_answers import header_ns
+from ashtkd_ros.output import check_output
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.ros import live
-from ashtkd_ros.ros.replay import Folder, Recording
+from ashtkd_ros.ros.replay import Folder, Recording, stamp_of
 from ashtkd_ros.shipped import shipped_model
 from ashtkd_ros.sources import read_source
 from ashtkd_ros.traverse import TraverseOptions
@@ -68,12 +74,12 @@ def read_answers(process: Process, tmp_path: Path) -> dict:
     heard, path = len(values['answers']), tmp_path / 'answers.json'
     assert process.stdout == f'{heard} answers to {FRAMES} images: {path}\n'
     assert process.stderr == ''
-    assert (values['schema_version'], values['sent'], values['rate']) == (1, FRAMES, RATE)
+    assert (values['schema_version'], values['sent'], values['rate']) == (2, FRAMES, RATE)
     node = {key: int(v) for key, v in values['node'].items() if v.isdecimal()}
     # An image may be dropped by a machine that stalls: not in silence, and no answer is lost.
     assert node['places published'] == heard > 0
     assert node['images received'] == heard + node['images dropped']
-    stamps = [answer['stamp'] for answer in values['answers']]
+    stamps = [answer['stamp_ns'] for answer in values['answers']]
     assert stamps == sorted(set(stamps))
     return values
 
@@ -82,9 +88,9 @@ def check_places(answers: list[dict], source: Path, town_map: Path, count: int) 
     """The answers are those of network and map by themselves."""
     embedder = Embedder(shipped_model())
     matcher = Matcher(PlaceMap.load(town_map, embedder), MatcherConfig(top_k=count))
-    given = {round(answer['stamp'] * 1e6): answer for answer in answers}
+    given = {answer['stamp_ns']: answer for answer in answers}
     for _, frame in open_traverse(source, TraverseOptions()).frames():
-        answer = given.pop(round(frame.stamp * 1e6), None)
+        answer = given.pop(header_ns(frame), None)
         if answer is not None:
             found = matcher.match(embedder.embed(*frame.pixels()))
             assert answer['places'] == [c.place.id for c in found]
@@ -96,6 +102,7 @@ def test_a_bag_through_a_node_of_its_own(start, town_map: Path, tmp_path: Path) 
     bag = town_bag(tmp_path)
     values = read_answers(start(bag, '--player', 'own'), tmp_path)
     assert (values['source'], values['map']) == (str(bag), str(town_map))
+    assert values['map_sha256'] == checksums(town_map)['index.faiss']
     assert values['node']['places in map'] == str(MAP_PLACES)
     assert all(answer['seconds'] > 0 for answer in values['answers'])
     check_places(values['answers'], bag, town_map, MAP_PLACES)
@@ -120,6 +127,48 @@ def test_a_node_that_runs_already(start, start_node, town_map: Path, tmp_path: P
     check_places(values['answers'], bag, town_map, 5)
     assert node.alive
     node.end()
+
+
+def test_ten_images_a_second_are_all_answered(start, tmp_path: Path) -> None:
+    walk = tmp_path / 'walk'
+    shutil.copytree(TOWN / 'dusk', walk)
+    lines = (walk / 'poses.csv').read_text().splitlines(keepends=True)
+    (walk / 'poses.csv').write_text(''.join(lines[:21]))
+    dropped = []
+    for _ in range(3):  # a machine that stalls for a tenth of a second is no fault of the node
+        process = start(walk, '--hz', 10, '--rate', 1)
+        assert process.wait() == 0, process.stderr
+        values = json.loads((tmp_path / 'answers.json').read_text())
+        dropped.append(values['sent'] - len(values['answers']))
+        assert values['node']['images dropped'] == str(dropped[-1])
+        if not dropped[-1]:
+            break
+    assert (values['sent'], values['hz'], dropped[-1]) == (20, 10, 0), dropped
+
+
+@pytest.mark.parametrize(
+    ('stamps', 'said'),
+    [((1.0, 0.0, 2.0), '1 of 3 images have stamp zero'), ((1.0, 2.0, 1.0), '2 of 3 images share')],
+)
+def test_stamps_that_tell_no_image_from_another(stamps, said: str, tmp_path: Path) -> None:
+    grey = np.zeros((2, 2), np.uint8)
+    records = [bag_helpers.image(t, grey, received=1.0 + i) for i, t in enumerate(stamps)]
+    with pytest.raises(VprError, match=said):
+        live.check_stamps(Recording(write_bag(tmp_path / 'bag', records=records)))
+
+
+def test_how_far_a_long_replay_is_is_told(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(live, '_TELL_S', 0.0)
+    watched, observer = [], SimpleNamespace(answers=[1, 2])
+    live._telling(observer, 7, lambda: watched.append(1))()
+    assert capsys.readouterr().out == '2 of 7 images answered\n'
+    assert watched
+
+
+def test_a_node_with_another_map_is_no_witness(town_map: Path) -> None:
+    live.check_served('/vpr_node', {'places in map': str(MAP_PLACES)}, town_map)
+    with pytest.raises(VprError, match='serves /maps/b of 99 places'):
+        live.check_served('/vpr_node', {'map': '/maps/b', 'places in map': '99'}, town_map)
 
 
 def failure(process: Process, tmp_path: Path) -> str:
@@ -275,17 +324,17 @@ def test_only_what_was_sent_is_heard_and_once(ros) -> None:
 
 def test_stamps_of_serialized_messages() -> None:
     head = (7).to_bytes(4, 'little') + (9).to_bytes(4, 'little')
-    assert live.stamp_of(b'\0\1\0\0' + head + b'more') == (7, 9)
+    assert stamp_of(b'\0\1\0\0' + head + b'more') == (7, 9)
     head = (7).to_bytes(4, 'big') + (9).to_bytes(4, 'big')
-    assert live.stamp_of(b'\0\0\0\0' + head) == (7, 9)
+    assert stamp_of(b'\0\0\0\0' + head) == (7, 9)
     with pytest.raises(VprError, match='11 bytes'):
-        live.stamp_of(b'\0\1\0\0' + head[:7])
+        stamp_of(b'\0\1\0\0' + head[:7])
 
 
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
-        (('-o', 'nowhere/answers.json'), 'its folder is not there'),
+        (('-o', '.'), 'it is a folder'),
         (('-o', 'a.json', '--node', '/vpr_node', '--model', 'm.onnx'), 'leave it or --node out'),
     ],
 )
@@ -294,6 +343,13 @@ def test_bad_arguments(arguments, said: str, tmp_path: Path, capsys, monkeypatch
     with pytest.raises(SystemExit):
         live.main(['map', str(TOWN / 'dusk'), *arguments])
     assert said in capsys.readouterr().err
+
+
+def test_the_folder_of_the_answers_is_made(tmp_path: Path) -> None:
+    out = tmp_path / 'new' / 'folder' / 'answers.json'
+    check_output(out)
+    live.write_answers(out, {})
+    assert [p.name for p in out.parent.iterdir()] == ['answers.json']
 
 
 def test_an_answers_file_that_cannot_be_written(tmp_path: Path) -> None:

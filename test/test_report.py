@@ -311,3 +311,18 @@ def test_picture_shows_pairs_and_route_also_where_an_image_is_gone(tmp_path: Pat
     with pytest.raises(VprError) as error:
         write_picture(tmp_path / 'none' / 'p.png', answers, grey)
     assert 'could not be written' in line_of(error)
+
+
+@pytest.mark.parametrize('with_poses', [True, False])
+def test_a_query_that_nothing_came_of_is_unknown_and_no_place(tmp_path: Path, with_poses: bool):
+    answers = answers_of([True, True, False], with_poses=with_poses)
+    nothing = {'place': None, 'confidence': 0.0, 'accepted': False, 'similarity': math.nan}
+    answers[2] = replace(answers[2], **nothing)
+    html, values = written(tmp_path, evaluation_of(answers), grey)
+    assert '00002.jpg → no place named' in text_of(html)
+    assert values['answers'][2][2:] == [None, 0.0, None, False, False, True]
+    assert values['unknown_share'] == pytest.approx(1 / 3)
+    assert sum(values['calibration']['count']) == 2
+    # Nothing at all was answered: still a report.
+    none = [replace(a, **nothing, right=False) for a in answers]
+    written(tmp_path / 'none', evaluation_of(none), grey)

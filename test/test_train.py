@@ -168,7 +168,7 @@ def test_only_the_weighted_losses_are_computed(tmp_path: Path):
     assert set(run.update(*batch())) == {'loss', 'ranking'}
 
 
-def test_the_learned_gate_is_taught_by_the_soft_labels(tmp_path: Path):
+def test_the_learned_gate_is_taught_by_the_truth(tmp_path: Path):
     unit = torch.nn.functional.normalize(torch.rand(2, 8, 16), dim=2)
     run = small_run(tmp_path / 'run', Lesson(teachers=('a', 'b'), adaptive='gate', soft=1.0))
     before = run.objective.gate.latent.weight.clone()

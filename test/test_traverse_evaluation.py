@@ -5,15 +5,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import bag_helpers
 import pytest
+from conftest import line_of
 
+from ashtkd_ros.bag_traverse import open_traverse
 from ashtkd_ros.bag_writing import BagOptions, make_bag
 from ashtkd_ros.commands.build_map import main as build_map
 from ashtkd_ros.commands.evaluate import main as evaluate
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.node_answers import SCHEMA_VERSION, NodeAnswers, header_ns, map_checksum
+from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.sources import read_source
+from ashtkd_ros.traverse import TraverseOptions
 
 ORIGIN = GeoOrigin(48.2, 16.37, 180.0)
 FEW = 24
@@ -120,7 +128,9 @@ def test_an_origin_of_its_own_is_not_taken_for_the_query(town: Path, bags: Path,
 def test_correspondences(day_map: Path, bags: Path, tmp_path: Path):
     rows = [f'{i},{i}' for i in range(FEW)]
     (tmp_path / 'right.csv').write_text('\n'.join(['query,map', *rows]))
-    (tmp_path / 'wrong.csv').write_text('query,map\n' + '\n'.join(f'{i},99' for i in range(FEW)))
+    (tmp_path / 'wrong.csv').write_text(
+        'query,map\n' + '\n'.join(f'{i},{(i + 9) % FEW}' for i in range(FEW))
+    )
     options = ('--pose-topic', '/odom', '--no-baselines', '--frames', 2, '--correspondences')
     found = judged(day_map, bags / 'dusk', *options, tmp_path / 'right.csv')
     assert found['single images']['1'] >= 0.9
@@ -134,7 +144,8 @@ def test_a_limit_on_the_rate(day_map: Path, bags: Path, tmp_path: Path, capsys):
     values = json.loads((tmp_path / 'report.json').read_text())
     stamps = [row[1] for row in values['answers']]
     assert 3 <= len(stamps) < FEW / 2
-    assert min(b - a for a, b in zip(stamps, stamps[1:], strict=False)) >= 1.0 - 1e-6
+    assert min(b - a for a, b in zip(stamps, stamps[1:], strict=False)) >= 0.99
+    assert values['facts']['How'] == 'offline, at most 1 images a second'
     assert 'images left out: above 1 Hz' in capsys.readouterr().err
 
 
@@ -157,44 +168,102 @@ def test_another_network_is_refused(day_map: Path, bags: Path, capsys, student: 
     assert 'rebuild the map' in capsys.readouterr().err
 
 
+def recorded(path: Path, day_map: Path, bag: Path, **changed: object) -> Path:
+    """Answers to the first images of a bag, as `live` writes them, each with the place that has
+    its number; `changed` overrides what the file holds."""
+    traverse = open_traverse(bag, TraverseOptions(pose_topic='none'))
+    frames = [frame for _, frame in traverse.frames()]
+    answers = [
+        {'stamp_ns': header_ns(f), 'places': [i], 'scores': [0.9], 'seconds': 0.01}
+        for i, f in enumerate(frames[: FEW - 2])
+    ]
+    values = {
+        'schema_version': SCHEMA_VERSION,
+        'source': str(bag),
+        'map_sha256': map_checksum(day_map),
+        'sent': FEW,
+        'rate': 2.0,
+        'hz': 0.0,
+        'node': {'embed p50 ms': '8.5', 'images dropped': '2'},
+        'answers': answers,
+    }
+    path.write_text(json.dumps({**values, **changed}))
+    return path
+
+
+ANSWER = {'stamp_ns': 1, 'places': [0], 'scores': [0.5], 'seconds': None}
+
+
 @pytest.mark.parametrize(
-    ('text', 'said'),
+    ('changed', 'said'),
     [
-        (None, 'no answers can be read'),
-        ('{', 'holds no answers of the node'),
-        ('{"sent": 1}', 'holds no answers of the node'),
-        ('{"sent": 1, "answers": []}', 'none of its 0 answers is about these images'),
+        ({'schema_version': 1}, 'has answers of format 1, this program reads 2; record them with'),
+        ({'answers': []}, 'none of its 0 answers is about these images'),
+        ({'answers': [ANSWER]}, 'none of its 1 answers is about these images'),
+        ({'answers': {}}, 'the answers are damaged'),
+        ({'sent': '9'}, 'the answers are damaged'),
+        ({'answers': [{**ANSWER, 'places': ['0']}]}, 'the answers are damaged'),
+        ({'answers': [{**ANSWER, 'places': [-1]}]}, 'the answers are damaged'),
+        ({'answers': [{**ANSWER, 'scores': []}]}, 'the answers are damaged'),
+        ({'answers': [{'stamp_ns': 1}]}, 'the answers are damaged'),
+        ({'answers': [{**ANSWER, 'places': [FEW]}]}, 'was recorded with another map'),
+        ({'map_sha256': '0' * 64}, 'was recorded with another map'),
     ],
 )
-def test_bad_answers(day_map: Path, bags: Path, tmp_path: Path, capsys, text, said: str):
-    answers = tmp_path / 'answers.json'
-    if text is not None:
-        answers.write_text(text)
+def test_answers_that_are_no_good(
+    day_map: Path, bags: Path, tmp_path: Path, capsys, changed, said
+):
+    answers = recorded(tmp_path / 'answers.json', day_map, bags / 'dusk', **changed)
     options = ('--pose-topic', '/odom', '--answers', answers)
     assert run(evaluate, day_map, bags / 'dusk', *options) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
 
 
-def test_answers_of_the_node_are_judged(day_map: Path, bags: Path, tmp_path: Path, capsys):
-    offline = tmp_path / 'offline.html'
-    options = ('--pose-topic', '/odom', '--no-baselines')
-    assert run(evaluate, day_map, bags / 'dusk', '-o', offline, *options) == 0
-    rows = json.loads(offline.with_suffix('.json').read_text())['answers']
-    answers = [
-        {'stamp': row[1], 'places': [row[2]], 'scores': [row[3]], 'seconds': 0.01}
-        for row in rows[:-2]
-    ]
-    recorded = tmp_path / 'answers.json'
-    recorded.write_text(json.dumps({'sent': FEW, 'node': {}, 'answers': answers}))
-    live = tmp_path / 'live.html'
-    options = (*options, '--answers', recorded, '-o', live)
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [(None, 'no answers can be read'), ('{', 'record them with live'), ('[1]', 'record them')],
+)
+def test_files_that_hold_no_answers(tmp_path: Path, text: str | None, said: str):
+    if text is not None:
+        (tmp_path / 'answers.json').write_text(text)
+    with pytest.raises(VprError) as error:
+        NodeAnswers.read(tmp_path / 'answers.json')
+    assert said in line_of(error)
+
+
+def test_images_without_an_answer_count_as_unknown(day_map: Path, bags: Path, tmp_path, capsys):
+    answers = recorded(tmp_path / 'answers.json', day_map, bags / 'dusk', source='/bags/dawn')
+    report = tmp_path / 'live.html'
+    options = ('--pose-topic', '/odom', '--answers', answers, '-o', report)
     assert run(evaluate, day_map, bags / 'dusk', *options) == 0
-    out = capsys.readouterr().out
+    out, notes = capsys.readouterr()
     assert f'{FEW} images sent, {FEW - 2} answered, 2 dropped' in out
     assert 'sent → answered: p50 10.0 ms' in out
-    judged_live = json.loads(live.with_suffix('.json').read_text())['answers']
-    assert [row[2] for row in judged_live] == [row[2] for row in rows[:-2]]
+    assert f'2 of {FEW} images have no answer: unknown, never right' in notes
+    assert 'the answers were recorded with /bags/dawn, not with dusk' in notes
+    values = json.loads(report.with_suffix('.json').read_text())
+    figures = values['methods'][0]
+    assert figures['queries'] == FEW
+    right = sum(row[5] for row in values['answers'])
+    assert figures['recall']['1'] == pytest.approx(right / FEW) and right > FEW / 2
+    assert values['answers'][-1][2:] == [None, 0.0, None, False, False, True]
+    html = report.read_text()
+    assert 'live, 2 times as fast as recorded' in html and 'embed 8.5 ms' in html
+    assert 'Similarity of queries and map' in html
+
+
+def test_answers_are_found_by_the_headers_where_times_are_of_receipt(town: Path, tmp_path: Path):
+    frames = read_source(town / 'day')[:FEW]
+    records = [bag_helpers.image(f.stamp, f.read(), received=f.stamp + 50.0) for f in frames]
+    bag = bag_helpers.write_bag(tmp_path / 'bag', records=records)
+    assert run(build_map, bag, '-o', tmp_path / 'map', '--keyframes', 'all') == 0
+    answers = recorded(tmp_path / 'answers.json', tmp_path / 'map', bag)
+    table = tmp_path / 'pairs.csv'
+    table.write_text('\n'.join(['query,map', *(f'{i},{i}' for i in range(FEW))]))
+    options = ('--stamps', 'receive', '--answers', answers, '--correspondences', table)
+    found = judged(tmp_path / 'map', bag, *options, '--no-baselines')
+    assert found['single images']['1'] == pytest.approx((FEW - 2) / FEW)
 
 
 def test_comparison_of_two_reports(day_map: Path, bags: Path, tmp_path: Path, capsys):
@@ -209,7 +278,85 @@ def test_comparison_of_two_reports(day_map: Path, bags: Path, tmp_path: Path, ca
     assert (tmp_path / 'both.html').is_file()
 
 
-@pytest.mark.parametrize('arguments', [[], ['map'], ['map', 'bag', '--compare', 'a.html']])
-def test_bad_arguments(arguments: list[str], capsys):
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        ([], 'give a map and a source'),
+        (['map'], 'give a map and a source'),
+        (['map', 'bag', '--compare', 'a.html'], 'give a map and a source'),
+        (['map', 'bag', '--live', '--answers', 'a.json'], '--live records answers of its own'),
+        *(
+            (['map', 'bag', f'--{option}={value}'], f'argument --{option}: "{value}" is not')
+            for option, value in (
+                ('metres', -1),
+                ('degrees', -1),
+                ('frames', -1),
+                ('min-confidence', 7),
+                ('min-confidence', 'nan'),
+                ('max-rate-hz', -1),
+                ('max-rate-hz', 'nan'),
+                ('rate', 0),
+                ('threads', -3),
+            )
+        ),
+    ],
+)
+def test_bad_arguments(arguments: list[str], said: str, capsys):
     assert run(evaluate, *arguments) == 2
-    assert 'give a map and a source' in capsys.readouterr().err
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither embedding nor playing is to be begun."""
+    for name in ('recognise_offline', 'record_live'):
+        monkeypatch.setattr(
+            f'ashtkd_ros.commands.evaluate.{name}', lambda *_: pytest.fail('began')
+        )
+
+
+@pytest.mark.parametrize('live', [(), ('--live',)])
+@pytest.mark.parametrize('case', ['no poses', 'no query', 'no place', 'report'])
+def test_what_cannot_be_judged_or_written_is_told_first(
+    day_map: Path, bags: Path, tmp_path: Path, capsys, no_inference, case: str, live
+):
+    (tmp_path / 'pairs.csv').write_text(
+        'query,map\n900,0\n' if case == 'no query' else 'query,map\n0,900\n'
+    )
+    (tmp_path / 'file').touch()
+    options, said = {
+        'no poses': (
+            ('--pose-topic', 'none'),
+            'else list the right frames with --correspondences',
+        ),
+        'no query': (('--correspondences', tmp_path / 'pairs.csv'), 'column query is a frame'),
+        'no place': (('--correspondences', tmp_path / 'pairs.csv'), 'column map is a frame'),
+        'report': (('-o', tmp_path / 'file' / 'r.html'), 'cannot be written'),
+    }[case]
+    options = options if case == 'no poses' else (*options, '--pose-topic', '/odom')
+    assert run(evaluate, day_map, bags / 'dusk', *options, *live) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_places_without_a_pose_are_never_right(day_map: Path, bags: Path, tmp_path: Path, capsys):
+    place_map = PlaceMap.load(day_map)
+    bare = [replace(p, pose=None) if p.id < 3 else p for p in place_map.places]
+    PlaceMap(place_map.index, bare, place_map.info).save(tmp_path / 'map')
+    whole = judged(day_map, bags / 'dusk', '--pose-topic', '/odom', '--no-baselines')
+    found = judged(tmp_path / 'map', bags / 'dusk', '--pose-topic', '/odom', '--no-baselines')
+    assert '3 places of the map have no pose and are never right' in capsys.readouterr().err
+    assert 0 < found['single images']['1'] < whole['single images']['1']
+
+
+def test_satellites_and_odometry_in_frames_of_one_name_are_noted(
+    day_map: Path, bags: Path, tmp_path: Path, capsys
+):
+    place_map = PlaceMap.load(day_map)
+    built = {**place_map.info.built, 'origin': asdict(ORIGIN)}
+    info = replace(place_map.info, built=built)
+    PlaceMap(place_map.index, place_map.places, info).save(tmp_path / 'map')
+    judged(tmp_path / 'map', bags / 'dusk', '--pose-topic', '/odom', '--no-baselines')
+    assert 'the poses of the map come from satellites' in capsys.readouterr().err
+    judged(day_map, bags / 'dusk', '--pose-topic', '/odom', '--no-baselines')
+    assert 'satellites' not in capsys.readouterr().err

@@ -11,50 +11,46 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node, NodeNameNonExistentError
-from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import CompressedImage, Image
-from vision_msgs.msg import Classification
 
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE
 from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import RECALL_AT
+from ashtkd_ros.node_answers import SCHEMA_VERSION, map_checksum
+from ashtkd_ros.output import check_output
+from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.ros.guards import session
+from ashtkd_ros.ros.observer import FIND_S, Observer, wait_for
 from ashtkd_ros.ros.replay import (
-    Camera,
     Folder,
     Recording,
+    Stamp,
     add_source_options,
     open_source,
     play,
 )
 
-SCHEMA_VERSION = 1
 PLAYERS = ('auto', 'own', 'ros2')
 _PLACE_TYPE = 'vision_msgs/msg/Classification'
-_START_S, _FIND_S, _QUIET_S, _END_S = 120.0, 30.0, 5.0, 3.0
-Stamp = tuple[int, int]
+_END_S = 3.0
+_TELL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -91,112 +87,6 @@ def running(name: str, command: list[str]) -> Iterator[Child]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-class Observer(Camera):
-    """The camera that a node sees, and the listener to its answers, which has its own thread.
-
-    `sent` and `answers` are by stamp, the first of each: seconds of a clock, and the message with
-    the seconds of its arrival. `node`: values of the node's last diagnostics. `any_stamp`: answers
-    to what somebody else has sent count as well.
-    """
-
-    def __init__(self, compressed: bool, topic: str, place: str, name: str, namespace: str = ''):
-        super().__init__(compressed, topic=topic, namespace=namespace)
-        self.sent: dict[Stamp, float] = {}
-        self.answers: dict[Stamp, tuple[Classification, float]] = {}
-        self.node: dict[str, str] = {}
-        self.any_stamp = False
-        self._status_name, self._status_text = f'{name}: place recognition', ''
-        # In this order: a node whose diagnostics are heard has learnt of both subscriptions.
-        hear = self.create_subscription
-        self._place = hear(Classification, place, self._hear, QoSProfile(depth=1000)).topic_name
-        hear(DiagnosticArray, '/diagnostics', self._keep_status, 10)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self)
-        self._closed = False
-        self._thread = threading.Thread(target=self._listen, name='listener', daemon=True)
-        self._thread.start()
-
-    def _listen(self) -> None:
-        try:
-            while not self._closed:
-                self._executor.spin_once(timeout_sec=0.1)
-        except (ExternalShutdownException, RuntimeError):  # the signal that ends everything
-            if rclpy.ok():
-                raise
-
-    def _hear(self, place: Classification) -> None:
-        now, stamp = time.perf_counter(), stamp_of(place)
-        if self.any_stamp or stamp in self.sent:
-            self.answers.setdefault(stamp, (place, now))
-
-    def _keep_status(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name == self._status_name:
-                self._status_text = status.message
-                self.node = {pair.key: pair.value for pair in status.values}
-
-    def publish(self, message: Image | CompressedImage | bytes) -> None:
-        """Send one message and note when."""
-        self.sent.setdefault(stamp_of(message), time.perf_counter())
-        super().publish(message)
-
-    def wait_until_active(self, watch: Callable[[], None]) -> None:
-        """Return when images reach the node and its answers reach us.
-
-        VprError with the node's own reason where it is not active.
-        """
-        name = self._status_name.split(':')[0]
-        if not _wait_for(lambda: self.node, _START_S, watch):
-            raise VprError(f'{name} tells nothing on /diagnostics; does it run in this domain?')
-        if self.node['state'] != 'active':
-            raise VprError(f'{name} is {self.node["state"]}: {self._status_text}')
-        self.wait_for_subscriber(_FIND_S)
-        if not _wait_for(lambda: self.count_publishers(self._place), _FIND_S, watch):
-            raise VprError(f'{name} offers no {self._place}')
-
-    def wait_for_answers(self, count: int, watch: Callable[[], None]) -> None:
-        """Return when `count` answers are there, or none has come for a while.
-
-        The node's diagnostics then tell of all of them.
-        """
-        heard, since = 0, time.monotonic()
-
-        def ended() -> bool:
-            nonlocal heard, since
-            if len(self.answers) > heard:
-                heard, since = len(self.answers), time.monotonic()
-            return heard >= count or time.monotonic() > since + _QUIET_S
-
-        _wait_for(ended, math.inf, watch)
-        self.node, before = {}, self.node
-        _wait_for(lambda: int(self.node.get('places published', -1)) >= heard, _QUIET_S, watch)
-        self.node = self.node or before
-
-    def close(self) -> None:
-        """End the listening."""
-        self._closed = True
-        self._thread.join()
-        self._executor.shutdown()
-
-
-def _wait_for(condition: Callable[[], object], timeout_s: float, watch: Callable[[], None]):
-    """What `condition` returned last: something true, or `timeout_s` are over."""
-    end = time.monotonic() + timeout_s
-    while not (value := condition()) and time.monotonic() < end:
-        watch()
-        time.sleep(0.01)
-    return value
-
-
-def stamp_of(message: Image | CompressedImage | Classification | bytes) -> Stamp:
-    """Seconds and nanoseconds of a message's header, serialized (CDR) or not."""
-    if not isinstance(message, bytes):
-        return message.header.stamp.sec, message.header.stamp.nanosec
-    if len(message) < 12:
-        raise VprError(f'a message of {len(message)} bytes is no image; the bag is damaged')
-    return struct.unpack_from('<iI' if message[1] & 1 else '>iI', message, 4)
 
 
 @contextlib.contextmanager
@@ -256,7 +146,7 @@ def _topics_of(name: str, compressed: bool) -> tuple[str, str]:
         return {kind, _PLACE_TYPE} <= found.keys()
 
     try:
-        if _wait_for(look, _FIND_S, _end_on_signal):
+        if wait_for(look, FIND_S, _end_on_signal):
             return found[kind], found[_PLACE_TYPE]
     finally:
         graph.destroy_node()
@@ -318,34 +208,80 @@ def play_with_ros2(
     return source.topic.count
 
 
+def check_stamps(source: Folder | Recording) -> int:
+    """How many images will be played; VprError where their stamps do not tell them apart.
+
+    An answer bears the stamp of its image, and nothing else to know that by.
+    """
+    stamps = Counter(source.stamps())
+    count = stamps.total()
+    zero = stamps[0, 0] if isinstance(source, Recording) else 0
+    shared = sum(n for n in stamps.values() if n > 1)
+    if zero or shared:
+        what = f'{zero} of {count} images have stamp zero'
+        if not zero:
+            what = f'{shared} of {count} images share their stamp with another'
+        raise VprError(f'{source.path}: {what}; evaluate offline, without the node')
+    return count
+
+
+def check_served(name: str, node: Mapping[str, str], folder: Path) -> None:
+    """VprError where the diagnostics of a node tell of another map than the one in `folder`."""
+    served, places = node.get('places in map'), len(PlaceMap.load(folder).places)
+    if served != str(places):
+        raise VprError(
+            f'{name} serves {node.get("map")} of {served} places, {folder} has {places}; '
+            'name the map that it serves'
+        )
+
+
 def record(args: argparse.Namespace, source: Folder | Recording, player: str) -> dict[str, object]:
     """Play the source through the node; what the file of answers holds."""
+    checksum, count = map_checksum(args.map), check_stamps(source)
     node = running_node if args.node else own_node
     with node(args, source.compressed) as (observer, watch):
         observer.wait_until_active(watch)
+        if args.node:
+            check_served(args.node, observer.node, args.map)
+        watch = _telling(observer, count, watch)
         if player == 'ros2':
             observer.any_stamp = True
             sent = play_with_ros2(source, observer.topic, args.rate, watch)
         else:
-            play(observer, source, args.rate, watch)
-            sent = len(observer.sent)
+            sent = play(observer, source, args.rate, watch)
         observer.wait_for_answers(sent, watch)
     return {
         'schema_version': SCHEMA_VERSION,
         'sent': sent,
         'rate': args.rate,
+        'hz': source.hz,
         'source': str(source.path.resolve()),
         'map': str(args.map.resolve()),
+        'map_sha256': checksum,
         'node': observer.node,
         'answers': [_answer(observer, stamp) for stamp in sorted(observer.answers)],
     }
+
+
+def _telling(observer: Observer, count: int, watch: Callable[[], None]) -> Callable[[], None]:
+    """`watch`, which now and then prints how far things are."""
+    told = time.monotonic()
+
+    def watch_and_tell() -> None:
+        nonlocal told
+        watch()
+        if time.monotonic() >= told + _TELL_S:
+            told = time.monotonic()
+            print(f'{len(observer.answers)} of {count} images answered', flush=True)
+
+    return watch_and_tell
 
 
 def _answer(observer: Observer, stamp: Stamp) -> dict[str, object]:
     place, heard = observer.answers[stamp]
     sent = observer.sent.get(stamp)
     return {
-        'stamp': stamp[0] + stamp[1] * 1e-9,
+        'stamp_ns': stamp[0] * 10**9 + stamp[1],
         'places': [int(result.class_id) for result in place.results],
         'scores': [result.score for result in place.results],
         'seconds': None if sent is None else heard - sent,
@@ -378,10 +314,9 @@ def main(argv: list[str] | None = None) -> None:
     def command() -> int:
         if args.node and args.model:
             raise VprError('--model is for a node that is started; leave it or --node out')
-        if not args.out.resolve().parent.is_dir():
-            raise VprError(f'{args.out}: its folder is not there; make it first')
         source, answers = open_source(args), None
         player = choose_player(args.player, source)
+        check_output(args.out)
         with session(argv):
             answers = record(args, source, player)
         if answers is None:  # a signal came amid a call of rclpy

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import array
 import math
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,16 +24,28 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
+from vision_msgs.msg import Classification
 
 from ashtkd_ros.bag_traverse import choose_image_topic
 from ashtkd_ros.bags import COMPRESSED_TYPE, Bag, is_bag
-from ashtkd_ros.commands import make_parser, run_command
+from ashtkd_ros.commands import make_parser, positive, run_command
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.node_answers import header_ns
 from ashtkd_ros.ros.guards import session
 from ashtkd_ros.sources import Frame, read_source
 
 _FOLDER_HZ = 10.0
 _LONG_PAUSE_S = 5.0
+Stamp = tuple[int, int]
+
+
+def stamp_of(message: Image | CompressedImage | Classification | bytes) -> Stamp:
+    """Seconds and nanoseconds of a message's header, serialized (CDR) or not."""
+    if not isinstance(message, bytes):
+        return message.header.stamp.sec, message.header.stamp.nanosec
+    if len(message) < 12:
+        raise VprError(f'a message of {len(message)} bytes is no image; the bag is damaged')
+    return struct.unpack_from('<iI' if message[1] & 1 else '>iI', message, 4)
 
 
 class Folder:
@@ -40,12 +53,16 @@ class Folder:
 
     def __init__(self, path: Path, role: str = '', compressed: bool = False, hz: float = 0.0):
         self.path, self.compressed = path, compressed
-        self._frames, self._hz = read_source(path, role), hz or _FOLDER_HZ
+        self._frames, self.hz = read_source(path, role), hz or _FOLDER_HZ
 
     def __iter__(self) -> Iterator[tuple[float, Frame]]:
         """Seconds after the first, frame."""
         for i, frame in enumerate(self._frames):
-            yield i / self._hz, frame
+            yield i / self.hz, frame
+
+    def stamps(self) -> Iterator[Stamp]:
+        """Of the messages that the frames are sent as."""
+        return (divmod(header_ns(frame), 10**9) for frame in self._frames)
 
 
 class Recording:
@@ -65,6 +82,10 @@ class Recording:
             if pause > _LONG_PAUSE_S and not self.hz:
                 print(f'{self.path}: a pause of {pause:.1f} s follows, as recorded', flush=True)
             yield i / self.hz if self.hz else (received - first) * 1e-9, data
+
+    def stamps(self) -> Iterator[Stamp]:
+        """Of the messages' headers."""
+        return (stamp_of(data) for _, _, data in self.bag.serialized([self.topic.name]))
 
 
 class Camera(Node):
@@ -114,9 +135,8 @@ class Camera(Node):
             message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
             message.data = array.array('B', pixels.tobytes())
         message.header.frame_id = self._frame_id
-        seconds = math.floor(frame.stamp)
-        nanoseconds = min(999_999_999, round((frame.stamp - seconds) * 1e9))
-        message.header.stamp.sec, message.header.stamp.nanosec = seconds, nanoseconds
+        stamp = message.header.stamp
+        stamp.sec, stamp.nanosec = divmod(header_ns(frame), 10**9)
         return message
 
     def publish(self, message: Image | CompressedImage | bytes) -> None:
@@ -162,8 +182,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     """What to play, and how fast; see `open_source`."""
     add = parser.add_argument
     add('source', type=Path, help='rosbag, or folder with poses.csv or index.csv')
-    add('--rate', type=_positive, default=1.0, help='times as fast as recorded (1)')
-    add('--hz', type=_positive, help='images a second; of a folder 10, of a bag as recorded')
+    add('--rate', type=positive, default=1.0, help='times as fast as recorded (1)')
+    add('--hz', type=positive, help='images a second; of a folder 10, of a bag as recorded')
     add('--image-topic', default='', help='where a bag has several')
     add('--role', default='', help='rows of index.csv to take, e.g. query')
     add('--compressed', action='store_true', help="send a folder's JPEG or PNG bytes")
@@ -196,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv if argv is None else ['replay', *argv]
     parser = make_parser(__doc__)
     add_source_options(parser)
-    parser.add_argument('--wait', type=_positive, default=30.0, help='seconds for a subscriber')
+    parser.add_argument('--wait', type=positive, default=30.0, help='seconds for a subscriber')
     args = parser.parse_args(remove_ros_args(argv)[1:])
 
     def command() -> int:
@@ -208,13 +228,6 @@ def main(argv: list[str] | None = None) -> None:
         return 0
 
     run_command(command)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f'{text} is not a positive number')
-    return value
 
 
 if __name__ == '__main__':
