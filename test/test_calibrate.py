@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
+from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.shipped import shipped_model
 from tools import calibrate
 
 
@@ -81,3 +85,20 @@ def test_calibration_finds_the_coefficients_it_was_made_with():
     assert found == pytest.approx(expected, rel=0.1)
     assert calibrate.expected_calibration_error(truth, samples.right) < 0.02
     assert calibrate.expected_calibration_error(1 - truth, samples.right) > 0.3
+
+
+def test_a_model_is_calibrated_anew_in_place(tmp_path: Path, monkeypatch, capsys):
+    model = tmp_path / 'student.onnx'
+    shutil.copy(shipped_model(), model)
+    right = np.arange(60) % 60 > 20
+    samples = calibrate.Samples(np.linspace(0, 1, 60), np.linspace(-0.1, 0.3, 60), right)
+    monkeypatch.setattr(calibrate, 'collect', lambda *_: samples)
+    before = Embedder(model, num_threads=1)
+    assert calibrate.main([str(model), '--data', str(tmp_path)]) == 0
+    after = Embedder(model, num_threads=1)
+    assert after.confidence == calibrate.fit(samples) != before.confidence
+    assert (after.name, after.preprocessing) == (before.name, before.preprocessing)
+    assert 'before' in capsys.readouterr().out and list(tmp_path.iterdir()) == [model]
+    monkeypatch.setattr(calibrate, 'collect', lambda *_: None)
+    with pytest.raises(VprError, match='no set with positives'):
+        calibrate.main([str(model), '--data', str(tmp_path)])

@@ -44,7 +44,7 @@ def test_exported_network_is_the_trained_one_whitened(
     samples = calibrate.Samples(
         np.linspace(0, 1, 40), np.linspace(-0.1, 0.4, 40), np.arange(40) % 40 > 15
     )
-    monkeypatch.setattr(export, 'collect', lambda *_: samples)
+    monkeypatch.setattr(calibrate, 'collect', lambda *_: samples)
     out = tmp_path / 'models' / 'small.onnx'
     measured = export.export(run, tmp_path, out, 0.5)
     assert measured['least cosine'] > 0.9999

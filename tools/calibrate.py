@@ -5,21 +5,31 @@ A first, simple form: logistic regression of "the best match is right" on its si
 margin. Revisits are what the training was told of: `positives` of its sets. Each set is split by
 turns into a map and queries; the queries are degraded as in training, and a third of the places is
 left out of the map, so that unknown places are met too.
+
+    python -m tools.calibrate models/ashtkd_student.onnx --data DATA
+
+fits it anew for a model that is there; tools.export does so by itself.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 
-from ashtkd_ros.embedder import Embedder
-from ashtkd_ros.matcher import COEFFICIENTS, Matcher, MatcherConfig
+from ashtkd_ros.commands import run_command
+from ashtkd_ros.embedder import CONFIDENCE_KEY, Embedder
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.matcher import COEFFICIENTS, Matcher, MatcherConfig, probability
 from ashtkd_ros.place_map import MapInfo, Place, PlaceMap
 from ashtkd_ros.sources import Frame
 from tools.augment import degrade
+from tools.config import read_config
 from tools.places import read_set
 
 # Right on a walk: within so many radii in order, twice what teaches as in the validation sets.
@@ -102,3 +112,57 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: 
         for b in np.unique(index)
     ]
     return float(np.sum(gaps))
+
+
+def calibrate(model: Path, data: Path, sources: Iterable[dict]) -> dict[str, float]:
+    """Fit the confidence of a model file and write it into its metadata; returns what came of it.
+
+    Empty, and the file unchanged, where no set under `data` has positives in `sources`.
+    """
+    samples = collect(Embedder(model), data, sources)
+    if samples is None:
+        return {}
+    coefficients = fit(samples)
+    proto = onnx.load(str(model))
+    metadata = {p.key: p.value for p in proto.metadata_props}
+    measured = {'calibration error (training)': _error(samples, coefficients), **coefficients}
+    if CONFIDENCE_KEY in metadata:
+        before = _error(samples, json.loads(metadata[CONFIDENCE_KEY]))
+        measured = {'before': before, **measured}
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
+    draft = model.with_suffix('.tmp')
+    onnx.save(proto, str(draft))
+    draft.replace(model)
+    return measured
+
+
+def _error(samples: Samples, coefficients: dict[str, float]) -> float:
+    pairs = zip(samples.similarity, samples.margin, strict=True)
+    confidence = np.array([probability(s, m, coefficients) for s, m in pairs])
+    return expected_calibration_error(confidence, samples.right)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('model', type=Path, help='a student (.onnx); its metadata are replaced')
+    parser.add_argument('--data', type=Path, required=True, help='training sets (index.csv)')
+    parser.add_argument(
+        '--config',
+        type=Path,
+        default=Path('config/train/student.yaml'),
+        help='whose `positives` tell what a revisit is',
+    )
+    args = parser.parse_args(argv)
+    measured = calibrate(args.model, args.data, read_config(args.config).sources)
+    if not measured:
+        raise VprError(f'{args.data}: no set with positives in {args.config}')
+    print(f'{args.model}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
+    return 0
+
+
+if __name__ == '__main__':
+    run_command(main)

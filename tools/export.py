@@ -25,10 +25,9 @@ import torch.nn.functional as F
 import yaml
 
 from ashtkd_ros.commands import run_command
-from ashtkd_ros.embedder import CONFIDENCE_KEY, PREPROCESSING_KEY, Embedder
+from ashtkd_ros.embedder import PREPROCESSING_KEY, Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.matcher import probability
-from tools.calibrate import collect, expected_calibration_error, fit
+from tools.calibrate import calibrate
 from tools.loop import load_checkpoint
 from tools.student import DSFormer, StudentConfig
 from tools.views import Views
@@ -120,24 +119,16 @@ def export(
             levels or len(network.heads), pixels or network.config.image_size
         )
     fit_projection(network, views, power=power)
-    metadata = metadata_of(network, out.stem)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
-        write_onnx(network, draft, metadata)
+        write_onnx(network, draft, metadata_of(network, out.stem))
         cosine = check_parity(network, draft, views.jpegs[:64])
-        samples = collect(Embedder(draft), data, sources)
-        coefficients = {} if samples is None else fit(samples)
-        if samples is not None:
-            write_onnx(network, draft, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
+        fitted = calibrate(draft, data, sources)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(draft.read_bytes())
-    if samples is None:
+    if not fitted:
         print(f'{data}: no set with positives in {run}/config.yaml; the confidence is not fitted')
-        return {'least cosine': cosine}
-    pairs = zip(samples.similarity, samples.margin, strict=True)
-    confidence = np.array([probability(s, m, coefficients) for s, m in pairs])
-    error = expected_calibration_error(confidence, samples.right)
-    return {'least cosine': cosine, 'calibration error (training)': error, **coefficients}
+    return {'least cosine': cosine, **fitted}
 
 
 def main(argv: list[str] | None = None) -> int:
