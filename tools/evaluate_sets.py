@@ -21,11 +21,13 @@ from ashtkd_ros.baselines import BASELINES
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.embedder import Embedder, squeeze
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation import Metrics, Tolerance, evaluate, positives
-from ashtkd_ros.place_map import Place
+from ashtkd_ros.evaluation import Metrics, Tolerance, calibration, evaluate, positives
+from ashtkd_ros.matcher import Matcher, MatcherConfig
+from ashtkd_ros.place_map import Place, PlaceMap
 from ashtkd_ros.recogniser import embed_frames
 from ashtkd_ros.shipped import shipped_model
 from ashtkd_ros.sources import Frame, read_rows, read_source
+from ashtkd_ros.traverse_evaluation import EvaluationOptions
 from tools.bench.embedding import TIMED_SIZE, open_session
 
 # Frames → descriptors (N, D), rows of length 1.
@@ -87,6 +89,21 @@ def truth(folder: Path, mapped: list[Frame], queries: list[Frame]) -> np.ndarray
     return positives(queries, places, _TOLERANCE)
 
 
+def trust(folder: Path, embedder: Embedder, least: float) -> tuple[float, float, float]:
+    """Expected calibration error of the confidence, share of the queries that reach `least`, share
+    of these that are right."""
+    mapped, queries = read_source(folder, 'database'), read_source(folder, 'query')
+    places = [Place(i, f.stamp, f.order, f.pose, f.name, f.label) for i, f in enumerate(mapped)]
+    place_map = PlaceMap.build(embedded(embedder)(mapped), places, embedder)
+    matcher = Matcher(place_map, MatcherConfig(top_k=1))
+    best = [matcher.match(descriptor)[0] for descriptor in embedded(embedder)(queries)]
+    right = positives(queries, places, _TOLERANCE)[range(len(best)), [b.place.id for b in best]]
+    confidence = np.array([b.confidence for b in best])
+    known = confidence >= least
+    share = right[known].mean() if known.any() else np.nan
+    return calibration(confidence, right).error, known.mean(), share
+
+
 def validation_sets(data: Path) -> list[Path]:
     """The sets under `data` that have a map and queries; VprError where there is none."""
     folders = sorted(p.parent for p in data.glob('*/index.csv'))
@@ -121,6 +138,11 @@ def main(argv: list[str] | None = None) -> int:
             metrics = evaluate_set(folder, describe, centre)
             recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
             print(f'{folder.name:>20} {name:>20} {recalls}  {metrics.average_precision:.3f}')
+    least = EvaluationOptions.min_confidence
+    print(f'\n{"":>20} calibration error  confidence >= {least}  right of these')
+    for folder in validation_sets(args.data):
+        error, known, right = trust(folder, embedder, least)
+        print(f'{folder.name:>20} {error:17.3f} {100 * known:17.1f} % {100 * right:13.1f} %')
     return 0
 
 
