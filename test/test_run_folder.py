@@ -256,3 +256,11 @@ def test_a_folder_below_a_file_is_one_line(settings: Path, tmp_path: Path, key: 
     with pytest.raises(VprError) as error:
         train.prepare(read_config(settings))
     assert 'below: cannot be made' in line_of(error) and f'another `{key}`' in str(error.value)
+
+
+def test_a_start_that_is_missing_is_told_of_before_any_work(settings: Path, tmp_path: Path):
+    change(settings, lambda c: c.update(start='first.onnx'))
+    with pytest.raises(VprError) as error:
+        train.prepare(read_config(settings))
+    assert line_of(error).startswith('start: first.onnx is not there')
+    assert not (tmp_path / 'views').exists()

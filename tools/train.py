@@ -35,6 +35,8 @@ _FITTED_ON = 1500
 def prepare(config: TrainConfig) -> Lectures:
     """Read the places and make their views; pictures left out are in `out`/skipped.txt."""
     make_folder(config.out)
+    if config.start is not None and not config.start.exists():
+        raise VprError(f'start: {config.start} is not there; make it first, as its config says')
     places = read_places(list(config.sources), Path())
     with first_alone():
         views = Views(config.views_folder)
