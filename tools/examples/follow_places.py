@@ -26,7 +26,11 @@ def main() -> None:
         rclpy.init()
         node = rclpy.create_node('follow_places')
         node.create_subscription(Classification, 'vpr_node/place', show, 10)
-        rclpy.spin(node)
+        try:
+            rclpy.spin(node)
+        except RuntimeError:  # RCLError: Ctrl-C closed the context amid a call of rclpy
+            if rclpy.ok():
+                raise
 
 
 if __name__ == '__main__':

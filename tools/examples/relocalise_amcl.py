@@ -63,7 +63,12 @@ def main() -> None:
     """Until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.init()
-        rclpy.spin(RelocaliseAmcl())
+        node = RelocaliseAmcl()
+        try:
+            rclpy.spin(node)
+        except RuntimeError:  # RCLError: Ctrl-C closed the context amid a call of rclpy
+            if rclpy.ok():
+                raise
 
 
 if __name__ == '__main__':
