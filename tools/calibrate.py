@@ -25,6 +25,7 @@ import onnx
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.embedder import CONFIDENCE_KEY, Embedder
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation import calibration
 from ashtkd_ros.matcher import COEFFICIENTS, Matcher, MatcherConfig, probability
 from ashtkd_ros.place_map import MapInfo, Place, PlaceMap
 from ashtkd_ros.sources import Frame
@@ -104,16 +105,6 @@ def fit(samples: Samples, ridge: float = 1e-3, steps: int = 50) -> dict[str, flo
     return dict(zip(COEFFICIENTS, map(float, weights), strict=True))
 
 
-def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    """Mean gap between confidence and share right over equal bins (Guo et al., ICML 2017)."""
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        (index == b).mean() * abs(confidence[index == b].mean() - right[index == b].mean())
-        for b in np.unique(index)
-    ]
-    return float(np.sum(gaps))
-
-
 def calibrate(model: Path, data: Path, sources: Iterable[dict]) -> dict[str, float]:
     """Fit the confidence of a model file and write it into its metadata; returns what came of it.
 
@@ -140,7 +131,7 @@ def calibrate(model: Path, data: Path, sources: Iterable[dict]) -> dict[str, flo
 def _error(samples: Samples, coefficients: dict[str, float]) -> float:
     pairs = zip(samples.similarity, samples.margin, strict=True)
     confidence = np.array([probability(s, m, coefficients) for s, m in pairs])
-    return expected_calibration_error(confidence, samples.right)
+    return calibration(confidence, samples.right).error
 
 
 def main(argv: list[str] | None = None) -> int:

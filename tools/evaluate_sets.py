@@ -37,8 +37,16 @@ _TOLERANCE = Tolerance(metres=25.0, degrees=45.0, frames=2)
 
 
 def embedded(embedder: Embedder) -> Describe:
-    """The descriptor of a network of ours."""
-    return lambda frames: embed_frames(embedder, frames, embedder.name)
+    """The descriptor of a network of ours, computed once for each list of frames."""
+    known: dict[tuple[Path, ...], np.ndarray] = {}
+
+    def describe(frames: list[Frame]) -> np.ndarray:
+        paths = tuple(frame.path for frame in frames)
+        if paths not in known:
+            known[paths] = embed_frames(embedder, frames, embedder.name)
+        return known[paths]
+
+    return describe
 
 
 def each(describe: Callable[[np.ndarray], np.ndarray]) -> Describe:
@@ -89,14 +97,16 @@ def truth(folder: Path, mapped: list[Frame], queries: list[Frame]) -> np.ndarray
     return positives(queries, places, _TOLERANCE)
 
 
-def trust(folder: Path, embedder: Embedder, least: float) -> tuple[float, float, float]:
+def trust(
+    folder: Path, embedder: Embedder, describe: Describe, least: float
+) -> tuple[float, float, float]:
     """Expected calibration error of the confidence, share of the queries that reach `least`, share
     of these that are right."""
     mapped, queries = read_source(folder, 'database'), read_source(folder, 'query')
     places = [Place(i, f.stamp, f.order, f.pose, f.name, f.label) for i, f in enumerate(mapped)]
-    place_map = PlaceMap.build(embedded(embedder)(mapped), places, embedder)
+    place_map = PlaceMap.build(describe(mapped), places, embedder)
     matcher = Matcher(place_map, MatcherConfig(top_k=1))
-    best = [matcher.match(descriptor)[0] for descriptor in embedded(embedder)(queries)]
+    best = [matcher.match(descriptor)[0] for descriptor in describe(queries)]
     right = positives(queries, places, _TOLERANCE)[range(len(best)), [b.place.id for b in best]]
     confidence = np.array([b.confidence for b in best])
     known = confidence >= least
@@ -141,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     least = EvaluationOptions.min_confidence
     print(f'\n{"":>20} calibration error  confidence >= {least}  right of these')
     for folder in validation_sets(args.data):
-        error, known, right = trust(folder, embedder, least)
+        error, known, right = trust(folder, embedder, methods[embedder.name], least)
         print(f'{folder.name:>20} {error:17.3f} {100 * known:17.1f} % {100 * right:13.1f} %')
     return 0
 

@@ -16,7 +16,6 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from ashtkd_ros.rate_gate import RateGate  # noqa: F401  where the node looks for it
 from ashtkd_ros.ros.receiver import OffExecutor, Receiver
 
 try:

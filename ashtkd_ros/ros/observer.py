@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ from vision_msgs.msg import Classification
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.replay import Camera, Stamp, stamp_of
+from ashtkd_ros.ros.threads import start_thread
 
 FIND_S = 30.0
 _START_S, _QUIET_S = 120.0, 5.0
@@ -44,8 +44,7 @@ class Observer(Camera):
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
         self._closed = False
-        self._thread = threading.Thread(target=self._listen, name='listener', daemon=True)
-        self._thread.start()
+        self._thread = start_thread('listener', self._listen)
 
     def _listen(self) -> None:
         try:

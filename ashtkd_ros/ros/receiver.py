@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A subscription with a thread of its own.
 
-rclpy's executor looks through all services, timers and events of a node for each message, which
-costs a camera's image about a millisecond; and a call would wait while an image is copied. The
-thread waits as `rclpy.wait_for_message` does.
+rclpy's executor looks through all services, timers and events of a node whenever it wakes. An
+event handler of the subscription wakes it some twenty times for each large image, with nothing
+ready: about a millisecond an image; and a call would wait while an image is copied. The thread
+waits as `rclpy.wait_for_message` does.
 """
 
 from __future__ import annotations

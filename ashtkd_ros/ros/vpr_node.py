@@ -20,10 +20,11 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array
 from ashtkd_ros.matcher import MatcherConfig
 from ashtkd_ros.place_map import PlaceMap, place_spacing
+from ashtkd_ros.rate_gate import RateGate
 from ashtkd_ros.recogniser import Recogniser
 from ashtkd_ros.ros import memory, parameters
 from ashtkd_ros.ros.answers import Answers, Current, Served
-from ashtkd_ros.ros.camera import Camera, RateGate
+from ashtkd_ros.ros.camera import Camera
 from ashtkd_ros.ros.diagnostics import Diagnostics
 from ashtkd_ros.ros.guards import end_of_signals, refusing, session, transition
 from ashtkd_ros.ros.health import Health
