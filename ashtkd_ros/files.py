@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that somebody else may have written: read within limits, and named without surprises."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from pathlib import Path
+
+import yaml
+
+from ashtkd_ros.errors import VprError
+
+YAML_LIMIT = 2**26  # bytes; a table of traverses and settings is far smaller
+_YAML_DEPTH = 32
+
+
+def open_regular(path: str | os.PathLike, dir_fd: int | None = None) -> int:
+    """File descriptor of a regular file, for reading; OSError for any other kind.
+
+    A FIFO or a device is never waited for. `dir_fd`: descriptor of the folder that `path` is in.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(0, 'it is no regular file')
+    return handle
+
+
+def read_regular(path: str | os.PathLike, limit: int, dir_fd: int | None = None) -> bytes:
+    """All bytes of a regular file; OSError where it is none, or holds more than `limit` bytes."""
+    with open(open_regular(path, dir_fd), 'rb') as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(0, f'it holds more than {limit} bytes')
+    return data
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception says, without its number and path, on one line."""
+    return one_line(getattr(error, 'strerror', None) or str(error) or type(error).__name__)
+
+
+def parse_yaml(data: bytes) -> object:
+    """YAML of plain values; ValueError for what is no such thing.
+
+    Aliases are refused, which make a gigabyte of a kilobyte, and so is nesting beyond need.
+    """
+    if len(data) > YAML_LIMIT:
+        raise ValueError(f'it holds more than {YAML_LIMIT} bytes')
+    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+    try:
+        text, depth = data.decode('utf-8'), 0
+        for event in yaml.parse(text, Loader=loader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError('it has an alias')
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _YAML_DEPTH:
+                raise ValueError('it is nested too deeply')
+        return yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, RecursionError, OverflowError, TypeError) as error:
+        raise ValueError(one_line(str(error))) from error
+
+
+def one_line(text: str) -> str:
+    """Text of any origin as one line that no terminal obeys: control characters are escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    words = ' '.join(text.split('\n')).strip() if '\n' in text else text
+    return ''.join(c if _harmless(c) else c.encode('unicode_escape').decode() for c in words)
+
+
+def _harmless(character: str) -> bool:
+    """Neither a control character nor one that reorders or hides text, nor half of a pair."""
+    return unicodedata.category(character) not in ('Cc', 'Cf', 'Cs', 'Co', 'Zl', 'Zp')
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """The file that `name` is in a folder; None where it leads out of it, by links as well."""
+    try:
+        root = Path(folder).resolve()
+        found = (root / name).resolve()
+    except (OSError, ValueError, RuntimeError):  # a loop of links, a zero byte
+        return None
+    return found if found.is_relative_to(root) else None
