@@ -59,7 +59,7 @@ def parse_yaml(data: bytes) -> object:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > _YAML_DEPTH:
                 raise ValueError('it is nested too deeply')
-        return yaml.load(text, Loader=loader)
+        return loader(text).get_single_data()
     except (yaml.YAMLError, RecursionError, OverflowError, TypeError) as error:
         raise ValueError(one_line(str(error))) from error
 
