@@ -10,8 +10,6 @@ from pathlib import Path
 
 import yaml
 
-from ashtkd_ros.errors import VprError
-
 YAML_LIMIT = 2**26  # bytes; a table of traverses and settings is far smaller
 _YAML_DEPTH = 32
 
@@ -31,8 +29,9 @@ def open_regular(path: str | os.PathLike, dir_fd: int | None = None) -> int:
 def read_regular(path: str | os.PathLike, limit: int, dir_fd: int | None = None) -> bytes:
     """All bytes of a regular file; OSError where it is none, or holds more than `limit` bytes."""
     with open(open_regular(path, dir_fd), 'rb') as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 2**16) if size <= limit else b''  # what says 0 may have some
+    if max(size, len(data)) > limit:
         raise OSError(0, f'it holds more than {limit} bytes')
     return data
 

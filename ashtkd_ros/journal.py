@@ -6,10 +6,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import open_regular, reason_of
+from ashtkd_ros.map_folder import ROUTE, clear_leftovers, thumbnail_name
 
 _FLUSH_S = 0.5
+_KEY, _TABLE, _ROWS, _LOCK = 'build.json', 'places.jsonl', 'descriptors.f32', 'lock'
+_DIGEST = 32  # hexadecimal digits of the checksum that begins each line
+_KEY_LIMIT = 2**26
 
 
 class Journal:
@@ -26,6 +31,8 @@ class Journal:
 
     `key` describes sources, options and network: a journal of another build is begun anew. Entries
     reach the disk every half second, descriptors first, so that a kill loses no more than that.
+    Each line has a checksum of itself, its descriptor, its thumbnail and the line before: what is
+    torn or damaged, and all after it, is built again.
     Raises VprError where another process builds the same map, or the disk is full.
     """
 
@@ -41,55 +48,86 @@ class Journal:
             self._lock()
             self._discard_unless(json.dumps(key, sort_keys=True, default=str))
             self.last = self._take_up()
-            self._table = (self.folder / 'places.jsonl').open('a', encoding='utf-8')
-            self._descriptors = (self.folder / 'descriptors.f32').open('ab')
-            left = re.compile(rf'\.{re.escape(out.name)}\.\d+\.new')  # by a kill while saving
-            for new in out.parent.iterdir():
-                if left.fullmatch(new.name):
-                    shutil.rmtree(new, ignore_errors=True)
+            self._table = (self.folder / _TABLE).open('a', encoding='utf-8')
+            self._descriptors = (self.folder / _ROWS).open('ab')
+            clear_leftovers(out)
 
     def _lock(self) -> None:
-        self._lock_file = (self.folder / 'lock').open('w')
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self._lock_file = os.fdopen(os.open(self.folder / _LOCK, flags, 0o666), 'wb')
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise VprError(f'{self.folder}: another build_map is at work on this map') from error
 
     def _discard_unless(self, key: str) -> None:
-        path = self.folder / 'build.json'
-        if not path.is_file() or path.read_text(encoding='utf-8') != key:
-            self._invalidate()
-            for old in self.folder.iterdir():
-                if old.name != 'lock':
-                    shutil.rmtree(old) if old.is_dir() else old.unlink()
-            path.write_text(key, encoding='utf-8')
+        try:
+            with open(open_regular(self.folder / _KEY), 'rb') as file:
+                same = file.read(_KEY_LIMIT) == key.encode()
+        except FileNotFoundError:
+            same = False
+        if not same:
+            self._clear()
+            (self.folder / _KEY).write_bytes(key.encode())
 
-    def _invalidate(self) -> None:
-        """First of all, lest a kill amid the removal leaves a part that is taken up again."""
-        (self.folder / 'build.json').unlink(missing_ok=True)
+    def _clear(self) -> None:
+        """Remove what a journal holds; the key first of all, lest a kill amid the removal leaves a
+        part that is taken up again."""
+        for name in (_KEY, _TABLE, _ROWS, ROUTE):
+            (self.folder / name).unlink(missing_ok=True)
+        if self.thumbnails.is_dir() and not self.thumbnails.is_symlink():
+            for path in list(self.thumbnails.iterdir()):
+                if re.fullmatch(r'[0-9]{6,}\.jpg', path.name):
+                    path.unlink()
+            with contextlib.suppress(OSError):  # somebody else's file is in it
+                self.thumbnails.rmdir()
 
     def _take_up(self) -> dict | None:
-        """Cut both files to the entries that are whole; the last of those."""
-        table, descriptors = self.folder / 'places.jsonl', self.folder / 'descriptors.f32'
+        """Cut both files to the entries that are whole and sound; the last of those."""
+        table, descriptors = self.folder / _TABLE, self.folder / _ROWS
         if not table.is_file() or not descriptors.is_file():
             table.write_bytes(b'')
             descriptors.write_bytes(b'')
-        row = 4 * self._dimensions
-        most, end, last, self.count = descriptors.stat().st_size // row, 0, None, 0
-        with table.open('rb') as file:
-            for line in file:
-                entry = _parse(line)
-                if entry is None or self.count == most:
+        size, end, last, self.count, self._digest = 4 * self._dimensions, 0, None, 0, ''
+        with (
+            open(open_regular(table), 'rb') as lines,
+            open(open_regular(descriptors), 'rb') as rows,
+        ):
+            for line in lines:
+                entry = self._parse(line, rows.read(size))
+                if entry is None:
                     break
+                self._digest = line[:_DIGEST].decode()
                 self.count, end, last = self.count + 1, end + len(line), entry
         os.truncate(table, end)
-        os.truncate(descriptors, self.count * row)
+        os.truncate(descriptors, self.count * size)
         return last
 
+    def _parse(self, line: bytes, row: bytes) -> dict | None:
+        """The entry of a line; None where it, its descriptor or its thumbnail is damaged."""
+        digest, _, text = line.partition(b' ')
+        if len(row) != 4 * self._dimensions or not text.endswith(b'\n'):
+            return None
+        if digest.decode('ascii', 'replace') != self._checksum(text, row, self.count):
+            return None
+        return json.loads(text)
+
+    def _checksum(self, text: bytes, row: bytes, number: int) -> str:
+        digest = hashlib.sha256(self._digest.encode() + text + row)
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(open_regular(self.folder / thumbnail_name(number)), 'rb') as picture,
+        ):
+            digest.update(picture.read())
+        return digest.hexdigest()[:_DIGEST]
+
     def add(self, entry: dict, descriptor: np.ndarray) -> None:
-        """One place: a JSON object and float32 (D,)."""
-        self._lines.append(json.dumps(entry) + '\n')
-        self._rows.append(descriptor)
+        """One place: a JSON object and float32 (D,); its thumbnail has been added before."""
+        text, row = json.dumps(entry) + '\n', descriptor.astype(np.float32)
+        with self._writable():
+            self._digest = self._checksum(text.encode(), row.tobytes(), self.count)
+        self._lines.append(f'{self._digest} {text}')
+        self._rows.append(row)
         self.count, self.last = self.count + 1, entry
         if time.monotonic() > self._last_flush + _FLUSH_S:
             self.flush()
@@ -98,7 +136,7 @@ class Journal:
         """JPEG of the place `number`."""
         with self._writable():
             self.thumbnails.mkdir(exist_ok=True)
-            (self.thumbnails / f'{number:06d}.jpg').write_bytes(data)
+            (self.folder / thumbnail_name(number)).write_bytes(data)
 
     def flush(self) -> None:
         """Everything so far to the disk."""
@@ -117,20 +155,22 @@ class Journal:
     def entries(self) -> Iterator[dict]:
         """All places in order."""
         self.flush()
-        with (self.folder / 'places.jsonl').open(encoding='utf-8') as file:
-            yield from map(json.loads, file)
+        with (self.folder / _TABLE).open(encoding='utf-8') as file:
+            for line in file:
+                yield json.loads(line[_DIGEST + 1 :])
 
     def descriptors(self) -> np.ndarray:
         """All descriptors, float32 (N, D), on disk."""
         self.flush()
         shape = (self.count, self._dimensions)
-        return np.memmap(self.folder / 'descriptors.f32', np.float32, 'r', shape=shape)
+        return np.memmap(self.folder / _ROWS, np.float32, 'r', shape=shape)
 
     def remove(self) -> None:
         """The map is saved, or there is nothing to save."""
         with contextlib.suppress(OSError):
-            self._invalidate()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            self._clear()
+            (self.folder / _LOCK).unlink(missing_ok=True)
+            self.folder.rmdir()  # not where somebody else's file is in it
 
     def close(self) -> None:
         """Let another process have it; what is not flushed is lost."""
@@ -146,14 +186,6 @@ class Journal:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             mend = 'make room' if full else 'mend that, or give another folder for the map,'
             raise VprError(
-                f'{self.folder}: cannot be written ({error.strerror or error}); {mend} and call '
+                f'{self.folder}: cannot be written ({reason_of(error)}); {mend} and call '
                 'build_map again: it goes on where it stopped'
             ) from error
-
-
-def _parse(line: bytes) -> dict | None:
-    """A whole line of the table; None for one that a kill or a power cut tore."""
-    try:
-        return json.loads(line) if line.endswith(b'\n') else None
-    except ValueError:
-        return None

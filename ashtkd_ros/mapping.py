@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +20,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError
 from ashtkd_ros.journal import Journal
 from ashtkd_ros.keyframes import KeyframeOptions, moved
-from ashtkd_ros.place_map import Place, PlaceMap, check_target
+from ashtkd_ros.place_map import Place, PlaceMap, check_target, load_description
 from ashtkd_ros.recogniser import in_parallel
 from ashtkd_ros.route_picture import write_route_picture
 from ashtkd_ros.sources import Pose
@@ -28,16 +29,18 @@ from ashtkd_ros.traverse import Cursor, Traverse
 
 LOST = 'lost in a damaged bag'
 _THUMBNAIL_HEIGHT = 120
-_FORMAT = 2  # of the journal's entries
+_FORMAT = 3  # of the journal's entries
 
 
 @dataclass(frozen=True)
 class MapOptions:
-    """`thumbnails`: keep a small JPEG of each place; `workers`: see `in_parallel`."""
+    """`thumbnails`: keep a small JPEG of each place; `workers`: see `in_parallel`; `replace`: a
+    map of other sources in the same place as well."""
 
     keyframes: KeyframeOptions = field(default_factory=KeyframeOptions)
     thumbnails: bool = False
     workers: int = 0
+    replace: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def build_map(
     """
     options = options or MapOptions()
     check_target(out)
+    if not options.replace:
+        check_sources(out, traverses)
     builder = _Builder(traverses, embedder, options)
     journal = Journal(out, builder.key, embedder.dimensions)
     try:
@@ -89,6 +94,21 @@ def build_map(
     return place_map, builder.counts
 
 
+def check_sources(out: Path, traverses: Sequence[Traverse]) -> None:
+    """VprError where the map at `out` was made of other sources, or cannot tell."""
+    if not Path(out).is_dir() or not any(Path(out).iterdir()):
+        return
+    try:
+        before = sorted(t['source'] for t in load_description(out).info.traverses)
+    except VprError as error:
+        raise VprError(f'{error}; --replace puts this one in its place') from error
+    if before != sorted(t.describe()['source'] for t in traverses):
+        raise VprError(
+            f'{out}: is the map of {", ".join(before) or "sources that it does not name"}; give '
+            'another folder for the map, or --replace to put this one in its place'
+        )
+
+
 class _Builder:
     def __init__(self, traverses: Sequence[Traverse], embedder: Embedder, options: MapOptions):
         self.traverses, self.embedder, self.options = traverses, embedder, options
@@ -100,7 +120,7 @@ class _Builder:
         self.key = {
             'format': _FORMAT,
             'model': embedder.hash,
-            'options': asdict(replace(options, workers=0)),  # any number makes the same map
+            'options': asdict(replace(options, workers=0, replace=False)),  # they change no map
             'traverses': [[t.describe(), t.fingerprint()] for t in traverses],
         }
 
@@ -198,10 +218,13 @@ class _Builder:
                 self._similar += 1
                 continue
             last = descriptor
+            picture = ''
             if candidate.thumbnail:
                 journal.add_thumbnail(journal.count, candidate.thumbnail)
+                picture = hashlib.sha256(candidate.thumbnail).hexdigest()
+            place = replace(candidate.place, id=journal.count, thumbnail=picture)
             entry = {
-                'place': asdict(replace(candidate.place, id=journal.count)),
+                'place': asdict(place),
                 'cursor': asdict(candidate.cursor),
                 'counts': candidate.counts,
                 'similar': self._similar,

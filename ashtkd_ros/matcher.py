@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from ashtkd_ros.confidence import check_coefficients, probability
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.place_map import Place, PlaceMap
-
-COEFFICIENTS = ('similarity', 'margin', 'offset')
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,10 @@ class Matcher:
 
     def __init__(self, place_map: PlaceMap, config: MatcherConfig | None = None):
         self.map, self.config = place_map, config or MatcherConfig()
-        self._coefficients = given = place_map.info.calibration
-        numbers = all(isinstance(given.get(name), (int, float)) for name in COEFFICIENTS)
-        if given and not numbers:
-            raise VprError(f'the calibration of map or model lacks a number of {COEFFICIENTS}')
+        try:
+            self._coefficients = check_coefficients(place_map.info.calibration)
+        except ValueError as error:
+            raise VprError(f'{error}; export the model or build the map anew') from error
         poses = [p.pose for p in place_map.places]
         self._positions = None
         if all(pose is not None for pose in poses):
@@ -66,6 +64,9 @@ class Matcher:
         count = top_k or self.config.top_k
         ids, similarities = self.map.search(descriptor, max(self._DEPTH, count))
         ids, similarities = ids.tolist(), similarities.tolist()
+        # FAISS answers a query that is no vector of numbers with -1, or with NaN
+        if ids[0] < 0 or not math.isfinite(sum(similarities)):
+            raise VprError('the descriptor is not finite: no place is like it; check the network')
         found: list[Candidate] = []
         for i, similarity in zip(ids[:count], similarities, strict=False):
             margin = similarity - self._rival(i, ids, similarities)
@@ -86,11 +87,3 @@ class Matcher:
             (route, at), (other, there) = self._orders[i], self._orders[j]
             return route == other and abs(at - there) <= self.config.neighbour_frames
         return math.dist(self._positions[i], self._positions[j]) <= self.config.neighbour_m
-
-
-def probability(similarity: float, margin: float, coefficients: Mapping[str, float]) -> float:
-    """Confidence in [0, 1] from similarity and margin; see `Matcher`."""
-    if not coefficients:
-        return min(1.0, max(0.0, similarity))
-    a, b, c = (coefficients[name] for name in COEFFICIENTS)
-    return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, a * similarity + b * margin + c))))

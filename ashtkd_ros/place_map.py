@@ -3,61 +3,46 @@
 
 from __future__ import annotations
 
-import csv
-import ctypes
 import hashlib
-import io
 import math
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
-import yaml
 
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.sources import POSE_COLUMNS, Pose
+from ashtkd_ros.files import read_regular, reason_of
+from ashtkd_ros.map_description import (
+    Description,
+    MapInfo,
+    read_description,
+    write_description,
+)
+from ashtkd_ros.map_folder import (
+    DESCRIPTION,
+    DESCRIPTION_LIMIT,
+    INDEX,
+    ROUTE,
+    TABLE,
+    check_target,
+    read_steadily,
+    staged,
+    thumbnail_name,
+)
+from ashtkd_ros.map_table import Place, read_table, write_table
 
-FORMAT_VERSION = 1
-COLUMNS = ('id', 'stamp', *POSE_COLUMNS, 'source', 'order', 'label', 'traverse', 'lat', 'lon')
-_FILES = ('index.faiss', 'places.csv')
-
-
-@dataclass(frozen=True)
-class Place:
-    """One row of places.csv; `id` is its row in the index.
-
-    `source`: its image, a file of the traverse's folder or when a bag received it, in ns;
-    `traverse`: number of the mapping traverse; `geo`: latitude and longitude in degrees.
-    """
-
-    id: int
-    stamp: float
-    order: int
-    pose: Pose | None
-    source: str
-    label: str = ''
-    traverse: int = 0
-    geo: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class MapInfo:
-    """map.yaml without counts and checksums, which are made at each save.
-
-    `model`: name, sha256 and preprocessing of the network the descriptors come from;
-    `calibration`: numbers of the confidence (see `matcher`); `built`: how the map was made.
-    """
-
-    frame: str
-    model: dict
-    calibration: dict = field(default_factory=dict)
-    built: dict = field(default_factory=dict)
+# of an IndexFlatIP: kind, dimensions, places, two dummies, trained, metric, count of numbers
+_FLAT = struct.Struct('<4siqqqBiQ')
+_LIMIT = 2**40
+_UNIT = 1e-3  # how far the length of a descriptor may be from 1
 
 
 class PlaceMap:
@@ -75,11 +60,18 @@ class PlaceMap:
         frame: str = 'map',
         **built: object,
     ) -> PlaceMap:
-        """Map of float32 (N, D) descriptors that `embedder` made of N places."""
+        """Map of float32 (N, D) descriptors of length 1 that `embedder` made of N places."""
         if len(descriptors) != len(places) or not len(places):
             raise VprError(f'{len(places)} places with {len(descriptors)} descriptors: no map')
+        rows = np.ascontiguousarray(descriptors, np.float32)
+        bad = _not_unit(rows)
+        if bad is not None:
+            raise VprError(
+                f'the descriptor of place {bad} is not of length 1: no map; '
+                'export the network with tools.export'
+            )
         index = faiss.IndexFlatIP(embedder.dimensions)
-        index.add(np.ascontiguousarray(descriptors, np.float32))
+        index.add(rows)
         model = {'name': embedder.name, 'sha256': embedder.hash}
         model['preprocessing'] = {
             k: list(v) if isinstance(v, tuple) else v
@@ -94,142 +86,193 @@ class PlaceMap:
         return ids[0], similarities[0]
 
     @property
-    def traverses(self) -> list[dict[str, str]]:
+    def traverses(self) -> list[dict[str, Any]]:
         """What the map was built from, by number: each has at least its `source`."""
-        return self.info.built.get('traverses', [])
+        return self.info.traverses
 
     def save(self, folder: Path, attachments: Mapping[str, Path] | None = None) -> None:
         """Write the whole map or nothing: a full disk or a kill leaves the old map as it was.
 
-        `attachments`: name in the map → file or folder that comes with it.
+        `attachments`: name in the map → file or folder that comes with it. Files in the folder
+        that are not a map's stay there.
         """
         check_target(folder)
         folder = Path(folder).resolve()  # "." has no name of its own; a link keeps pointing
-        new = folder.parent / f'.{folder.name}.{os.getpid()}.new'
         try:
-            shutil.rmtree(new, ignore_errors=True)  # of a killed process that had this number
-            new.mkdir(parents=True)
-            faiss.write_index(self.index, str(new / 'index.faiss'))
-            _write(new / 'places.csv', self._table().encode())
-            _write(new / 'map.yaml', self._description(new).encode())
-            for name, path in (attachments or {}).items():
-                if path.is_dir():
-                    shutil.copytree(path, new / name)
-                elif path.is_file():
-                    shutil.copyfile(path, new / name)
-            _exchange(new, folder)
-        except (OSError, RuntimeError) as error:  # RuntimeError: of faiss
-            reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
+            with staged(folder) as new:
+                self._write(new, attachments or {})
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: of faiss
             raise VprError(
-                f'{folder}: the map could not be written ({reason}); '
+                f'{folder}: the map could not be written ({reason_of(error)}); '
                 'what was there before is untouched'
             ) from error
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
 
-    def _table(self) -> str:
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator='\n')
-        rows.writerow(COLUMNS)
-        for p in self.places:
-            pose = [getattr(p.pose, c) for c in POSE_COLUMNS] if p.pose else [''] * 7
-            place = [p.source, p.order, p.label, p.traverse, *(p.geo or ('', ''))]
-            rows.writerow([p.id, repr(p.stamp), *pose, *place])
-        return text.getvalue()
-
-    def _description(self, folder: Path) -> str:
-        values = {'format_version': FORMAT_VERSION, **asdict(self.info)}
-        values['descriptor_size'], values['index'] = self.index.d, type(self.index).__name__
-        values['places'] = len(self.places)
-        values['sha256'] = {name: _synced_checksum(folder / name) for name in _FILES}
-        return yaml.safe_dump(values, sort_keys=False)
+    def _write(self, new: Path, attachments: Mapping[str, Path]) -> None:
+        _check_traverses(self.info, self.places)
+        faiss.write_index(self.index, str(new / INDEX))
+        (new / TABLE).write_bytes(write_table(self.places))
+        for name, path in attachments.items():
+            if path.is_dir():
+                shutil.copytree(path, new / name)
+            elif path.is_file():
+                shutil.copyfile(path, new / name)
+        sha256 = {
+            name: _synced_checksum(new / name)
+            for name in (INDEX, TABLE, ROUTE)
+            if (new / name).is_file()
+        }
+        kind = type(self.index).__name__
+        text = write_description(self.info, len(self.places), self.index.d, kind, sha256)
+        (new / DESCRIPTION).write_bytes(text)
+        _synced_checksum(new / DESCRIPTION)
 
     @classmethod
     def load(cls, folder: Path, embedder: Embedder | None = None) -> PlaceMap:
         """Read and check a map; with `embedder` also that its model made this map.
 
-        Raises VprError that names what failed: folder, version, checksum, count or model.
+        Raises VprError that names what failed: folder, version, checksum, contents or model.
         """
         folder = Path(folder)
-        values = _read_description(folder)
-        contents = {name: _read_checked(folder / name, values['sha256']) for name in _FILES}
-        model = values['model']
-        if embedder is not None and model['sha256'] != embedder.hash:
+        return read_steadily(folder, lambda handle: cls._read(folder, handle, embedder))
+
+    @classmethod
+    def _read(cls, folder: Path, handle: int, embedder: Embedder | None) -> PlaceMap:
+        description = read_map_description(folder, handle)
+        info = description.info
+        if embedder is not None and info.model['sha256'] != embedder.hash:
             raise VprError(
-                f'{folder}: built with model {model["name"]} ({model["sha256"][:8]}), the running '
-                f'model is {embedder.name} ({embedder.hash[:8]}); rebuild the map with build_map'
+                f'{folder}: built with model {info.model["name"]} ({info.model["sha256"][:8]}), '
+                f'the running model is {embedder.name} ({embedder.hash[:8]}); '
+                'rebuild the map with build_map'
             )
-        places = _parse_places(folder / 'places.csv', contents['places.csv'].decode())
+        contents = {
+            name: _read_checked(folder, handle, name, description) for name in (INDEX, TABLE)
+        }
         try:
-            index = faiss.deserialize_index(np.frombuffer(contents['index.faiss'], np.uint8))
-        except RuntimeError as error:
-            raise VprError(f'{folder}: index.faiss is no index; rebuild the map') from error
-        counts = (values['places'], len(places), index.ntotal)
-        if len(set(counts)) > 1 or index.d != values['descriptor_size']:
+            places = read_table(contents[TABLE])
+            _check_traverses(info, places)
+        except ValueError as error:
+            raise VprError(
+                f'{folder / TABLE}: not a table of places ({reason_of(error)}); rebuild the map'
+            ) from error
+        index = _read_index(folder / INDEX, contents[INDEX], description.descriptor_size)
+        counts = (description.places, len(places), index.ntotal)
+        if len(set(counts)) > 1:
             raise VprError(
                 f'{folder}: map.yaml, places.csv and index.faiss count {counts} places; '
                 'rebuild the map'
             )
-        info = MapInfo(values['frame'], model, values['calibration'], values['built'])
+        if embedder is not None and index.d != embedder.dimensions:
+            raise VprError(
+                f'{folder}: has descriptors of {index.d} numbers, the running model gives '
+                f'{embedder.dimensions}; rebuild the map'
+            )
         return cls(index, places, info)
 
 
-def check_target(folder: Path) -> None:
-    """VprError where a map must not be written: something else is there."""
-    if not folder.exists() or (folder / 'map.yaml').exists():
-        return
-    if not folder.is_dir() or any(folder.iterdir()):
-        raise VprError(f'{folder}: exists and is no map; give another folder for the map')
-
-
-def _read_description(folder: Path) -> dict:
-    if not folder.is_dir():
-        raise VprError(f'{folder}: no such map; build one with build_map')
+def read_map_description(folder: Path, handle: int) -> Description:
+    """map.yaml of the open folder; VprError where it is not that of a sound map."""
     try:
-        values = yaml.safe_load((folder / 'map.yaml').read_text(encoding='utf-8'))
-    except OSError as error:
+        data = read_regular(DESCRIPTION, DESCRIPTION_LIMIT, dir_fd=handle)
+    except FileNotFoundError as error:
         raise VprError(f'{folder}: holds no map.yaml; build the map with build_map') from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, no such date
-        raise VprError(f'{folder}: map.yaml is damaged; rebuild the map') from error
-    if not isinstance(values, dict) or 'format_version' not in values:
-        raise VprError(f'{folder}: map.yaml is incomplete; rebuild the map')
-    if values['format_version'] != FORMAT_VERSION:
-        raise VprError(
-            f'{folder}: has map format {values["format_version"]}, this program reads '
-            f'{FORMAT_VERSION}; rebuild the map'
-        )
-    needed = {'frame', 'descriptor_size', 'places'} <= values.keys()
-    tables = ('model', 'calibration', 'built', 'sha256')
-    whole = needed and all(isinstance(values.get(key), dict) for key in tables)
-    if not whole or not all(isinstance(values['model'].get(k), str) for k in ('name', 'sha256')):
-        raise VprError(f'{folder}: map.yaml is incomplete; rebuild the map')
-    return values
-
-
-def _read_checked(path: Path, checksums: dict) -> bytes:
-    try:
-        data = path.read_bytes()
     except OSError as error:
-        reason = error.strerror or error
-        raise VprError(f'{path}: cannot be read ({reason}); rebuild the map') from error
-    if hashlib.sha256(data).hexdigest() != checksums.get(path.name):
-        raise VprError(f'{path}: is damaged, its checksum differs from map.yaml; rebuild the map')
+        raise VprError(
+            f'{folder}: map.yaml cannot be read ({reason_of(error)}); rebuild the map'
+        ) from error
+    try:
+        return read_description(data)
+    except ValueError as error:
+        raise VprError(f'{folder}: {reason_of(error)}') from error
+
+
+def load_description(folder: Path) -> Description:
+    """What the map in a folder says of itself; VprError where that is not sound."""
+    folder = Path(folder)
+    return read_steadily(folder, lambda handle: read_map_description(folder, handle))
+
+
+def _check_traverses(info: MapInfo, places: Sequence[Place]) -> None:
+    most = max(place.traverse for place in places)
+    if info.traverses and most >= len(info.traverses):
+        raise ValueError(f'there is a place of traverse {most}, of which map.yaml tells nothing')
+
+
+def _read_checked(folder: Path, handle: int, name: str, description: Description) -> bytes:
+    try:
+        data = read_regular(name, _LIMIT, dir_fd=handle)
+    except OSError as error:
+        raise VprError(
+            f'{folder / name}: cannot be read ({reason_of(error)}); rebuild the map'
+        ) from error
+    if hashlib.sha256(data).hexdigest() != description.sha256.get(name):
+        raise VprError(
+            f'{folder / name}: is damaged, its checksum differs from map.yaml; rebuild the map'
+        )
     return data
 
 
-def _parse_places(path: Path, text: str) -> list[Place]:
-    places = []
+def _read_index(path: Path, data: bytes, dimensions: int) -> faiss.Index:
+    """A flat index of inner products; FAISS sees no bytes that have not been looked at."""
     try:
-        for row in csv.DictReader(io.StringIO(text)):
-            pose = Pose(*(float(row[c]) for c in POSE_COLUMNS)) if row['x'] else None
-            stamp, order = float(row['stamp']), int(row['order'])
-            # The last three came later: maps without them are read as well.
-            geo = (float(row['lat']), float(row['lon'])) if row.get('lat') else None
-            place = Place(int(row['id']), stamp, order, pose, row['source'], row['label'])
-            places.append(replace(place, traverse=int(row.get('traverse') or 0), geo=geo))
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise VprError(f'{path}: not a table of places ({error}); rebuild the map') from error
-    return places
+        kind, d, count, _, _, trained, metric, numbers = _FLAT.unpack_from(data)
+    except struct.error as error:
+        raise VprError(f'{path}: is no index; rebuild the map') from error
+    if kind != b'IxFI' or metric != faiss.METRIC_INNER_PRODUCT or trained != 1:
+        raise VprError(f'{path}: is no index of inner products; rebuild the map')
+    if not (d == dimensions and count > 0 and numbers == d * count):
+        raise VprError(
+            f'{path}: has {count} rows of {d} numbers where map.yaml says {dimensions}; '
+            'rebuild the map'
+        )
+    if len(data) != _FLAT.size + 4 * numbers:
+        raise VprError(f'{path}: is no index, its length is wrong; rebuild the map')
+    rows = np.frombuffer(data, '<f4', offset=_FLAT.size).reshape(count, d)
+    bad = _not_unit(rows)
+    if bad is not None:
+        raise VprError(f'{path}: the descriptor in row {bad} is not of length 1; rebuild the map')
+    return faiss.deserialize_index(np.frombuffer(data, np.uint8))
+
+
+def _not_unit(rows: np.ndarray) -> int | None:
+    """The first row of float32 (N, D) that is not finite and of length 1; None: all are."""
+    with np.errstate(over='ignore', invalid='ignore'):
+        squares = np.einsum('ij,ij->i', rows, rows)
+        bad = np.flatnonzero(~(np.abs(squares - 1.0) <= 2 * _UNIT))
+    return int(bad[0]) if len(bad) else None
+
+
+def read_thumbnail(folder: Path, place: Place) -> bytes:
+    """JPEG of a place from the map's folder; OSError where it is not there or is damaged."""
+    data = read_regular(Path(folder) / thumbnail_name(place.id), 2**26)
+    if place.thumbnail and hashlib.sha256(data).hexdigest() != place.thumbnail:
+        raise OSError(0, 'it is damaged, its checksum differs from places.csv')
+    return data
+
+
+def check_pictures(folder: Path, places: list[Place]) -> None:
+    """VprError where the route's picture or a thumbnail is damaged or gone.
+
+    A robot needs neither, so that `PlaceMap.load` does not look at them.
+    """
+    folder = Path(folder)
+
+    def check(handle: int) -> None:
+        description = read_map_description(folder, handle)
+        if ROUTE in description.sha256:
+            _read_checked(folder, handle, ROUTE, description)
+        for place in places:
+            if not place.thumbnail:
+                continue
+            try:
+                read_thumbnail(folder, place)
+            except OSError as error:
+                raise VprError(
+                    f'{folder / thumbnail_name(place.id)}: {reason_of(error)}; the map works '
+                    'without it, rebuild the map to have it back'
+                ) from error
+
+    read_steadily(folder, check)
 
 
 def _synced_checksum(path: Path) -> str:
@@ -240,32 +283,6 @@ def _synced_checksum(path: Path) -> str:
         while part := file.read(2**20):
             digest.update(part)
     return digest.hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open('wb') as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _exchange(new: Path, folder: Path) -> None:
-    """Put `new` where `folder` is, in one step; what was there ends up at `new`."""
-    if not folder.exists():
-        os.rename(new, folder)
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
-    if libc.renameat2(at_cwd, os.fsencode(new), at_cwd, os.fsencode(folder), exchange):
-        # A file system without it (NFS, say): two steps, the old map kept aside between them.
-        aside = new.with_suffix('.old')
-        os.rename(folder, aside)
-        try:
-            os.rename(new, folder)
-        except OSError:
-            os.rename(aside, folder)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def place_spacing(places: list[Place]) -> float:

@@ -32,8 +32,7 @@ from test_commands import call, error_line
 from test_mapping import START, drive, map_options, opened, snapshot, tinted
 
 from ashtkd_ros import journal as journal_module
-from ashtkd_ros import mapping
-from ashtkd_ros import place_map as place_map_module
+from ashtkd_ros import map_folder, mapping
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.journal import Journal
 from ashtkd_ros.mapping import MapOptions, build_map
@@ -132,7 +131,7 @@ def test_a_resumed_build_counts_what_an_unbroken_one_does(
     _, expected = build_map(traverses, tiny, out, map_options('all'))
     with monkeypatch.context() as patch:
         patch.setattr(journal_module, '_FLUSH_S', -1.0)
-        patch.setattr(place_map_module, '_exchange', lambda *_: (_ for _ in ()).throw(Stop()))
+        patch.setattr(map_folder, '_put', lambda *_: (_ for _ in ()).throw(Stop()))
         with pytest.raises(Stop):
             build_map(traverses, tiny, tmp_path / 'again', map_options('all'))
     place_map, counts = build_map(traverses, tiny, tmp_path / 'again', map_options('all'))
@@ -173,7 +172,7 @@ def test_a_changed_build_begins_anew_and_other_workers_do_not(
 # Builds a map, and at every step waits for a byte: so the moment of a kill is no matter of luck.
 PROCESS = """
 import os, shutil, sys
-from ashtkd_ros import journal, place_map
+from ashtkd_ros import journal, map_folder
 from ashtkd_ros.commands import build_map
 journal._FLUSH_S = -1.0
 def step(function):
@@ -182,8 +181,8 @@ def step(function):
         os.read(0, 1)
         return function(*arguments, **options)
     return wait
-for owner, name in ((os, 'fsync'), (journal.Journal, 'add'), (place_map, '_exchange'),
-                    (shutil, 'rmtree'), (shutil, 'copytree')):
+for owner, name in ((os, 'fsync'), (journal.Journal, 'add'), (map_folder, '_put'), (os, 'rename'),
+                    (map_folder, '_remove'), (map_folder, '_hand_over'), (shutil, 'copytree')):
     setattr(owner, name, step(getattr(owner, name)))
 build_map.main(sys.argv[1:])
 """

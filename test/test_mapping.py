@@ -50,9 +50,9 @@ def opened(*paths: Path, **options: object) -> list[Traverse]:
 
 def map_options(rule: str = 'auto', **options: object) -> MapOptions:
     """Keyframes that the tiny network's pictures of 6 x 8 pixels pass."""
-    thumbnails, workers = options.pop('thumbnails', False), options.pop('workers', 2)
-    options = {'max_blur': 1.0, **options}
-    return MapOptions(KeyframeOptions(rule, **options), thumbnails, workers)
+    how = {'thumbnails': False, 'workers': 2, 'replace': True}
+    how = {name: options.pop(name, default) for name, default in how.items()}
+    return MapOptions(KeyframeOptions(rule, **{'max_blur': 1.0, **options}), **how)
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from conftest import line_of, places_along_x
 
+from ashtkd_ros.confidence import probability
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.matcher import Matcher, MatcherConfig, probability
+from ashtkd_ros.matcher import Matcher, MatcherConfig
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.recogniser import Recogniser
 

@@ -57,7 +57,7 @@ def test_the_same_map_is_the_same_bytes(built: PlaceMap, saved: Path, tmp_path: 
 
 def test_description_is_plain_yaml_with_counts_and_checksums(saved: Path):
     values = yaml.safe_load((saved / 'map.yaml').read_text())
-    assert (values['format_version'], values['places'], values['descriptor_size']) == (1, 6, 4)
+    assert (values['format_version'], values['places'], values['descriptor_size']) == (2, 6, 4)
     sums = checksums(saved)
     assert values['sha256'] == {n: sums[n] for n in ('index.faiss', 'places.csv')}
 
@@ -113,7 +113,7 @@ def test_places_of_a_bag_keep_traverse_and_place_on_earth(fake_network, tmp_path
         Place(0, 1.5, 0, Pose(1, 2, 3), '1700000000001000000'),
         Place(1, 2.5, 9, None, '1700000000002000000#1', 'door', 3, geo),
     ]
-    info = {'traverses': [{'source': '/bags/a'}], 'origin': {'lat': 48.0, 'lon': -11.0}}
+    info = {'traverses': [{'source': '/bags/a'}] * 4, 'origin': {'lat': 48.0, 'lon': -11.0}}
     PlaceMap.build(unit_rows(2, 4), places, fake_network, **info).save(tmp_path / 'm')
     loaded = PlaceMap.load(tmp_path / 'm')
     assert loaded.places == places
@@ -122,9 +122,11 @@ def test_places_of_a_bag_keep_traverse_and_place_on_earth(fake_network, tmp_path
 
 def test_a_map_from_before_bags_is_read(saved: Path):
     rows = [line.split(',') for line in (saved / 'places.csv').read_text().splitlines()]
-    table = '\n'.join(','.join(row[:-3]) for row in rows) + '\n'
+    table = '\n'.join(','.join(row[:-4]) for row in rows) + '\n'
     consistent(saved, 'places.csv', table.encode())
-    edit(saved, built={'source': '/walks/a'})
+    edit(saved, built={'source': '/walks/a'}, format_version=1)
+    lines = (saved / 'map.yaml').read_text().splitlines(keepends=True)
+    (saved / 'map.yaml').write_text(''.join(lines[:-1]))  # which had no checksum of its own
     loaded = PlaceMap.load(saved)
     assert loaded.places == places_along_x(range(6)) and loaded.traverses == []
 
@@ -156,8 +158,16 @@ def test_spacing_is_the_median_step():
 def edit(folder: Path, **changes) -> None:
     """Change entries of map.yaml; None takes one away."""
     values = yaml.safe_load((folder / 'map.yaml').read_text()) | changes
-    values = {k: v for k, v in values.items() if v is not None}
-    (folder / 'map.yaml').write_text(yaml.safe_dump(values))
+    seal(folder, {k: v for k, v in values.items() if v is not None})
+
+
+def seal(folder: Path, values: object) -> None:
+    """Write map.yaml with a checksum of its own that is right."""
+    if isinstance(values, dict):
+        values = {k: v for k, v in values.items() if k != 'checksum'}
+    data = yaml.safe_dump(values).encode()
+    line = f'checksum: {hashlib.sha256(data).hexdigest()}\n'
+    (folder / 'map.yaml').write_bytes(data + line.encode())
 
 
 def flip_a_byte(path: Path) -> None:
@@ -190,7 +200,7 @@ DAMAGE = {
         'is damaged',
     ),
     'no version': (lambda f: edit(f, format_version=None), 'map.yaml is incomplete'),
-    'other version': (lambda f: edit(f, format_version=2), 'has map format 2'),
+    'other version': (lambda f: edit(f, format_version=3), 'has map format 3'),
     'no model': (lambda f: edit(f, model=None), 'map.yaml is incomplete'),
     'model of a wrong type': (lambda f: edit(f, model='x'), 'map.yaml is incomplete'),
     'model without hash': (lambda f: edit(f, model={'name': 'x'}), 'map.yaml is incomplete'),

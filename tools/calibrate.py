@@ -23,10 +23,11 @@ import numpy as np
 import onnx
 
 from ashtkd_ros.commands import run_command
+from ashtkd_ros.confidence import COEFFICIENTS, probability
 from ashtkd_ros.embedder import CONFIDENCE_KEY, Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import calibration
-from ashtkd_ros.matcher import COEFFICIENTS, Matcher, MatcherConfig, probability
+from ashtkd_ros.matcher import Matcher, MatcherConfig
 from ashtkd_ros.place_map import MapInfo, Place, PlaceMap
 from ashtkd_ros.sources import Frame
 from tools.augment import degrade

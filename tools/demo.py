@@ -26,7 +26,7 @@ from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import RECALL_AT, Metrics, Tolerance, positives
-from ashtkd_ros.mapping import build_map
+from ashtkd_ros.mapping import MapOptions, build_map
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.place_pictures import PlacePictures
 from ashtkd_ros.report import Evaluation, Timing, Traffic, write_picture, write_report
@@ -182,7 +182,7 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
     mapped, asked = traverses(data)
     embedder = Embedder(shipped_model(), num_threads=1)
     map_folder = out / 'map'
-    place_map, _ = build_map([mapped], embedder, map_folder)
+    place_map, _ = build_map([mapped], embedder, map_folder, MapOptions(replace=True))
     options = EvaluationOptions(tolerance, min_confidence=TRUSTED)
     queries = Queries(asked, needs_poses(place_map, asked, options), 0.0)
     frames = list(queries)

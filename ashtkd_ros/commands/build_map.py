@@ -127,6 +127,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the new map')
     parser.add_argument('--dry-run', action='store_true', help='say what would be used, and end')
     parser.add_argument('--thumbnails', action='store_true', help='keep a small JPEG of a place')
+    text = 'put the map in the place of one that was made of other sources'
+    parser.add_argument('--replace', action='store_true', help=text)
     add_keyframe_options(parser)
     add_traverse_options(parser)
     add_model_options(parser)
@@ -147,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
             print('\n'.join(lines + cautions(traverses)))
             return 0
         _warn([f'{t.path}: {note}' for t in traverses for note in t.notes] + cautions(traverses))
-        options = MapOptions(keyframes, args.thumbnails, args.threads)
+        options = MapOptions(keyframes, args.thumbnails, args.threads, args.replace)
         place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
         print('\n'.join(summary(place_map, counts, args.out)))
         lost = counts[LOST]

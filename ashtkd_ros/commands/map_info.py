@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ashtkd_ros.commands import make_parser, run_command
-from ashtkd_ros.place_map import PlaceMap, place_spacing
+from ashtkd_ros.place_map import PlaceMap, check_pictures, load_description, place_spacing
 
 
 def map_info(folder: Path) -> dict[str, str]:
     """Facts of a map by name; VprError when it does not pass its checks."""
     place_map = PlaceMap.load(folder)
+    check_pictures(folder, place_map.places)
     info, places = place_map.info, place_map.places
     poses = [p.pose for p in places if p.pose is not None]
     facts = {
@@ -23,6 +24,8 @@ def map_info(folder: Path) -> dict[str, str]:
         'descriptor': f'{place_map.index.d} x float32, {type(place_map.index).__name__}',
         'source': ', '.join(t['source'] for t in place_map.traverses) or 'unknown',
     }
+    if not load_description(folder).covered:
+        facts['checksums'] = 'none of map.yaml, as in maps before version 0.2; build it anew'
     if poses:
         xs, ys = [p.x for p in poses], [p.y for p in poses]
         facts['extent'] = f'{max(xs) - min(xs):.1f} x {max(ys) - min(ys):.1f} m'

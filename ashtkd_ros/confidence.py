@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From similarity and margin to a probability: the numbers that a model brings, and their use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+COEFFICIENTS = ('similarity', 'margin', 'offset')
+_LARGEST = 1e3
+
+
+def check_coefficients(given: object) -> dict[str, float]:
+    """The coefficients as they are, or none; ValueError where they cannot be those of a fit.
+
+    They must be finite, of a usable size, and must not trust an image that is like no place.
+    """
+    if not isinstance(given, Mapping):
+        raise ValueError('the calibration is no table of numbers')
+    if not given:
+        return {}
+    if set(given) != set(COEFFICIENTS):
+        raise ValueError(f'the calibration must name {", ".join(COEFFICIENTS)}')
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f'{name} of the calibration is no number')
+        if not abs(value) <= _LARGEST:  # NaN as well
+            raise ValueError(f'{name} of the calibration is {value}, not within {_LARGEST:g}')
+    known = {name: float(given[name]) for name in COEFFICIENTS}
+    if probability(0.0, 0.0, known) > 0.5:
+        raise ValueError('the calibration trusts images that are like no place')
+    if probability(1.0, 1.0, known) <= probability(0.0, 0.0, known):
+        raise ValueError('the calibration trusts a match less the better it is')
+    return known
+
+
+def probability(similarity: float, margin: float, coefficients: Mapping[str, float]) -> float:
+    """Confidence in [0, 1]: sigmoid(a * similarity + b * margin + c), by COEFFICIENTS.
+
+    Without coefficients it is the similarity itself, cut to [0, 1]. ValueError for what is no
+    finite number: min and max would make certainty of it.
+    """
+    if not coefficients:
+        x = similarity
+        low, high = 0.0, 1.0
+    else:
+        a, b, c = (coefficients[name] for name in COEFFICIENTS)
+        x = a * similarity + b * margin + c
+        low, high = -50.0, 50.0
+    if not math.isfinite(x):
+        raise ValueError(f'similarity {similarity} and margin {margin} give no confidence')
+    x = min(high, max(low, x))
+    return 1.0 / (1.0 + math.exp(-x)) if coefficients else x
