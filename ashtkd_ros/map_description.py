@@ -21,7 +21,8 @@ FORMAT_VERSION = 2
 _READABLE = (1, 2)
 _SELF = b'\nchecksum: '  # begins the last line: sha256 of all bytes before that line
 _SHA256 = re.compile('[0-9a-f]{64}')
-_MARKS = ('format_version', 'descriptor_size', 'model', 'calibration', 'sha256')
+_MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
+_KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum'}
 _DAMAGED = 'map.yaml is damaged ({}); rebuild the map'
 
 
@@ -103,7 +104,9 @@ def looks_like_ours(data: bytes) -> bool | None:
         values = parse_yaml(data)
     except ValueError:
         return None
-    return sum(m in values for m in _MARKS) >= 3 if isinstance(values, dict) else None
+    if not isinstance(values, dict) or values.keys() <= _KEYS and len(_MARKS & values.keys()) < 3:
+        return None
+    return len(_MARKS & values.keys()) >= 3
 
 
 def _check_self(data: bytes) -> bool:

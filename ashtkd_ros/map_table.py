@@ -18,6 +18,7 @@ COLUMNS += ('thumbnail',)
 _LATER = ('traverse', 'lat', 'lon', 'thumbnail')
 FARTHEST_M = 1e8  # twice round the earth and more; UTM reaches 1e7
 _LONGEST = 2**16  # characters of a name
+_LATEST = 1e20  # seconds; folders may count in nanoseconds
 _MOST = 2**53  # numbers up to here are exact
 
 
@@ -118,7 +119,7 @@ def check_places(places: Sequence[Place]) -> None:
 
 def _fault(p: Place) -> str:
     """What is wrong with a place's values; empty where nothing is."""
-    if not math.isfinite(p.stamp):
+    if not abs(p.stamp) <= _LATEST:  # NaN as well
         return f'its stamp is {p.stamp}'
     if not (abs(p.order) <= _MOST and 0 <= p.traverse <= _MOST):
         return 'its order or traverse is out of range'
@@ -133,9 +134,7 @@ def _fault(p: Place) -> str:
 
 def pose_fault(pose: Pose) -> str:
     """Why a pose cannot be one; empty where it can: finite, on earth, a quaternion of length 1."""
-    if not max(abs(pose.x), abs(pose.y), abs(pose.z)) <= FARTHEST_M or math.isnan(
-        pose.x + pose.y + pose.z
-    ):
+    if not all(abs(n) <= FARTHEST_M for n in (pose.x, pose.y, pose.z)):  # NaN as well
         return f'its position {pose.x}, {pose.y}, {pose.z} is nowhere on earth'
     length = math.hypot(pose.qx, pose.qy, pose.qz, pose.qw)
     return '' if abs(length - 1.0) <= 0.02 else f'its quaternion has length {length:.3g}, not 1'
