@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from ashtkd_ros.confidence import check_coefficients
+from ashtkd_ros.embedder import Preprocessing
 from ashtkd_ros.files import parse_yaml
 from ashtkd_ros.geodesy import GeoOrigin
 
@@ -20,6 +22,7 @@ FORMAT_VERSION = 2
 # The first had no checksum of map.yaml itself.
 _READABLE = (1, 2)
 _SELF = b'\nchecksum: '  # begins the last line: sha256 of all bytes before that line
+_KIND = 'IndexFlatIP'
 _SHA256 = re.compile('[0-9a-f]{64}')
 _MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
 _KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum'}
@@ -122,15 +125,21 @@ def _check_self(data: bytes) -> bool:
 def _checked(values: dict, covered: bool) -> Description:
     """Every value that is read later, by type and range; ValueError names the first bad one."""
     frame = values.get('frame')
-    if not isinstance(frame, str):
-        raise ValueError('frame is no text')
+    if not isinstance(frame, str) or not frame.isprintable():
+        raise ValueError('frame is no name')
     model = _table(values, 'model')
     _text(model, 'name', 'the model')
     if not _SHA256.fullmatch(_text(model, 'sha256', 'the model')):
         raise ValueError('sha256 of the model is no checksum')
-    if not isinstance(model.get('preprocessing', {}), dict):
-        raise ValueError('preprocessing of the model is no table')
+    if 'preprocessing' in model:
+        try:
+            Preprocessing.from_json(json.dumps(_table(model, 'preprocessing')))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError('preprocessing of the model is not as a network has it') from error
+    if values.get('index', _KIND) != _KIND:
+        raise ValueError(f'index is not {_KIND}')
     built = _table(values, 'built')
+    _check_plain(built, 'built')
     _check_built(built)
     sha256 = _table(values, 'sha256')
     for name, value in sha256.items():
@@ -141,17 +150,31 @@ def _checked(values: dict, covered: bool) -> Description:
     return Description(MapInfo(frame, model, calibration, built), places, size, sha256, covered)
 
 
+def _check_plain(value: object, name: str) -> None:
+    """ValueError for anything but text, finite numbers, and tables and lists of those."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f'{name} has a name that is no text')
+            _check_plain(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_plain(inner, name)
+    elif isinstance(value, (int, float)):
+        if not abs(value) <= 1e300:  # NaN as well
+            raise ValueError(f'{name} is no finite number')
+    elif value is not None and not isinstance(value, str):
+        raise ValueError(f'{name} is neither text nor number')
+
+
 def _check_built(built: dict) -> None:
-    if not all(isinstance(key, str) for key in built):
-        raise ValueError('built has a name that is no text')
     traverses = built.get('traverses', [])
     if not (isinstance(traverses, list) and all(isinstance(t, dict) for t in traverses)):
         raise ValueError('traverses is no list of tables')
     for number, traverse in enumerate(traverses):
         _text(traverse, 'source', f'traverse {number}')
-        for key, value in traverse.items():
-            if not isinstance(key, str) or not isinstance(value, (str, int, float)):
-                raise ValueError(f'traverse {number} has an entry that is neither text nor number')
+        if any(isinstance(value, (dict, list)) for value in traverse.values()):
+            raise ValueError(f'traverse {number} has an entry that is neither text nor number')
         if 'image_topic' in traverse:
             _text(traverse, 'image_topic', f'traverse {number}')
     origin = built.get('origin')

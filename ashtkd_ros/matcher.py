@@ -12,6 +12,8 @@ from ashtkd_ros.confidence import check_coefficients, probability
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.place_map import Place, PlaceMap
 
+_MOST = 1.01  # a similarity of vectors of length 1, and what rounding adds
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -64,9 +66,11 @@ class Matcher:
         count = top_k or self.config.top_k
         ids, similarities = self.map.search(descriptor, max(self._DEPTH, count))
         ids, similarities = ids.tolist(), similarities.tolist()
-        # FAISS answers a query that is no vector of numbers with -1, or with NaN
-        if ids[0] < 0 or not math.isfinite(sum(similarities)):
-            raise VprError('the descriptor is not finite: no place is like it; check the network')
+        # FAISS answers a query that is no vector with place -1, NaN, or any number at all
+        if ids[0] < 0 or not all(-_MOST <= s <= _MOST for s in similarities):
+            raise VprError(
+                'the descriptor is not of length 1: no place is like it; check the network'
+            )
         found: list[Candidate] = []
         for i, similarity in zip(ids[:count], similarities, strict=False):
             margin = similarity - self._rival(i, ids, similarities)
