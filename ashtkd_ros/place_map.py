@@ -139,15 +139,15 @@ class PlaceMap:
     def _read(cls, folder: Path, handle: int, embedder: Embedder | None) -> PlaceMap:
         description = read_map_description(folder, handle)
         info = description.info
+        contents = {
+            name: _read_checked(folder, handle, name, description) for name in (INDEX, TABLE)
+        }
         if embedder is not None and info.model['sha256'] != embedder.hash:
             raise VprError(
                 f'{folder}: built with model {info.model["name"]} ({info.model["sha256"][:8]}), '
                 f'the running model is {embedder.name} ({embedder.hash[:8]}); '
                 'rebuild the map with build_map'
             )
-        contents = {
-            name: _read_checked(folder, handle, name, description) for name in (INDEX, TABLE)
-        }
         try:
             places = read_table(contents[TABLE])
             _check_traverses(info, places)
