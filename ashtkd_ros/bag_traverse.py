@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic, is_bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array, image_to_array
+from ashtkd_ros.pose_checks import is_odometry, notes_on
 from ashtkd_ros.pose_messages import ODOMETRY_TYPE, POSE_TYPES, TfPoses, pose_reader
 from ashtkd_ros.sources import Pose, read_rows
 from ashtkd_ros.trajectory import PoseTrack, read_tum
@@ -188,7 +189,9 @@ class BagTraverse:
                     f'{self.poses}'
                 )
         if options.trajectory is not None:
-            return read_tum(options.trajectory)
+            track = read_tum(options.trajectory)
+            self.notes += notes_on(self.poses, track.refused, track.remarks)
+            return track
         if topic is None:
             if options.pose_topic != NO_POSES:
                 self.notes.append('no topic with poses: the places have none')
@@ -202,8 +205,8 @@ class BagTraverse:
         except VprError as error:
             text = str(error)
             raise VprError(text if str(self.path) in text else f'{self.path}: {text}') from error
-        self.by_odometry = topic.type == ODOMETRY_TYPE or track.frame.endswith('odom')
-        self.notes += [f'{n} on {topic.name}: {why}' for why, n in track.refused.items()]
+        self.by_odometry = topic.type == ODOMETRY_TYPE or is_odometry(track.frame)
+        self.notes += notes_on(topic.name, track.refused, track.remarks)
         return track
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, BagFrame]]:

@@ -7,13 +7,14 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.pose_checks import check_poses, within
 from ashtkd_ros.sources import Pose
 
 REASONS = ('', 'before the first pose', 'after the last pose', 'gap between poses')
@@ -47,12 +48,13 @@ class PoseTrack:
     """What gives poses of one moving thing in one `frame`; made by the classes below it.
 
     `origin`: where on earth the frame's origin is, if that is known; `refused`: how many poses of
-    the recording were left out, by reason.
+    the recording were left out, by reason; `remarks`: what else the user should know of them.
     """
 
     frame: str
     origin: GeoOrigin | None = None
     refused: Counter[str]
+    remarks: Sequence[str] = ()
 
     def sample(
         self, stamps: np.ndarray, max_gap_s: float
@@ -98,7 +100,7 @@ class Trajectory(PoseTrack):
 
     `stamps` float64 (N,) in seconds, growing, N > 0; `positions` float64 (N, 3) in metres;
     `quaternions` float64 (N, 4), xyzw, of length 1; `geo` float64 (N, 2), degrees of latitude
-    and longitude, or None.
+    and longitude, or None; `breaks` float64 (K, 2): stretches that are not bridged, in seconds.
     """
 
     stamps: np.ndarray
@@ -108,6 +110,24 @@ class Trajectory(PoseTrack):
     geo: np.ndarray | None = None
     origin: GeoOrigin | None = None
     refused: Counter[str] = field(default_factory=Counter)
+    breaks: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    remarks: Sequence[str] = ()
+
+    def checked(self, odometry: bool = False) -> Trajectory:
+        """Without poses that cannot be, which are counted; see `pose_checks.check_poses`."""
+        verdict = check_poses(self.stamps, self.positions, self.quaternions, odometry)
+        keep = verdict.keep
+        track = replace(
+            self,
+            refused=self.refused + verdict.refused,
+            breaks=verdict.breaks,
+            remarks=[*self.remarks, *verdict.remarks],
+        )
+        if keep.all():
+            return track
+        geo = None if self.geo is None else self.geo[keep]
+        rows = self.stamps[keep], self.positions[keep], self.quaternions[keep]
+        return replace(track, stamps=rows[0], positions=rows[1], quaternions=rows[2], geo=geo)
 
     def sample(
         self, stamps: np.ndarray, max_gap_s: float
@@ -148,8 +168,10 @@ class Trajectory(PoseTrack):
 
     def gaps(self, max_gap_s: float) -> list[tuple[float, float]]:
         """See PoseTrack."""
-        starts = np.flatnonzero(np.diff(self.stamps) > max_gap_s + _SAME_S)
-        return [(float(self.stamps[i]), float(self.stamps[i + 1])) for i in starts]
+        starts = np.diff(self.stamps) > max_gap_s + _SAME_S
+        starts |= np.isin(self.stamps[:-1], self.breaks[:, 0])
+        rows = np.flatnonzero(starts)
+        return [(float(self.stamps[i]), float(self.stamps[i + 1])) for i in rows]
 
     def _locate(self, stamps: np.ndarray, max_gap_s: float) -> tuple[np.ndarray, ...]:
         """Rows before and after each stamp, the part of the way between them, and reasons."""
@@ -163,6 +185,7 @@ class Trajectory(PoseTrack):
         part = np.divide(since, gap, out=np.zeros_like(gap), where=gap > 0.0)
         reasons = np.zeros(len(stamps), np.int8)
         reasons[(gap > max_gap_s + _SAME_S) & (np.minimum(since, until) > _SAME_S)] = _GAP
+        reasons[within(stamps, self.breaks, _SAME_S)] = _GAP
         reasons[~(stamps >= known[0] - END_SLACK_S)] = _BEFORE
         reasons[stamps > known[-1] + END_SLACK_S] = _AFTER
         return left, right, part, reasons
@@ -203,6 +226,17 @@ class TrajectoryBuilder:
     def add(self, stamp: float, position: Sequence[float], quaternion: Sequence[float]) -> None:
         """Append a pose: seconds, x y z in metres, x y z w of any length but 0."""
         self._rows.extend((stamp, *position, *quaternion))
+
+    def leave_out(self, bad: np.ndarray, why: str) -> None:
+        """Forget those of the poses added so far, bool (N,), and count them."""
+        if bad.any():
+            self.refused[why] += int(bad.sum())
+            self._rows = array('d', np.asarray(self._rows).reshape(-1, 8)[~bad].tobytes())
+
+    @property
+    def positions(self) -> np.ndarray:
+        """A copy of x y z, float64 (N, 3), as added so far."""
+        return np.array(self._rows).reshape(-1, 8)[:, 1:4]
 
     def build(self) -> Trajectory:
         """Sorted by time; of poses at the same stamp the last stays, bad ones are counted.
@@ -279,7 +313,7 @@ def read_tum(path: Path, frame: str = 'map') -> Trajectory:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, 'strerror', None) or 'it is no UTF-8 text'
         raise VprError(f'{path}: cannot be read ({reason}); give a TUM file of poses') from error
-    return builder.build()
+    return builder.build().checked()
 
 
 def _tum_row(columns: list[str], where: str) -> list[float]:
