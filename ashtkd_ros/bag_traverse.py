@@ -21,6 +21,7 @@ from ashtkd_ros.pose_checks import is_odometry, notes_on
 from ashtkd_ros.pose_messages import ODOMETRY_TYPE, POSE_TYPES, TfPoses, pose_reader
 from ashtkd_ros.sources import Pose, read_rows
 from ashtkd_ros.trajectory import PoseTrack, read_tum
+from ashtkd_ros.transforms import facing
 from ashtkd_ros.traverse import Cursor, FolderTraverse, Traverse, TraverseOptions, stats_of
 
 NO_POSES = 'none'
@@ -189,14 +190,20 @@ class BagTraverse:
                     f'{self.poses}'
                 )
         if options.trajectory is not None:
-            track = read_tum(options.trajectory)
+            track = facing(read_tum(options.trajectory), '', options.camera_frame_is)
             self.notes += notes_on(self.poses, track.refused, track.remarks)
             return track
         if topic is None:
             if options.pose_topic != NO_POSES:
                 self.notes.append('no topic with poses: the places have none')
             return None
-        reader = pose_reader(topic.type, self._use_received, options.map_frame, options.origin)
+        reader = pose_reader(
+            topic.type,
+            self._use_received,
+            options.map_frame,
+            options.origin,
+            camera_frame_is=options.camera_frame_is,
+        )
         topics = [topic.name, *(_static_of(self.bag, topic) if is_tf else [])]
         try:
             for name, received, message in self._messages(topics, 'poses'):

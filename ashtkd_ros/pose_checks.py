@@ -69,11 +69,14 @@ def is_odometry(name: str) -> bool:
 
 
 def within(stamps: np.ndarray, breaks: np.ndarray, slack_s: float = 1e-6) -> np.ndarray:
-    """Which of float64 (M,) stamps lie inside one of the (K, 2) stretches, not at their ends."""
-    found = np.zeros(len(stamps), bool)
-    for start, end in breaks:
-        found |= (stamps > start + slack_s) & (stamps < end - slack_s)
-    return found
+    """Which of float64 (M,) stamps lie inside one of the (K, 2) stretches, not at their ends.
+
+    The stretches are in order of time and do not overlap.
+    """
+    if not len(breaks):
+        return np.zeros(len(stamps), bool)
+    row = np.searchsorted(breaks[:, 0], stamps - slack_s) - 1
+    return (row >= 0) & (stamps < breaks[np.maximum(row, 0), 1] - slack_s)
 
 
 def lost(positions: np.ndarray, variances: np.ndarray) -> np.ndarray:
@@ -126,6 +129,16 @@ def check_poses(
     _leave_out(verdict, _loose_ends(stamps, positions, verdict.keep), OUTLIER)
     _split(verdict, stamps, positions, quaternions, odometry)
     return verdict
+
+
+def stretches(stamps: np.ndarray, verdict: Verdict) -> np.ndarray:
+    """All that is not to be used, float64 (K, 2) in seconds: breaks, and between good poses."""
+    kept = stamps[verdict.keep]
+    rows = np.unique(np.cumsum(verdict.keep)[~verdict.keep])  # good poses before each bad one
+    ends = np.concatenate([[-np.inf], kept, [np.inf]])
+    around = np.column_stack([ends[rows], ends[rows + 1]])
+    found = np.unique(np.concatenate([around, verdict.breaks]), axis=0)
+    return found.reshape(-1, 2)
 
 
 def restarts(

@@ -24,7 +24,7 @@ from ashtkd_ros.trajectory import (
     TrajectoryBuilder,
     time_order,
 )
-from ashtkd_ros.transforms import TransformTree
+from ashtkd_ros.transforms import TransformTree, facing
 
 ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
 _USE_HEADER = 'use --stamps header'
@@ -65,7 +65,10 @@ class PoseReader:
 
 
 class BodyPoses(PoseReader):
-    """Poses of the robot's body as published, in the frame that the headers name, else `map`."""
+    """Poses of the robot's body as published, in the frame that the headers name, else `map`.
+
+    `camera_frame_is`: see `transforms.facing`.
+    """
 
     types = frozenset(
         {
@@ -75,11 +78,12 @@ class BodyPoses(PoseReader):
         }
     )
 
-    def __init__(self, use_received: bool = False):
+    def __init__(self, use_received: bool = False, camera_frame_is: str = 'auto'):
         super().__init__(use_received)
+        self.camera_frame_is = camera_frame_is
         self._builder: TrajectoryBuilder | None = None
         self._variances = array('d')
-        self._odometry = False
+        self._odometry, self._child = False, ''
 
     def add(self, topic: str, message: Any, received_s: float) -> None:
         """See PoseReader; VprError where the frame changes."""
@@ -96,27 +100,31 @@ class BodyPoses(PoseReader):
         self._builder.add(stamp, _xyz(pose.position), _xyzw(pose.orientation))
         self._variances.append(_variance(message.pose))
         self._odometry |= hasattr(message, 'child_frame_id')
+        self._child = getattr(message, 'child_frame_id', '')
 
     def trajectory(self, camera_frame: str = '') -> Trajectory:
         """See PoseReader; poses that cannot be are left out, see `pose_checks`."""
         if self._builder is None:
             return TrajectoryBuilder('the topic of poses').build()
         builder = self._builder
-        builder.leave_out(lost(builder.positions, np.asarray(self._variances)), LOST)
-        return builder.build().checked(self._odometry or is_odometry(builder.frame))
+        builder.leave_out(lost(builder.rows[:, 1:4], np.asarray(self._variances)), LOST)
+        track = builder.build().checked(self._odometry or is_odometry(builder.frame))
+        return facing(track, self._child, self.camera_frame_is)
 
 
 class TfPoses(PoseReader):
     """Poses of the camera itself out of the transforms on /tf and /tf_static.
 
-    `map_frame`: see TransformTree.track.
+    `map_frame` and `camera_frame_is`: see TransformTree.track.
     """
 
     types = frozenset({'tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage'})
 
-    def __init__(self, use_received: bool = False, map_frame: str = ''):
+    def __init__(
+        self, use_received: bool = False, map_frame: str = '', camera_frame_is: str = 'auto'
+    ):
         super().__init__(use_received)
-        self.map_frame = map_frame
+        self.map_frame, self.camera_frame_is = map_frame, camera_frame_is
         self._tree = TransformTree(self.remedy)
 
     def add(self, topic: str, message: Any, received_s: float) -> None:
@@ -129,7 +137,7 @@ class TfPoses(PoseReader):
 
     def trajectory(self, camera_frame: str = '') -> PoseTrack:
         """See PoseReader and TransformTree.track."""
-        return self._tree.track(self.map_frame, camera_frame)
+        return self._tree.track(self.map_frame, camera_frame, self.camera_frame_is)
 
 
 class NavSatPoses(PoseReader):
@@ -211,18 +219,20 @@ def pose_reader(
     map_frame: str = '',
     origin: GeoOrigin | None = None,
     baseline_m: float = 2.0,
+    camera_frame_is: str = 'auto',
 ) -> PoseReader:
     """The reader for a type of messages, with those of the options that concern it.
 
-    `map_frame` concerns transforms, `origin` and `baseline_m` satellite fixes. VprError where
-    messages of the type hold no poses that can be read.
+    `map_frame` concerns transforms, `origin` and `baseline_m` satellite fixes, `camera_frame_is`
+    (one of camera_axes.CHOICES) all others. VprError where messages of the type hold no poses
+    that can be read.
     """
     if msgtype in TfPoses.types:
-        return TfPoses(use_received, map_frame)
+        return TfPoses(use_received, map_frame, camera_frame_is)
     if msgtype in NavSatPoses.types:
         return NavSatPoses(use_received, origin, baseline_m)
     if msgtype in BodyPoses.types:
-        return BodyPoses(use_received)
+        return BodyPoses(use_received, camera_frame_is)
     kinds = ', '.join(sorted(POSE_TYPES))
     raise VprError(f'{msgtype}: poses are not read from it; give a topic of {kinds}')
 

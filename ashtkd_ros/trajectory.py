@@ -14,6 +14,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.map_table import FARTHEST_M
 from ashtkd_ros.pose_checks import check_poses, within
 from ashtkd_ros.sources import Pose
 
@@ -21,7 +22,7 @@ REASONS = ('', 'before the first pose', 'after the last pose', 'gap between pose
 END_SLACK_S = 0.02  # an image this far outside the ends takes the end's pose
 BACK_JUMP_S = 1.0  # less is messages out of order, more a clock that was set
 USE_RECEIVE = 'use --stamps receive'
-_BEFORE, _AFTER, _GAP = 1, 2, 3
+_BEFORE, _AFTER, GAP = 1, 2, 3
 _SAME_S = 1e-6  # stamps closer than this are one: float64 seconds since 1970 step by 0.24 us
 _SHORTEST = 1e-6  # length of a quaternion below which it says nothing
 
@@ -184,8 +185,8 @@ class Trajectory(PoseTrack):
         gap = since + until
         part = np.divide(since, gap, out=np.zeros_like(gap), where=gap > 0.0)
         reasons = np.zeros(len(stamps), np.int8)
-        reasons[(gap > max_gap_s + _SAME_S) & (np.minimum(since, until) > _SAME_S)] = _GAP
-        reasons[within(stamps, self.breaks, _SAME_S)] = _GAP
+        reasons[(gap > max_gap_s + _SAME_S) & (np.minimum(since, until) > _SAME_S)] = GAP
+        reasons[within(stamps, self.breaks, _SAME_S)] = GAP
         reasons[~(stamps >= known[0] - END_SLACK_S)] = _BEFORE
         reasons[stamps > known[-1] + END_SLACK_S] = _AFTER
         return left, right, part, reasons
@@ -234,9 +235,9 @@ class TrajectoryBuilder:
             self._rows = array('d', np.asarray(self._rows).reshape(-1, 8)[~bad].tobytes())
 
     @property
-    def positions(self) -> np.ndarray:
-        """A copy of x y z, float64 (N, 3), as added so far."""
-        return np.array(self._rows).reshape(-1, 8)[:, 1:4]
+    def rows(self) -> np.ndarray:
+        """A copy of what was added so far, float64 (N, 8): stamp, position and quaternion."""
+        return np.array(self._rows).reshape(-1, 8)
 
     def build(self) -> Trajectory:
         """Sorted by time; of poses at the same stamp the last stays, bad ones are counted.
@@ -250,8 +251,11 @@ class TrajectoryBuilder:
             lengths = np.sqrt(np.einsum('ij,ij->i', rows[:, 4:], rows[:, 4:]))
         turned = (lengths > _SHORTEST) & np.isfinite(lengths)
         refused = self.refused.copy()
+        on_earth = finite & (np.abs(rows[:, 1:4]) <= FARTHEST_M).all(axis=1)
+        turned &= on_earth
         refused['not finite'] += int((~finite).sum())
-        refused['quaternion of length 0'] += int((finite & ~turned).sum())
+        refused['nowhere on earth'] += int((finite & ~on_earth).sum())
+        refused['quaternion of length 0'] += int((on_earth & ~turned).sum())
         refused = +refused  # without the reasons that never occurred
         usable = np.flatnonzero(finite & turned)
         order = usable[time_order(rows[usable, 0], self.what, self.remedy, refused)]

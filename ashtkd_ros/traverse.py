@@ -21,6 +21,7 @@ class TraverseOptions:
     TUM format instead of a topic. `stamps`: header or receive. `max_pose_gap_s`: an image whose
     neighbouring poses lie further apart has none. `labels`: CSV with frame,label of a bag's
     images, else the labels.csv in the bag's folder. `origin`: of the local frame for NavSatFix.
+    `camera_frame_is`: one of camera_axes.CHOICES, whether the poses are of a lens or a body.
     """
 
     role: str = ''
@@ -31,6 +32,7 @@ class TraverseOptions:
     max_pose_gap_s: float = 1.5
     map_frame: str = ''
     camera_frame: str = ''
+    camera_frame_is: str = 'auto'
     labels: Path | None = None
     origin: GeoOrigin | None = None
 
