@@ -20,6 +20,7 @@ from ashtkd_ros.figures import (
     precision_recall_figure,
     reliability_figure,
 )
+from ashtkd_ros.files import is_folder, read_text, reason_of
 from ashtkd_ros.report import ANSWER_COLUMNS, SCHEMA_VERSION, decimal, render, save_text
 
 # Key of a figure → heading, factor to show it by, decimals.
@@ -85,13 +86,13 @@ def load_report(path: Path) -> Report:
     VprError that names the file where it is missing, no JSON, no report or of another version.
     """
     path = Path(path)
-    file = path / 'report.json' if path.is_dir() else path.with_suffix('.json')
+    file = path / 'report.json' if is_folder(path) else path.with_suffix('.json')
     try:
-        values = json.loads(file.read_text(encoding='utf-8'))
+        values = json.loads(read_text(file))
     except FileNotFoundError as error:
         raise VprError(f'{file}: no such report; write one with evaluate -o') from error
     except OSError as error:
-        raise VprError(f'{file}: the report cannot be read ({error.strerror})') from error
+        raise VprError(f'{file}: the report cannot be read ({reason_of(error)})') from error
     except (ValueError, RecursionError) as error:
         raise VprError(f'{file}: is no JSON; name the .json of a report') from error
     if not isinstance(values, dict) or not {'schema_version', 'answers'} <= values.keys():

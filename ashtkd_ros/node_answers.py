@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ashtkd_ros.bag_traverse import BagFrame
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import read_regular, read_text, reason_of
 from ashtkd_ros.sources import Frame
 
 SCHEMA_VERSION = 2
@@ -29,7 +30,7 @@ def header_ns(frame: Frame | BagFrame) -> int | None:
 def map_checksum(folder: Path) -> str:
     """sha256 of a map's descriptors, which tell it from every other."""
     try:
-        return hashlib.sha256((Path(folder) / 'index.faiss').read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(Path(folder) / 'index.faiss', 2**40)).hexdigest()
     except OSError as error:
         raise VprError(f'{folder}: no such map; build one with build_map') from error
 
@@ -66,9 +67,9 @@ class NodeAnswers:
         """VprError where the file cannot be read, or is none that `live` wrote."""
         path = Path(path)
         try:
-            values = json.loads(path.read_text(encoding='utf-8'))
+            values = json.loads(read_text(path))
         except OSError as error:
-            raise VprError(f'{path}: no answers can be read ({error.strerror})') from error
+            raise VprError(f'{path}: no answers can be read ({reason_of(error)})') from error
         except (ValueError, RecursionError):
             values = None
         advice = 'record them with live'
