@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic, is_bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array, image_to_array
-from ashtkd_ros.pose_checks import is_odometry, notes_on
+from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
 from ashtkd_ros.pose_messages import ODOMETRY_TYPE, POSE_TYPES, TfPoses, pose_reader
 from ashtkd_ros.sources import Pose, read_rows
 from ashtkd_ros.trajectory import PoseTrack, read_tum
@@ -190,7 +190,8 @@ class BagTraverse:
                     f'{self.poses}'
                 )
         if options.trajectory is not None:
-            track = facing(read_tum(options.trajectory), '', options.camera_frame_is)
+            track = read_tum(options.trajectory).checked()
+            track = facing(track, '', options.camera_frame_is)
             self.notes += notes_on(self.poses, track.refused, track.remarks)
             return track
         if topic is None:
@@ -212,7 +213,9 @@ class BagTraverse:
         except VprError as error:
             text = str(error)
             raise VprError(text if str(self.path) in text else f'{self.path}: {text}') from error
-        self.by_odometry = topic.type == ODOMETRY_TYPE or is_odometry(track.frame)
+        self.by_odometry = (
+            topic.type == ODOMETRY_TYPE or is_odometry(track.frame) or is_odometry(topic.name)
+        )
         self.notes += notes_on(topic.name, track.refused, track.remarks)
         return track
 
@@ -274,7 +277,8 @@ class BagTraverse:
     def describe(self) -> dict[str, str]:
         """For map.yaml."""
         source, topic = str(self.path.resolve()), self.topic.name
-        return {'source': source, 'image_topic': topic, 'poses': self.poses}
+        facts = {'source': source, 'image_topic': topic, 'poses': self.poses}
+        return facts | ({ODOMETRY_KEY: 'yes'} if self.by_odometry else {})
 
     def fingerprint(self) -> str:
         """Of the options, and of the files' names, sizes and times of change."""

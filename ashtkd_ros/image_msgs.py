@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.pictures import MAX_PIXELS, decode
 
 
 class ImageError(VprError):
@@ -55,8 +56,6 @@ _REDUCED = (
     (4, cv2.IMREAD_REDUCED_COLOR_4),
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
-# One flipped bit in a header must not cost gigabytes: 8192 x 8192.
-_MAX_PIXELS = 2**26
 _HALF_HEIGHT_CHROMA = ('nv12', 'nv21')
 _EVEN_WIDTH = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', *_HALF_HEIGHT_CHROMA)
 
@@ -120,7 +119,7 @@ def compressed_to_array(msg, at_least: tuple[int, int] | None = None) -> tuple[n
     if not data.size:
         raise ImageError('truncated data', 'compressed image without data')
     width, height = _stated_size(memoryview(data), msg.format)
-    if width * height > _MAX_PIXELS:
+    if width * height > MAX_PIXELS:
         raise ImageError('too large', f'compressed image claims {width} x {height} pixels')
     # OpenCV fills up what a cut JPEG lacks with grey and tells nobody.
     is_jpeg = data[0] == 0xFF
@@ -157,8 +156,8 @@ def reduced_jpeg(data: np.ndarray, at_least: tuple[int, int]) -> np.ndarray | No
 
 def _imdecode(data: np.ndarray, flag: int) -> np.ndarray | None:
     try:
-        return cv2.imdecode(data, flag)
-    except cv2.error:
+        return decode(data, flag)
+    except ValueError:
         return None
 
 

@@ -32,6 +32,7 @@ _EXACT_M, _EXACT_RAD = 0.02, 0.02  # so near it is no chance
 STUCK_S, STUCK_COUNT = 1.0, 3  # a pose that comes again for less is a slow sensor
 _STUCK_SHARE = 0.3  # of the speed around, at which the way was made while the pose was stuck
 _WINDOW = 10  # steps on each side that tell the speed around a step
+ODOMETRY_KEY = 'odometry'  # of a traverse in map.yaml whose poses come from it
 LOST = 'lost (a huge covariance, or at the origin for a moment)'
 OUTLIER = 'far from those before and after, faster than anything moves'
 STUCK = 'stuck, then jumping ahead'

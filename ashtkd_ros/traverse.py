@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.pose_checks import check_poses, notes_on
+from ashtkd_ros.sources import WALK, Frame, read_source
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,22 @@ class FolderTraverse:
         self.path, self.notes = Path(path), []
         self._frames = read_source(self.path, options.role)
         self.count = len(self._frames)
-        self.has_poses = all(f.pose is not None for f in self._frames)
+        if (self.path / WALK).is_file():
+            self._leave_out_poses()
+        self.has_poses = any(f.pose is not None for f in self._frames)
+
+    def _leave_out_poses(self) -> None:
+        """Those of the table that cannot be; their images stay."""
+        rows = [i for i, frame in enumerate(self._frames) if frame.pose is not None]
+        stamps = np.array([self._frames[i].stamp for i in rows])
+        if len(rows) < 3 or not (np.diff(stamps) > 0).all():
+            return
+        poses = [self._frames[i].pose for i in rows]
+        values = np.array([[p.x, p.y, p.z, p.qx, p.qy, p.qz, p.qw] for p in poses])
+        verdict = check_poses(stamps, values[:, :3], values[:, 3:])
+        for i in np.array(rows)[~verdict.keep].tolist():
+            self._frames[i] = replace(self._frames[i], pose=None)
+        self.notes += notes_on(WALK, verdict.refused, verdict.remarks)
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
         """The frames, or those after one."""

@@ -109,6 +109,9 @@ def test_odometry_of_several_drives_is_cautioned_against(tmp_path: Path, town: P
     for pair in ((a, b), (a, tf)):
         (line,) = of(*pair)
         assert '2 sources have poses of odometry in "odom"' in line and '--pose-topic' in line
-    (line,) = of(a, bare)
+    _, line = of(a, bare)
     assert line.startswith(f'{bare}: no poses, which the other sources have')
-    assert of(a) == of(placed, town / 'day') == of(bare) == []
+    for one in (a, tf):
+        (line,) = of(one)
+        assert 'whose frame "odom" begins anew' in line and '--trajectory' in line
+    assert of(placed, town / 'day') == of(bare) == []

@@ -95,6 +95,7 @@ def test_frames_have_number_stamp_pose_and_image(bag: Path):
         'source': str(bag),
         'image_topic': TOPIC,
         'poses': '/odom',
+        'odometry': 'yes',
     }
 
 

@@ -303,7 +303,7 @@ def test_a_trajectory_file_is_checked(tmp_path):
     rows = [f'{100 + i / 10} {i / 10} 5 0 0 0 0 1' for i in range(100)]
     rows[50] = '105.0 1105 5 0 0 0 0 1'
     (tmp_path / 'a.tum').write_text('\n'.join(rows))
-    track = read_tum(tmp_path / 'a.tum')
+    track = read_tum(tmp_path / 'a.tum').checked()
     assert track.refused == {OUTLIER: 1}
     assert notes_on('a.tum', track.refused, track.remarks) == [
         f'1 poses of a.tum are left out: 1 {OUTLIER}'
