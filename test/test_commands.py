@@ -41,11 +41,12 @@ def call(command: str, *arguments: object) -> int:
 
 
 def error_line(capsys: pytest.CaptureFixture) -> str:
-    """What a failed command printed, which must be one line on stderr."""
+    """What a failed command printed, which must be one line on stderr, after notes if any."""
     printed = capsys.readouterr()
     assert printed.out == ''
-    assert printed.err.startswith('error: ') and printed.err.count('\n') == 1, printed.err
-    return printed.err
+    lines = [line for line in printed.err.splitlines(True) if not line.startswith('note: ')]
+    assert len(lines) == 1 and lines[0].startswith('error: '), printed.err
+    return lines[0]
 
 
 @pytest.fixture(scope='module')
