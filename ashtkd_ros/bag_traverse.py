@@ -192,6 +192,7 @@ class BagTraverse:
         if options.trajectory is not None:
             track = read_tum(options.trajectory).checked()
             track = facing(track, '', options.camera_frame_is)
+            self.by_odometry = is_odometry(options.trajectory.name)
             self.notes += notes_on(self.poses, track.refused, track.remarks)
             return track
         if topic is None:

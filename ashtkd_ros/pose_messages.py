@@ -16,7 +16,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.pose_checks import LOST, LOST_VARIANCE, check_poses, is_odometry, lost
+from ashtkd_ros.pose_checks import LOST, NO_FIX_VARIANCE, check_poses, is_odometry, lost
 from ashtkd_ros.trajectory import (
     USE_RECEIVE,
     PoseTrack,
@@ -171,7 +171,7 @@ class NavSatPoses(PoseReader):
         # written so that NaN is refused too
         if not (message.status.status >= 0 and abs(lat) <= 90.0 and abs(lon) <= 180.0):
             self.refused['no fix'] += 1
-        elif _fix_variance(message) >= LOST_VARIANCE:
+        elif _fix_variance(message) >= NO_FIX_VARIANCE:
             self.refused['no fix, by its covariance'] += 1
         else:
             self._rows.extend((stamp, lat, lon, alt if math.isfinite(alt) else math.nan))
