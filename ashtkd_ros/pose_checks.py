@@ -104,11 +104,12 @@ def check_poses(
     positions: np.ndarray,
     quaternions: np.ndarray | None = None,
     odometry: bool = False,
+    unset_at_origin: bool = True,
 ) -> Verdict:
     """Judge float64 (N,) stamps in seconds that grow, (N, 3) metres and (N, 4) unit xyzw.
 
     Where `odometry` begins anew at the origin, the longest part is kept: the others are in
-    another frame.
+    another frame. `unset_at_origin`: a pose of zeros may be one that was not known.
     """
     verdict = Verdict(np.ones(len(stamps), bool))
     if len(stamps) < 3:
@@ -116,7 +117,8 @@ def check_poses(
     if len(stamps) >= _WINDOW and not np.ptp(positions, axis=0).any():
         verdict.remarks.append('the poses never change: it stood still, or they are stuck')
         return verdict
-    _leave_out(verdict, _blips(stamps, positions), LOST)
+    if unset_at_origin:
+        _leave_out(verdict, _blips(stamps, positions), LOST)
     _leave_out(verdict, _stuck(stamps, positions, verdict.keep), STUCK)
     for _ in range(_ROUNDS):  # many outliers hide each other
         rows = np.flatnonzero(verdict.keep)
@@ -221,6 +223,8 @@ def _beside(speeds: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _starts(stamps: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Rows (K,) that nothing can have reached from the row before."""
+    if len(stamps) < 2:
+        return np.zeros(0, np.int64)
     step, dt = _steps(stamps, positions)
     speed = step / dt
     least = np.clip(JUMP_PUSH * dt, JUMP_SPEED, 3.0 * JUMP_SPEED)

@@ -187,7 +187,7 @@ class NavSatPoses(PoseReader):
             np.interp(rows[~known, 0], rows[known, 0], rows[known, 3]) if known.any() else 0.0
         )
         flat = GeoOrigin(*rows[0, 1:].tolist()).to_enu(rows[:, 1:]) * (1.0, 1.0, 0.0)
-        verdict = check_poses(rows[:, 0], flat)
+        verdict = check_poses(rows[:, 0], flat, unset_at_origin=False)
         rows = rows[verdict.keep]
         origin = self.origin or GeoOrigin(*rows[0, 1:].tolist())
         stamps, positions = rows[:, 0].copy(), origin.to_enu(rows[:, 1:])

@@ -96,9 +96,9 @@ class FolderTraverse:
         self.path, self.notes = Path(path), []
         self._frames = read_source(self.path, options.role)
         self.count = len(self._frames)
+        self.has_poses = all(f.pose is not None for f in self._frames)
         if (self.path / WALK).is_file():
             self._leave_out_poses()
-        self.has_poses = any(f.pose is not None for f in self._frames)
 
     def _leave_out_poses(self) -> None:
         """Those of the table that cannot be; their images stay."""
