@@ -237,6 +237,8 @@ def _starts(stamps: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def _outliers(stamps: np.ndarray, positions: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Which poses, bool (N,), are short stays elsewhere between the rows that jump."""
     bad = np.zeros(len(stamps), bool)
+    if not len(starts):
+        return bad
     step, dt = _steps(stamps, positions)
     edges = [0, *starts.tolist(), len(stamps)]
     kept: list[_Part] = []
@@ -298,7 +300,7 @@ def _blips(stamps: np.ndarray, positions: np.ndarray) -> np.ndarray:
         if end < len(zero):
             most = _reach(JUMP_FACTOR * _around(step / dt, rows), dt[rows])
             bad[start:end] = (step[rows] > most).all()
-    return bad
+    return bad if 2 * bad.sum() <= len(bad) else np.zeros_like(bad)  # else it stood there
 
 
 def _stuck(stamps: np.ndarray, positions: np.ndarray, keep: np.ndarray) -> np.ndarray:
