@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.place_map import PlaceMap, check_pictures, load_description, place_spacing
+from ashtkd_ros.terminal import say
 
 
 def map_info(folder: Path) -> dict[str, str]:
@@ -25,7 +26,7 @@ def map_info(folder: Path) -> dict[str, str]:
         'source': ', '.join(t['source'] for t in place_map.traverses) or 'unknown',
     }
     if not load_description(folder).covered:
-        facts['checksums'] = 'none of map.yaml itself: an older version made the map; build it anew'
+        facts['checksums'] = 'none of map.yaml itself, an older version made it; build anew'
     if poses:
         xs, ys = [p.x for p in poses], [p.y for p in poses]
         facts['extent'] = f'{max(xs) - min(xs):.1f} x {max(ys) - min(ys):.1f} m'
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def command() -> int:
         for name, value in map_info(args.map).items():
-            print(f'{name:>11}: {value}')
+            say(f'{name:>11}: {value}')
         return 0
 
     run_command(command)
