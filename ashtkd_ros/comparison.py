@@ -29,6 +29,13 @@ FIGURES = {
     'recall_at_full_precision': ('R at 100 % P', 100.0, 1),
     'f1_max': ('F1 max', 1.0, 3),
 }
+# How an answer may differ between two reports → heading.
+CHANGES = {
+    'lost': 'Right, then wrong',
+    'silent': 'Right, then no place named',
+    'won': 'Wrong, then right',
+    'spoke': 'No place named, then right',
+}
 _MOST_CHANGES = 200
 _NUMBER = (int, float)
 _OPTIONAL = (int, float, type(None))
@@ -236,14 +243,16 @@ class Changed:
 
 
 def changes(first: Report, second: Report) -> dict[str, list[Changed]] | None:
-    """`lost` (right, then wrong) and `won` (wrong, then right); None for other queries."""
+    """By the keys of CHANGES; None for other queries."""
     if first.queries != second.queries:
         return None
-    found: dict[str, list[Changed]] = {'lost': [], 'won': []}
+    found: dict[str, list[Changed]] = {kind: [] for kind in CHANGES}
     for row, other in zip(first.values['answers'], second.values['answers'], strict=True):
         before, after = (dict(zip(ANSWER_COLUMNS, r, strict=True)) for r in (row, other))
         if before['right'] != after['right']:
-            kind = 'lost' if before['right'] else 'won'
+            named, silent = ('lost', 'silent') if before['right'] else ('won', 'spoke')
+            other_place = after['place'] if before['right'] else before['place']
+            kind = silent if other_place is None else named
             found[kind].append(Changed(before['query'], before['stamp'], before, after))
     return found
 
@@ -265,6 +274,8 @@ def write_comparison(path: Path, reports: Sequence[Report]) -> None:
         facts={key: v for key, v in told.items() if any(x != v[0] for x in v)},
         figures=_illustrations(names, reports),
         changes=changes(reports[0], reports[1]),
+        kinds=CHANGES,
+        start=min((stamp for _, stamp in reports[0].queries if stamp is not None), default=0.0),
         most=_MOST_CHANGES,
     )
     save_text(path, html)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ashtkd_ros.bag_traverse import BagFrame
@@ -47,7 +47,8 @@ class NodeAnswer:
 class NodeAnswers:
     """`sent`: images played; `hz`: images a second, 0: as recorded; both `rate` times as fast.
 
-    `node`: values of the node's own diagnostics; `answers`: by the image's stamp in ns.
+    `node`: values of the node's own diagnostics; `answers`: by the image's stamp in ns;
+    `machine`: see `machine.measured_on`, empty in files of older versions.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class NodeAnswers:
     hz: float
     node: Mapping[str, str]
     answers: Mapping[int, NodeAnswer]
+    machine: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> NodeAnswers:
@@ -84,7 +86,9 @@ class NodeAnswers:
             for a in values['answers']
         }
         names = ('map_sha256', 'sent', 'rate', 'hz', 'node')
-        return cls(path, Path(values['source']), *(values[n] for n in names), answers)
+        given = (values[n] for n in names)
+        machine = values.get('machine', {})
+        return cls(path, Path(values['source']), *given, answers, machine)
 
     def check_map(self, folder: Path, places: int) -> None:
         """VprError where the answers are those of another map."""
@@ -112,6 +116,9 @@ def _whole(values: dict) -> bool:
     texts = all(isinstance(values.get(key), str) for key in ('source', 'map_sha256'))
     numbers = all(_is(values.get(key), _NUMBER) for key in ('rate', 'hz'))
     node = values.get('node')
+    told = [node, values.get('machine', {})]
+    if not all(isinstance(x, dict) and all(map(_is_text, x.values())) for x in told):
+        return False
     if not (texts and numbers and _is(values.get('sent'), int) and isinstance(node, dict)):
         return False
     return isinstance(values['answers'], list) and all(map(_whole_answer, values['answers']))
@@ -126,6 +133,10 @@ def _whole_answer(answer: object) -> bool:
     ids = all(_is(place, int) and place >= 0 for place in places)
     timed = answer.get('seconds', 0) is None or _is(answer.get('seconds'), _NUMBER)
     return ids and timed and all(_is(s, _NUMBER) and math.isfinite(s) for s in scores)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:
