@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -291,10 +292,11 @@ def _illustrations(names: Sequence[str], reports: Sequence[Report]) -> list:
             if method in r.methods
         }
         title = f'Precision and recall: {method}'
-        drawn.append(illustration(precision_recall_figure(curves), title, PRECISION_RECALL))
+        figure = partial(precision_recall_figure, curves)
+        drawn.append(illustration(figure, title, PRECISION_RECALL))
     bins = {n: _calibration(r.values['calibration']) for n, r in zip(names, reports, strict=True)}
     title = 'Reliability of the confidence'
-    drawn.append(illustration(reliability_figure(bins), title, RELIABILITY))
+    drawn.append(illustration(partial(reliability_figure, bins), title, RELIABILITY))
     return drawn
 
 
