@@ -192,8 +192,7 @@ class _Builder:
         try:
             pixels, order = frame.pixels(self.embedder.ample_size)
         except ImageError as error:  # of one message; an image file that is damaged is named
-            why = str(error) if error.kind == 'unknown encoding' else error.kind
-            self.counts[f'unreadable: {why}'] += 1
+            self.counts[f'unreadable: {error.reason}'] += 1
             return None, '', b''
         if self._size not in (None, pixels.shape[:2]):
             self.counts['changes of image size'] += 1

@@ -14,8 +14,9 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
+from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.image_msgs import reduced_jpeg
+from ashtkd_ros.picture_bytes import ImageError, decode_picture
 
 POSE_COLUMNS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 
@@ -87,19 +88,18 @@ def read_image(path: Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def _decode(path: Path, at_least: tuple[int, int] | None = None) -> np.ndarray:
-    image = None
+def _decode(
+    path: Path, at_least: tuple[int, int] | None = None, depth: BitDepth | None = None
+) -> np.ndarray:
     try:
-        data = np.fromfile(path, np.uint8)
-        if at_least is not None and data.size:
-            image = reduced_jpeg(data, at_least)
-        if image is None and data.size:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):  # not allowed to read it; a header that claims an absurd size
-        image = None
-    if image is None:
-        raise VprError(f'{path}: not a readable image; remove it from the list or replace it')
-    return image
+        return decode_picture(np.fromfile(path, np.uint8), path.suffix, at_least, depth)
+    except ImageError as error:
+        why = f' ({error.kind})' if error.kind != 'not decodable' else ''
+        text = f'{path}: not a readable image{why}; remove it from the list or replace it'
+        raise VprError(text) from error
+    except OSError as error:  # not allowed to read it
+        text = f'{path}: not a readable image; remove it from the list or replace it'
+        raise VprError(text) from error
 
 
 def read_source(folder: Path, role: str = '') -> list[Frame]:
