@@ -16,20 +16,36 @@ class BitDepth:
     """Range of one source: the fewest of `DEPTHS` bits that hold all but 1 in 10,000 values.
 
     It begins at `bits` and only grows, so that a dark image is no brighter than its neighbours.
-    `tell` is called with a line for the user when it is found, and whenever it grows.
+    `tell` is called with a line for the user when it is found, and whenever it grows. `used`:
+    whether there were any such values.
     """
 
     def __init__(self, bits: int = 8, tell: Callable[[str], object] | None = None):
-        self.bits, self._tell, self._told = bits, tell, 0
+        self.bits, self.used = bits, False
+        self._tell, self._told = tell, 0
 
     def look(self, values: np.ndarray) -> None:
         """Take note of what uint16 values need."""
         while self.bits < 16 and np.count_nonzero(values >> self.bits) > _OUTLIERS * values.size:
             self.bits = DEPTHS[DEPTHS.index(self.bits) + 1]
-        if self._told != self.bits:
+        self.used = True
+        if self._tell is not None and self._told != self.bits:
             self._told = self.bits
-            if self._tell is not None:
-                self._tell(self.text())
+            self._tell(self.text())
+
+    def tell_to(self, tell: Callable[[str], object]) -> None:
+        """Say what is known, and from now on what is found."""
+        self._tell = tell
+        if self.used:
+            self._told = self.bits
+            tell(self.text())
+
+    def raise_to(self, bits: int) -> None:
+        """That of another source which is to be like this one."""
+        if bits > self.bits:
+            self.bits = bits
+            if self._tell is not None and self.used:
+                self.tell_to(self._tell)
 
     def text(self) -> str:
         """For the user: what is made of the values."""

@@ -13,7 +13,13 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.bit_depth import BitDepth
-from ashtkd_ros.picture_bytes import ImageError, decode_picture, is_known, undecodable
+from ashtkd_ros.picture_bytes import (
+    ImageError,
+    decode_picture,
+    is_deep,
+    is_known,
+    undecodable,
+)
 
 # encoding: (channels, dtype, order of the result, conversion by OpenCV or None)
 _LAYOUTS = {
@@ -99,6 +105,13 @@ def _pixels(msg, channels: int, dtype: np.dtype) -> np.ndarray:
     if dtype.itemsize > 1:
         dtype = dtype.newbyteorder('>' if msg.is_bigendian else '<')
     return np.ndarray(shape, dtype, np.frombuffer(msg.data, np.uint8), strides=strides)
+
+
+def is_deep_message(msg) -> bool:
+    """Whether the values of an Image or CompressedImage have 16 bits each."""
+    if hasattr(msg, 'encoding'):
+        return _LAYOUTS.get(msg.encoding, (0, ''))[1] == 'u2'
+    return is_deep(np.frombuffer(msg.data, np.uint8))
 
 
 def compressed_to_array(

@@ -85,6 +85,14 @@ def is_known(data: np.ndarray) -> bool:
     return head[:2] == b'\xff\xd8' or head == _PNG or head[:4] in _TIFF
 
 
+def is_deep(data: np.ndarray) -> bool:
+    """Whether bytes are of a picture with 16 bits a value."""
+    head = data[:32].tobytes()
+    if head[:4] in _TIFF:
+        return _has_deep_tags(_tiff_tags(data.tobytes()))
+    return head[:8] == _PNG and head[24:25] == b'\x10'
+
+
 def undecodable(name: str) -> ImageError:
     """That bytes which were said to be of a format are no picture."""
     named = f'format "{one_line(name)[:80]}"'
@@ -273,12 +281,16 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 def _decode_tiff(raw: bytes, name: str, depth: BitDepth | None) -> np.ndarray:
     tags = _tiff_tags(raw)
-    width, height, bits = (tags.get(tag, 0) for tag in (256, 257, 258))
+    width, height = tags.get(256, 0), tags.get(257, 0)
     if not (width and height):
         raise undecodable(name)
     _check_size(width, height)
-    # Sample format 3 is floating point.
-    return _deep(raw, bits == 16 and tags.get(339, 1) == 1, name, depth)
+    return _deep(raw, _has_deep_tags(tags), name, depth)
+
+
+def _has_deep_tags(tags: dict[int, int]) -> bool:
+    """16 bits a value, and these whole numbers."""
+    return tags.get(258) == 16 and tags.get(339, 1) == 1
 
 
 def _tiff_tags(raw: bytes) -> dict[int, int]:

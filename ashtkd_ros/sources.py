@@ -7,7 +7,7 @@ import csv
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -45,7 +45,8 @@ class Frame:
     """One image of a traverse, not yet read.
 
     `stamp` in seconds; `pose` None where the source has none; `order` is the frame's number along
-    the route; `label` the place's name where the source knows one, else empty.
+    the route; `label` the place's name where the source knows one, else empty; `depth` of the
+    source's images, where these have values of 16 bits.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Frame:
     order: int
     pose: Pose | None = None
     label: str = ''
+    depth: BitDepth | None = field(default=None, repr=False, compare=False)
     # What only the images of a bag can have: a reason why they have no pose; latitude, longitude.
     refusal: ClassVar[str] = ''
     geo: ClassVar[tuple[float, float] | None] = None
@@ -72,19 +74,22 @@ class Frame:
 
     def read(self) -> np.ndarray:
         """The image, uint8 (height, width, 3), RGB; VprError when it cannot be read."""
-        return read_image(self.path)
+        return read_image(self.path, self.depth)
 
     def pixels(self, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
         """The image, uint8 (H, W, 3), as it is decoded, and its order, BGR.
 
         A JPEG may come smaller, but not below `at_least` (height, width).
         """
-        return _decode(self.path, at_least), 'BGR'
+        return _decode(self.path, at_least, self.depth), 'BGR'
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read an image file as uint8 (height, width, 3) RGB; VprError when it is no image."""
-    image = _decode(path)
+def read_image(path: Path, depth: BitDepth | None = None) -> np.ndarray:
+    """Read an image file as uint8 (height, width, 3) RGB; VprError when it is no image.
+
+    `depth` of its source, for values of 16 bits; None: that of the image.
+    """
+    image = _decode(path, None, depth)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 

@@ -108,9 +108,15 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
 
 
 def open_traverses(
-    sources: Sequence[Path], args: argparse.Namespace, origin: GeoOrigin | None = None
+    sources: Sequence[Path],
+    args: argparse.Namespace,
+    origin: GeoOrigin | None = None,
+    bits: int = 8,
 ) -> list[Traverse]:
-    """The sources that the command line names; what NavSatFix says is about the first's origin."""
+    """The sources that the command line names; what NavSatFix says is about the first's origin.
+
+    `bits`: that 16 bit values use at least; all sources are read as the one that uses most.
+    """
     if args.trajectory is not None and len(sources) > 1:
         raise VprError('--trajectory belongs to one bag; build a map of one, or use a topic')
     traverses: list[Traverse] = []
@@ -126,7 +132,10 @@ def open_traverses(
             camera_frame=args.camera_frame,
             labels=args.labels,
             origin=origin,
+            bits=bits,
         )
         traverses.append(open_traverse(source, options))
         origin = origin or traverses[-1].origin
+    for traverse in traverses:
+        traverse.depth.raise_to(max(t.depth.bits for t in traverses))
     return traverses
