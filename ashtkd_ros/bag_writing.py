@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.pictures import decode, read_bytes
 from ashtkd_ros.sources import Frame, Pose
 
 STORAGES = ('sqlite3', 'mcap')
@@ -297,8 +298,8 @@ def _transform(
 def _own_bytes(frame: Frame) -> tuple[np.ndarray, str]:
     """The file's bytes, uint8 (N,), and 'jpeg' or 'png'; VprError when it is neither."""
     try:
-        data = np.fromfile(frame.path, np.uint8)
-    except OSError:
+        data = read_bytes(frame.path)
+    except (OSError, ValueError):
         data = np.zeros(0, np.uint8)
     start = data[:8].tobytes()
     kind = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
@@ -306,10 +307,8 @@ def _own_bytes(frame: Frame) -> tuple[np.ndarray, str]:
         frame.read()  # says so where it is no image at all
         raise VprError(f'{frame.path}: neither JPEG nor PNG; write pixels, without --jpeg')
     try:
-        small = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
-    except cv2.error:  # a header that claims an absurd size
-        small = None
-    if small is None:
+        decode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    except ValueError as error:  # a header that claims an absurd size
         frame.read()
-        raise VprError(f'{frame.path}: not a readable image; remove it or replace it')
+        raise VprError(f'{frame.path}: not a readable image; remove it or replace it') from error
     return data, kind

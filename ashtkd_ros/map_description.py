@@ -134,7 +134,7 @@ def _checked(values: dict, covered: bool) -> Description:
     if 'preprocessing' in model:
         try:
             Preprocessing.from_json(json.dumps(_table(model, 'preprocessing')))
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+        except (ValueError, TypeError) as error:
             raise ValueError('preprocessing of the model is not as a network has it') from error
     if values.get('index', _KIND) != _KIND:
         raise ValueError(f'index is not {_KIND}')

@@ -38,7 +38,7 @@ class MapOptions:
     map of other sources in the same place as well."""
 
     keyframes: KeyframeOptions = field(default_factory=KeyframeOptions)
-    thumbnails: bool = False
+    thumbnails: bool = True
     workers: int = 0
     replace: bool = False
 
@@ -84,7 +84,7 @@ def build_map(
         attachments = {'thumbnails': journal.thumbnails} if options.thumbnails else {}
         if any(place.pose is not None for place in place_map.places):
             attachments['route.png'] = journal.folder / 'route.png'
-            write_route_picture(attachments['route.png'], place_map.places)
+            write_route_picture(attachments['route.png'], place_map.places, builder.frame)
         place_map.save(out, attachments)
         journal.remove()
     finally:

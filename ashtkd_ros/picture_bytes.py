@@ -20,11 +20,10 @@ import numpy as np
 from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import one_line
+from ashtkd_ros.pictures import MAX_PIXELS, stated_size
 
-# One flipped bit in a header must not cost gigabytes: 8192 x 8192.
-MAX_PIXELS = 2**26
 _PNG = b'\x89PNG\r\n\x1a\n'
-_TIFF = {b'II*\0': '<', b'MM\0*': '>'}
+_TIFF = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '', b'MM\0+': ''}  # the latter are large files
 _EOI = b'\xff\xd9'
 _PADDING = 16  # bytes of 0 or 0xFF in a row before the end: what was lost in a buffer, perhaps
 _FILLED = 128  # each value of a pixel that the decoder made up
@@ -66,17 +65,18 @@ def decode_picture(
     """
     if not data.size:
         raise ImageError('truncated data', 'compressed image without data')
+    size = stated_size(data)
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        text = f'compressed image claims {size[0]} x {size[1]} pixels'
+        raise ImageError('too large', text)
     raw = data.tobytes()
     if raw[:2] == b'\xff\xd8':
-        return _decode_jpeg(raw, name, at_least)
+        return _decode_jpeg(raw, size, name, at_least)
     if raw[:8] == _PNG:
         return _decode_png(raw, name, depth)
-    if raw[:4] in _TIFF:
-        return _decode_tiff(raw, name, depth)
-    image = _imdecode(raw, cv2.IMREAD_COLOR)
-    if image is None:
+    if size is None:
         raise undecodable(name)
-    return image
+    return _deep(raw, is_deep(data), name, depth)
 
 
 def is_known(data: np.ndarray) -> bool:
@@ -86,10 +86,12 @@ def is_known(data: np.ndarray) -> bool:
 
 
 def is_deep(data: np.ndarray) -> bool:
-    """Whether bytes are of a picture with 16 bits a value."""
+    """Whether bytes are of a picture that may have 16 bits a value."""
     head = data[:32].tobytes()
+    if head[:2] in (b'P2', b'P3', b'P5', b'P6'):
+        return True
     if head[:4] in _TIFF:
-        return _has_deep_tags(_tiff_tags(data.tobytes()))
+        return _has_deep_tags(data.tobytes())
     return head[:8] == _PNG and head[24:25] == b'\x10'
 
 
@@ -106,11 +108,6 @@ def undecodable(name: str) -> ImageError:
 def _truncated(name: str, what: str) -> ImageError:
     kind = one_line(name)[:80] or 'compressed'
     return ImageError('truncated data', f'truncated data: the {kind} image {what}')
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError('too large', f'compressed image claims {width} x {height} pixels')
 
 
 def _imdecode(raw: bytes, flag: int) -> np.ndarray | None:
@@ -145,20 +142,21 @@ def _segments(raw: bytes) -> Iterator[tuple[int, int]]:
         at += max(2, struct.unpack_from('>H', raw, at)[0])
 
 
-def _decode_jpeg(raw: bytes, name: str, at_least: tuple[int, int] | None) -> np.ndarray:
+def _decode_jpeg(
+    raw: bytes, size: tuple[int, int] | None, name: str, at_least: tuple[int, int] | None
+) -> np.ndarray:
     frame, start = 0, -1
     for marker, at in _segments(raw):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            frame, where = marker, at
+            frame = marker
         elif marker == 0xDA:
             start = at
             break
-    if not frame or where + 7 > len(raw):
+    if not frame or size is None:
         if raw[2:3] not in (b'\xff', b''):
             raise undecodable(name)
         raise _truncated(name, 'has no header')
-    height, width = struct.unpack_from('>HH', raw, where + 3)
-    _check_size(width, height)
+    width, height = size
     flag = _reduction(height, width, at_least)
     image = _whole_jpeg(raw, start, frame, flag, name)
     if flag != cv2.IMREAD_COLOR and (
@@ -241,10 +239,9 @@ def _has_all_scans(raw: bytes) -> bool:
 def _decode_png(raw: bytes, name: str, depth: BitDepth | None) -> np.ndarray:
     if len(raw) < 33:
         raise _truncated(name, 'has no header')
-    width, height, bits = struct.unpack_from('>IIB', raw, 16)
+    bits = raw[24]
     if raw[12:16] != b'IHDR':
         raise undecodable(name)
-    _check_size(width, height)
     if _chunk(b'IEND', b'') not in raw:  # else the decoder sees what is lacking
         raw = _with_end(raw, name)
     return _deep(raw, bits == 16, name, depth)
@@ -279,23 +276,17 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 # --- TIFF
 
 
-def _decode_tiff(raw: bytes, name: str, depth: BitDepth | None) -> np.ndarray:
-    tags = _tiff_tags(raw)
-    width, height = tags.get(256, 0), tags.get(257, 0)
-    if not (width and height):
-        raise undecodable(name)
-    _check_size(width, height)
-    return _deep(raw, _has_deep_tags(tags), name, depth)
-
-
-def _has_deep_tags(tags: dict[int, int]) -> bool:
+def _has_deep_tags(raw: bytes) -> bool:
     """16 bits a value, and these whole numbers."""
+    tags = _tiff_tags(raw)
     return tags.get(258) == 16 and tags.get(339, 1) == 1
 
 
 def _tiff_tags(raw: bytes) -> dict[int, int]:
     """Tags of the first picture that are whole numbers, the first number of each."""
     order, tags = _TIFF[raw[:4]], {}
+    if not order:
+        return tags
     try:
         (at,) = struct.unpack_from(order + 'I', raw, 4)
         (count,) = struct.unpack_from(order + 'H', raw, at)

@@ -12,9 +12,10 @@ from ashtkd_ros.bags import Bag
 from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.image_msgs import compressed_to_array, image_to_array, is_deep_message
 from ashtkd_ros.picture_bytes import ImageError, decode_picture, is_deep
+from ashtkd_ros.pictures import read_bytes
 
 _SAMPLES = 12
-_MAY_BE_DEEP = ('.png', '.tif', '.tiff')
+_MAY_BE_DEEP = ('.png', '.tif', '.tiff', '.pgm', '.ppm')
 
 
 def depth_of_bag(bag: Bag, topic: str, bits: int) -> BitDepth:
@@ -47,9 +48,9 @@ def depth_of_files(files: Sequence[Path], bits: int) -> BitDepth:
     depth, deep = BitDepth(bits), [f for f in files if f.suffix.lower() in _MAY_BE_DEEP]
     for at in sorted({len(deep) * i // _SAMPLES for i in range(_SAMPLES)} if deep else ()):
         try:
-            data = np.fromfile(deep[at], np.uint8)
+            data = read_bytes(deep[at])
             if is_deep(data):
                 decode_picture(data, depth=depth)
-        except (OSError, ImageError):
+        except (OSError, ValueError, ImageError):
             continue
     return depth

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -16,7 +17,9 @@ import numpy as np
 
 from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.picture_bytes import ImageError, decode_picture
+from ashtkd_ros.files import is_file, is_folder, read_text, reason_of, why_missing
+from ashtkd_ros.picture_bytes import decode_picture
+from ashtkd_ros.pictures import check_size, read_bytes
 
 POSE_COLUMNS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 
@@ -72,6 +75,13 @@ class Frame:
         """The frame without the image's bytes, which it never holds."""
         return self
 
+    def encoded(self) -> bytes:
+        """The file as it is; VprError when it cannot be read."""
+        try:
+            return read_bytes(self.path).tobytes()
+        except (OSError, ValueError) as error:
+            raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
+
     def read(self) -> np.ndarray:
         """The image, uint8 (height, width, 3), RGB; VprError when it cannot be read."""
         return read_image(self.path, self.depth)
@@ -97,14 +107,14 @@ def _decode(
     path: Path, at_least: tuple[int, int] | None = None, depth: BitDepth | None = None
 ) -> np.ndarray:
     try:
-        return decode_picture(np.fromfile(path, np.uint8), path.suffix, at_least, depth)
-    except ImageError as error:
-        why = f' ({error.kind})' if error.kind != 'not decodable' else ''
-        text = f'{path}: not a readable image{why}; remove it from the list or replace it'
-        raise VprError(text) from error
-    except OSError as error:  # not allowed to read it
-        text = f'{path}: not a readable image; remove it from the list or replace it'
-        raise VprError(text) from error
+        data = read_bytes(path)
+        check_size(data)
+        return decode_picture(data, '', at_least, depth)
+    except (OSError, ValueError, VprError) as error:
+        raise VprError(
+            f'{path}: not a readable image ({reason_of(error)}); remove it from the list or '
+            'replace it'
+        ) from error
 
 
 def read_source(folder: Path, role: str = '') -> list[Frame]:
@@ -114,21 +124,21 @@ def read_source(folder: Path, role: str = '') -> list[Frame]:
     names a file that is not there.
     """
     folder = Path(folder)
-    if (folder / 'poses.csv').is_file():
+    if is_file(folder / 'poses.csv'):
         frames = _read_walk(folder)
-    elif (folder / 'index.csv').is_file():
+    elif is_file(folder / 'index.csv'):
         frames = _read_index(folder, role)
-    elif folder.is_dir():
+    elif is_folder(folder):
         raise VprError(
             f'{folder}: is no bag, and has neither poses.csv (file,stamp,x,y,...) nor index.csv '
             '(file,place,role,order); name a bag, or add one that lists the images'
         )
     else:
-        raise VprError(f'{folder}: no such folder')
+        raise VprError(f'{folder}: no such folder{why_missing(folder)}')
     if not frames:
         rows = f' with role "{role}"' if role else ''
         raise VprError(f'{folder}: lists no image{rows}; a map or a replay needs at least one')
-    missing = next((f.path for f in frames if not f.path.is_file()), None)
+    missing = next((f.path for f in frames if not is_file(f.path)), None)
     if missing is not None:
         raise VprError(f'{missing}: listed in the CSV but not there; restore it or remove its row')
     return frames
@@ -170,7 +180,8 @@ def _read_index(folder: Path, role: str) -> list[Frame]:
             half = math.radians(90.0 - heading) / 2.0  # compass (north 0, clockwise) to REP-103
             pose = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
         # A place named by a number counts frames along the route.
-        order = int(row['place']) if row['place'].isdecimal() else i
+        numbered = row['place'].isdecimal() and len(row['place']) < 16
+        order = int(row['place']) if numbered else i
         frames.append(Frame(folder / row['file'], float(i), order, pose, row['place']))
     return frames
 
@@ -187,18 +198,17 @@ def _order(value: str) -> tuple[float, str]:
 def read_rows(table: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """Line number and columns of every row of a CSV; VprError where it lacks a needed column."""
     try:
-        with table.open(newline='', encoding='utf-8-sig') as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            lacking = [c for c in needed if c not in columns]
-            if lacking:
-                raise VprError(
-                    f'{table}: column {", ".join(lacking)} is missing; the header must name '
-                    f'{",".join(needed)}'
-                )
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VprError(f'{table}: cannot be read as CSV text ({error})') from error
+        reader = csv.DictReader(io.StringIO(read_text(table), newline=''))
+        columns = reader.fieldnames or []
+        lacking = [c for c in needed if c not in columns]
+        if lacking:
+            raise VprError(
+                f'{table}: column {", ".join(lacking)} is missing; the header must name '
+                f'{",".join(needed)}'
+            )
+        rows = [(reader.line_num, row) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise VprError(f'{table}: cannot be read as CSV text ({reason_of(error)})') from error
     short = next((line for line, row in rows if None in row.values()), None)
     if short is not None:
         raise VprError(f'{table}:{short}: the row has too few columns')

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from array import array
 from collections import Counter
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import read_text
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.sources import Pose
 
@@ -270,15 +272,15 @@ def read_tum(path: Path, frame: str = 'map') -> Trajectory:
     path = Path(path)
     builder = TrajectoryBuilder(str(path), frame, 'the first column must be seconds that grow')
     try:
-        with path.open(encoding='utf-8-sig') as file:
-            for number, line in enumerate(file, start=1):
-                columns = line.partition('#')[0].split()
-                if columns:
-                    values = _tum_row(columns, f'{path}:{number}')
-                    builder.add(values[0], values[1:4], values[4:])
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or 'it is no UTF-8 text'
         raise VprError(f'{path}: cannot be read ({reason}); give a TUM file of poses') from error
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        columns = line.partition('#')[0].split()
+        if columns:
+            values = _tum_row(columns, f'{path}:{number}')
+            builder.add(values[0], values[1:4], values[4:])
     return builder.build()
 
 

@@ -107,7 +107,7 @@ def some_bags(tmp_path: Path) -> dict[str, list[Path]]:
 def test_a_build_that_is_stopped_after_any_place_makes_the_same_map(
     tmp_path: Path, tiny: Embedder, out: Path, monkeypatch: pytest.MonkeyPatch, rule: str
 ):
-    monkeypatch.setattr(mapping, 'write_route_picture', lambda path, _: path.write_bytes(b''))
+    monkeypatch.setattr(mapping, 'write_route_picture', lambda path, *_: path.write_bytes(b''))
     for name, paths in some_bags(tmp_path).items():
         traverses = opened(*paths)
         options = map_options(rule, metres=0.2, thumbnails=name == 'several')

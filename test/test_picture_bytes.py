@@ -165,3 +165,11 @@ def test_damaged_bytes_raise_nothing_else(kind: str) -> None:
             assert '\n' not in str(error)
         else:
             assert image.dtype == np.uint8 and image.shape[2] == 3
+
+
+@pytest.mark.parametrize('kind', ['.png', '.tiff', '.pgm', '.ppm'])
+def test_sixteen_bits_of_files_are_scaled(kind: str) -> None:
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    image = np.dstack([values] * 3) if kind == '.ppm' else values
+    found = read(cv2.imencode(kind, image)[1].tobytes())
+    np.testing.assert_array_equal(found[..., 1], values >> 4)

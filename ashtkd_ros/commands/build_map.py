@@ -126,7 +126,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('source', type=Path, nargs='+', help='bag, or folder with a CSV')
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the new map')
     parser.add_argument('--dry-run', action='store_true', help='say what would be used, and end')
-    parser.add_argument('--thumbnails', action='store_true', help='keep a small JPEG of a place')
+    parser.add_argument(
+        '--thumbnails',
+        action=argparse.BooleanOptionalAction,
+        default=MapOptions().thumbnails,
+        help='a small JPEG of each place, for the debug image and reports',
+    )
     text = 'put the map in the place of one that was made of other sources'
     parser.add_argument('--replace', action='store_true', help=text)
     add_keyframe_options(parser)

@@ -33,6 +33,7 @@ from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE
 from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import RECALL_AT
+from ashtkd_ros.machine import measured_on
 from ashtkd_ros.node_answers import SCHEMA_VERSION, map_checksum
 from ashtkd_ros.output import check_output
 from ashtkd_ros.place_map import PlaceMap
@@ -259,6 +260,7 @@ def record(args: argparse.Namespace, source: Folder | Recording, player: str) ->
         'map': str(args.map.resolve()),
         'map_sha256': checksum,
         'node': observer.node,
+        'machine': measured_on(),
         'answers': [_answer(observer, stamp) for stamp in sorted(observer.answers)],
     }
 

@@ -128,7 +128,7 @@ class Camera(Node):
             if frame.path.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
                 raise VprError(f'{frame.path}: only JPEG and PNG files can be sent compressed')
             message = CompressedImage(format=frame.path.suffix.lower().lstrip('.'))
-            message.data = array.array('B', frame.path.read_bytes())
+            message.data = array.array('B', frame.encoded())
         else:
             pixels = frame.read()
             height, width = pixels.shape[:2]

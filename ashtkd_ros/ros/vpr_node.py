@@ -124,7 +124,8 @@ class VprNode(LifecycleNode):
         self.given_up, self.health.failures = '', 0
         self._gate, self._frozen = RateGate(), Frozen()
         compressed = self.parameters.image_transport == 'compressed'
-        depth = BitDepth(map_bits(self.served.recogniser.matcher.map.traverses), self.get_logger().info)
+        bits = map_bits(self.served.recogniser.matcher.map.traverses)
+        depth = BitDepth(bits, self.get_logger().info)
         self._decode = partial(image_to_array, depth=depth)
         if compressed:
             size = self.embedder.ample_size
