@@ -20,7 +20,8 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array, image_to_array
 from ashtkd_ros.pose_messages import ODOMETRY_TYPE, POSE_TYPES, TfPoses, pose_reader
 from ashtkd_ros.source_depth import depth_of_bag
-from ashtkd_ros.sources import Pose, read_rows
+from ashtkd_ros.sources import Pose
+from ashtkd_ros.tables import read_rows
 from ashtkd_ros.trajectory import PoseTrack, read_tum
 from ashtkd_ros.traverse import Cursor, FolderTraverse, Traverse, TraverseOptions, stats_of
 
@@ -196,7 +197,10 @@ class BagTraverse:
                     f'{self.poses}'
                 )
         if options.trajectory is not None:
-            return read_tum(options.trajectory)
+            track = read_tum(options.trajectory)
+            refused = [f'{n} of {self.poses}: {why}' for why, n in track.refused.items()]
+            self.notes += track.notes + refused
+            return track
         if topic is None:
             if options.pose_topic != NO_POSES:
                 self.notes.append('no topic with poses: the places have none')
@@ -376,5 +380,6 @@ def _read_labels(bag: Path, table: Path | None) -> dict[int, str]:
     for line, row in read_rows(table, ('frame', 'label')):
         if not row['frame'].isdecimal():
             raise VprError(f'{table}:{line}: frame is "{row["frame"]}", it must be a number')
-        labels[int(row['frame'])] = row['label']
+        if labels.setdefault(int(row['frame']), row['label']) != row['label']:
+            raise VprError(f'{table}:{line}: frame {row["frame"]} has another label above')
     return labels

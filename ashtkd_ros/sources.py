@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,30 +14,13 @@ import numpy as np
 
 from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import is_file, is_folder, read_text, reason_of, why_missing
+from ashtkd_ros.files import is_file, is_folder, reason_of, why_missing
 from ashtkd_ros.picture_bytes import decode_picture
 from ashtkd_ros.pictures import check_size, read_bytes
+from ashtkd_ros.poses import Pose, pose_fault
+from ashtkd_ros.tables import Row, number, pose, read_rows, seconds
 
-POSE_COLUMNS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Camera body in the map frame (REP-103: x forward, y left, z up); metres, unit quaternion."""
-
-    x: float
-    y: float
-    z: float
-    qx: float = 0.0
-    qy: float = 0.0
-    qz: float = 0.0
-    qw: float = 1.0
-
-    @property
-    def yaw(self) -> float:
-        """Heading about z in radians, east = 0, counter-clockwise."""
-        sin = 2.0 * (self.qw * self.qz + self.qx * self.qy)
-        return math.atan2(sin, 1.0 - 2.0 * (self.qy**2 + self.qz**2))
+_COMPASS = ('east_m', 'north_m', 'heading_deg')
 
 
 @dataclass(frozen=True)
@@ -117,15 +97,17 @@ def _decode(
         ) from error
 
 
-def read_source(folder: Path, role: str = '') -> list[Frame]:
+def read_source(folder: Path, role: str = '', notes: list[str] | None = None) -> list[Frame]:
     """All frames of a folder, in order of time; `role` selects rows of an `index.csv` set.
+
+    What the user should know of the table is added to `notes`, a line each.
 
     Raises VprError where there is neither CSV, or it lacks a column, holds a bad number or
     names a file that is not there.
     """
-    folder = Path(folder)
+    folder, notes = Path(folder), [] if notes is None else notes
     if is_file(folder / 'poses.csv'):
-        frames = _read_walk(folder)
+        frames = _read_walk(folder, notes)
     elif is_file(folder / 'index.csv'):
         frames = _read_index(folder, role)
     elif is_folder(folder):
@@ -138,25 +120,28 @@ def read_source(folder: Path, role: str = '') -> list[Frame]:
     if not frames:
         rows = f' with role "{role}"' if role else ''
         raise VprError(f'{folder}: lists no image{rows}; a map or a replay needs at least one')
+    if twice := len(frames) - len({f.path for f in frames}):
+        notes.append(f'{twice} rows list a file that another row lists as well')
     missing = next((f.path for f in frames if not is_file(f.path)), None)
     if missing is not None:
         raise VprError(f'{missing}: listed in the CSV but not there; restore it or remove its row')
     return frames
 
 
-def _read_walk(folder: Path) -> list[Frame]:
+def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
     table = folder / 'poses.csv'
-    frames = []
-    for line, row in read_rows(table, ('file', 'stamp', 'x', 'y')):
-        defaults = {'qw': '1'}
-        values = {
-            c: _number(row.get(c) or defaults.get(c, '0'), c, table, line) for c in POSE_COLUMNS
-        }
-        norm = math.sqrt(sum(values[c] ** 2 for c in ('qx', 'qy', 'qz', 'qw')))
-        if abs(norm - 1.0) > 1e-2:
-            raise VprError(f'{table}:{line}: quaternion has length {norm:.3f}, it must be 1')
-        stamp = _number(row['stamp'], 'stamp', table, line)
-        frames.append(Frame(folder / row['file'], stamp, 0, Pose(**values)))
+    rows = read_rows(table, ('file', 'stamp', 'x', 'y'))
+    stamps, said = seconds(rows, table)
+    notes += said
+    frames = [
+        Frame(folder / row['file'], stamp, 0, pose(row, table, line))
+        for (line, row), stamp in zip(rows, stamps.tolist(), strict=True)
+    ]
+    lacking = sum(frame.pose is None for frame in frames)
+    if lacking:
+        notes.append(f'{lacking} of {len(frames)} images have no pose in poses.csv')
+    if same := len(frames) - len(set(stamps.tolist())):
+        notes.append(f'{same} images have the stamp of another: has each stamp all its digits?')
     frames.sort(key=lambda f: f.stamp)
     return [replace(frame, order=i) for i, frame in enumerate(frames)]
 
@@ -171,19 +156,25 @@ def _read_index(folder: Path, role: str) -> list[Frame]:
     rows.sort(key=lambda item: _order(item[1]['order']))
     frames = []
     for i, (line, row) in enumerate(rows):
-        pose = None
-        if row.get('east_m'):
-            east, north, heading = (
-                _number(row.get(c, ''), c, table, line)
-                for c in ('east_m', 'north_m', 'heading_deg')
-            )
-            half = math.radians(90.0 - heading) / 2.0  # compass (north 0, clockwise) to REP-103
-            pose = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
         # A place named by a number counts frames along the route.
         numbered = row['place'].isdecimal() and len(row['place']) < 16
         order = int(row['place']) if numbered else i
-        frames.append(Frame(folder / row['file'], float(i), order, pose, row['place']))
+        where = _compass_pose(row, table, line)
+        frames.append(Frame(folder / row['file'], float(i), order, where, row['place']))
     return frames
+
+
+def _compass_pose(row: Row, table: Path, line: int) -> Pose | None:
+    """From east, north and heading; None where all are empty."""
+    if not any(row.get(c) for c in _COMPASS):
+        return None
+    east, north, heading = (number(row.get(c, ''), c, table, line) for c in _COMPASS)
+    half = math.radians(90.0 - heading) / 2.0  # compass (north 0, clockwise) to REP-103
+    found = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
+    why = pose_fault(found)
+    if why:
+        raise VprError(f'{table}:{line}: {why}')
+    return found
 
 
 def _order(value: str) -> tuple[float, str]:
@@ -193,33 +184,3 @@ def _order(value: str) -> tuple[float, str]:
     except ValueError:
         number = math.nan
     return (number, '') if math.isfinite(number) else (math.inf, value)
-
-
-def read_rows(table: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Line number and columns of every row of a CSV; VprError where it lacks a needed column."""
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(table), newline=''))
-        columns = reader.fieldnames or []
-        lacking = [c for c in needed if c not in columns]
-        if lacking:
-            raise VprError(
-                f'{table}: column {", ".join(lacking)} is missing; the header must name '
-                f'{",".join(needed)}'
-            )
-        rows = [(reader.line_num, row) for row in reader]
-    except (OSError, ValueError, csv.Error) as error:
-        raise VprError(f'{table}: cannot be read as CSV text ({reason_of(error)})') from error
-    short = next((line for line, row in rows if None in row.values()), None)
-    if short is not None:
-        raise VprError(f'{table}:{short}: the row has too few columns')
-    return rows
-
-
-def _number(text: str, column: str, table: Path, line: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise VprError(f'{table}:{line}: {column} is "{text}", it must be a finite number')
-    return value

@@ -95,12 +95,14 @@ class FolderTraverse:
 
     def __init__(self, path: Path, options: TraverseOptions):
         self.path, self.notes = Path(path), []
-        self._frames = read_source(self.path, options.role)
+        self._frames = read_source(self.path, options.role, self.notes)
         self.depth = depth_of_files([f.path for f in self._frames], options.bits)
         self.depth.tell_to(self.notes.append)
         self._frames = [replace(f, depth=self.depth) for f in self._frames]
         self.count = len(self._frames)
-        self.has_poses = all(f.pose is not None for f in self._frames)
+        # A walk may lack some, and has them elsewhere; a set of places has names as well.
+        some = all if any(f.label for f in self._frames) else any
+        self.has_poses = some(f.pose is not None for f in self._frames)
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
         """The frames, or those after one."""

@@ -139,3 +139,9 @@ def open_traverses(
     for traverse in traverses:
         traverse.depth.raise_to(max(t.depth.bits for t in traverses))
     return traverses
+
+
+def tell_notes(path: Path, notes: Sequence[str]) -> None:
+    """What the user should know of a source, on the error output."""
+    for note in notes:
+        print(f'note: {path}: {note}', file=sys.stderr)

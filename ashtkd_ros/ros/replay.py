@@ -28,7 +28,7 @@ from vision_msgs.msg import Classification
 
 from ashtkd_ros.bag_traverse import choose_image_topic
 from ashtkd_ros.bags import COMPRESSED_TYPE, Bag, is_bag
-from ashtkd_ros.commands import make_parser, positive, run_command
+from ashtkd_ros.commands import make_parser, positive, run_command, tell_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.node_answers import header_ns
 from ashtkd_ros.ros.guards import session
@@ -53,7 +53,9 @@ class Folder:
 
     def __init__(self, path: Path, role: str = '', compressed: bool = False, hz: float = 0.0):
         self.path, self.compressed = path, compressed
-        self._frames, self.hz = read_source(path, role), hz or _FOLDER_HZ
+        notes: list[str] = []
+        self._frames, self.hz = read_source(path, role, notes), hz or _FOLDER_HZ
+        tell_notes(path, notes)
 
     def __iter__(self) -> Iterator[tuple[float, Frame]]:
         """Seconds after the first, frame."""
