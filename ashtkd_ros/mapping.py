@@ -166,6 +166,7 @@ class _Builder:
                 continue
             if rule == 'distance':
                 if frame.pose is None:
+                    self.counts['no pose'] += not frame.refusal
                     continue
                 if not moved(frame.pose, last, self.options.keyframes):
                     self.counts['no new place'] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +21,8 @@ from ashtkd_ros.pictures import check_size, read_bytes
 from ashtkd_ros.poses import Pose, pose_fault
 from ashtkd_ros.tables import Row, number, pose, read_rows, seconds
 
+MAP_ROLES = ('database', 'map', 'reference', 'gallery', 'db', 'ref')
+QUERY_ROLES = ('query', 'queries')
 _COMPASS = ('east_m', 'north_m', 'heading_deg')
 
 
@@ -97,8 +100,13 @@ def _decode(
         ) from error
 
 
-def read_source(folder: Path, role: str = '', notes: list[str] | None = None) -> list[Frame]:
+def read_source(
+    folder: Path, role: str = '', notes: list[str] | None = None, purpose: str = ''
+) -> list[Frame]:
     """All frames of a folder, in order of time; `role` selects rows of an `index.csv` set.
+
+    Without `role`, where there are several: for the `purpose` "map" those of one of `MAP_ROLES`,
+    for "query" those of one of `QUERY_ROLES`, or at least not the other's; else all.
 
     What the user should know of the table is added to `notes`, a line each.
 
@@ -109,7 +117,7 @@ def read_source(folder: Path, role: str = '', notes: list[str] | None = None) ->
     if is_file(folder / 'poses.csv'):
         frames = _read_walk(folder, notes)
     elif is_file(folder / 'index.csv'):
-        frames = _read_index(folder, role)
+        frames = _read_index(folder, role, notes, purpose)
     elif is_folder(folder):
         raise VprError(
             f'{folder}: is no bag, and has neither poses.csv (file,stamp,x,y,...) nor index.csv '
@@ -146,13 +154,16 @@ def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
     return [replace(frame, order=i) for i, frame in enumerate(frames)]
 
 
-def _read_index(folder: Path, role: str) -> list[Frame]:
+def _read_index(folder: Path, role: str, notes: list[str], purpose: str) -> list[Frame]:
     table = folder / 'index.csv'
-    rows = [
-        (line, row)
-        for line, row in read_rows(table, ('file', 'place', 'role', 'order'))
-        if not role or row['role'] == role
-    ]
+    listed = read_rows(table, ('file', 'place', 'role', 'order'))
+    roles = list(dict.fromkeys(row['role'] for _, row in listed))
+    wanted = [role] if role else roles_for(purpose, roles)
+    rows = [(line, row) for line, row in listed if row['role'] in wanted]
+    if not role and len(roles) > 1:
+        named = ', '.join(f'"{r}"' for r in wanted)
+        which = 'all' if len(rows) == len(listed) else f'{len(rows)} of {len(listed)}'
+        notes.append(f'index.csv has roles: {which} rows are taken, {named}; --role chooses')
     rows.sort(key=lambda item: _order(item[1]['order']))
     frames = []
     for i, (line, row) in enumerate(rows):
@@ -162,6 +173,14 @@ def _read_index(folder: Path, role: str) -> list[Frame]:
         where = _compass_pose(row, table, line)
         frames.append(Frame(folder / row['file'], float(i), order, where, row['place']))
     return frames
+
+
+def roles_for(purpose: str, roles: Sequence[str]) -> list[str]:
+    """Which of the roles of a table a map, or queries, are made of."""
+    names = {'map': (MAP_ROLES, QUERY_ROLES), 'query': (QUERY_ROLES, MAP_ROLES)}
+    own, other = names.get(purpose, ((), ()))
+    meant = [role for role in roles if role.lower() in own]
+    return meant or [role for role in roles if role.lower() not in other] or list(roles)
 
 
 def _compass_pose(row: Row, table: Path, line: int) -> Pose | None:

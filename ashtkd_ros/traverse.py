@@ -23,7 +23,8 @@ class TraverseOptions:
     TUM format instead of a topic. `stamps`: header or receive. `max_pose_gap_s`: an image whose
     neighbouring poses lie further apart has none. `labels`: CSV with frame,label of a bag's
     images, else the labels.csv in the bag's folder. `origin`: of the local frame for NavSatFix.
-    `bits`: that 16 bit values use at least, those of a map's images.
+    `bits`: that 16 bit values use at least, those of a map's images. `purpose`: map or
+    query, which says what roles of an index.csv are meant without `role`.
     """
 
     role: str = ''
@@ -37,6 +38,7 @@ class TraverseOptions:
     labels: Path | None = None
     origin: GeoOrigin | None = None
     bits: int = 8
+    purpose: str = ''
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class FolderTraverse:
 
     def __init__(self, path: Path, options: TraverseOptions):
         self.path, self.notes = Path(path), []
-        self._frames = read_source(self.path, options.role, self.notes)
+        self._frames = read_source(self.path, options.role, self.notes, options.purpose)
         self.depth = depth_of_files([f.path for f in self._frames], options.bits)
         self.depth.tell_to(self.notes.append)
         self._frames = [replace(f, depth=self.depth) for f in self._frames]

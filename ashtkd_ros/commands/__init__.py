@@ -95,7 +95,11 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     default = TraverseOptions()
     group = parser.add_argument_group('what of a source to use')
     add = group.add_argument
-    add('--role', default='', help='rows of an index.csv to take, e.g. database')
+    add(
+        '--role',
+        default='',
+        help='rows of an index.csv to take; else database for a map, query to replay',
+    )
     add('--image-topic', default='', help='where a bag has several')
     add('--pose-topic', default='', help='odometry, pose, /tf or NavSatFix; "none": no poses')
     add('--trajectory', type=Path, help='file in TUM format instead of a topic')
@@ -112,10 +116,12 @@ def open_traverses(
     args: argparse.Namespace,
     origin: GeoOrigin | None = None,
     bits: int = 8,
+    purpose: str = 'map',
 ) -> list[Traverse]:
     """The sources that the command line names; what NavSatFix says is about the first's origin.
 
     `bits`: that 16 bit values use at least; all sources are read as the one that uses most.
+    `purpose`: see `read_source`.
     """
     if args.trajectory is not None and len(sources) > 1:
         raise VprError('--trajectory belongs to one bag; build a map of one, or use a topic')
@@ -133,6 +139,7 @@ def open_traverses(
             labels=args.labels,
             origin=origin,
             bits=bits,
+            purpose=purpose,
         )
         traverses.append(open_traverse(source, options))
         origin = origin or traverses[-1].origin

@@ -44,7 +44,8 @@ from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.place_pictures import PlacePictures
 from ashtkd_ros.report import Evaluation, write_report
 from ashtkd_ros.salient import overlay
-from ashtkd_ros.traverse import Traverse
+from ashtkd_ros.shared_images import note_of, shared_images
+from ashtkd_ros.traverse import FolderTraverse, Traverse
 from ashtkd_ros.traverse_evaluation import (
     EvaluationOptions,
     Queries,
@@ -90,6 +91,9 @@ def evaluate_map(
     evaluation = evaluate_traverse(replies, place_map, pictures, queries, options, title, facts)
     evaluation.notes.extend(notes)
     evaluation.notes.extend(_depth_notes(place_map, traverse))
+    shared = shared_images(place_map, traverse, replies.frames, replies.descriptors)
+    is_folder = isinstance(traverse, FolderTraverse)
+    evaluation.notes[:0] = note_of(shared, len(replies.frames), is_folder)
     return evaluation, pictures
 
 
@@ -197,7 +201,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     embedder = load_embedder(args)
     place_map = PlaceMap.load(args.map, embedder)
     bits = map_bits(place_map.traverses)
-    (traverse,) = open_traverses([args.source], args, _origin(place_map), bits)
+    (traverse,) = open_traverses([args.source], args, _origin(place_map), bits, 'query')
     queries = judged_queries(place_map, traverse, options)
     path = report_path(args.out) if args.out else None
     if path:
