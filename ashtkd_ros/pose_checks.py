@@ -307,8 +307,8 @@ def _stuck(stamps: np.ndarray, positions: np.ndarray, keep: np.ndarray) -> np.nd
     """Which poses, bool (N,), only repeat one that was left long before, as a jump ahead shows."""
     bad = np.zeros(len(stamps), bool)
     rows = np.flatnonzero(keep)
-    if len(rows) < STUCK_COUNT + 2:
-        return bad
+    if len(rows) < STUCK_COUNT + 2 or np.median(np.diff(stamps[rows])) >= STUCK_S:
+        return bad  # of sparse poses none is interpolated that far
     stamps, positions = stamps[rows], positions[rows]
     step = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     dt = np.diff(stamps)

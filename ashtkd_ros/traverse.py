@@ -11,8 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
+from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.pose_checks import check_poses, notes_on
+from ashtkd_ros.source_depth import depth_of_files
 from ashtkd_ros.sources import WALK, Frame, read_source
 
 
@@ -25,6 +27,8 @@ class TraverseOptions:
     neighbouring poses lie further apart has none. `labels`: CSV with frame,label of a bag's
     images, else the labels.csv in the bag's folder. `origin`: of the local frame for NavSatFix.
     `camera_frame_is`: one of camera_axes.CHOICES, whether the poses are of a lens or a body.
+    `bits`: that 16 bit values use at least, those of a map's images. `purpose`: map or
+    query, which says what roles of an index.csv are meant without `role`.
     """
 
     role: str = ''
@@ -38,6 +42,8 @@ class TraverseOptions:
     camera_frame_is: str = 'auto'
     labels: Path | None = None
     origin: GeoOrigin | None = None
+    bits: int = 8
+    purpose: str = ''
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class Cursor:
 class Traverse(Protocol):
     """`frames()` in order; `describe()` is kept in the map; `count` images at most.
 
-    `has_poses` tells whether images have poses at all; `notes` are lines for the user.
+    `has_poses` tells whether images have poses at all; `depth` is that of values of 16 bits,
+    where the images have such; `notes` are lines for the user.
     """
 
     path: Path
@@ -67,6 +74,7 @@ class Traverse(Protocol):
     has_poses: bool
     frame_id: str
     origin: GeoOrigin | None
+    depth: BitDepth
     notes: list[str]
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
@@ -77,7 +85,7 @@ class Traverse(Protocol):
         """What places.csv names the frame by."""
         ...
 
-    def describe(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str | int]:
         """For map.yaml."""
         ...
 
@@ -94,9 +102,14 @@ class FolderTraverse:
 
     def __init__(self, path: Path, options: TraverseOptions):
         self.path, self.notes = Path(path), []
-        self._frames = read_source(self.path, options.role)
+        self._frames = read_source(self.path, options.role, self.notes, options.purpose)
+        self.depth = depth_of_files([f.path for f in self._frames], options.bits)
+        self.depth.tell_to(self.notes.append)
+        self._frames = [replace(f, depth=self.depth) for f in self._frames]
         self.count = len(self._frames)
-        self.has_poses = all(f.pose is not None for f in self._frames)
+        # A walk may lack some, and has them elsewhere; a set of places has names as well.
+        some = all if any(f.label for f in self._frames) else any
+        self.has_poses = some(f.pose is not None for f in self._frames)
         if (self.path / WALK).is_file():
             self._leave_out_poses()
 
@@ -123,9 +136,10 @@ class FolderTraverse:
         """Path of the image within the folder."""
         return frame.source_in(self.path)
 
-    def describe(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str | int]:
         """For map.yaml."""
-        return {'source': str(self.path.resolve())}
+        facts = {'source': str(self.path.resolve())}
+        return facts | ({'bits': self.depth.bits} if self.depth.used else {})
 
     def fingerprint(self) -> str:
         """Of the table and of the images' sizes and times of change."""

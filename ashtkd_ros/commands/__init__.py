@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,31 +15,41 @@ from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.shipped import shipped_model
+from ashtkd_ros.terminal import Parser, fail, let_go_of_output, line_of, note, print_anything
 from ashtkd_ros.traverse import Traverse, TraverseOptions
 
 
 def run_command(command: Callable[[], int]) -> None:
-    """Run a command's body and exit: 0 done, 1 failed with one line that says why."""
+    """Run a command's body and exit: 0 done, 1 failed with one line that says why.
+
+    With ASHTKD_DEBUG=1 the traceback comes before that line.
+    """
+    print_anything()
     try:
         status = command()
         sys.stdout.flush()
     except VprError as error:
-        print(f'error: {error}', file=sys.stderr)
+        fail(str(error))
         status = 1
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go_of_output()
         status = 0
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         status = 130
+    except Exception as error:  # whatever no door foresaw: never a traceback for a user
+        fail(line_of(error))
+        status = 1
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):  # it would be tried again at exit, with a traceback
+        let_go_of_output()
     sys.exit(status)
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
     """Parser whose help is the command's own docstring, example included."""
-    return argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def finite(text: str) -> float:
@@ -96,7 +105,11 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     default = TraverseOptions()
     group = parser.add_argument_group('what of a source to use')
     add = group.add_argument
-    add('--role', default='', help='rows of an index.csv to take, e.g. database')
+    add(
+        '--role',
+        default='',
+        help='rows of an index.csv to take; else database for a map, query to replay',
+    )
     add('--image-topic', default='', help='where a bag has several')
     add('--pose-topic', default='', help='odometry, pose, /tf or NavSatFix; "none": no poses')
     add('--trajectory', type=Path, help='file in TUM format instead of a topic')
@@ -111,9 +124,17 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
 
 
 def open_traverses(
-    sources: Sequence[Path], args: argparse.Namespace, origin: GeoOrigin | None = None
+    sources: Sequence[Path],
+    args: argparse.Namespace,
+    origin: GeoOrigin | None = None,
+    bits: int = 8,
+    purpose: str = 'map',
 ) -> list[Traverse]:
-    """The sources that the command line names; what NavSatFix says is about the first's origin."""
+    """The sources that the command line names; what NavSatFix says is about the first's origin.
+
+    `bits`: that 16 bit values use at least; all sources are read as the one that uses most.
+    `purpose`: see `read_source`.
+    """
     if args.trajectory is not None and len(sources) > 1:
         raise VprError('--trajectory belongs to one bag; build a map of one, or use a topic')
     traverses: list[Traverse] = []
@@ -130,7 +151,16 @@ def open_traverses(
             camera_frame_is=args.camera_frame_is,
             labels=args.labels,
             origin=origin,
+            bits=bits,
+            purpose=purpose,
         )
         traverses.append(open_traverse(source, options))
         origin = origin or traverses[-1].origin
+    for traverse in traverses:
+        traverse.depth.raise_to(max(t.depth.bits for t in traverses))
     return traverses
+
+
+def tell_notes(path: Path, notes: Sequence[str]) -> None:
+    """What the user should know of a source, on the error output."""
+    note(*(f'{path}: {line}' for line in notes))
