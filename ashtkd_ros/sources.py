@@ -23,6 +23,7 @@ from ashtkd_ros.tables import Row, number, pose, read_rows, seconds
 
 MAP_ROLES = ('database', 'map', 'reference', 'gallery', 'db', 'ref')
 QUERY_ROLES = ('query', 'queries')
+WALK = 'poses.csv'  # the table of a walk
 _COMPASS = ('east_m', 'north_m', 'heading_deg')
 
 
@@ -114,7 +115,7 @@ def read_source(
     names a file that is not there.
     """
     folder, notes = Path(folder), [] if notes is None else notes
-    if is_file(folder / 'poses.csv'):
+    if is_file(folder / WALK):
         frames = _read_walk(folder, notes)
     elif is_file(folder / 'index.csv'):
         frames = _read_index(folder, role, notes, purpose)
@@ -137,7 +138,7 @@ def read_source(
 
 
 def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
-    table = folder / 'poses.csv'
+    table = folder / WALK
     rows = read_rows(table, ('file', 'stamp', 'x', 'y'))
     stamps, said = seconds(rows, table)
     notes += said

@@ -223,8 +223,8 @@ def test_files_of_poses(tmp_path: Path, head: str, unit: str) -> None:
     assert track.stamps == pytest.approx(expected[:, 0], abs=1e-6)
     assert track.positions == pytest.approx(expected[:, 1:4])
     assert track.quaternions == pytest.approx(expected[:, 4:], abs=1e-7)
-    assert track.notes == ([] if unit == 's' else [f'the stamps of poses.txt are taken as {unit}, '
-                                                   'by their size'])  # fmt: skip
+    told = f'the stamps of poses.txt are taken as {unit}, by their size'
+    assert track.remarks == ([] if unit == 's' else [told])
 
 
 def test_the_table_of_a_walk_is_a_file_of_poses_too(town: Path) -> None:
