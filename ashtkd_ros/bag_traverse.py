@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import gettempdir
 
 import cv2
 import numpy as np
@@ -136,10 +135,7 @@ class BagTraverse:
     def __init__(self, path: Path, options: TraverseOptions):
         self.path, self.options, self.notes = Path(path), options, []
         self.bag = Bag(self.path)
-        if self.bag.is_compressed:
-            self.notes.append(
-                f'is unpacked as a whole into {gettempdir()} (TMPDIR) while it is read'
-            )
+        self.notes += self.bag.notes
         self.topic = choose_image_topic(self.bag, options.image_topic)
         self.count = self.topic.count
         self._use_received = options.stamps == 'receive'
