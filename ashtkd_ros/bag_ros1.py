@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import lz4.frame
 from rosbags.rosbag1 import Reader
 
 from ashtkd_ros.bag_channels import ROS1, Channel, Item, Unreadable, in_time, type_name
@@ -259,6 +260,6 @@ def _bz2(data: bytes) -> bytes:
 
 def _limited(plain: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
     """What unpacks a chunk, within the limit."""
-    kinds = {'bz2': _bz2, 'lz4': lambda data: unpack(data, 'lz4')}
-    name = f'{plain.__module__} {plain.__name__}'
-    return next((kinds[k] for k in kinds if k in name), plain)
+    if plain is bz2.decompress:
+        return _bz2
+    return (lambda data: unpack(data, 'lz4')) if plain is lz4.frame.decompress else plain

@@ -19,7 +19,7 @@ from lz4.frame import LZ4FrameDecompressor
 
 from ashtkd_ros.bag_channels import Unreadable
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import open_regular
+from ashtkd_ros.files import one_line, open_regular
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -68,18 +68,18 @@ def locked(folder: str | Path) -> Iterator[None]:
 def unpack(data: bytes, kind: str = 'zstd', limit: int = UNPACKED_LIMIT) -> bytes:
     """Bytes of zstd or lz4 data; ValueError where they are damaged, cut or above `limit` bytes."""
     if kind == 'zstd':
-        said = zstd.get_frame_info(data).decompressed_size if data[:4] == ZSTD else None
-        if said is not None and said > limit:
-            raise ValueError(f'it unpacks to {said} bytes, of which {limit} are allowed')
         reader, errors = zstd.ZstdDecompressor(), (zstd.ZstdError, EOFError)
     elif kind == 'lz4':
         reader, errors = LZ4FrameDecompressor(), (RuntimeError, EOFError)
     else:
-        raise ValueError(f'its compression "{kind}" is not known')
+        raise ValueError(f'its compression "{one_line(kind)}" is not known')
     try:
+        said = zstd.get_frame_info(data).decompressed_size if kind == 'zstd' else None
+        if said is not None and said > limit:
+            raise ValueError(f'it unpacks to {said} bytes, of which {limit} are allowed')
         found = reader.decompress(data, max_length=limit + 1)
     except errors as error:
-        raise ValueError(f'its {kind} data are damaged ({error})') from error
+        raise ValueError(f'its {kind} data are damaged ({one_line(str(error))})') from error
     if len(found) > limit:
         raise ValueError(f'it unpacks to more than {limit} bytes')
     if not reader.eof:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ashtkd_ros.bag_channels import Channel, Item, Unreadable, type_name
+from ashtkd_ros.files import reason_of
 
 MAGIC = b'SQLite format 3\x00'
 RECOVER = '"sqlite3 FILE .recover" saves what there is'
@@ -95,7 +96,7 @@ class SqliteFile:
         try:
             yield
         except sqlite3.Error as error:
-            reason = ' '.join(str(error).split())
+            reason = reason_of(error)
             if 'no such column' in reason:
                 raise Unreadable(f'{self.name}: is no bag that is known ({reason})') from error
             raise Unreadable(

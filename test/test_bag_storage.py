@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the files of a bag hold is read, whatever lies beside them; what is passed over is said."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bag_helpers import (
+    KINDS,
+    metadata,
+    odd,
+    odometry,
+    split_bag,
+    storage_files,
+    write_bag,
+    write_metadata,
+)
+from conftest import line_of
+from test_bags import TOPIC, contents, records, refused
+
+from ashtkd_ros import bag_scratch
+from ashtkd_ros.bags import Bag, is_bag
+from ashtkd_ros.commands.bag_tools import main as bag_tools
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.sources import Pose
+
+
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bag(tmp_path_factory.mktemp('bags') / 'plain', records=records())
+
+
+@pytest.fixture
+def bag(plain: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(plain, tmp_path / 'bag'))
+
+
+def notes(path: Path) -> list[str]:
+    bag = Bag(path)
+    bag.close()
+    assert all(n.isprintable() for n in bag.notes)
+    return bag.notes
+
+
+def snapshot(folder: Path) -> dict[str, tuple[str, int]]:
+    return {
+        p.name: (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns)
+        for p in folder.iterdir()
+    }
+
+
+# --- journals of sqlite3
+
+
+def killed(bag: Path, share: float, journal: str = 'WAL') -> Path:
+    """The bag as a kill leaves it when the last messages are in the journal only."""
+    (file,) = storage_files(bag)
+    with closing(sqlite3.connect(file, isolation_level=None)) as base:
+        base.execute(f'PRAGMA journal_mode={journal}')
+        rows = base.execute('SELECT * FROM messages ORDER BY id').fetchall()
+        held = rows[int(len(rows) * share) :]
+        base.executemany('DELETE FROM messages WHERE id = ?', [(r[0],) for r in held])
+        base.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+        if journal == 'WAL':
+            base.executemany('INSERT INTO messages VALUES (?, ?, ?, ?)', held)
+        else:  # messages that were not complete: the journal takes them back
+            base.execute('PRAGMA cache_size=1')
+            base.execute('BEGIN')
+            junk = [(r[0] + 1000, *r[1:3], b'\xff' * 9000) for r in rows]
+            base.executemany('INSERT INTO messages VALUES (?, ?, ?, ?)', junk)
+            base.executemany('UPDATE messages SET data = zeroblob(5) WHERE id = ?', [(1,), (2,)])
+        left = shutil.copytree(bag, bag.with_name('killed'))
+    for each in left.glob('*-shm'):
+        each.unlink()
+    return Path(left)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.5, 0.9])
+@pytest.mark.parametrize('whole', [True, False], ids=['folder', 'file'])
+def test_messages_in_a_wal_are_read_and_the_bag_stays(
+    plain: Path,
+    bag: Path,
+    tmp_path: Path,
+    share: float,
+    whole: bool,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    room = tmp_path / 'room'
+    room.mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(room))
+    left = killed(bag, share)
+    before, expected = snapshot(left), contents(plain)
+    assert any(name.endswith('-wal') for name in before)
+    path = left if whole else storage_files(left)[0]
+    assert contents(path) == expected
+    (note,) = notes(path)
+    assert 'journal' in note and 'TMPDIR' in note
+    assert snapshot(left) == before and not list(room.iterdir())
+
+
+def test_what_a_hot_journal_takes_back_is_not_read(bag: Path, plain: Path):
+    left = killed(bag, 1.0, 'DELETE')
+    before = snapshot(left)
+    assert any(name.endswith('-journal') for name in before)
+    assert contents(left) == contents(plain) and 'journal' in notes(left)[0]
+    assert snapshot(left) == before
+
+
+def test_empty_journals_are_of_no_matter(bag: Path, plain: Path):
+    (file,) = storage_files(bag)
+    for ending in ('-wal', '-journal', '-shm'):
+        file.with_name(file.name + ending).touch()
+    os.mkfifo(bag / 'other.db3-wal')
+    assert contents(bag) == contents(plain) and notes(bag) == []
+
+
+def test_a_journal_of_one_part_of_a_split_bag_is_read(plain: Path, tmp_path: Path):
+    path = split_bag(tmp_path / 'b', [records(0, 3), records(3, 6)])
+    one = tmp_path / 'one'
+    one.mkdir()
+    shutil.copy(storage_files(path)[1], one)
+    left = killed(one, 0.5)
+    for file in left.iterdir():
+        shutil.copy(file, path)
+    assert contents(path) == contents(plain)
+
+
+def test_no_room_for_the_copy_is_refused_with_the_way_out(
+    bag: Path, monkeypatch: pytest.MonkeyPatch
+):
+    left = killed(bag, 0.5)
+    monkeypatch.setattr(bag_scratch, '_ROOM_LEFT', 2**62)
+    line = refused(left)
+    assert 'TMPDIR' in line and 'wal_checkpoint' in line and 'no room' in line
+
+
+def test_no_room_to_unpack_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_bag(tmp_path / 'b', records=records(), compression='file')
+    monkeypatch.setattr(bag_scratch, '_ROOM_LEFT', 2**62)
+    line = refused(path)
+    assert 'TMPDIR' in line and 'no room to unpack' in line
+
+
+# --- metadata.yaml says one thing, the files another
+
+
+def of_topics(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def spoil(bag: Path) -> None:
+        values = metadata(bag)
+        for topic in values['topics_with_message_count']:
+            change(topic['topic_metadata'])
+        write_metadata(bag, values)
+
+    return spoil
+
+
+def with_values(**changes: Any) -> Callable[[Path], None]:
+    return lambda bag: write_metadata(bag, metadata(bag) | changes)
+
+
+def without(key: str) -> Callable[[Path], None]:
+    return lambda bag: write_metadata(bag, {k: v for k, v in metadata(bag).items() if k != key})
+
+
+def with_text(data: bytes) -> Callable[[Path], None]:
+    return lambda bag: (bag / 'metadata.yaml').write_bytes(data)
+
+
+def renamed(bag: Path) -> None:
+    (file,) = storage_files(bag)
+    file.rename(file.with_name('other name#1?.db3'))
+
+
+def qos_in_the_file(bag: Path) -> None:
+    with closing(sqlite3.connect(storage_files(bag)[0])) as base, base:
+        base.execute("UPDATE topics SET offered_qos_profiles = '- {history: 99, depth: [}'")
+
+
+ALIASES = b'a0: &a0 [x, x]\n' + b''.join(
+    b'a%d: &a%d [*a%d, *a%d]\n' % (n, n, n - 1, n - 1) for n in range(1, 40)
+)
+UNTOLD: dict[str, Callable[[Path], Any]] = {
+    'QoS edited': of_topics(lambda t: t.update(offered_qos_profiles='- {reliability: 3}')),
+    'QoS nonsense': of_topics(lambda t: t.update(offered_qos_profiles='- [')),
+    'QoS a number': of_topics(lambda t: t.update(offered_qos_profiles=7)),
+    'no QoS': of_topics(lambda t: t.pop('offered_qos_profiles')),
+    'QoS in the file': qos_in_the_file,
+    'other digest': of_topics(lambda t: t.update(type_description_hash='RIHS01_0')),
+    'other serialisation': of_topics(lambda t: t.update(serialization_format='json')),
+    **{f'version {n}': with_values(version=n) for n in (-1, 1, 4, 9, 12, 'x')},
+    'no version': without('version'),
+    'no duration': without('duration'),
+    'no files': without('relative_file_paths'),
+    'other times': with_values(duration={'nanoseconds': -7}, starting_time=None),
+    'other storage': with_values(storage_identifier='mcap'),
+    'unknown storage': with_values(storage_identifier='tape'),
+    'compression unsaid': with_values(compression_mode='file', compression_format='lz4'),
+}
+TOLD: dict[str, tuple[Callable[[Path], Any], str]] = {
+    'no metadata': (lambda b: (b / 'metadata.yaml').unlink(), 'metadata.yaml is missing'),
+    'renamed': (renamed, 'metadata.yaml lists plain.db3, which is missing; other name#1?.db3'),
+    'no topics': (with_values(topics_with_message_count=[]), 'messages in the files, unknown to'),
+    'topics nonsense': (with_values(topics_with_message_count=[7]), 'is damaged (its topics)'),
+    'topics missing': (without('topics_with_message_count'), 'is damaged (its topics)'),
+    'files nonsense': (with_values(relative_file_paths=[['a'], '', '..', '\0', '/']), 'read'),
+    'other type': (of_topics(lambda t: t.update(type='a/msg/B')), 'a/msg/B by metadata.yaml'),
+    'other topic': (of_topics(lambda t: t.update(name='/x\x1b[2J')), '0 in the files'),
+    'text': (with_text(b'hello'), 'is damaged'),
+    'nothing': (with_text(b''), 'is damaged'),
+    'broken YAML': (with_text(b'a: [1\nb: }\n- c\n' * 5), 'is damaged'),
+    'binary': (with_text(b'\xff\xfe\x00\x90' * 40), 'is damaged'),
+    'a list': (with_text(b'- 1\n- 2\n'), 'is damaged'),
+    'aliases': (with_text(ALIASES), 'is damaged (it has an alias)'),
+    'deep': (with_text(b'[' * 5000), 'is damaged'),
+}
+
+
+@pytest.mark.parametrize('case', UNTOLD)
+def test_metadata_that_matters_not_costs_nothing(plain: Path, bag: Path, case: str):
+    UNTOLD[case](bag)
+    assert contents(bag) == contents(plain) and notes(bag) == []
+
+
+@pytest.mark.parametrize('case', TOLD)
+def test_metadata_that_differs_from_the_files_is_told(plain: Path, bag: Path, case: str):
+    spoil, expected = TOLD[case]
+    spoil(bag)
+    assert is_bag(bag) and contents(bag) == contents(plain)
+    assert expected in ' '.join(notes(bag))
+
+
+@pytest.mark.parametrize(('storage', 'compression'), KINDS, ids='-'.join)
+def test_every_kind_is_read_without_metadata(
+    plain: Path, tmp_path: Path, storage: str, compression: str
+):
+    kind = {'storage': storage, 'compression': compression}
+    path = write_bag(tmp_path / 'b', records=records(), **kind)
+    (path / 'metadata.yaml').unlink()
+    assert contents(path) == contents(plain)
+    assert 'metadata.yaml is missing' in notes(path)[0]
+
+
+def test_300_random_metadata_hide_nothing(plain: Path, bag: Path):
+    """Any value in any place: the messages are the same, and nothing is raised."""
+    expected = raw(plain)
+    whole = metadata(bag)
+    for seed in range(300):
+        chance = random.Random(seed)
+        values = whole
+        for _ in range(chance.randrange(1, 4)):
+            values = replaced(values, chance)
+        write_metadata(bag, values)
+        assert raw(bag) == expected, seed
+        notes(bag)
+
+
+def raw(path: Path) -> list[tuple[str, int, bytes]]:
+    bag = Bag(path)
+    found = [(c.topic, received, bytes(data)) for c, received, data in bag._raw([TOPIC, '/odom'])]
+    bag.close()
+    return found
+
+
+ODD: list[Any] = [None, -1, 2**70, '', 'x', '\x1b[2J\n', [], {}, [None], {'a': 1}, 1e300, True]
+
+
+def replaced(value: Any, chance: random.Random) -> Any:
+    """A copy in which one value, some way down, is another or gone."""
+    if isinstance(value, dict) and value and chance.random() < 0.85:
+        key = chance.choice(sorted(value, key=str))
+        if chance.random() < 0.15:
+            return {k: v for k, v in value.items() if k != key}
+        return value | {key: replaced(value[key], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.85:
+        at = chance.randrange(len(value))
+        return [*value[:at], replaced(value[at], chance), *value[at + 1 :]]
+    return chance.choice(ODD)
+
+
+# --- more and fewer files
+
+
+@pytest.mark.parametrize('storage', ['sqlite3', 'mcap'])
+def test_files_are_put_in_order_without_metadata(plain: Path, tmp_path: Path, storage: str):
+    path = split_bag(tmp_path / 'b', [records(0, 3), records(3, 6)], storage=storage)
+    first, second = storage_files(path)
+    (path / 'metadata.yaml').unlink()
+    first.rename(path / f'z{first.suffix}')
+    assert contents(path) == contents(plain) and Bag(path).in_order
+    assert second.exists()
+
+
+def test_a_part_that_metadata_does_not_list_is_read_a_copy_is_not(plain: Path, tmp_path: Path):
+    path = split_bag(tmp_path / 'b', [records(0, 3), records(3, 6)])
+    values = metadata(path)
+    del values['relative_file_paths'][1]
+    write_metadata(path, values)
+    assert contents(path) == contents(plain)
+    assert notes(path) == ['b_1.db3 is read as well, which metadata.yaml does not list']
+    shutil.copy(storage_files(path)[0], path / 'copy.db3')
+    assert contents(path) == contents(plain)
+    assert 'copy.db3 is passed over' in ' '.join(notes(path))
+
+
+def test_a_missing_part_is_told_and_the_others_are_read(plain: Path, tmp_path: Path):
+    path = split_bag(tmp_path / 'b', [records(0, 3), records(3, 6)])
+    storage_files(path)[1].unlink()
+    assert contents(path) == contents(plain)[:9]
+    assert 'lists b_1.db3, which is missing; b_0.db3 is read' in ' '.join(notes(path))
+    assert '6 messages by metadata.yaml, 3 in the files' in ' '.join(notes(path))
+
+
+def test_a_damaged_part_is_told_and_the_others_are_read(plain: Path, tmp_path: Path):
+    path = split_bag(tmp_path / 'b', [records(0, 3), records(3, 6)])
+    with storage_files(path)[1].open('r+b') as file:
+        file.truncate(5000)
+    assert contents(path) == contents(plain)[:9]
+    assert 'a file is passed over' in ' '.join(notes(path))
+
+
+def test_a_packed_copy_beside_its_file_holds_nothing_new(plain: Path, bag: Path, tmp_path: Path):
+    packed = write_bag(tmp_path / 'plain', records=records(), compression='file')
+    for name in ('both', 'without metadata'):
+        both = Path(shutil.copytree(bag, tmp_path / name))
+        shutil.copy(storage_files(packed)[0], both)
+        if name != 'both':
+            (both / 'metadata.yaml').unlink()
+        assert contents(both) == contents(plain)
+
+
+def test_other_serialisations_are_named_and_the_others_read(plain: Path, bag: Path):
+    with closing(sqlite3.connect(storage_files(bag)[0])) as base, base:
+        base.execute("UPDATE topics SET serialization_format = 'json' WHERE name = '/odd'")
+    assert contents(bag) == contents(plain)
+    assert notes(bag) == ['/odd: no messages of ROS but json, passed over']
+
+
+# --- what is no regular file, and what is too large
+
+
+@pytest.mark.parametrize('name', ['metadata.yaml', 'plain.db3', 'x.mcap', 'x.db3.zstd'])
+def test_a_fifo_is_not_waited_for(plain: Path, bag: Path, name: str):
+    (bag / name).unlink(missing_ok=True)
+    os.mkfifo(bag / name)
+    done = threading.Event()
+    found: list[Any] = []
+
+    def read() -> None:
+        try:
+            found.append(contents(bag))
+        except VprError as error:
+            found.append(str(error))
+        done.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    assert done.wait(20)
+    if name == 'plain.db3':
+        assert 'plain.db3' in found[0] and '\n' not in found[0]
+    else:
+        assert found == [contents(plain)] and len(notes(bag)) == 1
+
+
+@pytest.mark.parametrize('ending', ['.db3', '.mcap', '.bag', '.db3.zstd', '.bag.active'])
+def test_a_fifo_as_a_bag_is_refused(tmp_path: Path, ending: str):
+    path = tmp_path / f'a{ending}'
+    os.mkfifo(path)
+    assert 'no regular file' in refused(path)
+
+
+def test_a_message_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_bag(tmp_path / 'b', records=records(), compression='message')
+    with closing(sqlite3.connect(storage_files(path)[0])) as base, base:
+        bomb = bag_scratch.zstd.compress(bytes(2**31 - 1))
+        topic = "(SELECT id FROM topics WHERE name = '/odom')"
+        base.execute(f'UPDATE messages SET data = ? WHERE topic_id = {topic}', (bomb,))
+    assert len(bomb) < 200_000
+    assert f'unpacks to {2**31 - 1} bytes, of which {2**29} are allowed' in refused(path)
+    with pytest.raises(VprError) as error:
+        list(Bag(path).serialized(['/odom']))
+    assert 'are allowed' in line_of(error)
+    lenient = [m for _, _, m in Bag(path).messages(['/odom'], lenient=True)]
+    assert lenient == [None] * 12
+
+
+def test_unpacking_stops_at_the_limit_whatever_the_data_say():
+    streamed = bag_scratch.zstd.ZstdCompressor()  # says no size
+    data = streamed.compress(bytes(10**6)) + streamed.flush()
+    with pytest.raises(ValueError, match='more than 1000'):
+        bag_scratch.unpack(data, limit=1000)
+    assert bag_scratch.unpack(data) == bytes(10**6)
+    for spoiled in (data[:-3], data[:20], b'\x28\xb5\x2f\xfd', data[:9] + b'\xff' * 9):
+        with pytest.raises(ValueError, match='its zstd data'):
+            bag_scratch.unpack(spoiled)
+
+
+# --- names, and where notes go
+
+
+@pytest.mark.parametrize(('storage', 'compression'), KINDS, ids='-'.join)
+@pytest.mark.parametrize('name', ['a#b', 'a?mode=rw&x', '100%25 ä', 'a b', "it's", '%', 'file:x'])
+def test_any_name_will_do(plain: Path, tmp_path: Path, name: str, storage: str, compression: str):
+    kind = {'storage': storage, 'compression': compression}
+    path = write_bag(tmp_path / 'b', records=records(), **kind).rename(tmp_path / name)
+    (file,) = storage_files(path)
+    assert contents(path) == contents(plain)
+    single = file.rename(path / (name + ''.join(file.suffixes)))
+    assert contents(single) == contents(plain)
+
+
+def test_bag_tools_tells_what_was_passed_over(bag: Path, capsys: pytest.CaptureFixture):
+    (bag / 'metadata.yaml').unlink()
+    with pytest.raises(SystemExit) as end:
+        bag_tools(['info', str(bag)])
+    printed = capsys.readouterr()
+    assert end.value.code == 0 and '/odom' in printed.out
+    assert printed.err.startswith(f'note: {bag}: metadata.yaml is missing')
+
+
+def test_an_empty_bag_has_no_span(tmp_path: Path):
+    bag = Bag(write_bag(tmp_path / 'b', records=[]))
+    assert (bag.start_s, bag.end_s, bag.topics) == (0, 0, {})
+
+
+def test_200_damaged_files_are_a_line_or_sound(tmp_path: Path):
+    """Any byte of a sqlite3 file changed: read, or refused by a line; never anything else."""
+    path = write_bag(tmp_path / 'b', records=[odd(1.0), odometry(1.0, Pose(1, 2, 3))])
+    (file,) = storage_files(path)
+    whole, chance = file.read_bytes(), random.Random(9)
+    for _ in range(200):
+        data = bytearray(whole)
+        for _ in range(chance.choice([1, 30])):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        file.write_bytes(data)
+        try:
+            raw(path)
+        except VprError as error:
+            assert str(error).isprintable()
