@@ -220,7 +220,7 @@ class McapFile:
                     f'{self.name}: was cut off before its first message; record it again'
                 )
             self.notes.append(
-                f'was cut off (the recorder was killed?): read up to byte {at}; {_RECOVER} as well'
+                f'was cut off (the recorder was killed, or is at work): read up to byte {at}; {_RECOVER} as well'
             )
         if bad:
             self.notes.append(f'{bad} damaged chunks are passed over')

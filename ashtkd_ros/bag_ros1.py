@@ -83,9 +83,14 @@ class Ros1Reader:
         """(channel, receive time in ns, data) in order of time, from `start` to before `stop`."""
         if isinstance(self._reader, Reader):
             wanted = [c for c in self._reader.connections if c.topic in topics]
-            found = self._reader.messages(wanted, start, stop) if wanted else iter(())
-            for c, received, data in found:
-                yield Channel(c.topic, c.msgtype, ROS1), received, data
+            try:
+                # all connections' messages come where none is named
+                found = self._reader.messages(wanted, start, stop) if wanted else ()
+                for c, received, data in found:
+                    yield Channel(c.topic, c.msgtype, ROS1), received, data
+            except Exception as error:  # whatever damaged bytes make of rosbags
+                why = reason_of(error).rstrip('.')
+                raise Unreadable(f'{self.path}: is damaged ({why}); copy it again') from error
         else:
             wanted = {n: c for n, c in self._reader.channels.items() if c.topic in topics}
             for number, received, data in self._reader.messages(wanted, start, stop):
@@ -244,7 +249,7 @@ def _unpacked(data: bytes, compression: str) -> bytes:
     """A chunk's records; ValueError where they are damaged or above the limit."""
     if compression == 'bz2':
         return _bz2(data)
-    return unpack(data, compression) if compression != 'none' else data
+    return unpack(data, compression, UNPACKED_LIMIT) if compression != 'none' else data
 
 
 def _bz2(data: bytes) -> bytes:
@@ -262,4 +267,6 @@ def _limited(plain: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
     """What unpacks a chunk, within the limit."""
     if plain is bz2.decompress:
         return _bz2
-    return (lambda data: unpack(data, 'lz4')) if plain is lz4.frame.decompress else plain
+    if plain is lz4.frame.decompress:
+        return lambda data: unpack(data, 'lz4', UNPACKED_LIMIT)
+    return plain

@@ -19,7 +19,7 @@ from lz4.frame import LZ4FrameDecompressor
 
 from ashtkd_ros.bag_channels import Unreadable
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import one_line, open_regular
+from ashtkd_ros.files import one_line, open_regular, reason_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -149,5 +149,5 @@ def recovered(file: Path, folder: Path) -> Path:
             base.execute('SELECT count(*) FROM sqlite_master').fetchone()
             base.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()
     except sqlite3.Error as error:
-        raise Unreadable(f'{file}: is damaged or cut off ({error})') from error
+        raise Unreadable(f'{file}: is damaged or cut off ({reason_of(error)})') from error
     return copy

@@ -43,7 +43,7 @@ class Topic:
     hz: float
 
     def __str__(self) -> str:
-        return f'{self.name} ({self.type}, {self.count} messages, {self.hz:.1f} Hz)'
+        return f'{one_line(self.name)} ({self.type}, {self.count} messages, {self.hz:.1f} Hz)'
 
 
 def is_bag(path: Path) -> bool:
