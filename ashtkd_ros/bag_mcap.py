@@ -28,6 +28,7 @@ _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 2, 3, 4, 5, 6
 _CHUNK_INDEX, _STATISTICS, _DATA_END = 8, 11, 15
 _HEAD = 9  # bytes before a record: its kind and length
 _CHUNK_HEAD = 40  # bytes of an uncompressed chunk before its records
+_LONGEST_NAME = 64  # bytes, of a kind of compression
 _RECOVER = '"mcap recover" saves what there is'
 _DAMAGE = (struct.error, ValueError, IndexError, KeyError)  # what damaged bytes lead to
 
@@ -56,9 +57,10 @@ class McapFile:
         self._chunks: list[_Chunk] = []
         # Messages outside of chunks: times, channels, places and lengths of their data.
         self._loose = array('q'), array('H'), array('q'), array('q')
-        self._file = open_regular(path)
+        self._last = -1, b''
+        self._file = open(open_regular(path), 'rb', buffering=0)
         try:
-            self._open(os.fstat(self._file).st_size)
+            self._open(os.fstat(self._file.fileno()).st_size)
         except BaseException:
             self.close()
             raise
@@ -85,7 +87,7 @@ class McapFile:
         self._schemas: dict[int, str] = {}
 
     def _read(self, at: int, length: int) -> bytes:
-        return os.pread(self._file, max(0, length), at) if at >= 0 else b''
+        return os.pread(self._file.fileno(), max(0, length), at) if at >= 0 else b''
 
     # --- with an index
 
@@ -265,19 +267,23 @@ class McapFile:
 
     def _unpacked(self, at: int, length: int) -> bytes:
         """Records of the chunk whose content lies there; ValueError where it is damaged."""
+        last, data = self._last  # single messages are often of one chunk
+        if last == at:
+            return data
         if length > UNPACKED_LIMIT:
             raise ValueError(f'a chunk of {length} bytes')
-        data = self._read(at, length)
-        size, crc = struct.unpack_from('<QI', data, 16)
-        compression, place = _text(data, 28)
-        stored = struct.unpack_from('<Q', data, place)[0]
-        data = data[place + 8 : place + 8 + stored]
+        head = self._read(at, min(length, _CHUNK_HEAD + _LONGEST_NAME))
+        size, crc = struct.unpack_from('<QI', head, 16)
+        compression, place = _text(head, 28)
+        stored = struct.unpack_from('<Q', head, place)[0]
+        data = self._read(at + place + 8, min(stored, length - place - 8))
         if compression:
             data = unpack(data, compression, min(size, UNPACKED_LIMIT))
         if len(data) != size:
             raise ValueError(f'a chunk has {len(data)} bytes of {size}')
         if crc and crc32(data) != crc:
             raise ValueError('a chunk does not match its checksum')
+        self._last = at, data
         return data
 
     def _damaged(self, error: Exception) -> Unreadable:
@@ -285,7 +291,7 @@ class McapFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._file)
+        self._file.close()
 
 
 def _records(data: bytes) -> Iterator[tuple[int, int, int]]:

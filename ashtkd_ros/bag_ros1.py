@@ -32,9 +32,8 @@ class Ros1Reader:
 
     def __init__(self, path: Path):
         self.path, self.notes = path, []
-        handle = open_regular(path)
-        magic = os.pread(handle, len(MAGIC), 0)
-        os.close(handle)
+        with open(open_regular(path), 'rb') as opened:
+            magic = opened.read(len(MAGIC))
         if magic != MAGIC:
             why = 'is empty' if not magic else 'is no bag of ROS 1'
             raise VprError(f'{path}: {why}; copy it again, or record it again')
@@ -120,9 +119,9 @@ class _Scan:
         self._kinds: dict[int, tuple[str, str]] = {}
         self._counts: Counter[int] = Counter()
         self._chunks: list[_Chunk] = []
-        self._file = open_regular(path)
+        self._file = open(open_regular(path), 'rb', buffering=0)
         try:
-            self._scan(os.fstat(self._file).st_size)
+            self._scan(os.fstat(self._file.fileno()).st_size)
         except BaseException:
             self.close()
             raise
@@ -137,11 +136,11 @@ class _Scan:
         at = len(MAGIC)
         while True:
             try:
-                length = _uint(os.pread(self._file, 4, at), 0)
+                length = _uint(self._read(4, at), 0)
                 if length > _HEADER_LIMIT:
                     return
-                header = _fields(os.pread(self._file, length, at + 4))
-                extent = _uint(os.pread(self._file, 4, at + 4 + length), 0)
+                header = _fields(self._read(length, at + 4))
+                extent = _uint(self._read(4, at + 4 + length), 0)
                 kind = header['op'][0]
             except _DAMAGE:
                 return
@@ -155,6 +154,9 @@ class _Scan:
                     self.bad += 1
             at += extent
             self.reached = at
+
+    def _read(self, length: int, at: int) -> bytes:
+        return os.pread(self._file.fileno(), length, at)
 
     def _take(self, at: int, length: int, compression: str) -> None:
         """Count what a chunk holds."""
@@ -181,7 +183,7 @@ class _Scan:
         """Kind, header and data of a chunk's records; ValueError where they are damaged."""
         if length > UNPACKED_LIMIT:
             raise ValueError(f'a chunk of {length} bytes')
-        data = _unpacked(os.pread(self._file, length, at), compression)
+        data = _unpacked(self._read(length, at), compression)
         place = 0
         while place < len(data):
             header_end = place + 4 + _uint(data, place)
@@ -219,7 +221,7 @@ class _Scan:
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._file)
+        self._file.close()
 
 
 def _fields(data: bytes) -> dict[str, bytes]:

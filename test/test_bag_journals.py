@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Journals of sqlite3 are read beside their file; nothing is waited for or unpacked without end."""
+"""Journals of sqlite3 are read with their file; nothing is waited for or unpacked for ever."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -121,6 +122,7 @@ def test_a_chunk_above_the_limit_is_refused(
 def test_nothing_stays_open(whole: Path, tmp_path: Path):
     path = tmp_path / 'a.bag'
     path.write_bytes(without_index(whole.read_bytes()))
+    gc.collect()
     before = len(os.listdir('/proc/self/fd'))
     for _ in range(5):
         Bag(path).close()
