@@ -58,7 +58,7 @@ class McapFile:
         # Messages outside of chunks: times, channels, places and lengths of their data.
         self._loose = array('q'), array('H'), array('q'), array('q')
         self._last = -1, b''
-        self._file = open(open_regular(path), 'rb', buffering=0)
+        self._file = os.fdopen(open_regular(path), 'rb', buffering=0)
         try:
             self._open(os.fstat(self._file.fileno()).st_size)
         except BaseException:
@@ -222,7 +222,8 @@ class McapFile:
                     f'{self.name}: was cut off before its first message; record it again'
                 )
             self.notes.append(
-                f'was cut off (the recorder was killed, or is at work): read up to byte {at}; {_RECOVER} as well'
+                f'was cut off (the recorder was killed, or is at work): read up to byte {at}; '
+                f'{_RECOVER} as well'
             )
         if bad:
             self.notes.append(f'{bad} damaged chunks are passed over')

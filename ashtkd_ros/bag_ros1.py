@@ -119,7 +119,7 @@ class _Scan:
         self._kinds: dict[int, tuple[str, str]] = {}
         self._counts: Counter[int] = Counter()
         self._chunks: list[_Chunk] = []
-        self._file = open(open_regular(path), 'rb', buffering=0)
+        self._file = os.fdopen(open_regular(path), 'rb', buffering=0)
         try:
             self._scan(os.fstat(self._file.fileno()).st_size)
         except BaseException:

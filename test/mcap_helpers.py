@@ -91,39 +91,43 @@ def write_mcap(
     if order is not None:
         messages = [messages[i] for i in order]
     body = MAGIC + _record(1, _text(profile) + _text('tests')) + first
-    chunks, step = [], chunk or max(1, len(messages))
-    for i in range(0, len(messages), step):
-        part = messages[i : i + step]
-        inner = b'' if i else named
-        inner += b''.join(_message(n, t, d) for t, n, d in part)
-        if chunk is None:
-            body += inner
-            continue
-        at, packed = len(body), _packed(inner, compression)
-        times = [t for t, _, _ in part]
-        content = struct.pack('<QQQI', min(times), max(times), len(inner), zlib.crc32(inner))
-        content += _text(compression) + struct.pack('<Q', len(packed)) + packed
-        body += _record(6, content)
-        length, table = len(body) - at, b''
-        for number in sorted({n for _, n, _ in part}) if message_index else ():
-            table += struct.pack('<HQ', number, len(body))
-            own = b''.join(struct.pack('<QQ', t, 0) for t, n, _ in part if n == number)
-            body += _record(7, struct.pack('<HI', number, len(own)) + own)
-        entry = struct.pack('<QQQQI', min(times), max(times), at, length, len(table)) + table
-        entry += struct.pack('<Q', len(body) - at - length) + _text(compression)
-        chunks.append(_record(8, entry + struct.pack('<QQ', len(packed), len(inner))))
-    if not messages:
-        body += named
+    if chunk is None or not messages:
+        body += named + b''.join(_message(n, t, d) for t, n, d in messages)
+    chunks = []
+    for i in range(0, len(messages), chunk) if chunk else ():
+        added, entry = _chunk(
+            len(body), messages[i : i + chunk], b'' if i else named, compression, message_index
+        )
+        body += added
+        chunks.append(entry)
     body += _record(15, struct.pack('<I', 0))
     summary = (named if repeated else b'') + b''.join(chunks)
     if statistics:
         summary += _statistics(messages, len(rows), len(chunks), miscounted)
-    body, summary = (body, summary) if index else (body, b'')
-    start = len(body) if summary else 0
-    end = struct.pack('<BQQQ', 2, 20, start, 0)
+    summary = summary if index else b''
+    end = struct.pack('<BQQQ', 2, 20, len(body) if summary else 0, 0)
     crc = zlib.crc32(summary + end) if summary_crc and summary else 0
     path.write_bytes(body + (summary + end + struct.pack('<I', crc) + MAGIC if footer else b''))
     return path
+
+
+def _chunk(
+    at: int, part: list, named: bytes, compression: str, message_index: bool
+) -> tuple[bytes, bytes]:
+    """The chunk to be written there with its index of messages, and its entry in the index."""
+    inner = named + b''.join(_message(n, t, d) for t, n, d in part)
+    packed, times = _packed(inner, compression), [t for t, _, _ in part]
+    content = struct.pack('<QQQI', min(times), max(times), len(inner), zlib.crc32(inner))
+    content += _text(compression) + struct.pack('<Q', len(packed)) + packed
+    added = _record(6, content)
+    length, table = len(added), b''
+    for number in sorted({n for _, n, _ in part}) if message_index else ():
+        table += struct.pack('<HQ', number, at + len(added))
+        own = b''.join(struct.pack('<QQ', t, 0) for t, n, _ in part if n == number)
+        added += _record(7, struct.pack('<HI', number, len(own)) + own)
+    entry = struct.pack('<QQQQI', min(times), max(times), at, length, len(table)) + table
+    entry += struct.pack('<Q', len(added) - length) + _text(compression)
+    return added, _record(8, entry + struct.pack('<QQ', len(packed), len(inner)))
 
 
 def _qos(row: Row) -> bytes:
