@@ -127,7 +127,13 @@ def _copy(source: BinaryIO, target: BinaryIO, least: int, advice: str) -> None:
 def side_files(file: Path) -> list[Path]:
     """The journals beside a sqlite3 file that hold a part of its data."""
     beside = [file.with_name(file.name + ending) for ending in SIDE_FILES]
-    return [f for f in beside if f.is_file() and f.stat().st_size]
+    return [f for f in beside if f.is_file() and _starts(f)]
+
+
+def _starts(file: Path) -> bool:
+    """Whether a journal holds anything: one that was ended has zeros at its start."""
+    with open(open_regular(file), 'rb') as opened:
+        return any(opened.read(8))
 
 
 def recovered(file: Path, folder: Path) -> Path:

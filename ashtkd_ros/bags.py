@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -48,8 +49,8 @@ class Topic:
 
 def is_bag(path: Path) -> bool:
     """Whether a path is a rosbag, damaged ones included, rather than a folder of images."""
-    if not path.is_dir():
-        return path.name.endswith((*ENDINGS, *_ROS1_ENDINGS))
+    if not os.path.isdir(path):  # as Path.is_dir, but False for names that cannot be
+        return Path(path).name.endswith((*ENDINGS, *_ROS1_ENDINGS))
     try:
         return (path / METADATA).exists() or bool(storage_files(path))
     except OSError:
@@ -64,16 +65,17 @@ class Bag:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        if not self.path.exists():
+        if not os.path.exists(self.path):
             raise VprError(f'{self.path}: no such bag')
+        is_folder = os.path.isdir(self.path)
         if not is_bag(self.path):
-            what = (
-                'one holds metadata.yaml and .db3 or .mcap files'
-                if self.path.is_dir()
-                else 'a bag is a folder, or a .db3, .mcap or .bag file'
-            )
+            what = 'a bag is a folder, or a .db3, .mcap or .bag file'
+            if is_folder:
+                with self._readable():
+                    os.listdir(self.path)
+                what = 'one holds metadata.yaml and .db3 or .mcap files'
             raise VprError(f'{self.path}: is no bag; {what}')
-        self.is_ros1 = self.path.name.endswith(_ROS1_ENDINGS) and not self.path.is_dir()
+        self.is_ros1 = self.path.name.endswith(_ROS1_ENDINGS) and not is_folder
         self._stores: dict[str, Any] = {}
         with self._readable():
             self._reader = (Ros1Reader if self.is_ros1 else Ros2Reader)(self.path)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import shutil
 import sqlite3
@@ -22,7 +24,7 @@ from bag_helpers import (
     write_bag,
     write_metadata,
 )
-from test_bags import TOPIC, contents, records
+from test_bags import TOPIC, contents, records, refused
 
 from ashtkd_ros.bags import Bag, is_bag
 from ashtkd_ros.commands.bag_tools import main as bag_tools
@@ -283,3 +285,41 @@ def test_200_damaged_files_are_a_line_or_sound(tmp_path: Path):
             raw(path)
         except VprError as error:
             assert str(error).isprintable()
+
+
+def test_a_view_without_end_is_no_table(bag: Path):
+    with closing(sqlite3.connect(storage_files(bag)[0])) as base, base:
+        base.execute('ALTER TABLE messages RENAME TO others')
+        base.execute(
+            'CREATE VIEW messages AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) '
+            "SELECT i AS id, 1 AS topic_id, 1 AS timestamp, x'00' AS data FROM n"
+        )
+    assert 'lacks the tables' in refused(bag)
+
+
+@pytest.mark.parametrize('name', ['x' * 300, 'x' * 300 + '.mcap', 'a\0b', 'loop/x.mcap'])
+def test_a_path_that_cannot_be_is_no_bag(tmp_path: Path, name: str):
+    (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
+    with pytest.raises(VprError) as error:
+        Bag(tmp_path / name)
+    assert 'no such bag' in str(error.value)
+
+
+def test_a_folder_that_must_not_be_read_is_said(bag: Path, monkeypatch: pytest.MonkeyPatch):
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (bag / 'metadata.yaml').unlink()
+    for function in ('listdir', 'scandir'):
+        monkeypatch.setattr(os, function, forbidden)
+    assert not is_bag(bag) and 'cannot be read (Permission denied)' in refused(bag)
+
+
+@pytest.mark.parametrize('kind', ['dangling', 'folder'])
+def test_what_is_no_file_beside_the_others_is_told(plain: Path, bag: Path, kind: str):
+    if kind == 'folder':
+        (bag / 'x.db3').mkdir()
+    else:
+        (bag / 'x.db3').symlink_to(bag / 'gone')
+    assert contents(bag) == contents(plain)
+    assert 'x.db3: cannot be read' in ' '.join(notes(bag))
