@@ -62,13 +62,12 @@ class Ros1Reader:
         if not scan.channels:
             scan.close()
             raise VprError(
-                f'{self.path}: holds no message that can be read ({reason_of(error)}); was it cut '
-                'off while recording? "rosbag reindex" tries to mend it; else record it again'
+                f'{self.path}: holds no message that can be read; was it cut off while recording? '
+                '"rosbag reindex" tries to mend it; else record it again'
             ) from error
-        why = reason_of(error).rstrip('.')
         self.notes.append(
-            f'has no sound index (the recorder was killed, or is at work: {why}); it is read up '
-            f'to byte {scan.reached}; "rosbag reindex" mends it'
+            'has no sound index (the recorder was killed, or is at work); it is read up to byte '
+            f'{scan.reached}; "rosbag reindex" mends it'
         )
         if scan.bad:
             self.notes.append(f'{scan.bad} damaged chunks are passed over')
@@ -144,14 +143,19 @@ class _Scan:
                 kind = header['op'][0]
             except _DAMAGE:
                 return
-            at += 8 + length
+            begin, at = at, at + 8 + length
+            plain = header.get('compression') == b'none'
             if at + extent > size:
+                if kind == _CHUNK and plain:
+                    continue  # with the records within, as far as they go
                 return
-            if kind == _CHUNK:
-                try:
+            try:
+                if kind == _CHUNK:
                     self._take(at, extent, header.get('compression', b'').decode())
-                except _DAMAGE:
-                    self.bad += 1
+                elif kind in (_MESSAGE, _CONNECTION):  # of a chunk that was not ended
+                    self._take(begin, at + extent - begin, 'none')
+            except _DAMAGE:
+                self.bad += 1
             at += extent
             self.reached = at
 

@@ -59,10 +59,10 @@ class Ros2Reader:
         except BaseException:
             self.close()
             raise
-        filled = [p for p in self._parts if p.end > p.start]
+        filled = _filled(self._parts)
         self.start = min((p.start for p in filled), default=0)
         self.end = max((p.end for p in filled), default=0)
-        self.in_order = all(a.end <= b.start + 1 for a, b in pairwise(filled))
+        self.in_order = _in_order(self._parts)
         counts: Counter[Channel] = Counter()
         for channel in (c for p in self._parts for c in p.channels.values()):
             counts[channel._replace(count=0)] += channel.count
@@ -95,6 +95,9 @@ class Ros2Reader:
         self.notes += [f'a file is passed over: {failure}' for failure in failures]
         if unlisted:
             self._parts.sort(key=lambda p: p.start)
+        if self._metadata is None and not _in_order(self._parts):
+            names = listed(p.name.name for p in self._parts)
+            self.notes.append(f'{names} overlap in time, and all are read; is one a copy?')
 
     def _opened(self, file: Path, stack: contextlib.ExitStack) -> Part:
         """The reader for what the file holds, whatever its name."""
@@ -203,6 +206,15 @@ class Ros2Reader:
         """Let go of the files."""
         while self._parts:
             self._parts.pop().close()
+
+
+def _filled(parts: Sequence[Part]) -> list[Part]:
+    return [p for p in parts if p.end > p.start]
+
+
+def _in_order(parts: Sequence[Part]) -> bool:
+    """Whether times never go back from one file to the next."""
+    return all(a.end <= b.start + 1 for a, b in pairwise(_filled(parts)))
 
 
 def _names(metadata: dict | None) -> list[str]:

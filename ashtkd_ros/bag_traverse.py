@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ashtkd_ros.bag_scratch import side_files
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic, is_bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array, image_to_array
@@ -264,7 +265,9 @@ class BagTraverse:
 
     def fingerprint(self) -> str:
         """Of the options, and of the files' names, sizes and times of change."""
-        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        files = [self.path, *side_files(self.path)]
+        if self.path.is_dir():
+            files = sorted(f for f in self.path.iterdir() if f.is_file())
         files += [f for f in (self.options.trajectory, self.options.labels) if f is not None]
         return hashlib.sha256(repr((stats_of(files), self.options)).encode()).hexdigest()
 

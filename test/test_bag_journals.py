@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import shutil
 import sqlite3
 import tempfile
@@ -98,6 +99,26 @@ def test_messages_in_a_wal_are_read_and_the_bag_stays(
     (note,) = notes(path)
     assert 'journal' in note and 'TMPDIR' in note
     assert snapshot(left) == before and not list(room.iterdir())
+
+
+def test_60_cut_or_damaged_wals_give_what_was_complete(plain: Path, bag: Path):
+    """As sqlite3 has it: transactions up to the damage count, no message is another."""
+    left = killed(bag, 0.0)
+    (wal,) = left.glob('*-wal')
+    whole, expected, chance, seen = wal.read_bytes(), contents(plain), random.Random(2), set()
+    for i in range(60):
+        data = bytearray(whole)
+        if i % 2:
+            del data[chance.randrange(len(data)) :]
+        else:
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        wal.write_bytes(data)
+        found = contents(left)
+        assert found == [m for m in expected if m in found]
+        if len(found) < len(expected):
+            assert 'messages by metadata.yaml' in ' '.join(notes(left))
+        seen.add(len(found))
+    assert len(seen) > 5
 
 
 def test_what_a_hot_journal_takes_back_is_not_read(bag: Path, plain: Path):

@@ -67,6 +67,18 @@ def test_whole_bags_of_any_name_are_read_without_a_note(whole: Path, tmp_path: P
     assert contents(path) == contents(whole) and notes(path) == []
 
 
+def test_a_chunk_that_was_not_ended_is_read(plain: Path, tmp_path: Path):
+    """As a recorder leaves it that is killed before its first chunk is full."""
+    path = write_bag(tmp_path / 'a.bag', records=records())
+    data = without_index(path.read_bytes())
+    at = data.index(b'compression=none')
+    while data[at : at + 4] != b'size':  # the header's last field
+        at += 1
+    at += len(b'size=') + 4
+    path.write_bytes(data[:at] + bytes(4) + data[at + 4 :])
+    assert contents(path) == contents(plain)
+
+
 def test_60_cut_bags_are_read_as_far_as_they_go(whole: Path, tmp_path: Path):
     data, expected, seen = whole.read_bytes(), contents(whole), set()
     path = tmp_path / 'a.bag'
@@ -79,7 +91,7 @@ def test_60_cut_bags_are_read_as_far_as_they_go(whole: Path, tmp_path: Path):
             continue
         assert found == expected[: len(found)] and 'rosbag reindex' in notes(path)[0]
         seen.add(len(found))
-    assert len(expected) in seen
+    assert len(expected) in seen and (whole.stem != 'none' or len(seen) > 10)
 
 
 def test_a_bag_that_was_cut_before_its_first_message_is_refused(whole: Path, tmp_path: Path):

@@ -210,6 +210,13 @@ def test_a_part_that_metadata_does_not_list_is_read_a_copy_is_not(plain: Path, t
     assert 'copy.db3 is passed over' in ' '.join(notes(path))
 
 
+def test_files_that_may_be_copies_are_told_without_metadata(plain: Path, bag: Path):
+    (bag / 'metadata.yaml').unlink()
+    shutil.copy(storage_files(bag)[0], bag / 'copy.db3')
+    assert len(contents(bag)) == 2 * len(contents(plain))
+    assert 'copy.db3, plain.db3 overlap in time' in ' '.join(notes(bag))
+
+
 def test_a_missing_part_is_told_and_the_others_are_read(plain: Path, tmp_path: Path):
     path = split_bag(tmp_path / 'b', [records(0, 3), records(3, 6)])
     storage_files(path)[1].unlink()
