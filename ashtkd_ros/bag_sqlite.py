@@ -98,13 +98,17 @@ class SqliteFile:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # texts of damaged bytes, both
             reason = reason_of(error)
             if 'no such column' in reason:
-                raise Unreadable(f'{self.name}: is no bag that is known ({reason})') from error
-            raise Unreadable(
-                f'{self.name}: is damaged or cut off ({reason}); {RECOVER}'
-            ) from error
+                why = f'is no bag of a known kind ({reason})'
+            elif 'not a database' in reason:
+                why = 'is no file of sqlite3, or damaged at its start; copy it again'
+            elif isinstance(error, sqlite3.OperationalError):  # of the disk, not of the file
+                why = f'cannot be read ({reason})'
+            else:
+                why = f'is damaged or cut off ({reason}); {RECOVER}'
+            raise Unreadable(f'{self.name}: {why}') from error
 
 
 def check_whole(file: Path, name: Path) -> None:
