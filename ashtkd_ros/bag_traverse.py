@@ -8,12 +8,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import gettempdir
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ashtkd_ros.bag_scratch import side_files
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic, is_bag
 from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
@@ -145,10 +145,7 @@ class BagTraverse:
     def __init__(self, path: Path, options: TraverseOptions):
         self.path, self.options, self.notes = Path(path), options, []
         self.bag = Bag(self.path)
-        if self.bag.is_compressed:
-            self.notes.append(
-                f'is unpacked as a whole into {gettempdir()} (TMPDIR) while it is read'
-            )
+        self.notes += self.bag.notes
         self.topic = choose_image_topic(self.bag, options.image_topic)
         self.count = self.topic.count
         self._use_received = options.stamps == 'receive'
@@ -295,7 +292,9 @@ class BagTraverse:
 
     def fingerprint(self) -> str:
         """Of the options, and of the files' names, sizes and times of change."""
-        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        files = [self.path, *side_files(self.path)]
+        if self.path.is_dir():
+            files = sorted(f for f in self.path.iterdir() if f.is_file())
         files += [f for f in (self.options.trajectory, self.options.labels) if f is not None]
         return hashlib.sha256(repr((stats_of(files), self.options)).encode()).hexdigest()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
@@ -178,7 +180,7 @@ def _write(
 ) -> dict[str, int]:
     plugin = StoragePlugin[options.storage.upper()]
     # Version 8: Humble reads its QoS profiles, Jazzy's own version 9 it does not.
-    writer = Writer(folder, version=8, storage_plugin=plugin)
+    writer = _Writer(folder, version=8, storage_plugin=plugin)
     writer.set_compression(CompressionMode[options.compression.upper()], CompressionFormat.ZSTD)
     with writer:
         bag = _Bag(writer, options)
@@ -200,6 +202,27 @@ def _write(
             rows.writerow(('frame', 'label'))
             rows.writerows((i, f.label) for i, f in enumerate(frames))
     return bag.counts
+
+
+class _QuotedPath(type(Path())):
+    """A path whose formatted text may stand in a URI: ? # % are no signs of one."""
+
+    def __format__(self, spec: str) -> str:
+        return quote(str(self))
+
+
+class _Sqlite3Writer(Sqlite3Writer):
+    """rosbags formats the path into a URI as it is, and so writes another file than it means."""
+
+    def __init__(self, path: Path, compression: CompressionMode):
+        super().__init__(_QuotedPath(path), compression)
+        self.path = Path(self.path)
+
+
+class _Writer(Writer):
+    """rosbags' own for folders of any name."""
+
+    STORAGE_PLUGINS = {**Writer.STORAGE_PLUGINS, StoragePlugin.SQLITE3: _Sqlite3Writer}
 
 
 class _Bag:

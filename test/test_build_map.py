@@ -27,6 +27,7 @@ from bag_helpers import (
     write_metadata,
 )
 from conftest import ROOT, write_tiny_model
+from mcap_helpers import channels_of, write_mcap
 from test_bags import spoil_message
 from test_commands import call, error_line
 from test_mapping import START, drive, map_options, opened, snapshot, tinted
@@ -260,13 +261,8 @@ ZERO = [image(0.0, tinted(i, 'r'), received=START + i) for i in range(3)]
 BAD: dict[str, tuple[list | dict, Callable | None, list[str], str]] = {
     'cut in the middle': ({}, lambda b: cut_here(b, 0.5), [], '.recover'),
     'cut near the end': ({}, lambda b: cut_here(b, 0.999), [], 'is cut off'),
-    'mcap cut': ({'storage': 'mcap'}, lambda b: cut_here(b, 0.7), [], 'mcap recover'),
     'zstd cut': ({'compression': 'file'}, lambda b: cut_here(b, 0.7), [], 'is cut off'),
-    'no metadata': ({}, lambda b: (b / 'metadata.yaml').unlink(), [], 'ros2 bag reindex'),
-    'no YAML': ({}, lambda b: (b / 'metadata.yaml').write_text('[1\n}'), [], 'metadata.yaml'),
-    'binary': ({}, lambda b: (b / 'metadata.yaml').write_bytes(b'\xff' * 99), [], 'metadata'),
     'no storage': ({}, lambda b: storage_files(b)[0].unlink(), [], 'missing'),
-    'other storage': ({}, lambda b: edited(b, storage_identifier='tape'), [], 'tape'),
     'empty': ([], None, [], 'holds no images; it holds: nothing'),
     'no images': ([odd(START)], None, [], 'holds no images; it holds: /odd'),
     'two cameras': ([*drive('r'), image(START, tinted(0, 'r'), '/b')], None, [], '--image-topic'),
@@ -356,16 +352,32 @@ def test_the_summary_counts_what_was_left_out_and_states_the_origin(
     assert PlaceMap.load(out).places[1].geo == (48.0001, 11.0)
 
 
-def test_images_that_a_damaged_mcap_lost_are_counted(
+def test_images_that_an_index_counts_and_the_file_lacks_are_lost(
     tmp_path: Path, model: Path, out: Path, capsys: pytest.CaptureFixture
 ):
-    bag = write_bag(tmp_path / 'b', records=drive('rgb' * 3))
-    edited_topics = metadata(bag)['topics_with_message_count']
-    for topic in edited_topics:
-        topic['message_count'] += 2
-    edited(bag, topics_with_message_count=edited_topics)
-    assert call('build_map', bag, '-o', out, '--model', model, '--max-blur', 1) == 0
+    source = write_bag(tmp_path / 'a', records=drive('rgb' * 3))
+    write_mcap(tmp_path / 'b.mcap', channels_of(source), miscounted=2)
+    assert call('build_map', tmp_path / 'b.mcap', '-o', out, '--model', model) == 0
     assert '2 lost in a damaged bag' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('case', ['cut', 'no metadata', 'no YAML', 'other counts'])
+def test_what_can_be_read_is_mapped_and_the_rest_is_noted(
+    tmp_path: Path, model: Path, out: Path, case: str, capsys: pytest.CaptureFixture
+):
+    bag = write_bag(tmp_path / 'b', records=drive('rgb' * 3), storage='mcap')
+    if case == 'cut':
+        cut_here(bag, 0.9)
+    elif case == 'no metadata':
+        (bag / 'metadata.yaml').unlink()
+    elif case == 'no YAML':
+        (bag / 'metadata.yaml').write_text('[1\n}')
+    else:
+        topics = metadata(bag)['topics_with_message_count']
+        edited(bag, topics_with_message_count=[t | {'message_count': 11} for t in topics])
+    assert call('build_map', bag, '-o', out, '--model', model) == 0
+    noted = {'cut': 'was cut off', 'other counts': '11 messages by metadata.yaml, 9 in the files'}
+    assert noted.get(case, 'the files are read without it') in capsys.readouterr().err
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(
