@@ -149,6 +149,11 @@ def number(text: str, column: str, table: Path, line: int) -> float:
     return value
 
 
+def is_whole(text: str) -> bool:
+    """Whether text is a number from 0 on as frames are numbered by, of 15 digits at most."""
+    return len(text) < 16 and text.isascii() and text.isdecimal()
+
+
 def seconds(rows: Rows, table: Path, column: str = 'stamp') -> tuple[np.ndarray, list[str]]:
     """The stamps of all rows, float64 (N,) in seconds, and what the user is to be told of them."""
     stamps = np.array([number(row[column], column, table, line) for line, row in rows], float)
