@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from ashtkd_ros.figures import (
     precision_recall_figure,
     reliability_figure,
 )
-from ashtkd_ros.files import is_folder, read_text, reason_of
+from ashtkd_ros.files import is_folder, one_line, parse_json, read_text, reason_of
 from ashtkd_ros.report import ANSWER_COLUMNS, SCHEMA_VERSION, decimal, render, save_text
 
 # Key of a figure → heading, factor to show it by, decimals.
@@ -72,7 +72,7 @@ class Report:
     @property
     def methods(self) -> dict[str, dict]:
         """Name → figures, in the report's order."""
-        return {m['name']: m for m in self.values['methods']}
+        return {one_line(m['name']): m for m in self.values['methods']}
 
     @property
     def queries(self) -> list[tuple]:
@@ -88,18 +88,18 @@ def load_report(path: Path) -> Report:
     path = Path(path)
     file = path / 'report.json' if is_folder(path) else path.with_suffix('.json')
     try:
-        values = json.loads(read_text(file))
+        values = parse_json(read_text(file))
     except FileNotFoundError as error:
         raise VprError(f'{file}: no such report; write one with evaluate -o') from error
     except OSError as error:
         raise VprError(f'{file}: the report cannot be read ({reason_of(error)})') from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise VprError(f'{file}: is no JSON; name the .json of a report') from error
     if not isinstance(values, dict) or not {'schema_version', 'answers'} <= values.keys():
         raise VprError(f'{file}: is no report of evaluate; name the .json beside a report')
     if values['schema_version'] != SCHEMA_VERSION:
         raise VprError(
-            f'{file}: has report format {values["schema_version"]}, this program reads '
+            f'{file}: has report format {str(values["schema_version"])[:20]}, this program reads '
             f'{SCHEMA_VERSION}; write it anew with evaluate -o'
         )
     if not _whole(values):
@@ -185,6 +185,7 @@ def names_of(reports: Sequence[Report]) -> list[str]:
     short = [r.path.parent.name if r.path.stem == 'report' else r.path.stem for r in reports]
     if '' in short or len(set(short)) < len(short):
         short = [os.fspath(r.path) for r in reports]
+    short = [one_line(name) for name in short]
     return [name if name not in short[:i] else f'{name} ({i + 1})' for i, name in enumerate(short)]
 
 
@@ -291,10 +292,11 @@ def _illustrations(names: Sequence[str], reports: Sequence[Report]) -> list:
             if method in r.methods
         }
         title = f'Precision and recall: {method}'
-        drawn.append(illustration(precision_recall_figure(curves), title, PRECISION_RECALL))
+        figure = partial(precision_recall_figure, curves)
+        drawn.append(illustration(figure, title, PRECISION_RECALL))
     bins = {n: _calibration(r.values['calibration']) for n, r in zip(names, reports, strict=True)}
     title = 'Reliability of the confidence'
-    drawn.append(illustration(reliability_figure(bins), title, RELIABILITY))
+    drawn.append(illustration(partial(reliability_figure, bins), title, RELIABILITY))
     return drawn
 
 

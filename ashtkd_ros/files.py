@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import unicodedata
@@ -120,3 +121,24 @@ def why_missing(path: str | os.PathLike) -> str:
     except (OSError, ValueError) as error:
         return f' ({reason_of(error)})'
     return ' (it is of another kind)'
+
+
+def parse_json(text: str) -> object:
+    """JSON of finite numbers; ValueError for what is no such thing or nested beyond need."""
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
+    except RecursionError as error:
+        raise ValueError('it is nested too deeply') from error
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f'{text} is no number')
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if abs(value) < 1e300 else _no_number(text[:20])
+
+
+def _whole(text: str) -> int:
+    return int(text) if len(text) < 20 else _no_number(text[:20])

@@ -83,8 +83,9 @@ def build_map(
         place_map = builder.place_map(journal)
         attachments = {'thumbnails': journal.thumbnails} if options.thumbnails else {}
         if any(place.pose is not None for place in place_map.places):
-            attachments['route.png'] = journal.folder / 'route.png'
-            write_route_picture(attachments['route.png'], place_map.places, builder.frame)
+            route = journal.folder / 'route.png'
+            if not write_route_picture(route, place_map.places, builder.frame):
+                attachments['route.png'] = route
         place_map.save(out, attachments)
         journal.remove()
     finally:
@@ -301,6 +302,8 @@ def _common_frame(traverses: Sequence[Traverse]) -> str:
 
 def _thumbnail(pixels: np.ndarray, order: str) -> bytes:
     height, width = pixels.shape[:2]
-    size = max(1, round(width * _THUMBNAIL_HEIGHT / height)), _THUMBNAIL_HEIGHT
+    # No wider than a JPEG can be.
+    wide = min(max(1, round(width * _THUMBNAIL_HEIGHT / height)), 16 * _THUMBNAIL_HEIGHT)
+    size = wide, _THUMBNAIL_HEIGHT
     small = to_rgb(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), order)
     return cv2.imencode('.jpg', small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

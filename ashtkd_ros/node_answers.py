@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from ashtkd_ros.bag_traverse import BagFrame
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import read_regular, read_text, reason_of
+from ashtkd_ros.files import parse_json, read_regular, read_text, reason_of
 from ashtkd_ros.sources import Frame
 
 SCHEMA_VERSION = 2
@@ -67,17 +66,17 @@ class NodeAnswers:
         """VprError where the file cannot be read, or is none that `live` wrote."""
         path = Path(path)
         try:
-            values = json.loads(read_text(path))
+            values = parse_json(read_text(path))
         except OSError as error:
             raise VprError(f'{path}: no answers can be read ({reason_of(error)})') from error
-        except (ValueError, RecursionError):
+        except ValueError:
             values = None
         advice = 'record them with live'
         if not isinstance(values, dict) or 'answers' not in values:
             raise VprError(f'{path}: holds no answers of the node; {advice}')
         if values.get('schema_version') != SCHEMA_VERSION:
             raise VprError(
-                f'{path}: has answers of format {values.get("schema_version")}, '
+                f'{path}: has answers of format {str(values.get("schema_version"))[:20]}, '
                 f'this program reads {SCHEMA_VERSION}; {advice}'
             )
         if not _whole(values):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import cv2
 import jinja2
 import numpy as np
 from matplotlib.figure import Figure
@@ -309,10 +310,10 @@ def _pair(answer: Answer, picture_of: PictureOf, salient_of: SalientOf | None) -
 
 
 def _unless_gone(read: Callable[[], np.ndarray]) -> np.ndarray | None:
-    """The picture; None when the image is not there any more."""
+    """The picture; None when the image is not there any more, or no such picture can be made."""
     try:
         return read()
-    except VprError:
+    except (VprError, ValueError, ArithmeticError, cv2.error):
         return None
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,19 +11,35 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import thin
+from ashtkd_ros.files import reason_of
 from ashtkd_ros.place_map import Place
 
 _NUMBERS, _ARROWS = 12, 8  # of a traverse, evenly spread
+_FARTHEST = 1e9  # metres; nothing on earth is further, and Matplotlib stays exact
 
 
-def write_route_picture(path: Path, places: Sequence[Place], frame: str) -> None:
+def write_route_picture(path: Path, places: Sequence[Place], frame: str) -> str:
     """PNG of the places that have a pose in `frame`, a colour a traverse.
 
-    Some places carry their numbers, arrows show which way the route was driven. VprError where
-    the file cannot be written.
+    Some places carry their numbers, arrows show which way the route was driven. What is
+    returned is empty, or says why there is no picture: a decoration never costs the map.
     """
+    try:
+        ends = (max(abs(p.pose.x), abs(p.pose.y)) for p in places if p.pose is not None)
+        far = max(ends, default=0.0)
+        if not far <= _FARTHEST:
+            raise ValueError(f'there is a pose at {far:.3g} m')
+        figure = _figure(places, frame)
+        figure.savefig(path, dpi=100, metadata={'Software': None})
+    except Exception as error:  # of Matplotlib, of any kind
+        with contextlib.suppress(OSError):
+            Path(path).unlink()
+        return reason_of(error)
+    return ''
+
+
+def _figure(places: Sequence[Place], frame: str) -> Figure:
     figure = Figure(figsize=(7, 6), layout='constrained')
     axes = figure.subplots()
     for number in sorted({p.traverse for p in places}):
@@ -38,10 +55,7 @@ def write_route_picture(path: Path, places: Sequence[Place], frame: str) -> None
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8)
-    try:
-        figure.savefig(path, dpi=100, metadata={'Software': None})
-    except OSError as error:
-        raise VprError(f'{path}: cannot be written ({error.strerror or error})') from error
+    return figure
 
 
 def _draw(axes: Axes, number: int, places: Sequence[Place]) -> None:

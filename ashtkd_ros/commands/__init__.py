@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,31 +14,41 @@ from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.shipped import shipped_model
+from ashtkd_ros.terminal import Parser, fail, let_go_of_output, line_of, note, print_anything
 from ashtkd_ros.traverse import Traverse, TraverseOptions
 
 
 def run_command(command: Callable[[], int]) -> None:
-    """Run a command's body and exit: 0 done, 1 failed with one line that says why."""
+    """Run a command's body and exit: 0 done, 1 failed with one line that says why.
+
+    With ASHTKD_DEBUG=1 the traceback comes before that line.
+    """
+    print_anything()
     try:
         status = command()
         sys.stdout.flush()
     except VprError as error:
-        print(f'error: {error}', file=sys.stderr)
+        fail(str(error))
         status = 1
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go_of_output()
         status = 0
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         status = 130
+    except Exception as error:  # whatever no door foresaw: never a traceback for a user
+        fail(line_of(error))
+        status = 1
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):  # it would be tried again at exit, with a traceback
+        let_go_of_output()
     sys.exit(status)
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
     """Parser whose help is the command's own docstring, example included."""
-    return argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def finite(text: str) -> float:
@@ -150,5 +159,4 @@ def open_traverses(
 
 def tell_notes(path: Path, notes: Sequence[str]) -> None:
     """What the user should know of a source, on the error output."""
-    for note in notes:
-        print(f'note: {path}: {note}', file=sys.stderr)
+    note(*(f'{path}: {line}' for line in notes))

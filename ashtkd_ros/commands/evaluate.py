@@ -37,6 +37,7 @@ from ashtkd_ros.comparison import compare, load_report, table, write_comparison
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import Correspondences, Tolerance
+from ashtkd_ros.files import one_line
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.node_answers import NodeAnswers
 from ashtkd_ros.output import check_output
@@ -45,6 +46,7 @@ from ashtkd_ros.place_pictures import PlacePictures
 from ashtkd_ros.report import Evaluation, write_report
 from ashtkd_ros.salient import overlay
 from ashtkd_ros.shared_images import note_of, shared_images
+from ashtkd_ros.terminal import note, say
 from ashtkd_ros.traverse import FolderTraverse, Traverse
 from ashtkd_ros.traverse_evaluation import (
     EvaluationOptions,
@@ -184,7 +186,8 @@ def record_live(args: argparse.Namespace, answers: Path) -> None:
     process = subprocess.run([str(part) for part in command], stderr=subprocess.PIPE, text=True)
     lines = process.stderr.strip().splitlines() or [f'status {process.returncode}']
     if process.returncode == 0:
-        sys.stderr.write(process.stderr)
+        for line in process.stderr.splitlines():
+            print(one_line(line), file=sys.stderr)
     elif 'No module named' in lines[-1]:
         raise VprError('--live needs ROS 2; source its setup.bash, or leave --live away')
     else:
@@ -215,31 +218,30 @@ def _evaluate(args: argparse.Namespace) -> int:
         evaluation, pictures = evaluate_map(
             args.map, place_map, queries, embedder, options, answers
         )
-    for note in evaluation.notes:
-        print(f'note: {note}', file=sys.stderr)
+    note(*evaluation.notes)
     for name, metrics in evaluation.methods.items():
-        print(f'{name:>16}: {metrics.line()}')
+        say(f'{name:>16}: {metrics.line()}')
     if evaluation.traffic is not None:
         t = evaluation.traffic
-        print(f'{t.sent} images sent, {t.answered} answered, {t.dropped} dropped')
+        say(f'{t.sent} images sent, {t.answered} answered, {t.dropped} dropped')
     for stage, timing in evaluation.timing.items():
-        print(f'{stage:>16}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f}, p99 {timing.p99:.1f}')
+        say(f'{stage:>16}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f}, p99 {timing.p99:.1f}')
     if path:
 
         def salient(image: np.ndarray) -> np.ndarray:
             return overlay(image, embedder.salient_maps(image))
 
         write_report(path, evaluation, pictures, salient)
-        print(f'report: {path}')
+        say(f'report: {path}')
     return 0
 
 
 def _compare(reports: Sequence[Path], out: Path | None) -> int:
     loaded = [load_report(path) for path in reports]
-    print(table(compare(loaded)))
+    say(*table(compare(loaded)).split('\n'))
     if out:
         write_comparison(report_path(out), loaded)
-        print(f'comparison: {report_path(out)}')
+        say(f'comparison: {report_path(out)}')
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.place_map import PlaceMap, check_pictures, load_description, place_spacing
+from ashtkd_ros.terminal import say
 
 
 def map_info(folder: Path) -> dict[str, str]:
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def command() -> int:
         for name, value in map_info(args.map).items():
-            print(f'{name:>11}: {value}')
+            say(f'{name:>11}: {value}')
         return 0
 
     run_command(command)

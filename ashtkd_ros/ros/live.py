@@ -47,6 +47,7 @@ from ashtkd_ros.ros.replay import (
     open_source,
     play,
 )
+from ashtkd_ros.terminal import say
 
 PLAYERS = ('auto', 'own', 'ros2')
 _PLACE_TYPE = 'vision_msgs/msg/Classification'
@@ -274,7 +275,7 @@ def _telling(observer: Observer, count: int, watch: Callable[[], None]) -> Calla
         watch()
         if time.monotonic() >= told + _TELL_S:
             told = time.monotonic()
-            print(f'{len(observer.answers)} of {count} images answered', flush=True)
+            say(f'{len(observer.answers)} of {count} images answered')
 
     return watch_and_tell
 
@@ -324,7 +325,7 @@ def main(argv: list[str] | None = None) -> None:
         if answers is None:  # a signal came amid a call of rclpy
             raise KeyboardInterrupt
         write_answers(args.out, answers)
-        print(f'{len(answers["answers"])} answers to {answers["sent"]} images: {args.out}')
+        say(f'{len(answers["answers"])} answers to {answers["sent"]} images: {args.out}')
         return 0
 
     run_command(command)

@@ -33,6 +33,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.node_answers import header_ns
 from ashtkd_ros.ros.guards import session
 from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.terminal import say
 
 _FOLDER_HZ = 10.0
 _LONG_PAUSE_S = 5.0
@@ -82,7 +83,7 @@ class Recording:
             first = received if first is None else first
             pause, last = (received - last) * 1e-9, received
             if pause > _LONG_PAUSE_S and not self.hz:
-                print(f'{self.path}: a pause of {pause:.1f} s follows, as recorded', flush=True)
+                say(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
             yield i / self.hz if self.hz else (received - first) * 1e-9, data
 
     def stamps(self) -> Iterator[Stamp]:
@@ -226,7 +227,7 @@ def main(argv: list[str] | None = None) -> None:
         with session(argv):
             camera = Camera(source.compressed)
             camera.wait_for_subscriber(args.wait)
-            print(f'{play(camera, source, args.rate)} images played')
+            say(f'{play(camera, source, args.rate)} images played')
         return 0
 
     run_command(command)
