@@ -17,8 +17,8 @@ from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import inside, is_file
 from ashtkd_ros.map_folder import thumbnail_name
-from ashtkd_ros.place_map import Place, read_thumbnail
 from ashtkd_ros.picture_bytes import decode_picture
+from ashtkd_ros.place_map import Place, read_thumbnail
 from ashtkd_ros.sources import read_image
 
 _TABLES = ('poses.csv', 'index.csv')  # what makes a folder a walk

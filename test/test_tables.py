@@ -194,6 +194,13 @@ def test_stamps_of_no_one_unit_are_refused(tmp_path: Path, stamps: list[float]) 
         read_tum(tmp_path / 'w' / 'poses.txt')
 
 
+def test_milliseconds_from_zero_are_asked_about(tmp_path: Path) -> None:
+    lines = [f'{i}.jpg,{i * 350},{i},0' for i in range(8)]
+    notes: list[str] = []
+    read_source(write(tmp_path / 'w', '\n'.join(['file,stamp,x,y', *lines])), notes=notes)
+    assert 'taken as seconds, 350 s apart: are they milliseconds?' in notes[0]
+
+
 # --- files of poses
 
 
