@@ -171,6 +171,9 @@ def _read_index(folder: Path, role: str, notes: list[str], purpose: str) -> list
         order = int(row['place']) if is_whole(row['place']) else i
         where = _compass_pose(row, table, line)
         frames.append(Frame(folder / row['file'], float(i), order, where, row['place']))
+    lacking = sum(frame.pose is None for frame in frames)
+    if 0 < lacking < len(frames):
+        notes.append(f'{lacking} of {len(frames)} images have no position in index.csv')
     return frames
 
 

@@ -155,6 +155,12 @@ def test_an_index_with_semicolons_and_half_a_position(tmp_path: Path) -> None:
     good, bad = '0.jpg; hall; map; 1; 1; 2; 90', '1.jpg; hall; map; 2; ; 2; 90'
     frames = read_source(write(tmp_path / 'i', f'{header}\n{good}\n', 'index.csv'))
     assert (frames[0].label, frames[0].pose.x) == ('hall', 1.0)
+    none, notes = '1.jpg; hall; map; 2; ; ; ', []
+    frames = read_source(
+        write(tmp_path / 'i', f'{header}\n{good}\n{none}\n', 'index.csv'), '', notes
+    )
+    assert frames[1].pose is None
+    assert notes == ['1 of 2 images have no position in index.csv']
     with pytest.raises(VprError, match='index.csv:3: east_m is ""'):
         read_source(write(tmp_path / 'i', f'{header}\n{good}\n{bad}\n', 'index.csv'))
 
