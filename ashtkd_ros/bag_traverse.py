@@ -22,7 +22,7 @@ from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
 from ashtkd_ros.pose_messages import ODOMETRY_TYPE, POSE_TYPES, TfPoses, pose_reader
 from ashtkd_ros.source_depth import depth_of_bag
 from ashtkd_ros.sources import Pose
-from ashtkd_ros.tables import read_rows
+from ashtkd_ros.tables import is_whole, read_rows
 from ashtkd_ros.trajectory import PoseTrack, read_tum
 from ashtkd_ros.transforms import facing
 from ashtkd_ros.traverse import Cursor, FolderTraverse, Traverse, TraverseOptions, stats_of
@@ -261,7 +261,7 @@ class BagTraverse:
             geo = self.track.geo_at(stamp) if pose is not None else None
         label = self._labels.get(number, '')
         # A place named by a number counts frames along the route, as in index.csv.
-        order = int(label) if label.isdecimal() else number
+        order = int(label) if is_whole(label) else number
         return BagFrame(
             self.bag,
             self.topic.name,
@@ -390,8 +390,8 @@ def _read_labels(bag: Path, table: Path | None) -> dict[int, str]:
             return {}
     labels = {}
     for line, row in read_rows(table, ('frame', 'label')):
-        if not row['frame'].isdecimal():
-            raise VprError(f'{table}:{line}: frame is "{row["frame"]}", it must be a number')
+        if not is_whole(row['frame']):
+            raise VprError(f'{table}:{line}: frame is "{row["frame"][:40]}", it must be a number')
         if labels.setdefault(int(row['frame']), row['label']) != row['label']:
             raise VprError(f'{table}:{line}: frame {row["frame"]} has another label above')
     return labels

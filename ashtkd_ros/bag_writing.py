@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import cv2
 import numpy as np
 from rosbags.interfaces import (
     Nodetype,
@@ -33,7 +32,8 @@ from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.pictures import decode, read_bytes
+from ashtkd_ros.picture_bytes import decode_picture
+from ashtkd_ros.pictures import read_bytes
 from ashtkd_ros.sources import Frame, Pose
 
 STORAGES = ('sqlite3', 'mcap')
@@ -330,8 +330,7 @@ def _own_bytes(frame: Frame) -> tuple[np.ndarray, str]:
         frame.read()  # says so where it is no image at all
         raise VprError(f'{frame.path}: neither JPEG nor PNG; write pixels, without --jpeg')
     try:
-        decode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
-    except ValueError as error:  # a header that claims an absurd size
-        frame.read()
-        raise VprError(f'{frame.path}: not a readable image; remove it or replace it') from error
+        decode_picture(data, kind, (1, 1))
+    except VprError as error:
+        raise VprError(f'{frame.path}: not a readable image ({error}); replace it') from error
     return data, kind
