@@ -21,7 +21,6 @@ from ashtkd_ros.image_msgs import ImageError
 from ashtkd_ros.journal import Journal
 from ashtkd_ros.keyframes import KeyframeOptions, moved
 from ashtkd_ros.place_map import Place, PlaceMap, check_target, load_description
-from ashtkd_ros.pose_checks import is_odometry
 from ashtkd_ros.recogniser import in_parallel
 from ashtkd_ros.route_picture import write_route_picture
 from ashtkd_ros.sources import Pose
@@ -282,12 +281,10 @@ def cautions(traverses: Sequence[Traverse]) -> list[str]:
                 'build a map of each'
             )
         else:
-            sure = is_odometry(frame)
             lines.append(
-                f'{sources[0].path}: the poses of {sources[0].poses} '
-                f'{"are" if sure else "may be"} odometry, whose frame "{frame}" begins anew with '
-                f'each drive: places will be named, but tomorrow "{frame}" is elsewhere'
-                f'{", and AMCL discards poses in it" if frame != "map" else ""}; {_WAY_OUT}'
+                f'{sources[0].path}: the poses of {sources[0].poses} are odometry, whose frame '
+                f'"{frame}" begins anew with each drive: places are named all the same, but AMCL '
+                f'does not take their poses; {_WAY_OUT}'
             )
     bare = [str(t.path) for t in traverses if not t.has_poses]
     if 0 < len(bare) < len(traverses):

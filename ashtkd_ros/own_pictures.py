@@ -17,8 +17,8 @@ from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import inside, is_file
 from ashtkd_ros.map_folder import thumbnail_name
-from ashtkd_ros.place_map import Place, read_thumbnail
 from ashtkd_ros.picture_bytes import decode_picture
+from ashtkd_ros.place_map import Place, read_thumbnail
 from ashtkd_ros.sources import read_image
 
 _TABLES = ('poses.csv', 'index.csv')  # what makes a folder a walk
@@ -43,7 +43,8 @@ def recorded(
 ) -> np.ndarray:
     """A place's image in the folder that its traverse was, uint8 RGB (H, W, 3).
 
-    `depth`: see `sources.read_image`. VprError where that is no walk (any more), or the image lies elsewhere or is gone.
+    `depth`: see `sources.read_image`. VprError where that is no walk (any more), or the image
+    lies elsewhere or is gone.
     """
     folder = Path(traverse['source'])
     if not folder.is_absolute() or not any(is_file(folder / table) for table in _TABLES):

@@ -102,8 +102,7 @@ class Trajectory(PoseTrack):
 
     `stamps` float64 (N,) in seconds, growing, N > 0; `positions` float64 (N, 3) in metres;
     `quaternions` float64 (N, 4), xyzw, of length 1; `geo` float64 (N, 2), degrees of latitude
-    and longitude, or None; `notes`: what the user is to know of a file of poses; `breaks` float64
-    (K, 2): stretches that are not bridged, in seconds.
+    and longitude, or None; `breaks` float64 (K, 2): stretches that are not bridged, in seconds.
     """
 
     stamps: np.ndarray
@@ -113,7 +112,6 @@ class Trajectory(PoseTrack):
     geo: np.ndarray | None = None
     origin: GeoOrigin | None = None
     refused: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
     breaks: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     remarks: Sequence[str] = ()
 
@@ -313,4 +311,4 @@ def read_tum(path: Path, frame: str = 'map') -> Trajectory:
     builder.refused = table.refused
     for stamp, values in zip(table.stamps.tolist(), table.poses.tolist(), strict=True):
         builder.add(stamp, values[:3], values[3:])
-    return replace(builder.build(), notes=table.notes)
+    return replace(builder.build(), remarks=table.notes)

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from ashtkd_ros.bit_depth import BitDepth
+from ashtkd_ros.files import is_file
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.pose_checks import check_poses, notes_on
 from ashtkd_ros.source_depth import depth_of_files
@@ -26,9 +27,9 @@ class TraverseOptions:
     TUM format instead of a topic. `stamps`: header or receive. `max_pose_gap_s`: an image whose
     neighbouring poses lie further apart has none. `labels`: CSV with frame,label of a bag's
     images, else the labels.csv in the bag's folder. `origin`: of the local frame for NavSatFix.
-    `camera_frame_is`: one of camera_axes.CHOICES, whether the poses are of a lens or a body.
     `bits`: that 16 bit values use at least, those of a map's images. `purpose`: map or
     query, which says what roles of an index.csv are meant without `role`.
+    `camera_frame_is`: one of camera_axes.CHOICES, whether the poses are of a lens or a body.
     """
 
     role: str = ''
@@ -107,11 +108,11 @@ class FolderTraverse:
         self.depth.tell_to(self.notes.append)
         self._frames = [replace(f, depth=self.depth) for f in self._frames]
         self.count = len(self._frames)
+        if is_file(self.path / WALK):
+            self._leave_out_poses()
         # A walk may lack some, and has them elsewhere; a set of places has names as well.
         some = all if any(f.label for f in self._frames) else any
         self.has_poses = some(f.pose is not None for f in self._frames)
-        if (self.path / WALK).is_file():
-            self._leave_out_poses()
 
     def _leave_out_poses(self) -> None:
         """Those of the table that cannot be; their images stay."""

@@ -89,10 +89,6 @@ def test_images_that_are_all_damaged_say_why(bag: Path):
     with pytest.raises(VprError) as error:
         BagTraverse(bag, TraverseOptions())
     assert 'is damaged' in line_of(error)
-    packed = write_bag(bag.with_name('packed'), records=images(), compression='message')
-    with pytest.raises(VprError) as error:
-        BagTraverse(next(packed.glob('*.db3')), TraverseOptions())
-    assert 'name its folder' in line_of(error)
 
 
 def test_odometry_of_several_drives_is_cautioned_against(tmp_path: Path, town: Path):

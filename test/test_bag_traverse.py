@@ -166,6 +166,13 @@ def test_labels_lie_in_the_bag_or_in_a_file(bag: Path, tmp_path: Path):
     (tmp_path / 'other.csv').write_text('frame,label\n1,door\n')
     found = frames(BagTraverse(bag, TraverseOptions(labels=tmp_path / 'other.csv')))
     assert [f.label for f in found[:3]] == ['', 'door', '']
+    for number in ('9' * 5000, '\u00b2', '1.5', '-1'):
+        (bag / 'labels.csv').write_text(f'frame,label\n{number},hall\n')
+        with pytest.raises(VprError, match='it must be a number'):
+            BagTraverse(bag, TraverseOptions())
+    (bag / 'labels.csv').write_text('frame;label\n1;hall\n1;door\n')
+    with pytest.raises(VprError, match='csv:3: frame 1 has another label above'):
+        BagTraverse(bag, TraverseOptions())
     (bag / 'labels.csv').write_text('frame,label\none,hall\n')
     with pytest.raises(VprError) as error:
         BagTraverse(bag, TraverseOptions())

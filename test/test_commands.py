@@ -41,12 +41,11 @@ def call(command: str, *arguments: object) -> int:
 
 
 def error_line(capsys: pytest.CaptureFixture) -> str:
-    """What a failed command printed, which must be one line on stderr, after notes if any."""
+    """What a failed command printed, which must be one line on stderr."""
     printed = capsys.readouterr()
     assert printed.out == ''
-    lines = [line for line in printed.err.splitlines(True) if not line.startswith('note: ')]
-    assert len(lines) == 1 and lines[0].startswith('error: '), printed.err
-    return lines[0]
+    assert printed.err.startswith('error: ') and printed.err.count('\n') == 1, printed.err
+    return printed.err
 
 
 @pytest.fixture(scope='module')

@@ -124,6 +124,17 @@ def _pose_notes(place_map: PlaceMap, traverse: Traverse, options: EvaluationOpti
     return notes
 
 
+def _depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
+    """That 16 bit values were scaled otherwise for the map."""
+    before = {bits_of(t) for t in place_map.traverses if 'bits' in t}
+    if not traverse.depth.used or before <= {traverse.depth.bits}:
+        return []
+    return [
+        f'the images of the map used {max(before)} bits, these use {traverse.depth.bits} and '
+        'look darker than they did; build the map of brighter images, or of both'
+    ]
+
+
 def _odometry_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
     """That two recordings by odometry have hardly one frame, whatever their frames are called."""
     info, source = place_map.info, traverse.path.resolve()
@@ -139,17 +150,6 @@ def _odometry_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
         f'each of which begins a frame of its own: they {sure} not in one frame, and right '
         'answers may count as wrong; judge by poses in "map" (--pose-topic, --trajectory), by '
         '--correspondences or by place names'
-    ]
-
-
-def _depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
-    """That 16 bit values were scaled otherwise for the map."""
-    before = {bits_of(t) for t in place_map.traverses if 'bits' in t}
-    if not traverse.depth.used or before <= {traverse.depth.bits}:
-        return []
-    return [
-        f'the images of the map used {max(before)} bits, these use {traverse.depth.bits} and '
-        'look darker than they did; build the map of brighter images, or of both'
     ]
 
 
