@@ -12,7 +12,8 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.place_map import Place
-from ashtkd_ros.sources import Frame, Pose, read_rows
+from ashtkd_ros.sources import Frame, Pose
+from ashtkd_ros.tables import read_rows
 
 RECALL_AT = (1, 5, 10, 20)
 MOST_SIMILARITIES = 400

@@ -168,6 +168,7 @@ class _Builder:
                 continue
             if rule == 'distance':
                 if frame.pose is None:
+                    self.counts['no pose'] += not frame.refusal
                     continue
                 if not moved(frame.pose, last, self.options.keyframes):
                     self.counts['no new place'] += 1
@@ -194,8 +195,7 @@ class _Builder:
         try:
             pixels, order = frame.pixels(self.embedder.ample_size)
         except ImageError as error:  # of one message; an image file that is damaged is named
-            why = str(error) if error.kind == 'unknown encoding' else error.kind
-            self.counts[f'unreadable: {why}'] += 1
+            self.counts[f'unreadable: {error.reason}'] += 1
             return None, '', b''
         if self._size not in (None, pixels.shape[:2]):
             self.counts['changes of image size'] += 1

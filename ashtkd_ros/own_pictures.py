@@ -13,11 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import inside, is_file
 from ashtkd_ros.map_folder import thumbnail_name
+from ashtkd_ros.picture_bytes import decode_picture
 from ashtkd_ros.place_map import Place, read_thumbnail
-from ashtkd_ros.sources import decode_picture, read_image
+from ashtkd_ros.sources import read_image
 
 _TABLES = ('poses.csv', 'index.csv')  # what makes a folder a walk
 
@@ -36,10 +38,13 @@ def thumbnail(folder: Path, place: Place) -> np.ndarray | None:
         return None
 
 
-def recorded(traverse: Mapping[str, str], place: Place) -> np.ndarray:
+def recorded(
+    traverse: Mapping[str, str], place: Place, depth: BitDepth | None = None
+) -> np.ndarray:
     """A place's image in the folder that its traverse was, uint8 RGB (H, W, 3).
 
-    VprError where that is no walk (any more), or the image lies elsewhere or is gone.
+    `depth`: see `sources.read_image`. VprError where that is no walk (any more), or the image
+    lies elsewhere or is gone.
     """
     folder = Path(traverse['source'])
     if not folder.is_absolute() or not any(is_file(folder / table) for table in _TABLES):
@@ -50,4 +55,4 @@ def recorded(traverse: Mapping[str, str], place: Place) -> np.ndarray:
             f'{folder / place.source}: lies outside of the folder that the map was made of; '
             'such an image is not shown'
         )
-    return read_image(path)
+    return read_image(path, depth)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ashtkd_ros.bag_traverse import decode, parse_source, source_name, to_rgb
 from ashtkd_ros.bags import Bag
+from ashtkd_ros.bit_depth import BitDepth, bits_of
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.own_pictures import recorded, thumbnail
 from ashtkd_ros.place_map import Place, PlaceMap
@@ -37,9 +38,10 @@ class PlacePictures:
         """The image that was embedded, uint8 RGB (H, W, 3); VprError where it is gone."""
         topic = self._traverse(place.traverse).get('image_topic')
         if topic is None:
-            return recorded(self._traverse(place.traverse), place)
+            depth = self._depth(place.traverse)
+            return recorded(self._traverse(place.traverse), place, depth)
         message = self._bag(place.traverse).message(topic, *parse_source(place.source))
-        return to_rgb(*decode(message))
+        return to_rgb(*decode(message, depth=self._depth(place.traverse)))
 
     def all(self) -> Iterator[tuple[Place, np.ndarray]]:
         """Every place with its original, each bag read once from its beginning to its end."""
@@ -57,9 +59,12 @@ class PlacePictures:
                 last, nth = received, nth + 1 if received == last else 0
                 place = wanted.pop(source_name(received, nth), None)
                 if place is not None:
-                    yield place, to_rgb(*decode(message))
+                    yield place, to_rgb(*decode(message, depth=self._depth(number)))
             if wanted:
                 raise VprError(f'{self._bag(number).path}: lacks images of the map')
+
+    def _depth(self, number: int) -> BitDepth:
+        return BitDepth(bits_of(self._traverse(number)))
 
     def _traverse(self, number: int) -> dict[str, str]:
         traverses = self.map.traverses

@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import read_text
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.pose_table import read_pose_table
 from ashtkd_ros.sources import Pose
 
 REASONS = ('', 'before the first pose', 'after the last pose', 'gap between poses')
@@ -100,7 +99,7 @@ class Trajectory(PoseTrack):
 
     `stamps` float64 (N,) in seconds, growing, N > 0; `positions` float64 (N, 3) in metres;
     `quaternions` float64 (N, 4), xyzw, of length 1; `geo` float64 (N, 2), degrees of latitude
-    and longitude, or None.
+    and longitude, or None; `notes`: what the user is to know of a file of poses.
     """
 
     stamps: np.ndarray
@@ -110,6 +109,7 @@ class Trajectory(PoseTrack):
     geo: np.ndarray | None = None
     origin: GeoOrigin | None = None
     refused: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
 
     def sample(
         self, stamps: np.ndarray, max_gap_s: float
@@ -264,31 +264,14 @@ def time_order(stamps: np.ndarray, what: str, remedy: str, refused: Counter[str]
 
 
 def read_tum(path: Path, frame: str = 'map') -> Trajectory:
-    """Read a trajectory of lines `stamp tx ty tz qx qy qz qw`: seconds, metres, as they are.
+    """Read a file of poses as they are: seconds, metres; see `pose_table` for what it may be.
 
-    The format of the TUM RGB-D benchmark (cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats);
-    empty lines and what follows a # are skipped. VprError names file and line of what is wrong.
+    Poses that are left out are counted in `refused`. VprError names file and line of what is
+    wrong.
     """
-    path = Path(path)
+    table = read_pose_table(path)
     builder = TrajectoryBuilder(str(path), frame, 'the first column must be seconds that grow')
-    try:
-        text = read_text(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, 'strerror', None) or 'it is no UTF-8 text'
-        raise VprError(f'{path}: cannot be read ({reason}); give a TUM file of poses') from error
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        columns = line.partition('#')[0].split()
-        if columns:
-            values = _tum_row(columns, f'{path}:{number}')
-            builder.add(values[0], values[1:4], values[4:])
-    return builder.build()
-
-
-def _tum_row(columns: list[str], where: str) -> list[float]:
-    needed = 'it must be "stamp tx ty tz qx qy qz qw", separated by spaces'
-    if len(columns) != 8:
-        raise VprError(f'{where}: the line has {len(columns)} columns; {needed}')
-    try:
-        return [float(column) for column in columns]
-    except ValueError as error:
-        raise VprError(f'{where}: a column is no number; {needed}') from error
+    builder.refused = table.refused
+    for stamp, values in zip(table.stamps.tolist(), table.poses.tolist(), strict=True):
+        builder.add(stamp, values[:3], values[3:])
+    return replace(builder.build(), notes=table.notes)

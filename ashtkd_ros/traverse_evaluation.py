@@ -127,7 +127,7 @@ class Queries:
                 try:
                     yield frame.light(), frame.pixels(at_least)
                 except ImageError as error:
-                    self.passed[f'unreadable: {error.kind}'] += 1
+                    self.passed[f'unreadable: {error.reason}'] += 1
 
     def notes(self) -> list[str]:
         """Lines for the report."""
@@ -210,7 +210,7 @@ def replies_of(
             try:
                 frame.pixels()
             except ImageError as error:
-                queries.passed[f'unreadable: {error.kind}'] += 1
+                queries.passed[f'unreadable: {error.reason}'] += 1
                 continue
         frames.append(frame.light())
         given.append(answer)

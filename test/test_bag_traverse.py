@@ -394,3 +394,10 @@ def test_paths_are_opened_as_what_they_are(bag: Path, town: Path, tmp_path: Path
         with pytest.raises(VprError) as error:
             open_traverse(path, TraverseOptions(**options))
         assert expected in line_of(error) and str(path) in str(error.value)
+
+
+def test_a_bag_of_packed_depth_alone_is_told_what_that_is(bag: Path):
+    records = [image(START, picture(0), '/cam/depth/compressedDepth')]
+    line = refused(bag, records)
+    assert '/cam/depth/compressedDepth is depth packed' in line and 'record the' in line
+    assert '--image-topic' not in line and 'none' not in line

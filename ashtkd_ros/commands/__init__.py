@@ -14,7 +14,7 @@ from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.terminal import Parser, fail, let_go_of_output, line_of, tame_output
+from ashtkd_ros.terminal import Parser, fail, let_go_of_output, line_of, note, tame_output
 from ashtkd_ros.traverse import Traverse, TraverseOptions
 
 
@@ -108,7 +108,11 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     default = TraverseOptions()
     group = parser.add_argument_group('what of a source to use')
     add = group.add_argument
-    add('--role', default='', help='rows of an index.csv to take, e.g. database')
+    add(
+        '--role',
+        default='',
+        help='rows of an index.csv to take; else database for a map, query to replay',
+    )
     add('--image-topic', default='', help='where a bag has several')
     add('--pose-topic', default='', help='odometry, pose, /tf or NavSatFix; "none": no poses')
     add('--trajectory', type=Path, help='file in TUM format instead of a topic')
@@ -121,9 +125,17 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
 
 
 def open_traverses(
-    sources: Sequence[Path], args: argparse.Namespace, origin: GeoOrigin | None = None
+    sources: Sequence[Path],
+    args: argparse.Namespace,
+    origin: GeoOrigin | None = None,
+    bits: int = 8,
+    purpose: str = 'map',
 ) -> list[Traverse]:
-    """The sources that the command line names; what NavSatFix says is about the first's origin."""
+    """The sources that the command line names; what NavSatFix says is about the first's origin.
+
+    `bits`: that 16 bit values use at least; all sources are read as the one that uses most.
+    `purpose`: see `read_source`.
+    """
     if args.trajectory is not None and len(sources) > 1:
         raise VprError('--trajectory belongs to one bag; build a map of one, or use a topic')
     traverses: list[Traverse] = []
@@ -139,7 +151,16 @@ def open_traverses(
             camera_frame=args.camera_frame,
             labels=args.labels,
             origin=origin,
+            bits=bits,
+            purpose=purpose,
         )
         traverses.append(open_traverse(source, options))
         origin = origin or traverses[-1].origin
+    for traverse in traverses:
+        traverse.depth.raise_to(max(t.depth.bits for t in traverses))
     return traverses
+
+
+def tell_notes(path: Path, notes: Sequence[str]) -> None:
+    """What the user should know of a source, on the error output."""
+    note(*(f'{path}: {line}' for line in notes))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ashtkd_ros.bag_writing import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag
-from ashtkd_ros.commands import finite, make_parser, positive, run_command
+from ashtkd_ros.commands import finite, make_parser, positive, run_command, tell_notes
 from ashtkd_ros.files import is_file
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.pose_messages import POSE_TYPES
@@ -24,7 +24,9 @@ _INDEX_HZ = 10.0
 
 def make(args: argparse.Namespace) -> int:
     """`bag_tools make`: write the bag and say what is in it."""
-    frames = read_source(args.source, args.role)
+    notes: list[str] = []
+    frames = read_source(args.source, args.role, notes)
+    tell_notes(args.source, notes)
     # The stamps of an index.csv set only number its rows.
     hz = args.hz or (None if is_file(args.source / 'poses.csv') else _INDEX_HZ)
     options = BagOptions(

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ashtkd_ros.bit_depth import bits_of, map_bits
 from ashtkd_ros.commands import (
     add_model_options,
     add_traverse_options,
@@ -44,8 +45,9 @@ from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.place_pictures import PlacePictures
 from ashtkd_ros.report import Evaluation, write_report
 from ashtkd_ros.salient import overlay
+from ashtkd_ros.shared_images import note_of, shared_images
 from ashtkd_ros.terminal import note, say
-from ashtkd_ros.traverse import Traverse
+from ashtkd_ros.traverse import FolderTraverse, Traverse
 from ashtkd_ros.traverse_evaluation import (
     EvaluationOptions,
     Queries,
@@ -90,6 +92,10 @@ def evaluate_map(
     pictures = PlacePictures(place_map, map_folder)
     evaluation = evaluate_traverse(replies, place_map, pictures, queries, options, title, facts)
     evaluation.notes.extend(notes)
+    evaluation.notes.extend(_depth_notes(place_map, traverse))
+    shared = shared_images(place_map, traverse, replies.frames, replies.descriptors)
+    is_folder = isinstance(traverse, FolderTraverse)
+    evaluation.notes[:0] = note_of(shared, len(replies.frames), is_folder)
     return evaluation, pictures
 
 
@@ -114,6 +120,17 @@ def _pose_notes(place_map: PlaceMap, traverse: Traverse, options: EvaluationOpti
     if lacking := sum(place.pose is None for place in place_map.places):
         notes.append(f'{lacking} places of the map have no pose and are never right')
     return notes
+
+
+def _depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
+    """That 16 bit values were scaled otherwise for the map."""
+    before = {bits_of(t) for t in place_map.traverses if 'bits' in t}
+    if not traverse.depth.used or before <= {traverse.depth.bits}:
+        return []
+    return [
+        f'the images of the map used {max(before)} bits, these use {traverse.depth.bits} and '
+        'look darker than they did; build the map of brighter images, or of both'
+    ]
 
 
 def _origin(place_map: PlaceMap) -> GeoOrigin | None:
@@ -186,7 +203,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     options = _options(args)
     embedder = load_embedder(args)
     place_map = PlaceMap.load(args.map, embedder)
-    (traverse,) = open_traverses([args.source], args, _origin(place_map))
+    bits = map_bits(place_map.traverses)
+    (traverse,) = open_traverses([args.source], args, _origin(place_map), bits, 'query')
     queries = judged_queries(place_map, traverse, options)
     path = report_path(args.out) if args.out else None
     if path:

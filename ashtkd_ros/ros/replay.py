@@ -28,7 +28,7 @@ from vision_msgs.msg import Classification
 
 from ashtkd_ros.bag_traverse import choose_image_topic
 from ashtkd_ros.bags import COMPRESSED_TYPE, Bag, is_bag
-from ashtkd_ros.commands import make_parser, positive, run_command
+from ashtkd_ros.commands import make_parser, positive, run_command, tell_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.node_answers import header_ns
 from ashtkd_ros.ros.guards import session
@@ -54,7 +54,9 @@ class Folder:
 
     def __init__(self, path: Path, role: str = '', compressed: bool = False, hz: float = 0.0):
         self.path, self.compressed = path, compressed
-        self._frames, self.hz = read_source(path, role), hz or _FOLDER_HZ
+        notes: list[str] = []
+        self._frames, self.hz = read_source(path, role, notes, 'query'), hz or _FOLDER_HZ
+        tell_notes(path, notes)
 
     def __iter__(self) -> Iterator[tuple[float, Frame]]:
         """Seconds after the first, frame."""
@@ -186,7 +188,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     add('--rate', type=positive, default=1.0, help='times as fast as recorded (1)')
     add('--hz', type=positive, help='images a second; of a folder 10, of a bag as recorded')
     add('--image-topic', default='', help='where a bag has several')
-    add('--role', default='', help='rows of index.csv to take, e.g. query')
+    add('--role', default='', help='rows of index.csv to take (query, where there are several)')
     add('--compressed', action='store_true', help="send a folder's JPEG or PNG bytes")
 
 
