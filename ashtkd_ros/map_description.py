@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from ashtkd_ros.bit_depth import DEPTHS
 from ashtkd_ros.confidence import check_coefficients
 from ashtkd_ros.embedder import Preprocessing
 from ashtkd_ros.files import parse_yaml
@@ -177,6 +178,9 @@ def _check_built(built: dict) -> None:
             raise ValueError(f'traverse {number} has an entry that is neither text nor number')
         if 'image_topic' in traverse:
             _text(traverse, 'image_topic', f'traverse {number}')
+        bits = traverse.get('bits', DEPTHS[0])
+        if type(bits) is not int or bits not in DEPTHS:
+            raise ValueError(f'bits of traverse {number} are none of {DEPTHS}')
     origin = built.get('origin')
     if origin is None:
         return

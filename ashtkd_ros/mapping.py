@@ -30,6 +30,10 @@ from ashtkd_ros.traverse import Cursor, Traverse
 
 LOST = 'lost in a damaged bag'
 _THUMBNAIL_HEIGHT = 120
+_WAY_OUT = (
+    'for positions give poses in "map": a topic of SLAM, AMCL or satellites (--pose-topic), '
+    '/tf (--pose-topic /tf --map-frame map), or a file (--trajectory)'
+)
 _FORMAT = 3  # of the journal's entries
 
 
@@ -266,16 +270,23 @@ class _Builder:
 
 
 def cautions(traverses: Sequence[Traverse]) -> list[str]:
-    """What may make a poor map of several traverses, each good in itself; a line each."""
+    """What may make a poor map of traverses that are each good in themselves; a line each."""
     lines = []
-    odometries = Counter(t.frame_id for t in traverses if getattr(t, 'by_odometry', False))
-    lines += [
-        f'{n} sources have poses of odometry in "{frame}", which begins anew with each drive, so '
-        'that their places may not fit together; take poses in a map or of satellites '
-        '(--pose-topic, --map-frame), or build a map of each'
-        for frame, n in odometries.items()
-        if n > 1
-    ]
+    by_odometry = [t for t in traverses if getattr(t, 'by_odometry', False)]
+    for frame in dict.fromkeys(t.frame_id for t in by_odometry):
+        sources = [t for t in by_odometry if t.frame_id == frame]
+        if len(sources) > 1:
+            lines.append(
+                f'{len(sources)} sources have poses of odometry in "{frame}", which begins anew '
+                f'with each drive, so that their places may not fit together; {_WAY_OUT}, or '
+                'build a map of each'
+            )
+        else:
+            lines.append(
+                f'{sources[0].path}: the poses of {sources[0].poses} are odometry, whose frame '
+                f'"{frame}" begins anew with each drive: places are named all the same, but AMCL '
+                f'does not take their poses; {_WAY_OUT}'
+            )
     bare = [str(t.path) for t in traverses if not t.has_poses]
     if 0 < len(bare) < len(traverses):
         lines.append(

@@ -33,7 +33,7 @@ _STAMP = re.compile(r'time_?stamp(_?n?s)?|stamp|time|t|sec|seconds')
 SAME_STAMP = 'at the stamp of a later one'
 NO_POSE = 'without a pose'
 # So large a share of the poses at the stamp of another, and stamps so far apart: digits lack.
-_MOST_SAME, _COARSE_S = 0.1, 0.1
+_MOST_SAME, _COARSE_S = 0.1, 0.05
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from ashtkd_ros.bags import Bag
 from ashtkd_ros.bit_depth import BitDepth
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import compressed_to_array, image_to_array, is_deep_message
 from ashtkd_ros.picture_bytes import ImageError, decode_picture, is_deep
 from ashtkd_ros.pictures import read_bytes
@@ -25,22 +27,23 @@ def depth_of_bag(bag: Bag, topic: str, bits: int) -> BitDepth:
     """
     depth = BitDepth(bits)
     starts = np.linspace(bag.start_s, bag.end_s, _SAMPLES, endpoint=False)
-    for number, start in enumerate(starts):
-        from_ns = int(start * 1e9) if number and bag.in_order else None
-        for _, _, message in bag.messages([topic], from_ns, lenient=True):
-            if message is None:
-                continue
-            if not is_deep_message(message):
-                return depth
-            decode = image_to_array if hasattr(message, 'encoding') else compressed_to_array
-            try:
-                decode(message, depth=depth)
-            except ImageError:
-                continue
-            break
-        if not bag.in_order:
-            break
+    for number, start in enumerate(starts if bag.in_order else starts[:1]):
+        try:
+            message = _first(bag, topic, int(start * 1e9) if number else None)
+        except VprError:  # damaged within
+            return depth
+        if message is None or not is_deep_message(message):
+            return depth
+        decode = image_to_array if hasattr(message, 'encoding') else compressed_to_array
+        with contextlib.suppress(ImageError):
+            decode(message, depth=depth)
     return depth
+
+
+def _first(bag: Bag, topic: str, start_ns: int | None) -> object | None:
+    """The first sound message of a topic from a time on."""
+    messages = bag.messages([topic], start_ns, lenient=True)
+    return next((message for _, _, message in messages if message is not None), None)
 
 
 def depth_of_files(files: Sequence[Path], bits: int) -> BitDepth:

@@ -19,10 +19,11 @@ from ashtkd_ros.files import is_file, is_folder, reason_of, why_missing
 from ashtkd_ros.picture_bytes import decode_picture
 from ashtkd_ros.pictures import check_size, read_bytes
 from ashtkd_ros.poses import Pose, pose_fault
-from ashtkd_ros.tables import Row, number, pose, read_rows, seconds
+from ashtkd_ros.tables import Row, is_whole, number, pose, read_rows, seconds
 
 MAP_ROLES = ('database', 'map', 'reference', 'gallery', 'db', 'ref')
 QUERY_ROLES = ('query', 'queries')
+WALK = 'poses.csv'  # the table of a walk
 _COMPASS = ('east_m', 'north_m', 'heading_deg')
 
 
@@ -114,7 +115,7 @@ def read_source(
     names a file that is not there.
     """
     folder, notes = Path(folder), [] if notes is None else notes
-    if is_file(folder / 'poses.csv'):
+    if is_file(folder / WALK):
         frames = _read_walk(folder, notes)
     elif is_file(folder / 'index.csv'):
         frames = _read_index(folder, role, notes, purpose)
@@ -137,7 +138,7 @@ def read_source(
 
 
 def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
-    table = folder / 'poses.csv'
+    table = folder / WALK
     rows = read_rows(table, ('file', 'stamp', 'x', 'y'))
     stamps, said = seconds(rows, table)
     notes += said
@@ -168,10 +169,12 @@ def _read_index(folder: Path, role: str, notes: list[str], purpose: str) -> list
     frames = []
     for i, (line, row) in enumerate(rows):
         # A place named by a number counts frames along the route.
-        numbered = row['place'].isdecimal() and len(row['place']) < 16
-        order = int(row['place']) if numbered else i
+        order = int(row['place']) if is_whole(row['place']) else i
         where = _compass_pose(row, table, line)
         frames.append(Frame(folder / row['file'], float(i), order, where, row['place']))
+    lacking = sum(frame.pose is None for frame in frames)
+    if 0 < lacking < len(frames):
+        notes.append(f'{lacking} of {len(frames)} images have no position in index.csv')
     return frames
 
 

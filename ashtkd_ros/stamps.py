@@ -26,9 +26,8 @@ def to_seconds(stamps: np.ndarray) -> tuple[np.ndarray, str]:
     for factor, unit in _UNITS[1:]:
         if sizes.min() * factor >= _EARLIEST_S and sizes.max() * factor < _LATEST_S:
             return stamps * factor, unit
-    steps = np.diff(np.unique(stamps))
-    middle = float(np.sort(steps)[(len(steps) - 1) // 2]) if len(steps) else 0.0
-    mixed = len(steps) > 0 and steps.max() > _LARGEST_JUMP * middle
+    middle = middle_step(stamps)
+    mixed = np.diff(np.unique(stamps)).max(initial=0.0) > _LARGEST_JUMP * middle
     for least, factor, unit in () if mixed else _STEPS:
         if middle >= least and sizes.max() * factor < _LATEST_S:
             return stamps * factor, unit
@@ -36,3 +35,9 @@ def to_seconds(stamps: np.ndarray) -> tuple[np.ndarray, str]:
         f'stamps from {stamps.min():.17g} to {stamps.max():.17g} are of no one unit; give '
         'seconds, or ms, us or ns since 1970'
     )
+
+
+def middle_step(stamps: np.ndarray) -> float:
+    """The median of the steps from one stamp to the next later one, the lower of two; 0: none."""
+    steps = np.sort(np.diff(np.unique(stamps)))
+    return float(steps[(len(steps) - 1) // 2]) if len(steps) else 0.0

@@ -20,9 +20,10 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import read_regular, reason_of
 from ashtkd_ros.poses import POSE_COLUMNS, Pose, pose_fault
-from ashtkd_ros.stamps import to_seconds
+from ashtkd_ros.stamps import middle_step, to_seconds
 
 _LIMIT = 2**28  # bytes
+_LONG_STEP_S = 20.0  # between whole numbers that are taken as seconds: rather ms from 0
 _SEPARATORS = (',', ';', '\t', '|')
 _NUMBER = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?')
 _DECIMAL_COMMA = re.compile(r'[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?')
@@ -149,6 +150,11 @@ def number(text: str, column: str, table: Path, line: int) -> float:
     return value
 
 
+def is_whole(text: str) -> bool:
+    """Whether text is a number from 0 on as frames are numbered by, of 15 digits at most."""
+    return len(text) < 16 and text.isascii() and text.isdecimal()
+
+
 def seconds(rows: Rows, table: Path, column: str = 'stamp') -> tuple[np.ndarray, list[str]]:
     """The stamps of all rows, float64 (N,) in seconds, and what the user is to be told of them."""
     stamps = np.array([number(row[column], column, table, line) for line, row in rows], float)
@@ -157,7 +163,11 @@ def seconds(rows: Rows, table: Path, column: str = 'stamp') -> tuple[np.ndarray,
     except ValueError as error:
         raise VprError(f'{table}: {error}') from error
     if unit == 's':
-        return stamps, []
+        apart = middle_step(stamps)
+        if apart < _LONG_STEP_S or (stamps % 1).any():
+            return stamps, []
+        why = f'{apart:.0f} s apart: are they milliseconds? Give seconds'
+        return stamps, [f'the stamps of {table.name} are taken as seconds, {why}']
     return stamps, [f'the stamps of {table.name} are taken as {unit}, by their size']
 
 

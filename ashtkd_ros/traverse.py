@@ -9,10 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from ashtkd_ros.bit_depth import BitDepth
+from ashtkd_ros.files import is_file
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.pose_checks import check_poses, notes_on
 from ashtkd_ros.source_depth import depth_of_files
-from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.sources import WALK, Frame, read_source
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class TraverseOptions:
     images, else the labels.csv in the bag's folder. `origin`: of the local frame for NavSatFix.
     `bits`: that 16 bit values use at least, those of a map's images. `purpose`: map or
     query, which says what roles of an index.csv are meant without `role`.
+    `camera_frame_is`: one of camera_axes.CHOICES, whether the poses are of a lens or a body.
     """
 
     role: str = ''
@@ -35,6 +40,7 @@ class TraverseOptions:
     max_pose_gap_s: float = 1.5
     map_frame: str = ''
     camera_frame: str = ''
+    camera_frame_is: str = 'auto'
     labels: Path | None = None
     origin: GeoOrigin | None = None
     bits: int = 8
@@ -102,9 +108,24 @@ class FolderTraverse:
         self.depth.tell_to(self.notes.append)
         self._frames = [replace(f, depth=self.depth) for f in self._frames]
         self.count = len(self._frames)
+        if is_file(self.path / WALK):
+            self._leave_out_poses()
         # A walk may lack some, and has them elsewhere; a set of places has names as well.
         some = all if any(f.label for f in self._frames) else any
         self.has_poses = some(f.pose is not None for f in self._frames)
+
+    def _leave_out_poses(self) -> None:
+        """Those of the table that cannot be; their images stay."""
+        rows = [i for i, frame in enumerate(self._frames) if frame.pose is not None]
+        stamps = np.array([self._frames[i].stamp for i in rows])
+        if len(rows) < 3 or not (np.diff(stamps) > 0).all():
+            return
+        poses = [self._frames[i].pose for i in rows]
+        values = np.array([[p.x, p.y, p.z, p.qx, p.qy, p.qz, p.qw] for p in poses])
+        verdict = check_poses(stamps, values[:, :3], values[:, 3:])
+        for i in np.array(rows)[~verdict.keep].tolist():
+            self._frames[i] = replace(self._frames[i], pose=None)
+        self.notes += notes_on(WALK, verdict.refused, verdict.remarks)
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
         """The frames, or those after one."""

@@ -155,6 +155,12 @@ def test_an_index_with_semicolons_and_half_a_position(tmp_path: Path) -> None:
     good, bad = '0.jpg; hall; map; 1; 1; 2; 90', '1.jpg; hall; map; 2; ; 2; 90'
     frames = read_source(write(tmp_path / 'i', f'{header}\n{good}\n', 'index.csv'))
     assert (frames[0].label, frames[0].pose.x) == ('hall', 1.0)
+    none, notes = '1.jpg; hall; map; 2; ; ; ', []
+    frames = read_source(
+        write(tmp_path / 'i', f'{header}\n{good}\n{none}\n', 'index.csv'), '', notes
+    )
+    assert frames[1].pose is None
+    assert notes == ['1 of 2 images have no position in index.csv']
     with pytest.raises(VprError, match='index.csv:3: east_m is ""'):
         read_source(write(tmp_path / 'i', f'{header}\n{good}\n{bad}\n', 'index.csv'))
 
@@ -194,6 +200,13 @@ def test_stamps_of_no_one_unit_are_refused(tmp_path: Path, stamps: list[float]) 
         read_tum(tmp_path / 'w' / 'poses.txt')
 
 
+def test_milliseconds_from_zero_are_asked_about(tmp_path: Path) -> None:
+    lines = [f'{i}.jpg,{i * 350},{i},0' for i in range(8)]
+    notes: list[str] = []
+    read_source(write(tmp_path / 'w', '\n'.join(['file,stamp,x,y', *lines])), notes=notes)
+    assert 'taken as seconds, 350 s apart: are they milliseconds?' in notes[0]
+
+
 # --- files of poses
 
 
@@ -223,8 +236,8 @@ def test_files_of_poses(tmp_path: Path, head: str, unit: str) -> None:
     assert track.stamps == pytest.approx(expected[:, 0], abs=1e-6)
     assert track.positions == pytest.approx(expected[:, 1:4])
     assert track.quaternions == pytest.approx(expected[:, 4:], abs=1e-7)
-    assert track.notes == ([] if unit == 's' else [f'the stamps of poses.txt are taken as {unit}, '
-                                                   'by their size'])  # fmt: skip
+    told = f'the stamps of poses.txt are taken as {unit}, by their size'
+    assert track.remarks == ([] if unit == 's' else [told])
 
 
 def test_the_table_of_a_walk_is_a_file_of_poses_too(town: Path) -> None:

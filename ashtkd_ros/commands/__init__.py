@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ashtkd_ros.bag_traverse import open_traverse
+from ashtkd_ros.camera_axes import CHOICES
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
@@ -121,6 +122,8 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     add('--max-pose-gap', type=not_negative, default=gap, metavar='S', help=f'seconds ({gap})')
     add('--map-frame', default='', help='with /tf: the fixed frame; else map, odom or the root')
     add('--camera-frame', default='', help="with /tf; else the images' own frame")
+    text = "axes of the camera's frame; auto: by its motion, else by its name"
+    add('--camera-frame-is', choices=CHOICES, default=default.camera_frame_is, help=text)
     add('--labels', type=Path, help='CSV frame,label; else labels.csv in the bag')
 
 
@@ -149,6 +152,7 @@ def open_traverses(
             max_pose_gap_s=args.max_pose_gap,
             map_frame=args.map_frame,
             camera_frame=args.camera_frame,
+            camera_frame_is=args.camera_frame_is,
             labels=args.labels,
             origin=origin,
             bits=bits,

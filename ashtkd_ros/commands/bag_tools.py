@@ -8,6 +8,7 @@ example: ros2 run ashtkd_ros bag_tools info ~/bags/monday
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ashtkd_ros.bag_writing import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
@@ -48,6 +49,8 @@ def make(args: argparse.Namespace) -> int:
 def info(args: argparse.Namespace) -> int:
     """`bag_tools info`: topics with counts and rates; images and poses are marked."""
     bag = Bag(args.bag)
+    for note in bag.notes:
+        print(f'note: {args.bag}: {note}', file=sys.stderr)
     marks = {IMAGE_TYPE: 'images', COMPRESSED_TYPE: 'images', **dict.fromkeys(POSE_TYPES, 'poses')}
     say(f'{args.bag}: {bag.end_s - bag.start_s:.1f} s')
     for topic in bag.topics.values():

@@ -43,6 +43,7 @@ from ashtkd_ros.node_answers import NodeAnswers
 from ashtkd_ros.output import check_output
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.place_pictures import PlacePictures
+from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.report import Evaluation, write_report
 from ashtkd_ros.salient import overlay
 from ashtkd_ros.shared_images import note_of, shared_images
@@ -117,6 +118,7 @@ def _pose_notes(place_map: PlaceMap, traverse: Traverse, options: EvaluationOpti
             f'the poses of {one} come from satellites, those of {other} do not, though both are '
             f'in {frame}: is that the same frame?'
         )
+    notes += _odometry_notes(place_map, traverse)
     if lacking := sum(place.pose is None for place in place_map.places):
         notes.append(f'{lacking} places of the map have no pose and are never right')
     return notes
@@ -130,6 +132,23 @@ def _depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
     return [
         f'the images of the map used {max(before)} bits, these use {traverse.depth.bits} and '
         'look darker than they did; build the map of brighter images, or of both'
+    ]
+
+
+def _odometry_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
+    """That two recordings by odometry have hardly one frame, whatever their frames are called."""
+    info, source = place_map.info, traverse.path.resolve()
+    known = any(t.get(ODOMETRY_KEY) for t in info.traverses) or is_odometry(info.frame)
+    sources = {Path(t['source']) for t in info.traverses}
+    if not (known and getattr(traverse, 'by_odometry', False)) or sources == {source}:
+        return []
+    if sources & {source, source.parent}:  # a file of the same bag
+        return []
+    return [
+        f'the poses of the map and those of {traverse.path} are odometry of different recordings, '
+        'each of which begins a frame of its own: they are probably not in one frame, and right '
+        'answers may count as wrong; judge by poses in "map" (--pose-topic, --trajectory), by '
+        '--correspondences or by place names'
     ]
 
 

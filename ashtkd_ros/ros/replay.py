@@ -206,6 +206,8 @@ def open_source(args: argparse.Namespace) -> Folder | Recording:
     if args.role:
         raise VprError(f'{path}: --role is for folders with an index.csv, this is a bag')
     recording = Recording(path, args.image_topic, hz)
+    for note in recording.bag.notes:
+        print(f'note: {path}: {note}', file=sys.stderr, flush=True)
     if args.compressed and not recording.compressed:
         raise VprError(
             f'{path}: {recording.topic.name} holds raw images, which are played as recorded; '
