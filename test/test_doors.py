@@ -25,7 +25,7 @@ from conftest import ROOT, write_tiny_model
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 from test_place_pictures import walk
 
-from ashtkd_ros import commands, files, pictures
+from ashtkd_ros import commands, files, picture_bytes, pictures
 from ashtkd_ros.commands import bag_tools, build_map, evaluate, map_info, run_command
 
 MAINS = {m.__name__.rpartition('.')[2]: m.main for m in (bag_tools, build_map, evaluate, map_info)}
@@ -168,7 +168,7 @@ READERS = {
     'read_text': files,
     'parse_yaml': files,
     'parse_json': files,
-    'decode': pictures,
+    'decode_picture': picture_bytes,
     'read_bytes': pictures,
     'load_embedder': commands,
     'open_traverse': commands,

@@ -7,6 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import (
     ConfigDict,
     Field,
@@ -20,7 +21,6 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import YAML_LIMIT, parse_yaml, read_regular, reason_of
 from tools.apformer import APFormerConfig
 from tools.student import StudentConfig
 
@@ -181,11 +181,11 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:
     if path.resolve() in above:
         raise VprError(f'{above[0]}: base: leads back to {path.name}; name another file')
     try:
-        values = parse_yaml(read_regular(path, YAML_LIMIT))
+        values = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as error:
-        raise VprError(f'{path}: cannot be read ({reason_of(error)})') from error
-    except ValueError as error:
-        raise VprError(f'{path}: is no YAML ({reason_of(error)})') from error
+        raise VprError(f'{path}: cannot be read ({error.strerror})') from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise VprError(f'{path}: is no YAML ({str(error).splitlines()[0]})') from error
     if isinstance(values, dict) and 'base' in values:
         base = _load(path.parent / str(values.pop('base')), (*above, path.resolve()))
         return _merged(base, values)

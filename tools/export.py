@@ -22,11 +22,11 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
+import yaml
 
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.embedder import PREPROCESSING_KEY, Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import YAML_LIMIT, parse_yaml, read_regular
 from tools.calibrate import calibrate
 from tools.loop import load_checkpoint
 from tools.student import DSFormer, StudentConfig
@@ -39,9 +39,9 @@ _LEAST_COSINE = 0.9999
 def read_run(run: Path) -> dict:
     """The settings of a run's folder; VprError when there are none."""
     try:
-        config = parse_yaml(read_regular(run / 'config.yaml', YAML_LIMIT))
+        config = yaml.safe_load((run / 'config.yaml').read_text())
         _ = config['student'], config['views_folder'], config['sources']
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise VprError(f'{run}: holds no run of tools.train') from error
     return config
 
