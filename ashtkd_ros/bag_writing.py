@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.output import resolved
 from ashtkd_ros.picture_bytes import decode_picture
 from ashtkd_ros.pictures import read_bytes
 from ashtkd_ros.sources import Frame, Pose
@@ -102,7 +103,7 @@ def make_bag(
     image is unusable, or the disk is full; `out` is then not there.
     """
     options = options or BagOptions()
-    out = Path(out).resolve()  # "." has no name of its own
+    out = resolved(out)  # "." has no name of its own
     if out.exists():
         raise VprError(f'{out}: exists already; give another name or remove it')
     if options.compression == 'storage' and options.storage != 'mcap':

@@ -73,7 +73,7 @@ def write_description(
     values = {'format_version': FORMAT_VERSION, **asdict(info)}
     values |= {'descriptor_size': descriptor_size, 'index': index, 'places': places}
     values['sha256'] = dict(sha256)
-    data = yaml.safe_dump(_encodable(values), sort_keys=False).encode()
+    data = yaml.safe_dump(encodable(values), sort_keys=False).encode()
     data += _SELF[1:] + hashlib.sha256(data).hexdigest().encode() + b'\n'
     read_description(data)
     return data
@@ -214,12 +214,12 @@ def _count(values: Mapping, key: str) -> int:
     return value
 
 
-def _encodable(value: object) -> object:
+def encodable(value: object) -> object:
     """With every text such that UTF-8 has it: paths of other encodings do not."""
     if isinstance(value, dict):
-        return {_encodable(k): _encodable(v) for k, v in value.items()}
+        return {encodable(k): encodable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_encodable(v) for v in value]
+        return [encodable(v) for v in value]
     if isinstance(value, str):
         return value.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
     return value

@@ -20,6 +20,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError
 from ashtkd_ros.journal import Journal
 from ashtkd_ros.keyframes import KeyframeOptions, moved
+from ashtkd_ros.map_description import encodable
 from ashtkd_ros.place_map import Place, PlaceMap, check_target, load_description
 from ashtkd_ros.recogniser import in_parallel
 from ashtkd_ros.route_picture import write_route_picture
@@ -107,7 +108,7 @@ def check_sources(out: Path, traverses: Sequence[Traverse]) -> None:
         before = sorted(t['source'] for t in load_description(out).info.traverses)
     except VprError as error:
         raise VprError(f'{error}; --replace puts this one in its place') from error
-    if before != sorted(t.describe()['source'] for t in traverses):
+    if before != sorted(encodable(t.describe()['source']) for t in traverses):
         raise VprError(
             f'{out}: is the map of {", ".join(before) or "sources that it does not name"}; give '
             'another folder for the map, or --replace to put this one in its place'

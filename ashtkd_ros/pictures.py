@@ -10,7 +10,6 @@ import os
 import re
 import struct
 
-import cv2
 import numpy as np
 
 from ashtkd_ros.files import read_regular
@@ -27,18 +26,6 @@ _NUMBER = re.compile(rb'(?:\s|#[^\n]*\n)*(\d{1,9})(?=[\s#]|$)')
 def read_bytes(path: str | os.PathLike) -> np.ndarray:
     """All of a picture's file, uint8 (N,); OSError, ValueError where it is none to be read."""
     return np.frombuffer(read_regular(path, _FILE_LIMIT), np.uint8)
-
-
-def decode(data: np.ndarray, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """What cv2.imdecode makes of an encoded picture, uint8 (N,); ValueError says why it cannot."""
-    check_size(data)
-    try:
-        image = cv2.imdecode(data, flags)
-    except (cv2.error, MemoryError) as error:
-        raise ValueError('it cannot be decoded') from error
-    if image is None:
-        raise ValueError('it cannot be decoded')
-    return image
 
 
 def check_size(data: np.ndarray) -> None:

@@ -109,7 +109,8 @@ class PlaceMap:
 
     def _write(self, new: Path, attachments: Mapping[str, Path]) -> None:
         _check_traverses(self.info, self.places)
-        faiss.write_index(self.index, str(new / INDEX))
+        # Not written by FAISS, which takes no names that are no UTF-8.
+        (new / INDEX).write_bytes(faiss.serialize_index(self.index).tobytes())
         (new / TABLE).write_bytes(write_table(self.places))
         for name, path in attachments.items():
             if path.is_dir():

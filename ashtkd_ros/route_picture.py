@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ashtkd_ros.evaluation import thin
-from ashtkd_ros.files import reason_of
+from ashtkd_ros.files import one_line, reason_of
 from ashtkd_ros.place_map import Place
 
 _NUMBERS, _ARROWS = 12, 8  # of a traverse, evenly spread
@@ -82,5 +82,5 @@ def _draw(axes: Axes, number: int, places: Sequence[Place]) -> None:
 
 
 def _plain(name: str) -> str:
-    text = name.encode('utf-8', 'replace').decode()
+    text = one_line(name)
     return text if len(text) <= 40 else f'{text[:39]}…'

@@ -8,6 +8,10 @@ import contextlib
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+
+import cv2
 
 from ashtkd_ros.files import one_line, reason_of
 
@@ -33,7 +37,7 @@ def fail(text: str) -> None:
     A terminal or pipe that has gone is no further error.
     """
     with contextlib.suppress(OSError, ValueError):
-        if os.environ.get(DEBUG, '') not in ('', '0') and sys.exc_info()[0] is not None:
+        if is_debugging() and sys.exc_info()[0] is not None:
             traceback.print_exc()
         print(f'error: {one_line(text)}', file=sys.stderr)
 
@@ -57,11 +61,30 @@ def _is_path(name: object) -> bool:
     return isinstance(name, (str, bytes, os.PathLike))
 
 
-def print_anything() -> None:
-    """Let no letter that the terminal's encoding lacks end a command."""
+@contextlib.contextmanager
+def tame_output() -> Iterator[None]:
+    """Meanwhile no letter that the terminal's encoding lacks ends a command, and libraries, whose
+    warnings may name what is in files, warn in one line; OpenCV not at all: we say what it is."""
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, 'errors', '') == 'strict' and hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
+    if not is_debugging():
+        with contextlib.suppress(AttributeError):  # an OpenCV without it
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    before, warnings.formatwarning = warnings.formatwarning, _warning
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _warning(message: Warning | str, *_: object, **__: object) -> str:
+    return f'note: {one_line(str(message))}\n'
+
+
+def is_debugging() -> bool:
+    """Whether ASHTKD_DEBUG is set: tracebacks, and what libraries say."""
+    return os.environ.get(DEBUG, '') not in ('', '0')
 
 
 def let_go_of_output() -> None:

@@ -19,7 +19,8 @@ from conftest import line_of
 from ashtkd_ros import pictures
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array
-from ashtkd_ros.pictures import MAX_PIXELS, decode, stated_size
+from ashtkd_ros.picture_bytes import decode_picture
+from ashtkd_ros.pictures import MAX_PIXELS, stated_size
 from ashtkd_ros.sources import read_image
 
 KINDS = ('jpg', 'png', 'bmp', 'tiff', 'webp', 'pgm', 'ppm', 'pbm')
@@ -49,7 +50,7 @@ def test_the_size_is_the_decoded_one(kind: str):
         width, height = draw.randrange(1, 300), draw.randrange(1, 300)
         data = encoded(kind, width, height)
         assert stated_size(data) == (width, height)
-        assert decode(data).shape == (height, width, 3)
+        assert decode_picture(data).shape == (height, width, 3)
 
 
 @pytest.mark.parametrize('depth', [np.uint8, np.uint16])
@@ -179,8 +180,8 @@ def test_what_is_decoded_has_the_size_that_was_checked(kind: str):
         if kind == 'png' and len(data) > 33:  # whose header has a checksum
             struct.pack_into('>I', data, 29, zlib.crc32(data[12:29]))
         try:
-            image = decode(np.frombuffer(bytes(data), np.uint8))
-        except ValueError as error:
+            image = decode_picture(np.frombuffer(bytes(data), np.uint8))
+        except VprError as error:
             assert '\n' not in str(error)
             continue
         read += 1

@@ -15,7 +15,7 @@ from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.terminal import Parser, fail, let_go_of_output, line_of, note, print_anything
+from ashtkd_ros.terminal import Parser, fail, let_go_of_output, line_of, note, tame_output
 from ashtkd_ros.traverse import Traverse, TraverseOptions
 
 
@@ -24,27 +24,31 @@ def run_command(command: Callable[[], int]) -> None:
 
     With ASHTKD_DEBUG=1 the traceback comes before that line.
     """
-    print_anything()
+    with tame_output():
+        status = _status(command)
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):  # it would be tried again at exit, with a traceback
+            let_go_of_output()
+    sys.exit(status)
+
+
+def _status(command: Callable[[], int]) -> int:
     try:
         status = command()
         sys.stdout.flush()
+        return status
     except VprError as error:
         fail(str(error))
-        status = 1
     except BrokenPipeError:  # the reader (head, less) has seen enough
         let_go_of_output()
-        status = 0
+        return 0
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
-        status = 130
+        return 130
     except Exception as error:  # whatever no door foresaw: never a traceback for a user
         fail(line_of(error))
-        status = 1
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):  # it would be tried again at exit, with a traceback
-        let_go_of_output()
-    sys.exit(status)
+    return 1
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
