@@ -70,6 +70,9 @@ class Parameters:
         KeyframeOptions.min_light, 'a darker image is not matched; 0: all are', 0.0, 255.0
     )
     frozen_after: int = _live(10, 'so many equal images: the camera is frozen; 0: never', 0, 10000)
+    load_timeout_s: float = _live(
+        30.0, 'seconds in which network and map must have been read', 0.1, 3600.0
+    )
     autostart: bool = _parameter(True, 'configure and activate at start')
 
 

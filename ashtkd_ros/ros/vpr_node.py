@@ -17,6 +17,7 @@ from ashtkd_ros.commands import run_command
 from ashtkd_ros.debug_picture import picture_reader
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import read_regular, reason_of
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array
 from ashtkd_ros.matcher import MatcherConfig
 from ashtkd_ros.place_map import PlaceMap, place_spacing
@@ -26,16 +27,20 @@ from ashtkd_ros.ros import memory, parameters
 from ashtkd_ros.ros.answers import Answers, Current, Served
 from ashtkd_ros.ros.camera import Camera
 from ashtkd_ros.ros.diagnostics import Diagnostics
-from ashtkd_ros.ros.guards import end_of_signals, refusing, session, transition
+from ashtkd_ros.ros.guards import end_of_signals, refusing, session, spin, told, transition
 from ashtkd_ros.ros.health import Health
 from ashtkd_ros.ros.image_msgs import image_to_array
+from ashtkd_ros.ros.map_pictures import Pictures
 from ashtkd_ros.ros.map_watch import MapWatch
+from ashtkd_ros.ros.messages import map_markers, rehearse
+from ashtkd_ros.ros.patience import Reader
 from ashtkd_ros.ros.services import Services
 from ashtkd_ros.ros.worker import Worker
 from ashtkd_ros.shipped import shipped_model
 
 # As many failures of the network in a row are no accident: the node stops trying.
 _MOST_FAILURES = 10
+_LARGEST_MODEL = 2**32  # bytes
 _NOT_YET = 'no image has been recognised yet'
 
 
@@ -51,6 +56,8 @@ class VprNode(LifecycleNode):
         self.camera = self._worker = None
         self._maps_loaded = 0
         self.given_up = self._refused = ''
+        seconds = partial(self._value, 'load_timeout_s')
+        self._reader = Reader(seconds, self.context.ok)
         self._forget()
         try:
             parameters.declare(self)
@@ -67,14 +74,26 @@ class VprNode(LifecycleNode):
             if configured:
                 self.trigger_activate()
 
+    def _value(self, name: str):
+        return self.get_parameter(name).value
+
     @transition
     def on_configure(self, state: LifecycleState) -> None:
         """Load and check network and map, run the network once, offer the topics."""
         if self._refused:
             raise VprError(self._refused)
+        try:
+            self._configure()
+        except BaseException:
+            self._tear_down('unconfigured')
+            raise
+
+    def _configure(self) -> None:
         self.parameters = p = parameters.read(self)
+        model = Path(p.model_path or shipped_model())
+        self._reader.read(str(model), partial(_read_once, model))
         self.embedder = Embedder(
-            p.model_path or shipped_model(),
+            model,
             p.providers,
             p.num_threads,
             spinning=p.spinning,
@@ -85,6 +104,7 @@ class VprNode(LifecycleNode):
             self.get_logger().warning(warning)
         served = self.load_map(self.embedder, p)
         self.embedder.warm_up()
+        rehearse(served)
         self.answers = Answers(self)
         self.serve(served)
         self.state, self.health.last_error = 'inactive', ''
@@ -94,25 +114,39 @@ class VprNode(LifecycleNode):
         )
 
     def load_map(self, embedder: Embedder, configured: parameters.Parameters) -> Served:
-        """The map at `map_path` as it is now, checked; VprError says what is wrong with it."""
+        """The map at `map_path` as it is now, checked; VprError says what is wrong with it.
+
+        Within `load_timeout_s`, whatever its disk does.
+        """
         path = self.get_parameter('map_path').value
         if not path:
             raise VprError('map_path is not set; give the folder that build_map wrote')
+        return self._reader.read(path, partial(self._load_map, path, embedder, configured))
+
+    def _load_map(self, path: str, embedder: Embedder, configured) -> Served:
         watch = MapWatch(Path(path))
         place_map = PlaceMap.load(Path(path), embedder)
         p = replace(configured, map_path=path)
         recogniser = Recogniser(
             embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence
         )
-        pictures, spacing = picture_reader(place_map, Path(path)), place_spacing(place_map.places)
-        return Served(recogniser, p, pictures, watch, spacing)
+        pictures = Pictures(picture_reader(place_map, Path(path)))
+        served = Served(recogniser, p, pictures, watch, place_spacing(place_map.places))
+        return replace(served, markers=map_markers(served))
 
     def serve(self, served: Served) -> None:
-        """Use a map from the next image on."""
+        """Use a map from the next image on; the one before stays where telling of it fails."""
+        self.answers.serve(served, self._maps_loaded + 1)
         self._maps_loaded += 1
-        self.answers.serve(served, self._maps_loaded)
         self.served = served
         self._forget()
+
+    def revive(self) -> bool:
+        """Activate the node where it has given up; whether it is active again."""
+        if not (self.given_up and self.state == 'inactive'):
+            return False
+        self.get_logger().info('trying again after: ' + self.given_up)
+        return self.trigger_activate() == TransitionCallbackReturn.SUCCESS
 
     def _forget(self) -> None:
         self.current = Current(None, None, _NOT_YET)
@@ -163,6 +197,7 @@ class VprNode(LifecycleNode):
         if self.answers is not None:
             self.answers.destroy()
         self.served = self.parameters = self.answers = self.embedder = None
+        self.given_up = ''
         memory.give_back()
         self.state = state
 
@@ -224,14 +259,14 @@ class VprNode(LifecycleNode):
     def _not_received(self, error: Exception) -> None:
         if not self.context.ok():
             return
-        text = f'{type(error).__name__}: {error}'
+        text = told(error)
         self.health.saw_error('not received', text)
         self.get_logger().error(f'image not received: {text}', throttle_duration_sec=5.0)
 
     def _failed(self, error: Exception) -> None:
         if not self.context.ok():  # the node was told to end while an image was in hand
             return
-        text = f'{type(error).__name__}: {error}'
+        text = told(error)
         self.health.saw_error('recognition failed', text)
         self.get_logger().error(f'recognition failed: {text}', throttle_duration_sec=5.0)
         self.health.failures += 1
@@ -244,6 +279,16 @@ class VprNode(LifecycleNode):
         if self.state == 'active':
             self.get_logger().error(f'{self.given_up}; deactivated')
             self.trigger_deactivate()
+
+
+def _read_once(model: Path) -> None:
+    """So that a disk that stalls is found out before ONNX Runtime waits for it."""
+    try:
+        read_regular(model, _LARGEST_MODEL)
+    except (OSError, ValueError) as error:
+        raise VprError(
+            f'{model}: the model cannot be read ({reason_of(error)}); check model_path'
+        ) from error
 
 
 def main(args: list[str] | None = None) -> None:
@@ -267,7 +312,7 @@ def _run() -> None:
     executor.add_node(node)
     try:
         node.start()
-        executor.spin()
+        spin(executor, node.get_logger())
     finally:
         end_of_signals()
         node._close_camera()
