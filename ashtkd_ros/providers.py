@@ -14,6 +14,9 @@ import onnxruntime
 
 from ashtkd_ros.errors import VprError
 
+# Where a program imported ONNX Runtime before this package, which turns its telemetry off.
+onnxruntime.disable_telemetry_events()
+
 CPU = 'CPUExecutionProvider'
 TENSORRT, OPENVINO = 'TensorrtExecutionProvider', 'OpenVINOExecutionProvider'
 # They compile a network for given shapes.

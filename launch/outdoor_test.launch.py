@@ -2,8 +2,11 @@
 """vpr_node on board, and a bag of what it sees and says, for build_map and evaluate afterwards.
 
 ros2 launch ashtkd_ros outdoor_test.launch.py map_path:=MAP image_topic:=/camera/image_raw
+
+Where nothing can be recorded, nothing is started; a recording that ends by itself ends the launch.
 """
 
+import os
 import shutil
 from datetime import datetime
 from importlib.util import find_spec
@@ -17,10 +20,12 @@ from launch.actions import (
     LogInfo,
     OpaqueFunction,
 )
+from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 _ARGUMENTS = (
+    ('record', 'true', 'false: the node without a recording'),
     ('record_to', '~/vpr_bags', 'folder; each run writes a bag into it, named by date and time'),
     ('odom_topic', 'odom', 'odometry to record'),
     ('fix_topic', 'fix', 'satellite fixes to record; they say afterwards what was right'),
@@ -31,24 +36,61 @@ _OF_EACH_NODE = ('vpr_node/place', 'vpr_node/pose', 'vpr_node/vision_info')
 _OF_THE_ROBOT = ('/diagnostics', '/tf', '/tf_static')
 
 
+def _check(context):
+    """Before the node starts: RuntimeError where no bag could be written."""
+    if not _wanted(context):
+        return [LogInfo(msg='record:=false: nothing is recorded')]
+    if not (shutil.which('ros2') and find_spec('ros2bag')):
+        advice = 'sudo apt install ros-$ROS_DISTRO-rosbag2, or record:=false to drive without'
+        raise RuntimeError(f'ros2 bag is not there, nothing would be recorded: {advice}')
+    seconds = LaunchConfiguration('split_s').perform(context)
+    if not (seconds.isdecimal() and int(seconds) > 0):
+        raise RuntimeError(f'split_s is "{seconds}"; it is a whole number of seconds from 1')
+    folder = _folder(context)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        text = f'{folder}: cannot be made ({error.strerror}); give another by record_to'
+        raise RuntimeError(text) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RuntimeError(f'{folder}: cannot be written; give another by record_to')
+    return []
+
+
+def _wanted(context):
+    return IfCondition(LaunchConfiguration('record')).evaluate(context)
+
+
+def _folder(context):
+    return Path(LaunchConfiguration('record_to').perform(context)).expanduser()
+
+
 def _record(context):
     def text(name):
         return LaunchConfiguration(name).perform(context)
 
-    if not (shutil.which('ros2') and find_spec('ros2bag')):
-        advice = 'sudo apt install ros-$ROS_DISTRO-rosbag2'
-        return [LogInfo(msg=f'ros2 bag is not there, nothing is recorded; {advice}')]
-    folder = Path(text('record_to')).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    bag = folder / datetime.now().strftime('%Y-%m-%d_%H-%M-%S')
+    if not _wanted(context):
+        return []
+    bag = _folder(context) / datetime.now().strftime('%Y-%m-%d_%H-%M-%S')
     command = ['ros2', 'bag', 'record', '-o', str(bag), '--max-bag-duration', text('split_s')]
     fix, *others = _topics(context, text)
     afterwards = f'ros2 run ashtkd_ros evaluate MAP {bag} --pose-topic {fix} -o report.html'
     return [
         LogInfo(msg=f'recording into {bag}; afterwards: {afterwards}'),
         # Closing a long bag takes a while.
-        ExecuteProcess(cmd=[*command, fix, *others], output='screen', sigterm_timeout='60'),
+        ExecuteProcess(
+            cmd=[*command, fix, *others],
+            output='screen',
+            sigterm_timeout='60',
+            on_exit=_recording_ended,
+        ),
     ]
+
+
+def _recording_ended(event, context):
+    """A field trial without its recording is lost: the launch ends, and not in success."""
+    if not context.is_shutdown:
+        raise RuntimeError(f'the recording has ended by itself (exit code {event.returncode})')
 
 
 def _topics(context, text):
@@ -70,6 +112,7 @@ def generate_launch_description():
         DeclareLaunchArgument(name, default_value=default, description=meaning)
         for name, default, meaning in _ARGUMENTS
     ]
-    # The node first: the recording asks for what it declares.
+    # The node before the recording, which asks for what it declares.
     start = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(node)))
-    return LaunchDescription([*declared, start, OpaqueFunction(function=_record)])
+    check, record = OpaqueFunction(function=_check), OpaqueFunction(function=_record)
+    return LaunchDescription([*declared, check, start, record])

@@ -7,6 +7,7 @@ import importlib.util
 import re
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -14,7 +15,13 @@ from conftest import ROOT
 pytest.importorskip('launch_ros', reason='launch_ros cannot be imported')
 
 from launch import LaunchContext
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, LogInfo, OpaqueFunction
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    LogInfo,
+    OpaqueFunction,
+)
 
 from ashtkd_ros.ros.parameters import Parameters
 
@@ -146,7 +153,8 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(module.shutil, 'which', found)
         monkeypatch.setattr(module, 'find_spec', found)
         given.setdefault('record_to', str(tmp_path / 'bags'))
-        return module._record(context_of(given, load('vpr'), module))
+        context = context_of(given, load('vpr'), module)
+        return module._check(context) + module._record(context)
 
     return actions
 
@@ -177,10 +185,41 @@ def test_a_bag_of_several_cameras(record) -> None:
     assert expected <= set(words(process))
 
 
-def test_without_ros2_bag_a_line_and_no_recording(record, tmp_path: Path) -> None:
-    (line,) = record(False)
+def test_without_ros2_bag_nothing_starts(record, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match='ros2 bag is not there.*record:=false'):
+        record(False)
+    assert not (tmp_path / 'bags').exists()
+    order = [type(e) for e in load('outdoor_test').generate_launch_description().entities]
+    assert order.index(OpaqueFunction) < order.index(IncludeLaunchDescription)
+
+
+def test_without_a_recording_where_that_is_wanted(record, tmp_path: Path) -> None:
+    (line,) = record(False, record='false')
     assert isinstance(line, LogInfo)
     assert not (tmp_path / 'bags').exists()
+
+
+@pytest.mark.parametrize('split_s', ['0', '-5', 'soon', '1.5', ''])
+def test_files_of_no_length_are_refused(record, split_s: str) -> None:
+    with pytest.raises(RuntimeError, match=f'split_s is "{split_s}"'):
+        record(True, split_s=split_s)
+
+
+def test_a_folder_that_cannot_be_is_refused(record, tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    with pytest.raises(RuntimeError, match='cannot be made.*record_to'):
+        record(True, record_to=str(tmp_path / 'file' / 'bags'))
+
+
+@pytest.mark.parametrize('shutdown', [True, False])
+def test_a_recording_that_ends_by_itself_ends_the_launch(shutdown: bool) -> None:
+    ended = load('outdoor_test')._recording_ended
+    event, context = SimpleNamespace(returncode=2), SimpleNamespace(is_shutdown=shutdown)
+    if shutdown:
+        assert ended(event, context) is None
+    else:
+        with pytest.raises(RuntimeError, match='ended by itself'):
+            ended(event, context)
 
 
 def test_deployments_name_arguments_there_are() -> None:

@@ -125,6 +125,22 @@ def test_relocalize_publishes_the_current_pose_once(node, peer, operator, walk) 
     assert len(operator.initial_poses) == 1
 
 
+def test_relocalize_says_first_that_amcl_takes_another_frame(node, peer, operator, walk) -> None:
+    peer.ask(image_message(walk[5], 1.0))
+    peer.until(lambda: peer.poses, 'a pose')
+    frame = peer.poses[-1].header.frame_id
+    agreed = operator.call('relocalize')
+    assert agreed.success and 'AMCL' not in agreed.message and f'in {frame}' in agreed.message
+    assert peer.set_parameter('initialpose_frame', 'elsewhere')
+    peer.ask(image_message(walk[5], 2.0))
+    warned = operator.call('relocalize')
+    assert warned.success and warned.message.startswith(f'the pose is in "{frame}", AMCL takes')
+    peer.until(lambda: len(operator.initial_poses) == 2, 'the initial pose')
+    assert 'relocalize: the pose is in' in node.stderr
+    assert peer.set_parameter('initialpose_frame', '')
+    assert 'AMCL' not in operator.call('relocalize').message
+
+
 def test_live_parameters_apply_from_the_next_image_on(node, peer: Peer, walk) -> None:
     assert len(peer.ask(image_message(walk[1], 1.0)).results) == 5
     assert peer.set_parameter('top_k', 2)

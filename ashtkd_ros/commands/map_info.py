@@ -25,7 +25,7 @@ def map_info(folder: Path) -> dict[str, str]:
         'source': ', '.join(t['source'] for t in place_map.traverses) or 'unknown',
     }
     if not load_description(folder).covered:
-        facts['checksums'] = 'none of map.yaml itself: an older version made the map; build it anew'
+        facts['checksums'] = 'none of map.yaml itself, an older version made it; build anew'
     if poses:
         xs, ys = [p.x for p in poses], [p.y for p in poses]
         facts['extent'] = f'{max(xs) - min(xs):.1f} x {max(ys) - min(ys):.1f} m'

@@ -59,6 +59,9 @@ class Parameters:
     top_k: int = _live(5, 'candidates in each answer', 1, 100)
     min_confidence: float = _live(0.5, 'a best match below is an unknown place', 0.0, 1.0)
     map_frame: str = _parameter('', "frame of ~/pose; empty: the map's own")
+    initialpose_frame: str = _live(
+        'map', 'frame that the listener of initialpose takes; ~/relocalize warns; empty: any'
+    )
     publish_pose: bool = _live(True, 'publish ~/pose for accepted matches')
     position_stddev: float = _live(0.0, 'metres; 0: from the distance between places', 0.0, 1000.0)
     yaw_stddev: float = _live(0.5, 'radians', 0.01, 3.15)

@@ -93,7 +93,25 @@ class Services:
         pose = now.pose()
         self._initial_pose.publish(pose)
         place = f'{pose.pose.pose.position.x:.2f}, {pose.pose.pose.position.y:.2f}'
-        return _said(response, True, f'{place} in {pose.header.frame_id}')
+        said = f'{place} in {pose.header.frame_id}'
+        caution = _of_another_frame(
+            pose.header.frame_id, node.get_parameter('initialpose_frame').value
+        )
+        if caution:
+            node.get_logger().warning(f'relocalize: {caution}')
+            said = f'{caution}; published: {said}'
+        return _said(response, True, said)
+
+
+def _of_another_frame(frame: str, wanted: str) -> str:
+    """Why a pose in `frame` may be passed over by who listens for `wanted`; else ''."""
+    frame, wanted = frame.lstrip('/'), wanted.lstrip('/')
+    if not wanted or frame == wanted:
+        return ''
+    return (
+        f'the pose is in "{frame}", AMCL takes those in "{wanted}" only and passes over others: '
+        f'build the map with poses in {wanted}, or set initialpose_frame if {frame} is right'
+    )
 
 
 def _said(response, success: bool, message: str):
