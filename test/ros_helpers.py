@@ -143,9 +143,11 @@ class OddNode(NodeProcess):
 
     module = 'odd_node'
 
-    def __init__(self, folder: Path, *ros_arguments: str, **parameters: object):
+    def __init__(self, folder: Path, *ros_arguments: str, before=None, **parameters: object):
         self._oddities = folder / 'oddities'
         self._oddities.mkdir(parents=True)
+        for name, text in (before or {}).items():
+            self.be(name, text)
         self.extra = {'ODDITIES': str(self._oddities)}
         super().__init__(folder, *ros_arguments, **parameters)
 

@@ -8,6 +8,7 @@ import math
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 
+from ashtkd_ros.ros.console import Console
 from ashtkd_ros.ros.quiet import quiet_publisher
 
 
@@ -15,7 +16,7 @@ class Diagnostics:
     """Publishes as long as the node lives, in every state."""
 
     def __init__(self, node):
-        self._node = node
+        self._node, self._console = node, Console(node.get_logger())
         self._publisher = quiet_publisher(node, DiagnosticArray, '/diagnostics', 10)
         # The node's own clock may stand still, or be set back.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -28,6 +29,8 @@ class Diagnostics:
             errors.append(node.health.last_error or 'not configured')
         if node.given_up and node.state == 'inactive':
             errors.append(node.given_up)
+        if node.state == 'active' and node.health.failures:
+            errors.append(f'recognition failed: {node.health.last_error}')
         if node.served is not None:
             facts['map'] = node.served.parameters.map_path
             facts['places in map'] = len(node.served.places)
@@ -36,9 +39,12 @@ class Diagnostics:
             node.answers.greet()
         name = f'{node.get_fully_qualified_name()}: place recognition'
         stamp = node.get_clock().now().to_msg()
-        self._publisher.publish(
-            node.health.message(name, node.state, facts, errors, warnings, stamp)
-        )
+        message = node.health.message(name, node.state, facts, errors, warnings, stamp)
+        self._publisher.publish(message)
+        self._console.tell(message.status[0].level, message.status[0].message)
+        if node.state == 'active' and node.enabled:
+            camera = node.camera
+            self._console.wait(node.health.waiting_s, camera.topic, camera.trouble)
 
     def _troubles(self) -> list[str]:
         """A phrase each; empty ones count for nothing."""

@@ -64,8 +64,11 @@ def transition(callback):
         try:
             callback(self, state)
         except VprError as error:
-            self.health.last_error = told(error)
-            self.get_logger().error(told(error))
+            text = told(error)
+            # What is tried again and again by itself is said once.
+            if not (self.retrying and text == self.health.last_error):
+                self.get_logger().error(text)
+            self.health.last_error = text
             return TransitionCallbackReturn.FAILURE
         except Exception as error:
             if not self.context.ok():  # the node was told to end meanwhile

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from rcl_interfaces.msg import (
@@ -19,6 +20,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import one_line
 from ashtkd_ros.keyframes import KeyframeOptions
 
 # What rclpy declares of its own accord.
@@ -77,6 +79,11 @@ class Parameters:
         30.0, 'seconds in which network and map must have been read', 0.1, 3600.0
     )
     autostart: bool = _parameter(True, 'configure and activate at start')
+    on_start_failure: str = _parameter(
+        'exit',
+        'exit with status 1, retry every 5 s, or stay unconfigured',
+        choices=('exit', 'retry', 'stay'),
+    )
 
 
 _LIVE_NAMES = [f.name for f in fields(Parameters) if f.metadata['live']]
@@ -92,18 +99,63 @@ def declare(node: Node) -> None:
     given = node.get_parameters_by_prefix('')
     for name in given:
         if name not in known and name not in _OTHERS and not name.startswith('qos_overrides.'):
-            raise VprError(f'unknown parameter "{name}"; known are {", ".join(known)}')
+            raise VprError(f'unknown parameter "{one_line(name)}"; {_nearest(name, known)}')
     for name, spec in known.items():
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         if name in given:
             value = node.get_parameter(name).value
-            if isinstance(default, float) and isinstance(value, int):
-                raise VprError(f'parameter {name} is the integer {value}; write {value}.0')
+            if fault := _fault(spec, value):
+                raise VprError(f'parameter {name} is {fault}')
             node.undeclare_parameter(name)
         try:
             node.declare_parameter(name, default, _descriptor(spec))
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             raise VprError(f'parameter {name}: {error}') from error
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name.rpartition('.')[2].lower(), known, 1, 0.6)
+    return f'did you mean {near[0]}?' if near else f'known are {", ".join(known)}'
+
+
+_KINDS = {
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a number',
+    str: 'text',
+    tuple: 'a list of texts',
+}
+
+
+def _fault(spec, value) -> str:
+    """What is wrong with a value that was given at start; '' where nothing is."""
+    kind, (low, high), choices = (
+        type(spec.default),
+        spec.metadata['range'],
+        spec.metadata['choices'],
+    )
+    shown = f'"{one_line(value)}"' if isinstance(value, str) else str(value)
+    if kind is float and type(value) is int:
+        return f'the integer {value}; write {value}.0'
+    if kind is tuple:
+        fits = isinstance(value, Sequence) and all(isinstance(v, str) for v in value)
+        fits = fits and not isinstance(value, str)
+    else:
+        fits = type(value) is kind
+    if not fits:
+        return f'{shown}; it is {_KINDS[kind]}'
+    if choices and value not in choices:
+        return f'{shown}; it is {" or ".join(choices)}'
+    if low is not None and not low <= value <= high:  # NaN as well
+        return f'{shown}; it lies between {low} and {high}'
+    return ''
+
+
+def on_start_failure(node: Node) -> str:
+    """The parameter of this name, though others may have been refused; its default otherwise."""
+    (spec,) = (f for f in fields(Parameters) if f.name == 'on_start_failure')
+    value = node.get_parameter(spec.name).value if node.has_parameter(spec.name) else None
+    return value if value in spec.metadata['choices'] else spec.default
 
 
 def live(node: Node, configured: Parameters) -> Parameters:

@@ -41,7 +41,7 @@ class Services:
         """Load the map anew, off this thread; the old one stays in use if that fails."""
         node = self._node
         if node.served is None:
-            return _said(response, False, f'the node is {node.state}: configure it')
+            return self._start(response)
         embedder = node.embedder
         try:
             result = await self._loaded()
@@ -54,6 +54,15 @@ class Services:
             return _said(response, False, f'{told(error)}; the old map stays in use')
         revived = ', active again' if node.revive() else ''
         return _said(response, True, f'{len(result.places)} places{revived}')
+
+    def _start(self, response):
+        """A node that came to nothing when it started by itself is started again."""
+        node = self._node
+        if node.state != 'unconfigured' or not node.get_parameter('autostart').value:
+            return _said(response, False, f'the node is {node.state}: configure it')
+        if not node.start():
+            return _said(response, False, f'the node is {node.state}: {node.health.last_error}')
+        return _said(response, True, f'{len(node.served.places)} places, active')
 
     def _loaded(self) -> Future:
         """The map on the disk, or what is wrong with it, when it has been tried."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -41,7 +42,12 @@ from ashtkd_ros.shipped import shipped_model
 # As many failures of the network in a row are no accident: the node stops trying.
 _MOST_FAILURES = 10
 _LARGEST_MODEL = 2**32  # bytes
+_RETRY_S = 5.0
 _NOT_YET = 'no image has been recognised yet'
+
+
+class StartFailed(Exception):
+    """The node could not start, which has been logged: the process ends with status 1."""
 
 
 class VprNode(LifecycleNode):
@@ -56,6 +62,7 @@ class VprNode(LifecycleNode):
         self.camera = self._worker = None
         self._maps_loaded = 0
         self.given_up = self._refused = ''
+        self.retrying = False
         seconds = partial(self._value, 'load_timeout_s')
         self._reader = Reader(seconds, self.context.ok)
         self._forget()
@@ -67,12 +74,34 @@ class VprNode(LifecycleNode):
         Services(self)
         Diagnostics(self)
 
-    def start(self) -> None:
-        """Configure and activate, unless `autostart` is false; what fails is logged."""
-        if self._refused or self.get_parameter('autostart').value:
-            configured = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
-            if configured:
-                self.trigger_activate()
+    def begin(self) -> None:
+        """Configure and activate, unless `autostart` is false; `on_start_failure` where it fails.
+
+        StartFailed where the process is to end; what failed has been logged.
+        """
+        if not (self._refused or self._value('autostart')) or self.start():
+            return
+        choice = parameters.on_start_failure(self)
+        if choice == 'stay' or not self.context.ok():
+            return
+        if choice == 'exit' or self._refused:  # what was refused is refused again
+            raise StartFailed
+        self.get_logger().warning(f'trying again every {_RETRY_S:.0f} s')
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._retry_timer = self.create_timer(_RETRY_S, self._retry, clock=steady)
+
+    def start(self) -> bool:
+        """Configure and activate; whether that went well. What fails is logged."""
+        configured = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        return configured and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+
+    def _retry(self) -> None:
+        self.retrying = True
+        try:
+            if self.state != 'unconfigured' or self.start():
+                self._retry_timer.cancel()
+        finally:
+            self.retrying = False
 
     def _value(self, name: str):
         return self.get_parameter(name).value
@@ -108,9 +137,13 @@ class VprNode(LifecycleNode):
         self.answers = Answers(self)
         self.serve(served)
         self.state, self.health.last_error = 'inactive', ''
-        self.get_logger().info(
+        self.get_logger().info(f'configured: {self._of_the_map()}')
+
+    def _of_the_map(self) -> str:
+        served, embedder = self.served, self.embedder
+        return (
             f'{len(served.places)} places from {served.parameters.map_path}, model '
-            f'{self.embedder.name} {self.embedder.hash[:8]} on {self.embedder.provider}'
+            f'{embedder.name} {embedder.hash[:8]} on {embedder.provider}'
         )
 
     def load_map(self, embedder: Embedder, configured: parameters.Parameters) -> Served:
@@ -167,6 +200,10 @@ class VprNode(LifecycleNode):
         self.state = 'active'
         self.enable(True)
         super().on_activate(state)
+        transport = self.parameters.image_transport
+        self.get_logger().info(
+            f'active: {self._of_the_map()}, images from {self.camera.topic} ({transport})'
+        )
 
     @transition
     def on_deactivate(self, state: LifecycleState) -> None:
@@ -292,17 +329,17 @@ def _read_once(model: Path) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the node until SIGINT or SIGTERM (exit status 0); 1 where ROS refuses the arguments."""
+    """Run the node until SIGINT or SIGTERM (exit status 0); 1 where it cannot start."""
 
     def command() -> int:
         with contextlib.suppress(KeyboardInterrupt), session(args):
-            _run()
+            return _run()
         return 0
 
     run_command(command)
 
 
-def _run() -> None:
+def _run() -> int:
     memory.reuse_large_buffers()
     try:
         node = VprNode()
@@ -311,12 +348,15 @@ def _run() -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        node.start()
+        node.begin()
         spin(executor, node.get_logger())
+    except StartFailed:
+        return 1
     finally:
         end_of_signals()
         node._close_camera()
         executor.shutdown()
+    return 0
 
 
 if __name__ == '__main__':
