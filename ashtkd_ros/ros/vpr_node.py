@@ -43,6 +43,7 @@ from ashtkd_ros.shipped import shipped_model
 _MOST_FAILURES = 10
 _LARGEST_MODEL = 2**32  # bytes
 _RETRY_S = 5.0
+_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
 _NOT_YET = 'no image has been recognised yet'
 
 
@@ -62,7 +63,7 @@ class VprNode(LifecycleNode):
         self.camera = self._worker = None
         self._maps_loaded = 0
         self.given_up = self._refused = ''
-        self.retrying = False
+        self.retrying, self._pause_s = False, _PAUSE_S / 2
         seconds = partial(self._value, 'load_timeout_s')
         self._reader = Reader(seconds, self.context.ok)
         self._forget()
@@ -188,6 +189,7 @@ class VprNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> None:
         """Subscribe to `image`."""
         self.given_up, self.health.failures = '', 0
+        self._processed_before = self.health.processed
         self._gate, self._frozen = RateGate(), Frozen()
         compressed = self.parameters.image_transport == 'compressed'
         self._decode = image_to_array
@@ -313,9 +315,21 @@ class VprNode(LifecycleNode):
             self.executor.create_task(self._give_up)
 
     def _give_up(self) -> None:
-        if self.state == 'active':
-            self.get_logger().error(f'{self.given_up}; deactivated')
-            self.trigger_deactivate()
+        if self.state != 'active':
+            return
+        sound = self.health.processed > self._processed_before
+        self._pause_s = _PAUSE_S if sound else min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        again = self._value('autostart')  # else somebody else decides on the state
+        then = f', again in {self._pause_s:.0f} s' if again else ''
+        self.get_logger().error(f'{self.given_up}; deactivated{then}')
+        self.trigger_deactivate()
+        if again:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._revival = self.create_timer(self._pause_s, self._come_back, clock=steady)
+
+    def _come_back(self) -> None:
+        self.destroy_timer(self._revival)
+        self.revive()
 
 
 def _read_once(model: Path) -> None:
