@@ -8,7 +8,7 @@ The second starts /front/vpr_node, which looks at /front/image_raw, and /rear/vp
 """
 
 from dataclasses import fields
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -19,6 +19,8 @@ from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.expansion import expand_path
 from ashtkd_ros.ros.parameters import Parameters
 
 _ARGUMENTS = (
@@ -61,7 +63,7 @@ def _node(text, camera, robot, respawn):
         executable='vpr_node',
         name='vpr_node',
         namespace='/'.join(word for word in (text('namespace'), camera) if word),
-        parameters=[text('params_file'), _parameters(text, camera)],
+        parameters=[_expanded('params_file', text('params_file')), _parameters(text, camera)],
         remappings=remappings,
         arguments=['--ros-args', '--log-level', text('log_level')],
         respawn=respawn,
@@ -73,9 +75,12 @@ def _node(text, camera, robot, respawn):
 def _parameters(text, camera):
     """The parameters that are given; what is left empty is left to the file and the node."""
     defaults = {'use_sim_time': False, **{f.name: f.default for f in fields(Parameters)}}
+    paths = {f.name for f in fields(Parameters) if f.metadata['path']}
     given = {}
     for name, default in defaults.items():
         value, kind = _fill(text(name), camera), type(default)
+        if name in paths:
+            value = _expanded(name, value)
         if not value:
             continue
         if kind is tuple:
@@ -89,9 +94,15 @@ def _parameters(text, camera):
 
 
 def _fill(value, camera):
-    """With the camera's name, if there is one, and the home folder in their places."""
-    value = str(Path(value).expanduser()) if value.startswith('~/') else value
+    """With the camera's name, if there is one, in its place."""
     return value.replace('{camera}', camera) if camera else value
+
+
+def _expanded(name, value):
+    try:
+        return expand_path(value)
+    except VprError as error:
+        raise RuntimeError(f'{name} is {error}') from error
 
 
 def _description(field):

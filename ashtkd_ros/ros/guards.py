@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import signal
+import sys
 import time
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ from rclpy.signals import uninstall_signal_handlers
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import one_line, reason_of
+from ashtkd_ros.ros.environment import check_environment, expand_files
 
 _PAUSE_S = 0.1
 
@@ -24,13 +26,20 @@ _PAUSE_S = 0.1
 def session(args: list[str] | None = None) -> Iterator[None]:
     """rclpy from init to shutdown; a signal ends the body without noise.
 
-    VprError where ROS refuses its arguments, a parameters file that is not there, say.
+    VprError where ROS refuses its arguments, a parameters file that is not there, say, or where
+    it cannot work in this environment.
     """
+    given = sys.argv if args is None else args
+    check_environment(given)
     try:
-        rclpy.init(args=args)
+        rclpy.init(args=expand_files(given))
+    except VprError:
+        raise
     except Exception as error:  # RCLError, UnknownROSArgsError: no public base in common
         reason = ' '.join(str(error).split()).split(', at /')[0].strip()
-        raise VprError(f'ROS does not take these arguments: {reason}') from error
+        refused = type(error).__name__ == 'UnknownROSArgsError' or 'parse' in reason
+        what = 'ROS does not take these arguments' if refused else 'ROS cannot be started'
+        raise VprError(f'{what}: {one_line(reason)}') from error
     try:
         yield
     except ExternalShutdownException:

@@ -20,6 +20,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.expansion import expand_path
 from ashtkd_ros.files import one_line
 from ashtkd_ros.keyframes import KeyframeOptions
 
@@ -27,23 +28,27 @@ from ashtkd_ros.keyframes import KeyframeOptions
 _OTHERS = ('use_sim_time', 'start_type_description_service')
 
 
-def _parameter(default, meaning: str, low=None, high=None, choices=(), live: bool = False):
-    about = {'meaning': meaning, 'range': (low, high), 'choices': choices, 'live': live}
+def _parameter(
+    default, meaning: str, low=None, high=None, choices=(), live: bool = False, path: bool = False
+):
+    about = {'meaning': meaning, 'range': (low, high), 'choices': choices}
+    about |= {'live': live, 'path': path}
     return field(default=default, metadata=about)
 
 
 _live = functools.partial(_parameter, live=True)
+_path = functools.partial(_parameter, '', path=True)
 
 
 @dataclass(frozen=True)
 class Parameters:
     """Those made by `_live` apply from the next image on; the others when the node configures.
 
-    `map_path` is also read by ~/reload_map.
+    `map_path` is also read by ~/reload_map. `~`, `$NAME` and `${NAME}` are expanded in paths.
     """
 
-    model_path: str = _parameter('', 'network (.onnx); empty: the student that is shipped')
-    map_path: str = _parameter('', 'folder made by build_map')
+    model_path: str = _path('network (.onnx); empty: the student that is shipped')
+    map_path: str = _path('folder made by build_map')
     providers: tuple[str, ...] = _parameter(
         ('CPUExecutionProvider',), 'ONNX Runtime execution providers, the preferred first'
     )
@@ -51,8 +56,8 @@ class Parameters:
     spinning: bool = _parameter(
         False, 'threads wait busily between images: a little faster, a core burnt'
     )
-    engine_cache: str = _parameter(
-        '', 'folder for the engines that TensorRT builds; empty: ~/.cache/ashtkd_ros'
+    engine_cache: str = _path(
+        'folder for the engines that TensorRT builds; empty: ~/.cache/ashtkd_ros'
     )
     image_transport: str = _parameter('raw', 'raw or compressed', choices=('raw', 'compressed'))
     max_rate_hz: float = _live(
@@ -198,5 +203,15 @@ def read(node: Node) -> Parameters:
         choices = spec.metadata['choices']
         if choices and value not in choices:
             raise VprError(f'parameter {spec.name} is "{value}"; it is {" or ".join(choices)}')
+        if spec.metadata['path']:
+            value = path_of(node, spec.name)
         values[spec.name] = tuple(value) if isinstance(spec.default, tuple) else value
     return Parameters(**values)
+
+
+def path_of(node: Node, name: str) -> str:
+    """A path parameter as it is now, expanded; VprError where that is not possible."""
+    try:
+        return expand_path(node.get_parameter(name).value)
+    except VprError as error:
+        raise VprError(f'parameter {name}: {error}') from error

@@ -152,7 +152,7 @@ class VprNode(LifecycleNode):
 
         Within `load_timeout_s`, whatever its disk does.
         """
-        path = self.get_parameter('map_path').value
+        path = parameters.path_of(self, 'map_path')
         if not path:
             raise VprError('map_path is not set; give the folder that build_map wrote')
         return self._reader.read(path, partial(self._load_map, path, embedder, configured))
@@ -359,6 +359,8 @@ def _run() -> int:
         node = VprNode()
     except ValueError as error:  # `-p name:=[]`, refused by rclpy before we see it
         raise VprError(f'a parameter is given without a value ({error})') from error
+    except Exception as error:  # RCLError: names, keys of SROS2, the middleware
+        raise VprError(f'the node cannot be made: {told(error)}') from error
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
