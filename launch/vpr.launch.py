@@ -11,8 +11,9 @@ from dataclasses import fields
 from pathlib import PurePosixPath
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler
 from launch.conditions import IfCondition
+from launch.event_handlers import OnShutdown
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch.utilities.type_utils import coerce_to_type
 from launch_ros.actions import LifecycleNode
@@ -37,6 +38,9 @@ _ARGUMENTS = (
     ('log_level', 'info', 'debug, info, warn, error or fatal'),
     ('respawn', 'false', 'start a node again, after 2 s, when it has died'),
 )
+
+
+_FAILURE = 'ashtkd_ros.failure'
 
 
 def _start(context):
@@ -69,7 +73,21 @@ def _node(text, camera, robot, respawn):
         respawn=respawn,
         respawn_delay=2.0,
         output='screen',
+        on_exit=None if respawn else _note_failure,
     )
+
+
+def _note_failure(event, context):
+    if event.returncode and not context.is_shutdown:
+        text = f'{event.process_name} has ended with exit code {event.returncode}'
+        context.extend_globals({_FAILURE: text})
+
+
+def _fail(event, context):
+    """A launch in which nothing is left to run ends with status 1 if a node of it has failed."""
+    failure = context.get_locals_as_dict().get(_FAILURE)
+    if failure and event.reason == 'idle':
+        raise RuntimeError(f'{failure}, see above')
 
 
 def _parameters(text, camera):
@@ -121,10 +139,9 @@ def generate_launch_description():
         ('params_file', shipped, 'parameters; arguments come before'),
         *((field.name, '', _description(field)) for field in fields(Parameters)),
     ]
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(name, default_value=default, description=meaning)
-            for name, default, meaning in arguments
-        ]
-        + [OpaqueFunction(function=_start)]
-    )
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=meaning)
+        for name, default, meaning in arguments
+    ]
+    failing = RegisterEventHandler(OnShutdown(on_shutdown=_fail))
+    return LaunchDescription([*declared, failing, OpaqueFunction(function=_start)])
