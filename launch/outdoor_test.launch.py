@@ -107,6 +107,8 @@ def _topics(context, text):
     topics = [robot / text('fix_topic'), robot / text('odom_topic')]
     for camera in cameras or ['']:
         image = text('image_topic').replace('{camera}', camera)
+        if text('image_transport') == 'compressed' and not image.endswith('/compressed'):
+            image += '/compressed'
         topics += [robot / camera / name for name in (image, *_OF_EACH_NODE)]
     return [*map(str, topics), *_OF_THE_ROBOT, *text('other_topics').split()]
 

@@ -232,6 +232,13 @@ def test_a_bag_of_what_evaluate_needs(record, tmp_path: Path) -> None:
     assert str(bag) in said and '--pose-topic /fix' in said
 
 
+def test_a_bag_of_compressed_images(record) -> None:
+    for given in ('/camera/image_raw', '/camera/image_raw/compressed'):
+        recorded = words(record(True, image_topic=given, image_transport='compressed')[-1])
+        assert '/camera/image_raw/compressed' in recorded
+        assert not any(word.endswith('/compressed/compressed') for word in recorded)
+
+
 def test_a_bag_of_several_cameras(record) -> None:
     _, process = record(True, cameras='front,rear', namespace='robot1', image_topic='image_raw')
     expected = {'/robot1/front/image_raw', '/robot1/rear/vpr_node/place', '/robot1/odom', '/tf'}

@@ -59,7 +59,11 @@ class Parameters:
     engine_cache: str = _path(
         'folder for the engines that TensorRT builds; empty: ~/.cache/ashtkd_ros'
     )
-    image_transport: str = _parameter('raw', 'raw or compressed', choices=('raw', 'compressed'))
+    image_transport: str = _parameter(
+        'raw',
+        'raw or compressed, which is looked for on image/compressed, else on image itself',
+        choices=('raw', 'compressed'),
+    )
     max_rate_hz: float = _live(
         0.0, 'images a second looked at, by header stamp; 0: all', 0.0, 1000.0
     )
@@ -79,7 +83,9 @@ class Parameters:
     min_light: float = _live(
         KeyframeOptions.min_light, 'a darker image is not matched; 0: all are', 0.0, 255.0
     )
-    frozen_after: int = _live(10, 'so many equal images: the camera is frozen; 0: never', 0, 10000)
+    frozen_after: int = _live(
+        10, 'so many equal images of a camera with noise: it is frozen; 0: never', 0, 10000
+    )
     load_timeout_s: float = _live(
         30.0, 'seconds in which network and map must have been read', 0.1, 3600.0
     )

@@ -279,7 +279,9 @@ class VprNode(LifecycleNode):
         small = served.recogniser.embedder.squeeze(image)
         decoded = time.perf_counter() - started
         why = fault(small, p.max_blur, p.min_light)
-        if self._frozen.sees(small, p.frozen_after):
+        stamp = header.stamp.sec + header.stamp.nanosec * 1e-9
+        noisy = not self._value('use_sim_time')  # a simulation's camera has none
+        if self._frozen.sees(small, p.frozen_after, stamp, noisy):
             why = 'frozen'
         if why:
             self.answers.unknown(served, header, image, order, f'{why} image')
