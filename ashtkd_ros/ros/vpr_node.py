@@ -24,7 +24,7 @@ from ashtkd_ros.matcher import MatcherConfig
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.rate_gate import RateGate
 from ashtkd_ros.recogniser import Recogniser
-from ashtkd_ros.ros import memory, parameters
+from ashtkd_ros.ros import memory, parameters, shared_memory
 from ashtkd_ros.ros.answers import Answers, Current, Served
 from ashtkd_ros.ros.camera import Camera
 from ashtkd_ros.ros.diagnostics import Diagnostics
@@ -357,12 +357,17 @@ def main(args: list[str] | None = None) -> None:
 
 def _run() -> int:
     memory.reuse_large_buffers()
+    files, size = shared_memory.clean_up()
     try:
         node = VprNode()
     except ValueError as error:  # `-p name:=[]`, refused by rclpy before we see it
         raise VprError(f'a parameter is given without a value ({error})') from error
     except Exception as error:  # RCLError: names, keys of SROS2, the middleware
         raise VprError(f'the node cannot be made: {told(error)}') from error
+    if files:
+        node.get_logger().info(
+            f'{files} files ({size / 1e6:.1f} MB) that killed nodes have left in /dev/shm are gone'
+        )
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
