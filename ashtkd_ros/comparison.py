@@ -121,7 +121,7 @@ def _whole(values: dict) -> bool:
     rows = all(isinstance(a, list) and list(map(_kind, a)) == _ANSWER_KINDS for a in answers)
     shares = all(isinstance(r, _NUMBER) for m in methods for r in m['recall'].values())
     error = isinstance(values['calibration'].get('error'), _NUMBER)
-    metres = values['localisation_m'] or {'median': 0.0, 'p95': 0.0}
+    metres = values.get('localisation_m') or {'median': 0.0, 'p95': 0.0}
     found = _has(metres, {'median': _NUMBER, 'p95': _NUMBER})
     return rows and shares and error and found and bins and all(curves)
 

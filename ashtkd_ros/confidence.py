@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 
 COEFFICIENTS = ('similarity', 'margin', 'offset')
-_LARGEST = 1e3
+_LARGEST = 200.0
+_LIKE_NOTHING = (0.1, 0.01)  # similarity and margin that any two images have
 
 
 def check_coefficients(given: object) -> dict[str, float]:
@@ -27,7 +28,7 @@ def check_coefficients(given: object) -> dict[str, float]:
         if not abs(value) <= _LARGEST:  # NaN as well
             raise ValueError(f'{name} of the calibration is {value}, not within {_LARGEST:g}')
     known = {name: float(given[name]) for name in COEFFICIENTS}
-    if probability(0.0, 0.0, known) > 0.5:
+    if max(probability(0.0, 0.0, known), probability(*_LIKE_NOTHING, known)) > 0.5:
         raise ValueError('the calibration trusts images that are like no place')
     if probability(1.0, 1.0, known) <= probability(0.0, 0.0, known):
         raise ValueError('the calibration trusts a match less the better it is')

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import open_regular, reason_of
-from ashtkd_ros.map_folder import ROUTE, clear_leftovers, thumbnail_name
+from ashtkd_ros.files import open_regular, read_regular, reason_of
+from ashtkd_ros.map_folder import ROUTE, THUMBNAILS, clear_leftovers, thumbnail_name
 
 _FLUSH_S = 0.5
 _KEY, _TABLE, _ROWS, _LOCK = 'build.json', 'places.jsonl', 'descriptors.f32', 'lock'
 _DIGEST = 32  # hexadecimal digits of the checksum that begins each line
 _KEY_LIMIT = 2**26
+_KEY_NAMES = {'model', 'options'}
 
 
 class Journal:
@@ -43,14 +45,36 @@ class Journal:
         self._dimensions, self._last_flush = dimensions, time.monotonic()
         self._lines: list[str] = []
         self._rows: list[np.ndarray] = []
+        text = json.dumps(key, sort_keys=True, default=str)
+        self._begin = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST]
         with self._writable():
+            self._check_ours(text)
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock()
-            self._discard_unless(json.dumps(key, sort_keys=True, default=str))
+            self._discard_unless(text)
             self.last = self._take_up()
             self._table = (self.folder / _TABLE).open('a', encoding='utf-8')
             self._descriptors = (self.folder / _ROWS).open('ab')
             clear_leftovers(out)
+
+    def _check_ours(self, text: str) -> None:
+        """OSError where the folder is somebody else's, or a link."""
+        if self.folder.is_symlink():
+            raise OSError(0, 'it is a link')
+        if not self.folder.is_dir():
+            return
+        names = {entry.name for entry in os.scandir(self.folder)}
+        try:
+            data = read_regular(self.folder / _KEY, _KEY_LIMIT)
+            key = json.loads(data)
+            known = isinstance(key, dict) and key.keys() >= _KEY_NAMES
+            ours = known or data == text.encode()
+        except FileNotFoundError:
+            ours = names <= {_TABLE, _ROWS, _LOCK, ROUTE, THUMBNAILS}
+        except (ValueError, RecursionError):  # damaged by a kill or worse
+            ours = _TABLE in names and _ROWS in names
+        if not ours:
+            raise OSError(0, 'it is not of build_map')
 
     def _lock(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -62,8 +86,7 @@ class Journal:
 
     def _discard_unless(self, key: str) -> None:
         try:
-            with open(open_regular(self.folder / _KEY), 'rb') as file:
-                same = file.read(_KEY_LIMIT) == key.encode()
+            same = read_regular(self.folder / _KEY, _KEY_LIMIT) == key.encode()
         except FileNotFoundError:
             same = False
         if not same:
@@ -85,10 +108,12 @@ class Journal:
     def _take_up(self) -> dict | None:
         """Cut both files to the entries that are whole and sound; the last of those."""
         table, descriptors = self.folder / _TABLE, self.folder / _ROWS
-        if not table.is_file() or not descriptors.is_file():
-            table.write_bytes(b'')
-            descriptors.write_bytes(b'')
-        size, end, last, self.count, self._digest = 4 * self._dimensions, 0, None, 0, ''
+        if not all(map(_is_plain_file, (table, descriptors))):
+            for path in (table, descriptors):
+                path.unlink(missing_ok=True)  # a FIFO or a link would lead elsewhere
+                path.touch()
+        size, end, last, self.count = 4 * self._dimensions, 0, None, 0
+        self._digest = self._begin  # no line of another build follows it
         with (
             open(open_regular(table), 'rb') as lines,
             open(open_regular(descriptors), 'rb') as rows,
@@ -189,3 +214,10 @@ class Journal:
                 f'{self.folder}: cannot be written ({reason_of(error)}); {mend} and call '
                 'build_map again: it goes on where it stopped'
             ) from error
+
+
+def _is_plain_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False

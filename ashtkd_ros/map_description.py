@@ -27,6 +27,7 @@ _KIND = 'IndexFlatIP'
 _SHA256 = re.compile('[0-9a-f]{64}')
 _MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
 _KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum'}
+_LONGEST_FRAME = 256
 _DAMAGED = 'map.yaml is damaged ({}); rebuild the map'
 
 
@@ -126,7 +127,7 @@ def _check_self(data: bytes) -> bool:
 def _checked(values: dict, covered: bool) -> Description:
     """Every value that is read later, by type and range; ValueError names the first bad one."""
     frame = values.get('frame')
-    if not isinstance(frame, str) or not frame.isprintable():
+    if not isinstance(frame, str) or frame_fault(frame):
         raise ValueError('frame is no name')
     model = _table(values, 'model')
     _text(model, 'name', 'the model')
@@ -149,6 +150,15 @@ def _checked(values: dict, covered: bool) -> Description:
     calibration = check_coefficients(_table(values, 'calibration'))
     places, size = _count(values, 'places'), _count(values, 'descriptor_size')
     return Description(MapInfo(frame, model, calibration, built), places, size, sha256, covered)
+
+
+def frame_fault(frame: str) -> str:
+    """Why a text cannot be the name of a frame; empty where it can."""
+    if not frame.strip():
+        return 'it is empty'
+    if frame != frame.strip() or not frame.isprintable():
+        return 'it has spaces around it, or what cannot be printed'
+    return f'it is longer than {_LONGEST_FRAME} letters' if len(frame) > _LONGEST_FRAME else ''
 
 
 def _check_plain(value: object, name: str) -> None:

@@ -24,8 +24,10 @@ from ashtkd_ros.map_description import looks_like_ours
 
 DESCRIPTION, INDEX, TABLE, ROUTE = 'map.yaml', 'index.faiss', 'places.csv', 'route.png'
 THUMBNAILS = 'thumbnails'
-DESCRIPTION_LIMIT = 2**26  # bytes
+DESCRIPTION_LIMIT = 2**22  # bytes
+_LONGEST_NAME = 230  # bytes of a folder's name: those beside it are up to 25 longer
 _FILES = (DESCRIPTION, INDEX, TABLE, ROUTE)
+_NAMES = (*_FILES, THUMBNAILS)
 _THUMBNAIL = re.compile(r'[0-9]{6,}\.jpg')
 _TABLE_BEGINS, _INDEX_BEGINS = b'id,stamp,x,y,z,qx,qy,qz,qw,source', b'IxF'
 _PATIENCE_S, _PAUSE_S = 5.0, 0.005
@@ -38,9 +40,12 @@ def thumbnail_name(place_id: int) -> str:
 
 
 def check_target(folder: Path) -> None:
-    """VprError where a map must not be written: something else is there."""
+    """VprError where a map must not, or could not in the end, be put."""
     try:
         folder = Path(folder).resolve()
+        why = _obstacle(folder)
+        if why:
+            raise VprError(f'{folder}: {why}')
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return
         ours = folder.is_dir() and holds_map(folder)
@@ -52,6 +57,26 @@ def check_target(folder: Path) -> None:
         raise VprError(
             f'{folder}: exists and is no map of build_map; give another folder for the map'
         )
+
+
+def _obstacle(folder: Path) -> str:
+    """What would keep a map from taking a folder's place; empty: nothing that shows."""
+    if len(os.fsencode(folder.name)) > _LONGEST_NAME:
+        return f'its name is longer than {_LONGEST_NAME} bytes; give a shorter one for the map'
+    if os.path.ismount(folder):
+        return f'is a mount point, which no map can replace; give a folder in it: {folder}/map'
+    if not folder.is_dir() or not holds_map(folder):
+        return ''
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return 'cannot be written, so that the map in it stays; give another folder for the map'
+    for path in foreign(folder):
+        if path.name in _NAMES or path.parts[0] in _NAMES and _THUMBNAIL.fullmatch(path.name):
+            return f'{path} in it is not of build_map; move it elsewhere'
+        inner = folder / path
+        movable = inner.is_symlink() or not inner.is_dir() or os.access(inner, os.W_OK)
+        if not movable or os.path.ismount(inner):
+            return f'{path} in it cannot be moved; move it elsewhere, or give another folder'
+    return ''
 
 
 def holds_map(folder: Path) -> bool:
@@ -215,7 +240,7 @@ def _remove(folder: Path) -> None:
 
 def _recover(folder: Path) -> bool:
     """Mend what killed saves left beside a map; whether a save that lives is amid its renames."""
-    pattern = rf'(\.{re.escape(folder.name)}\.(?:[0-9a-f]{{16}}|[0-9]+))\.(old|new|lock)'
+    pattern = rf'(\.{re.escape(folder.name)}\.[0-9a-f]{{16}})\.(old|new|lock)'
     lives = False
     try:
         names = sorted(os.listdir(folder.parent), key=lambda name: not name.endswith('.old'))

@@ -17,6 +17,7 @@ COLUMNS += ('thumbnail',)
 _LATER = ('traverse', 'lat', 'lon', 'thumbnail')
 _LONGEST = 2**16  # characters of a name
 _LATEST = 1e20  # seconds; older versions left nanoseconds as they were
+_NUMBER = re.compile(r'[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?')
 _MOST = 2**53  # numbers up to here are exact
 
 
@@ -82,19 +83,26 @@ def read_table(data: bytes) -> list[Place]:
 
 def _place(row: dict[str, str]) -> Place:
     given = [row[c] for c in POSE_COLUMNS]
-    pose = Pose(*map(float, given)) if any(given) else None
+    pose = Pose(*map(_number, given)) if any(given) else None
     geo = (row.get('lat', ''), row.get('lon', ''))
     return Place(
         _whole(row['id']),
-        float(row['stamp']),
+        _number(row['stamp']),
         _whole(row['order']),
         pose,
         row['source'],
         row['label'],
         _whole(row.get('traverse') or '0'),
-        (float(geo[0]), float(geo[1])) if any(geo) else None,
+        (_number(geo[0]), _number(geo[1])) if any(geo) else None,
         row.get('thumbnail', ''),
     )
+
+
+def _number(text: str) -> float:
+    # float takes more: nan, 1_0, digits of other scripts
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f'"{text[:40]}" is no number')
+    return float(text)
 
 
 def _whole(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError
 from ashtkd_ros.journal import Journal
 from ashtkd_ros.keyframes import KeyframeOptions, moved
-from ashtkd_ros.map_description import encodable
+from ashtkd_ros.map_description import encodable, frame_fault
 from ashtkd_ros.place_map import Place, PlaceMap, check_target, load_description
 from ashtkd_ros.recogniser import in_parallel
 from ashtkd_ros.route_picture import write_route_picture
@@ -29,7 +29,7 @@ from ashtkd_ros.trajectory import REASONS
 from ashtkd_ros.traverse import Cursor, Traverse
 
 LOST = 'lost in a damaged bag'
-_THUMBNAIL_HEIGHT = 120
+_THUMBNAIL_HEIGHT, _THUMBNAIL_WIDTH = 120, 640  # at most
 _WAY_OUT = (
     'for positions give poses in "map": a topic of SLAM, AMCL or satellites (--pose-topic), '
     '/tf (--pose-topic /tf --map-frame map), or a file (--trajectory)'
@@ -85,6 +85,8 @@ def build_map(
     journal = Journal(out, builder.key, embedder.dimensions)
     try:
         builder.run(journal)
+        if not options.replace:  # meanwhile, another may have come there
+            check_sources(out, traverses)
         place_map = builder.place_map(journal)
         attachments = {'thumbnails': journal.thumbnails} if options.thumbnails else {}
         if any(place.pose is not None for place in place_map.places):
@@ -105,14 +107,21 @@ def check_sources(out: Path, traverses: Sequence[Traverse]) -> None:
     if not Path(out).is_dir() or not any(Path(out).iterdir()):
         return
     try:
-        before = sorted(t['source'] for t in load_description(out).info.traverses)
+        before = load_description(out).info.traverses
     except VprError as error:
         raise VprError(f'{error}; --replace puts this one in its place') from error
-    if before != sorted(encodable(t.describe()['source']) for t in traverses):
+    now = [encodable(t.describe()) for t in traverses]
+    if sorted(map(_images_of, before)) != sorted(map(_images_of, now)):
+        names = ', '.join(' '.join(filter(None, _images_of(t))) for t in before)
         raise VprError(
-            f'{out}: is the map of {", ".join(before) or "sources that it does not name"}; give '
+            f'{out}: is the map of {names or "sources that it does not name"}; give '
             'another folder for the map, or --replace to put this one in its place'
         )
+
+
+def _images_of(traverse: Mapping[str, object]) -> tuple[str, ...]:
+    """What says which images a traverse is of: recording, topic of the camera, role."""
+    return tuple(str(traverse.get(key, '')) for key in ('source', 'image_topic', 'role'))
 
 
 class _Builder:
@@ -309,13 +318,18 @@ def _common_frame(traverses: Sequence[Traverse]) -> str:
             for (frame, origin), path in frames.items()
         )
         raise VprError(f'the poses are in different frames, {listed}; one map needs one frame')
+    for (frame, _), path in frames.items():
+        if frame_fault(frame):
+            raise VprError(
+                f'{path}: the frame of its poses is "{frame[:80]}", but {frame_fault(frame)}; '
+                'give other poses (--pose-topic), or none (--pose-topic none)'
+            )
     return next((frame for frame, _ in frames), 'map')
 
 
 def _thumbnail(pixels: np.ndarray, order: str) -> bytes:
     height, width = pixels.shape[:2]
-    # No wider than a JPEG can be.
-    wide = min(max(1, round(width * _THUMBNAIL_HEIGHT / height)), 16 * _THUMBNAIL_HEIGHT)
-    size = wide, _THUMBNAIL_HEIGHT
+    scale = min(_THUMBNAIL_HEIGHT / height, _THUMBNAIL_WIDTH / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     small = to_rgb(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), order)
     return cv2.imencode('.jpg', small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

@@ -50,6 +50,7 @@ class PlaceMap:
 
     def __init__(self, index: faiss.Index, places: list[Place], info: MapInfo):
         self.index, self.places, self.info = index, places, info
+        self.warnings: list[str] = []  # what the user should know of the map that was read
 
     @classmethod
     def build(
@@ -114,7 +115,9 @@ class PlaceMap:
         (new / TABLE).write_bytes(write_table(self.places))
         for name, path in attachments.items():
             if path.is_dir():
-                shutil.copytree(path, new / name)
+                (new / name).mkdir()
+                for file in path.iterdir():
+                    shutil.copyfile(file, new / name / file.name)
             elif path.is_file():
                 shutil.copyfile(path, new / name)
         sha256 = {
@@ -128,17 +131,29 @@ class PlaceMap:
         _synced_checksum(new / DESCRIPTION)
 
     @classmethod
-    def load(cls, folder: Path, embedder: Embedder | None = None) -> PlaceMap:
+    def load(
+        cls, folder: Path, embedder: Embedder | None = None, pictures: bool = False
+    ) -> PlaceMap:
         """Read and check a map; with `embedder` also that its model made this map.
 
+        `pictures`: check those of the route and the places as well, which a robot does not need.
         Raises VprError that names what failed: folder, version, checksum, contents or model.
         """
         folder = Path(folder)
-        return read_steadily(folder, lambda handle: cls._read(folder, handle, embedder))
+
+        def read(handle: int) -> PlaceMap:
+            description = read_map_description(folder, handle)
+            place_map = cls._read(folder, handle, embedder, description)
+            if pictures:
+                _check_pictures(folder, handle, description, place_map.places)
+            return place_map
+
+        return read_steadily(folder, read)
 
     @classmethod
-    def _read(cls, folder: Path, handle: int, embedder: Embedder | None) -> PlaceMap:
-        description = read_map_description(folder, handle)
+    def _read(
+        cls, folder: Path, handle: int, embedder: Embedder | None, description: Description
+    ) -> PlaceMap:
         info = description.info
         contents = {
             name: _read_checked(folder, handle, name, description) for name in (INDEX, TABLE)
@@ -152,6 +167,8 @@ class PlaceMap:
         try:
             places = read_table(contents[TABLE])
             _check_traverses(info, places)
+            if not description.covered and any(place.thumbnail for place in places):
+                raise ValueError('it is of a newer format than map.yaml says')
         except ValueError as error:
             raise VprError(
                 f'{folder / TABLE}: not a table of places ({reason_of(error)}); rebuild the map'
@@ -168,7 +185,13 @@ class PlaceMap:
                 f'{folder}: has descriptors of {index.d} numbers, the running model gives '
                 f'{embedder.dimensions}; rebuild the map'
             )
-        return cls(index, places, info)
+        place_map = cls(index, places, info)
+        if not description.covered:
+            place_map.warnings.append(
+                f'{folder}: an older version made the map, its map.yaml has no checksum of its '
+                'own, so that damage may not show; build it anew'
+            )
+        return place_map
 
 
 def read_map_description(folder: Path, handle: int) -> Description:
@@ -235,37 +258,33 @@ def _read_index(path: Path, data: bytes, dimensions: int) -> faiss.Index:
     return faiss.deserialize_index(np.frombuffer(data, np.uint8))
 
 
-def read_thumbnail(folder: Path, place: Place) -> bytes:
-    """JPEG of a place from the map's folder; OSError where it is not there or is damaged."""
-    data = read_regular(Path(folder) / thumbnail_name(place.id), 2**26)
+def read_thumbnail(folder: Path, place: Place, handle: int | None = None) -> bytes:
+    """JPEG of a place from the map's folder, or from its open descriptor `handle`.
+
+    OSError where it is not there or is damaged.
+    """
+    name = thumbnail_name(place.id)
+    data = read_regular(Path(folder) / name if handle is None else name, 2**26, dir_fd=handle)
     if place.thumbnail and hashlib.sha256(data).hexdigest() != place.thumbnail:
         raise OSError(0, 'it is damaged, its checksum differs from places.csv')
     return data
 
 
-def check_pictures(folder: Path, places: list[Place]) -> None:
-    """VprError where the route's picture or a thumbnail is damaged or gone.
-
-    A robot needs neither, so that `PlaceMap.load` does not look at them.
-    """
-    folder = Path(folder)
-
-    def check(handle: int) -> None:
-        description = read_map_description(folder, handle)
-        if ROUTE in description.sha256:
-            _read_checked(folder, handle, ROUTE, description)
-        for place in places:
-            if not place.thumbnail:
-                continue
-            try:
-                read_thumbnail(folder, place)
-            except OSError as error:
-                raise VprError(
-                    f'{folder / thumbnail_name(place.id)}: {reason_of(error)}; the map works '
-                    'without it, rebuild the map to have it back'
-                ) from error
-
-    read_steadily(folder, check)
+def _check_pictures(
+    folder: Path, handle: int, description: Description, places: Sequence[Place]
+) -> None:
+    if ROUTE in description.sha256:
+        _read_checked(folder, handle, ROUTE, description)
+    for place in places:
+        if not place.thumbnail:
+            continue
+        try:
+            read_thumbnail(folder, place, handle)
+        except OSError as error:
+            raise VprError(
+                f'{folder / thumbnail_name(place.id)}: {reason_of(error)}; the map works '
+                'without it, rebuild the map to have it back'
+            ) from error
 
 
 def _synced_checksum(path: Path) -> str:

@@ -85,7 +85,8 @@ class Evaluation:
     `facts`: name → value, how it was measured; `methods`: name → figures, ours first; `answers`:
     of the first method; `similarity`: float32 (q, n) of evenly spread queries and places;
     `timing`: stage → durations; `notes`: what went otherwise than expected, a line each;
-    `machine`: what the durations were measured on.
+    `machine`: what the durations were measured on; `starts`: number of a traverse of the map, and
+    None for the queries → its first stamp, in seconds.
     """
 
     title: str
@@ -98,6 +99,7 @@ class Evaluation:
     traffic: Traffic | None
     notes: Sequence[str]
     machine: Mapping[str, str] = field(default_factory=dict)
+    starts: Mapping[int | None, float] = field(default_factory=dict)
 
 
 def write_report(
@@ -211,13 +213,12 @@ def decimal(value: float | None, places: int = 3) -> str:
 
 
 def _html(evaluation: Evaluation, picture_of: PictureOf, salient_of: SalientOf | None) -> str:
-    answers = evaluation.answers
-    starts = starts_of(answers)
+    starts = evaluation.starts
     return render(
         'report.html',
         evaluation=evaluation,
-        query_name=lambda answer: _query_name(answer.query, starts[None]),
-        place_name=lambda place: _place_name(place, starts[place.traverse]),
+        query_name=lambda answer: _query_name(answer.query, starts),
+        place_name=lambda place: _place_name(place, starts),
         recall_at=RECALL_AT,
         cards=_cards(evaluation),
         figures=illustrations(
@@ -235,25 +236,22 @@ def _html(evaluation: Evaluation, picture_of: PictureOf, salient_of: SalientOf |
     )
 
 
-def starts_of(answers: Sequence[Answer]) -> dict[int | None, float]:
-    """Traverse of the map → stamp of its first place that was named; None → of the queries."""
-    starts: dict[int | None, float] = {None: min(a.query.stamp for a in answers)}
-    for place in (a.place for a in answers if a.place is not None):
-        starts[place.traverse] = min(place.stamp, starts.get(place.traverse, place.stamp))
-    return starts
-
-
-def _query_name(query: Frame | BagFrame, start: float) -> str:
+def _query_name(query: Frame | BagFrame, starts: Mapping[int | None, float]) -> str:
     """File, or number of the image in the bag and seconds since the first query."""
-    since = f', {query.stamp - start:.1f} s' if isinstance(query, BagFrame) else ''
-    return f'{query.name}{since}'
+    return query.name + (
+        _since(query.stamp, starts.get(None)) if isinstance(query, BagFrame) else ''
+    )
 
 
-def _place_name(place: Place, start: float) -> str:
-    """File, or number of the image in the bag and seconds since the first place shown."""
+def _place_name(place: Place, starts: Mapping[int | None, float]) -> str:
+    """File, or number of the image in the bag and seconds since the traverse's first place."""
     if place.source.partition('#')[0].isdecimal():  # a bag's images have no names but times
-        return f'image {place.order}, {place.stamp - start:.1f} s'
+        return f'image {place.order}{_since(place.stamp, starts.get(place.traverse))}'
     return place.source
+
+
+def _since(stamp: float, start: float | None) -> str:
+    return '' if start is None else f', {stamp - start:.1f} s'
 
 
 def _cards(evaluation: Evaluation) -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ashtkd_ros.files import one_line, reason_of
 from ashtkd_ros.place_map import Place
 
 _NUMBERS, _ARROWS = 12, 8  # of a traverse, evenly spread
+_IN_LEGEND = 12  # traverses; a legend of more would hide the route
 _FARTHEST = 1e9  # metres; nothing on earth is further, and Matplotlib stays exact
 
 
@@ -30,8 +32,10 @@ def write_route_picture(path: Path, places: Sequence[Place], frame: str) -> str:
         far = max(ends, default=0.0)
         if not far <= _FARTHEST:
             raise ValueError(f'there is a pose at {far:.3g} m')
-        figure = _figure(places, frame)
-        figure.savefig(path, dpi=100, metadata={'Software': None})
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # letters that the font lacks
+            figure = _figure(places, frame)
+            figure.savefig(path, dpi=100, metadata={'Software': None})
     except Exception as error:  # of Matplotlib, of any kind
         with contextlib.suppress(OSError):
             Path(path).unlink()
@@ -53,7 +57,7 @@ def _figure(places: Sequence[Place], frame: str) -> Figure:
     title = f'{len(places)} places in frame "{_plain(frame)}"; circle: start, square: end'
     axes.set_title(title, fontsize=10, parse_math=False)
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
+    if 0 < len(axes.get_legend_handles_labels()[0]) <= _IN_LEGEND:
         axes.legend(fontsize=8)
     return figure
 

@@ -102,7 +102,7 @@ class FolderTraverse:
     frame_id = 'map'
 
     def __init__(self, path: Path, options: TraverseOptions):
-        self.path, self.notes = Path(path), []
+        self.path, self.notes, self._role = Path(path), [], options.role
         self._frames = read_source(self.path, options.role, self.notes, options.purpose)
         self.depth = depth_of_files([f.path for f in self._frames], options.bits)
         self.depth.tell_to(self.notes.append)
@@ -140,6 +140,7 @@ class FolderTraverse:
     def describe(self) -> dict[str, str | int]:
         """For map.yaml."""
         facts = {'source': str(self.path.resolve())}
+        facts |= {'role': self._role} if self._role else {}
         return facts | ({'bits': self.depth.bits} if self.depth.used else {})
 
     def fingerprint(self) -> str:

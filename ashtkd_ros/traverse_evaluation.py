@@ -34,7 +34,7 @@ from ashtkd_ros.image_msgs import ImageError
 from ashtkd_ros.machine import measured_on
 from ashtkd_ros.matcher import Matcher, MatcherConfig
 from ashtkd_ros.node_answers import NodeAnswers, header_ns
-from ashtkd_ros.place_map import PlaceMap
+from ashtkd_ros.place_map import Place, PlaceMap
 from ashtkd_ros.place_pictures import PlacePictures
 from ashtkd_ros.rate_gate import RateGate
 from ashtkd_ros.recogniser import embed_frames, in_parallel
@@ -300,7 +300,19 @@ def evaluate_traverse(
         replies.traffic,
         notes,
         replies.machine if timing else {},
+        _starts(queries.traverse, frames, places),
     )
+
+
+def _starts(
+    traverse: Traverse, frames: Sequence[Frame], places: Sequence[Place]
+) -> dict[int | None, float]:
+    """See `report.Evaluation`; the same whatever was answered."""
+    span = getattr(traverse, 'span', None)
+    starts: dict[int | None, float] = {None: span[0] if span else frames[0].stamp}
+    for place in places:
+        starts[place.traverse] = min(place.stamp, starts.get(place.traverse, place.stamp))
+    return starts
 
 
 def measure_baselines(

@@ -35,6 +35,9 @@ def test_what_is_no_number_has_no_confidence(coefficients: dict, similarity: flo
         *({**FIT, name: value} for name in FIT for value in (math.nan, math.inf, '1', True, None)),
         {**FIT, 'offset': 2.3},  # a flipped sign: every image would be trusted
         {**FIT, 'offset': 1e300},
+        {'similarity': 1000.0, 'margin': 0.0, 'offset': 0.0},  # sure of what is like nothing
+        {'similarity': 150.0, 'margin': 0.0, 'offset': -2.0},
+        {'similarity': 0.0, 'margin': 1000.0, 'offset': -1.0},
         {**FIT, 'similarity': -3.1, 'margin': -9.1},  # the less alike, the surer
         {'similarity': 0.0, 'margin': 0.0, 'offset': 0.0},
     ],

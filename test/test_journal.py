@@ -142,7 +142,8 @@ def test_a_removal_that_is_cut_short_is_not_taken_up(out: Path, monkeypatch: pyt
 
 
 def test_what_a_killed_save_left_is_cleared_away_and_nothing_else(tmp_path: Path):
-    names = ('.map.1234.new', '.map.backup.99.new', '.map.new', '.other.1.new')
+    ours = '.map.0123456789abcdef.new'
+    names = (ours, '.map.1234.new', '.map.backup.99.new', '.map.new', '.other.1.new')
     for name in names:
         (tmp_path / name).mkdir()
     contents(tmp_path / 'map')
@@ -151,10 +152,11 @@ def test_what_a_killed_save_left_is_cleared_away_and_nothing_else(tmp_path: Path
 
 
 def test_a_name_like_a_pattern_is_a_name(tmp_path: Path):
-    (tmp_path / '.[m].1.new').mkdir()
-    (tmp_path / '.m.1.new').mkdir()
+    mine, ours = (tmp_path / f'.{name}.0123456789abcdef.new' for name in ('m', '[m]'))
+    mine.mkdir()
+    ours.mkdir()
     contents(tmp_path / '[m]')
-    assert (tmp_path / '.m.1.new').exists() and not (tmp_path / '.[m].1.new').exists()
+    assert mine.exists() and not ours.exists()
 
 
 def test_a_full_disk_is_one_line_and_what_was_noted_stays(
@@ -191,3 +193,29 @@ def test_numbers_keep_every_digit(out: Path):
     journal.close()
     assert Journal(out, KEY, 4).last == values
     assert json.loads(json.dumps(values)) == values
+
+
+def test_lines_of_another_build_are_not_taken_up(out: Path):
+    """A journal whose key was exchanged: the chain of checksums begins with the key."""
+    folder = written(out, 3)
+    other = {**KEY, 'options': {'metres': 2.0}}
+    (folder / 'build.json').write_text(json.dumps(other, sort_keys=True))
+    assert contents(out, other) == []
+
+
+@pytest.mark.parametrize('name', ['places.jsonl', 'descriptors.f32'])
+@pytest.mark.parametrize('kind', ['fifo', 'link', 'dangling link'])
+def test_a_fifo_or_link_in_the_place_of_a_file_is_neither_waited_for_nor_followed(
+    out: Path, tmp_path: Path, name: str, kind: str
+):
+    path, elsewhere = written(out, 3) / name, tmp_path / 'elsewhere'
+    path.unlink()
+    if kind == 'fifo':
+        os.mkfifo(path)
+    else:
+        path.symlink_to(elsewhere)
+    if kind == 'link':
+        elsewhere.write_text('mine')
+    assert contents(out) == []
+    assert elsewhere.exists() == (kind == 'link')
+    assert kind != 'link' or elsewhere.read_text() == 'mine'

@@ -8,17 +8,21 @@ import os
 import threading
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from bag_helpers import write_bag
 from conftest import checksums, line_of, places_along_x, unit_rows, write_tiny_model
 from test_commands import call
 from test_mapping import drive, map_options, opened
 
-from ashtkd_ros import map_folder
+from ashtkd_ros import map_folder, mapping
+from ashtkd_ros.bag_traverse import open_traverse
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.mapping import build_map
+from ashtkd_ros.mapping import MapOptions, build_map
 from ashtkd_ros.place_map import PlaceMap
+from ashtkd_ros.traverse import TraverseOptions
 
 NAV2 = 'image: map.pgm\nresolution: 0.05\norigin: [0, 0, 0]\nnegate: 0\noccupied_thresh: 0.65\n'
 NO_MAPS_OF_OURS = {
@@ -127,7 +131,7 @@ def test_a_users_file_in_the_way_of_a_map_s_is_an_error_before_anything_happens(
     before = checksums_of_files(saved)
     with pytest.raises(VprError) as error:
         other(fake_network).save(saved, {'thumbnails': tmp_path / 'pictures'})
-    assert 'thumbnails in it is not of build_map, move it elsewhere' in line_of(error)
+    assert 'thumbnails in it is not of build_map; move it elsewhere' in line_of(error)
     assert checksums_of_files(saved) == before and not list((tmp_path / 'precious').iterdir())
 
 
@@ -199,6 +203,7 @@ def test_a_journal_leaves_the_users_files_beside_it(tmp_path: Path, tiny: Embedd
     (building / 'thumbnails').mkdir(parents=True)
     for name in ('mine.txt', 'thumbnails/mine.txt'):
         (building / name).write_text('precious')
+    (building / 'build.json').write_text('{"model": "a", "options": {}}')  # an older build
     build_map(opened(bag), tiny, out, map_options(thumbnails=True))
     assert (building / 'mine.txt').read_text() == 'precious'
     assert (building / 'thumbnails' / 'mine.txt').read_text() == 'precious'
@@ -294,3 +299,129 @@ def test_a_rename_that_fails_leaves_the_old_map_and_the_users_files(
     with pytest.raises(VprError):
         other(fake_network).save(saved)
     assert checksums(saved) == before and [p.name for p in saved.parent.iterdir()] == ['map']
+
+
+# --- what would fail in the end fails before the build
+
+
+def no_build(*_: object) -> None:
+    raise AssertionError('the build has begun')
+
+
+@pytest.mark.parametrize('clash', ['route.png', 'thumbnails', 'thumbnails/000001.jpg'])
+def test_a_thing_of_the_users_in_the_place_of_the_maps_stops_before_the_build(
+    tmp_path: Path, tiny: Embedder, fake_network, clash: str, monkeypatch: pytest.MonkeyPatch
+):
+    out, bag = tmp_path / 'map', write_bag(tmp_path / 'b', records=drive('rr'))
+    other(fake_network).save(out)
+    if clash == 'thumbnails':
+        (out / clash).write_text('mine')
+    elif '/' in clash:
+        (out / clash).mkdir(parents=True)
+    else:
+        (out / clash).mkdir()
+    monkeypatch.setattr('ashtkd_ros.mapping._Builder.run', no_build)
+    with pytest.raises(VprError) as error:
+        build_map(opened(bag), tiny, out, MapOptions(replace=True))
+    assert 'is not of build_map; move it elsewhere' in line_of(error)
+    assert (out / clash).exists()
+
+
+@pytest.mark.parametrize('filled', [True, False])
+def test_a_mount_point_is_refused_before_the_build(
+    tmp_path: Path, fake_network, filled: bool, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / 'map'
+    out.mkdir()
+    if filled:
+        other(fake_network).save(out)
+    monkeypatch.setattr(os.path, 'ismount', lambda path: Path(path) == out.resolve())
+    with pytest.raises(VprError) as error:
+        map_folder.check_target(out)
+    assert 'is a mount point' in line_of(error) and f'{out}/map' in line_of(error)
+
+
+def test_folders_that_cannot_be_written_are_refused_before_the_build(
+    tmp_path: Path, fake_network, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / 'map'
+    other(fake_network).save(out)
+    (out / 'notes').mkdir()
+    for closed, words in ((out, 'cannot be written'), (out / 'notes', 'cannot be moved')):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, 'access', lambda path, mode, closed=closed: Path(path) != closed)
+            with pytest.raises(VprError) as error:
+                map_folder.check_target(out)
+        assert words in line_of(error)
+    with pytest.raises(VprError) as error:
+        map_folder.check_target(tmp_path / ('x' * 240))
+    assert 'longer than 230 bytes' in line_of(error)
+
+
+def test_a_map_that_comes_while_another_is_built_is_not_replaced(
+    tmp_path: Path, tiny: Embedder, fake_network, monkeypatch: pytest.MonkeyPatch
+):
+    out, bag = tmp_path / 'map', write_bag(tmp_path / 'b', records=drive('rr'))
+    run = mapping._Builder.run
+
+    def run_and_more(self, journal):
+        run(self, journal)
+        other(fake_network).save(out)
+
+    monkeypatch.setattr(mapping._Builder, 'run', run_and_more)
+    with pytest.raises(VprError) as error:
+        build_map(opened(bag), tiny, out, map_options(replace=False))
+    assert '--replace' in line_of(error) and len(PlaceMap.load(out).places) == 2
+
+
+def test_other_roles_of_a_set_are_other_recordings(tmp_path: Path, tiny: Embedder):
+    folder, out = tmp_path / 'set', tmp_path / 'map'
+    folder.mkdir()
+    rows = ['file,place,role,order']
+    for i, role in enumerate(['database', 'query'] * 3):
+        cv2.imwrite(str(folder / f'{i}.png'), np.full((20, 30, 3), 40 * i, np.uint8))
+        rows.append(f'{i}.png,{i},{role},{i}')
+    (folder / 'index.csv').write_text('\n'.join(rows) + '\n')
+
+    def build(role: str, **options: object) -> None:
+        traverse = open_traverse(folder, TraverseOptions(role=role))
+        build_map([traverse], tiny, out, map_options('all', **{'replace': False, **options}))
+
+    build('database')
+    build('database')
+    with pytest.raises(VprError) as error:
+        build('query')
+    assert '--replace' in line_of(error) and 'database' in line_of(error)
+    build('query', replace=True)
+
+
+# --- folders of others that are named as ours beside a map
+
+
+@pytest.mark.parametrize('name', ['.map.20261101.old', '.map.1.new', '.map.3.lock', '.map.old'])
+def test_backups_that_the_user_made_beside_a_map_stay(tmp_path: Path, fake_network, name: str):
+    out = tmp_path / 'map'
+    other(fake_network).save(tmp_path / name)
+    (tmp_path / name / 'notes').write_text('mine')
+    before = tree(tmp_path / name)
+    with pytest.raises(VprError):
+        PlaceMap.load(out)
+    other(fake_network, 3).save(out)
+    PlaceMap.load(out)
+    assert tree(tmp_path / name) == before
+
+
+@pytest.mark.parametrize('kind', ['folder', 'link', 'other json'])
+def test_a_folder_of_the_users_named_as_a_journal_stays(tmp_path: Path, tiny: Embedder, kind: str):
+    out, bag = tmp_path / 'map', write_bag(tmp_path / 'b', records=drive('rr'))
+    mine = tmp_path / ('mine' if kind == 'link' else '.map.building')
+    (mine / 'thumbnails').mkdir(parents=True)
+    (mine / 'build.json').write_text('{"cmake": 1}' if kind == 'other json' else 'mine')
+    (mine / 'thumbnails' / '000001.jpg').write_text('mine')
+    if kind == 'link':
+        (tmp_path / '.map.building').symlink_to(mine)
+    before = tree(mine)
+    with pytest.raises(VprError) as error:
+        build_map(opened(bag), tiny, out, map_options())
+    assert 'it is a link' in line_of(error) or 'is not of build_map' in line_of(error)
+    assert tree(mine) == before

@@ -31,7 +31,7 @@ def test_round_trip_keeps_everything_to_the_bit(fake_network, tmp_path: Path):
         Place(1, 0.1, 8, Pose(1.0, 2.0, 3.0), 'images/b ü.jpg', ''),
     ]
     rows = unit_rows(2, 4, seed=5)
-    fake_network.confidence = {'similarity': 12.3, 'margin': 4.5, 'offset': -1 / 3}
+    fake_network.confidence = {'similarity': 12.3, 'margin': 4.5, 'offset': -7 / 3}
     PlaceMap.build(rows, places, fake_network, frame='site', source='/x').save(tmp_path / 'm')
     loaded = PlaceMap.load(tmp_path / 'm', fake_network)
     assert loaded.places == places

@@ -60,6 +60,12 @@ def test_the_users_own_setting_does_not_turn_it_on(tmp_path: Path):
     assert left == []
 
 
+def test_scripts_run_by_their_path_leave_none_either(tmp_path: Path):
+    for script in sorted(ROOT.glob('tools/bench/*.py')):
+        left = _home_after(tmp_path / script.stem, [str(script), '--help'], PYTHONPATH=str(ROOT))
+        assert left == [], script
+
+
 def test_commands_leave_no_identity(town: Path, tmp_path: Path):
     code = (
         'from ashtkd_ros.commands.build_map import main\n'

@@ -223,6 +223,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     options = _options(args)
     embedder = load_embedder(args)
     place_map = PlaceMap.load(args.map, embedder)
+    note(*place_map.warnings)
     bits = map_bits(place_map.traverses)
     (traverse,) = open_traverses([args.source], args, _origin(place_map), bits, 'query')
     queries = judged_queries(place_map, traverse, options)

@@ -9,15 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ashtkd_ros.commands import make_parser, run_command
-from ashtkd_ros.place_map import PlaceMap, check_pictures, load_description, place_spacing
+from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry
-from ashtkd_ros.terminal import say
+from ashtkd_ros.terminal import note, say
 
 
-def map_info(folder: Path) -> dict[str, str]:
-    """Facts of a map by name; VprError when it does not pass its checks."""
-    place_map = PlaceMap.load(folder)
-    check_pictures(folder, place_map.places)
+def map_info(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Facts of a map by name, and warnings; VprError when it does not pass its checks."""
+    place_map = PlaceMap.load(folder, pictures=True)
     info, places = place_map.info, place_map.places
     poses = [p.pose for p in places if p.pose is not None]
     facts = {
@@ -26,8 +25,6 @@ def map_info(folder: Path) -> dict[str, str]:
         'descriptor': f'{place_map.index.d} x float32, {type(place_map.index).__name__}',
         'source': ', '.join(t['source'] for t in place_map.traverses) or 'unknown',
     }
-    if not load_description(folder).covered:
-        facts['checksums'] = 'none of map.yaml itself, an older version made it; build anew'
     if poses and (is_odometry(info.frame) or any(t.get(ODOMETRY_KEY) for t in info.traverses)):
         facts['poses'] = (
             f'of odometry: "{info.frame}" begins anew with each drive, and AMCL discards its poses'
@@ -36,7 +33,7 @@ def map_info(folder: Path) -> dict[str, str]:
         xs, ys = [p.x for p in poses], [p.y for p in poses]
         facts['extent'] = f'{max(xs) - min(xs):.1f} x {max(ys) - min(ys):.1f} m'
         facts['spacing'] = f'{place_spacing(places):.2f} m'
-    return facts
+    return facts, place_map.warnings
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -46,8 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     def command() -> int:
-        for name, value in map_info(args.map).items():
-            say(f'{name:>11}: {value}')
+        facts, warnings = map_info(args.map)
+        say(*(f'{name:>11}: {value}' for name, value in facts.items()))
+        note(*warnings)
         return 0
 
     run_command(command)

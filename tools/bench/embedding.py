@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.shipped import shipped_model
@@ -19,8 +18,10 @@ from ashtkd_ros.shipped import shipped_model
 TIMED_SIZE = (224, 224)
 
 
-def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """As the node opens its model."""
+def open_session(path: Path, threads: int):
+    """An InferenceSession as the node opens its model."""
+    import onnxruntime  # after the package, which turns its telemetry off
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
@@ -41,7 +42,7 @@ def measure(models: list[Path], rounds: int, threads: int) -> dict[str, float]:
     return {name: 1000 * float(np.median(values[3:])) for name, values in times.items()}
 
 
-def _size(session: onnxruntime.InferenceSession) -> tuple[int, int]:
+def _size(session) -> tuple[int, int]:
     """Height and width that a network takes; TIMED_SIZE where it takes any."""
     height, width = session.get_inputs()[0].shape[2:]
     return (height, width) if isinstance(height, int) else TIMED_SIZE
