@@ -216,13 +216,26 @@ def open_source(args: argparse.Namespace) -> Folder | Recording:
     return recording
 
 
+def own_arguments(argv: list[str]) -> list[str]:
+    """The arguments that are not ROS's; where ROS cannot read them, one line and status 1."""
+
+    def refuse() -> int:
+        raise VprError('ROS does not take these arguments: they are no UTF-8 text; rename files')
+
+    try:
+        return remove_ros_args(argv)[1:]
+    except UnicodeError:
+        run_command(refuse)
+        raise
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     argv = sys.argv if argv is None else ['replay', *argv]
     parser = make_parser(__doc__)
     add_source_options(parser)
     parser.add_argument('--wait', type=positive, default=30.0, help='seconds for a subscriber')
-    args = parser.parse_args(remove_ros_args(argv)[1:])
+    args = parser.parse_args(own_arguments(argv))
 
     def command() -> int:
         source = open_source(args)
