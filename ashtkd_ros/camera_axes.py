@@ -3,8 +3,8 @@
 
 Frames are named as people please, so their axes are asked first: in a frame that is upright in a
 map whose z is up, a lens has y along the vertical and moves along z, a body has z there and moves
-along x. Where they do not tell plainly (standing, turning, looking sideways, up or down), the
-name does.
+along x. A frame whose y points down is a lens's however it moves. Where the axes do not tell
+plainly (standing, turning, looking sideways, up or down), the name does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 CHOICES = ('auto', 'optical', 'body')
 _UPRIGHT = 0.7  # of the axis along the vertical: the camera is tilted by less than 45 degrees
+_DOWN = 0.9  # of a y that points down: it is tilted by less than 26 degrees
 _ALONG = 0.6  # of the squared way that is along the axis: it looks ahead, or back, within 39
 _STEP_M, _LEAST_M = 0.2, 2.0  # of one step of the way, and of the whole, to tell a direction
 _MOST = 5000  # poses that are looked at
@@ -20,6 +21,8 @@ _MOST = 5000  # poses that are looked at
 
 def axes_of(positions: np.ndarray, quaternions: np.ndarray) -> str:
     """`optical` or `body` of float64 (N, 3) metres and (N, 4) unit xyzw in time; '' if unclear."""
+    if _matrices(quaternions)[:, 2, 1].mean() < -_DOWN:
+        return 'optical'
     rows = _apart(positions)
     chords = np.diff(positions[rows], axis=0)
     lengths = np.linalg.norm(chords, axis=1)
@@ -55,7 +58,7 @@ def is_optical(
             f'--camera-frame-is {"body" if optical else "optical"}'
         )
     else:
-        why = 'by its axes and motion'
+        why = 'by its axes'
         if optical != named and frame:
             why += (
                 f', though not by its name; --camera-frame-is {"body" if optical else "optical"} '

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-import zlib
+from collections import deque
 
 import cv2
 import numpy as np
@@ -12,6 +12,8 @@ import numpy as np
 # Pixels of 250 and more, of 255, are burnt out. Of 2,900 real photos, night ones too, none has
 # more than 0.42 of them.
 _WHITE, _MOST_WHITE = 250, 0.8
+# For noise: what is darker has none either; a picture is looked at in 8 x 8 blocks.
+_BLACK, _BLOCKS, _PAIRS = 5, 8, 30
 
 
 def fault(image: np.ndarray, max_blur: float, min_light: float) -> str:
@@ -56,14 +58,54 @@ def blur(grey: np.ndarray, width: int = 9) -> float:
 
 
 class Frozen:
-    """Tells a camera that sends one image again and again: a real one has noise."""
+    """Tells a camera that sends one image again and again from one that sees one thing.
+
+    A real camera has noise: two images of it differ everywhere. A simulated one that stands still
+    sends equal images with new stamps, and while it moves leaves some part of the picture as it
+    was. So equal images are frozen ones where their stamps stand still as well, or where the
+    camera has shown noise before.
+    """
 
     def __init__(self):
-        self._digest, self._same = None, 0
+        self._last: np.ndarray | None = None
+        self._stamp, self._same, self._same_stamps = -math.inf, 0, 0
+        # Of the last pairs of unequal images: whether all of the picture had changed.
+        self._noise: deque[bool] = deque(maxlen=_PAIRS)
 
-    def sees(self, image: np.ndarray, limit: int) -> bool:
-        """Whether more than `limit` images in a row are equal, in every fourth line; 0: never."""
-        digest = zlib.crc32(np.ascontiguousarray(image[::4]))
-        self._same = self._same + 1 if digest == self._digest else 0
-        self._digest = digest
-        return 0 < limit <= self._same
+    def sees(self, image: np.ndarray, limit: int, stamp: float = 0.0, noisy: bool = True) -> bool:
+        """Whether more than `limit` images in a row are equal, in every fourth line; 0: never.
+
+        `image`: uint8 (H, W[, 3]); `stamp`: its seconds; `noisy`: False where the camera is known
+        to have no noise.
+        """
+        lines = np.ascontiguousarray(image[::4])
+        last, self._last = self._last, lines
+        if last is None or last.shape != lines.shape:
+            self._same = self._same_stamps = 0
+        elif np.array_equal(last, lines):
+            self._same += 1
+            self._same_stamps = self._same_stamps + 1 if stamp == self._stamp else 0
+        else:
+            self._noise.append(_all_changed(last, lines))
+            self._same = self._same_stamps = 0
+        self._stamp = stamp
+        if limit <= 0 or self._same < limit:
+            return False
+        has_noise = noisy and 2 * sum(self._noise) > len(self._noise)
+        return has_noise or self._same_stamps >= limit
+
+
+def _all_changed(before: np.ndarray, now: np.ndarray) -> bool:
+    """Whether two pictures differ in every block of theirs that is neither black nor white."""
+    differ, grey = before != now, (now > _BLACK) & (now < _WHITE)
+    if now.ndim == 3:
+        differ, grey = differ.any(axis=2), grey.all(axis=2)
+    rows, columns = (size // _BLOCKS for size in differ.shape)
+    if not (rows and columns):
+        return True
+
+    def blocks(pixels: np.ndarray) -> np.ndarray:
+        whole = pixels[: rows * _BLOCKS, : columns * _BLOCKS]
+        return whole.reshape(_BLOCKS, rows, _BLOCKS, columns).mean(axis=(1, 3))
+
+    return not ((blocks(differ) == 0.0) & (blocks(grey) > 0.5)).any()

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-LOST_VARIANCE = 9999.0  # m2, what visual odometry says where it is lost: 100 m either way
+LOST_VARIANCE = 999.0  # m2, 30 m either way; visual odometry says 9999 where it is lost
+NO_FIX_VARIANCE = 9999.0  # m2; satellites in a street are off by 30 m, but not by 100
 _SUDDEN = 100.0  # times the variance of the message beside; what drifts grows less at a time
 JUMP_M = 10.0  # less is noise of satellites, or a localiser that corrects itself
 JUMP_SPEED = 40.0  # m/s; a lone step needs more than this to be a jump, whatever is around it
@@ -21,11 +22,12 @@ JUMP_PUSH = 20.0  # m/s2: in a long step, unseen, a vehicle may have sped up and
 JUMP_FACTOR = 5.0  # and more than this times the speed around it: trains and noise go on
 AGREE_FACTOR, AGREE_SPEED = 1.5, 2.0  # of the speed there, at which outliers are passed; m/s
 OUTLIER_S, OUTLIER_SHARE = 30.0, 0.25  # longer, or more of the poses around: a stay, no outlier
-_END_COUNT, _END_SHARE = 10, 0.1  # of poses at an end that are outliers when they jump
+_END_COUNT, _END_SHARE = 10, 0.2  # of poses at an end that are outliers when they jump
 _DEPTH = 50  # outliers one after the other, each elsewhere, that are looked through
 _ROUNDS = 3
 _DOUBT = 0.25  # more jumps than this share of the steps: the poses are not understood
 STEP_M = 0.5  # a jump to or from the origin is at least so long, as is the end of being stuck
+_ODOMETRY_PUSH = 5.0  # m/s2; as JUMP_PUSH, for odometry, which has no noise
 RESTART_S = 10.0  # a driver is up again within; after longer the robot may have been carried
 _AT_ORIGIN_M = 0.3  # the first pose of odometry that begins anew
 _EXACT_M, _EXACT_RAD = 0.02, 0.02  # so near it is no chance
@@ -102,11 +104,12 @@ def check_poses(
     positions: np.ndarray,
     quaternions: np.ndarray | None = None,
     odometry: bool = False,
+    unset_at_origin: bool = True,
 ) -> Verdict:
     """Judge float64 (N,) stamps in seconds that grow, (N, 3) metres and (N, 4) unit xyzw.
 
     Where `odometry` begins anew at the origin, the longest part is kept: the others are in
-    another frame.
+    another frame. `unset_at_origin`: a pose of zeros may be one that was not known.
     """
     verdict = Verdict(np.ones(len(stamps), bool))
     if len(stamps) < 3:
@@ -114,7 +117,8 @@ def check_poses(
     if len(stamps) >= _WINDOW and not np.ptp(positions, axis=0).any():
         verdict.remarks.append('the poses never change: it stood still, or they are stuck')
         return verdict
-    _leave_out(verdict, _blips(stamps, positions), LOST)
+    if unset_at_origin:
+        _leave_out(verdict, _blips(stamps, positions), LOST)
     _leave_out(verdict, _stuck(stamps, positions, verdict.keep), STUCK)
     for _ in range(_ROUNDS):  # many outliers hide each other
         rows = np.flatnonzero(verdict.keep)
@@ -154,7 +158,7 @@ def restarts(
     if not len(rows):
         return rows
     around = _around(step / dt, rows - 1)
-    near = from_origin[rows] <= _AT_ORIGIN_M + around * np.median(dt)
+    near = from_origin[rows] <= _AT_ORIGIN_M + around * dt[rows - 1]
     exact = from_origin[rows] <= _EXACT_M
     if quaternions is not None:
         sin = np.linalg.norm(quaternions[rows, :3], axis=1)
@@ -162,7 +166,7 @@ def restarts(
     dt, usual = dt[rows - 1], float(np.median(dt))
     dt = np.where(exact, np.minimum(dt, 3.0 * usual), dt)
     factor = np.where(exact, 0.3 * JUMP_FACTOR, JUMP_FACTOR)
-    return rows[near & (step[rows - 1] > _reach(factor * around, dt))]
+    return rows[near & (step[rows - 1] > _reach(factor * around, dt, _ODOMETRY_PUSH))]
 
 
 def _leave_out(verdict: Verdict, bad: np.ndarray, why: str) -> None:
@@ -189,9 +193,9 @@ def _steps(stamps: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.nd
     return step, np.maximum(dt, 0.5 * usual)
 
 
-def _reach(speed: np.ndarray, dt: np.ndarray) -> np.ndarray:
+def _reach(speed: np.ndarray, dt: np.ndarray, push: float = JUMP_PUSH) -> np.ndarray:
     """Metres that a thing of that speed may have moved, pushed on half of the way as well."""
-    return STEP_M + speed * dt + 0.25 * JUMP_PUSH * dt**2
+    return STEP_M + speed * dt + 0.25 * push * dt**2
 
 
 def _around(speeds: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -219,6 +223,8 @@ def _beside(speeds: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _starts(stamps: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Rows (K,) that nothing can have reached from the row before."""
+    if len(stamps) < 2:
+        return np.zeros(0, np.int64)
     step, dt = _steps(stamps, positions)
     speed = step / dt
     least = np.clip(JUMP_PUSH * dt, JUMP_SPEED, 3.0 * JUMP_SPEED)
@@ -231,6 +237,8 @@ def _starts(stamps: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def _outliers(stamps: np.ndarray, positions: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Which poses, bool (N,), are short stays elsewhere between the rows that jump."""
     bad = np.zeros(len(stamps), bool)
+    if not len(starts):
+        return bad
     step, dt = _steps(stamps, positions)
     edges = [0, *starts.tolist(), len(stamps)]
     kept: list[_Part] = []
@@ -292,15 +300,15 @@ def _blips(stamps: np.ndarray, positions: np.ndarray) -> np.ndarray:
         if end < len(zero):
             most = _reach(JUMP_FACTOR * _around(step / dt, rows), dt[rows])
             bad[start:end] = (step[rows] > most).all()
-    return bad
+    return bad if 2 * bad.sum() <= len(bad) else np.zeros_like(bad)  # else it stood there
 
 
 def _stuck(stamps: np.ndarray, positions: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Which poses, bool (N,), only repeat one that was left long before, as a jump ahead shows."""
     bad = np.zeros(len(stamps), bool)
     rows = np.flatnonzero(keep)
-    if len(rows) < STUCK_COUNT + 2:
-        return bad
+    if len(rows) < STUCK_COUNT + 2 or np.median(np.diff(stamps[rows])) >= STUCK_S:
+        return bad  # of sparse poses none is interpolated that far
     stamps, positions = stamps[rows], positions[rows]
     step = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     dt = np.diff(stamps)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.pose_checks import LOST, LOST_VARIANCE, check_poses, is_odometry, lost
+from ashtkd_ros.pose_checks import LOST, NO_FIX_VARIANCE, check_poses, is_odometry, lost
 from ashtkd_ros.trajectory import (
     USE_RECEIVE,
     PoseTrack,
@@ -171,7 +171,7 @@ class NavSatPoses(PoseReader):
         # written so that NaN is refused too
         if not (message.status.status >= 0 and abs(lat) <= 90.0 and abs(lon) <= 180.0):
             self.refused['no fix'] += 1
-        elif _fix_variance(message) >= LOST_VARIANCE:
+        elif _fix_variance(message) >= NO_FIX_VARIANCE:
             self.refused['no fix, by its covariance'] += 1
         else:
             self._rows.extend((stamp, lat, lon, alt if math.isfinite(alt) else math.nan))
@@ -187,7 +187,7 @@ class NavSatPoses(PoseReader):
             np.interp(rows[~known, 0], rows[known, 0], rows[known, 3]) if known.any() else 0.0
         )
         flat = GeoOrigin(*rows[0, 1:].tolist()).to_enu(rows[:, 1:]) * (1.0, 1.0, 0.0)
-        verdict = check_poses(rows[:, 0], flat)
+        verdict = check_poses(rows[:, 0], flat, unset_at_origin=False)
         rows = rows[verdict.keep]
         origin = self.origin or GeoOrigin(*rows[0, 1:].tolist())
         stamps, positions = rows[:, 0].copy(), origin.to_enu(rows[:, 1:])

@@ -15,10 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.matcher import Candidate, Matcher, MatcherConfig
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.sources import Frame
 
+_UNIT = 1e-3  # how far the length of a descriptor may be from 1
 _Tag, _Result = TypeVar('_Tag'), TypeVar('_Result')
 
 
@@ -57,11 +59,20 @@ class Recogniser:
         min_confidence: float | None = None,
     ) -> Recognition:
         """uint8 (H, W, 3) in `order`, or (H, W) grey → Recognition; `top_k` and `min_confidence`
-        for this image only."""
+        for this image only.
+
+        VprError where the network gives no vector of length 1.
+        """
         least = self.min_confidence if min_confidence is None else min_confidence
         started = time.perf_counter()
         descriptor = self.embedder.embed(image, order)
         embedded = time.perf_counter()
+        length = float(np.sqrt(np.dot(descriptor, descriptor)))
+        if not abs(length - 1.0) <= _UNIT:  # NaN as well
+            raise VprError(
+                f'the network gives a descriptor of length {length:.4g}, not 1, for this image: '
+                'no place is like it; export the network anew, or use another provider'
+            )
         candidates = self.matcher.match(descriptor, top_k)
         matched = time.perf_counter()
         best = candidates[0].confidence

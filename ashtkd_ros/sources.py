@@ -148,7 +148,7 @@ def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
     ]
     lacking = sum(frame.pose is None for frame in frames)
     if lacking:
-        notes.append(f'{lacking} of {len(frames)} images have no pose in poses.csv')
+        notes.append(f'{lacking} of {len(frames)} images have no pose in {WALK}')
     if same := len(frames) - len(set(stamps.tolist())):
         notes.append(f'{same} images have the stamp of another: has each stamp all its digits?')
     frames.sort(key=lambda f: f.stamp)

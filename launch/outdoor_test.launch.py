@@ -24,6 +24,9 @@ from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.expansion import expand_path
+
 _ARGUMENTS = (
     ('record', 'true', 'false: the node without a recording'),
     ('record_to', '~/vpr_bags', 'folder; each run writes a bag into it, named by date and time'),
@@ -62,7 +65,10 @@ def _wanted(context):
 
 
 def _folder(context):
-    return Path(LaunchConfiguration('record_to').perform(context)).expanduser()
+    try:
+        return Path(expand_path(LaunchConfiguration('record_to').perform(context)))
+    except VprError as error:
+        raise RuntimeError(f'record_to is {error}') from error
 
 
 def _record(context):
@@ -101,6 +107,8 @@ def _topics(context, text):
     topics = [robot / text('fix_topic'), robot / text('odom_topic')]
     for camera in cameras or ['']:
         image = text('image_topic').replace('{camera}', camera)
+        if text('image_transport') == 'compressed' and not image.endswith('/compressed'):
+            image += '/compressed'
         topics += [robot / camera / name for name in (image, *_OF_EACH_NODE)]
     return [*map(str, topics), *_OF_THE_ROBOT, *text('other_topics').split()]
 

@@ -11,6 +11,9 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.substitutions import ExecutableInPackage
 
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.expansion import expand_path
+
 _REQUIRED = {
     'map_path': 'folder made by build_map',
     'bag': 'rosbag, or folder with poses.csv or index.csv',
@@ -41,15 +44,17 @@ _BOTH = {
     'role': 'rows of an index.csv to take',
     'model': 'network (.onnx); the student that is shipped when not given',
 }
+_PATHS = ('model', 'trajectory', 'labels', 'correspondences')
 
 
 def _start(context):
     def given(*names):
         values = {name: LaunchConfiguration(name).perform(context) for name in names}
+        values = {n: _expanded(n, v) if n in _PATHS else v for n, v in values.items()}
         return [x for n, v in values.items() if v for x in (f'--{n.replace("_", "-")}', v)]
 
     map_path, bag, report = (
-        str(Path(LaunchConfiguration(name).perform(context)).expanduser()) for name in _REQUIRED
+        _expanded(name, LaunchConfiguration(name).perform(context)) for name in _REQUIRED
     )
     answers = str(Path(report).with_suffix('.answers.json'))
     judge = _command(
@@ -59,6 +64,13 @@ def _start(context):
     )
     record = [map_path, bag, '-o', answers, *given(*_LIVE, *_BOTH)]
     return [_command('live', record, judge)]
+
+
+def _expanded(name, value):
+    try:
+        return expand_path(value)
+    except VprError as error:
+        raise RuntimeError(f'{name} is {error}') from error
 
 
 def _command(executable, arguments, afterwards):

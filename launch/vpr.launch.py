@@ -8,17 +8,20 @@ The second starts /front/vpr_node, which looks at /front/image_raw, and /rear/vp
 """
 
 from dataclasses import fields
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler
 from launch.conditions import IfCondition
+from launch.event_handlers import OnShutdown
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch.utilities.type_utils import coerce_to_type
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.expansion import expand_path
 from ashtkd_ros.ros.parameters import Parameters
 
 _ARGUMENTS = (
@@ -35,6 +38,9 @@ _ARGUMENTS = (
     ('log_level', 'info', 'debug, info, warn, error or fatal'),
     ('respawn', 'false', 'start a node again, after 2 s, when it has died'),
 )
+
+
+_FAILURE = 'ashtkd_ros.failure'
 
 
 def _start(context):
@@ -61,21 +67,38 @@ def _node(text, camera, robot, respawn):
         executable='vpr_node',
         name='vpr_node',
         namespace='/'.join(word for word in (text('namespace'), camera) if word),
-        parameters=[text('params_file'), _parameters(text, camera)],
+        parameters=[_expanded('params_file', text('params_file')), _parameters(text, camera)],
         remappings=remappings,
         arguments=['--ros-args', '--log-level', text('log_level')],
         respawn=respawn,
         respawn_delay=2.0,
         output='screen',
+        on_exit=None if respawn else _note_failure,
     )
+
+
+def _note_failure(event, context):
+    if event.returncode and not context.is_shutdown:
+        text = f'{event.process_name} has ended with exit code {event.returncode}'
+        context.extend_globals({_FAILURE: text})
+
+
+def _fail(event, context):
+    """A launch in which nothing is left to run ends with status 1 if a node of it has failed."""
+    failure = context.get_locals_as_dict().get(_FAILURE)
+    if failure and event.reason == 'idle':
+        raise RuntimeError(f'{failure}, see above')
 
 
 def _parameters(text, camera):
     """The parameters that are given; what is left empty is left to the file and the node."""
     defaults = {'use_sim_time': False, **{f.name: f.default for f in fields(Parameters)}}
+    paths = {f.name for f in fields(Parameters) if f.metadata['path']}
     given = {}
     for name, default in defaults.items():
         value, kind = _fill(text(name), camera), type(default)
+        if name in paths:
+            value = _expanded(name, value)
         if not value:
             continue
         if kind is tuple:
@@ -89,9 +112,15 @@ def _parameters(text, camera):
 
 
 def _fill(value, camera):
-    """With the camera's name, if there is one, and the home folder in their places."""
-    value = str(Path(value).expanduser()) if value.startswith('~/') else value
+    """With the camera's name, if there is one, in its place."""
     return value.replace('{camera}', camera) if camera else value
+
+
+def _expanded(name, value):
+    try:
+        return expand_path(value)
+    except VprError as error:
+        raise RuntimeError(f'{name} is {error}') from error
 
 
 def _description(field):
@@ -110,10 +139,9 @@ def generate_launch_description():
         ('params_file', shipped, 'parameters; arguments come before'),
         *((field.name, '', _description(field)) for field in fields(Parameters)),
     ]
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(name, default_value=default, description=meaning)
-            for name, default, meaning in arguments
-        ]
-        + [OpaqueFunction(function=_start)]
-    )
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=meaning)
+        for name, default, meaning in arguments
+    ]
+    failing = RegisterEventHandler(OnShutdown(on_shutdown=_fail))
+    return LaunchDescription([*declared, failing, OpaqueFunction(function=_start)])

@@ -42,7 +42,9 @@ ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEA
 
 def environment(log_folder: Path) -> dict[str, str]:
     """Environment of a process under test: this checkout's sources, logs out of the way."""
-    path = os.pathsep.join(p for p in (str(ROOT), os.environ.get('PYTHONPATH')) if p)
+    path = os.pathsep.join(
+        p for p in (str(ROOT), str(ROOT / 'test'), os.environ.get('PYTHONPATH')) if p
+    )
     return {**os.environ, 'PYTHONPATH': path, 'ROS_LOG_DIR': str(log_folder)}
 
 
@@ -58,13 +60,19 @@ def until(condition: Callable[[], object], what: str, step: Callable[[], object]
 class Process:
     """A Python module as a process of its own; its output is read when it has ended, or before."""
 
+    extra: dict[str, str] = {}  # of the environment
+
     def __init__(self, folder: Path, module: str, *arguments: object):
         folder.mkdir(parents=True, exist_ok=True)
         self._out, self._err = folder / 'stdout.txt', folder / 'stderr.txt'
         command = [sys.executable, '-m', module, *map(str, arguments)]
         with self._out.open('wb') as out, self._err.open('wb') as err:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=err, cwd=folder, env=environment(folder / 'log')
+                command,
+                stdout=out,
+                stderr=err,
+                cwd=folder,
+                env={**environment(folder / 'log'), **self.extra},
             )
 
     @property
@@ -104,10 +112,12 @@ class Process:
 class NodeProcess(Process):
     """vpr_node with parameters."""
 
+    module = 'ashtkd_ros.ros.vpr_node'
+
     def __init__(self, folder: Path, *ros_arguments: str, **parameters: object):
         overrides = [x for k, v in parameters.items() for x in ('-p', f'{k}:={v}')]
         arguments = ('--ros-args', *ros_arguments, *overrides)
-        super().__init__(folder, 'ashtkd_ros.ros.vpr_node', *arguments)
+        super().__init__(folder, self.module, *arguments)
 
     def end(self, signal_number: int = signal.SIGINT) -> None:
         """The node ends as it should: at once, status 0, no traceback."""
@@ -126,6 +136,26 @@ class NodeProcess(Process):
         """Numbers of threads and of open files."""
         folder = Path(f'/proc/{self.pid}')
         return len(list((folder / 'task').iterdir())), len(list((folder / 'fd').iterdir()))
+
+
+class OddNode(NodeProcess):
+    """The same with oddities, see `odd_node`; `be(name, text)` turns one on, '' off."""
+
+    module = 'odd_node'
+
+    def __init__(self, folder: Path, *ros_arguments: str, before=None, **parameters: object):
+        self._oddities = folder / 'oddities'
+        self._oddities.mkdir(parents=True)
+        for name, text in (before or {}).items():
+            self.be(name, text)
+        self.extra = {'ODDITIES': str(self._oddities)}
+        super().__init__(folder, *ros_arguments, **parameters)
+
+    def be(self, name: str, text: str) -> None:
+        """From now on."""
+        new = self._oddities / '.new'
+        new.write_text(text)
+        os.replace(new, self._oddities / name)
 
 
 class Peer:

@@ -232,7 +232,7 @@ def test_poses_are_left_out_on_request(bag: Path):
 # --- poses
 
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)  # z ahead, x right
-TAKEN = '/tf: the frame camera_optical is taken as optical (z forward), by its axes and motion'
+TAKEN = '/tf: the frame camera_optical is taken as optical (z forward), by its axes'
 ORIGIN = GeoOrigin(48.0, 11.0, 500.0)
 CHAIN = [('map', 'odom', Pose(10, 0, 0)), ('base_link', 'camera_optical', Pose(0, 0, 1, *OPTICAL))]
 

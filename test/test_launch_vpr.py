@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,7 +67,7 @@ def nodes(**given: str) -> list[dict]:
     )
     started = start.visit(context)
     for node in started:
-        _, parameters = node['parameters']
+        node['file'], parameters = node['parameters']
         node['parameters'] = {
             name: value.evaluate(context) if hasattr(value, 'evaluate') else value
             for name, value in parameters.items()
@@ -108,6 +110,57 @@ def test_what_is_given_has_the_parameter_s_type() -> None:
     }
     kinds = {name: type(value) for name, value in node['parameters'].items()}
     assert (kinds['min_confidence'], kinds['map_frame']) == (float, str)
+
+
+def test_paths_are_expanded_and_other_arguments_are_not(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv('SITE', 'campus')
+    (node,) = nodes(
+        map_path='$HOME/maps/$SITE',
+        model_path='~/x.onnx',
+        params_file='${HOME}/vpr.yaml',
+        image_topic='~/image',
+        map_frame='$SITE',
+    )
+    home = str(Path.home())
+    assert node['file'] == f'{home}/vpr.yaml'
+    assert node['parameters'] == {
+        'map_path': f'{home}/maps/campus',
+        'model_path': f'{home}/x.onnx',
+        'map_frame': '$SITE',
+    }
+    assert node['remappings'] == [('image', '~/image')]
+    with pytest.raises(RuntimeError, match=r'map_path is .NOWHERE/x: .NOWHERE is not set'):
+        nodes(map_path='$NOWHERE/x')
+
+
+def launch(*given: str) -> subprocess.CompletedProcess:
+    """vpr.launch.py as `ros2 launch` runs it, in a process of its own."""
+    text = (
+        'import sys\n'
+        'from launch import LaunchDescription, LaunchService\n'
+        'from launch.actions import IncludeLaunchDescription as Include\n'
+        'from launch.launch_description_sources import PythonLaunchDescriptionSource as Source\n'
+        'arguments = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]\n'
+        'included = Include(Source(sys.argv[1]), launch_arguments=arguments)\n'
+        'service = LaunchService(argv=sys.argv[2:])\n'
+        'service.include_launch_description(LaunchDescription([included]))\n'
+        'sys.exit(service.run())\n'
+    )
+    file = str(ROOT / 'launch' / 'vpr.launch.py')
+    params_file = f'params_file:={ROOT / "config" / "vpr.yaml"}'
+    command = [sys.executable, '-c', text, file, params_file, *given]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_a_launch_whose_node_cannot_start_fails_and_names_the_cause() -> None:
+    done = launch('map_path:=/nowhere')
+    if 'not found' in done.stderr:
+        pytest.skip('the package is not installed: no launch can find its node')
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert said.count('/nowhere: no such map') == 1
+    assert 'has ended with exit code 1, see above' in said
+    assert 'Traceback' not in said
 
 
 def test_a_node_for_each_camera() -> None:
@@ -177,6 +230,13 @@ def test_a_bag_of_what_evaluate_needs(record, tmp_path: Path) -> None:
     }
     said = ''.join(part.text for part in line.msg)
     assert str(bag) in said and '--pose-topic /fix' in said
+
+
+def test_a_bag_of_compressed_images(record) -> None:
+    for given in ('/camera/image_raw', '/camera/image_raw/compressed'):
+        recorded = words(record(True, image_topic=given, image_transport='compressed')[-1])
+        assert '/camera/image_raw/compressed' in recorded
+        assert not any(word.endswith('/compressed/compressed') for word in recorded)
 
 
 def test_a_bag_of_several_cameras(record) -> None:

@@ -269,6 +269,27 @@ def test_fixes_at_zero_and_far_away_are_left_out():
     assert abs(track.at(1033.0, 1.5)[0].yaw) < 1e-3
 
 
+@pytest.mark.parametrize('rate', [1, 5, 10])
+@pytest.mark.parametrize('degrees', [0.001, 0.01, 1.0])
+def test_a_first_or_last_fix_far_away_is_an_outlier(rate, degrees):
+    messages = fixes([(i / rate, 0) for i in range(60)])
+    for i, message in enumerate(messages):
+        message.header = header(1000 + i / rate)
+    for i in (0, 59):
+        messages[i].longitude += degrees
+    track = track_of(messages, FIX)
+    assert track.refused == {OUTLIER: 2} and np.abs(track.positions).max() < 70
+
+
+@pytest.mark.parametrize('count', range(1, 8))
+def test_few_poses_do_no_harm(count):
+    rng = np.random.default_rng(count)
+    for _ in range(50):
+        rows = rng.choice([0.0, 1.0, 1e4], (count, 3))
+        verdict = check_poses(np.sort(rng.uniform(0, 9, count)), rows, None, True)
+        assert verdict.keep.any()
+
+
 def test_all_fixes_at_zero_are_no_pose():
     with pytest.raises(VprError) as error:
         track_of([fix(1 + i, 0.0, 0.0) for i in range(5)], FIX)

@@ -39,10 +39,10 @@ UNFIT = {
     'other_model': 'model',
     'missing_model': 'model cannot be read',
     'no_model': 'not a model',
-    'unknown_parameter': 'unknown parameter "map_pth"',
-    'wrong_type': 'parameter top_k',
+    'unknown_parameter': 'unknown parameter "map_pth"; did you mean map_path?',
+    'wrong_type': 'parameter top_k is "many"; it is a whole number',
     'integer_for_float': 'write 1.0',
-    'out_of_range': 'parameter min_confidence',
+    'out_of_range': 'parameter min_confidence is 1.5; it lies between 0.0 and 1.0',
     'wrong_word': 'parameter image_transport is "png"',
     'bad_qos': 'reliability',
 }
@@ -82,8 +82,9 @@ def unfit(ros, town_map: Path, tmp_path_factory) -> Iterator[dict[str, NodeProce
         'wrong_word': {**good, 'image_transport': 'png'},
         'bad_qos': {**good, qos: 'sometimes'},
     }
+    fixed = {'num_threads': 1, 'on_start_failure': 'stay'}
     nodes = {
-        name: NodeProcess(folder / f'{name}_node', '-r', f'__ns:=/{name}', num_threads=1, **given)
+        name: NodeProcess(folder / f'{name}_node', '-r', f'__ns:=/{name}', **fixed, **given)
         for name, given in parameters.items()
     }
     yield nodes
@@ -124,7 +125,8 @@ def test_arguments_that_ros_refuses(start_node, arguments: tuple[str, ...], name
 
 
 def test_a_mended_node_configures(start_node, peer: Peer, town_map, walk) -> None:
-    node = start_node(map_path='/nowhere', min_confidence=0.0, num_threads=1)
+    stay = {'on_start_failure': 'stay'}
+    node = start_node(map_path='/nowhere', min_confidence=0.0, num_threads=1, **stay)
     peer.status(state='unconfigured')
     assert not peer.change_state(CONFIGURE)
     assert not peer.set_parameter('top_k', 0)

@@ -148,6 +148,56 @@ def test_a_camera_of_the_other_transport(start, peer: Peer, walk) -> None:
     warned(peer, 'publishes sensor_msgs/msg/CompressedImage', 'set image_transport to compressed')
 
 
+@pytest.mark.parametrize('topic', ['scene/compressed', 'scene'])
+def test_compressed_images_are_found_under_the_base_topic(start, peer: Peer, walk, topic) -> None:
+    """As image_transport names them, or on the very topic that `image` is."""
+    node = start(image_transport='compressed')
+    assert '/compressed/compressed' not in node.stderr
+    raw = peer.node.create_publisher(Image, 'scene', 1) if '/' in topic else None
+    camera = peer.node.create_publisher(CompressedImage, topic, 1)
+    place = peer.ask(compressed_message(walk[2], 1.0), camera)
+    assert int(place.results[0].class_id) == 2
+    if raw is not None:
+        peer.node.destroy_publisher(raw)
+    peer.node.destroy_publisher(camera)
+    silent = 'nobody publishes on /scene'
+    warned(peer, silent)
+
+
+def test_compressed_is_not_appended_twice(ros, peer: Peer, town_map, tmp_path, walk) -> None:
+    parameters = {'map_path': town_map, 'min_confidence': 0.0, 'num_threads': 1}
+    node = NodeProcess(
+        tmp_path, '-r', 'image:=scene/compressed', image_transport='compressed', **parameters
+    )
+    try:
+        camera = peer.node.create_publisher(CompressedImage, 'scene/compressed', 1)
+        assert peer.ask(compressed_message(walk[3], 1.0), camera).results[0].class_id == '3'
+        assert 'images from /scene/compressed (compressed)' in node.stderr
+        node.end()
+    finally:
+        node.kill()
+
+
+def test_the_advice_comes_before_topic_echo_cuts_the_message(start, peer: Peer, walk) -> None:
+    start(image_transport='compressed')
+    camera = peer.node.create_publisher(Image, 'scene', 1)
+    camera.publish(image_message(walk[0]))
+
+    def advised() -> bool:
+        shown = peer.status(state='active')[0].message[:128]
+        return 'no image' in shown and 'set image_transport to raw' in shown
+
+    peer.until(advised, 'the advice')
+
+
+def test_a_simulated_camera_that_stands_still_is_answered(start, peer: Peer, walk) -> None:
+    start()
+    camera = peer.node.create_publisher(Image, 'scene', RELIABLE)
+    for i in range(15):
+        assert peer.ask(image_message(walk[4], 1.0 + 0.1 * i), camera).results, i
+    assert peer.status(state='active')[0].level == DiagnosticStatus.OK
+
+
 def test_a_clock_that_jumps(start, peer: Peer, walk) -> None:
     start(max_rate_hz=5.0, frozen_after=0)
     camera = peer.node.create_publisher(Image, 'scene', RELIABLE)

@@ -144,9 +144,10 @@ def _odometry_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
         return []
     if sources & {source, source.parent}:  # a file of the same bag
         return []
+    sure = 'are probably' if is_odometry(info.frame) else 'may be'
     return [
         f'the poses of the map and those of {traverse.path} are odometry of different recordings, '
-        'each of which begins a frame of its own: they are probably not in one frame, and right '
+        f'each of which begins a frame of its own: they {sure} not in one frame, and right '
         'answers may count as wrong; judge by poses in "map" (--pose-topic, --trajectory), by '
         '--correspondences or by place names'
     ]

@@ -10,24 +10,23 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from geometry_msgs.msg import Point, Pose, PoseWithCovarianceStamped
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
-from std_msgs.msg import ColorRGBA
-from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
-from visualization_msgs.msg import Marker, MarkerArray
+from vision_msgs.msg import Classification, VisionInfo
+from visualization_msgs.msg import MarkerArray
 
 from ashtkd_ros.debug_picture import debug_picture
 from ashtkd_ros.matcher import Candidate
 from ashtkd_ros.place_map import Place
 from ashtkd_ros.recogniser import Recogniser, Recognition
+from ashtkd_ros.ros import messages
 from ashtkd_ros.ros.map_watch import MapWatch
 from ashtkd_ros.ros.parameters import Parameters
 from ashtkd_ros.ros.quiet import quiet_publisher
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_GREY, _GREEN = (0.5, 0.5, 0.5, 0.6), (0.1, 0.7, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Served:
     picture_of: Callable[[Place], np.ndarray | None]
     watch: MapWatch
     spacing: float  # metres between places
+    markers: MarkerArray = field(default_factory=MarkerArray)
 
     @property
     def frame(self) -> str:
@@ -77,14 +77,12 @@ class Answers:
 
     def serve(self, served: Served, version: int) -> None:
         """Tell of a map that was loaded, the `version`-th."""
-        embedder = served.recogniser.embedder
-        message = VisionInfo(method=f'{embedder.name} {embedder.hash[:16]}')
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        message.database_location = served.parameters.map_path
-        message.database_version = version
-        self._info.publish(message)
-        self._map_markers = self._markers_of(served)
-        self._markers.publish(self._map_markers)
+        info = messages.vision_info(served)
+        info.header.stamp = self._node.get_clock().now().to_msg()
+        info.database_version = version
+        self._info.publish(info)
+        self._markers.publish(served.markers)
+        self._map_markers = served.markers
 
     def destroy(self) -> None:
         """Take the publishers away."""
@@ -100,78 +98,29 @@ class Answers:
 
     def unknown(self, served: Served, header, image: np.ndarray, order: str, reason: str) -> None:
         """An image that was not matched at all."""
-        self._place.publish(Classification(header=header))
+        self._place.publish(messages.place_message(header, None))
         self.forget(served, header.stamp)
         self._show(served, header, image, order, None, reason)
 
     def forget(self, served: Served, stamp) -> None:
         """Take the last match out of the markers."""
         if self._markers.get_subscription_count():
-            self._markers.publish(self._match_markers(served, stamp, None))
+            self._markers.publish(messages.match_markers(served, stamp, None))
 
     def answer(
         self, served: Served, header, image: np.ndarray, order: str, found: Recognition
     ) -> Callable[[], PoseWithCovarianceStamped] | None:
         """Publish all about one image; gives the pose of an accepted match with a pose."""
-        place = Classification(header=header)
-        if found.accepted:
-            place.results = [
-                ObjectHypothesis(class_id=str(c.place.id), score=c.confidence)
-                for c in found.candidates
-            ]
-        self._place.publish(place)
+        self._place.publish(messages.place_message(header, found))
         best, pose = found.candidates[0], None
         if found.accepted and best.place.pose is not None:
-            pose = partial(self._pose_message, served, header, best)
+            pose = partial(messages.pose_message, served, header, best)
             if served.parameters.publish_pose and self._pose.get_subscription_count():
                 self._pose.publish(pose())
         if self._markers.get_subscription_count():
-            self._markers.publish(self._match_markers(served, header.stamp, found))
+            self._markers.publish(messages.match_markers(served, header.stamp, found))
         self._show(served, header, image, order, best if found.accepted else None, found.refusal)
         return pose
-
-    def _pose_message(self, served: Served, header, best: Candidate) -> PoseWithCovarianceStamped:
-        """The place's pose; its spread grows as places lie apart and confidence falls."""
-        message = PoseWithCovarianceStamped()
-        message.header.stamp, message.header.frame_id = header.stamp, served.frame
-        message.pose.pose = _pose(best.place)
-        p = served.parameters
-        metres = p.position_stddev or max(served.spacing, 0.5)
-        doubt = 1.0 / max(best.confidence, 0.05)
-        spread = [metres**2] * 3 + [0.1**2] * 2 + [p.yaw_stddev**2]
-        message.pose.covariance[::7] = [value * doubt for value in spread]
-        return message
-
-    def _markers_of(self, served: Served) -> MarkerArray:
-        marker = self._marker(served, 'places', Marker.SPHERE_LIST, _GREY)
-        marker.points = [_point(p) for p in served.places if p.pose is not None]
-        marker.action = Marker.ADD if marker.points else Marker.DELETE
-        return MarkerArray(markers=[marker])
-
-    def _match_markers(self, served: Served, stamp, found: Recognition | None) -> MarkerArray:
-        match = self._marker(served, 'match', Marker.ARROW, _GREEN)
-        others = self._marker(served, 'candidates', Marker.SPHERE_LIST, _GREEN)
-        for marker in (match, others):
-            marker.header.stamp = stamp
-        best = found.candidates[0].place if found and found.accepted else None
-        if best is not None and best.pose is not None:
-            match.pose = _pose(best)
-            length = 2.0 * max(served.spacing, 0.5)
-            match.scale.x, match.scale.y, match.scale.z = length, length / 4, length / 4
-            shown = [c for c in found.candidates if c.place.pose is not None]
-            others.points = [_point(c.place) for c in shown]
-            others.colors = [_colour((1.0, 0.7, 0.0, 0.2 + 0.8 * c.confidence)) for c in shown]
-        else:
-            match.action = others.action = Marker.DELETE
-        return MarkerArray(markers=[match, others])
-
-    def _marker(self, served: Served, name: str, kind: int, colour) -> Marker:
-        marker = Marker(ns=name, type=kind, action=Marker.ADD, color=_colour(colour))
-        marker.header.frame_id = served.frame
-        marker.pose.orientation.w = 1.0
-        size = 0.4 * max(served.spacing, 0.5)
-        marker.scale.x = marker.scale.y = marker.scale.z = size
-        return marker
 
     def _show(
         self, served: Served, header, image, order: str, best: Candidate | None, reason: str
@@ -186,20 +135,3 @@ class Answers:
         message = Image(header=header, height=height, width=width, encoding='rgb8', step=3 * width)
         message.data = array.array('B', shown.tobytes())
         self._debug.publish(message)
-
-
-def _pose(place: Place) -> Pose:
-    p, pose = place.pose, Pose()
-    pose.position.x, pose.position.y, pose.position.z = p.x, p.y, p.z
-    pose.orientation.x, pose.orientation.y = p.qx, p.qy
-    pose.orientation.z, pose.orientation.w = p.qz, p.qw
-    return pose
-
-
-def _point(place: Place) -> Point:
-    return Point(x=place.pose.x, y=place.pose.y, z=place.pose.z)
-
-
-def _colour(values: tuple[float, float, float, float]) -> ColorRGBA:
-    r, g, b, a = values
-    return ColorRGBA(r=r, g=g, b=b, a=a)

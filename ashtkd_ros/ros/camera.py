@@ -23,6 +23,8 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
+_COMPRESSED = '/compressed'
+_COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 _RELIABLE = ReliabilityPolicy.RELIABLE
 _OVERRIDABLE = (
     QoSPolicyKind.HISTORY,
@@ -33,8 +35,9 @@ _OVERRIDABLE = (
 
 
 class Camera:
-    """Subscription to `image`; `receive` is called with each message, in a thread of its own.
+    """Subscription to `image`, or to `image/compressed`.
 
+    `receive` gets each message in a thread of its own, `failed` what goes wrong there.
     Reliable first, since best effort loses images above 0.5 MB under Fast DDS's defaults; best
     effort as soon as a camera offers no more. The user's QoS overrides stand.
     """
@@ -44,7 +47,21 @@ class Camera:
         self._kind = CompressedImage if compressed else Image
         self._subscription = self._receiver = None
         self._group = OffExecutor()
-        self.topic = node.resolve_topic_name('image')
+        self._base = node.resolve_topic_name('image')
+        self._look_at(self._topic() if compressed else self._base)
+
+    def _topic(self) -> str:
+        """Where the compressed images of a camera are, as image_transport has it.
+
+        `image` may name them itself, and `image/compressed` may be remapped.
+        """
+        remapped = self._node.resolve_topic_name('image/compressed')
+        if remapped != self._node.resolve_topic_name('image/compressed', only_expand=True):
+            return remapped
+        return self._base if self._base.endswith(_COMPRESSED) else self._base + _COMPRESSED
+
+    def _look_at(self, topic: str) -> None:
+        node, self.topic = self._node, topic
         given = node.get_parameters_by_prefix('qos_overrides')
         names = {f'{self.topic}.subscription.{k.name.lower()}': k for k in _OVERRIDABLE}
         self._overridden = [names[name] for name in given if name in names]
@@ -53,12 +70,25 @@ class Camera:
                 f'qos_overrides.{name} has no effect; this node knows {", ".join(names)}'
             )
 
+    def look_around(self) -> None:
+        """Take compressed images from `image` itself, where they come there and nowhere else.
+
+        Called now and then, as publishers are found one after the other.
+        """
+        if self.topic != self._base + _COMPRESSED or self._node.count_publishers(self.topic):
+            return
+        infos = self._node.get_publishers_info_by_topic(self._base)
+        if infos and all(info.topic_type == _COMPRESSED_TYPE for info in infos):
+            self._node.get_logger().info(f'compressed images are on {self._base} itself')
+            self._look_at(self._base)
+            self.start()
+
     def start(self, reliability: ReliabilityPolicy = _RELIABLE) -> None:
         """Subscribe, in the place of what was subscribed to before."""
         self.close()
         self._subscription = self._node.create_subscription(
             self._kind,
-            'image',
+            self.topic,
             self._receive,
             QoSProfile(depth=1, reliability=reliability),
             callback_group=self._group,
@@ -97,13 +127,15 @@ class Camera:
         mine = f'sensor_msgs/msg/{self._kind.__name__}'
         infos = self._node.get_publishers_info_by_topic(self.topic)
         if not infos:
-            return f'nobody publishes on {self.topic}'
+            raw = self._node.count_publishers(self._base) if self.topic != self._base else 0
+            advice = 'set image_transport to raw, ' if raw else ''
+            return f'{advice}nobody publishes on {self.topic}'
         other = next((i for i in infos if i.topic_type != mine), None)
         if other is not None:
-            transport = 'compressed' if other.topic_type.endswith('CompressedImage') else 'raw'
+            transport = 'compressed' if other.topic_type == _COMPRESSED_TYPE else 'raw'
             return (
-                f'{_name(other)} publishes {other.topic_type} on {self.topic}, not {mine}; '
-                f'set image_transport to {transport}'
+                f'set image_transport to {transport}, {_name(other)} publishes '
+                f'{other.topic_type} on {self.topic}, not {mine}'
             )
         offers = '; '.join(f'{_name(i)} offers {_words(i.qos_profile)}' for i in infos)
         if self._subscription is None:

@@ -8,14 +8,21 @@ import math
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 
+from ashtkd_ros.ros.console import Console
 from ashtkd_ros.ros.quiet import quiet_publisher
+
+_ADVICE = {
+    'frozen': ' (frozen_after: 0 for a simulated camera without noise)',
+    'blurred': ' (max_blur: 1 to match them all the same)',
+    'nearly black': ' (min_light: 0 to match them all the same)',
+}
 
 
 class Diagnostics:
     """Publishes as long as the node lives, in every state."""
 
     def __init__(self, node):
-        self._node = node
+        self._node, self._console = node, Console(node.get_logger())
         self._publisher = quiet_publisher(node, DiagnosticArray, '/diagnostics', 10)
         # The node's own clock may stand still, or be set back.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -28,6 +35,8 @@ class Diagnostics:
             errors.append(node.health.last_error or 'not configured')
         if node.given_up and node.state == 'inactive':
             errors.append(node.given_up)
+        if node.state == 'active' and node.health.failures:
+            errors.append(f'recognition failed: {node.health.last_error}')
         if node.served is not None:
             facts['map'] = node.served.parameters.map_path
             facts['places in map'] = len(node.served.places)
@@ -36,33 +45,38 @@ class Diagnostics:
             node.answers.greet()
         name = f'{node.get_fully_qualified_name()}: place recognition'
         stamp = node.get_clock().now().to_msg()
-        self._publisher.publish(
-            node.health.message(name, node.state, facts, errors, warnings, stamp)
-        )
+        message = node.health.message(name, node.state, facts, errors, warnings, stamp)
+        self._publisher.publish(message)
+        self._console.tell(message.status[0].level, message.status[0].message)
+        if node.state == 'active' and node.enabled:
+            camera = node.camera
+            self._console.wait(node.health.waiting_s, camera.topic, camera.trouble)
 
     def _troubles(self) -> list[str]:
         """A phrase each; empty ones count for nothing."""
         node = self._node
-        found = [*node.embedder.warnings, node.served.watch.trouble()]
+        # What stands longest comes last: `ros2 topic echo` shows the first 128 letters.
+        found = []
         if node.state == 'active' and not node.enabled:
-            found.append('disabled')
+            found.append('disabled, call ~/enable')
         elif node.state == 'active':
             found += self._of_the_camera()
-        return found
+        return [*found, node.served.watch.trouble(), *node.embedder.warnings]
 
     def _of_the_camera(self) -> list[str]:
         node, health = self._node, self._node.health
         patience = node.get_parameter('image_timeout_s').value
         silence = health.silence_s
-        found = [health.jump]
+        node.camera.look_around()
+        found = []
         if silence > patience:
             none = f'no image for {silence:.1f} s' if math.isfinite(silence) else 'no image yet'
-            return [*found, f'{none}: {node.camera.trouble()}']
+            return [f'{none}: {node.camera.trouble()}', health.jump]
         if rate := node.get_parameter('max_rate_hz').value:
             patience = max(patience, 2.0 / rate)
         if health.unanswered_s > patience:
             why = health.last_error or 'the network does not answer'
             found.append(f'no image could be used for {health.unanswered_s:.1f} s: {why}')
         if health.fault:
-            found.append(f'camera: {health.fault} images')
-        return found
+            found.append(f'camera: {health.fault} images{_ADVICE.get(health.fault, "")}')
+        return [*found, health.jump]

@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import signal
+import sys
+import time
 from collections.abc import Iterator
 
 import rclpy
@@ -14,19 +16,30 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.signals import uninstall_signal_handlers
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import one_line, reason_of
+from ashtkd_ros.ros.environment import check_environment, expand_files
+
+_PAUSE_S = 0.1
 
 
 @contextlib.contextmanager
 def session(args: list[str] | None = None) -> Iterator[None]:
     """rclpy from init to shutdown; a signal ends the body without noise.
 
-    VprError where ROS refuses its arguments, a parameters file that is not there, say.
+    VprError where ROS refuses its arguments, a parameters file that is not there, say, or where
+    it cannot work in this environment.
     """
+    given = sys.argv if args is None else args
+    check_environment(given)
     try:
-        rclpy.init(args=args)
+        rclpy.init(args=expand_files(given))
+    except VprError:
+        raise
     except Exception as error:  # RCLError, UnknownROSArgsError: no public base in common
         reason = ' '.join(str(error).split()).split(', at /')[0].strip()
-        raise VprError(f'ROS does not take these arguments: {reason}') from error
+        refused = type(error).__name__ == 'UnknownROSArgsError' or 'parse' in reason
+        what = 'ROS does not take these arguments' if refused else 'ROS cannot be started'
+        raise VprError(f'{what}: {one_line(reason)}') from error
     try:
         yield
     except ExternalShutdownException:
@@ -60,19 +73,59 @@ def transition(callback):
         try:
             callback(self, state)
         except VprError as error:
-            self.get_logger().error(str(error))
-            self.health.last_error = str(error)
+            text = told(error)
+            # What is tried again and again by itself is said once.
+            if not (self.retrying and text == self.health.last_error):
+                self.get_logger().error(text)
+            self.health.last_error = text
             return TransitionCallbackReturn.FAILURE
         except Exception as error:
             if not self.context.ok():  # the node was told to end meanwhile
                 return TransitionCallbackReturn.FAILURE
-            text = f'{type(error).__name__} in {callback.__name__}: {error}'
+            text = f'{told(error)} (in {callback.__name__})'
             self.get_logger().fatal(text)
             self.health.last_error = text
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
     return guarded
+
+
+def told(error: BaseException) -> str:
+    """What went wrong, in one line; of what was not foreseen, its type as well."""
+    if isinstance(error, VprError):
+        return one_line(str(error))
+    return f'{type(error).__name__}: {reason_of(error)}'
+
+
+def answering(callback):
+    """rclpy lets what a service's callback raises end the node: say it to the caller instead."""
+
+    @functools.wraps(callback)
+    def guarded(self, request, response):
+        try:
+            return callback(self, request, response)
+        except Exception as error:
+            if not rclpy.ok():
+                raise
+            response.success, response.message = False, told(error)
+            return response
+
+    return guarded
+
+
+def spin(executor, logger) -> None:
+    """Until the context ends; what a callback raises is logged, and costs that call alone."""
+    while executor.context.ok():
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+        except Exception as error:
+            if not executor.context.ok():
+                return
+            logger.error(told(error), throttle_duration_sec=5.0)
+            time.sleep(_PAUSE_S)  # it may come again at once
 
 
 def refusing(change_state):

@@ -44,7 +44,7 @@ class Health:
     def begin(self) -> None:
         """The node was activated: no image has come since."""
         self._last_image: float | None = None
-        self._answered_at = time.monotonic()
+        self._begun = self._answered_at = time.monotonic()
         self.fault, self.place = '', 'none'
 
     def saw_image(self, stamp_s: float) -> None:
@@ -103,6 +103,12 @@ class Health:
     def silence_s(self) -> float:
         """Seconds since the last image; infinite when none has come."""
         return np.inf if self._last_image is None else time.monotonic() - self._last_image
+
+    @property
+    def waiting_s(self) -> float:
+        """Seconds since the last image, or since the node was activated."""
+        since = self._begun if self._last_image is None else self._last_image
+        return time.monotonic() - since
 
     def _rates(self) -> tuple[float, float]:
         """Images and answers a second over the last seconds."""

@@ -106,7 +106,8 @@ def own_node(
     command += ['--log-level', 'warn', '-r', f'__ns:={namespace}']
     for name, value in parameters.items():  # in YAML, of which JSON is a part
         command += ['-p', f'{name}:={json.dumps(value, ensure_ascii=False)}']
-    names = 'image', 'vpr_node/place', f'{namespace}/vpr_node'
+    image = 'image/compressed' if compressed else 'image'
+    names = image, 'vpr_node/place', f'{namespace}/vpr_node'
     with (
         contextlib.closing(Observer(compressed, *names, namespace)) as observer,
         running('vpr_node', command) as node,

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from rcl_interfaces.msg import (
@@ -19,29 +20,35 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.expansion import expand_path
+from ashtkd_ros.files import one_line
 from ashtkd_ros.keyframes import KeyframeOptions
 
 # What rclpy declares of its own accord.
 _OTHERS = ('use_sim_time', 'start_type_description_service')
 
 
-def _parameter(default, meaning: str, low=None, high=None, choices=(), live: bool = False):
-    about = {'meaning': meaning, 'range': (low, high), 'choices': choices, 'live': live}
+def _parameter(
+    default, meaning: str, low=None, high=None, choices=(), live: bool = False, path: bool = False
+):
+    about = {'meaning': meaning, 'range': (low, high), 'choices': choices}
+    about |= {'live': live, 'path': path}
     return field(default=default, metadata=about)
 
 
 _live = functools.partial(_parameter, live=True)
+_path = functools.partial(_parameter, '', path=True)
 
 
 @dataclass(frozen=True)
 class Parameters:
     """Those made by `_live` apply from the next image on; the others when the node configures.
 
-    `map_path` is also read by ~/reload_map.
+    `map_path` is also read by ~/reload_map. `~`, `$NAME` and `${NAME}` are expanded in paths.
     """
 
-    model_path: str = _parameter('', 'network (.onnx); empty: the student that is shipped')
-    map_path: str = _parameter('', 'folder made by build_map')
+    model_path: str = _path('network (.onnx); empty: the student that is shipped')
+    map_path: str = _path('folder made by build_map')
     providers: tuple[str, ...] = _parameter(
         ('CPUExecutionProvider',), 'ONNX Runtime execution providers, the preferred first'
     )
@@ -49,10 +56,14 @@ class Parameters:
     spinning: bool = _parameter(
         False, 'threads wait busily between images: a little faster, a core burnt'
     )
-    engine_cache: str = _parameter(
-        '', 'folder for the engines that TensorRT builds; empty: ~/.cache/ashtkd_ros'
+    engine_cache: str = _path(
+        'folder for the engines that TensorRT builds; empty: ~/.cache/ashtkd_ros'
     )
-    image_transport: str = _parameter('raw', 'raw or compressed', choices=('raw', 'compressed'))
+    image_transport: str = _parameter(
+        'raw',
+        'raw or compressed, which is looked for on image/compressed, else on image itself',
+        choices=('raw', 'compressed'),
+    )
     max_rate_hz: float = _live(
         0.0, 'images a second looked at, by header stamp; 0: all', 0.0, 1000.0
     )
@@ -72,8 +83,18 @@ class Parameters:
     min_light: float = _live(
         KeyframeOptions.min_light, 'a darker image is not matched; 0: all are', 0.0, 255.0
     )
-    frozen_after: int = _live(10, 'so many equal images: the camera is frozen; 0: never', 0, 10000)
+    frozen_after: int = _live(
+        10, 'so many equal images of a camera with noise: it is frozen; 0: never', 0, 10000
+    )
+    load_timeout_s: float = _live(
+        30.0, 'seconds in which network and map must have been read', 0.1, 3600.0
+    )
     autostart: bool = _parameter(True, 'configure and activate at start')
+    on_start_failure: str = _parameter(
+        'exit',
+        'exit with status 1, retry every 5 s, or stay unconfigured',
+        choices=('exit', 'retry', 'stay'),
+    )
 
 
 _LIVE_NAMES = [f.name for f in fields(Parameters) if f.metadata['live']]
@@ -89,18 +110,63 @@ def declare(node: Node) -> None:
     given = node.get_parameters_by_prefix('')
     for name in given:
         if name not in known and name not in _OTHERS and not name.startswith('qos_overrides.'):
-            raise VprError(f'unknown parameter "{name}"; known are {", ".join(known)}')
+            raise VprError(f'unknown parameter "{one_line(name)}"; {_nearest(name, known)}')
     for name, spec in known.items():
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         if name in given:
             value = node.get_parameter(name).value
-            if isinstance(default, float) and isinstance(value, int):
-                raise VprError(f'parameter {name} is the integer {value}; write {value}.0')
+            if fault := _fault(spec, value):
+                raise VprError(f'parameter {name} is {fault}')
             node.undeclare_parameter(name)
         try:
             node.declare_parameter(name, default, _descriptor(spec))
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             raise VprError(f'parameter {name}: {error}') from error
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name.rpartition('.')[2].lower(), known, 1, 0.6)
+    return f'did you mean {near[0]}?' if near else f'known are {", ".join(known)}'
+
+
+_KINDS = {
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a number',
+    str: 'text',
+    tuple: 'a list of texts',
+}
+
+
+def _fault(spec, value) -> str:
+    """What is wrong with a value that was given at start; '' where nothing is."""
+    kind, (low, high), choices = (
+        type(spec.default),
+        spec.metadata['range'],
+        spec.metadata['choices'],
+    )
+    shown = f'"{one_line(value)}"' if isinstance(value, str) else str(value)
+    if kind is float and type(value) is int:
+        return f'the integer {value}; write {value}.0'
+    if kind is tuple:
+        fits = isinstance(value, Sequence) and all(isinstance(v, str) for v in value)
+        fits = fits and not isinstance(value, str)
+    else:
+        fits = type(value) is kind
+    if not fits:
+        return f'{shown}; it is {_KINDS[kind]}'
+    if choices and value not in choices:
+        return f'{shown}; it is {" or ".join(choices)}'
+    if low is not None and not low <= value <= high:  # NaN as well
+        return f'{shown}; it lies between {low} and {high}'
+    return ''
+
+
+def on_start_failure(node: Node) -> str:
+    """The parameter of this name, though others may have been refused; its default otherwise."""
+    (spec,) = (f for f in fields(Parameters) if f.name == 'on_start_failure')
+    value = node.get_parameter(spec.name).value if node.has_parameter(spec.name) else None
+    return value if value in spec.metadata['choices'] else spec.default
 
 
 def live(node: Node, configured: Parameters) -> Parameters:
@@ -143,5 +209,15 @@ def read(node: Node) -> Parameters:
         choices = spec.metadata['choices']
         if choices and value not in choices:
             raise VprError(f'parameter {spec.name} is "{value}"; it is {" or ".join(choices)}')
+        if spec.metadata['path']:
+            value = path_of(node, spec.name)
         values[spec.name] = tuple(value) if isinstance(spec.default, tuple) else value
     return Parameters(**values)
+
+
+def path_of(node: Node, name: str) -> str:
+    """A path parameter as it is now, expanded; VprError where that is not possible."""
+    try:
+        return expand_path(node.get_parameter(name).value)
+    except VprError as error:
+        raise VprError(f'parameter {name}: {error}') from error

@@ -10,7 +10,8 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
-from ashtkd_ros.errors import VprError
+from ashtkd_ros.ros.guards import answering, told
+from ashtkd_ros.ros.messages import rehearse
 from ashtkd_ros.ros.quiet import quiet_publisher
 from ashtkd_ros.ros.threads import start_thread
 
@@ -27,6 +28,7 @@ class Services:
         node.create_service(Trigger, '~/reload_map', self._reload_map, callback_group=alone)
         node.create_service(Trigger, '~/relocalize', self._relocalize)
 
+    @answering
     def _enable(self, request, response):
         """Look at images or not, without a change of the lifecycle's state."""
         if self._node.state != 'active':
@@ -39,29 +41,47 @@ class Services:
         """Load the map anew, off this thread; the old one stays in use if that fails."""
         node = self._node
         if node.served is None:
+            return self._start(response)
+        embedder = node.embedder
+        try:
+            result = await self._loaded()
+            if node.embedder is not embedder:
+                text = 'the node was cleaned up or configured anew meanwhile'
+                return _said(response, False, text)
+            node.serve(result)
+        except Exception as error:  # what is raised here would end the node
+            node.get_logger().error(f'the map was not reloaded: {told(error)}')
+            return _said(response, False, f'{told(error)}; the old map stays in use')
+        revived = ', active again' if node.revive() else ''
+        return _said(response, True, f'{len(result.places)} places{revived}')
+
+    def _start(self, response):
+        """A node that came to nothing when it started by itself is started again."""
+        node = self._node
+        if node.state != 'unconfigured' or not node.get_parameter('autostart').value:
             return _said(response, False, f'the node is {node.state}: configure it')
-        embedder, configured = node.embedder, node.parameters
+        if not node.start():
+            return _said(response, False, f'the node is {node.state}: {node.health.last_error}')
+        return _said(response, True, f'{len(node.served.places)} places, active')
+
+    def _loaded(self) -> Future:
+        """The map on the disk, or what is wrong with it, when it has been tried."""
+        node, embedder, configured = self._node, self._node.embedder, self._node.parameters
         loaded = Future(executor=node.executor)
         loaded.add_done_callback(lambda _: node.executor.wake())
 
         def load() -> None:
             try:
-                loaded.set_result(node.load_map(embedder, configured))
-            except VprError as error:
-                loaded.set_result(error)
+                served = node.load_map(embedder, configured)
+                rehearse(served)
+                loaded.set_result(served)
             except Exception as error:  # a future that is never done would block the service
-                loaded.set_result(VprError(f'{type(error).__name__}: {error}'))
+                loaded.set_exception(error)
 
         start_thread('map loader', load)
-        result = await loaded
-        if isinstance(result, VprError):
-            node.get_logger().error(f'the map was not reloaded: {result}')
-            return _said(response, False, f'{result}; the old map stays in use')
-        if node.embedder is not embedder:
-            return _said(response, False, 'the node was cleaned up or configured anew meanwhile')
-        node.serve(result)
-        return _said(response, True, f'{len(result.places)} places')
+        return loaded
 
+    @answering
     def _relocalize(self, request, response):
         """Publish the pose of the current match on `initialpose`, once."""
         node = self._node

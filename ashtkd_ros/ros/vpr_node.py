@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -18,26 +19,37 @@ from ashtkd_ros.commands import run_command
 from ashtkd_ros.debug_picture import picture_reader
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import read_regular, reason_of
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array
 from ashtkd_ros.matcher import MatcherConfig
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.rate_gate import RateGate
 from ashtkd_ros.recogniser import Recogniser
-from ashtkd_ros.ros import memory, parameters
+from ashtkd_ros.ros import memory, parameters, shared_memory
 from ashtkd_ros.ros.answers import Answers, Current, Served
 from ashtkd_ros.ros.camera import Camera
 from ashtkd_ros.ros.diagnostics import Diagnostics
-from ashtkd_ros.ros.guards import end_of_signals, refusing, session, transition
+from ashtkd_ros.ros.guards import end_of_signals, refusing, session, spin, told, transition
 from ashtkd_ros.ros.health import Health
 from ashtkd_ros.ros.image_msgs import image_to_array
+from ashtkd_ros.ros.map_pictures import Pictures
 from ashtkd_ros.ros.map_watch import MapWatch
+from ashtkd_ros.ros.messages import map_markers, rehearse
+from ashtkd_ros.ros.patience import Reader
 from ashtkd_ros.ros.services import Services
 from ashtkd_ros.ros.worker import Worker
 from ashtkd_ros.shipped import shipped_model
 
 # As many failures of the network in a row are no accident: the node stops trying.
 _MOST_FAILURES = 10
+_LARGEST_MODEL = 2**32  # bytes
+_RETRY_S = 5.0
+_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
 _NOT_YET = 'no image has been recognised yet'
+
+
+class StartFailed(Exception):
+    """The node could not start, which has been logged: the process ends with status 1."""
 
 
 class VprNode(LifecycleNode):
@@ -52,6 +64,9 @@ class VprNode(LifecycleNode):
         self.camera = self._worker = None
         self._maps_loaded = 0
         self.given_up = self._refused = ''
+        self.retrying, self._pause_s = False, _PAUSE_S / 2
+        seconds = partial(self._value, 'load_timeout_s')
+        self._reader = Reader(seconds, self.context.ok)
         self._forget()
         try:
             parameters.declare(self)
@@ -61,21 +76,55 @@ class VprNode(LifecycleNode):
         Services(self)
         Diagnostics(self)
 
-    def start(self) -> None:
-        """Configure and activate, unless `autostart` is false; what fails is logged."""
-        if self._refused or self.get_parameter('autostart').value:
-            configured = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
-            if configured:
-                self.trigger_activate()
+    def begin(self) -> None:
+        """Configure and activate, unless `autostart` is false; `on_start_failure` where it fails.
+
+        StartFailed where the process is to end; what failed has been logged.
+        """
+        if not (self._refused or self._value('autostart')) or self.start():
+            return
+        choice = parameters.on_start_failure(self)
+        if choice == 'stay' or not self.context.ok():
+            return
+        if choice == 'exit' or self._refused:  # what was refused is refused again
+            raise StartFailed
+        self.get_logger().warning(f'trying again every {_RETRY_S:.0f} s')
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._retry_timer = self.create_timer(_RETRY_S, self._retry, clock=steady)
+
+    def start(self) -> bool:
+        """Configure and activate; whether that went well. What fails is logged."""
+        configured = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        return configured and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+
+    def _retry(self) -> None:
+        self.retrying = True
+        try:
+            if self.state != 'unconfigured' or self.start():
+                self._retry_timer.cancel()
+        finally:
+            self.retrying = False
+
+    def _value(self, name: str):
+        return self.get_parameter(name).value
 
     @transition
     def on_configure(self, state: LifecycleState) -> None:
         """Load and check network and map, run the network once, offer the topics."""
         if self._refused:
             raise VprError(self._refused)
+        try:
+            self._configure()
+        except BaseException:
+            self._tear_down('unconfigured')
+            raise
+
+    def _configure(self) -> None:
         self.parameters = p = parameters.read(self)
+        model = Path(p.model_path or shipped_model())
+        self._reader.read(str(model), partial(_read_once, model))
         self.embedder = Embedder(
-            p.model_path or shipped_model(),
+            model,
             p.providers,
             p.num_threads,
             spinning=p.spinning,
@@ -86,34 +135,53 @@ class VprNode(LifecycleNode):
             self.get_logger().warning(warning)
         served = self.load_map(self.embedder, p)
         self.embedder.warm_up()
+        rehearse(served)
         self.answers = Answers(self)
         self.serve(served)
         self.state, self.health.last_error = 'inactive', ''
-        self.get_logger().info(
+        self.get_logger().info(f'configured: {self._of_the_map()}')
+
+    def _of_the_map(self) -> str:
+        served, embedder = self.served, self.embedder
+        return (
             f'{len(served.places)} places from {served.parameters.map_path}, model '
-            f'{self.embedder.name} {self.embedder.hash[:8]} on {self.embedder.provider}'
+            f'{embedder.name} {embedder.hash[:8]} on {embedder.provider}'
         )
 
     def load_map(self, embedder: Embedder, configured: parameters.Parameters) -> Served:
-        """The map at `map_path` as it is now, checked; VprError says what is wrong with it."""
-        path = self.get_parameter('map_path').value
+        """The map at `map_path` as it is now, checked; VprError says what is wrong with it.
+
+        Within `load_timeout_s`, whatever its disk does.
+        """
+        path = parameters.path_of(self, 'map_path')
         if not path:
             raise VprError('map_path is not set; give the folder that build_map wrote')
+        return self._reader.read(path, partial(self._load_map, path, embedder, configured))
+
+    def _load_map(self, path: str, embedder: Embedder, configured) -> Served:
         watch = MapWatch(Path(path))
         place_map = PlaceMap.load(Path(path), embedder)
         p = replace(configured, map_path=path)
         recogniser = Recogniser(
             embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence
         )
-        pictures, spacing = picture_reader(place_map, Path(path)), place_spacing(place_map.places)
-        return Served(recogniser, p, pictures, watch, spacing)
+        pictures = Pictures(picture_reader(place_map, Path(path)))
+        served = Served(recogniser, p, pictures, watch, place_spacing(place_map.places))
+        return replace(served, markers=map_markers(served))
 
     def serve(self, served: Served) -> None:
-        """Use a map from the next image on."""
+        """Use a map from the next image on; the one before stays where telling of it fails."""
+        self.answers.serve(served, self._maps_loaded + 1)
         self._maps_loaded += 1
-        self.answers.serve(served, self._maps_loaded)
         self.served = served
         self._forget()
+
+    def revive(self) -> bool:
+        """Activate the node where it has given up; whether it is active again."""
+        if not (self.given_up and self.state == 'inactive'):
+            return False
+        self.get_logger().info('trying again after: ' + self.given_up)
+        return self.trigger_activate() == TransitionCallbackReturn.SUCCESS
 
     def _forget(self) -> None:
         self.current = Current(None, None, _NOT_YET)
@@ -122,6 +190,7 @@ class VprNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> None:
         """Subscribe to `image`."""
         self.given_up, self.health.failures = '', 0
+        self._processed_before = self.health.processed
         self._gate, self._frozen = RateGate(), Frozen()
         compressed = self.parameters.image_transport == 'compressed'
         bits = map_bits(self.served.recogniser.matcher.map.traverses)
@@ -137,6 +206,10 @@ class VprNode(LifecycleNode):
         self.state = 'active'
         self.enable(True)
         super().on_activate(state)
+        transport = self.parameters.image_transport
+        self.get_logger().info(
+            f'active: {self._of_the_map()}, images from {self.camera.topic} ({transport})'
+        )
 
     @transition
     def on_deactivate(self, state: LifecycleState) -> None:
@@ -167,6 +240,7 @@ class VprNode(LifecycleNode):
         if self.answers is not None:
             self.answers.destroy()
         self.served = self.parameters = self.answers = self.embedder = None
+        self.given_up = ''
         memory.give_back()
         self.state = state
 
@@ -209,7 +283,9 @@ class VprNode(LifecycleNode):
         small = served.recogniser.embedder.squeeze(image)
         decoded = time.perf_counter() - started
         why = fault(small, p.max_blur, p.min_light)
-        if self._frozen.sees(small, p.frozen_after):
+        stamp = header.stamp.sec + header.stamp.nanosec * 1e-9
+        noisy = not self._value('use_sim_time')  # a simulation's camera has none
+        if self._frozen.sees(small, p.frozen_after, stamp, noisy):
             why = 'frozen'
         if why:
             self.answers.unknown(served, header, image, order, f'{why} image')
@@ -228,14 +304,14 @@ class VprNode(LifecycleNode):
     def _not_received(self, error: Exception) -> None:
         if not self.context.ok():
             return
-        text = f'{type(error).__name__}: {error}'
+        text = told(error)
         self.health.saw_error('not received', text)
         self.get_logger().error(f'image not received: {text}', throttle_duration_sec=5.0)
 
     def _failed(self, error: Exception) -> None:
         if not self.context.ok():  # the node was told to end while an image was in hand
             return
-        text = f'{type(error).__name__}: {error}'
+        text = told(error)
         self.health.saw_error('recognition failed', text)
         self.get_logger().error(f'recognition failed: {text}', throttle_duration_sec=5.0)
         self.health.failures += 1
@@ -245,37 +321,69 @@ class VprNode(LifecycleNode):
             self.executor.create_task(self._give_up)
 
     def _give_up(self) -> None:
-        if self.state == 'active':
-            self.get_logger().error(f'{self.given_up}; deactivated')
-            self.trigger_deactivate()
+        if self.state != 'active':
+            return
+        sound = self.health.processed > self._processed_before
+        self._pause_s = _PAUSE_S if sound else min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        again = self._value('autostart')  # else somebody else decides on the state
+        then = f', again in {self._pause_s:.0f} s' if again else ''
+        self.get_logger().error(f'{self.given_up}; deactivated{then}')
+        self.trigger_deactivate()
+        if again:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._revival = self.create_timer(self._pause_s, self._come_back, clock=steady)
+
+    def _come_back(self) -> None:
+        self.destroy_timer(self._revival)
+        self.revive()
+
+
+def _read_once(model: Path) -> None:
+    """So that a disk that stalls is found out before ONNX Runtime waits for it."""
+    try:
+        read_regular(model, _LARGEST_MODEL)
+    except (OSError, ValueError) as error:
+        raise VprError(
+            f'{model}: the model cannot be read ({reason_of(error)}); check model_path'
+        ) from error
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the node until SIGINT or SIGTERM (exit status 0); 1 where ROS refuses the arguments."""
+    """Run the node until SIGINT or SIGTERM (exit status 0); 1 where it cannot start."""
 
     def command() -> int:
         with contextlib.suppress(KeyboardInterrupt), session(args):
-            _run()
+            return _run()
         return 0
 
     run_command(command)
 
 
-def _run() -> None:
+def _run() -> int:
     memory.reuse_large_buffers()
+    files, size = shared_memory.clean_up()
     try:
         node = VprNode()
     except ValueError as error:  # `-p name:=[]`, refused by rclpy before we see it
         raise VprError(f'a parameter is given without a value ({error})') from error
+    except Exception as error:  # RCLError: names, keys of SROS2, the middleware
+        raise VprError(f'the node cannot be made: {told(error)}') from error
+    if files:
+        node.get_logger().info(
+            f'{files} files ({size / 1e6:.1f} MB) that killed nodes have left in /dev/shm are gone'
+        )
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        node.start()
-        executor.spin()
+        node.begin()
+        spin(executor, node.get_logger())
+    except StartFailed:
+        return 1
     finally:
         end_of_signals()
         node._close_camera()
         executor.shutdown()
+    return 0
 
 
 if __name__ == '__main__':
