@@ -421,3 +421,19 @@ def test_any_path_to_play(tmp_path: Path, good: Path, capsys):
                 main([str(a) for a in arguments])
             assert end.value.code == 1, kind
             refusal(capsys)
+
+
+@pytest.mark.parametrize('option', ['--hz', '--odom-hz', '--start'])
+@pytest.mark.parametrize('number', ['nan', 'inf', '1e308', '5e-324', '1e12', '-1', '0', 'x', ''])
+def test_any_number_of_a_bag_to_make(good: Path, tmp_path: Path, capsys, option: str, number: str):
+    make = commands_of(good, tmp_path / 'out')['make']
+    status = call(*make, f'{option}={number}')
+    if status == 1:
+        refusal(capsys)
+    assert 'Traceback' not in capsys.readouterr().err
+    assert status != 0 or (option, number) in (('--start', '0'), ('--start', '5e-324'))
+
+
+def test_any_number_of_threads(good: Path, tmp_path: Path):
+    build = commands_of(good, tmp_path / 'out')['build_map']
+    assert call(*build[:-1], 10**18) == 0
