@@ -138,10 +138,14 @@ def stamps_ns(frames: Sequence[Frame], options: BagOptions) -> list[int]:
     for frame, stamp in zip(frames, stamps, strict=True):
         if not 0 <= stamp < 2**31 * 10**9:
             raise VprError(
-                f'{frame.path}: stamp {stamp / 1e9:.3f} s cannot be told in ROS (0 to 2^31 s); '
+                f'{frame.path}: stamp {_seconds(stamp)} s cannot be told in ROS (0 to 2^31 s); '
                 'correct it or give another start'
             )
     return stamps
+
+
+def _seconds(stamp: int) -> str:
+    return f'{stamp / 1e9:.3f}' if abs(stamp) < 10**25 else 'of more than 15 digits'
 
 
 def message(store: Any, kind: str, **values: Any) -> Any:

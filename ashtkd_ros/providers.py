@@ -135,7 +135,8 @@ def _session(data: bytes, chosen: list[tuple[str, dict]], options: RuntimeOption
     settings.add_session_config_entry(
         'session.intra_op.allow_spinning', '1' if options.spinning else '0'
     )
-    settings.log_severity_level = 3
+    # Nothing is printed: failures are raised as well, and names in a model may be escapes.
+    settings.log_severity_level = 4
     # Not its own format, of which nobody has looked for parts in other files.
     settings.add_session_config_entry('session.load_model_format', 'ONNX')
     if chosen and chosen[0][0] in _COMPILERS:

@@ -21,6 +21,7 @@ from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.sources import Frame
 
 _UNIT = 1e-3  # how far the length of a descriptor may be from 1
+_MOST_WORKERS = 256  # more only fill the memory with images
 _Tag, _Result = TypeVar('_Tag'), TypeVar('_Result')
 
 
@@ -93,7 +94,7 @@ def in_parallel(
     network opened with num_threads=1, and no descriptor depends on its neighbours. A few jobs are
     taken ahead, no more, so that a long traverse needs no memory.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = min(workers or os.cpu_count() or 1, _MOST_WORKERS)
     waiting: deque[tuple[_Tag, Future]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

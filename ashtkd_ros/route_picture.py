@@ -86,5 +86,5 @@ def _draw(axes: Axes, number: int, places: Sequence[Place]) -> None:
 
 
 def _plain(name: str) -> str:
-    text = one_line(name)
+    text = one_line(name.encode('utf-8', 'replace').decode())
     return text if len(text) <= 40 else f'{text[:39]}…'

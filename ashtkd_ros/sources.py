@@ -15,7 +15,7 @@ import numpy as np
 
 from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import is_file, is_folder, reason_of, why_missing
+from ashtkd_ros.files import inside, is_file, is_folder, reason_of, why_missing
 from ashtkd_ros.picture_bytes import decode_picture
 from ashtkd_ros.pictures import check_size, read_bytes
 from ashtkd_ros.poses import Pose, pose_fault
@@ -134,7 +134,22 @@ def read_source(
     missing = next((f.path for f in frames if not is_file(f.path)), None)
     if missing is not None:
         raise VprError(f'{missing}: listed in the CSV but not there; restore it or remove its row')
+    if outside := _outside(folder, [f.path for f in frames]):
+        notes.append(
+            f'{len(outside)} images lie outside of the folder, {outside[0]} first; thumbnails and '
+            'reports show them as well'
+        )
     return frames
+
+
+def _outside(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """Those that a name or a link leads out of the folder: a table of others can name any file."""
+    within = {parent: inside(folder, parent.absolute()) for parent in {p.parent for p in paths}}
+    return [
+        p
+        for p in paths
+        if within[p.parent] is None or p.is_symlink() and inside(folder, p.absolute()) is None
+    ]
 
 
 def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:

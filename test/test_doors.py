@@ -25,7 +25,8 @@ from conftest import ROOT, write_tiny_model
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 from test_place_pictures import walk
 
-from ashtkd_ros import commands, files, picture_bytes, pictures
+from ashtkd_ros import commands, files, node_answers, picture_bytes, pictures
+from ashtkd_ros.bag_writing import START_S
 from ashtkd_ros.commands import bag_tools, build_map, evaluate, map_info, run_command
 
 MAINS = {m.__name__.rpartition('.')[2]: m.main for m in (bag_tools, build_map, evaluate, map_info)}
@@ -57,8 +58,18 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = ['-o', folder / 'report.html', '--no-timing']
     assert call('evaluate', folder / 'map', folder / 'walk', *out, *common) == 0
     assert call('bag_tools', 'make', folder / 'walk', '-o', folder / 'bag') == 0
-    (folder / 'tum.txt').write_text(''.join(f'{i} {i} 0 0 0 0 0 1\n' for i in range(1, 5)))
+    poses = ''.join(f'{START_S + i / 2} {i} 0 0 0 0 0 1\n' for i in range(-1, 8))
+    (folder / 'tum.txt').write_text(poses)
     (folder / 'pairs.csv').write_text('query,map\n0,0\n1,1\n')
+    given = {'stamp_ns': 10**9, 'places': [1], 'scores': [0.9], 'seconds': 0.1}
+    told = {'schema_version': node_answers.SCHEMA_VERSION, 'sent': 3, 'rate': 1.0, 'hz': 0.0}
+    told |= {'source': str(folder / 'walk'), 'map': str(folder / 'map'), 'node': {'a': 'b'}}
+    told |= {'map_sha256': node_answers.map_checksum(folder / 'map'), 'answers': [given]}
+    (folder / 'answers.json').write_text(json.dumps(told))
+    (folder / 'labels.csv').write_text('frame,label\n0,hall\n1,stairs\n')
+    for arguments in commands_of(folder, folder / 'out').values():
+        assert call(*arguments) == 0, arguments
+        shutil.rmtree(folder / 'out', ignore_errors=True)
     return folder
 
 
@@ -94,14 +105,15 @@ def commands_of(good: Path, out: Path) -> dict[str, list[object]]:
         'build_map': ['build_map', source, '-o', out, *common],
         'evaluate': judged,
         'pairs': [*judged, '--correspondences', good / 'pairs.csv'],
+        'answers': [*judged, '--answers', good / 'answers.json'],
         'compare': ['evaluate', '--compare', good / 'report.html', good / 'report.json'],
         'make': ['bag_tools', 'make', source, '-o', out],
         'jpeg': ['bag_tools', 'make', source, '-o', out, '--jpeg'],
         'info': ['bag_tools', 'info', good / 'bag'],
         'bag': ['build_map', good / 'bag', '-o', out, *common],
         'trajectory': ['build_map', good / 'bag', '-o', out, '--trajectory', good / 'tum.txt']
-        + ['--stamps', 'receive', *common],
-        'labels': ['build_map', good / 'bag', '-o', out, '--labels', good / 'pairs.csv', *common],
+        + common,
+        'labels': ['build_map', good / 'bag', '-o', out, '--labels', good / 'labels.csv', *common],
     }
 
 
@@ -193,20 +205,22 @@ def test_any_exception_of_a_reader_is_one_line(
 ):
     """Each kind of exception, at each reader, in commands drawn at random."""
     monkeypatch.delenv('ASHTKD_DEBUG', raising=False)
-    draw, failed = random.Random(reader), 0
-    every = commands_of(good, tmp_path / 'out')
-    for make in FOREIGN:
-        for name in draw.sample(list(every), 2):
-            with monkeypatch.context() as patch:
-                fail_at(patch, reader, make())
-                status = call(*every[name])
-            if status:
-                assert status == 1
-                refusal(capsys, foreseen=False)
-                failed += 1
-            capsys.readouterr()
-            shutil.rmtree(tmp_path / 'out', ignore_errors=True)
-    assert failed >= len(FOREIGN) // 2
+    draw, every = random.Random(reader), commands_of(good, tmp_path / 'out')
+
+    def fails(name: str, error: Exception) -> bool:
+        with monkeypatch.context() as patch:
+            fail_at(patch, reader, error)
+            status = call(*every[name])
+        assert status in (0, 1)
+        if status:
+            refusal(capsys, foreseen=False)
+        capsys.readouterr()
+        shutil.rmtree(tmp_path / 'out', ignore_errors=True)
+        return bool(status)
+
+    users = [name for name in every if fails(name, OSError(5, 'Input/output error'))]
+    failed = sum(fails(draw.choice(users), make()) for make in FOREIGN)
+    assert users and failed >= len(FOREIGN) // 2
 
 
 DAMAGES = (
@@ -384,3 +398,42 @@ def test_an_output_that_is_full_is_one_line(good: Path):
         )
     assert done.returncode == 1
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+
+
+MAKEABLE = ('escapes', 'surrogate', 'root', 'nothing')  # a file can be written there
+
+
+@pytest.mark.ros
+def test_any_path_to_play(tmp_path: Path, good: Path, capsys):
+    """As a camera, or through a node: refused before ROS is asked for anything."""
+    pytest.importorskip('rclpy')
+    from ashtkd_ros.ros import live, replay
+
+    for kind, path in odd_paths(tmp_path).items():
+        for main, arguments in (
+            (replay.main, [path]),
+            (live.main, [good / 'map', path, '-o', tmp_path / 'a.json']),
+            (live.main, [good / 'map', good / 'walk', '-o', path / 'a.json']),
+        ):
+            if arguments[-1] == path / 'a.json' and kind in MAKEABLE:
+                continue
+            with pytest.raises(SystemExit) as end:
+                main([str(a) for a in arguments])
+            assert end.value.code == 1, kind
+            refusal(capsys)
+
+
+@pytest.mark.parametrize('option', ['--hz', '--odom-hz', '--start'])
+@pytest.mark.parametrize('number', ['nan', 'inf', '1e308', '5e-324', '1e12', '-1', '0', 'x', ''])
+def test_any_number_of_a_bag_to_make(good: Path, tmp_path: Path, capsys, option: str, number: str):
+    make = commands_of(good, tmp_path / 'out')['make']
+    status = call(*make, f'{option}={number}')
+    if status == 1:
+        refusal(capsys)
+    assert 'Traceback' not in capsys.readouterr().err
+    assert status != 0 or (option, number) in (('--start', '0'), ('--start', '5e-324'))
+
+
+def test_any_number_of_threads(good: Path, tmp_path: Path):
+    build = commands_of(good, tmp_path / 'out')['build_map']
+    assert call(*build[:-1], 10**18) == 0

@@ -340,3 +340,21 @@ def test_random_damage_of_a_model(tmp_path: Path):
         (tmp_path / 'bad.onnx').write_bytes(damaged)
         refused += sound_or_refused(tmp_path / 'bad.onnx')
     assert refused > 150
+
+
+def test_onnx_runtime_prints_no_names_of_a_model(tmp_path: Path, capfd: pytest.CaptureFixture):
+    name = 'a\x1b[2J\nb'
+    wrong = helper.make_node('MatMul', ['flat', 'w'], ['descriptor'], name=name)
+    sizes = onnx.numpy_helper.from_array(np.ones((7, 3), np.float32), 'w')
+    shape = onnx.numpy_helper.from_array(np.array([-1, 7]), name)
+    reshaped = [*POOLED[:1], helper.make_node('Reshape', ['pooled', name], ['flat'], name=name)]
+    unknown = helper.make_node(name, ['flat'], ['descriptor'], name=name)
+    for nodes, initializer in (
+        ([*POOLED, wrong], [sizes]),
+        ([*reshaped, wrong], [sizes, shape]),
+        ([*POOLED, unknown], []),
+    ):
+        line = refusal(save(tmp_path / 'odd.onnx', nodes, initializer=initializer))
+        assert '\x1b' not in line
+    printed = capfd.readouterr()
+    assert printed.out == printed.err == ''

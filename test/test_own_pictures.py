@@ -213,3 +213,18 @@ def test_a_damaged_thumbnail_is_named_by_map_info(tmp_path: Path, model: Path):
 
         map_info(tmp_path / 'map')
     assert '000001.jpg' in line_of(error)
+
+
+@pytest.mark.parametrize(
+    'row', ['{secret}', '../private/secret.png', 'link.png', 'folder/secret.png']
+)
+def test_images_that_a_table_takes_from_elsewhere_are_said(tmp_path: Path, secret: Path, row: str):
+    source = walk(tmp_path / 'walk')
+    (source / 'link.png').symlink_to(secret)
+    (source / 'folder').symlink_to(secret.parent)
+    for rows, expected in ((['0.png'], 0), ([row.format(secret=secret), '0.png'], 1)):
+        lines = [f'{name},{i},{i},0' for i, name in enumerate(rows)]
+        (source / 'poses.csv').write_text('\n'.join(['file,stamp,x,y', *lines]) + '\n')
+        traverse = FolderTraverse(source, TraverseOptions())
+        said = [note for note in traverse.notes if 'outside of the folder' in note]
+        assert len(said) == expected and all(note.startswith('1 images') for note in said)

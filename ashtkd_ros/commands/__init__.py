@@ -66,6 +66,11 @@ def positive(text: str) -> float:
     return _number(text, 'a positive number', lambda n: n > 0)
 
 
+def rate(text: str) -> float:
+    """Type of an argument: times a second, or a factor of speed, that a machine can follow."""
+    return _number(text, 'a number from 0.001 to 10000', lambda n: 1e-3 <= n <= 1e4)
+
+
 def not_negative(text: str) -> float:
     """Type of an argument: a number from 0 on."""
     return _number(text, 'a number from 0 on', lambda n: n >= 0)

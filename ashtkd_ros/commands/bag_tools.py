@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ashtkd_ros.bag_writing import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag
-from ashtkd_ros.commands import finite, make_parser, positive, run_command, tell_notes
+from ashtkd_ros.commands import finite, make_parser, rate, run_command, tell_notes
 from ashtkd_ros.files import is_file
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.pose_messages import POSE_TYPES
@@ -85,7 +85,7 @@ def _add_make(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         '--hz',
-        type=positive,
+        type=rate,
         help=f'images a second, in place of the stamps ({_INDEX_HZ:g} for an index.csv set)',
     )
     parser.add_argument(
@@ -93,7 +93,7 @@ def _add_make(commands: argparse._SubParsersAction) -> None:
         type=finite,
         help=f'seconds added to every stamp (0, or {START_S} where a stamp would be zero)',
     )
-    parser.add_argument('--odom-hz', type=positive, default=20.0, help='poses a second (20)')
+    parser.add_argument('--odom-hz', type=rate, default=20.0, help='poses a second (20)')
     parser.add_argument('--odom-frame', default='odom', help='frame of the poses (odom)')
     parser.add_argument('--tf', action='store_true', help='/tf and /tf_static as well')
     parser.add_argument(

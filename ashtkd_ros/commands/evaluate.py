@@ -29,7 +29,7 @@ from ashtkd_ros.commands import (
     make_parser,
     not_negative,
     open_traverses,
-    positive,
+    rate,
     run_command,
     share,
 )
@@ -275,9 +275,7 @@ def main(argv: list[str] | None = None) -> None:
     add('-o', '--out', type=Path, help='HTML report to write, or a folder for it')
     add('--compare', type=Path, nargs='+', metavar='REPORT', help='compare reports instead')
     add('--live', action='store_true', help='play through the node, over ROS 2')
-    add(
-        '--rate', type=positive, default=1.0, help='with --live: how much faster than recorded (1)'
-    )
+    add('--rate', type=rate, default=1.0, help='with --live: how much faster than recorded (1)')
     add(
         '--answers', type=Path, help="the node's answers, as recorded by live, instead of matching"
     )

@@ -27,7 +27,6 @@ from typing import BinaryIO
 
 import rclpy
 from rclpy.node import Node, NodeNameNonExistentError
-from rclpy.utilities import remove_ros_args
 
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE
 from ashtkd_ros.commands import make_parser, run_command
@@ -45,6 +44,7 @@ from ashtkd_ros.ros.replay import (
     Stamp,
     add_source_options,
     open_source,
+    own_arguments,
     play,
 )
 from ashtkd_ros.terminal import say
@@ -313,7 +313,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--model', type=Path, help='network (.onnx); default: the shipped student')
     parser.add_argument('--node', default='', help='full name of a node that runs already')
     parser.add_argument('--player', choices=PLAYERS, default='auto', help='who plays a bag')
-    args = parser.parse_args(remove_ros_args(argv)[1:])
+    args = parser.parse_args(own_arguments(argv))
 
     def command() -> int:
         if args.node and args.model:

@@ -28,7 +28,7 @@ from vision_msgs.msg import Classification
 
 from ashtkd_ros.bag_traverse import choose_image_topic
 from ashtkd_ros.bags import COMPRESSED_TYPE, Bag, is_bag
-from ashtkd_ros.commands import make_parser, positive, run_command, tell_notes
+from ashtkd_ros.commands import make_parser, positive, rate, run_command, tell_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.node_answers import header_ns
 from ashtkd_ros.ros.guards import session
@@ -185,8 +185,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     """What to play, and how fast; see `open_source`."""
     add = parser.add_argument
     add('source', type=Path, help='rosbag, or folder with poses.csv or index.csv')
-    add('--rate', type=positive, default=1.0, help='times as fast as recorded (1)')
-    add('--hz', type=positive, help='images a second; of a folder 10, of a bag as recorded')
+    add('--rate', type=rate, default=1.0, help='times as fast as recorded (1)')
+    add('--hz', type=rate, help='images a second; of a folder 10, of a bag as recorded')
     add('--image-topic', default='', help='where a bag has several')
     add('--role', default='', help='rows of index.csv to take (query, where there are several)')
     add('--compressed', action='store_true', help="send a folder's JPEG or PNG bytes")
@@ -216,13 +216,26 @@ def open_source(args: argparse.Namespace) -> Folder | Recording:
     return recording
 
 
+def own_arguments(argv: list[str]) -> list[str]:
+    """The arguments that are not ROS's; where ROS cannot read them, one line and status 1."""
+
+    def refuse() -> int:
+        raise VprError('ROS does not take these arguments: they are no UTF-8 text; rename files')
+
+    try:
+        return remove_ros_args(argv)[1:]
+    except UnicodeError:
+        run_command(refuse)
+        raise
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     argv = sys.argv if argv is None else ['replay', *argv]
     parser = make_parser(__doc__)
     add_source_options(parser)
     parser.add_argument('--wait', type=positive, default=30.0, help='seconds for a subscriber')
-    args = parser.parse_args(remove_ros_args(argv)[1:])
+    args = parser.parse_args(own_arguments(argv))
 
     def command() -> int:
         source = open_source(args)
