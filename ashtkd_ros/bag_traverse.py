@@ -8,18 +8,23 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import gettempdir
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ashtkd_ros.bag_scratch import side_files
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic, is_bag
+from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array, image_to_array
+from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
 from ashtkd_ros.pose_messages import ODOMETRY_TYPE, POSE_TYPES, TfPoses, pose_reader
-from ashtkd_ros.sources import Pose, read_rows
+from ashtkd_ros.source_depth import depth_of_bag
+from ashtkd_ros.sources import Pose
+from ashtkd_ros.tables import is_whole, read_rows
 from ashtkd_ros.trajectory import PoseTrack, read_tum
+from ashtkd_ros.transforms import facing
 from ashtkd_ros.traverse import Cursor, FolderTraverse, Traverse, TraverseOptions, stats_of
 
 NO_POSES = 'none'
@@ -41,6 +46,7 @@ class BagFrame:
     `refusal` says why there is no pose, or, one of UNUSABLE, why the image is of no use at all;
     `geo`: latitude and longitude in degrees; `header_ns`: stamp of the message's own header,
     None where it is damaged. `message` is dropped by `light`; the image is then read from the bag.
+    `depth` of the bag's images, where these have values of 16 bits.
     """
 
     bag: Bag = field(repr=False)
@@ -56,6 +62,7 @@ class BagFrame:
     label: str = ''
     header_ns: int | None = None
     message: object = field(default=None, repr=False, compare=False)
+    depth: BitDepth | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -77,18 +84,20 @@ class BagFrame:
         message = self.message
         if message is None:
             message = self.bag.message(self.topic, self.received_ns, self.nth)
-        return decode(message, at_least)
+        return decode(message, at_least, self.depth)
 
     def read(self) -> np.ndarray:
         """The image, uint8 (H, W, 3), RGB."""
         return to_rgb(*self.pixels())
 
 
-def decode(message: object, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
+def decode(
+    message: object, at_least: tuple[int, int] | None = None, depth: BitDepth | None = None
+) -> tuple[np.ndarray, str]:
     """Image or CompressedImage message → uint8 pixels and their order."""
     if hasattr(message, 'encoding'):
-        return image_to_array(message)
-    return compressed_to_array(message, at_least)
+        return image_to_array(message, depth)
+    return compressed_to_array(message, at_least, depth)
 
 
 def source_name(received_ns: int, nth: int) -> str:
@@ -136,10 +145,7 @@ class BagTraverse:
     def __init__(self, path: Path, options: TraverseOptions):
         self.path, self.options, self.notes = Path(path), options, []
         self.bag = Bag(self.path)
-        if self.bag.is_compressed:
-            self.notes.append(
-                f'is unpacked as a whole into {gettempdir()} (TMPDIR) while it is read'
-            )
+        self.notes += self.bag.notes
         self.topic = choose_image_topic(self.bag, options.image_topic)
         self.count = self.topic.count
         self._use_received = options.stamps == 'receive'
@@ -152,6 +158,8 @@ class BagTraverse:
         self.frame_id = track.frame if track else 'map'
         self.origin = getattr(track, 'origin', None)
         self._labels = _read_labels(self.path, options.labels)
+        self.depth = depth_of_bag(self.bag, self.topic.name, options.bits)
+        self.depth.tell_to(self.notes.append)
 
     def _first(self):
         """Header of the first image with a stamp; VprError where none has one."""
@@ -188,12 +196,21 @@ class BagTraverse:
                     f'{self.poses}'
                 )
         if options.trajectory is not None:
-            return read_tum(options.trajectory)
+            track = read_tum(options.trajectory).checked()
+            track = facing(track, '', options.camera_frame_is)
+            self.notes += notes_on(self.poses, track.refused, track.remarks)
+            return track
         if topic is None:
             if options.pose_topic != NO_POSES:
                 self.notes.append('no topic with poses: the places have none')
             return None
-        reader = pose_reader(topic.type, self._use_received, options.map_frame, options.origin)
+        reader = pose_reader(
+            topic.type,
+            self._use_received,
+            options.map_frame,
+            options.origin,
+            camera_frame_is=options.camera_frame_is,
+        )
         topics = [topic.name, *(_static_of(self.bag, topic) if is_tf else [])]
         try:
             for name, received, message in self._messages(topics, 'poses'):
@@ -202,8 +219,12 @@ class BagTraverse:
         except VprError as error:
             text = str(error)
             raise VprError(text if str(self.path) in text else f'{self.path}: {text}') from error
-        self.by_odometry = topic.type == ODOMETRY_TYPE or track.frame.endswith('odom')
-        self.notes += [f'{n} on {topic.name}: {why}' for why, n in track.refused.items()]
+        # REP-105: frames of these names are the same in every drive.
+        fixed = track.frame in ('map', 'earth', 'utm')
+        self.by_odometry = not fixed and (
+            topic.type == ODOMETRY_TYPE or is_odometry(track.frame) or is_odometry(topic.name)
+        )
+        self.notes += notes_on(topic.name, track.refused, track.remarks)
         return track
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, BagFrame]]:
@@ -240,7 +261,7 @@ class BagTraverse:
             geo = self.track.geo_at(stamp) if pose is not None else None
         label = self._labels.get(number, '')
         # A place named by a number counts frames along the route, as in index.csv.
-        order = int(label) if label.isdecimal() else number
+        order = int(label) if is_whole(label) else number
         return BagFrame(
             self.bag,
             self.topic.name,
@@ -255,20 +276,25 @@ class BagTraverse:
             label,
             None if message is None else _stamp_ns(message.header),
             message,
+            self.depth,
         )
 
     def source_of(self, frame: BagFrame) -> str:
         """See `source_name`."""
         return source_name(frame.received_ns, frame.nth)
 
-    def describe(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str | int]:
         """For map.yaml."""
         source, topic = str(self.path.resolve()), self.topic.name
-        return {'source': source, 'image_topic': topic, 'poses': self.poses}
+        facts = {'source': source, 'image_topic': topic, 'poses': self.poses}
+        facts |= {'bits': self.depth.bits} if self.depth.used else {}
+        return facts | ({ODOMETRY_KEY: 'yes'} if self.by_odometry else {})
 
     def fingerprint(self) -> str:
         """Of the options, and of the files' names, sizes and times of change."""
-        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        files = [self.path, *side_files(self.path)]
+        if self.path.is_dir():
+            files = sorted(f for f in self.path.iterdir() if f.is_file())
         files += [f for f in (self.options.trajectory, self.options.labels) if f is not None]
         return hashlib.sha256(repr((stats_of(files), self.options)).encode()).hexdigest()
 
@@ -318,12 +344,18 @@ def _choose(bag: Bag, name: str, candidates: list[Topic], what: str, flag: str) 
 def choose_image_topic(bag: Bag, name: str = '') -> Topic:
     """The topic with images; VprError where there is none, or several and no name is given."""
     candidates = bag.of_type(IMAGE_TYPE, COMPRESSED_TYPE)
+    pictures = [t for t in candidates if not t.name.endswith('/compressedDepth')]
+    if candidates and not pictures:
+        raise VprError(
+            f'{bag.path}: holds no pictures of a camera; {", ".join(t.name for t in candidates)} '
+            'is depth packed by image_transport (compressedDepth); record the colour or grey '
+            'image of the camera, raw or compressed'
+        )
     if not candidates:
         listed = '; '.join(map(str, bag.topics.values())) or 'nothing'
         raise VprError(f'{bag.path}: holds no images; it holds: {listed}')
-    if not name:  # depth images packed into PNG with a header of their own
-        candidates = [t for t in candidates if not t.name.endswith('/compressedDepth')]
-    return _choose(bag, name, candidates, 'images', '--image-topic')
+    # Without a name, not the depth images, packed into PNG with a header of their own.
+    return _choose(bag, name, candidates if name else pictures, 'images', '--image-topic')
 
 
 def choose_pose_topic(bag: Bag, name: str = '', images: int = 0) -> Topic | None:
@@ -358,7 +390,8 @@ def _read_labels(bag: Path, table: Path | None) -> dict[int, str]:
             return {}
     labels = {}
     for line, row in read_rows(table, ('frame', 'label')):
-        if not row['frame'].isdecimal():
-            raise VprError(f'{table}:{line}: frame is "{row["frame"]}", it must be a number')
-        labels[int(row['frame'])] = row['label']
+        if not is_whole(row['frame']):
+            raise VprError(f'{table}:{line}: frame is "{row["frame"][:40]}", it must be a number')
+        if labels.setdefault(int(row['frame']), row['label']) != row['label']:
+            raise VprError(f'{table}:{line}: frame {row["frame"]} has another label above')
     return labels

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import cv2
 import numpy as np
 from rosbags.interfaces import (
     Nodetype,
@@ -26,11 +26,15 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.output import resolved
+from ashtkd_ros.picture_bytes import decode_picture
+from ashtkd_ros.pictures import read_bytes
 from ashtkd_ros.sources import Frame, Pose
 
 STORAGES = ('sqlite3', 'mcap')
@@ -99,7 +103,7 @@ def make_bag(
     image is unusable, or the disk is full; `out` is then not there.
     """
     options = options or BagOptions()
-    out = Path(out).resolve()  # "." has no name of its own
+    out = resolved(out)  # "." has no name of its own
     if out.exists():
         raise VprError(f'{out}: exists already; give another name or remove it')
     if options.compression == 'storage' and options.storage != 'mcap':
@@ -177,7 +181,7 @@ def _write(
 ) -> dict[str, int]:
     plugin = StoragePlugin[options.storage.upper()]
     # Version 8: Humble reads its QoS profiles, Jazzy's own version 9 it does not.
-    writer = Writer(folder, version=8, storage_plugin=plugin)
+    writer = _Writer(folder, version=8, storage_plugin=plugin)
     writer.set_compression(CompressionMode[options.compression.upper()], CompressionFormat.ZSTD)
     with writer:
         bag = _Bag(writer, options)
@@ -199,6 +203,27 @@ def _write(
             rows.writerow(('frame', 'label'))
             rows.writerows((i, f.label) for i, f in enumerate(frames))
     return bag.counts
+
+
+class _QuotedPath(type(Path())):
+    """A path whose formatted text may stand in a URI: ? # % are no signs of one."""
+
+    def __format__(self, spec: str) -> str:
+        return quote(str(self))
+
+
+class _Sqlite3Writer(Sqlite3Writer):
+    """rosbags formats the path into a URI as it is, and so writes another file than it means."""
+
+    def __init__(self, path: Path, compression: CompressionMode):
+        super().__init__(_QuotedPath(path), compression)
+        self.path = Path(self.path)
+
+
+class _Writer(Writer):
+    """rosbags' own for folders of any name."""
+
+    STORAGE_PLUGINS = {**Writer.STORAGE_PLUGINS, StoragePlugin.SQLITE3: _Sqlite3Writer}
 
 
 class _Bag:
@@ -297,8 +322,8 @@ def _transform(
 def _own_bytes(frame: Frame) -> tuple[np.ndarray, str]:
     """The file's bytes, uint8 (N,), and 'jpeg' or 'png'; VprError when it is neither."""
     try:
-        data = np.fromfile(frame.path, np.uint8)
-    except OSError:
+        data = read_bytes(frame.path)
+    except (OSError, ValueError):
         data = np.zeros(0, np.uint8)
     start = data[:8].tobytes()
     kind = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
@@ -306,10 +331,7 @@ def _own_bytes(frame: Frame) -> tuple[np.ndarray, str]:
         frame.read()  # says so where it is no image at all
         raise VprError(f'{frame.path}: neither JPEG nor PNG; write pixels, without --jpeg')
     try:
-        small = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
-    except cv2.error:  # a header that claims an absurd size
-        small = None
-    if small is None:
-        frame.read()
-        raise VprError(f'{frame.path}: not a readable image; remove it or replace it')
+        decode_picture(data, kind, (1, 1))
+    except VprError as error:
+        raise VprError(f'{frame.path}: not a readable image ({error}); replace it') from error
     return data, kind

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from ashtkd_ros.figures import (
     precision_recall_figure,
     reliability_figure,
 )
+from ashtkd_ros.files import is_folder, one_line, parse_json, read_text, reason_of
 from ashtkd_ros.report import ANSWER_COLUMNS, SCHEMA_VERSION, decimal, render, save_text
 
 # Key of a figure → heading, factor to show it by, decimals.
@@ -28,6 +29,13 @@ FIGURES = {
     'average_precision': ('AP', 1.0, 3),
     'recall_at_full_precision': ('R at 100 % P', 100.0, 1),
     'f1_max': ('F1 max', 1.0, 3),
+}
+# How an answer may differ between two reports → heading.
+CHANGES = {
+    'lost': 'Right, then wrong',
+    'silent': 'Right, then no place named',
+    'won': 'Wrong, then right',
+    'spoke': 'No place named, then right',
 }
 _MOST_CHANGES = 200
 _NUMBER = (int, float)
@@ -64,7 +72,7 @@ class Report:
     @property
     def methods(self) -> dict[str, dict]:
         """Name → figures, in the report's order."""
-        return {m['name']: m for m in self.values['methods']}
+        return {one_line(m['name']): m for m in self.values['methods']}
 
     @property
     def queries(self) -> list[tuple]:
@@ -78,20 +86,20 @@ def load_report(path: Path) -> Report:
     VprError that names the file where it is missing, no JSON, no report or of another version.
     """
     path = Path(path)
-    file = path / 'report.json' if path.is_dir() else path.with_suffix('.json')
+    file = path / 'report.json' if is_folder(path) else path.with_suffix('.json')
     try:
-        values = json.loads(file.read_text(encoding='utf-8'))
+        values = parse_json(read_text(file))
     except FileNotFoundError as error:
         raise VprError(f'{file}: no such report; write one with evaluate -o') from error
     except OSError as error:
-        raise VprError(f'{file}: the report cannot be read ({error.strerror})') from error
-    except (ValueError, RecursionError) as error:
+        raise VprError(f'{file}: the report cannot be read ({reason_of(error)})') from error
+    except ValueError as error:
         raise VprError(f'{file}: is no JSON; name the .json of a report') from error
     if not isinstance(values, dict) or not {'schema_version', 'answers'} <= values.keys():
         raise VprError(f'{file}: is no report of evaluate; name the .json beside a report')
     if values['schema_version'] != SCHEMA_VERSION:
         raise VprError(
-            f'{file}: has report format {values["schema_version"]}, this program reads '
+            f'{file}: has report format {str(values["schema_version"])[:20]}, this program reads '
             f'{SCHEMA_VERSION}; write it anew with evaluate -o'
         )
     if not _whole(values):
@@ -177,6 +185,7 @@ def names_of(reports: Sequence[Report]) -> list[str]:
     short = [r.path.parent.name if r.path.stem == 'report' else r.path.stem for r in reports]
     if '' in short or len(set(short)) < len(short):
         short = [os.fspath(r.path) for r in reports]
+    short = [one_line(name) for name in short]
     return [name if name not in short[:i] else f'{name} ({i + 1})' for i, name in enumerate(short)]
 
 
@@ -235,14 +244,16 @@ class Changed:
 
 
 def changes(first: Report, second: Report) -> dict[str, list[Changed]] | None:
-    """`lost` (right, then wrong) and `won` (wrong, then right); None for other queries."""
+    """By the keys of CHANGES; None for other queries."""
     if first.queries != second.queries:
         return None
-    found: dict[str, list[Changed]] = {'lost': [], 'won': []}
+    found: dict[str, list[Changed]] = {kind: [] for kind in CHANGES}
     for row, other in zip(first.values['answers'], second.values['answers'], strict=True):
         before, after = (dict(zip(ANSWER_COLUMNS, r, strict=True)) for r in (row, other))
         if before['right'] != after['right']:
-            kind = 'lost' if before['right'] else 'won'
+            named, silent = ('lost', 'silent') if before['right'] else ('won', 'spoke')
+            other_place = after['place'] if before['right'] else before['place']
+            kind = silent if other_place is None else named
             found[kind].append(Changed(before['query'], before['stamp'], before, after))
     return found
 
@@ -264,6 +275,8 @@ def write_comparison(path: Path, reports: Sequence[Report]) -> None:
         facts={key: v for key, v in told.items() if any(x != v[0] for x in v)},
         figures=_illustrations(names, reports),
         changes=changes(reports[0], reports[1]),
+        kinds=CHANGES,
+        start=min((stamp for _, stamp in reports[0].queries if stamp is not None), default=0.0),
         most=_MOST_CHANGES,
     )
     save_text(path, html)
@@ -279,10 +292,11 @@ def _illustrations(names: Sequence[str], reports: Sequence[Report]) -> list:
             if method in r.methods
         }
         title = f'Precision and recall: {method}'
-        drawn.append(illustration(precision_recall_figure(curves), title, PRECISION_RECALL))
+        figure = partial(precision_recall_figure, curves)
+        drawn.append(illustration(figure, title, PRECISION_RECALL))
     bins = {n: _calibration(r.values['calibration']) for n, r in zip(names, reports, strict=True)}
     title = 'Reliability of the confidence'
-    drawn.append(illustration(reliability_figure(bins), title, RELIABILITY))
+    drawn.append(illustration(partial(reliability_figure, bins), title, RELIABILITY))
     return drawn
 
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.own_pictures import recorded, thumbnail
 from ashtkd_ros.place_map import Place, PlaceMap
-from ashtkd_ros.sources import read_image
 
 _HEIGHT, _WIDEST, _BAND = 240, 1920, 28
 
@@ -45,18 +45,15 @@ def picture_reader(place_map: PlaceMap, folder: Path) -> Callable[[Place], np.nd
 
     None where there is neither: a bag is not opened for it while a robot drives.
     """
-    sources = [traverse for traverse in place_map.traverses]
 
     def read(place: Place) -> np.ndarray | None:
-        files = [folder / 'thumbnails' / f'{place.id:06d}.jpg']
-        if place.traverse < len(sources) and 'image_topic' not in sources[place.traverse]:
-            files.append(Path(sources[place.traverse]['source']) / place.source)
-        for file in files:
-            if file.is_file():
-                try:
-                    return read_image(file)
-                except VprError:
-                    continue
-        return None
+        picture = thumbnail(folder, place)
+        if picture is not None or place.traverse >= len(place_map.traverses):
+            return picture
+        traverse = place_map.traverses[place.traverse]
+        try:
+            return None if 'image_topic' in traverse else recorded(traverse, place)
+        except VprError:
+            return None
 
     return read

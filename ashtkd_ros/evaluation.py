@@ -12,7 +12,8 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.place_map import Place
-from ashtkd_ros.sources import Frame, Pose, read_rows
+from ashtkd_ros.sources import Frame, Pose
+from ashtkd_ros.tables import is_whole, read_rows
 
 RECALL_AT = (1, 5, 10, 20)
 MOST_SIMILARITIES = 400
@@ -113,7 +114,7 @@ def positives_by(
     everything = (*queries, *places)
     if not all(x.label for x in everything):
         raise VprError(NOTHING_TO_JUDGE_BY)
-    if all(x.label.isdecimal() for x in everything):
+    if all(is_whole(x.label) for x in everything):
         numbers = np.array([int(p.label) for p in places])
         return lambda part, _: (
             np.abs(np.array([int(f.label) for f in part])[:, None] - numbers) <= tolerance.frames
@@ -162,7 +163,7 @@ class Correspondences:
         pairs: dict[int, list[tuple[int | None, int]]] = {}
         for line, row in read_rows(table, ('query', 'map')):
             for column in ('query', 'map', 'traverse'):
-                if column in row and not row[column].strip().isdecimal():
+                if column in row and not is_whole(row[column]):
                     raise VprError(
                         f'{table}:{line}: {column} is "{row[column]}", it must be a number from 0'
                     )

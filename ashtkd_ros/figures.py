@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +23,7 @@ from ashtkd_ros.evaluation import (
     localisation_errors,
     thin,
 )
+from ashtkd_ros.files import reason_of
 
 # State of an answer → colour, marker, name in the legend.
 STATES = {
@@ -43,6 +44,7 @@ _SIZE = (4.5, 3.4)
 # More marks than this are drawn as pixels: as vectors they would swell the file.
 _MOST_VECTORS = 3000
 CURVE_POINTS = 500
+_WIDEST = 4096  # pixels; a JPEG of twenty times that cannot be
 
 PRECISION_RECALL = (
     'As the threshold on the score falls, more is found and more of it is wrong. The further a '
@@ -91,6 +93,14 @@ class Illustration:
     caption: str
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    title: str
+    caption: str
+    draw: Callable[[], Figure]
+    uri_of: Callable[[Figure], str] | None = None
+
+
 def illustrations(
     methods: Mapping[str, Metrics],
     answers: Sequence[Answer],
@@ -103,26 +113,41 @@ def illustrations(
         for name, m in methods.items()
     }
     drawn = [
-        illustration(precision_recall_figure(curves), 'Precision and recall', PRECISION_RECALL),
-        illustration(route_figure(answers), 'Along the route', _ROUTE),
+        _Wanted('Precision and recall', PRECISION_RECALL, lambda: precision_recall_figure(curves)),
+        _Wanted('Along the route', _ROUTE, lambda: route_figure(answers)),
     ]
     if similarity is not None:
-        uri = png_uri(similarity_figure(similarity))
-        drawn.append(Illustration(uri, 'Similarity of queries and map', _SIMILARITY))
-    reliability = reliability_figure({next(iter(methods)): calibration_of(answers)})
-    drawn.append(illustration(reliability, 'Reliability of the confidence', RELIABILITY))
-    confidences = confidence_figure(answers, min_confidence)
-    drawn.append(illustration(confidences, 'Confidences', _CONFIDENCES))
+        title = 'Similarity of queries and map'
+        drawn.append(_Wanted(title, _SIMILARITY, lambda: similarity_figure(similarity), png_uri))
+    first = next(iter(methods))
+    title = 'Reliability of the confidence'
+    drawn.append(
+        _Wanted(title, RELIABILITY, lambda: reliability_figure({first: calibration_of(answers)}))
+    )
+    drawn.append(
+        _Wanted('Confidences', _CONFIDENCES, lambda: confidence_figure(answers, min_confidence))
+    )
     errors = localisation_errors(answers)
     if errors.size:
-        figure = localisation_figure(errors)
-        drawn.append(illustration(figure, 'Localisation error', _LOCALISATION))
-    return drawn
+        title = 'Localisation error'
+        drawn.append(_Wanted(title, _LOCALISATION, lambda: localisation_figure(errors)))
+    return [illustration(w.draw, w.title, w.caption, w.uri_of) for w in drawn]
 
 
-def illustration(figure: Figure, title: str, caption: str) -> Illustration:
-    """A figure as SVG."""
-    return Illustration(svg_uri(figure), title, caption)
+def illustration(
+    draw: Callable[[], Figure],
+    title: str,
+    caption: str,
+    uri_of: Callable[[Figure], str] | None = None,
+) -> Illustration:
+    """A figure as SVG, or what `uri_of` makes of it; one that cannot be drawn says so instead."""
+    try:
+        return Illustration((uri_of or svg_uri)(draw()), title, caption)
+    except Exception as error:  # of Matplotlib, of any kind: no figure is worth the report
+        figure = Figure(figsize=_SIZE)
+        text = f'cannot be drawn\n{reason_of(error)[:60]}'
+        figure.text(0.5, 0.5, text, ha='center', parse_math=False)
+        return Illustration(svg_uri(figure), title, caption)
 
 
 def precision_recall_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
@@ -325,7 +350,7 @@ def png_uri(figure: Figure) -> str:
 def picture_uri(image: np.ndarray, height: int = 240) -> str:
     """Data URI of uint8 RGB (H, W, 3) as a small JPEG."""
     height = min(height, image.shape[0])
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    width = min(max(1, round(image.shape[1] * height / image.shape[0])), _WIDEST)
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     bgr = np.ascontiguousarray(small[..., ::-1])
     return _data('jpeg', cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())

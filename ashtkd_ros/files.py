@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import unicodedata
@@ -84,3 +85,60 @@ def inside(folder: Path, name: str) -> Path | None:
     except (OSError, ValueError, RuntimeError):  # a loop of links, a zero byte
         return None
     return found if found.is_relative_to(root) else None
+
+
+def read_text(path: str | os.PathLike, limit: int = 2**28) -> str:
+    """UTF-8 text of a regular file, without a byte order mark; OSError or ValueError for another.
+
+    `limit` in bytes. Line ends stay as they are.
+    """
+    return read_regular(path, limit).decode('utf-8-sig')
+
+
+def is_file(path: str | os.PathLike) -> bool:
+    """Whether a regular file is there; False as well where one may not look, for loops of links,
+    and for names that are too long or hold a zero byte."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: str | os.PathLike) -> bool:
+    """Whether a folder is there; False where `is_file` is False."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def why_missing(path: str | os.PathLike) -> str:
+    """Why nothing that could be read is at a path, in brackets; empty: it is just not there."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return ''
+    except (OSError, ValueError) as error:
+        return f' ({reason_of(error)})'
+    return ' (it is of another kind)'
+
+
+def parse_json(text: str) -> object:
+    """JSON of finite numbers; ValueError for what is no such thing or nested beyond need."""
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
+    except RecursionError as error:
+        raise ValueError('it is nested too deeply') from error
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f'{text} is no number')
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if abs(value) < 1e300 else _no_number(text[:20])
+
+
+def _whole(text: str) -> int:
+    return int(text) if len(text) < 20 else _no_number(text[:20])

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from ashtkd_ros.bit_depth import DEPTHS
 from ashtkd_ros.confidence import check_coefficients
 from ashtkd_ros.embedder import Preprocessing
 from ashtkd_ros.files import parse_yaml
@@ -72,7 +73,7 @@ def write_description(
     values = {'format_version': FORMAT_VERSION, **asdict(info)}
     values |= {'descriptor_size': descriptor_size, 'index': index, 'places': places}
     values['sha256'] = dict(sha256)
-    data = yaml.safe_dump(_encodable(values), sort_keys=False).encode()
+    data = yaml.safe_dump(encodable(values), sort_keys=False).encode()
     data += _SELF[1:] + hashlib.sha256(data).hexdigest().encode() + b'\n'
     read_description(data)
     return data
@@ -134,7 +135,7 @@ def _checked(values: dict, covered: bool) -> Description:
     if 'preprocessing' in model:
         try:
             Preprocessing.from_json(json.dumps(_table(model, 'preprocessing')))
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+        except (ValueError, TypeError) as error:
             raise ValueError('preprocessing of the model is not as a network has it') from error
     if values.get('index', _KIND) != _KIND:
         raise ValueError(f'index is not {_KIND}')
@@ -177,6 +178,9 @@ def _check_built(built: dict) -> None:
             raise ValueError(f'traverse {number} has an entry that is neither text nor number')
         if 'image_topic' in traverse:
             _text(traverse, 'image_topic', f'traverse {number}')
+        bits = traverse.get('bits', DEPTHS[0])
+        if type(bits) is not int or bits not in DEPTHS:
+            raise ValueError(f'bits of traverse {number} are none of {DEPTHS}')
     origin = built.get('origin')
     if origin is None:
         return
@@ -210,12 +214,12 @@ def _count(values: Mapping, key: str) -> int:
     return value
 
 
-def _encodable(value: object) -> object:
+def encodable(value: object) -> object:
     """With every text such that UTF-8 has it: paths of other encodings do not."""
     if isinstance(value, dict):
-        return {_encodable(k): _encodable(v) for k, v in value.items()}
+        return {encodable(k): encodable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_encodable(v) for v in value]
+        return [encodable(v) for v in value]
     if isinstance(value, str):
         return value.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
     return value

@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ashtkd_ros.sources import POSE_COLUMNS, Pose
+from ashtkd_ros.poses import POSE_COLUMNS, Pose, pose_fault
 
 COLUMNS = ('id', 'stamp', *POSE_COLUMNS, 'source', 'order', 'label', 'traverse', 'lat', 'lon')
 COLUMNS += ('thumbnail',)
 # Maps of older versions lack them.
 _LATER = ('traverse', 'lat', 'lon', 'thumbnail')
-FARTHEST_M = 1e8  # twice round the earth and more; UTM reaches 1e7
 _LONGEST = 2**16  # characters of a name
-_LATEST = 1e20  # seconds; folders may count in nanoseconds
+_LATEST = 1e20  # seconds; older versions left nanoseconds as they were
 _MOST = 2**53  # numbers up to here are exact
 
 
@@ -130,11 +128,3 @@ def _fault(p: Place) -> str:
     if p.geo is not None and not (abs(p.geo[0]) <= 90.0 and abs(p.geo[1]) <= 360.0):
         return f'latitude {p.geo[0]} and longitude {p.geo[1]} are nowhere on earth'
     return '' if p.pose is None else pose_fault(p.pose)
-
-
-def pose_fault(pose: Pose) -> str:
-    """Why a pose cannot be one; empty where it can: finite, on earth, a quaternion of length 1."""
-    if not all(abs(n) <= FARTHEST_M for n in (pose.x, pose.y, pose.z)):  # NaN as well
-        return f'its position {pose.x}, {pose.y}, {pose.z} is nowhere on earth'
-    length = math.hypot(pose.qx, pose.qy, pose.qz, pose.qw)
-    return '' if abs(length - 1.0) <= 0.02 else f'its quaternion has length {length:.3g}, not 1'

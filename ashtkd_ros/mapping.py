@@ -20,6 +20,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.image_msgs import ImageError
 from ashtkd_ros.journal import Journal
 from ashtkd_ros.keyframes import KeyframeOptions, moved
+from ashtkd_ros.map_description import encodable
 from ashtkd_ros.place_map import Place, PlaceMap, check_target, load_description
 from ashtkd_ros.recogniser import in_parallel
 from ashtkd_ros.route_picture import write_route_picture
@@ -29,6 +30,10 @@ from ashtkd_ros.traverse import Cursor, Traverse
 
 LOST = 'lost in a damaged bag'
 _THUMBNAIL_HEIGHT = 120
+_WAY_OUT = (
+    'for positions give poses in "map": a topic of SLAM, AMCL or satellites (--pose-topic), '
+    '/tf (--pose-topic /tf --map-frame map), or a file (--trajectory)'
+)
 _FORMAT = 3  # of the journal's entries
 
 
@@ -38,7 +43,7 @@ class MapOptions:
     map of other sources in the same place as well."""
 
     keyframes: KeyframeOptions = field(default_factory=KeyframeOptions)
-    thumbnails: bool = False
+    thumbnails: bool = True
     workers: int = 0
     replace: bool = False
 
@@ -83,8 +88,9 @@ def build_map(
         place_map = builder.place_map(journal)
         attachments = {'thumbnails': journal.thumbnails} if options.thumbnails else {}
         if any(place.pose is not None for place in place_map.places):
-            attachments['route.png'] = journal.folder / 'route.png'
-            write_route_picture(attachments['route.png'], place_map.places)
+            route = journal.folder / 'route.png'
+            if not write_route_picture(route, place_map.places, builder.frame):
+                attachments['route.png'] = route
         place_map.save(out, attachments)
         journal.remove()
     finally:
@@ -102,7 +108,7 @@ def check_sources(out: Path, traverses: Sequence[Traverse]) -> None:
         before = sorted(t['source'] for t in load_description(out).info.traverses)
     except VprError as error:
         raise VprError(f'{error}; --replace puts this one in its place') from error
-    if before != sorted(t.describe()['source'] for t in traverses):
+    if before != sorted(encodable(t.describe()['source']) for t in traverses):
         raise VprError(
             f'{out}: is the map of {", ".join(before) or "sources that it does not name"}; give '
             'another folder for the map, or --replace to put this one in its place'
@@ -166,6 +172,7 @@ class _Builder:
                 continue
             if rule == 'distance':
                 if frame.pose is None:
+                    self.counts['no pose'] += not frame.refusal
                     continue
                 if not moved(frame.pose, last, self.options.keyframes):
                     self.counts['no new place'] += 1
@@ -192,8 +199,7 @@ class _Builder:
         try:
             pixels, order = frame.pixels(self.embedder.ample_size)
         except ImageError as error:  # of one message; an image file that is damaged is named
-            why = str(error) if error.kind == 'unknown encoding' else error.kind
-            self.counts[f'unreadable: {why}'] += 1
+            self.counts[f'unreadable: {error.reason}'] += 1
             return None, '', b''
         if self._size not in (None, pixels.shape[:2]):
             self.counts['changes of image size'] += 1
@@ -264,16 +270,23 @@ class _Builder:
 
 
 def cautions(traverses: Sequence[Traverse]) -> list[str]:
-    """What may make a poor map of several traverses, each good in itself; a line each."""
+    """What may make a poor map of traverses that are each good in themselves; a line each."""
     lines = []
-    odometries = Counter(t.frame_id for t in traverses if getattr(t, 'by_odometry', False))
-    lines += [
-        f'{n} sources have poses of odometry in "{frame}", which begins anew with each drive, so '
-        'that their places may not fit together; take poses in a map or of satellites '
-        '(--pose-topic, --map-frame), or build a map of each'
-        for frame, n in odometries.items()
-        if n > 1
-    ]
+    by_odometry = [t for t in traverses if getattr(t, 'by_odometry', False)]
+    for frame in dict.fromkeys(t.frame_id for t in by_odometry):
+        sources = [t for t in by_odometry if t.frame_id == frame]
+        if len(sources) > 1:
+            lines.append(
+                f'{len(sources)} sources have poses of odometry in "{frame}", which begins anew '
+                f'with each drive, so that their places may not fit together; {_WAY_OUT}, or '
+                'build a map of each'
+            )
+        else:
+            lines.append(
+                f'{sources[0].path}: the poses of {sources[0].poses} are odometry, whose frame '
+                f'"{frame}" begins anew with each drive: places are named all the same, but AMCL '
+                f'does not take their poses; {_WAY_OUT}'
+            )
     bare = [str(t.path) for t in traverses if not t.has_poses]
     if 0 < len(bare) < len(traverses):
         lines.append(
@@ -301,6 +314,8 @@ def _common_frame(traverses: Sequence[Traverse]) -> str:
 
 def _thumbnail(pixels: np.ndarray, order: str) -> bytes:
     height, width = pixels.shape[:2]
-    size = max(1, round(width * _THUMBNAIL_HEIGHT / height)), _THUMBNAIL_HEIGHT
+    # No wider than a JPEG can be.
+    wide = min(max(1, round(width * _THUMBNAIL_HEIGHT / height)), 16 * _THUMBNAIL_HEIGHT)
+    size = wide, _THUMBNAIL_HEIGHT
     small = to_rgb(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), order)
     return cv2.imencode('.jpg', small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

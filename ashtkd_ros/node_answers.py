@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ashtkd_ros.bag_traverse import BagFrame
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import parse_json, read_regular, read_text, reason_of
 from ashtkd_ros.sources import Frame
 
 SCHEMA_VERSION = 2
@@ -29,7 +29,7 @@ def header_ns(frame: Frame | BagFrame) -> int | None:
 def map_checksum(folder: Path) -> str:
     """sha256 of a map's descriptors, which tell it from every other."""
     try:
-        return hashlib.sha256((Path(folder) / 'index.faiss').read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(Path(folder) / 'index.faiss', 2**40)).hexdigest()
     except OSError as error:
         raise VprError(f'{folder}: no such map; build one with build_map') from error
 
@@ -47,7 +47,8 @@ class NodeAnswer:
 class NodeAnswers:
     """`sent`: images played; `hz`: images a second, 0: as recorded; both `rate` times as fast.
 
-    `node`: values of the node's own diagnostics; `answers`: by the image's stamp in ns.
+    `node`: values of the node's own diagnostics; `answers`: by the image's stamp in ns;
+    `machine`: see `machine.measured_on`, empty in files of older versions.
     """
 
     path: Path
@@ -58,23 +59,24 @@ class NodeAnswers:
     hz: float
     node: Mapping[str, str]
     answers: Mapping[int, NodeAnswer]
+    machine: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> NodeAnswers:
         """VprError where the file cannot be read, or is none that `live` wrote."""
         path = Path(path)
         try:
-            values = json.loads(path.read_text(encoding='utf-8'))
+            values = parse_json(read_text(path))
         except OSError as error:
-            raise VprError(f'{path}: no answers can be read ({error.strerror})') from error
-        except (ValueError, RecursionError):
+            raise VprError(f'{path}: no answers can be read ({reason_of(error)})') from error
+        except ValueError:
             values = None
         advice = 'record them with live'
         if not isinstance(values, dict) or 'answers' not in values:
             raise VprError(f'{path}: holds no answers of the node; {advice}')
         if values.get('schema_version') != SCHEMA_VERSION:
             raise VprError(
-                f'{path}: has answers of format {values.get("schema_version")}, '
+                f'{path}: has answers of format {str(values.get("schema_version"))[:20]}, '
                 f'this program reads {SCHEMA_VERSION}; {advice}'
             )
         if not _whole(values):
@@ -84,7 +86,9 @@ class NodeAnswers:
             for a in values['answers']
         }
         names = ('map_sha256', 'sent', 'rate', 'hz', 'node')
-        return cls(path, Path(values['source']), *(values[n] for n in names), answers)
+        given = (values[n] for n in names)
+        machine = values.get('machine', {})
+        return cls(path, Path(values['source']), *given, answers, machine)
 
     def check_map(self, folder: Path, places: int) -> None:
         """VprError where the answers are those of another map."""
@@ -112,6 +116,9 @@ def _whole(values: dict) -> bool:
     texts = all(isinstance(values.get(key), str) for key in ('source', 'map_sha256'))
     numbers = all(_is(values.get(key), _NUMBER) for key in ('rate', 'hz'))
     node = values.get('node')
+    told = [node, values.get('machine', {})]
+    if not all(isinstance(x, dict) and all(map(_is_text, x.values())) for x in told):
+        return False
     if not (texts and numbers and _is(values.get('sent'), int) and isinstance(node, dict)):
         return False
     return isinstance(values['answers'], list) and all(map(_whole_answer, values['answers']))
@@ -126,6 +133,10 @@ def _whole_answer(answer: object) -> bool:
     ids = all(_is(place, int) and place >= 0 for place in places)
     timed = answer.get('seconds', 0) is None or _is(answer.get('seconds'), _NUMBER)
     return ids and timed and all(_is(s, _NUMBER) and math.isfinite(s) for s in scores)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import reason_of
 
 
 def check_output(path: Path) -> None:
@@ -16,7 +17,17 @@ def check_output(path: Path) -> None:
             raise IsADirectoryError(0, 'it is a folder')
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a zero byte
         raise VprError(
-            f'{path}: cannot be written ({error.strerror}); give another place'
+            f'{path}: cannot be written ({reason_of(error)}); give another place'
+        ) from error
+
+
+def resolved(path: Path) -> Path:
+    """The path of a result without links; VprError where there can be none."""
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise VprError(
+            f'{path}: cannot be written ({reason_of(error)}); give another place'
         ) from error

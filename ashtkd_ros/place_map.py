@@ -17,6 +17,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from ashtkd_ros.descriptors import first_not_unit
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import read_regular, reason_of
@@ -42,7 +43,6 @@ from ashtkd_ros.map_table import Place, read_table, write_table
 # of an IndexFlatIP: kind, dimensions, places, two dummies, trained, metric, count of numbers
 _FLAT = struct.Struct('<4siqqqBiQ')
 _LIMIT = 2**40
-_UNIT = 1e-3  # how far the length of a descriptor may be from 1
 
 
 class PlaceMap:
@@ -64,7 +64,7 @@ class PlaceMap:
         if len(descriptors) != len(places) or not len(places):
             raise VprError(f'{len(places)} places with {len(descriptors)} descriptors: no map')
         rows = np.ascontiguousarray(descriptors, np.float32)
-        bad = _not_unit(rows)
+        bad = first_not_unit(rows)
         if bad is not None:
             raise VprError(
                 f'the descriptor of place {bad} is not of length 1: no map; '
@@ -109,7 +109,8 @@ class PlaceMap:
 
     def _write(self, new: Path, attachments: Mapping[str, Path]) -> None:
         _check_traverses(self.info, self.places)
-        faiss.write_index(self.index, str(new / INDEX))
+        # Not written by FAISS, which takes no names that are no UTF-8.
+        (new / INDEX).write_bytes(faiss.serialize_index(self.index).tobytes())
         (new / TABLE).write_bytes(write_table(self.places))
         for name, path in attachments.items():
             if path.is_dir():
@@ -228,18 +229,10 @@ def _read_index(path: Path, data: bytes, dimensions: int) -> faiss.Index:
     if len(data) != _FLAT.size + 4 * numbers:
         raise VprError(f'{path}: is no index, its length is wrong; rebuild the map')
     rows = np.frombuffer(data, '<f4', offset=_FLAT.size).reshape(count, d)
-    bad = _not_unit(rows)
+    bad = first_not_unit(rows)
     if bad is not None:
         raise VprError(f'{path}: the descriptor in row {bad} is not of length 1; rebuild the map')
     return faiss.deserialize_index(np.frombuffer(data, np.uint8))
-
-
-def _not_unit(rows: np.ndarray) -> int | None:
-    """The first row of float32 (N, D) that is not finite and of length 1; None: all are."""
-    with np.errstate(over='ignore', invalid='ignore'):
-        squares = np.einsum('ij,ij->i', rows, rows)
-        bad = np.flatnonzero(~(np.abs(squares - 1.0) <= 2 * _UNIT))
-    return int(bad[0]) if len(bad) else None
 
 
 def read_thumbnail(folder: Path, place: Place) -> bytes:

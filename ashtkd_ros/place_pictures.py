@@ -11,16 +11,17 @@ import numpy as np
 
 from ashtkd_ros.bag_traverse import decode, parse_source, source_name, to_rgb
 from ashtkd_ros.bags import Bag
+from ashtkd_ros.bit_depth import BitDepth, bits_of
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.own_pictures import recorded, thumbnail
 from ashtkd_ros.place_map import Place, PlaceMap
-from ashtkd_ros.sources import read_image
 
 
 class PlacePictures:
     """Called with a place: its image, uint8 RGB (H, W, 3); VprError where it is gone."""
 
     def __init__(self, place_map: PlaceMap, folder: Path):
-        self.map, self._thumbnails = place_map, Path(folder) / 'thumbnails'
+        self.map, self._folder = place_map, Path(folder)
         self._bags: dict[int, Bag] = {}
 
     def __call__(self, place: Place) -> np.ndarray:
@@ -28,18 +29,19 @@ class PlacePictures:
         try:
             return self.original(place)
         except VprError:
-            thumbnail = self._thumbnails / f'{place.id:06d}.jpg'
-            if thumbnail.is_file():
-                return read_image(thumbnail)
-            raise
+            picture = thumbnail(self._folder, place)
+            if picture is None:
+                raise
+            return picture
 
     def original(self, place: Place) -> np.ndarray:
         """The image that was embedded, uint8 RGB (H, W, 3); VprError where it is gone."""
         topic = self._traverse(place.traverse).get('image_topic')
         if topic is None:
-            return read_image(Path(self._traverse(place.traverse)['source']) / place.source)
+            depth = self._depth(place.traverse)
+            return recorded(self._traverse(place.traverse), place, depth)
         message = self._bag(place.traverse).message(topic, *parse_source(place.source))
-        return to_rgb(*decode(message))
+        return to_rgb(*decode(message, depth=self._depth(place.traverse)))
 
     def all(self) -> Iterator[tuple[Place, np.ndarray]]:
         """Every place with its original, each bag read once from its beginning to its end."""
@@ -57,9 +59,12 @@ class PlacePictures:
                 last, nth = received, nth + 1 if received == last else 0
                 place = wanted.pop(source_name(received, nth), None)
                 if place is not None:
-                    yield place, to_rgb(*decode(message))
+                    yield place, to_rgb(*decode(message, depth=self._depth(number)))
             if wanted:
                 raise VprError(f'{self._bag(number).path}: lacks images of the map')
+
+    def _depth(self, number: int) -> BitDepth:
+        return BitDepth(bits_of(self._traverse(number)))
 
     def _traverse(self, number: int) -> dict[str, str]:
         traverses = self.map.traverses

@@ -16,6 +16,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.pose_checks import LOST, NO_FIX_VARIANCE, check_poses, is_odometry, lost
 from ashtkd_ros.trajectory import (
     USE_RECEIVE,
     PoseTrack,
@@ -23,10 +24,11 @@ from ashtkd_ros.trajectory import (
     TrajectoryBuilder,
     time_order,
 )
-from ashtkd_ros.transforms import TransformTree
+from ashtkd_ros.transforms import TransformTree, facing
 
 ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
 _USE_HEADER = 'use --stamps header'
+_SIMULATED_DEG = 0.01  # fixes this near to 0, 0, in the sea, are those of a simulator
 # A baseline not left within these times is standing: 2 m make 0.1 m/s. It is shorter ahead, so
 # that a robot that stands and then leaves another way is not turned long before.
 _LEG_BEHIND_S, _LEG_AHEAD_S = 20.0, 5.0
@@ -63,7 +65,10 @@ class PoseReader:
 
 
 class BodyPoses(PoseReader):
-    """Poses of the robot's body as published, in the frame that the headers name, else `map`."""
+    """Poses of the robot's body as published, in the frame that the headers name, else `map`.
+
+    `camera_frame_is`: see `transforms.facing`.
+    """
 
     types = frozenset(
         {
@@ -73,9 +78,12 @@ class BodyPoses(PoseReader):
         }
     )
 
-    def __init__(self, use_received: bool = False):
+    def __init__(self, use_received: bool = False, camera_frame_is: str = 'auto'):
         super().__init__(use_received)
+        self.camera_frame_is = camera_frame_is
         self._builder: TrajectoryBuilder | None = None
+        self._variances = array('d')
+        self._odometry, self._child = False, ''
 
     def add(self, topic: str, message: Any, received_s: float) -> None:
         """See PoseReader; VprError where the frame changes."""
@@ -90,23 +98,33 @@ class BodyPoses(PoseReader):
         pose = getattr(message.pose, 'pose', message.pose)  # inside a PoseWithCovariance
         stamp = self._stamp(message.header, received_s)
         self._builder.add(stamp, _xyz(pose.position), _xyzw(pose.orientation))
+        self._variances.append(_variance(message.pose))
+        self._odometry |= hasattr(message, 'child_frame_id')
+        self._child = getattr(message, 'child_frame_id', '')
 
     def trajectory(self, camera_frame: str = '') -> Trajectory:
-        """See PoseReader."""
-        return (self._builder or TrajectoryBuilder('the topic of poses')).build()
+        """See PoseReader; poses that cannot be are left out, see `pose_checks`."""
+        if self._builder is None:
+            return TrajectoryBuilder('the topic of poses').build()
+        builder = self._builder
+        builder.leave_out(lost(builder.rows[:, 1:4], np.asarray(self._variances)), LOST)
+        track = builder.build().checked(self._odometry or is_odometry(builder.frame))
+        return facing(track, self._child, self.camera_frame_is)
 
 
 class TfPoses(PoseReader):
     """Poses of the camera itself out of the transforms on /tf and /tf_static.
 
-    `map_frame`: see TransformTree.track.
+    `map_frame` and `camera_frame_is`: see TransformTree.track.
     """
 
     types = frozenset({'tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage'})
 
-    def __init__(self, use_received: bool = False, map_frame: str = ''):
+    def __init__(
+        self, use_received: bool = False, map_frame: str = '', camera_frame_is: str = 'auto'
+    ):
         super().__init__(use_received)
-        self.map_frame = map_frame
+        self.map_frame, self.camera_frame_is = map_frame, camera_frame_is
         self._tree = TransformTree(self.remedy)
 
     def add(self, topic: str, message: Any, received_s: float) -> None:
@@ -119,14 +137,15 @@ class TfPoses(PoseReader):
 
     def trajectory(self, camera_frame: str = '') -> PoseTrack:
         """See PoseReader and TransformTree.track."""
-        return self._tree.track(self.map_frame, camera_frame)
+        return self._tree.track(self.map_frame, camera_frame, self.camera_frame_is)
 
 
 class NavSatPoses(PoseReader):
     """Positions of a satellite receiver in metres east, north and up of `origin`, frame `map`.
 
     Without an `origin` the first fix is it; a traverse that is to be compared with a map needs
-    the map's. Fixes without status, or nowhere on earth, are refused; height NaN counts as 0.
+    the map's. Fixes without status, nowhere on earth, at latitude and longitude 0 or known to no
+    better than 100 m are refused; a height of NaN is that of the fixes beside it, else 0.
     The receiver knows no heading: see `travel_yaw`.
     """
 
@@ -150,23 +169,44 @@ class NavSatPoses(PoseReader):
         stamp = self._stamp(message.header, received_s)
         lat, lon, alt = message.latitude, message.longitude, message.altitude
         # written so that NaN is refused too
-        if message.status.status >= 0 and abs(lat) <= 90.0 and abs(lon) <= 180.0:
-            self._rows.extend((stamp, lat, lon, alt if math.isfinite(alt) else 0.0))
-        else:
+        if not (message.status.status >= 0 and abs(lat) <= 90.0 and abs(lon) <= 180.0):
             self.refused['no fix'] += 1
+        elif _fix_variance(message) >= NO_FIX_VARIANCE:
+            self.refused['no fix, by its covariance'] += 1
+        else:
+            self._rows.extend((stamp, lat, lon, alt if math.isfinite(alt) else math.nan))
 
     def trajectory(self, camera_frame: str = '') -> Trajectory:
-        """See PoseReader; `geo` and `origin` are set."""
-        rows = np.asarray(self._rows).reshape(-1, 4)
+        """See PoseReader; `geo` and `origin` are set, and `pose_checks` were made."""
+        rows = np.array(self._rows).reshape(-1, 4)
         refused = self.refused.copy()
+        rows = rows[~_nowhere(rows, refused)]
         rows = rows[time_order(rows[:, 0], self._topic, self.remedy, refused)]
+        known = np.isfinite(rows[:, 3])
+        rows[~known, 3] = (
+            np.interp(rows[~known, 0], rows[known, 0], rows[known, 3]) if known.any() else 0.0
+        )
+        flat = GeoOrigin(*rows[0, 1:].tolist()).to_enu(rows[:, 1:]) * (1.0, 1.0, 0.0)
+        verdict = check_poses(rows[:, 0], flat, unset_at_origin=False)
+        rows = rows[verdict.keep]
         origin = self.origin or GeoOrigin(*rows[0, 1:].tolist())
         stamps, positions = rows[:, 0].copy(), origin.to_enu(rows[:, 1:])
-        half = travel_yaw(stamps, positions, self.baseline_m) / 2.0
         quaternions = np.zeros((len(rows), 4))
-        quaternions[:, 2], quaternions[:, 3] = np.sin(half), np.cos(half)
-        geo = rows[:, 1:3].copy()
-        return Trajectory(stamps, positions, quaternions, 'map', geo, origin, refused)
+        parts = np.searchsorted(stamps, verdict.breaks[:, 1]).tolist()
+        for start, end in zip([0, *parts], [*parts, len(rows)], strict=True):
+            half = travel_yaw(stamps[start:end], positions[start:end], self.baseline_m) / 2.0
+            quaternions[start:end, 2:] = np.column_stack([np.sin(half), np.cos(half)])
+        return Trajectory(
+            stamps,
+            positions,
+            quaternions,
+            'map',
+            rows[:, 1:3].copy(),
+            origin,
+            refused + verdict.refused,
+            verdict.breaks,
+            verdict.remarks,
+        )
 
 
 _READERS: tuple[type[PoseReader], ...] = (BodyPoses, TfPoses, NavSatPoses)
@@ -179,18 +219,20 @@ def pose_reader(
     map_frame: str = '',
     origin: GeoOrigin | None = None,
     baseline_m: float = 2.0,
+    camera_frame_is: str = 'auto',
 ) -> PoseReader:
     """The reader for a type of messages, with those of the options that concern it.
 
-    `map_frame` concerns transforms, `origin` and `baseline_m` satellite fixes. VprError where
-    messages of the type hold no poses that can be read.
+    `map_frame` concerns transforms, `origin` and `baseline_m` satellite fixes, `camera_frame_is`
+    (one of camera_axes.CHOICES) all others. VprError where messages of the type hold no poses
+    that can be read.
     """
     if msgtype in TfPoses.types:
-        return TfPoses(use_received, map_frame)
+        return TfPoses(use_received, map_frame, camera_frame_is)
     if msgtype in NavSatPoses.types:
         return NavSatPoses(use_received, origin, baseline_m)
     if msgtype in BodyPoses.types:
-        return BodyPoses(use_received)
+        return BodyPoses(use_received, camera_frame_is)
     kinds = ', '.join(sorted(POSE_TYPES))
     raise VprError(f'{msgtype}: poses are not read from it; give a topic of {kinds}')
 
@@ -240,3 +282,26 @@ def _xyz(point: Any) -> tuple[float, float, float]:
 
 def _xyzw(quaternion: Any) -> tuple[float, float, float, float]:
     return quaternion.x, quaternion.y, quaternion.z, quaternion.w
+
+
+def _variance(with_covariance: Any) -> float:
+    """The larger of those of x and y in m2, NaN where there is none."""
+    covariance = getattr(with_covariance, 'covariance', None)
+    return math.nan if covariance is None else max(float(covariance[0]), float(covariance[7]))
+
+
+def _fix_variance(message: Any) -> float:
+    """The larger of those to the east and north in m2, NaN where it is unknown."""
+    if not getattr(message, 'position_covariance_type', 0):
+        return math.nan
+    return max(float(message.position_covariance[0]), float(message.position_covariance[4]))
+
+
+def _nowhere(rows: np.ndarray, refused: Counter[str]) -> np.ndarray:
+    """Which fixes, bool (N,), are at 0, 0, where none is; simulators that begin there are not."""
+    zero = ~rows[:, 1:3].any(axis=1)
+    others = np.abs(rows[~zero, 1:3])
+    if not zero.any() or len(others) and np.median(others, axis=0).max() < _SIMULATED_DEG:
+        return np.zeros(len(rows), bool)
+    refused['at latitude and longitude 0'] += int(zero.sum())
+    return zero

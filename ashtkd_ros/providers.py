@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import one_line
 
 # Where a program imported ONNX Runtime before this package, which turns its telemetry off.
 onnxruntime.disable_telemetry_events()
@@ -82,7 +83,7 @@ def open_session(
 def first_line(error: Exception) -> str:
     """What an exception says, on one line."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return one_line(lines[0]) if lines else type(error).__name__
 
 
 def _available(providers: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -135,6 +136,8 @@ def _session(data: bytes, chosen: list[tuple[str, dict]], options: RuntimeOption
         'session.intra_op.allow_spinning', '1' if options.spinning else '0'
     )
     settings.log_severity_level = 3
+    # Not its own format, of which nobody has looked for parts in other files.
+    settings.add_session_config_entry('session.load_model_format', 'ONNX')
     if chosen and chosen[0][0] in _COMPILERS:
         settings.add_free_dimension_override_by_name('batch', 1)
     # With its fallback, ONNX Runtime goes on with the CPU, and tells only standard output.

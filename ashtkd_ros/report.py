@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import cv2
 import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
+from ashtkd_ros.bag_traverse import BagFrame
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import (
     RECALL_AT,
@@ -32,6 +34,7 @@ from ashtkd_ros.figures import (
     state_of,
 )
 from ashtkd_ros.place_map import Place
+from ashtkd_ros.sources import Frame
 
 SCHEMA_VERSION = 1
 # What the JSON tells of each answer, in this order.
@@ -81,7 +84,8 @@ class Evaluation:
 
     `facts`: name → value, how it was measured; `methods`: name → figures, ours first; `answers`:
     of the first method; `similarity`: float32 (q, n) of evenly spread queries and places;
-    `timing`: stage → durations; `notes`: what went otherwise than expected, a line each.
+    `timing`: stage → durations; `notes`: what went otherwise than expected, a line each;
+    `machine`: what the durations were measured on.
     """
 
     title: str
@@ -93,6 +97,7 @@ class Evaluation:
     timing: Mapping[str, Timing]
     traffic: Traffic | None
     notes: Sequence[str]
+    machine: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_report(
@@ -116,7 +121,8 @@ def write_report(
     timing = path.with_suffix('.timing.json')
     if evaluation.timing:
         stages = {name: asdict(t) for name, t in evaluation.timing.items()}
-        save_text(timing, _json({'schema_version': SCHEMA_VERSION, 'milliseconds': stages}))
+        values = {'schema_version': SCHEMA_VERSION, 'milliseconds': stages}
+        save_text(timing, _json({**values, 'machine': dict(evaluation.machine)}))
     else:
         timing.unlink(missing_ok=True)  # that of an earlier run would seem to be of this one
     save_text(path, _html(evaluation, picture_of, salient_of))
@@ -205,9 +211,13 @@ def decimal(value: float | None, places: int = 3) -> str:
 
 
 def _html(evaluation: Evaluation, picture_of: PictureOf, salient_of: SalientOf | None) -> str:
+    answers = evaluation.answers
+    starts = starts_of(answers)
     return render(
         'report.html',
         evaluation=evaluation,
+        query_name=lambda answer: _query_name(answer.query, starts[None]),
+        place_name=lambda place: _place_name(place, starts[place.traverse]),
         recall_at=RECALL_AT,
         cards=_cards(evaluation),
         figures=illustrations(
@@ -225,6 +235,27 @@ def _html(evaluation: Evaluation, picture_of: PictureOf, salient_of: SalientOf |
     )
 
 
+def starts_of(answers: Sequence[Answer]) -> dict[int | None, float]:
+    """Traverse of the map → stamp of its first place that was named; None → of the queries."""
+    starts: dict[int | None, float] = {None: min(a.query.stamp for a in answers)}
+    for place in (a.place for a in answers if a.place is not None):
+        starts[place.traverse] = min(place.stamp, starts.get(place.traverse, place.stamp))
+    return starts
+
+
+def _query_name(query: Frame | BagFrame, start: float) -> str:
+    """File, or number of the image in the bag and seconds since the first query."""
+    since = f', {query.stamp - start:.1f} s' if isinstance(query, BagFrame) else ''
+    return f'{query.name}{since}'
+
+
+def _place_name(place: Place, start: float) -> str:
+    """File, or number of the image in the bag and seconds since the first place shown."""
+    if place.source.partition('#')[0].isdecimal():  # a bag's images have no names but times
+        return f'image {place.order}, {place.stamp - start:.1f} s'
+    return place.source
+
+
 def _cards(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """Headline figures: name, value, what it is."""
     metrics = next(iter(evaluation.methods.values()))
@@ -235,7 +266,7 @@ def _cards(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         (
             'Recall at 100 % precision',
             percent(metrics.recall_at_full_precision),
-            'found before the first error',
+            'found if nothing wrong may be accepted',
         ),
         (
             'Unknown',
@@ -279,10 +310,10 @@ def _pair(answer: Answer, picture_of: PictureOf, salient_of: SalientOf | None) -
 
 
 def _unless_gone(read: Callable[[], np.ndarray]) -> np.ndarray | None:
-    """The picture; None when the image is not there any more."""
+    """The picture; None when the image is not there any more, or no such picture can be made."""
     try:
         return read()
-    except VprError:
+    except (VprError, ValueError, ArithmeticError, cv2.error):
         return None
 
 

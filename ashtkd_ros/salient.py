@@ -28,7 +28,8 @@ def overlay(image: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _small(image: np.ndarray) -> np.ndarray:
-    size = max(1, round(_HEIGHT * image.shape[1] / image.shape[0])), _HEIGHT
+    width = round(_HEIGHT * image.shape[1] / image.shape[0])
+    size = min(max(1, width), 16 * _HEIGHT), _HEIGHT
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 

@@ -3,40 +3,28 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import cv2
 import numpy as np
 
+from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.image_msgs import reduced_jpeg
+from ashtkd_ros.files import is_file, is_folder, reason_of, why_missing
+from ashtkd_ros.picture_bytes import decode_picture
+from ashtkd_ros.pictures import check_size, read_bytes
+from ashtkd_ros.poses import Pose, pose_fault
+from ashtkd_ros.tables import Row, is_whole, number, pose, read_rows, seconds
 
-POSE_COLUMNS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Camera body in the map frame (REP-103: x forward, y left, z up); metres, unit quaternion."""
-
-    x: float
-    y: float
-    z: float
-    qx: float = 0.0
-    qy: float = 0.0
-    qz: float = 0.0
-    qw: float = 1.0
-
-    @property
-    def yaw(self) -> float:
-        """Heading about z in radians, east = 0, counter-clockwise."""
-        sin = 2.0 * (self.qw * self.qz + self.qx * self.qy)
-        return math.atan2(sin, 1.0 - 2.0 * (self.qy**2 + self.qz**2))
+MAP_ROLES = ('database', 'map', 'reference', 'gallery', 'db', 'ref')
+QUERY_ROLES = ('query', 'queries')
+WALK = 'poses.csv'  # the table of a walk
+_COMPASS = ('east_m', 'north_m', 'heading_deg')
 
 
 @dataclass(frozen=True)
@@ -44,7 +32,8 @@ class Frame:
     """One image of a traverse, not yet read.
 
     `stamp` in seconds; `pose` None where the source has none; `order` is the frame's number along
-    the route; `label` the place's name where the source knows one, else empty.
+    the route; `label` the place's name where the source knows one, else empty; `depth` of the
+    source's images, where these have values of 16 bits.
     """
 
     path: Path
@@ -52,6 +41,7 @@ class Frame:
     order: int
     pose: Pose | None = None
     label: str = ''
+    depth: BitDepth | None = field(default=None, repr=False, compare=False)
     # What only the images of a bag can have: a reason why they have no pose; latitude, longitude.
     refusal: ClassVar[str] = ''
     geo: ClassVar[tuple[float, float] | None] = None
@@ -69,105 +59,144 @@ class Frame:
         """The frame without the image's bytes, which it never holds."""
         return self
 
+    def encoded(self) -> bytes:
+        """The file as it is; VprError when it cannot be read."""
+        try:
+            return read_bytes(self.path).tobytes()
+        except (OSError, ValueError) as error:
+            raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
+
     def read(self) -> np.ndarray:
         """The image, uint8 (height, width, 3), RGB; VprError when it cannot be read."""
-        return read_image(self.path)
+        return read_image(self.path, self.depth)
 
     def pixels(self, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
         """The image, uint8 (H, W, 3), as it is decoded, and its order, BGR.
 
         A JPEG may come smaller, but not below `at_least` (height, width).
         """
-        return _decode(self.path, at_least), 'BGR'
+        return _decode(self.path, at_least, self.depth), 'BGR'
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read an image file as uint8 (height, width, 3) RGB; VprError when it is no image."""
-    image = _decode(path)
+def read_image(path: Path, depth: BitDepth | None = None) -> np.ndarray:
+    """Read an image file as uint8 (height, width, 3) RGB; VprError when it is no image.
+
+    `depth` of its source, for values of 16 bits; None: that of the image.
+    """
+    image = _decode(path, None, depth)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def _decode(path: Path, at_least: tuple[int, int] | None = None) -> np.ndarray:
-    image = None
+def _decode(
+    path: Path, at_least: tuple[int, int] | None = None, depth: BitDepth | None = None
+) -> np.ndarray:
     try:
-        data = np.fromfile(path, np.uint8)
-        if at_least is not None and data.size:
-            image = reduced_jpeg(data, at_least)
-        if image is None and data.size:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):  # not allowed to read it; a header that claims an absurd size
-        image = None
-    if image is None:
-        raise VprError(f'{path}: not a readable image; remove it from the list or replace it')
-    return image
+        data = read_bytes(path)
+        check_size(data)
+        return decode_picture(data, '', at_least, depth)
+    except (OSError, ValueError, VprError) as error:
+        raise VprError(
+            f'{path}: not a readable image ({reason_of(error)}); remove it from the list or '
+            'replace it'
+        ) from error
 
 
-def read_source(folder: Path, role: str = '') -> list[Frame]:
+def read_source(
+    folder: Path, role: str = '', notes: list[str] | None = None, purpose: str = ''
+) -> list[Frame]:
     """All frames of a folder, in order of time; `role` selects rows of an `index.csv` set.
+
+    Without `role`, where there are several: for the `purpose` "map" those of one of `MAP_ROLES`,
+    for "query" those of one of `QUERY_ROLES`, or at least not the other's; else all.
+
+    What the user should know of the table is added to `notes`, a line each.
 
     Raises VprError where there is neither CSV, or it lacks a column, holds a bad number or
     names a file that is not there.
     """
-    folder = Path(folder)
-    if (folder / 'poses.csv').is_file():
-        frames = _read_walk(folder)
-    elif (folder / 'index.csv').is_file():
-        frames = _read_index(folder, role)
-    elif folder.is_dir():
+    folder, notes = Path(folder), [] if notes is None else notes
+    if is_file(folder / WALK):
+        frames = _read_walk(folder, notes)
+    elif is_file(folder / 'index.csv'):
+        frames = _read_index(folder, role, notes, purpose)
+    elif is_folder(folder):
         raise VprError(
             f'{folder}: is no bag, and has neither poses.csv (file,stamp,x,y,...) nor index.csv '
             '(file,place,role,order); name a bag, or add one that lists the images'
         )
     else:
-        raise VprError(f'{folder}: no such folder')
+        raise VprError(f'{folder}: no such folder{why_missing(folder)}')
     if not frames:
         rows = f' with role "{role}"' if role else ''
         raise VprError(f'{folder}: lists no image{rows}; a map or a replay needs at least one')
-    missing = next((f.path for f in frames if not f.path.is_file()), None)
+    if twice := len(frames) - len({f.path for f in frames}):
+        notes.append(f'{twice} rows list a file that another row lists as well')
+    missing = next((f.path for f in frames if not is_file(f.path)), None)
     if missing is not None:
         raise VprError(f'{missing}: listed in the CSV but not there; restore it or remove its row')
     return frames
 
 
-def _read_walk(folder: Path) -> list[Frame]:
-    table = folder / 'poses.csv'
-    frames = []
-    for line, row in read_rows(table, ('file', 'stamp', 'x', 'y')):
-        defaults = {'qw': '1'}
-        values = {
-            c: _number(row.get(c) or defaults.get(c, '0'), c, table, line) for c in POSE_COLUMNS
-        }
-        norm = math.sqrt(sum(values[c] ** 2 for c in ('qx', 'qy', 'qz', 'qw')))
-        if abs(norm - 1.0) > 1e-2:
-            raise VprError(f'{table}:{line}: quaternion has length {norm:.3f}, it must be 1')
-        stamp = _number(row['stamp'], 'stamp', table, line)
-        frames.append(Frame(folder / row['file'], stamp, 0, Pose(**values)))
+def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
+    table = folder / WALK
+    rows = read_rows(table, ('file', 'stamp', 'x', 'y'))
+    stamps, said = seconds(rows, table)
+    notes += said
+    frames = [
+        Frame(folder / row['file'], stamp, 0, pose(row, table, line))
+        for (line, row), stamp in zip(rows, stamps.tolist(), strict=True)
+    ]
+    lacking = sum(frame.pose is None for frame in frames)
+    if lacking:
+        notes.append(f'{lacking} of {len(frames)} images have no pose in {WALK}')
+    if same := len(frames) - len(set(stamps.tolist())):
+        notes.append(f'{same} images have the stamp of another: has each stamp all its digits?')
     frames.sort(key=lambda f: f.stamp)
     return [replace(frame, order=i) for i, frame in enumerate(frames)]
 
 
-def _read_index(folder: Path, role: str) -> list[Frame]:
+def _read_index(folder: Path, role: str, notes: list[str], purpose: str) -> list[Frame]:
     table = folder / 'index.csv'
-    rows = [
-        (line, row)
-        for line, row in read_rows(table, ('file', 'place', 'role', 'order'))
-        if not role or row['role'] == role
-    ]
+    listed = read_rows(table, ('file', 'place', 'role', 'order'))
+    roles = list(dict.fromkeys(row['role'] for _, row in listed))
+    wanted = [role] if role else roles_for(purpose, roles)
+    rows = [(line, row) for line, row in listed if row['role'] in wanted]
+    if not role and len(roles) > 1:
+        named = ', '.join(f'"{r}"' for r in wanted)
+        which = 'all' if len(rows) == len(listed) else f'{len(rows)} of {len(listed)}'
+        notes.append(f'index.csv has roles: {which} rows are taken, {named}; --role chooses')
     rows.sort(key=lambda item: _order(item[1]['order']))
     frames = []
     for i, (line, row) in enumerate(rows):
-        pose = None
-        if row.get('east_m'):
-            east, north, heading = (
-                _number(row.get(c, ''), c, table, line)
-                for c in ('east_m', 'north_m', 'heading_deg')
-            )
-            half = math.radians(90.0 - heading) / 2.0  # compass (north 0, clockwise) to REP-103
-            pose = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
         # A place named by a number counts frames along the route.
-        order = int(row['place']) if row['place'].isdecimal() else i
-        frames.append(Frame(folder / row['file'], float(i), order, pose, row['place']))
+        order = int(row['place']) if is_whole(row['place']) else i
+        where = _compass_pose(row, table, line)
+        frames.append(Frame(folder / row['file'], float(i), order, where, row['place']))
+    lacking = sum(frame.pose is None for frame in frames)
+    if 0 < lacking < len(frames):
+        notes.append(f'{lacking} of {len(frames)} images have no position in index.csv')
     return frames
+
+
+def roles_for(purpose: str, roles: Sequence[str]) -> list[str]:
+    """Which of the roles of a table a map, or queries, are made of."""
+    names = {'map': (MAP_ROLES, QUERY_ROLES), 'query': (QUERY_ROLES, MAP_ROLES)}
+    own, other = names.get(purpose, ((), ()))
+    meant = [role for role in roles if role.lower() in own]
+    return meant or [role for role in roles if role.lower() not in other] or list(roles)
+
+
+def _compass_pose(row: Row, table: Path, line: int) -> Pose | None:
+    """From east, north and heading; None where all are empty."""
+    if not any(row.get(c) for c in _COMPASS):
+        return None
+    east, north, heading = (number(row.get(c, ''), c, table, line) for c in _COMPASS)
+    half = math.radians(90.0 - heading) / 2.0  # compass (north 0, clockwise) to REP-103
+    found = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
+    why = pose_fault(found)
+    if why:
+        raise VprError(f'{table}:{line}: {why}')
+    return found
 
 
 def _order(value: str) -> tuple[float, str]:
@@ -177,34 +206,3 @@ def _order(value: str) -> tuple[float, str]:
     except ValueError:
         number = math.nan
     return (number, '') if math.isfinite(number) else (math.inf, value)
-
-
-def read_rows(table: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Line number and columns of every row of a CSV; VprError where it lacks a needed column."""
-    try:
-        with table.open(newline='', encoding='utf-8-sig') as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            lacking = [c for c in needed if c not in columns]
-            if lacking:
-                raise VprError(
-                    f'{table}: column {", ".join(lacking)} is missing; the header must name '
-                    f'{",".join(needed)}'
-                )
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VprError(f'{table}: cannot be read as CSV text ({error})') from error
-    short = next((line for line, row in rows if None in row.values()), None)
-    if short is not None:
-        raise VprError(f'{table}:{short}: the row has too few columns')
-    return rows
-
-
-def _number(text: str, column: str, table: Path, line: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise VprError(f'{table}:{line}: {column} is "{text}", it must be a finite number')
-    return value

@@ -7,20 +7,23 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
+from ashtkd_ros.pose_checks import check_poses, within
+from ashtkd_ros.pose_table import read_pose_table
+from ashtkd_ros.poses import FARTHEST_M
 from ashtkd_ros.sources import Pose
 
 REASONS = ('', 'before the first pose', 'after the last pose', 'gap between poses')
 END_SLACK_S = 0.02  # an image this far outside the ends takes the end's pose
 BACK_JUMP_S = 1.0  # less is messages out of order, more a clock that was set
 USE_RECEIVE = 'use --stamps receive'
-_BEFORE, _AFTER, _GAP = 1, 2, 3
+_BEFORE, _AFTER, GAP = 1, 2, 3
 _SAME_S = 1e-6  # stamps closer than this are one: float64 seconds since 1970 step by 0.24 us
 _SHORTEST = 1e-6  # length of a quaternion below which it says nothing
 
@@ -47,12 +50,13 @@ class PoseTrack:
     """What gives poses of one moving thing in one `frame`; made by the classes below it.
 
     `origin`: where on earth the frame's origin is, if that is known; `refused`: how many poses of
-    the recording were left out, by reason.
+    the recording were left out, by reason; `remarks`: what else the user should know of them.
     """
 
     frame: str
     origin: GeoOrigin | None = None
     refused: Counter[str]
+    remarks: Sequence[str] = ()
 
     def sample(
         self, stamps: np.ndarray, max_gap_s: float
@@ -98,7 +102,7 @@ class Trajectory(PoseTrack):
 
     `stamps` float64 (N,) in seconds, growing, N > 0; `positions` float64 (N, 3) in metres;
     `quaternions` float64 (N, 4), xyzw, of length 1; `geo` float64 (N, 2), degrees of latitude
-    and longitude, or None.
+    and longitude, or None; `breaks` float64 (K, 2): stretches that are not bridged, in seconds.
     """
 
     stamps: np.ndarray
@@ -108,6 +112,24 @@ class Trajectory(PoseTrack):
     geo: np.ndarray | None = None
     origin: GeoOrigin | None = None
     refused: Counter[str] = field(default_factory=Counter)
+    breaks: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    remarks: Sequence[str] = ()
+
+    def checked(self, odometry: bool = False) -> Trajectory:
+        """Without poses that cannot be, which are counted; see `pose_checks.check_poses`."""
+        verdict = check_poses(self.stamps, self.positions, self.quaternions, odometry)
+        keep = verdict.keep
+        track = replace(
+            self,
+            refused=self.refused + verdict.refused,
+            breaks=verdict.breaks,
+            remarks=[*self.remarks, *verdict.remarks],
+        )
+        if keep.all():
+            return track
+        geo = None if self.geo is None else self.geo[keep]
+        rows = self.stamps[keep], self.positions[keep], self.quaternions[keep]
+        return replace(track, stamps=rows[0], positions=rows[1], quaternions=rows[2], geo=geo)
 
     def sample(
         self, stamps: np.ndarray, max_gap_s: float
@@ -148,8 +170,10 @@ class Trajectory(PoseTrack):
 
     def gaps(self, max_gap_s: float) -> list[tuple[float, float]]:
         """See PoseTrack."""
-        starts = np.flatnonzero(np.diff(self.stamps) > max_gap_s + _SAME_S)
-        return [(float(self.stamps[i]), float(self.stamps[i + 1])) for i in starts]
+        starts = np.diff(self.stamps) > max_gap_s + _SAME_S
+        starts |= np.isin(self.stamps[:-1], self.breaks[:, 0])
+        rows = np.flatnonzero(starts)
+        return [(float(self.stamps[i]), float(self.stamps[i + 1])) for i in rows]
 
     def _locate(self, stamps: np.ndarray, max_gap_s: float) -> tuple[np.ndarray, ...]:
         """Rows before and after each stamp, the part of the way between them, and reasons."""
@@ -162,7 +186,8 @@ class Trajectory(PoseTrack):
         gap = since + until
         part = np.divide(since, gap, out=np.zeros_like(gap), where=gap > 0.0)
         reasons = np.zeros(len(stamps), np.int8)
-        reasons[(gap > max_gap_s + _SAME_S) & (np.minimum(since, until) > _SAME_S)] = _GAP
+        reasons[(gap > max_gap_s + _SAME_S) & (np.minimum(since, until) > _SAME_S)] = GAP
+        reasons[within(stamps, self.breaks, _SAME_S)] = GAP
         reasons[~(stamps >= known[0] - END_SLACK_S)] = _BEFORE
         reasons[stamps > known[-1] + END_SLACK_S] = _AFTER
         return left, right, part, reasons
@@ -204,6 +229,17 @@ class TrajectoryBuilder:
         """Append a pose: seconds, x y z in metres, x y z w of any length but 0."""
         self._rows.extend((stamp, *position, *quaternion))
 
+    def leave_out(self, bad: np.ndarray, why: str) -> None:
+        """Forget those of the poses added so far, bool (N,), and count them."""
+        if bad.any():
+            self.refused[why] += int(bad.sum())
+            self._rows = array('d', np.asarray(self._rows).reshape(-1, 8)[~bad].tobytes())
+
+    @property
+    def rows(self) -> np.ndarray:
+        """A copy of what was added so far, float64 (N, 8): stamp, position and quaternion."""
+        return np.array(self._rows).reshape(-1, 8)
+
     def build(self) -> Trajectory:
         """Sorted by time; of poses at the same stamp the last stays, bad ones are counted.
 
@@ -216,8 +252,11 @@ class TrajectoryBuilder:
             lengths = np.sqrt(np.einsum('ij,ij->i', rows[:, 4:], rows[:, 4:]))
         turned = (lengths > _SHORTEST) & np.isfinite(lengths)
         refused = self.refused.copy()
+        on_earth = finite & (np.abs(rows[:, 1:4]) <= FARTHEST_M).all(axis=1)
+        turned &= on_earth
         refused['not finite'] += int((~finite).sum())
-        refused['quaternion of length 0'] += int((finite & ~turned).sum())
+        refused['nowhere on earth'] += int((finite & ~on_earth).sum())
+        refused['quaternion of length 0'] += int((on_earth & ~turned).sum())
         refused = +refused  # without the reasons that never occurred
         usable = np.flatnonzero(finite & turned)
         order = usable[time_order(rows[usable, 0], self.what, self.remedy, refused)]
@@ -262,31 +301,14 @@ def time_order(stamps: np.ndarray, what: str, remedy: str, refused: Counter[str]
 
 
 def read_tum(path: Path, frame: str = 'map') -> Trajectory:
-    """Read a trajectory of lines `stamp tx ty tz qx qy qz qw`: seconds, metres, as they are.
+    """Read a file of poses as they are: seconds, metres; see `pose_table` for what it may be.
 
-    The format of the TUM RGB-D benchmark (cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats);
-    empty lines and what follows a # are skipped. VprError names file and line of what is wrong.
+    Poses that are left out are counted in `refused`. VprError names file and line of what is
+    wrong.
     """
-    path = Path(path)
+    table = read_pose_table(path)
     builder = TrajectoryBuilder(str(path), frame, 'the first column must be seconds that grow')
-    try:
-        with path.open(encoding='utf-8-sig') as file:
-            for number, line in enumerate(file, start=1):
-                columns = line.partition('#')[0].split()
-                if columns:
-                    values = _tum_row(columns, f'{path}:{number}')
-                    builder.add(values[0], values[1:4], values[4:])
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'it is no UTF-8 text'
-        raise VprError(f'{path}: cannot be read ({reason}); give a TUM file of poses') from error
-    return builder.build()
-
-
-def _tum_row(columns: list[str], where: str) -> list[float]:
-    needed = 'it must be "stamp tx ty tz qx qy qz qw", separated by spaces'
-    if len(columns) != 8:
-        raise VprError(f'{where}: the line has {len(columns)} columns; {needed}')
-    try:
-        return [float(column) for column in columns]
-    except ValueError as error:
-        raise VprError(f'{where}: a column is no number; {needed}') from error
+    builder.refused = table.refused
+    for stamp, values in zip(table.stamps.tolist(), table.poses.tolist(), strict=True):
+        builder.add(stamp, values[:3], values[3:])
+    return replace(builder.build(), remarks=table.notes)

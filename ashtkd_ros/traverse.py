@@ -5,12 +5,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
+from ashtkd_ros.bit_depth import BitDepth
+from ashtkd_ros.files import is_file
 from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.pose_checks import check_poses, notes_on
+from ashtkd_ros.source_depth import depth_of_files
+from ashtkd_ros.sources import WALK, Frame, read_source
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,9 @@ class TraverseOptions:
     TUM format instead of a topic. `stamps`: header or receive. `max_pose_gap_s`: an image whose
     neighbouring poses lie further apart has none. `labels`: CSV with frame,label of a bag's
     images, else the labels.csv in the bag's folder. `origin`: of the local frame for NavSatFix.
+    `bits`: that 16 bit values use at least, those of a map's images. `purpose`: map or
+    query, which says what roles of an index.csv are meant without `role`.
+    `camera_frame_is`: one of camera_axes.CHOICES, whether the poses are of a lens or a body.
     """
 
     role: str = ''
@@ -31,8 +40,11 @@ class TraverseOptions:
     max_pose_gap_s: float = 1.5
     map_frame: str = ''
     camera_frame: str = ''
+    camera_frame_is: str = 'auto'
     labels: Path | None = None
     origin: GeoOrigin | None = None
+    bits: int = 8
+    purpose: str = ''
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,8 @@ class Cursor:
 class Traverse(Protocol):
     """`frames()` in order; `describe()` is kept in the map; `count` images at most.
 
-    `has_poses` tells whether images have poses at all; `notes` are lines for the user.
+    `has_poses` tells whether images have poses at all; `depth` is that of values of 16 bits,
+    where the images have such; `notes` are lines for the user.
     """
 
     path: Path
@@ -62,6 +75,7 @@ class Traverse(Protocol):
     has_poses: bool
     frame_id: str
     origin: GeoOrigin | None
+    depth: BitDepth
     notes: list[str]
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
@@ -72,7 +86,7 @@ class Traverse(Protocol):
         """What places.csv names the frame by."""
         ...
 
-    def describe(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str | int]:
         """For map.yaml."""
         ...
 
@@ -89,9 +103,29 @@ class FolderTraverse:
 
     def __init__(self, path: Path, options: TraverseOptions):
         self.path, self.notes = Path(path), []
-        self._frames = read_source(self.path, options.role)
+        self._frames = read_source(self.path, options.role, self.notes, options.purpose)
+        self.depth = depth_of_files([f.path for f in self._frames], options.bits)
+        self.depth.tell_to(self.notes.append)
+        self._frames = [replace(f, depth=self.depth) for f in self._frames]
         self.count = len(self._frames)
-        self.has_poses = all(f.pose is not None for f in self._frames)
+        if is_file(self.path / WALK):
+            self._leave_out_poses()
+        # A walk may lack some, and has them elsewhere; a set of places has names as well.
+        some = all if any(f.label for f in self._frames) else any
+        self.has_poses = some(f.pose is not None for f in self._frames)
+
+    def _leave_out_poses(self) -> None:
+        """Those of the table that cannot be; their images stay."""
+        rows = [i for i, frame in enumerate(self._frames) if frame.pose is not None]
+        stamps = np.array([self._frames[i].stamp for i in rows])
+        if len(rows) < 3 or not (np.diff(stamps) > 0).all():
+            return
+        poses = [self._frames[i].pose for i in rows]
+        values = np.array([[p.x, p.y, p.z, p.qx, p.qy, p.qz, p.qw] for p in poses])
+        verdict = check_poses(stamps, values[:, :3], values[:, 3:])
+        for i in np.array(rows)[~verdict.keep].tolist():
+            self._frames[i] = replace(self._frames[i], pose=None)
+        self.notes += notes_on(WALK, verdict.refused, verdict.remarks)
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
         """The frames, or those after one."""
@@ -103,9 +137,10 @@ class FolderTraverse:
         """Path of the image within the folder."""
         return frame.source_in(self.path)
 
-    def describe(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str | int]:
         """For map.yaml."""
-        return {'source': str(self.path.resolve())}
+        facts = {'source': str(self.path.resolve())}
+        return facts | ({'bits': self.depth.bits} if self.depth.used else {})
 
     def fingerprint(self) -> str:
         """Of the table and of the images' sizes and times of change."""

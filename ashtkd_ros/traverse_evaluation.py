@@ -31,6 +31,7 @@ from ashtkd_ros.evaluation import (
     thinned_similarity,
 )
 from ashtkd_ros.image_msgs import ImageError
+from ashtkd_ros.machine import measured_on
 from ashtkd_ros.matcher import Matcher, MatcherConfig
 from ashtkd_ros.node_answers import NodeAnswers, header_ns
 from ashtkd_ros.place_map import PlaceMap
@@ -66,7 +67,7 @@ class EvaluationOptions:
 class Replies:
     """What was answered: `ranking` int (Q, K) places best first, -1 where none was given,
     `confidences` float (Q,), `similarities` float (Q,) or NaN, `descriptors` (Q, D), fewer of
-    them evenly spread, or None."""
+    them evenly spread, or None; `machine`: what answered."""
 
     frames: list[Frame]
     ranking: np.ndarray
@@ -75,6 +76,7 @@ class Replies:
     descriptors: np.ndarray | None = None
     timing: dict[str, Timing] = field(default_factory=dict)
     traffic: Traffic | None = None
+    machine: dict[str, str] = field(default_factory=measured_on)
 
 
 class Queries:
@@ -125,7 +127,7 @@ class Queries:
                 try:
                     yield frame.light(), frame.pixels(at_least)
                 except ImageError as error:
-                    self.passed[f'unreadable: {error.kind}'] += 1
+                    self.passed[f'unreadable: {error.reason}'] += 1
 
     def notes(self) -> list[str]:
         """Lines for the report."""
@@ -208,7 +210,7 @@ def replies_of(
             try:
                 frame.pixels()
             except ImageError as error:
-                queries.passed[f'unreadable: {error.kind}'] += 1
+                queries.passed[f'unreadable: {error.reason}'] += 1
                 continue
         frames.append(frame.light())
         given.append(answer)
@@ -233,7 +235,8 @@ def replies_of(
     count = len(recorded.answers)
     traffic = Traffic(recorded.sent, count, max(0, recorded.sent - count))
     nan = np.full(len(frames), np.nan)
-    return Replies(frames, ranking, confidences, nan, None, timing, traffic)
+    machine = dict(recorded.machine)
+    return Replies(frames, ranking, confidences, nan, None, timing, traffic, machine)
 
 
 def similarity_sample(embedder: Embedder, frames: Sequence[Frame], workers: int) -> np.ndarray:
@@ -296,6 +299,7 @@ def evaluate_traverse(
         timing,
         replies.traffic,
         notes,
+        replies.machine if timing else {},
     )
 
 

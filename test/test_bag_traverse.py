@@ -95,6 +95,7 @@ def test_frames_have_number_stamp_pose_and_image(bag: Path):
         'source': str(bag),
         'image_topic': TOPIC,
         'poses': '/odom',
+        'odometry': 'yes',
     }
 
 
@@ -165,6 +166,13 @@ def test_labels_lie_in_the_bag_or_in_a_file(bag: Path, tmp_path: Path):
     (tmp_path / 'other.csv').write_text('frame,label\n1,door\n')
     found = frames(BagTraverse(bag, TraverseOptions(labels=tmp_path / 'other.csv')))
     assert [f.label for f in found[:3]] == ['', 'door', '']
+    for number in ('9' * 5000, '\u00b2', '1.5', '-1'):
+        (bag / 'labels.csv').write_text(f'frame,label\n{number},hall\n')
+        with pytest.raises(VprError, match='it must be a number'):
+            BagTraverse(bag, TraverseOptions())
+    (bag / 'labels.csv').write_text('frame;label\n1;hall\n1;door\n')
+    with pytest.raises(VprError, match='csv:3: frame 1 has another label above'):
+        BagTraverse(bag, TraverseOptions())
     (bag / 'labels.csv').write_text('frame,label\none,hall\n')
     with pytest.raises(VprError) as error:
         BagTraverse(bag, TraverseOptions())
@@ -223,8 +231,10 @@ def test_poses_are_left_out_on_request(bag: Path):
 
 # --- poses
 
+OPTICAL = (-0.5, 0.5, -0.5, 0.5)  # z ahead, x right
+TAKEN = '/tf: the frame camera_optical is taken as optical (z forward), by its axes'
 ORIGIN = GeoOrigin(48.0, 11.0, 500.0)
-CHAIN = [('map', 'odom', Pose(10, 0, 0)), ('base_link', 'camera_optical', Pose(0, 0, 1))]
+CHAIN = [('map', 'odom', Pose(10, 0, 0)), ('base_link', 'camera_optical', Pose(0, 0, 1, *OPTICAL))]
 
 
 def latlon(x: float) -> tuple[float, float, float]:
@@ -253,10 +263,12 @@ POSES = {
 def test_poses_of_every_kind_are_found_by_type(bag: Path, kind: str):
     records, frame_id, offset = POSES[kind]
     traverse = opened(bag, images() + records)
-    assert traverse.frame_id == frame_id and not traverse.notes
+    assert traverse.frame_id == frame_id
+    assert traverse.notes == ([TAKEN] if kind == 'tf' else [])
     assert [f.pose.x for f in frames(traverse)] == pytest.approx(
         [offset + i for i in range(5)], abs=1e-6
     )
+    assert [f.pose.yaw for f in frames(traverse)] == pytest.approx([0.0] * 5, abs=1e-6)
 
 
 @pytest.mark.parametrize('kind', POSES)
@@ -311,7 +323,9 @@ def test_images_in_gaps_and_beyond_the_ends_have_no_pose(bag: Path):
 
 def test_bad_poses_are_noted(bag: Path):
     bad = odometry(START + 0.2, Pose(float('nan'), 0, 0))
-    assert opened(bag, [*images(), *odoms(), bad]).notes == ['1 on /odom: not finite']
+    assert opened(bag, [*images(), *odoms(), bad]).notes == [
+        '1 poses of /odom are left out: 1 not finite'
+    ]
 
 
 def test_a_bag_that_is_unpacked_says_where_to(bag: Path, monkeypatch: pytest.MonkeyPatch):
@@ -394,3 +408,10 @@ def test_paths_are_opened_as_what_they_are(bag: Path, town: Path, tmp_path: Path
         with pytest.raises(VprError) as error:
             open_traverse(path, TraverseOptions(**options))
         assert expected in line_of(error) and str(path) in str(error.value)
+
+
+def test_a_bag_of_packed_depth_alone_is_told_what_that_is(bag: Path):
+    records = [image(START, picture(0), '/cam/depth/compressedDepth')]
+    line = refused(bag, records)
+    assert '/cam/depth/compressedDepth is depth packed' in line and 'record the' in line
+    assert '--image-topic' not in line and 'none' not in line

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from rosbags.interfaces import QosDurability
 from rosbags.rosbag2 import Reader
 
 from ashtkd_ros.bag_writing import START_S, BagOptions, interpolate, make_bag, stamps_ns
+from ashtkd_ros.bags import Bag
 from ashtkd_ros.commands import bag_tools
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
@@ -355,3 +357,20 @@ def test_killed_process_leaves_no_bag_under_the_name(tmp_path: Path):
         process.kill()
     assert not (tmp_path / 'bag').exists()
     assert all(p.name.endswith('.new') for p in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('storage', ['sqlite3', 'mcap'])
+@pytest.mark.parametrize('name', ['a#b', 'a?mode=ro', '100%25', 'a b', '%', "it's"])
+def test_a_bag_of_any_name_is_whole_and_nothing_lies_beside_it(
+    tmp_path: Path, town: Path, storage: str, name: str
+):
+    around = tmp_path / f'p{name}q'
+    around.mkdir()
+    frames = read_source(town / 'day')[:3]
+    for compression in ('none', 'file'):
+        options = BagOptions(storage=storage, compression=compression)
+        counts = make_bag(frames, around / name, options)
+        bag = Bag(around / name)
+        assert {t.name: t.count for t in bag.topics.values()} == counts
+        shutil.rmtree(around / name)
+        assert not list(around.iterdir()) and {*tmp_path.iterdir()} <= {around, town}

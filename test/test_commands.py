@@ -69,6 +69,7 @@ def test_a_map_is_built_of_the_shipped_walk(town_map: Path):
         'map.yaml',
         'places.csv',
         'route.png',
+        'thumbnails',
     ]
     assert [p.name for p in town_map.parent.iterdir()] == [town_map.name]
 

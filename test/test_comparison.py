@@ -194,7 +194,25 @@ def test_a_query_that_one_run_did_not_answer_is_lost_without_a_place(tmp_path: P
     answers[0] = replace(answers[0], place=None, right=False, accepted=False, confidence=0.0)
     write_report(tmp_path / 'new' / 'report.html', evaluation_of(answers), gone)
     reports = [report_in(tmp_path / 'old'), load_report(tmp_path / 'new')]
-    (lost,) = changes(*reports)['lost']
-    assert (lost.before['place'], lost.after['place']) == (0, None)
+    found = changes(*reports)
+    (silent,) = found.pop('silent')
+    assert (silent.before['place'], silent.after['place']) == (0, None)
+    assert not any(found.values())
+    (spoke,) = changes(*reversed(reports))['spoke']
+    assert (spoke.before['place'], spoke.after['place']) == (None, 0)
     write_comparison(tmp_path / 'both.html', reports)
-    assert 'None' not in text_of((tmp_path / 'both.html').read_text())
+    text = text_of((tmp_path / 'both.html').read_text())
+    assert 'None' not in text and 'Right, then no place named: 1' in text
+    assert 'Right, then wrong: 0' in text
+
+
+def test_reports_of_one_title_are_told_apart(tmp_path: Path):
+    how = {'live': 'by the node, live', 'report': 'offline, every image'}
+    reports = []
+    for name, value in how.items():
+        evaluation = evaluation_of(answers_of(BEFORE), facts={'How': value})
+        write_report(tmp_path / f'{name}.html', evaluation, gone)
+        reports.append(load_report(tmp_path / f'{name}.html'))
+    write_comparison(tmp_path / 'both.html', reports)
+    text = text_of((tmp_path / 'both.html').read_text())
+    assert all(f'dusk in day; {value}' in text for value in how.values())

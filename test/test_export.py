@@ -111,3 +111,23 @@ def test_the_student_starts_from_what_the_first_stage_exports(root: Path):
     exported = next(line.split() for line in commands if 'tools.export' in line)
     assert exported[exported.index('tools.export') + 1] == str(first.out / 'student')
     assert exported[exported.index('-o') + 1] == str(student.start)
+
+
+def test_a_network_of_nan_is_not_exported(
+    run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(export, 'Views', lambda _: views)
+    load = export.load_student
+
+    def broken(folder: Path):
+        network, pictures = load(folder)
+        with torch.no_grad():
+            next(iter(network.parameters())).fill_(float('nan'))
+        return network, pictures
+
+    monkeypatch.setattr(export, 'load_student', broken)
+    out = tmp_path / 'models' / 'small.onnx'
+    with pytest.raises(VprError) as error:
+        export.export(run, tmp_path, out, 0.5)
+    assert 'small' in line_of(error) or 'not finite' in line_of(error)
+    assert not out.exists()

@@ -15,6 +15,7 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 from ros_helpers import compressed_message, image_message
 from sensor_msgs.msg import CompressedImage, Image
 
+from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.image_msgs import ENCODINGS, ImageError, compressed_to_array
 from ashtkd_ros.ros.image_msgs import image_to_array
 
@@ -288,7 +289,7 @@ def encoded(kind: str) -> bytes:
         (encoded('bmp'), 'not decodable'),
         *[(encoded(k)[: len(encoded(k)) * n // 10], 'truncated data')
           for k in ('jpg', 'png') for n in (1, 5, 9)],
-        (encoded('jpg')[:-2], 'truncated data'),
+        (encoded('jpg')[:-40], 'truncated data'),
     ],
 )  # fmt: skip
 def test_no_compressed_image(data: bytes, kind: str) -> None:
@@ -389,3 +390,76 @@ def test_cv_bridge_gives_the_same(encoding: str, big_endian: bool) -> None:
     # It rounds 16 bits to 8, we cut.
     tolerance = 1 if encoding == 'mono16' else 0
     assert np.abs(pixels.astype(int) - theirs).max() <= tolerance
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['jpeg', 'JPEG', 'jpg', 'png', 'TIFF', 'rgb8; jpeg compressed bgr8', 'bgr8; tiff compressed ',
+     'jpeg; png', '', 'mono8; PNG compressed '],
+)  # fmt: skip
+@pytest.mark.parametrize('kind', ['jpg', 'png', 'tiff'])
+def test_the_data_says_what_it_is_whatever_the_format_says(kind: str, name: str) -> None:
+    data = cv2.imencode(f'.{kind}', smooth()[..., ::-1])[1].tobytes()
+    pixels, order = compressed_to_array(CompressedImage(format=name, data=data))
+    assert order == 'BGR'
+    assert np.abs(pixels[..., ::-1].astype(int) - smooth()).max() <= 20
+
+
+@pytest.mark.parametrize('name', ['h264', 'webp', 'av1; video', 'jpeg'])
+def test_a_format_that_cannot_be_decoded_is_named(name: str) -> None:
+    with pytest.raises(ImageError, match=f'format "{name}"') as error:
+        compressed_to_array(CompressedImage(format=name, data=b'\0\0\0\1\x67' * 90))
+    assert name in error.value.reason
+
+
+def test_packed_depth_is_called_what_it_is() -> None:
+    data = bytes(12) + encoded('png')
+    with pytest.raises(ImageError, match='is depth packed') as error:
+        compressed_to_array(CompressedImage(format='16UC1; compressedDepth png', data=data))
+    assert error.value.kind == 'not decodable'
+
+
+WIDE = ('mono16', '16UC1', 'rgb16', 'bgr16', 'bayer_rggb16', 'bayer_grbg16')
+
+
+def wide(encoding: str, values: np.ndarray, big_endian: bool = False) -> Image:
+    """uint16 (H, W) in a message of an encoding of 16 bits."""
+    channels = 3 if encoding in ('rgb16', 'bgr16') else 1
+    rows = np.repeat(values, channels, axis=1).astype('>u2' if big_endian else '<u2')
+    height, width = values.shape
+    message = Image(height=height, width=width, encoding=encoding, step=2 * channels * width)
+    message.is_bigendian, message.data = int(big_endian), rows.tobytes()
+    return message
+
+
+@pytest.mark.parametrize('big_endian', [False, True])
+@pytest.mark.parametrize('bits', [8, 10, 12, 14, 16])
+@pytest.mark.parametrize('encoding', WIDE)
+def test_sixteen_bits_are_scaled_by_those_in_use(encoding, bits: int, big_endian: bool) -> None:
+    grey = np.random.default_rng(bits).integers(0, 256, (40, 60)).astype(np.uint16)
+    grey = np.sort(grey.ravel()).reshape(40, 60)  # smooth, for the mosaic
+    pixels, _ = image_to_array(wide(encoding, grey << (bits - 8), big_endian))
+    found = pixels if pixels.ndim == 2 else pixels[..., 1]
+    assert np.abs(found[2:-2, 2:-2].astype(int) - grey[2:-2, 2:-2]).max() <= 24
+    assert found.max() > 240
+
+
+@pytest.mark.parametrize('encoding', ['mono16', 'png', 'tiff'])
+def test_the_depth_of_a_source_grows_and_never_flickers(encoding: str) -> None:
+    """Random lights: once a bright image was seen, a dark one is dark."""
+    draw, told = np.random.default_rng(0), []
+    depth = BitDepth(tell=told.append)
+    seen = 0
+    for _ in range(40):
+        values = draw.integers(0, draw.choice([100, 900, 4095]), (120, 160)).astype(np.uint16)
+        values[0, 0] = 65535  # a defective pixel
+        if encoding == 'mono16':
+            pixels, _ = image_to_array(wide(encoding, values), depth)
+        else:
+            data = cv2.imencode(f'.{encoding}', values)[1].tobytes()
+            pixels, _ = compressed_to_array(CompressedImage(data=data), None, depth)
+            pixels = pixels[..., 0]
+        seen = max(seen, int(np.sort(values.ravel())[-2]))
+        bits = next(b for b in (8, 10, 12, 14, 16) if seen < 2**b)
+        np.testing.assert_array_equal(pixels.ravel()[1:], values.ravel()[1:] >> (bits - 8))
+    assert len(told) <= 3 and '12 bits' in told[-1] and '4095' in told[-1]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from bag_helpers import write_bag
 from conftest import checksums, line_of, places_along_x, unit_rows, write_tiny_model
-from test_commands import call, error_line
+from test_commands import call
 from test_mapping import drive, map_options, opened
 
 from ashtkd_ros import map_folder
@@ -71,7 +71,7 @@ def test_a_folder_with_a_map_yaml_of_others_is_refused_and_kept(
     bag = write_bag(maps / 'walk', records=drive('rgb'))
     before = tree(maps)
     assert call('build_map', bag, '-o', maps, '--model', model, '--replace') == 1
-    assert 'is no map of build_map; give another folder' in error_line(capsys)
+    assert 'is no map of build_map; give another folder' in last_line(capsys)
     assert tree(maps) == before and [p.name for p in tmp_path.iterdir()] == ['maps']
 
 

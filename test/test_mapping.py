@@ -322,20 +322,27 @@ def test_a_full_disk_keeps_the_old_map_and_what_was_done(
     assert snapshot(out) != before and [p.name for p in out.parent.iterdir()] == ['map']
 
 
-def test_a_full_disk_at_a_thumbnail_or_the_route_is_one_line(
+def _full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_at_a_thumbnail_is_one_line(
     tmp_path: Path, tiny: Embedder, out: Path, monkeypatch: pytest.MonkeyPatch
 ):
     bag = write_bag(tmp_path / 'b', records=drive('rrrr'))
+    monkeypatch.setattr('pathlib.Path.write_bytes', _full_disk)
+    with pytest.raises(VprError) as error:
+        build_map(opened(bag), tiny, out, map_options(thumbnails=True))
+    assert 'No space left on device' in line_of(error) and not out.exists()
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for target in ('pathlib.Path.write_bytes', 'matplotlib.figure.Figure.savefig'):
-        with monkeypatch.context() as patch:
-            patch.setattr(target, full)
-            with pytest.raises(VprError) as error:
-                build_map(opened(bag), tiny, out, map_options(thumbnails=True))
-        assert 'No space left on device' in line_of(error) and not out.exists()
+def test_a_full_disk_at_the_picture_of_the_route_costs_no_map(
+    tmp_path: Path, tiny: Embedder, out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bag = write_bag(tmp_path / 'b', records=drive('rrrr'))
+    monkeypatch.setattr('matplotlib.figure.Figure.savefig', _full_disk)
+    build_map(opened(bag), tiny, out, map_options(thumbnails=True))
+    assert PlaceMap.load(out, tiny).places and not (out / 'route.png').exists()
 
 
 def test_a_target_that_is_no_map_is_refused_at_once(tmp_path: Path, tiny: Embedder):

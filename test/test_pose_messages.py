@@ -256,7 +256,7 @@ def test_two_roots_need_a_choice():
 def test_only_transforms_of_the_chain_must_have_sound_stamps():
     reader = robot()
     for stamp in (1000, 5):
-        wheel = transforms((stamp, 'base', 'wheel', (0, 0, 0), (0, 0, 0, 1)))
+        wheel = transforms((stamp, 'base', 'wheel', (0, 0, 0), turned(stamp)))
         reader.add('/tf', wheel, 1)
     assert reader.trajectory('camera').at(5, 1.5)[0]
     assert 'tf base -> wheel: clock jumps back by 995.0 s' in tf_refusal(reader, 'wheel')
@@ -267,6 +267,99 @@ def test_transforms_that_are_never_there_together_are_refused():
     reader.add('/tf', transforms((1, 'map', 'odom', (0, 0, 0), (0, 0, 0, 1))), 1)
     reader.add('/tf', transforms((50, 'odom', 'base', (0, 0, 0), (0, 0, 0, 1))), 50)
     assert 'never there together' in tf_refusal(reader, 'base')
+
+
+# --- transforms that are constant though nobody said so
+
+
+def test_a_static_transform_with_stamp_zero_on_tf_is_constant():
+    for copies in (1, 3):
+        reader = robot(camera='other')
+        for _ in range(copies):
+            edge = (0, 'base', 'camera', (0.5, 0, 1), (0, 0, 0, 1))
+            reader.add('/tf', transforms(edge), 4.0)
+        track = reader.trajectory('camera')
+        for stamp in (0.0, 5.0, 10.0):
+            assert track.at(stamp, 1.5)[0].z == pytest.approx(1)
+        said = 'base -> camera has stamp 0 on /tf and never changes: it is taken as constant'
+        assert said in track.remarks
+
+
+def test_a_transform_sent_once_or_seldom_on_tf_is_constant():
+    for received in (False, True):  # the advice for stamps of 0 leads to no dead end
+        for stamps, said in (([3], 'sent once only'), ([1, 2.5, 2.6], 'sent seldom')):
+            reader = robot(camera='other', use_received=received)
+            for stamp in stamps:
+                edge = (0 if received else stamp, 'base', 'camera', (0.5, 0, 1), (0, 0, 0, 1))
+                reader.add('/tf', transforms(edge), stamp)
+            track = reader.trajectory('camera')
+            assert track.at(9.5, 1.5)[0].z == pytest.approx(1)
+            assert any(said in remark for remark in track.remarks)
+
+
+def test_a_static_transform_that_is_also_on_tf_is_that_of_tf_static():
+    reader = robot()
+    reader.add('/tf', transforms((0, 'base', 'camera', (0.1, 0, 1), (0, 0, 0, 1))), 0.0)
+    assert reader.trajectory('camera').at(0.0, 1.5)[0].x == pytest.approx(100.5)
+
+
+def test_a_transform_with_stamp_zero_that_changes_says_what_to_do():
+    reader = robot(camera='other')
+    for x in (0, 1):
+        reader.add('/tf', transforms((0, 'base', 'camera', (x, 0, 1), (0, 0, 0, 1))), 4.0)
+    assert 'tf base -> camera: all stamps are zero; use --stamps receive' in tf_refusal(reader)
+
+
+def test_constant_transforms_at_random():
+    rng = np.random.default_rng(22)
+    for _ in range(100):
+        reader = robot(camera='other', use_received=bool(rng.random() < 0.5))
+        frames = ['base', *(f'f{i}' for i in range(rng.integers(1, 5))), 'camera']
+        for parent, child in zip(frames, frames[1:], strict=False):
+            topic, zero = rng.choice(['/tf', '/tf_static']), rng.random() < 0.5
+            place = rng.uniform(-1, 1, 3).tolist()
+            for stamp in np.sort(rng.uniform(1, 9, rng.integers(1, 4))).tolist():
+                edge = (0 if zero else stamp, parent, child, place, turned(0))
+                reader.add(topic, transforms(edge), stamp)
+        track = reader.trajectory('camera')
+        assert all(track.at(float(stamp), 1.5)[0] for stamp in range(11))
+
+
+# --- odometry in a chain of transforms
+
+
+def test_odometry_that_begins_anew_under_tf_is_left_out():
+    for root in ('odom', 'map'):
+        reader = pose_reader(TF)
+        offset = (100, 0, 0)
+        for i in range(200):
+            x = i / 10 + 5 if i < 120 else (i - 120) / 10
+            if root == 'map':  # SLAM makes up for it at once
+                offset = (100, 0, 0) if i < 120 else (117, 0, 0)
+                edge = (i / 10, 'map', 'odom', offset, (0, 0, 0, 1))
+                reader.add('/tf', transforms(edge), i / 10)
+            reader.add('/tf', transforms((i / 10, 'odom', 'base', (x, 0, 0), turned(0))), i / 10)
+        reader.add('/tf_static', transforms((0, 'base', 'camera', (1, 0, 1), turned(0))), 0)
+        track = reader.trajectory('camera')
+        assert track.at(11.95, 1.5)[1] == 'gap between poses'  # nothing in between
+        assert track.at(8.0, 1.5)[0].x == pytest.approx(114 if root == 'map' else 14)
+        after = track.at(15.0, 1.5)[0]
+        if root == 'map':
+            assert after.x == pytest.approx(121) and not track.refused
+        else:
+            assert after is None and sum(track.refused.values()) == 80
+            assert any('begins anew' in remark for remark in track.remarks)
+
+
+def test_a_moment_elsewhere_in_tf_is_left_out():
+    reader = pose_reader(TF)
+    for i in range(100):
+        x = i / 10 + (500 if i == 50 else 0)
+        reader.add('/tf', transforms((i / 10, 'map', 'base', (x, 0, 0), turned(0))), i / 10)
+    track = reader.trajectory('base')
+    assert sum(track.refused.values()) == 1
+    assert track.at(5.0, 1.5)[0] is None and track.at(5.1, 1.5)[0].x == pytest.approx(5.1)
+    assert track.gaps(1.5) == [pytest.approx((4.9, 5.1))]
 
 
 def test_senseless_transforms_are_left_out_and_counted():

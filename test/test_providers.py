@@ -90,7 +90,7 @@ def test_the_cpu_is_the_default(model: Path, runtime: Runtime):
     assert network.provider == CPU
     assert network.warnings == []
     assert [list(options) for options in runtime.asked] == [[CPU]]
-    assert runtime.runs == 0
+    assert runtime.runs == 1  # of the first picture, which shows whether it works
 
 
 @pytest.mark.parametrize('name', ACCELERATORS)
@@ -257,8 +257,9 @@ def test_a_failure_while_it_runs_names_the_provider(model: Path, runtime: Runtim
 
 def test_warming_up_runs_the_network_once(model: Path, runtime: Runtime):
     network = Embedder(model)
+    before = runtime.runs
     network.warm_up()
-    assert runtime.runs == 1
+    assert runtime.runs == before + 1
 
 
 @pytest.mark.parametrize('name', ACCELERATORS)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,8 +19,10 @@ import pytest
 from conftest import line_of
 from small_evaluation import answers_of, evaluation_of, metrics_for
 
+from ashtkd_ros.bag_traverse import BagFrame
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import Answer
+from ashtkd_ros.machine import measured_on
 from ashtkd_ros.place_map import Place
 from ashtkd_ros.report import (
     ANSWER_COLUMNS,
@@ -188,6 +191,51 @@ def test_what_is_no_number_is_null(tmp_path: Path):
     assert values['methods'][0]['f1_threshold'] is None and values['answers'][0][4] is None
     assert values['calibration']['right'][0] is None
     assert 'nan' not in text_of(html).lower()
+
+
+def bag_frame(number: int, stamp: float) -> BagFrame:
+    def gone(*message: object) -> None:
+        raise VprError('the bag is gone')
+
+    bag = SimpleNamespace(message=gone)
+    return BagFrame(bag, '/camera', number, 10**18 + number, 0, stamp, number)
+
+
+def test_images_of_bags_are_named_by_number_and_time_since_the_start(tmp_path: Path):
+    start = 1_716_000_000.0
+    answers = []
+    for i, a in enumerate(answers_of([True, True, False], with_poses=False)):
+        name = f'{1_715_000_000_000_000_000 + i}' + ('#2' if i else '')
+        place = replace(a.place, stamp=1_715_000_000.0 + 2 * i, order=7 + i, source=name)
+        answers.append(replace(a, query=bag_frame(40 + i, start + i / 2), place=place))
+    text = text_of(written(tmp_path, evaluation_of(answers))[0])
+    assert 'image 41, 0.5 s → place 1 (image 8, 2.0 s)' in text
+    assert 'image 40, 0.0 s → place 0 (image 7, 0.0 s)' in text
+    assert not re.search(r'\d{10}', text)
+
+
+def test_durations_say_when_and_on_what_they_were_measured(tmp_path: Path):
+    machine = measured_on()
+    assert re.fullmatch(r'\d{4}-\d\d-\d\d \d\d:\d\d UTC', machine['Date'])
+    assert 'cores' in machine['Processor'] and 'unknown' not in machine['Processor']
+    assert re.search(r'ONNX Runtime \d.*Python \d', machine['Versions'])
+    timing = {'embed': Timing.of([0.007])}
+    evaluation = evaluation_of(answers_of([True]), timing=timing, machine=machine)
+    html, _ = written(tmp_path, evaluation)
+    assert all(value in text_of(html) for value in machine.values())
+    told = json.loads((tmp_path / 'report.timing.json').read_text())
+    assert told['machine'] == machine
+    # Without durations nothing differs from run to run.
+    html, _ = written(tmp_path, replace(evaluation, timing={}))
+    assert machine['Date'] not in html
+
+
+def test_wide_tables_show_that_they_go_on_and_terms_are_explained(tmp_path: Path):
+    html, _ = written(tmp_path, evaluation_of(answers_of([True, False])))
+    wide = [a for tag, a in Tags(html).found if a.get('class') == 'wide']
+    assert wide and all(a['tabindex'] == '0' and a['role'] == 'region' for a in wide)
+    assert html.count('no-repeat local') == 2 and html.count('no-repeat scroll') == 2
+    assert 'Recall at 100 % precision: the share of these that is found' in text_of(html)
 
 
 def test_names_are_escaped(tmp_path: Path):

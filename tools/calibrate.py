@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 
 from ashtkd_ros.commands import run_command
-from ashtkd_ros.confidence import COEFFICIENTS, probability
+from ashtkd_ros.confidence import COEFFICIENTS, check_coefficients, probability
 from ashtkd_ros.embedder import CONFIDENCE_KEY, Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import calibration
@@ -115,6 +115,10 @@ def calibrate(model: Path, data: Path, sources: Iterable[dict]) -> dict[str, flo
     if samples is None:
         return {}
     coefficients = fit(samples)
+    try:
+        check_coefficients(coefficients)
+    except ValueError as error:
+        raise VprError(f'{model}: {error}; give more sets with positives') from error
     proto = onnx.load(str(model))
     metadata = {p.key: p.value for p in proto.metadata_props}
     measured = {'calibration error (training)': _error(samples, coefficients), **coefficients}

@@ -26,7 +26,8 @@ from ashtkd_ros.matcher import Matcher, MatcherConfig
 from ashtkd_ros.place_map import Place, PlaceMap
 from ashtkd_ros.recogniser import embed_frames
 from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.sources import Frame, read_rows, read_source
+from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.tables import read_rows
 from ashtkd_ros.traverse_evaluation import EvaluationOptions
 from tools.bench.embedding import TIMED_SIZE, open_session
 

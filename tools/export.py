@@ -103,7 +103,7 @@ def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> floa
     images = [cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in jpegs]
     ours = F.normalize(describe_pictures(network, jpegs).descriptor, dim=1).numpy()
     cosine = float((ours * embedder.embed_batch(images)).sum(1).min())
-    if cosine < _LEAST_COSINE:
+    if not cosine >= _LEAST_COSINE:  # NaN as well
         raise VprError(f'{path}: differs from torch, least cosine {cosine:.5f}; nothing exported')
     return cosine
 
@@ -124,6 +124,7 @@ def export(
         write_onnx(network, draft, metadata_of(network, out.stem))
         cosine = check_parity(network, draft, views.jpegs[:64])
         fitted = calibrate(draft, data, sources)
+        Embedder(draft)  # refuses what a robot would refuse
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(draft.read_bytes())
     if not fitted:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.sources import read_rows
+from ashtkd_ros.tables import read_rows
 
 _METRES, _DEGREES = 25.0, 45.0
 # A view: picture, heading (degrees), (lat, lon, 0).

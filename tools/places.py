@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.sources import Frame, read_rows, read_source
+from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.tables import read_rows
 from tools.gsv import read_gsv
 
 _APART_PICTURES = 10.0

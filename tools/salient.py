@@ -35,8 +35,13 @@ def main(argv: list[str] | None = None) -> int:
     rows = [picture(i, embedder.salient_maps(i)) for i in map(read_image, args.images)]
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0))) for r in rows]
-    if not cv2.imwrite(str(args.out), np.concatenate(rows)[..., ::-1]):
-        raise VprError(f'{args.out}: cannot be written; name a .png in a folder that is there')
+    try:
+        coded = cv2.imencode(args.out.suffix, np.concatenate(rows)[..., ::-1])[1]
+        args.out.write_bytes(coded.tobytes())
+    except (OSError, cv2.error) as error:
+        raise VprError(
+            f'{args.out}: cannot be written; name a .png in a folder that is there'
+        ) from error
     print(f'{args.out}: {len(rows)} pictures, then stride 8 upwards from left to right')
     return 0
 

@@ -5,41 +5,55 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ashtkd_ros.bag_traverse import open_traverse
+from ashtkd_ros.camera_axes import CHOICES
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.shipped import shipped_model
+from ashtkd_ros.terminal import Parser, fail, let_go_of_output, line_of, note, tame_output
 from ashtkd_ros.traverse import Traverse, TraverseOptions
 
 
 def run_command(command: Callable[[], int]) -> None:
-    """Run a command's body and exit: 0 done, 1 failed with one line that says why."""
+    """Run a command's body and exit: 0 done, 1 failed with one line that says why.
+
+    With ASHTKD_DEBUG=1 the traceback comes before that line.
+    """
+    with tame_output():
+        status = _status(command)
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):  # it would be tried again at exit, with a traceback
+            let_go_of_output()
+    sys.exit(status)
+
+
+def _status(command: Callable[[], int]) -> int:
     try:
         status = command()
         sys.stdout.flush()
+        return status
     except VprError as error:
-        print(f'error: {error}', file=sys.stderr)
-        status = 1
+        fail(str(error))
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        let_go_of_output()
+        return 0
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
-        status = 130
-    sys.exit(status)
+        return 130
+    except Exception as error:  # whatever no door foresaw: never a traceback for a user
+        fail(line_of(error))
+    return 1
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
     """Parser whose help is the command's own docstring, example included."""
-    return argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def finite(text: str) -> float:
@@ -95,7 +109,11 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     default = TraverseOptions()
     group = parser.add_argument_group('what of a source to use')
     add = group.add_argument
-    add('--role', default='', help='rows of an index.csv to take, e.g. database')
+    add(
+        '--role',
+        default='',
+        help='rows of an index.csv to take; else database for a map, query to replay',
+    )
     add('--image-topic', default='', help='where a bag has several')
     add('--pose-topic', default='', help='odometry, pose, /tf or NavSatFix; "none": no poses')
     add('--trajectory', type=Path, help='file in TUM format instead of a topic')
@@ -104,13 +122,23 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     add('--max-pose-gap', type=not_negative, default=gap, metavar='S', help=f'seconds ({gap})')
     add('--map-frame', default='', help='with /tf: the fixed frame; else map, odom or the root')
     add('--camera-frame', default='', help="with /tf; else the images' own frame")
+    text = "axes of the camera's frame; auto: by its motion, else by its name"
+    add('--camera-frame-is', choices=CHOICES, default=default.camera_frame_is, help=text)
     add('--labels', type=Path, help='CSV frame,label; else labels.csv in the bag')
 
 
 def open_traverses(
-    sources: Sequence[Path], args: argparse.Namespace, origin: GeoOrigin | None = None
+    sources: Sequence[Path],
+    args: argparse.Namespace,
+    origin: GeoOrigin | None = None,
+    bits: int = 8,
+    purpose: str = 'map',
 ) -> list[Traverse]:
-    """The sources that the command line names; what NavSatFix says is about the first's origin."""
+    """The sources that the command line names; what NavSatFix says is about the first's origin.
+
+    `bits`: that 16 bit values use at least; all sources are read as the one that uses most.
+    `purpose`: see `read_source`.
+    """
     if args.trajectory is not None and len(sources) > 1:
         raise VprError('--trajectory belongs to one bag; build a map of one, or use a topic')
     traverses: list[Traverse] = []
@@ -124,9 +152,19 @@ def open_traverses(
             max_pose_gap_s=args.max_pose_gap,
             map_frame=args.map_frame,
             camera_frame=args.camera_frame,
+            camera_frame_is=args.camera_frame_is,
             labels=args.labels,
             origin=origin,
+            bits=bits,
+            purpose=purpose,
         )
         traverses.append(open_traverse(source, options))
         origin = origin or traverses[-1].origin
+    for traverse in traverses:
+        traverse.depth.raise_to(max(t.depth.bits for t in traverses))
     return traverses
+
+
+def tell_notes(path: Path, notes: Sequence[str]) -> None:
+    """What the user should know of a source, on the error output."""
+    note(*(f'{path}: {line}' for line in notes))

@@ -8,23 +8,28 @@ example: ros2 run ashtkd_ros bag_tools info ~/bags/monday
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ashtkd_ros.bag_writing import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag
-from ashtkd_ros.commands import finite, make_parser, positive, run_command
+from ashtkd_ros.commands import finite, make_parser, positive, run_command, tell_notes
+from ashtkd_ros.files import is_file
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.pose_messages import POSE_TYPES
 from ashtkd_ros.sources import read_source
+from ashtkd_ros.terminal import say
 
 _INDEX_HZ = 10.0
 
 
 def make(args: argparse.Namespace) -> int:
     """`bag_tools make`: write the bag and say what is in it."""
-    frames = read_source(args.source, args.role)
+    notes: list[str] = []
+    frames = read_source(args.source, args.role, notes)
+    tell_notes(args.source, notes)
     # The stamps of an index.csv set only number its rows.
-    hz = args.hz or (None if (args.source / 'poses.csv').is_file() else _INDEX_HZ)
+    hz = args.hz or (None if is_file(args.source / 'poses.csv') else _INDEX_HZ)
     options = BagOptions(
         storage=args.storage,
         compression=args.compression,
@@ -37,17 +42,19 @@ def make(args: argparse.Namespace) -> int:
         origin=GeoOrigin(*args.origin, 0.0) if args.origin else None,
     )
     counts = make_bag(frames, args.out, options)
-    print(f'{args.out}: ' + ', '.join(f'{n} {topic}' for topic, n in counts.items()))
+    say(f'{args.out}: ' + ', '.join(f'{n} {topic}' for topic, n in counts.items()))
     return 0
 
 
 def info(args: argparse.Namespace) -> int:
     """`bag_tools info`: topics with counts and rates; images and poses are marked."""
     bag = Bag(args.bag)
+    for note in bag.notes:
+        print(f'note: {args.bag}: {note}', file=sys.stderr)
     marks = {IMAGE_TYPE: 'images', COMPRESSED_TYPE: 'images', **dict.fromkeys(POSE_TYPES, 'poses')}
-    print(f'{args.bag}: {bag.end_s - bag.start_s:.1f} s')
+    say(f'{args.bag}: {bag.end_s - bag.start_s:.1f} s')
     for topic in bag.topics.values():
-        print(f'{marks.get(topic.type, ""):>7} {topic}')
+        say(f'{marks.get(topic.type, ""):>7} {topic}')
     return 0
 
 

@@ -11,9 +11,7 @@ example: ros2 run ashtkd_ros build_map ~/bags/monday ~/bags/rainy_tuesday -o ~/m
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +27,12 @@ from ashtkd_ros.commands import (
     run_command,
     share,
 )
+from ashtkd_ros.files import is_file
 from ashtkd_ros.keyframes import RULES, KeyframeOptions, moved
+from ashtkd_ros.map_folder import ROUTE
 from ashtkd_ros.mapping import LOST, MapOptions, build_map, cautions, rule_of
 from ashtkd_ros.place_map import PlaceMap, place_spacing
+from ashtkd_ros.terminal import note, say
 from ashtkd_ros.traverse import Traverse
 
 
@@ -115,9 +116,11 @@ def summary(place_map: PlaceMap, counts: Counter, out: Path) -> list[str]:
     return lines
 
 
-def _warn(lines: Sequence[str]) -> None:
-    for line in lines:
-        print(f'note: {line}', file=sys.stderr)
+def _say_route(path: Path) -> None:
+    if is_file(path):
+        say(f'route: {path}')
+    else:
+        note('the route could not be drawn; the map is complete without it')
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -126,7 +129,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('source', type=Path, nargs='+', help='bag, or folder with a CSV')
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the new map')
     parser.add_argument('--dry-run', action='store_true', help='say what would be used, and end')
-    parser.add_argument('--thumbnails', action='store_true', help='keep a small JPEG of a place')
+    parser.add_argument(
+        '--thumbnails',
+        action=argparse.BooleanOptionalAction,
+        default=MapOptions().thumbnails,
+        help='a small JPEG of each place, for the debug image and reports',
+    )
     text = 'put the map in the place of one that was made of other sources'
     parser.add_argument('--replace', action='store_true', help=text)
     add_keyframe_options(parser)
@@ -146,17 +154,17 @@ def main(argv: list[str] | None = None) -> None:
         traverses = open_traverses(args.source, args)
         if args.dry_run:
             lines = [line for t in traverses for line in plan(t, keyframes)]
-            print('\n'.join(lines + cautions(traverses)))
+            say(*lines, *cautions(traverses))
             return 0
-        _warn([f'{t.path}: {note}' for t in traverses for note in t.notes] + cautions(traverses))
+        note(*(f'{t.path}: {text}' for t in traverses for text in t.notes), *cautions(traverses))
         options = MapOptions(keyframes, args.thumbnails, args.threads, args.replace)
         place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
-        print('\n'.join(summary(place_map, counts, args.out)))
+        say(*summary(place_map, counts, args.out))
         lost = counts[LOST]
         if lost:
-            _warn([f'{lost} images cannot be read: a bag is damaged within; the map lacks them'])
+            note(f'{lost} images cannot be read: a bag is damaged within; the map lacks them')
         if any(place.pose is not None for place in place_map.places):
-            print(f'route: {args.out / "route.png"}')
+            _say_route(args.out / ROUTE)
         return 0
 
     run_command(command)

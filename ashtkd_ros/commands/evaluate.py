@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ashtkd_ros.bit_depth import bits_of, map_bits
 from ashtkd_ros.commands import (
     add_model_options,
     add_traverse_options,
@@ -36,14 +37,18 @@ from ashtkd_ros.comparison import compare, load_report, table, write_comparison
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import Correspondences, Tolerance
+from ashtkd_ros.files import one_line
 from ashtkd_ros.geodesy import GeoOrigin
 from ashtkd_ros.node_answers import NodeAnswers
 from ashtkd_ros.output import check_output
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.place_pictures import PlacePictures
+from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.report import Evaluation, write_report
 from ashtkd_ros.salient import overlay
-from ashtkd_ros.traverse import Traverse
+from ashtkd_ros.shared_images import note_of, shared_images
+from ashtkd_ros.terminal import note, say
+from ashtkd_ros.traverse import FolderTraverse, Traverse
 from ashtkd_ros.traverse_evaluation import (
     EvaluationOptions,
     Queries,
@@ -88,6 +93,10 @@ def evaluate_map(
     pictures = PlacePictures(place_map, map_folder)
     evaluation = evaluate_traverse(replies, place_map, pictures, queries, options, title, facts)
     evaluation.notes.extend(notes)
+    evaluation.notes.extend(_depth_notes(place_map, traverse))
+    shared = shared_images(place_map, traverse, replies.frames, replies.descriptors)
+    is_folder = isinstance(traverse, FolderTraverse)
+    evaluation.notes[:0] = note_of(shared, len(replies.frames), is_folder)
     return evaluation, pictures
 
 
@@ -109,9 +118,39 @@ def _pose_notes(place_map: PlaceMap, traverse: Traverse, options: EvaluationOpti
             f'the poses of {one} come from satellites, those of {other} do not, though both are '
             f'in {frame}: is that the same frame?'
         )
+    notes += _odometry_notes(place_map, traverse)
     if lacking := sum(place.pose is None for place in place_map.places):
         notes.append(f'{lacking} places of the map have no pose and are never right')
     return notes
+
+
+def _depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
+    """That 16 bit values were scaled otherwise for the map."""
+    before = {bits_of(t) for t in place_map.traverses if 'bits' in t}
+    if not traverse.depth.used or before <= {traverse.depth.bits}:
+        return []
+    return [
+        f'the images of the map used {max(before)} bits, these use {traverse.depth.bits} and '
+        'look darker than they did; build the map of brighter images, or of both'
+    ]
+
+
+def _odometry_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
+    """That two recordings by odometry have hardly one frame, whatever their frames are called."""
+    info, source = place_map.info, traverse.path.resolve()
+    known = any(t.get(ODOMETRY_KEY) for t in info.traverses) or is_odometry(info.frame)
+    sources = {Path(t['source']) for t in info.traverses}
+    if not (known and getattr(traverse, 'by_odometry', False)) or sources == {source}:
+        return []
+    if sources & {source, source.parent}:  # a file of the same bag
+        return []
+    sure = 'are probably' if is_odometry(info.frame) else 'may be'
+    return [
+        f'the poses of the map and those of {traverse.path} are odometry of different recordings, '
+        f'each of which begins a frame of its own: they {sure} not in one frame, and right '
+        'answers may count as wrong; judge by poses in "map" (--pose-topic, --trajectory), by '
+        '--correspondences or by place names'
+    ]
 
 
 def _origin(place_map: PlaceMap) -> GeoOrigin | None:
@@ -167,7 +206,8 @@ def record_live(args: argparse.Namespace, answers: Path) -> None:
     process = subprocess.run([str(part) for part in command], stderr=subprocess.PIPE, text=True)
     lines = process.stderr.strip().splitlines() or [f'status {process.returncode}']
     if process.returncode == 0:
-        sys.stderr.write(process.stderr)
+        for line in process.stderr.splitlines():
+            print(one_line(line), file=sys.stderr)
     elif 'No module named' in lines[-1]:
         raise VprError('--live needs ROS 2; source its setup.bash, or leave --live away')
     else:
@@ -183,7 +223,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     options = _options(args)
     embedder = load_embedder(args)
     place_map = PlaceMap.load(args.map, embedder)
-    (traverse,) = open_traverses([args.source], args, _origin(place_map))
+    bits = map_bits(place_map.traverses)
+    (traverse,) = open_traverses([args.source], args, _origin(place_map), bits, 'query')
     queries = judged_queries(place_map, traverse, options)
     path = report_path(args.out) if args.out else None
     if path:
@@ -197,31 +238,30 @@ def _evaluate(args: argparse.Namespace) -> int:
         evaluation, pictures = evaluate_map(
             args.map, place_map, queries, embedder, options, answers
         )
-    for note in evaluation.notes:
-        print(f'note: {note}', file=sys.stderr)
+    note(*evaluation.notes)
     for name, metrics in evaluation.methods.items():
-        print(f'{name:>16}: {metrics.line()}')
+        say(f'{name:>16}: {metrics.line()}')
     if evaluation.traffic is not None:
         t = evaluation.traffic
-        print(f'{t.sent} images sent, {t.answered} answered, {t.dropped} dropped')
+        say(f'{t.sent} images sent, {t.answered} answered, {t.dropped} dropped')
     for stage, timing in evaluation.timing.items():
-        print(f'{stage:>16}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f}, p99 {timing.p99:.1f}')
+        say(f'{stage:>16}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f}, p99 {timing.p99:.1f}')
     if path:
 
         def salient(image: np.ndarray) -> np.ndarray:
             return overlay(image, embedder.salient_maps(image))
 
         write_report(path, evaluation, pictures, salient)
-        print(f'report: {path}')
+        say(f'report: {path}')
     return 0
 
 
 def _compare(reports: Sequence[Path], out: Path | None) -> int:
     loaded = [load_report(path) for path in reports]
-    print(table(compare(loaded)))
+    say(*table(compare(loaded)).split('\n'))
     if out:
         write_comparison(report_path(out), loaded)
-        print(f'comparison: {report_path(out)}')
+        say(f'comparison: {report_path(out)}')
     return 0
 
 

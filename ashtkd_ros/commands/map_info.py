@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.place_map import PlaceMap, check_pictures, load_description, place_spacing
+from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry
+from ashtkd_ros.terminal import say
 
 
 def map_info(folder: Path) -> dict[str, str]:
@@ -26,6 +28,10 @@ def map_info(folder: Path) -> dict[str, str]:
     }
     if not load_description(folder).covered:
         facts['checksums'] = 'none of map.yaml itself, an older version made it; build anew'
+    if poses and (is_odometry(info.frame) or any(t.get(ODOMETRY_KEY) for t in info.traverses)):
+        facts['poses'] = (
+            f'of odometry: "{info.frame}" begins anew with each drive, and AMCL discards its poses'
+        )
     if poses:
         xs, ys = [p.x for p in poses], [p.y for p in poses]
         facts['extent'] = f'{max(xs) - min(xs):.1f} x {max(ys) - min(ys):.1f} m'
@@ -41,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def command() -> int:
         for name, value in map_info(args.map).items():
-            print(f'{name:>11}: {value}')
+            say(f'{name:>11}: {value}')
         return 0
 
     run_command(command)

@@ -6,13 +6,14 @@ from __future__ import annotations
 import numpy as np
 
 from ashtkd_ros import image_msgs
+from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.image_msgs import ImageError
 
 
-def image_to_array(msg) -> tuple[np.ndarray, str]:
+def image_to_array(msg, depth: BitDepth | None = None) -> tuple[np.ndarray, str]:
     """As `ashtkd_ros.image_msgs.image_to_array`, with cv_bridge where that knows no encoding."""
     if msg.encoding in image_msgs.ENCODINGS:
-        return image_msgs.image_to_array(msg)
+        return image_msgs.image_to_array(msg, depth)
     try:
         from cv_bridge import CvBridge, CvBridgeError
     except Exception as error:  # under NumPy 2 its import fails in several ways

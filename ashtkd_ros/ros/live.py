@@ -33,6 +33,7 @@ from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE
 from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import RECALL_AT
+from ashtkd_ros.machine import measured_on
 from ashtkd_ros.node_answers import SCHEMA_VERSION, map_checksum
 from ashtkd_ros.output import check_output
 from ashtkd_ros.place_map import PlaceMap
@@ -46,6 +47,7 @@ from ashtkd_ros.ros.replay import (
     open_source,
     play,
 )
+from ashtkd_ros.terminal import say
 
 PLAYERS = ('auto', 'own', 'ros2')
 _PLACE_TYPE = 'vision_msgs/msg/Classification'
@@ -260,6 +262,7 @@ def record(args: argparse.Namespace, source: Folder | Recording, player: str) ->
         'map': str(args.map.resolve()),
         'map_sha256': checksum,
         'node': observer.node,
+        'machine': measured_on(),
         'answers': [_answer(observer, stamp) for stamp in sorted(observer.answers)],
     }
 
@@ -273,7 +276,7 @@ def _telling(observer: Observer, count: int, watch: Callable[[], None]) -> Calla
         watch()
         if time.monotonic() >= told + _TELL_S:
             told = time.monotonic()
-            print(f'{len(observer.answers)} of {count} images answered', flush=True)
+            say(f'{len(observer.answers)} of {count} images answered')
 
     return watch_and_tell
 
@@ -323,7 +326,7 @@ def main(argv: list[str] | None = None) -> None:
         if answers is None:  # a signal came amid a call of rclpy
             raise KeyboardInterrupt
         write_answers(args.out, answers)
-        print(f'{len(answers["answers"])} answers to {answers["sent"]} images: {args.out}')
+        say(f'{len(answers["answers"])} answers to {answers["sent"]} images: {args.out}')
         return 0
 
     run_command(command)

@@ -28,11 +28,12 @@ from vision_msgs.msg import Classification
 
 from ashtkd_ros.bag_traverse import choose_image_topic
 from ashtkd_ros.bags import COMPRESSED_TYPE, Bag, is_bag
-from ashtkd_ros.commands import make_parser, positive, run_command
+from ashtkd_ros.commands import make_parser, positive, run_command, tell_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.node_answers import header_ns
 from ashtkd_ros.ros.guards import session
 from ashtkd_ros.sources import Frame, read_source
+from ashtkd_ros.terminal import say
 
 _FOLDER_HZ = 10.0
 _LONG_PAUSE_S = 5.0
@@ -53,7 +54,9 @@ class Folder:
 
     def __init__(self, path: Path, role: str = '', compressed: bool = False, hz: float = 0.0):
         self.path, self.compressed = path, compressed
-        self._frames, self.hz = read_source(path, role), hz or _FOLDER_HZ
+        notes: list[str] = []
+        self._frames, self.hz = read_source(path, role, notes, 'query'), hz or _FOLDER_HZ
+        tell_notes(path, notes)
 
     def __iter__(self) -> Iterator[tuple[float, Frame]]:
         """Seconds after the first, frame."""
@@ -80,7 +83,7 @@ class Recording:
             first = received if first is None else first
             pause, last = (received - last) * 1e-9, received
             if pause > _LONG_PAUSE_S and not self.hz:
-                print(f'{self.path}: a pause of {pause:.1f} s follows, as recorded', flush=True)
+                say(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
             yield i / self.hz if self.hz else (received - first) * 1e-9, data
 
     def stamps(self) -> Iterator[Stamp]:
@@ -128,7 +131,7 @@ class Camera(Node):
             if frame.path.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
                 raise VprError(f'{frame.path}: only JPEG and PNG files can be sent compressed')
             message = CompressedImage(format=frame.path.suffix.lower().lstrip('.'))
-            message.data = array.array('B', frame.path.read_bytes())
+            message.data = array.array('B', frame.encoded())
         else:
             pixels = frame.read()
             height, width = pixels.shape[:2]
@@ -185,7 +188,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     add('--rate', type=positive, default=1.0, help='times as fast as recorded (1)')
     add('--hz', type=positive, help='images a second; of a folder 10, of a bag as recorded')
     add('--image-topic', default='', help='where a bag has several')
-    add('--role', default='', help='rows of index.csv to take, e.g. query')
+    add('--role', default='', help='rows of index.csv to take (query, where there are several)')
     add('--compressed', action='store_true', help="send a folder's JPEG or PNG bytes")
 
 
@@ -203,6 +206,8 @@ def open_source(args: argparse.Namespace) -> Folder | Recording:
     if args.role:
         raise VprError(f'{path}: --role is for folders with an index.csv, this is a bag')
     recording = Recording(path, args.image_topic, hz)
+    for note in recording.bag.notes:
+        print(f'note: {path}: {note}', file=sys.stderr, flush=True)
     if args.compressed and not recording.compressed:
         raise VprError(
             f'{path}: {recording.topic.name} holds raw images, which are played as recorded; '
@@ -224,7 +229,7 @@ def main(argv: list[str] | None = None) -> None:
         with session(argv):
             camera = Camera(source.compressed)
             camera.wait_for_subscriber(args.wait)
-            print(f'{play(camera, source, args.rate)} images played')
+            say(f'{play(camera, source, args.rate)} images played')
         return 0
 
     run_command(command)

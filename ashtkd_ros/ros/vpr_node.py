@@ -13,6 +13,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from ashtkd_ros.bit_depth import BitDepth, map_bits
 from ashtkd_ros.camera_faults import Frozen, fault
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.debug_picture import picture_reader
@@ -192,9 +193,12 @@ class VprNode(LifecycleNode):
         self._processed_before = self.health.processed
         self._gate, self._frozen = RateGate(), Frozen()
         compressed = self.parameters.image_transport == 'compressed'
-        self._decode = image_to_array
+        bits = map_bits(self.served.recogniser.matcher.map.traverses)
+        depth = BitDepth(bits, self.get_logger().info)
+        self._decode = partial(image_to_array, depth=depth)
         if compressed:
-            self._decode = partial(compressed_to_array, at_least=self.embedder.ample_size)
+            size = self.embedder.ample_size
+            self._decode = partial(compressed_to_array, at_least=size, depth=depth)
         self._worker = Worker(self._process, self._failed)
         self.health.begin()
         self.camera = Camera(self, compressed, self._receive, self._not_received)

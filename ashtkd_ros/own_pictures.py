@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pictures that a map may show: its own thumbnails, and images of the walk it names.
+
+What a map names as the source of a place is not to be believed: it could be any picture on the
+disk, and reports are handed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ashtkd_ros.bit_depth import BitDepth
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import inside, is_file
+from ashtkd_ros.map_folder import thumbnail_name
+from ashtkd_ros.picture_bytes import decode_picture
+from ashtkd_ros.place_map import Place, read_thumbnail
+from ashtkd_ros.sources import read_image
+
+_TABLES = ('poses.csv', 'index.csv')  # what makes a folder a walk
+
+
+def thumbnail(folder: Path, place: Place) -> np.ndarray | None:
+    """A place's thumbnail in the map's folder, uint8 RGB (H, W, 3); None: there is no sound one.
+
+    One that a link leads to from outside of the folder is not the map's own.
+    """
+    if inside(folder, thumbnail_name(place.id)) is None:
+        return None
+    try:
+        data = np.frombuffer(read_thumbnail(folder, place), np.uint8)
+        return cv2.cvtColor(decode_picture(data), cv2.COLOR_BGR2RGB)
+    except (OSError, ValueError, VprError):
+        return None
+
+
+def recorded(
+    traverse: Mapping[str, str], place: Place, depth: BitDepth | None = None
+) -> np.ndarray:
+    """A place's image in the folder that its traverse was, uint8 RGB (H, W, 3).
+
+    `depth`: see `sources.read_image`. VprError where that is no walk (any more), or the image
+    lies elsewhere or is gone.
+    """
+    folder = Path(traverse['source'])
+    if not folder.is_absolute() or not any(is_file(folder / table) for table in _TABLES):
+        raise VprError(f'{folder}: holds no {" or ".join(_TABLES)} any more, so no images of it')
+    path = inside(folder, place.source)
+    if path is None:
+        raise VprError(
+            f'{folder / place.source}: lies outside of the folder that the map was made of; '
+            'such an image is not shown'
+        )
+    return read_image(path, depth)
