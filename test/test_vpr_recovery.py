@@ -127,9 +127,9 @@ def test_images_of_which_none_can_be_used(start, peer: Peer, walk) -> None:
     peer.ask(image_message(walk[0], 1.0), camera)
 
     def complained() -> bool:
-        camera.publish(image_message(walk[0], 2.0, 'bayer_rggb16'))
+        camera.publish(image_message(walk[0], 2.0, 'secret_raw12'))
         status, _ = peer.status()
-        words = ('no image could be used for', 'bayer_rggb16')
+        words = ('no image could be used for', 'secret_raw12')
         return status.level == DiagnosticStatus.WARN and all(w in status.message for w in words)
 
     peer.until(complained, 'a warning of the encoding')

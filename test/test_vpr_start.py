@@ -177,8 +177,10 @@ def test_descriptors_that_are_none_are_an_error_and_never_unknown(odd, peer: Pee
 
         def told() -> bool:
             status, _ = peer.status(state='active')
-            text = 'recognition failed: the network gives'
-            return status.level == DiagnosticStatus.ERROR and status.message.startswith(text)
+            words = 'recognition failed: ', 'gives a descriptor of length'
+            return status.level == DiagnosticStatus.ERROR and all(
+                word in status.message for word in words
+            )
 
         peer.until(told, f'an error of {change}')
         assert len(peer.places) == before
