@@ -15,12 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.embedder import Embedder
-from ashtkd_ros.errors import VprError
 from ashtkd_ros.matcher import Candidate, Matcher, MatcherConfig
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.sources import Frame
 
-_UNIT = 1e-3  # how far the length of a descriptor may be from 1
 _MOST_WORKERS = 256  # more only fill the memory with images
 _Tag, _Result = TypeVar('_Tag'), TypeVar('_Result')
 
@@ -68,12 +66,6 @@ class Recogniser:
         started = time.perf_counter()
         descriptor = self.embedder.embed(image, order)
         embedded = time.perf_counter()
-        length = float(np.sqrt(np.dot(descriptor, descriptor)))
-        if not abs(length - 1.0) <= _UNIT:  # NaN as well
-            raise VprError(
-                f'the network gives a descriptor of length {length:.4g}, not 1, for this image: '
-                'no place is like it; export the network anew, or use another provider'
-            )
         candidates = self.matcher.match(descriptor, top_k)
         matched = time.perf_counter()
         best = candidates[0].confidence

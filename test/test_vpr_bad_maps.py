@@ -21,7 +21,7 @@ from test_map_damage import STRANGE, paths_of, replaced, sealed
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
-TRIES = int(os.environ.get('NODE_MAPS', 40))
+TRIES = int(os.environ.get('NODE_MAPS', 46))
 # What a loader that checks nothing might let through.
 SPOILT = [
     *(f'loaded.info = type(loaded.info)({v}, loaded.info.model)' for v in ('None', '7', '[1]')),

@@ -127,9 +127,9 @@ def test_images_of_which_none_can_be_used(start, peer: Peer, walk) -> None:
     peer.ask(image_message(walk[0], 1.0), camera)
 
     def complained() -> bool:
-        camera.publish(image_message(walk[0], 2.0, 'bayer_rggb16'))
+        camera.publish(image_message(walk[0], 2.0, 'secret_raw12'))
         status, _ = peer.status()
-        words = ('no image could be used for', 'bayer_rggb16')
+        words = ('no image could be used for', 'secret_raw12')
         return status.level == DiagnosticStatus.WARN and all(w in status.message for w in words)
 
     peer.until(complained, 'a warning of the encoding')
@@ -210,7 +210,7 @@ def test_a_clock_that_jumps(start, peer: Peer, walk) -> None:
 
 
 def failing_model(path: Path) -> Path:
-    """The mean colour as descriptor; pictures brighter than 0.3 fail while running."""
+    """The mean colour as descriptor; pictures brighter than 0.6 fail while running."""
     onnx = pytest.importorskip('onnx', reason='onnx is not installed: no model can be made')
     height, width = TINY_PREPROCESSING['size']
     helper, kind = onnx.helper, onnx.TensorProto
@@ -221,7 +221,7 @@ def failing_model(path: Path) -> Path:
         return node('Constant', [], [name], value=array)
 
     nodes = [
-        constant('limit', np.float32([0.3])),
+        constant('limit', np.float32([0.6])),
         constant('far', np.int64([1000])),
         constant('one', np.float32([1.0])),
         node('GlobalAveragePool', ['image'], ['pooled']),

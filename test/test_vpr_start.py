@@ -45,6 +45,14 @@ def test_a_start_that_fails_ends_the_process_with_one_line(start_node, case: str
     assert line.startswith('[ERROR]') and named in line
 
 
+def test_a_parameters_file_for_another_node_is_named(start_node, tmp_path: Path) -> None:
+    file = tmp_path / 'params.yaml'
+    file.write_text('vpr:\n  ros__parameters:\n    map_path: /maps/x\n')
+    node = start_node('--params-file', str(file))
+    assert node.wait() == 1
+    assert f'nothing in {file} is for /vpr_node: its section is /vpr_node, or /**' in node.stderr
+
+
 def test_what_cannot_be_mended_is_not_tried_again(start_node) -> None:
     node = start_node(on_start_failure='retry', autostrat='true')
     assert node.wait() == 1
@@ -169,8 +177,10 @@ def test_descriptors_that_are_none_are_an_error_and_never_unknown(odd, peer: Pee
 
         def told() -> bool:
             status, _ = peer.status(state='active')
-            text = 'recognition failed: the network gives'
-            return status.level == DiagnosticStatus.ERROR and status.message.startswith(text)
+            words = 'recognition failed: ', 'gives a descriptor of length'
+            return status.level == DiagnosticStatus.ERROR and all(
+                word in status.message for word in words
+            )
 
         peer.until(told, f'an error of {change}')
         assert len(peer.places) == before

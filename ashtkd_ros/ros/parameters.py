@@ -6,8 +6,10 @@ from __future__ import annotations
 import difflib
 import functools
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -160,6 +162,17 @@ def _fault(spec, value) -> str:
     if low is not None and not low <= value <= high:  # NaN as well
         return f'{shown}; it lies between {low} and {high}'
     return ''
+
+
+def advice_for(node: Node) -> str:
+    """What to do about a map_path that nobody has set."""
+    name = node.get_fully_qualified_name()
+    given = [after for word, after in pairwise(sys.argv) if word == '--params-file']
+    came = set(getattr(node, '_parameter_overrides', ['unknown'])) - set(_OTHERS)
+    if given and not came:
+        files = ', '.join(map(one_line, given))
+        return f'nothing in {files} is for {name}: its section is {name}, or /**'
+    return 'give the folder that build_map wrote'
 
 
 def on_start_failure(node: Node) -> str:

@@ -155,12 +155,14 @@ class VprNode(LifecycleNode):
         """
         path = parameters.path_of(self, 'map_path')
         if not path:
-            raise VprError('map_path is not set; give the folder that build_map wrote')
+            raise VprError(f'map_path is not set; {parameters.advice_for(self)}')
         return self._reader.read(path, partial(self._load_map, path, embedder, configured))
 
     def _load_map(self, path: str, embedder: Embedder, configured) -> Served:
         watch = MapWatch(Path(path))
         place_map = PlaceMap.load(Path(path), embedder)
+        for warning in place_map.warnings:
+            self.get_logger().warning(warning)
         p = replace(configured, map_path=path)
         recogniser = Recogniser(
             embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence
