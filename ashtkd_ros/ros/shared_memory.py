@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fast DDS's shared memory that killed nodes of this user have left in /dev/shm: taken away.
 
-Whoever lives holds a lock (flock) on the file beside his segment, or port, or has it mapped. What
-is of another user, locked, mapped, new, or named otherwise is not touched. Other middlewares
-(Cyclone DDS with iceoryx) clean up through a daemon of theirs.
+Whoever lives holds a lock (flock) on the file beside his segment, or has it mapped. What is of
+another user, locked, mapped, new, or named otherwise is not touched. Ports (52 kB) are left: their
+names are few, Fast DDS uses them again, and one that just begins to listen looks like a dead one.
+Other middlewares (Cyclone DDS with iceoryx) clean up through a daemon of theirs.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from pathlib import Path
 
 _FOLDER = Path('/dev/shm')
 # Fast DDS 2 (Humble, Jazzy) and 3 (Kilted)
-_NAME = re.compile(r'((?:fastrtps|fastdds)_(?:[0-9a-f]{16}|port[0-9]{1,5}))(?:_el|_sl|)')
+_NAME = re.compile(r'((?:fastrtps|fastdds)_[0-9a-f]{16})(?:_el|_sl|)')
 _LOCKS = ('_el', '_sl')
 _YOUNG_S = 1.0  # a file is made a moment before it is locked
-_OLD_S = 60.0  # of a port that nobody listens on any more: its lock file is gone
 
 
 def clean_up(folder: Path = _FOLDER) -> tuple[int, int]:
@@ -42,8 +42,8 @@ def clean_up(folder: Path = _FOLDER) -> tuple[int, int]:
 
 
 def _files(base: str, names: set[str]) -> list[str]:
-    """What belongs to a segment or port, the locks last."""
-    wanted = [base, f'sem.{base}_mutex', *(base + lock for lock in _LOCKS)]
+    """What belongs to a segment, the locks last."""
+    wanted = [base, *(base + lock for lock in _LOCKS)]
     return [name for name in wanted if name in names]
 
 
@@ -53,17 +53,15 @@ def _is_dead(folder: Path, base: str, names: set[str]) -> bool:
 
 
 def _lock(held: contextlib.ExitStack, folder: Path, base: str, names: set[str]) -> bool:
-    """Hold all locks of a segment or port; whether all of it is this user's, old, and unlocked."""
+    """Hold all locks of a segment; whether all of it is this user's, old, and unlocked."""
     files = _files(base, names)
-    locks = sum(name.endswith(_LOCKS) for name in files)
-    if not locks and 'port' not in base:
-        return False
-    least = _YOUNG_S if locks else _OLD_S
+    if not any(name.endswith(_LOCKS) for name in files):
+        return False  # nothing tells whether it is in use
     try:
         for name in files:
             found = os.lstat(folder / name)
             ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
-            if not ours or found.st_nlink != 1 or time.time() - found.st_ctime < least:
+            if not ours or found.st_nlink != 1 or time.time() - found.st_ctime < _YOUNG_S:
                 return False
             if not name.endswith(_LOCKS):
                 continue
