@@ -67,24 +67,32 @@ class Reader:
     def read(self, what: str, work: Callable[[], _Result]) -> _Result:
         """`work()`, which reads `what`."""
         seconds = self._seconds()
-        with self._lock:
+        while not self._lock.acquire(timeout=_LOOK_S):
+            self._check_alive(what)
+        try:
             self._wait_for_the_last(seconds)
             task = Task('reader', work)
             self._last = task, what
+        finally:
+            self._lock.release()
         if task.wait(seconds, self._alive):
             return task.result()
-        if not self._alive():
-            raise VprError(f'{what}: was being read when the node was told to end')
+        self._check_alive(what)
         raise VprError(
             f'{what}: could not be read within {seconds:g} s (load_timeout_s); look at the disk'
         )
+
+    def _check_alive(self, what: str) -> None:
+        if not self._alive():
+            raise VprError(f'{what}: was being read when the node was told to end')
 
     def _wait_for_the_last(self, seconds: float) -> None:
         if self._last is None:
             return
         task, what = self._last
         waited = time.monotonic() - task.started
-        if not task.wait(max(0.0, seconds - waited), self._alive):
+        if not task.wait(max(2 * _LOOK_S, seconds - waited), self._alive):
+            self._check_alive(what)
             waited = time.monotonic() - task.started
             raise VprError(
                 f'{what}: the disk has not answered for {waited:.0f} s; look at the disk'
