@@ -17,21 +17,30 @@ _HEIGHT, _WIDEST, _BAND = 240, 1920, 28
 
 
 def debug_picture(
-    image: np.ndarray, order: str, match: np.ndarray | None, text: str
+    image: np.ndarray, order: str, match: np.ndarray | None, text: str, without: str = ''
 ) -> np.ndarray:
-    """uint8 image (H, W[, 3]) in `order` and its match, RGB or None → uint8 RGB, 268 high."""
+    """uint8 image (H, W[, 3]) in `order` and its match, RGB or None → uint8 RGB, 268 high.
+
+    `without`: what stands in the place of a match that has no picture.
+    """
     query = _tile(image)
     if query.ndim == 2:
         query = cv2.cvtColor(query, cv2.COLOR_GRAY2RGB)
     elif order == 'BGR':
         query = cv2.cvtColor(query, cv2.COLOR_BGR2RGB)
     right = np.zeros_like(query) if match is None else _tile(match)
+    if match is None and without:
+        _write(right, without, _HEIGHT // 2)
     both = np.concatenate([query, right], axis=1)
     band = np.zeros((_BAND, both.shape[1], 3), np.uint8)
+    _write(band, text, 20)
+    return np.concatenate([band, both])
+
+
+def _write(image: np.ndarray, text: str, y: int) -> None:
     # The font has no other letters than these.
     plain = text.encode('ascii', 'replace').decode()
-    cv2.putText(band, plain, (6, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
-    return np.concatenate([band, both])
+    cv2.putText(image, plain, (6, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
 
 
 def _tile(image: np.ndarray) -> np.ndarray:

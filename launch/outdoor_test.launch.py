@@ -47,7 +47,7 @@ def _check(context):
         advice = 'sudo apt install ros-$ROS_DISTRO-rosbag2, or record:=false to drive without'
         raise RuntimeError(f'ros2 bag is not there, nothing would be recorded: {advice}')
     seconds = LaunchConfiguration('split_s').perform(context)
-    if not (seconds.isdecimal() and int(seconds) > 0):
+    if not (seconds.isascii() and seconds.isdecimal() and int(seconds) > 0):
         raise RuntimeError(f'split_s is "{seconds}"; it is a whole number of seconds from 1')
     folder = _folder(context)
     try:

@@ -259,7 +259,7 @@ def test_without_a_recording_where_that_is_wanted(record, tmp_path: Path) -> Non
     assert not (tmp_path / 'bags').exists()
 
 
-@pytest.mark.parametrize('split_s', ['0', '-5', 'soon', '1.5', ''])
+@pytest.mark.parametrize('split_s', ['0', '-5', 'soon', '1.5', '', '\u0663'])
 def test_files_of_no_length_are_refused(record, split_s: str) -> None:
     with pytest.raises(RuntimeError, match=f'split_s is "{split_s}"'):
         record(True, split_s=split_s)

@@ -20,7 +20,7 @@ from test_place_pictures import walk
 from ashtkd_ros import figures, mapping, route_picture
 from ashtkd_ros.commands import build_map as command
 from ashtkd_ros.commands import evaluate
-from ashtkd_ros.debug_picture import picture_reader
+from ashtkd_ros.debug_picture import debug_picture, picture_reader
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.mapping import MapOptions, build_map
@@ -228,3 +228,13 @@ def test_images_that_a_table_takes_from_elsewhere_are_said(tmp_path: Path, secre
         traverse = FolderTraverse(source, TraverseOptions())
         said = [note for note in traverse.notes if 'outside of the folder' in note]
         assert len(said) == expected and all(note.startswith('1 images') for note in said)
+
+
+def test_a_place_without_a_picture_is_not_black_but_says_so():
+    image = np.full((120, 160, 3), 90, np.uint8)
+    silent = debug_picture(image, 'RGB', None, 'unknown: too dark')
+    told = debug_picture(image, 'RGB', None, 'place 3, 0.91', 'the map has no picture of it')
+    assert silent.shape == told.shape == (268, 640, 3)
+    assert not silent[28:, 320:].any() and told[28:, 320:].any()
+    shown = debug_picture(image, 'RGB', image, 'place 3, 0.91', 'the map has no picture of it')
+    assert (shown[28:, 320:] == 90).all()

@@ -130,7 +130,8 @@ class Answers:
             return
         picture = served.picture_of(best.place) if best is not None else None
         text = f'place {best.place.id}, {best.confidence:.2f}' if best else f'unknown: {reason}'
-        shown = debug_picture(image, order, picture, text)
+        without = 'the map has no picture of it' if best else ''
+        shown = debug_picture(image, order, picture, text, without)
         height, width = shown.shape[:2]
         message = Image(header=header, height=height, width=width, encoding='rgb8', step=3 * width)
         message.data = array.array('B', shown.tobytes())
