@@ -294,6 +294,9 @@ def test_who_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(VprError, match='ros2'):
                 live.choose_player('ros2', source)
     assert live.choose_player('ros2', bag) == 'ros2'
+    (bag.path / 'metadata.yaml').unlink()  # ros2 bag play would not read what we do
+    odd = Recording(bag.path)
+    assert (live.choose_player('auto', odd), live.choose_player('ros2', odd)) == ('own', 'ros2')
     monkeypatch.setattr(live, '_has_ros2_bag', lambda: False)
     with pytest.raises(VprError, match='use --player own'):
         live.choose_player('ros2', bag)

@@ -174,6 +174,8 @@ def choose_player(wanted: str, source: Folder | Recording) -> str:
         reason = f'{source.path}: only the folder of a ROS 2 bag can be played by ros2'
     elif source.hz:
         reason = f'{source.path}: ros2 bag play knows no --hz; use --rate'
+    elif wanted == 'auto' and source.bag.notes:  # it may read less of it, or nothing
+        reason = f'{source.path}: {source.bag.notes[0]}'
     elif wanted != 'own' and not _has_ros2_bag():
         reason = '"ros2 bag play" does not work here; use --player own'
     if wanted == 'ros2' and reason:
