@@ -58,9 +58,9 @@ class Journal:
             clear_leftovers(out)
 
     def _check_ours(self, text: str) -> None:
-        """OSError where the folder is somebody else's, or a link."""
+        """VprError where the folder is somebody else's, or a link."""
         if self.folder.is_symlink():
-            raise OSError(0, 'it is a link')
+            raise VprError(f'{self.folder}: is a link; move it elsewhere')
         if not self.folder.is_dir():
             return
         names = {entry.name for entry in os.scandir(self.folder)}
@@ -74,7 +74,7 @@ class Journal:
         except (ValueError, RecursionError):  # damaged by a kill or worse
             ours = _TABLE in names and _ROWS in names
         if not ours:
-            raise OSError(0, 'it is not of build_map')
+            raise VprError(f'{self.folder}: is not of build_map; move it elsewhere')
 
     def _lock(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -234,7 +234,7 @@ def test_two_builds_of_one_map_at_a_time_are_refused(
     tmp_path: Path, model: Path, out: Path, capsys: pytest.CaptureFixture
 ):
     bag = write_bag(tmp_path / 'b', records=drive('rr'))
-    other = Journal(out, {}, 3)
+    other = Journal(out, {'model': 'a', 'options': {}}, 3)
     assert call('build_map', bag, '-o', out, '--model', model) == 1
     assert 'another build_map is at work on this map' in last_line(capsys)
     other.close()
