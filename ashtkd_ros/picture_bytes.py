@@ -12,7 +12,7 @@ import random
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import one_line
-from ashtkd_ros.pictures import MAX_PIXELS, stated_size
+from ashtkd_ros.pictures import excess, segments, stated_size
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _TIFF = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '', b'MM\0+': ''}  # the latter are large files
@@ -66,9 +66,8 @@ def decode_picture(
     if not data.size:
         raise ImageError('truncated data', 'compressed image without data')
     size = stated_size(data)
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
-        text = f'compressed image claims {size[0]} x {size[1]} pixels'
-        raise ImageError('too large', text)
+    if size is not None and (why := excess(data, size)):
+        raise ImageError('too large', f'compressed image {why}')
     raw = data.tobytes()
     if raw[:2] == b'\xff\xd8':
         return _decode_jpeg(raw, size, name, at_least)
@@ -120,49 +119,52 @@ def _imdecode(raw: bytes, flag: int) -> np.ndarray | None:
 # --- JPEG
 
 
-def _segments(raw: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and where its length stands, of each segment; scans of coded data are passed over.
+@dataclass(frozen=True)
+class _Layout:
+    """Of a JPEG: where its first scan's header and its end stand, -1: nowhere.
 
-    As in the standard, any number of 0xFF may come before a marker.
+    `is_plain`: one scan has all, and grey is what the decoder makes of missing data.
     """
-    at = 2
-    while True:
-        at = raw.find(b'\xff', at)
-        while 0 <= at < len(raw) and raw[at] == 0xFF:
-            at += 1
-        if not 0 < at < len(raw):
-            return
-        marker = raw[at]
-        at += 1
-        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
-            continue  # within coded data, or without a length
-        if marker == 0xD9 or at + 2 > len(raw):
-            return
-        yield marker, at
-        at += max(2, struct.unpack_from('>H', raw, at)[0])
+
+    has_frame: bool
+    is_plain: bool
+    start: int
+    end: int
+
+
+def _layout(raw: bytes) -> _Layout:
+    frame, components, start, end, is_plain = 0, 0, -1, -1, False
+    for marker, at in segments(raw):
+        if _is_frame(marker):
+            frame, components = marker, raw[at + 7 : at + 8]
+        elif marker == 0xDA and start < 0:
+            start = at
+            is_one = frame in (0xC0, 0xC1) and components in (b'\x01', b'\x03')
+            is_plain = is_one and raw[at + 2 : at + 3] == components
+        elif marker == 0xD9:
+            end = at - 2
+    return _Layout(bool(frame), is_plain, start, end if start > 0 else -1)
+
+
+def _is_frame(marker: int) -> bool:
+    return 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
 
 
 def _decode_jpeg(
     raw: bytes, size: tuple[int, int] | None, name: str, at_least: tuple[int, int] | None
 ) -> np.ndarray:
-    frame, start = 0, -1
-    for marker, at in _segments(raw):
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            frame = marker
-        elif marker == 0xDA:
-            start = at
-            break
-    if not frame or size is None:
+    layout = _layout(raw)
+    if not layout.has_frame or size is None:
         if raw[2:3] not in (b'\xff', b''):
             raise undecodable(name)
         raise _truncated(name, 'has no header')
     width, height = size
     flag = _reduction(height, width, at_least)
-    image = _whole_jpeg(raw, start, frame, flag, name)
+    image = _whole_jpeg(raw, layout, flag, name)
     if flag != cv2.IMREAD_COLOR and (
         image.shape[0] < at_least[0] or image.shape[1] < at_least[1]
     ):  # a quarter turn told in EXIF swaps the sides
-        image = _whole_jpeg(raw, start, frame, cv2.IMREAD_COLOR, name)
+        image = _whole_jpeg(raw, layout, cv2.IMREAD_COLOR, name)
     return image
 
 
@@ -174,23 +176,22 @@ def _reduction(height: int, width: int, at_least: tuple[int, int] | None) -> int
     return cv2.IMREAD_COLOR
 
 
-def _whole_jpeg(raw: bytes, start: int, frame: int, flag: int, name: str) -> np.ndarray:
+def _whole_jpeg(raw: bytes, layout: _Layout, flag: int, name: str) -> np.ndarray:
     """The picture; ImageError where it is none, or the decoder would have to make up a part."""
-    end = raw.find(_EOI, start) if start > 0 else -1
-    cut = _truncated(name, 'has no end')
-    if start < 0:
+    cut, end = _truncated(name, 'has no end'), layout.end
+    if layout.start < 0:
         raise cut
     if end >= 0:
         image, head = _imdecode(raw, flag), _without_padding(raw[:end])
         if image is None:
             raise undecodable(name)
         padded = end - len(head) > _PADDING
-        if frame in (0xC0, 0xC1) and not padded and not _looks_filled(image):
+        if layout.is_plain and not padded and not _looks_filled(image):
             return image
     else:
         head = _without_padding(raw)
         image = _imdecode(head + _EOI, flag)
-    other = _imdecode(head + _filler(head, start) + _EOI, flag)
+    other = _imdecode(head + _filler(head, layout.start) + _EOI, flag)
     is_whole = image is not None and other is not None and np.array_equal(image, other)
     if not (is_whole and _has_all_scans(raw)):
         raise cut
@@ -218,9 +219,11 @@ def _without_padding(raw: bytes) -> bytes:
 def _has_all_scans(raw: bytes) -> bool:
     """Whether the scans bring every component's every coefficient to its last bit."""
     needed: dict[int, set[int]] = {}
-    for marker, at in _segments(raw):
+    for marker, at in segments(raw):
+        if marker == 0xD9:
+            break
         body = raw[at + 2 : at + struct.unpack_from('>H', raw, at)[0]]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if _is_frame(marker):
             needed = {c: set(range(64)) for c in body[6::3]}
         elif marker == 0xDA and body:
             count = body[0]

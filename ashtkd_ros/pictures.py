@@ -9,12 +9,19 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
 from ashtkd_ros.files import read_regular
 
 MAX_PIXELS = 2**26  # 8192 x 8192
+# A JPEG of some kilobytes can repeat a scan of all its pixels thousands of times. Progressive ones
+# have about 10, and each is gone through at every pixel.
+MAX_SCANS = 100
+_MAX_WORK = 2**30  # scans times pixels: 16 scans of the largest picture
+_MARKER = re.compile(rb'\xff[\x02-\xcf\xd8-\xfe]')  # not what may stand within coded data
 _FILE_LIMIT = 2**29  # bytes, of that many pixels without compression
 _FORMATS = 'JPEG, PNG, BMP, TIFF, WebP, PGM or PPM'
 _HEADER_LIMIT = 2**24  # bytes before the size in a JPEG: thumbnails, colour profiles
@@ -33,10 +40,43 @@ def check_size(data: np.ndarray) -> None:
     size = stated_size(data)
     if size is None:
         raise ValueError(f'it is no {_FORMATS}')
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ValueError(
-            f'it claims {size[0]} x {size[1]} pixels, more than {MAX_PIXELS} together'
-        )
+    if why := excess(data, size):
+        raise ValueError(f'it {why}')
+
+
+def excess(data: np.ndarray, size: tuple[int, int]) -> str:
+    """Why an encoded picture, uint8 (N,), of that width and height is too much; empty: it is not.
+
+    Whoever decodes asks this first.
+    """
+    pixels = size[0] * size[1]
+    if pixels > MAX_PIXELS:
+        return f'claims {size[0]} x {size[1]} pixels, more than {MAX_PIXELS} together'
+    if data[:2].tobytes() == b'\xff\xd8':
+        most = min(MAX_SCANS, _MAX_WORK // max(pixels, 1))
+        scans = (at for marker, at in segments(data.tobytes()) if marker == 0xDA)
+        if next(islice(scans, most, None), None) is not None:
+            return f'has more than {most} scans of {size[0]} x {size[1]} pixels'
+    return ''
+
+
+def segments(raw: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and where its length stands, of each segment of a JPEG; perhaps the end, 0xD9, last.
+
+    Coded data is passed over. As in the standard, any number of 0xFF may come before a marker.
+    """
+    at = 2
+    while found := _MARKER.search(raw, at):
+        marker, at = raw[found.end() - 1], found.end()
+        if marker == 0xD8:
+            continue
+        if marker == 0xD9:
+            yield marker, at
+            return
+        if at + 2 > len(raw):
+            return
+        yield marker, at
+        at += max(2, struct.unpack_from('>H', raw, at)[0])
 
 
 def stated_size(data: np.ndarray) -> tuple[int, int] | None:
