@@ -64,7 +64,8 @@ class PlacePictures:
                 raise VprError(f'{self._bag(number).path}: lacks images of the map')
 
     def _depth(self, number: int) -> BitDepth:
-        return BitDepth(bits_of(self._traverse(number)))
+        bits = bits_of(self._traverse(number))
+        return BitDepth(bits or 8, fixed=bool(bits))
 
     def _traverse(self, number: int) -> dict[str, str]:
         traverses = self.map.traverses

@@ -27,7 +27,7 @@ class TraverseOptions:
     TUM format instead of a topic. `stamps`: header or receive. `max_pose_gap_s`: an image whose
     neighbouring poses lie further apart has none. `labels`: CSV with frame,label of a bag's
     images, else the labels.csv in the bag's folder. `origin`: of the local frame for NavSatFix.
-    `bits`: that 16 bit values use at least, those of a map's images. `purpose`: map or
+    `bits`: of 16 bit values of the map that these are queries to; 0: none. `purpose`: map or
     query, which says what roles of an index.csv are meant without `role`.
     `camera_frame_is`: one of camera_axes.CHOICES, whether the poses are of a lens or a body.
     """
@@ -43,7 +43,7 @@ class TraverseOptions:
     camera_frame_is: str = 'auto'
     labels: Path | None = None
     origin: GeoOrigin | None = None
-    bits: int = 8
+    bits: int = 0
     purpose: str = ''
 
 

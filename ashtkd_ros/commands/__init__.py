@@ -136,12 +136,12 @@ def open_traverses(
     sources: Sequence[Path],
     args: argparse.Namespace,
     origin: GeoOrigin | None = None,
-    bits: int = 8,
+    bits: int = 0,
     purpose: str = 'map',
 ) -> list[Traverse]:
     """The sources that the command line names; what NavSatFix says is about the first's origin.
 
-    `bits`: that 16 bit values use at least; all sources are read as the one that uses most.
+    `bits`: those of a map, see `TraverseOptions`; all sources are read as the one that uses most.
     `purpose`: see `read_source`.
     """
     if args.trajectory is not None and len(sources) > 1:

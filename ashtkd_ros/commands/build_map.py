@@ -157,9 +157,13 @@ def main(argv: list[str] | None = None) -> None:
             say(*lines, *cautions(traverses))
             return 0
         note(*(f'{t.path}: {text}' for t in traverses for text in t.notes), *cautions(traverses))
+        said = [len(t.notes) for t in traverses]
         options = MapOptions(keyframes, args.thumbnails, args.threads, args.replace)
         place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
         say(*summary(place_map, counts, args.out))
+        for traverse, before in zip(traverses, said, strict=True):
+            found = [*traverse.notes[before:], traverse.depth.text_of_brighter()]
+            note(*(f'{traverse.path}: {text}' for text in found if text))
         lost = counts[LOST]
         if lost:
             note(f'{lost} images cannot be read: a bag is damaged within; the map lacks them')

@@ -125,14 +125,15 @@ def _pose_notes(place_map: PlaceMap, traverse: Traverse, options: EvaluationOpti
 
 
 def _depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
-    """That 16 bit values were scaled otherwise for the map."""
-    before = {bits_of(t) for t in place_map.traverses if 'bits' in t}
-    if not traverse.depth.used or before <= {traverse.depth.bits}:
-        return []
-    return [
-        f'the images of the map used {max(before)} bits, these use {traverse.depth.bits} and '
-        'look darker than they did; build the map of brighter images, or of both'
-    ]
+    """That 16 bit values were scaled otherwise for the map, or do not fit its range."""
+    depth, before = traverse.depth, {bits_of(t) for t in place_map.traverses if 'bits' in t}
+    notes = [text] if (text := depth.text_of_brighter()) else []
+    if depth.used and not before <= {depth.bits}:
+        notes.append(
+            f'the images of the map used {max(before)} bits, these use {depth.bits} and what is '
+            'as bright looks darker; build the map of brighter images, or of both'
+        )
+    return notes
 
 
 def _odometry_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:

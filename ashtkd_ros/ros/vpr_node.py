@@ -196,7 +196,7 @@ class VprNode(LifecycleNode):
         self._gate, self._frozen = RateGate(), Frozen()
         compressed = self.parameters.image_transport == 'compressed'
         bits = map_bits(self.served.recogniser.matcher.map.traverses)
-        depth = BitDepth(bits, self.get_logger().info)
+        depth = BitDepth(bits or 8, self.get_logger().info, of_map=bool(bits))
         self._decode = partial(image_to_array, depth=depth)
         if compressed:
             size = self.embedder.ample_size
