@@ -20,10 +20,10 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import read_regular, reason_of
 from ashtkd_ros.poses import POSE_COLUMNS, Pose, pose_fault
-from ashtkd_ros.stamps import middle_step, to_seconds
+from ashtkd_ros.stamps import EARLIEST_S, middle_step, to_seconds
 
 _LIMIT = 2**28  # bytes
-_LONG_STEP_S = 20.0  # between whole numbers that are taken as seconds: rather ms from 0
+_LONG_STEP_S, _SHORT_STEP_S = 20.0, 1e-4  # the middle step of rows, beyond which is asked
 _SEPARATORS = (',', ';', '\t', '|')
 _NUMBER = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?')
 _DECIMAL_COMMA = re.compile(r'[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?')
@@ -162,13 +162,19 @@ def seconds(rows: Rows, table: Path, column: str = 'stamp') -> tuple[np.ndarray,
         stamps, unit = to_seconds(stamps)
     except ValueError as error:
         raise VprError(f'{table}: {error}') from error
-    if unit == 's':
-        apart = middle_step(stamps)
-        if apart < _LONG_STEP_S or (stamps % 1).any():
-            return stamps, []
-        why = f'{apart:.0f} s apart: are they milliseconds? Give seconds'
-        return stamps, [f'the stamps of {table.name} are taken as seconds, {why}']
-    return stamps, [f'the stamps of {table.name} are taken as {unit}, by their size']
+    notes, apart, odd = [], middle_step(stamps), ''
+    if apart >= _LONG_STEP_S or 0 < apart < _SHORT_STEP_S:
+        odd = f'{apart:.6g} s apart: are they of another unit? Give seconds'
+    if unit != 's':
+        is_date = np.abs(stamps).max() >= EARLIEST_S
+        by = 'size' if is_date else 'steps'
+        notes.append(f'the stamps of {table.name} are taken as {unit}, by their {by}')
+        if odd or not is_date:
+            notes[0] += f', {odd or f"{apart:.6g} s apart"}'
+    elif odd:
+        odd = odd.replace('of another unit', 'milliseconds') if apart >= _LONG_STEP_S else odd
+        notes.append(f'the stamps of {table.name} are taken as seconds, {odd}')
+    return stamps, notes
 
 
 def pose(row: Mapping[str, str], table: Path, line: int) -> Pose | None:

@@ -172,8 +172,9 @@ def test_an_index_with_semicolons_and_half_a_position(tmp_path: Path) -> None:
 def test_stamps_of_any_clock(unit: str) -> None:
     draw = np.random.default_rng(2)
     for _ in range(100):
-        start = draw.uniform(4e8, 3.9e9)
-        sent = np.sort(start + draw.uniform(0, draw.choice([1, 100, 1e5, 1e7]), 50))
+        span = draw.choice([1, 40, 400, 1e6])
+        start = draw.uniform(4e8, 3.9e9) if span != 400 else draw.uniform(1.2e9, 2.1e9)
+        sent = start + np.cumsum(draw.uniform(0.5, 1, 50)) * span / 50
         found, said = to_seconds(sent * UNITS[unit])
         assert said == unit
         assert found == pytest.approx(sent, rel=1e-12)
@@ -200,11 +201,59 @@ def test_stamps_of_no_one_unit_are_refused(tmp_path: Path, stamps: list[float]) 
         read_tum(tmp_path / 'w' / 'poses.txt')
 
 
-def test_milliseconds_from_zero_are_asked_about(tmp_path: Path) -> None:
-    lines = [f'{i}.jpg,{i * 350},{i},0' for i in range(8)]
-    notes: list[str] = []
-    read_source(write(tmp_path / 'w', '\n'.join(['file,stamp,x,y', *lines])), notes=notes)
-    assert 'taken as seconds, 350 s apart: are they milliseconds?' in notes[0]
+@pytest.mark.parametrize('days', [0, 0.2, 3.6, 5.8, 13, 19, 30, 45])
+@pytest.mark.parametrize('step', [0.033, 0.05, 0.1, 0.35, 0.9])
+@pytest.mark.parametrize('unit', ['ms', 'us', 'ns'])
+def test_stamps_since_a_robot_was_started(tmp_path: Path, unit: str, step: float, days) -> None:
+    """As files of poses and of images have them; for long enough they look like dates."""
+    if unit == 'ms' and 12 < days < 26:  # s of 2004 to 2039, which is asked
+        pytest.skip('photographs, perhaps, some seconds apart')
+    sent = days * 86400 + np.arange(60) * step
+    draw = np.random.default_rng(int(days * 10))
+    sent[1:] += draw.uniform(-0.1, 0.1, 59) * step
+    stamps = np.round(sent * UNITS[unit]).astype(int)
+    found, said = to_seconds(stamps.astype(float))
+    assert said == unit and found == pytest.approx(sent, abs=1e-3)
+    lines = [f'{s} {i * 0.1} 0 0 0 0 0 1' for i, s in enumerate(stamps)]
+    write(tmp_path / 'w', '\n'.join(lines), 'poses.txt')
+    track = read_tum(tmp_path / 'w' / 'poses.txt')
+    assert track.stamps == pytest.approx(sent, abs=1e-3)
+    assert f'taken as {unit}, by their steps, 0.' in track.remarks[0]
+
+
+@pytest.mark.parametrize(('start', 'step'), [(0, 5000), (5e11, 5000), (5e14, 5e6)])
+def test_stamps_that_may_be_of_two_units_are_refused(start: float, step: float) -> None:
+    with pytest.raises(ValueError, match=r'may be (ms or us|us or ns); give seconds') as error:
+        to_seconds(start + step * np.arange(50))
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('unit', UNITS)
+def test_odd_steps_are_asked_about(tmp_path: Path, unit: str) -> None:
+    for step in (20_000, 0.00002):
+        if step < 1 and unit == 'ms':
+            continue
+        stamps = [str(round((START + i * step) * UNITS[unit])) for i in range(8)]
+        if unit == 's' and step < 1:
+            stamps = [f'{i * step:.6f}' for i in range(8)]
+        lines = [f'{i}.jpg,{stamp},{i},0' for i, stamp in enumerate(stamps)]
+        notes: list[str] = []
+        read_source(write(tmp_path / 'w', '\n'.join(['file,stamp,x,y', *lines])), notes=notes)
+        assert 's apart: are they ' in notes[0] and notes[0].endswith('? Give seconds')
+
+
+def test_dates_hours_apart_and_minutes_since_a_start_are_told_apart() -> None:
+    """The same size, and nearly the same steps."""
+    dates = START + 5000.0 * np.arange(60)
+    assert to_seconds(dates * 1e3)[1] == 'ms'
+    minutes = 1700 + 0.05 * np.arange(600)
+    assert to_seconds(np.round(minutes * 1e9))[1] == 'ns'
+
+
+def test_seconds_stay_seconds() -> None:
+    whole = np.arange(20.0)
+    for stamps in (whole, whole * 10, START + whole, START + whole * 60, 0.5 + whole * 100):
+        assert to_seconds(stamps)[1] == 's'
 
 
 # --- files of poses
