@@ -27,9 +27,17 @@ _NEEDED = ('stamp', 'x', 'y')
 _SEPARATORS = ('\t', ';', ',', '|', ' ')
 _SYNTAX = 'it must be "stamp tx ty tz qx qy qz qw", or name its columns in a first line'
 # As programs call them: tx, p_x, pos_x, position.x, p_RS_R_x; q_w, orientation.w, q_RS_w.
-_POSITION = re.compile(r'(?:t|p|pos|position|translation)?[._]?(?:[a-z]+_[a-z]+_)?([xyz])')
+_POSITION = re.compile(r'(?:t|p|pos|pose|position|translation)?[._]?(?:[a-z]+_[a-z]+_)?([xyz])')
 _QUATERNION = re.compile(r'(?:q|quat|orientation|rotation)[._]?(?:[a-z]+_)?([xyzw])')
-_STAMP = re.compile(r'time_?stamp(_?n?s)?|stamp|time|t|sec|seconds')
+_OWN_STAMP = re.compile(r'(?:time_?)?stamp(?:_?n?s)?')  # the message's, not the recorder's
+_STAMP = re.compile(rf'{_OWN_STAMP.pattern}|time|t')
+# In two columns: sec, stamp.sec, stamp_s, timestamp_secs; nanosec, stamp.nsec, timestamp_ns.
+_SECONDS = re.compile(r'(?:(?:time_?)?stamp[._])?(?:secs?|seconds?)|(?:time_?)?stamp_s')
+_NANOSECONDS = re.compile(
+    r'(?:(?:time_?)?stamp[._])?(?:nsecs?|nanosecs?|nanoseconds?|nanos)|(?:time_?)?stamp_?ns'
+)
+# What rostopic echo -p and others put before: field.pose.pose.position.x, /odom/header/stamp/sec.
+_PATH = re.compile(r'.*\.(?=(?:position|translation|orientation|rotation|stamp)(?:[._]|$))')
 SAME_STAMP = 'at the stamp of a later one'
 NO_POSE = 'without a pose'
 # So large a share of the poses at the stamp of another, and stamps so far apart: digits lack.
@@ -93,7 +101,25 @@ def _rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             cells.pop()
         if len(cells) != len(names):
             raise VprError(f'{path}:{at}: the line has {len(cells)} columns; {_SYNTAX}')
-        yield at, {name: cell for name, cell in zip(names, cells, strict=True) if name}
+        row = {name: cell for name, cell in zip(names, cells, strict=True) if name}
+        yield at, _with_one_stamp(row, path, at)
+
+
+def _with_one_stamp(row: dict[str, str], path: Path, at: int) -> dict[str, str]:
+    """A row whose stamp may be in two columns, seconds and nanoseconds, with one."""
+    has_pose = any(row.get(c) for c in POSE_COLUMNS)
+    whole, rest = row.pop('sec', None), row.pop('nanosec', None)
+    whole = row.get('stamp', '') if whole is None else whole
+    if rest is None or not has_pose:
+        return row | {'stamp': whole}
+    full, nanoseconds = number(whole, 'sec', path, at), number(rest, 'nanosec', path, at)
+    if nanoseconds < 0 or nanoseconds % 1:
+        raise VprError(f'{path}:{at}: nanosec is "{rest[:80]}", it must be a whole number from 0')
+    if nanoseconds >= 1e9:  # the same time once more
+        return row | {'stamp': rest}
+    if full % 1:
+        return row | {'stamp': whole}
+    return row | {'stamp': f'{int(full)}.{int(nanoseconds):09d}'}
 
 
 def _separator(line: str, columns: int) -> str:
@@ -104,15 +130,39 @@ def _separator(line: str, columns: int) -> str:
 
 def _named(line: str, needed: Sequence[str]) -> list[str] | None:
     """The columns that a line names, empty for those of no use; None where one `needed` lacks."""
-    found = []
+    found: list[str] = []
     cells = re.split(r'[,;|]' if re.search('[,;|]', line) else r'\t|\s+', line.strip())
     for cell in cells:
-        name = re.sub(r'\s*[\[(].*', '', cell).strip().strip('"').lower()
-        turn, place = _QUATERNION.fullmatch(name), _POSITION.fullmatch(name)
-        known = 'stamp' if _STAMP.fullmatch(name) else f'q{turn[1]}' if turn else ''
-        known = known or (place[1] if place else '')
+        name = re.sub(r'\s*[\[(].*', '', cell).strip(' "%_\t').lower().replace('/', '.')
+        known = _known(_PATH.sub('', name))
         found.append(known if known not in found else '')
-    return found if set(needed) <= set(found) else None
+    return _of_use(found, needed)
+
+
+def _known(name: str) -> str:
+    """What a column of that name is, empty where it is of no use."""
+    if _SECONDS.fullmatch(name):
+        return 'sec'
+    if _NANOSECONDS.fullmatch(name):
+        return 'nanosec'
+    if _STAMP.fullmatch(name):
+        return 'own stamp' if _OWN_STAMP.fullmatch(name) else 'stamp'
+    turn, place = _QUATERNION.fullmatch(name), _POSITION.fullmatch(name)
+    return f'q{turn[1]}' if turn else place[1] if place else ''
+
+
+def _of_use(found: list[str], needed: Sequence[str]) -> list[str] | None:
+    """Of the columns those that make the stamp; None where one `needed` lacks."""
+    found = ['' if f == 'stamp' and 'own stamp' in found else f for f in found]
+    found = ['stamp' if f == 'own stamp' else f for f in found]
+    if 'sec' in found and 'nanosec' in found:
+        found = ['' if f == 'stamp' else f for f in found]
+    elif 'nanosec' in found and 'stamp' not in found:
+        found = ['stamp' if f == 'nanosec' else f for f in found]
+    elif 'sec' in found and 'stamp' in found:
+        found = ['' if f == 'sec' else f for f in found]
+    has = {'stamp' if f == 'sec' else f for f in found}
+    return found if set(needed) <= has else None
 
 
 def _pose(row: dict[str, str], path: Path, at: int) -> list[float]:
