@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,14 +16,15 @@ import numpy as np
 
 from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import inside, is_file, is_folder, reason_of, why_missing
+from ashtkd_ros.files import inside, is_file, is_folder, one_line, reason_of, why_missing
 from ashtkd_ros.picture_bytes import decode_picture
 from ashtkd_ros.pictures import check_size, read_bytes
 from ashtkd_ros.poses import Pose, pose_fault
 from ashtkd_ros.tables import Row, is_whole, number, pose, read_rows, seconds
 
-MAP_ROLES = ('database', 'map', 'reference', 'gallery', 'db', 'ref')
-QUERY_ROLES = ('query', 'queries')
+# How roles begin, the surest ones first: "database images", query_dusk.
+MAP_ROLES = (('database', 'map', 'reference', 'gallery', 'db', 'ref'), ('train', 'mapping'))
+QUERY_ROLES = (('query', 'queries'), ('test', 'probe', 'localization', 'localisation', 'q'))
 WALK = 'poses.csv'  # the table of a walk
 _COMPASS = ('east_m', 'north_m', 'heading_deg')
 
@@ -127,8 +129,7 @@ def read_source(
     else:
         raise VprError(f'{folder}: no such folder{why_missing(folder)}')
     if not frames:
-        rows = f' with role "{role}"' if role else ''
-        raise VprError(f'{folder}: lists no image{rows}; a map or a replay needs at least one')
+        raise VprError(f'{folder}: lists no image; a map or a replay needs at least one')
     if twice := len(frames) - len({f.path for f in frames}):
         notes.append(f'{twice} rows list a file that another row lists as well')
     missing = next((f.path for f in frames if not is_file(f.path)), None)
@@ -174,7 +175,7 @@ def _read_index(folder: Path, role: str, notes: list[str], purpose: str) -> list
     table = folder / 'index.csv'
     listed = read_rows(table, ('file', 'place', 'role', 'order'))
     roles = list(dict.fromkeys(row['role'] for _, row in listed))
-    wanted = [role] if role else roles_for(purpose, roles)
+    wanted = _asked_for(role.strip(), roles, table) if role else roles_for(purpose, roles)
     rows = [(line, row) for line, row in listed if row['role'] in wanted]
     if not role and len(roles) > 1:
         named = ', '.join(f'"{r}"' for r in wanted)
@@ -197,8 +198,28 @@ def roles_for(purpose: str, roles: Sequence[str]) -> list[str]:
     """Which of the roles of a table a map, or queries, are made of."""
     names = {'map': (MAP_ROLES, QUERY_ROLES), 'query': (QUERY_ROLES, MAP_ROLES)}
     own, other = names.get(purpose, ((), ()))
-    meant = [role for role in roles if role.lower() in own]
-    return meant or [role for role in roles if role.lower() not in other] or list(roles)
+    for some in own:
+        if meant := [role for role in roles if _begins(role, some)]:
+            return meant
+    others = [role for role in roles if any(_begins(role, some) for some in other)]
+    return [role for role in roles if role not in others] or list(roles)
+
+
+def _begins(role: str, names: Sequence[str]) -> bool:
+    """Whether a role's first word is one of the names, or a longer one that begins so."""
+    word = re.match(r'[^\W\d_]*', role.strip().lower()).group()
+    return any(word == name or len(name) > 3 and word.startswith(name) for name in names)
+
+
+def _asked_for(role: str, roles: Sequence[str], table: Path) -> list[str]:
+    """The roles that --role means; VprError that lists them where it means none."""
+    found = [r for r in roles if r == role] or [r for r in roles if r.lower() == role.lower()]
+    if roles and not found:
+        raise VprError(
+            f'{table}: lists no image with role "{one_line(role)}"; its roles are '
+            f'{", ".join(one_line(r) or "empty" for r in roles[:20])}'
+        )
+    return found
 
 
 def _compass_pose(row: Row, table: Path, line: int) -> Pose | None:

@@ -26,6 +26,8 @@ _LIMIT = 2**28  # bytes
 _LONG_STEP_S, _SHORT_STEP_S = 20.0, 1e-4  # the middle step of rows, beyond which is asked
 _SEPARATORS = (',', ';', '\t', '|')
 _NUMBER = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?')
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\s|$)|(\S+)')  # or a word, between white space
+_END_OF_FILE = re.compile(r'\x1a\s*\Z')  # as CP/M and DOS had it
 _DECIMAL_COMMA = re.compile(r'[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?')
 
 Row = dict[str, str]
@@ -42,6 +44,7 @@ def read_text(table: Path) -> str:
         raise VprError(f'{table}: cannot be read as CSV text (it is no UTF-8 text)') from error
     except (OSError, ValueError) as error:
         raise VprError(f'{table}: cannot be read as CSV text ({reason_of(error)})') from error
+    text = _END_OF_FILE.sub('', text)
     if '\0' in text:
         raise VprError(f'{table}: cannot be read as CSV text (it holds zero bytes)')
     return text
@@ -73,7 +76,7 @@ def parse_rows(text: str, table: Path, needed: Sequence[str]) -> Rows:
     rows = []
     try:
         for number, cells in split_rows('\n'.join(lines[start + 1 :]), separator, start + 2):
-            if any(cells):
+            if any(cells) and not _is_comment(lines[number - 1], cells, names):
                 _check_width(cells, names, f'{table}:{number}', separator)
                 rows.append((number, dict(zip(names, cells, strict=False))))
     except csv.Error as error:
@@ -84,12 +87,19 @@ def parse_rows(text: str, table: Path, needed: Sequence[str]) -> Rows:
 def _header_at(lines: Sequence[str], needed: Sequence[str]) -> int:
     """Row of the header: the first with text, or behind a # the first with all needed names."""
     for at, line in enumerate(lines):
-        comment = line.startswith(('#', 'sep='))
+        comment = line.lower().lstrip(' \t"').startswith(('#', 'sep='))
         if comment and not set(needed) <= set(_names(line, _separator(line, needed))):
             continue
         if line.strip():
             return at
     return 0
+
+
+def _is_comment(line: str, cells: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a row is none, rather than of a file whose name begins with #."""
+    if not (line.lstrip().startswith('#') and cells[0].startswith('#')):
+        return False
+    return len(cells) != len(names) or cells[0][1:2] in ('', '#', ' ', '\t')
 
 
 def _separator(header: str, needed: Sequence[str]) -> str:
@@ -117,12 +127,19 @@ def _names(header: str, separator: str) -> list[str]:
 def split_rows(text: str, separator: str, first: int) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of each row of text that begins in line `first`; csv.Error."""
     if separator == ' ':
-        yield from ((n, line.split()) for n, line in enumerate(text.split('\n'), first))
+        yield from ((n, _words(line)) for n, line in enumerate(text.split('\n'), first))
         return
     lines = io.StringIO(text, newline='')
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     for row in reader:
         yield first + reader.line_num - 1, [cell.strip() for cell in row]
+
+
+def _words(line: str) -> list[str]:
+    """What white space separates, but not within quotes."""
+    if '"' not in line:
+        return line.split()
+    return [m[2] or (m[1] or '').replace('""', '"').strip() for m in _QUOTED.finditer(line)]
 
 
 def _check_width(cells: list[str], names: list[str], where: str, separator: str) -> None:

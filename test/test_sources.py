@@ -172,11 +172,42 @@ def test_binary_garbage_as_csv_is_refused(tmp_path: Path):
         assert 'poses.csv' in line_of(error)
 
 
+@pytest.mark.parametrize(
+    ('database', 'query'),
+    [
+        ('train', 'test'),
+        ('database_day', 'query_dusk'),
+        ('database images', 'Query images'),
+        ('mapping', 'localization'),
+        ('Map1', 'queries2'),
+        ('db', 'q'),
+        ('anything', 'Test night'),
+        ('training', 'else'),
+    ],
+)
+def test_roles_are_known_by_how_they_begin(tmp_path: Path, database: str, query: str) -> None:
+    folder = index(tmp_path / 'i', f'a.jpg,x,{database},0', f'b.jpg,x,{query},1')
+    for purpose, name in (('map', 'a.jpg'), ('query', 'b.jpg')):
+        frames = read_source(folder, '', [], purpose)
+        assert [frame.path.name for frame in frames] == [name]
+    for role in (query, query.upper(), f' {query.title()}'):
+        assert [frame.path.name for frame in read_source(folder, role)] == ['b.jpg']
+
+
+def test_the_surest_roles_are_taken_and_their_case_where_it_matters(tmp_path: Path) -> None:
+    rows = [f'{n}.jpg,x,{r},{n}' for n, r in enumerate(('train', 'Database', 'test', 'query'))]
+    folder = index(tmp_path / 'i', *rows)
+    for purpose, name in (('map', '1.jpg'), ('query', '3.jpg')):
+        assert [f.path.name for f in read_source(folder, '', [], purpose)] == [name]
+    folder = index(tmp_path / 'j', 'a.jpg,x,Day,0', 'b.jpg,x,day,1')
+    assert [frame.path.name for frame in read_source(folder, 'Day')] == ['a.jpg']
+
+
 def test_role_without_rows_is_named(tmp_path: Path):
     folder = index(tmp_path / 'i', 'a.jpg,x,database,0')
     with pytest.raises(VprError) as error:
         read_source(folder, 'query')
-    assert 'lists no image with role "query"' in line_of(error)
+    assert 'lists no image with role "query"; its roles are database' in line_of(error)
 
 
 def test_index_with_bad_position_is_refused(tmp_path: Path):

@@ -165,6 +165,49 @@ def test_an_index_with_semicolons_and_half_a_position(tmp_path: Path) -> None:
         read_source(write(tmp_path / 'i', f'{header}\n{good}\n{bad}\n', 'index.csv'))
 
 
+ODD = {
+    'comment within': ('# pause\n', '', ''),
+    'row taken out': ('# 9.jpg,9,1,2\n', '', ''),
+    'indented comment within': ('  # pause, of ten, long minutes, or so, indeed\n', '', ''),
+    'comment at the end': ('', '', '# end\n'),
+    'indented comment above': ('', '  # made by x\n\t# and y\n', ''),
+    'Ctrl-Z': ('', '', '\x1a'),
+    'Ctrl-Z in a line of its own': ('', '', '\n\x1a\r\n'),
+}
+
+
+@pytest.mark.parametrize('case', ODD)
+def test_what_may_stand_between_the_rows(tmp_path: Path, case: str) -> None:
+    within, above, below = ODD[case]
+    text = above + 'file,stamp,x,y\n0.jpg,1,1,2\n' + within + '1.jpg,2,3,4\n' + below
+    found = told(read_source(write(tmp_path / 'w', text)))
+    assert [(name, pose.x, pose.y) for name, _, pose in found] == [
+        ('0.jpg', 1, 2),
+        ('1.jpg', 3, 4),
+    ]
+
+
+def test_a_file_whose_name_begins_like_a_comment_is_a_row(tmp_path: Path) -> None:
+    folder = write(tmp_path / 'w', 'file,stamp,x,y\n#1.jpg,1,1,2\n"# 2.jpg",2,3,4\n')
+    for name in ('#1.jpg', '# 2.jpg'):
+        (folder / name).write_bytes(b'')
+    assert [name for name, _, _ in told(read_source(folder))] == ['#1.jpg', '# 2.jpg']
+
+
+@pytest.mark.parametrize('first', ['sep=;', 'SEP=;', '"Sep=;"', ' sep=;'])
+def test_the_first_line_of_a_spreadsheet_is_passed_over(tmp_path: Path, first: str) -> None:
+    text = f'{first}\nfile;stamp;x;y\n0.jpg;1;1;2\n'
+    assert [name for name, _, _ in told(read_source(write(tmp_path / 'w', text)))] == ['0.jpg']
+
+
+def test_quotes_between_white_space(tmp_path: Path) -> None:
+    text = '"file" "stamp"\t"x" "y"\n"0.jpg" "1" "1" 2\n"1 b.jpg"  2 "3" "4"\n'
+    folder = write(tmp_path / 'w', text)
+    (folder / '1 b.jpg').write_bytes(b'')
+    found = told(read_source(folder))
+    assert [(name, pose.y) for name, _, pose in found] == [('0.jpg', 2), ('1 b.jpg', 4)]
+
+
 # --- stamps
 
 
