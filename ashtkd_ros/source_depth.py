@@ -14,14 +14,15 @@ import numpy as np
 from ashtkd_ros.bags import Bag
 from ashtkd_ros.bit_depth import BitDepth, Looker, bits_of_source
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import open_regular
 from ashtkd_ros.image_msgs import compressed_to_array, image_to_array, is_deep_message
 from ashtkd_ros.picture_bytes import ImageError, decode_picture, is_deep
 from ashtkd_ros.pictures import check_size, read_bytes
 
-_FIRST = 12  # files, whether there are any of 16 bits
+_FIRST = 12  # files whose header does not tell: whether there are any of 16 bits
 _SAMPLES = 300
 _THREADS = 8
-_MAY_BE_DEEP = ('.png', '.tif', '.tiff', '.pgm', '.ppm')
+_MAY_BE_DEEP = ('.tif', '.tiff', '.pgm', '.ppm')
 
 
 def depth_of_bag(bag: Bag, topic: str, bits: int) -> BitDepth:
@@ -62,11 +63,20 @@ def _look_at_message(message: object, looker: Looker) -> None:
 
 def depth_of_files(files: Sequence[Path], bits: int) -> BitDepth:
     """As `depth_of_bag`, of picture files; those that cannot be read are passed over."""
-    some = [f for f in files if f.suffix.lower() in _MAY_BE_DEEP]
-    looks = _looked(_evenly(some, _FIRST), _look_at_file)
-    if looks and len(some) > _FIRST:
-        looks = _looked(_evenly(some, _SAMPLES), _look_at_file)
-    return _depth(looks, bits)
+    deep = [f for f in files if f.suffix.lower() == '.png' and _is_deep_png(f)]
+    others = [f for f in files if f.suffix.lower() in _MAY_BE_DEEP]
+    if _looked(_evenly(others, _FIRST), _look_at_file):
+        deep += others
+    return _depth(_looked(_evenly(deep, _SAMPLES), _look_at_file), bits)
+
+
+def _is_deep_png(path: Path) -> bool:
+    """By the header alone."""
+    try:
+        with open(open_regular(path), 'rb') as file:
+            return is_deep(np.frombuffer(file.read(32), np.uint8))
+    except (OSError, ValueError):
+        return False
 
 
 def _evenly(files: Sequence[Path], most: int) -> list[Path]:

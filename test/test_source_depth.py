@@ -140,6 +140,18 @@ def test_what_is_no_light_does_not_count(how: str, bits: int) -> None:
         assert np.mean(found == values >> (bits - 8)) > 0.97
 
 
+def test_a_few_of_sixteen_bits_among_others_are_found(tmp_path: Path) -> None:
+    """A walk of two cameras; none of the second's is at the twelfth parts of the list."""
+    dark, bright = drive(12, (0.2, 1.0))
+    images = [dark.astype(np.uint8)] * 240
+    images[47:53] = [bright, dark, dark, dark, dark, dark]
+    traverse = open_traverse(source(tmp_path / 'walk', 'walk', images), TraverseOptions())
+    assert traverse.describe()['bits'] == 12
+    found = read_all(traverse, list(range(239, -1, -1)))
+    for i in range(47, 53):
+        np.testing.assert_array_equal(found[i], images[i] >> 4)
+
+
 def test_one_odd_image_at_the_start_does_not_count(tmp_path: Path) -> None:
     images = drive(10, (0.9,) * 120)
     images[0] = np.full_like(images[0], 65535)
