@@ -186,12 +186,22 @@ class PlaceMap:
                 f'{embedder.dimensions}; rebuild the map'
             )
         place_map = cls(index, places, info)
+        if _all_alike(index):
+            place_map.warnings.append(
+                f'{folder}: all places have one descriptor, so that nothing is told apart; was '
+                'the camera covered, or the network not sound? build it anew'
+            )
         if not description.covered:
             place_map.warnings.append(
                 f'{folder}: an older version made the map, its map.yaml has no checksum of its '
                 'own, so that damage may not show; build it anew'
             )
         return place_map
+
+
+def _all_alike(index: faiss.Index) -> bool:
+    rows = index.reconstruct_n(0, index.ntotal)
+    return len(rows) > 2 and float((rows @ rows[0]).min()) > 1.0 - 1e-5
 
 
 def read_map_description(folder: Path, handle: int) -> Description:

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import jinja2
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ashtkd_ros.bag_traverse import BagFrame
@@ -33,6 +34,7 @@ from ashtkd_ros.figures import (
     picture_uri,
     state_of,
 )
+from ashtkd_ros.files import one_line
 from ashtkd_ros.place_map import Place
 from ashtkd_ros.sources import Frame
 
@@ -197,9 +199,16 @@ def render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_harmless,
     )
     environment.filters |= {'percent': percent, 'decimal': decimal}
     return environment.get_template(template).render(**values)
+
+
+def _harmless(value: object) -> object:
+    """Text of any origin without control characters; HTML of our own stays as it is."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return one_line(value) if plain else value
 
 
 def percent(share: float | None) -> str:
@@ -231,7 +240,11 @@ def _html(evaluation: Evaluation, picture_of: PictureOf, salient_of: SalientOf |
             right: [_pair(a, picture_of, salient_of) for a in _surest(evaluation.answers, right)]
             for right in (False, True)
         },
-        counts={right: sum(a.right == right for a in evaluation.answers) for right in (0, 1)},
+        counts={
+            right: sum(a.right == right and a.place is not None for a in evaluation.answers)
+            for right in (False, True)
+        },
+        silent=sum(a.place is None for a in evaluation.answers),
         salient=salient_of is not None,
     )
 
@@ -288,7 +301,8 @@ def _cards(evaluation: Evaluation) -> list[tuple[str, str, str]]:
 
 def _surest(answers: Sequence[Answer], right: bool) -> list[Answer]:
     """The answers that are right, or are not, of the highest confidence."""
-    return sorted((a for a in answers if a.right == right), key=lambda a: -a.confidence)[:_PAIRS]
+    given = [a for a in answers if a.right == right and a.place is not None]
+    return sorted(given, key=lambda a: -a.confidence)[:_PAIRS]
 
 
 def _pair(answer: Answer, picture_of: PictureOf, salient_of: SalientOf | None) -> dict:

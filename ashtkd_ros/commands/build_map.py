@@ -33,6 +33,7 @@ from ashtkd_ros.map_folder import ROUTE
 from ashtkd_ros.mapping import LOST, MapOptions, build_map, cautions, rule_of
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.terminal import note, say
+from ashtkd_ros.trajectory import REASONS
 from ashtkd_ros.traverse import Traverse
 
 
@@ -160,6 +161,12 @@ def main(argv: list[str] | None = None) -> None:
         options = MapOptions(keyframes, args.thumbnails, args.threads, args.replace)
         place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
         say(*summary(place_map, counts, args.out))
+        unposed = sum(counts[why] for why in REASONS[1:])
+        if 2 * unposed > counts['images']:
+            note(
+                f'{unposed} of {counts["images"]} images have no pose and are no places; see '
+                'what the poses cover with --dry-run, or choose others (--pose-topic)'
+            )
         lost = counts[LOST]
         if lost:
             note(f'{lost} images cannot be read: a bag is damaged within; the map lacks them')

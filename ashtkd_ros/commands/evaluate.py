@@ -94,6 +94,7 @@ def evaluate_map(
     evaluation = evaluate_traverse(replies, place_map, pictures, queries, options, title, facts)
     evaluation.notes.extend(notes)
     evaluation.notes.extend(_depth_notes(place_map, traverse))
+    evaluation.notes.extend(_lonely_notes(evaluation, facts['Right is']))
     shared = shared_images(place_map, traverse, replies.frames, replies.descriptors)
     is_folder = isinstance(traverse, FolderTraverse)
     evaluation.notes[:0] = note_of(shared, len(replies.frames), is_folder)
@@ -122,6 +123,19 @@ def _pose_notes(place_map: PlaceMap, traverse: Traverse, options: EvaluationOpti
     if lacking := sum(place.pose is None for place in place_map.places):
         notes.append(f'{lacking} places of the map have no pose and are never right')
     return notes
+
+
+def _lonely_notes(evaluation: Evaluation, right: str) -> list[str]:
+    """That most queries have no right place: recall then says nothing of the recognition."""
+    metrics = next(iter(evaluation.methods.values()))
+    without, count = metrics.without_positive, metrics.queries
+    if 2 * without <= count:
+        return []
+    share = 'none' if without == count else f'only {count - without}'
+    return [
+        f'{share} of {count} queries has a right place in the map ({right}): do map and replay '
+        'show the same route, are their poses in one frame, are the numbers those of its frames?'
+    ]
 
 
 def _depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
