@@ -35,6 +35,7 @@ from ashtkd_ros.figures import (
     state_of,
 )
 from ashtkd_ros.files import one_line
+from ashtkd_ros.output import check_replaceable
 from ashtkd_ros.place_map import Place
 from ashtkd_ros.sources import Frame
 
@@ -51,6 +52,9 @@ ANSWER_COLUMNS = (
     'has_positive',
 )
 _PAIRS = 12
+# What an earlier report begins with; the second, one of older versions.
+PAGE_MARKS = (b'name="generator" content="ashtkd_ros"', b'--ink: #20262b; --soft: #5b666f')
+_VALUES_MARK = b'{"schema_version":'
 PictureOf = Callable[[Place], np.ndarray]
 SalientOf = Callable[[np.ndarray], np.ndarray]
 
@@ -121,6 +125,7 @@ def write_report(
         raise VprError(f'{path}: no query was answered, nothing to report; check the traverse')
     if path.suffix != '.html':
         raise VprError(f'{path}: the report is an HTML file; give it a name that ends in .html')
+    check_report(path)
     save_text(path.with_suffix('.json'), _json(report_values(evaluation)))
     timing = path.with_suffix('.timing.json')
     if evaluation.timing:
@@ -130,6 +135,13 @@ def write_report(
     else:
         timing.unlink(missing_ok=True)  # that of an earlier run would seem to be of this one
     save_text(path, _html(evaluation, picture_of, salient_of))
+
+
+def check_report(path: Path) -> None:
+    """VprError where `write_report` or `write_comparison` would replace what is none of theirs."""
+    check_replaceable(path, PAGE_MARKS)
+    for name in ('.json', '.timing.json'):
+        check_replaceable(path.with_suffix(name), (_VALUES_MARK,))
 
 
 def report_values(evaluation: Evaluation) -> dict:

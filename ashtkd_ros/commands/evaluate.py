@@ -39,12 +39,12 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import Correspondences, Tolerance
 from ashtkd_ros.files import one_line
 from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.node_answers import NodeAnswers
+from ashtkd_ros.node_answers import NodeAnswers, check_answers
 from ashtkd_ros.output import check_output
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.place_pictures import PlacePictures
 from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry
-from ashtkd_ros.report import Evaluation, write_report
+from ashtkd_ros.report import Evaluation, check_report, write_report
 from ashtkd_ros.salient import overlay
 from ashtkd_ros.shared_images import note_of, shared_images
 from ashtkd_ros.terminal import note, say
@@ -244,6 +244,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     path = report_path(args.out) if args.out else None
     if path:
         check_output(path)
+        check_report(path)
+        if args.live:
+            check_answers(path.with_suffix('.answers.json'))
     with tempfile.TemporaryDirectory() as scratch:
         answers = args.answers
         if args.live:
