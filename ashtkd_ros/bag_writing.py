@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import secrets
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -93,6 +94,13 @@ class BagOptions:
     origin: GeoOrigin | None = None
 
 
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def make_bag(
     frames: Sequence[Frame], out: Path, options: BagOptions | None = None
 ) -> dict[str, int]:
@@ -106,15 +114,16 @@ def make_bag(
     out = resolved(out)  # "." has no name of its own
     if out.exists():
         raise VprError(f'{out}: exists already; give another name or remove it')
+    if not _is_text(out.name):  # it becomes a name of files in metadata.yaml, which is UTF-8
+        raise VprError(f'{out}: its name is no UTF-8; give another name')
     if options.compression == 'storage' and options.storage != 'mcap':
         raise VprError('compression "storage" is a matter of mcap; take storage mcap as well')
     if (options.tf or options.origin) and not any(f.pose for f in frames):
         raise VprError('the images have no poses, so there is no tf and no fix to write')
     stamps = stamps_ns(frames, options)
     # The file inside is named like its folder, hence a temporary folder around the bag.
-    around = out.parent / f'.{out.name}.{os.getpid()}.new'
+    around = out.parent / f'.{out.name}.{secrets.token_hex(8)}.new'
     try:
-        shutil.rmtree(around, ignore_errors=True)  # of a killed process that had this number
         counts = _write(frames, stamps, around / out.name, options)
         os.rename(around / out.name, out)
     except (OSError, sqlite3.Error) as error:

@@ -25,7 +25,7 @@ from ashtkd_ros.bag_ros1 import Ros1Reader
 from ashtkd_ros.bag_scratch import ZSTD, unpack
 from ashtkd_ros.bag_storage import ENDINGS, METADATA, Ros2Reader, storage_files
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import one_line
+from ashtkd_ros.files import one_line, why_missing
 
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
@@ -66,7 +66,7 @@ class Bag:
     def __init__(self, path: Path):
         self.path = Path(path)
         if not os.path.exists(self.path):
-            raise VprError(f'{self.path}: no such bag')
+            raise VprError(f'{self.path}: no such bag{why_missing(self.path)}')
         is_folder = os.path.isdir(self.path)
         if not is_bag(self.path):
             what = 'a bag is a folder, or a .db3, .mcap or .bag file'

@@ -13,6 +13,7 @@ import numpy as np
 
 CHOICES = ('auto', 'optical', 'body')
 _UPRIGHT = 0.7  # of the axis along the vertical: the camera is tilted by less than 45 degrees
+_UP = 0.8  # of a body's z: it is tilted by less than 37 degrees
 _DOWN = 0.9  # of a y that points down: it is tilted by less than 26 degrees
 _ALONG = 0.6  # of the squared way that is along the axis: it looks ahead, or back, within 39
 _STEP_M, _LEAST_M = 0.2, 2.0  # of one step of the way, and of the whole, to tell a direction
@@ -30,13 +31,14 @@ def axes_of(positions: np.ndarray, quaternions: np.ndarray) -> str:
     if not len(lengths) or lengths[sound].sum() < _LEAST_M:
         return ''
     turns = _matrices(quaternions[rows])
-    upward = np.abs(turns[:, 2].mean(axis=0))
+    upward = turns[:, 2].mean(axis=0)
     # The way seen from the frame, at both ends of each step, so that bends count for nothing.
     local = np.einsum('nij,ni->nj', 0.5 * (turns[:-1] + turns[1:]), chords)[sound]
     along = (local**2).sum(axis=0) / (lengths[sound] ** 2).sum()
-    if upward[1] > _UPRIGHT and along[2] > _ALONG:
+    if abs(upward[1]) > _UPRIGHT and along[2] > _ALONG:
         return 'optical'
-    return 'body' if upward[2] > _UPRIGHT and along[0] > _ALONG else ''
+    # A lens that looks sideways and down has z near the vertical, too, but not upwards.
+    return 'body' if upward[2] > _UP and along[0] > _ALONG else ''
 
 
 def is_optical(

@@ -21,7 +21,15 @@ from ashtkd_ros.figures import (
     reliability_figure,
 )
 from ashtkd_ros.files import is_folder, one_line, parse_json, read_text, reason_of
-from ashtkd_ros.report import ANSWER_COLUMNS, SCHEMA_VERSION, decimal, render, save_text
+from ashtkd_ros.output import check_replaceable
+from ashtkd_ros.report import (
+    ANSWER_COLUMNS,
+    PAGE_MARKS,
+    SCHEMA_VERSION,
+    decimal,
+    render,
+    save_text,
+)
 
 # Key of a figure → heading, factor to show it by, decimals.
 FIGURES = {
@@ -262,6 +270,7 @@ def write_comparison(path: Path, reports: Sequence[Report]) -> None:
     """One HTML file of the reports; VprError when it cannot be written or there is but one."""
     if len(reports) < 2:
         raise VprError(f'{path}: a comparison needs two reports; name another')
+    check_replaceable(path, PAGE_MARKS)
     names = names_of(reports)
     facts = {key: None for r in reports for key in r.values['facts']}
     told = {key: [r.values['facts'].get(key, '–') for r in reports] for key in facts}

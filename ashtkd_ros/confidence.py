@@ -9,6 +9,7 @@ from collections.abc import Mapping
 COEFFICIENTS = ('similarity', 'margin', 'offset')
 _LARGEST = 200.0
 _LIKE_NOTHING = (0.1, 0.01)  # similarity and margin that any two images have
+_POOR, _MOST_OF_POOR = (0.3, 0.03), 0.9  # those of a poor match, and its highest confidence
 
 
 def check_coefficients(given: object) -> dict[str, float]:
@@ -30,6 +31,8 @@ def check_coefficients(given: object) -> dict[str, float]:
     known = {name: float(given[name]) for name in COEFFICIENTS}
     if max(probability(0.0, 0.0, known), probability(*_LIKE_NOTHING, known)) > 0.5:
         raise ValueError('the calibration trusts images that are like no place')
+    if probability(*_POOR, known) > _MOST_OF_POOR:
+        raise ValueError('the calibration makes a poor match certain')
     if probability(1.0, 1.0, known) <= probability(0.0, 0.0, known):
         raise ValueError('the calibration trusts a match less the better it is')
     return known

@@ -22,6 +22,7 @@ from ashtkd_ros.providers import RuntimeOptions, first_line, open_session
 PREPROCESSING_KEY = 'preprocessing'
 CONFIDENCE_KEY = 'confidence'
 _LONGEST = 8192  # pixels of a side
+_SAME_DESCRIPTOR = 1.0 - 1e-6  # inner product
 _LARGEST, _LEAST_STD = 1e4, 1e-6
 _LONGEST_DESCRIPTOR = 2**16
 _Node = tuple[str, str, list]  # name, type and shape of an input or output
@@ -173,7 +174,7 @@ class Embedder:
         sizes = zip(taken[1:], wanted, strict=False)
         if len(taken) != 4 or any(isinstance(n, int) and n != size for n, size in sizes):
             return f'its input is {taken}'
-        if len(given) != 2 or given[1] not in range(1, _LONGEST_DESCRIPTOR + 1):
+        if len(given) != 2 or given[1] not in range(2, _LONGEST_DESCRIPTOR + 1):
             return f'its output is {given}'
         if any(isinstance(n, int) and n != 1 for n in (taken[0], given[0])):
             return f'it takes {taken[0]} pictures at a time, not one or any number'
@@ -249,11 +250,19 @@ class Embedder:
     def warm_up(self) -> None:
         """Run the network once, so that the first image need not wait for what is made then.
 
-        VprError where it fails, or what it gives is no descriptor.
+        VprError where it fails, or what it gives is no descriptor, or one for all pictures.
         """
         height, width = self.preprocessing.size
         shades = np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3)
-        self.embed((shades * 37 % 251).astype(np.uint8))
+        noise = (shades * 37 % 251).astype(np.uint8)
+        fading = np.linspace(1.0, 0.0, width)[:, None] * (1.0, 0.5, 0.1)
+        other = (noise.min(axis=2, keepdims=True) * fading).astype(np.uint8)
+        first, second = self.embed(noise), self.embed(other)
+        if float(first @ second) > _SAME_DESCRIPTOR:
+            raise VprError(
+                f'{self.path}: gives two different pictures the same descriptor; the network is '
+                'not sound; export it with tools.export'
+            )
 
     def salient_maps(self, image: np.ndarray, order: str = 'RGB') -> list[np.ndarray]:
         """uint8 (H, W, 3) or (H, W) → each level's maps float32 (K, h, w), each summing to 1.

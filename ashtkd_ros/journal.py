@@ -64,15 +64,16 @@ class Journal:
         if not self.folder.is_dir():
             return
         names = {entry.name for entry in os.scandir(self.folder)}
+        ours = names >= {_TABLE, _ROWS}  # whatever the key says, which may be damaged
         try:
             data = read_regular(self.folder / _KEY, _KEY_LIMIT)
             key = json.loads(data)
             known = isinstance(key, dict) and key.keys() >= _KEY_NAMES
-            ours = known or data == text.encode()
+            ours = ours or known or data == text.encode()
         except FileNotFoundError:
-            ours = names <= {_TABLE, _ROWS, _LOCK, ROUTE, THUMBNAILS}
-        except (ValueError, RecursionError):  # damaged by a kill or worse
-            ours = _TABLE in names and _ROWS in names
+            ours = ours or names <= {_TABLE, _ROWS, _LOCK, ROUTE, THUMBNAILS}
+        except (ValueError, RecursionError):
+            pass
         if not ours:
             raise VprError(f'{self.folder}: is not of build_map; move it elsewhere')
 

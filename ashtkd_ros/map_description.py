@@ -27,7 +27,7 @@ _KIND = 'IndexFlatIP'
 _SHA256 = re.compile('[0-9a-f]{64}')
 _MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
 _KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum'}
-_LONGEST_FRAME = 256
+_LONGEST_FRAME, _LONGEST_TEXT = 256, 4096
 _DAMAGED = 'map.yaml is damaged ({}); rebuild the map'
 
 
@@ -207,6 +207,8 @@ def _text(values: Mapping, key: str, where: str = 'it') -> str:
     value = values.get(key)
     if not isinstance(value, str) or not value:
         raise ValueError(f'{key} of {where} is no text')
+    if len(value) > _LONGEST_TEXT:
+        raise ValueError(f'{key} of {where} is longer than {_LONGEST_TEXT} letters')
     return value
 
 

@@ -63,6 +63,8 @@ def _obstacle(folder: Path) -> str:
     """What would keep a map from taking a folder's place; empty: nothing that shows."""
     if len(os.fsencode(folder.name)) > _LONGEST_NAME:
         return f'its name is longer than {_LONGEST_NAME} bytes; give a shorter one for the map'
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        return 'cannot be read (Permission denied); give another folder for the map'
     if os.path.ismount(folder):
         return f'is a mount point, which no map can replace; give a folder in it: {folder}/map'
     if not folder.is_dir() or not holds_map(folder):

@@ -15,7 +15,7 @@ COLUMNS = ('id', 'stamp', *POSE_COLUMNS, 'source', 'order', 'label', 'traverse',
 COLUMNS += ('thumbnail',)
 # Maps of older versions lack them.
 _LATER = ('traverse', 'lat', 'lon', 'thumbnail')
-_LONGEST = 2**16  # characters of a name
+_LONGEST = 2**12  # characters of a name
 _LATEST = 1e20  # seconds; older versions left nanoseconds as they were
 _NUMBER = re.compile(r'[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?')
 _MOST = 2**53  # numbers up to here are exact

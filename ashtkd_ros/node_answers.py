@@ -12,6 +12,7 @@ from pathlib import Path
 from ashtkd_ros.bag_traverse import BagFrame
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import parse_json, read_regular, read_text, reason_of
+from ashtkd_ros.output import check_replaceable
 from ashtkd_ros.sources import Frame
 
 SCHEMA_VERSION = 2
@@ -32,6 +33,11 @@ def map_checksum(folder: Path) -> str:
         return hashlib.sha256(read_regular(Path(folder) / 'index.faiss', 2**40)).hexdigest()
     except OSError as error:
         raise VprError(f'{folder}: no such map; build one with build_map') from error
+
+
+def check_answers(path: Path) -> None:
+    """VprError where a file of answers would replace what is none."""
+    check_replaceable(path, (b'{"schema_version":',))
 
 
 @dataclass(frozen=True)

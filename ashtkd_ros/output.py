@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import reason_of
+from ashtkd_ros.files import read_regular, reason_of
+
+_READ_LIMIT, _BEGIN = 2**31, 4096  # bytes
 
 
 def check_output(path: Path) -> None:
@@ -21,6 +25,24 @@ def check_output(path: Path) -> None:
         raise VprError(
             f'{path}: cannot be written ({reason_of(error)}); give another place'
         ) from error
+
+
+def check_replaceable(path: Path, marks: Sequence[bytes]) -> None:
+    """VprError where a file is there that is not empty and begins with none of `marks` in it.
+
+    A result takes the place of an earlier one of its kind, and of nothing else.
+    """
+    try:
+        begin = read_regular(path, _READ_LIMIT)[:_BEGIN] if os.path.lexists(path) else b''
+    except (OSError, ValueError) as error:
+        raise VprError(
+            f'{path}: could not be written ({reason_of(error)}); give another place'
+        ) from error
+    if begin and not any(mark in begin for mark in marks):
+        raise VprError(
+            f'{path}: exists and is no such result of an earlier run; give another name, or '
+            'move it elsewhere'
+        )
 
 
 def resolved(path: Path) -> Path:

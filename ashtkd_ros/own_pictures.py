@@ -7,7 +7,9 @@ disk, and reports are handed on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,7 @@ from ashtkd_ros.map_folder import thumbnail_name
 from ashtkd_ros.picture_bytes import decode_picture
 from ashtkd_ros.place_map import Place, read_thumbnail
 from ashtkd_ros.sources import read_image
+from ashtkd_ros.tables import read_rows
 
 _TABLES = ('poses.csv', 'index.csv')  # what makes a folder a walk
 
@@ -38,6 +41,19 @@ def thumbnail(folder: Path, place: Place) -> np.ndarray | None:
         return None
 
 
+def _listed(folder: Path) -> frozenset[str]:
+    """The images that a walk's table names; VprError where it cannot be read."""
+    table = next(folder / name for name in _TABLES if is_file(folder / name))
+    found = os.stat(table)
+    return _files_of(table, (found.st_ino, found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=8)
+def _files_of(table: Path, state: tuple[int, ...]) -> frozenset[str]:
+    names = (row['file'] for _, row in read_rows(table, ('file',)))
+    return frozenset(os.path.relpath(os.path.join('/', name), '/') for name in names)
+
+
 def recorded(
     traverse: Mapping[str, str], place: Place, depth: BitDepth | None = None
 ) -> np.ndarray:
@@ -50,6 +66,8 @@ def recorded(
     if not folder.is_absolute() or not any(is_file(folder / table) for table in _TABLES):
         raise VprError(f'{folder}: holds no {" or ".join(_TABLES)} any more, so no images of it')
     path = inside(folder, place.source)
+    if path is not None and place.source not in _listed(folder):
+        raise VprError(f'{folder / place.source}: is not listed by the walk; it is not shown')
     if path is None:
         raise VprError(
             f'{folder / place.source}: lies outside of the folder that the map was made of; '

@@ -42,7 +42,8 @@ from ashtkd_ros.map_table import Place, read_table, write_table
 
 # of an IndexFlatIP: kind, dimensions, places, two dummies, trained, metric, count of numbers
 _FLAT = struct.Struct('<4siqqqBiQ')
-_LIMIT = 2**40
+_ROW_LIMIT, _TABLE_LIMIT = 2**17, 2**31  # bytes of a row of places.csv, and of all
+_PICTURE_LIMIT = 2**26
 
 
 class PlaceMap:
@@ -155,8 +156,12 @@ class PlaceMap:
         cls, folder: Path, handle: int, embedder: Embedder | None, description: Description
     ) -> PlaceMap:
         info = description.info
+        # Their sizes follow from what map.yaml says: a file that has grown is not read at all.
+        size = _FLAT.size + 4 * description.places * description.descriptor_size
+        most = min(_TABLE_LIMIT, 2**16 + _ROW_LIMIT * description.places)
         contents = {
-            name: _read_checked(folder, handle, name, description) for name in (INDEX, TABLE)
+            name: _read_checked(folder, handle, name, description, limit)
+            for name, limit in ((INDEX, size), (TABLE, most))
         }
         if embedder is not None and info.model['sha256'] != embedder.hash:
             raise VprError(
@@ -186,12 +191,22 @@ class PlaceMap:
                 f'{embedder.dimensions}; rebuild the map'
             )
         place_map = cls(index, places, info)
+        if _all_alike(index):
+            place_map.warnings.append(
+                f'{folder}: all places have one descriptor, so that nothing is told apart; was '
+                'the camera covered, or the network not sound? build it anew'
+            )
         if not description.covered:
             place_map.warnings.append(
                 f'{folder}: an older version made the map, its map.yaml has no checksum of its '
                 'own, so that damage may not show; build it anew'
             )
         return place_map
+
+
+def _all_alike(index: faiss.Index) -> bool:
+    rows = index.reconstruct_n(0, index.ntotal)
+    return len(rows) > 2 and float((rows @ rows[0]).min()) > 1.0 - 1e-5
 
 
 def read_map_description(folder: Path, handle: int) -> Description:
@@ -222,9 +237,11 @@ def _check_traverses(info: MapInfo, places: Sequence[Place]) -> None:
         raise ValueError(f'there is a place of traverse {most}, of which map.yaml tells nothing')
 
 
-def _read_checked(folder: Path, handle: int, name: str, description: Description) -> bytes:
+def _read_checked(
+    folder: Path, handle: int, name: str, description: Description, limit: int
+) -> bytes:
     try:
-        data = read_regular(name, _LIMIT, dir_fd=handle)
+        data = read_regular(name, limit, dir_fd=handle)
     except OSError as error:
         raise VprError(
             f'{folder / name}: cannot be read ({reason_of(error)}); rebuild the map'
@@ -264,7 +281,9 @@ def read_thumbnail(folder: Path, place: Place, handle: int | None = None) -> byt
     OSError where it is not there or is damaged.
     """
     name = thumbnail_name(place.id)
-    data = read_regular(Path(folder) / name if handle is None else name, 2**26, dir_fd=handle)
+    data = read_regular(
+        Path(folder) / name if handle is None else name, _PICTURE_LIMIT, dir_fd=handle
+    )
     if place.thumbnail and hashlib.sha256(data).hexdigest() != place.thumbnail:
         raise OSError(0, 'it is damaged, its checksum differs from places.csv')
     return data
@@ -274,7 +293,7 @@ def _check_pictures(
     folder: Path, handle: int, description: Description, places: Sequence[Place]
 ) -> None:
     if ROUTE in description.sha256:
-        _read_checked(folder, handle, ROUTE, description)
+        _read_checked(folder, handle, ROUTE, description, _PICTURE_LIMIT)
     for place in places:
         if not place.thumbnail:
             continue

@@ -68,7 +68,7 @@ class _Part:
 
 def is_odometry(name: str) -> bool:
     """Whether a frame or topic is of odometry by its name."""
-    return 'odom' in name.lower()
+    return any(word in name.lower() for word in ('odom', 'vio', 'camera_init'))  # of LOAM
 
 
 def within(stamps: np.ndarray, breaks: np.ndarray, slack_s: float = 1e-6) -> np.ndarray:

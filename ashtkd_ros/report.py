@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import jinja2
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ashtkd_ros.bag_traverse import BagFrame
@@ -33,6 +34,8 @@ from ashtkd_ros.figures import (
     picture_uri,
     state_of,
 )
+from ashtkd_ros.files import one_line
+from ashtkd_ros.output import check_replaceable
 from ashtkd_ros.place_map import Place
 from ashtkd_ros.sources import Frame
 
@@ -49,6 +52,9 @@ ANSWER_COLUMNS = (
     'has_positive',
 )
 _PAIRS = 12
+# What an earlier report begins with; the second, one of older versions.
+PAGE_MARKS = (b'name="generator" content="ashtkd_ros"', b'--ink: #20262b; --soft: #5b666f')
+_VALUES_MARK = b'{"schema_version":'
 PictureOf = Callable[[Place], np.ndarray]
 SalientOf = Callable[[np.ndarray], np.ndarray]
 
@@ -119,6 +125,7 @@ def write_report(
         raise VprError(f'{path}: no query was answered, nothing to report; check the traverse')
     if path.suffix != '.html':
         raise VprError(f'{path}: the report is an HTML file; give it a name that ends in .html')
+    check_report(path)
     save_text(path.with_suffix('.json'), _json(report_values(evaluation)))
     timing = path.with_suffix('.timing.json')
     if evaluation.timing:
@@ -128,6 +135,13 @@ def write_report(
     else:
         timing.unlink(missing_ok=True)  # that of an earlier run would seem to be of this one
     save_text(path, _html(evaluation, picture_of, salient_of))
+
+
+def check_report(path: Path) -> None:
+    """VprError where `write_report` or `write_comparison` would replace what is none of theirs."""
+    check_replaceable(path, PAGE_MARKS)
+    for name in ('.json', '.timing.json'):
+        check_replaceable(path.with_suffix(name), (_VALUES_MARK,))
 
 
 def report_values(evaluation: Evaluation) -> dict:
@@ -197,9 +211,16 @@ def render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_harmless,
     )
     environment.filters |= {'percent': percent, 'decimal': decimal}
     return environment.get_template(template).render(**values)
+
+
+def _harmless(value: object) -> object:
+    """Text of any origin without control characters; HTML of our own stays as it is."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return one_line(value) if plain else value
 
 
 def percent(share: float | None) -> str:
@@ -231,7 +252,11 @@ def _html(evaluation: Evaluation, picture_of: PictureOf, salient_of: SalientOf |
             right: [_pair(a, picture_of, salient_of) for a in _surest(evaluation.answers, right)]
             for right in (False, True)
         },
-        counts={right: sum(a.right == right for a in evaluation.answers) for right in (0, 1)},
+        counts={
+            right: sum(a.right == right and a.place is not None for a in evaluation.answers)
+            for right in (False, True)
+        },
+        silent=sum(a.place is None for a in evaluation.answers),
         salient=salient_of is not None,
     )
 
@@ -288,7 +313,8 @@ def _cards(evaluation: Evaluation) -> list[tuple[str, str, str]]:
 
 def _surest(answers: Sequence[Answer], right: bool) -> list[Answer]:
     """The answers that are right, or are not, of the highest confidence."""
-    return sorted((a for a in answers if a.right == right), key=lambda a: -a.confidence)[:_PAIRS]
+    given = [a for a in answers if a.right == right and a.place is not None]
+    return sorted(given, key=lambda a: -a.confidence)[:_PAIRS]
 
 
 def _pair(answer: Answer, picture_of: PictureOf, salient_of: SalientOf | None) -> dict:

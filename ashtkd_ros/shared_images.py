@@ -35,8 +35,10 @@ def shared_images(
     for row, frame in enumerate(frames):
         same[row] = _source(described, traverse.source_of(frame)) in mapped
     if descriptors is not None and len(descriptors) == len(frames):
-        scores, _ = place_map.index.search(np.ascontiguousarray(descriptors, np.float32), 1)
-        same |= scores[:, 0] >= _SAME
+        count = min(2, len(place_map.places))
+        scores, _ = place_map.index.search(np.ascontiguousarray(descriptors, np.float32), count)
+        # Where two places look just the same, such a descriptor tells of no image.
+        same |= (scores[:, 0] >= _SAME) & ((count == 1) | (scores[:, -1] < _SAME))
     if not same.all():
         files = [path for path in mapped if isinstance(path, str)]
         same[list(_same_bytes(files, frames, np.flatnonzero(~same).tolist()))] = True

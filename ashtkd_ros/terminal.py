@@ -16,19 +16,25 @@ import cv2
 from ashtkd_ros.files import one_line, reason_of
 
 DEBUG = 'ASHTKD_DEBUG'
+_LONGEST = 2000  # characters of a line
+
+
+def _cut(text: str) -> str:
+    text = one_line(text)
+    return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
 
 
 def say(*lines: str) -> None:
     """Print each text as one line, at once."""
     for line in lines:
-        print(one_line(line))
+        print(_cut(line))
     sys.stdout.flush()
 
 
 def note(*lines: str) -> None:
     """Print each text as one line on the standard error, as something to know of."""
     for line in lines:
-        print(f'note: {one_line(line)}', file=sys.stderr)
+        print(f'note: {_cut(line)}', file=sys.stderr)
 
 
 def fail(text: str) -> None:
@@ -39,7 +45,7 @@ def fail(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         if is_debugging() and sys.exc_info()[0] is not None:
             traceback.print_exc()
-        print(f'error: {one_line(text)}', file=sys.stderr)
+        print(f'error: {_cut(text)}', file=sys.stderr)
 
 
 def line_of(error: BaseException) -> str:

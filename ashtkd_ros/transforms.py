@@ -257,7 +257,7 @@ class TransformTree:
                 for link in links
             ]
         track = TfTrajectory(links, map_frame, refused)
-        track.remarks += remarks
+        track.remarks += remarks + self._ambiguities(chain)
         track.check()
         track.face(camera_frame, camera_frame_is)
         return track
@@ -294,6 +294,24 @@ class TransformTree:
             except VprError:  # a quaternion of length 0: as it was
                 continue
         return found
+
+    def _left_out(self) -> str:
+        if not self.refused:
+            return ''
+        return ' (' + ', '.join(f'{n} left out: {why}' for why, n in self.refused.items()) + ')'
+
+    def _ambiguities(self, chain: Sequence[tuple[Edge, bool]]) -> list[str]:
+        """Frames of a chain with two parents: tf knows one, a recording may hold several trees."""
+        lines = []
+        for child in dict.fromkeys(edge[1] for edge, _ in chain):
+            parents = sorted(parent for parent, other in self._edges() if other == child)
+            if len(parents) > 1:
+                used = next(edge[0] for edge, _ in chain if edge[1] == child)
+                lines.append(
+                    f'the frame {child} has several parents ({", ".join(parents)}); that by '
+                    f'{used} is taken, --map-frame or --camera-frame choose another'
+                )
+        return lines
 
     def _edges(self) -> list[tuple[str, str]]:
         return list({**self._moving, **self._constant})
@@ -332,7 +350,7 @@ class TransformTree:
             )
             raise VprError(
                 f'tf: no chain from {start} to {end}; {found}; give --map-frame or '
-                '--camera-frame, or do without poses by --pose-topic none'
+                '--camera-frame, or do without poses by --pose-topic none' + self._left_out()
             )
         chain = []
         while came[start] is not None:

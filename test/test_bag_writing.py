@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import resource
 import shutil
 import signal
@@ -374,3 +375,18 @@ def test_a_bag_of_any_name_is_whole_and_nothing_lies_beside_it(
         assert {t.name: t.count for t in bag.topics.values()} == counts
         shutil.rmtree(around / name)
         assert not list(around.iterdir()) and {*tmp_path.iterdir()} <= {around, town}
+
+
+@pytest.mark.parametrize('storage', ['sqlite3', 'mcap'])
+def test_a_name_that_metadata_cannot_hold_is_refused(tmp_path: Path, town: Path, storage: str):
+    with pytest.raises(VprError, match='is no UTF-8'):
+        make_bag(read_source(town / 'day')[:2], tmp_path / 'w\udcff', BagOptions(storage=storage))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_the_users_beside_a_new_bag_stays(tmp_path: Path, town: Path):
+    mine = tmp_path / f'.bag.{os.getpid()}.new'
+    mine.mkdir()
+    (mine / 'notes').write_text('mine')
+    make_bag(read_source(town / 'day')[:2], tmp_path / 'bag', BagOptions())
+    assert (mine / 'notes').read_text() == 'mine'

@@ -130,3 +130,12 @@ def test_odometry_of_a_lens_and_trajectories_of_one_are_turned(tmp_path):
 
 def test_the_rotation_is_the_inverse_of_the_usual_mounting():
     assert multiply(LENS, np.array(BODY_IN_OPTICAL)) == pytest.approx([0, 0, 0, 1])
+
+
+@pytest.mark.parametrize('yaw', [90, -90])
+@pytest.mark.parametrize('pitch', [30, 45, 50, 60, 75])
+def test_a_lens_that_looks_sideways_and_down_is_no_body(yaw: float, pitch: float):
+    rows, body = track(np.random.default_rng(7))
+    mounting = multiply(multiply(about(2, yaw), about(1, pitch)), LENS)
+    for name in ('side_optical_frame', 'left_optical'):
+        assert is_optical(rows, multiply(body, mounting), name)[0]

@@ -38,6 +38,9 @@ def test_what_is_no_number_has_no_confidence(coefficients: dict, similarity: flo
         {'similarity': 1000.0, 'margin': 0.0, 'offset': 0.0},  # sure of what is like nothing
         {'similarity': 150.0, 'margin': 0.0, 'offset': -2.0},
         {'similarity': 0.0, 'margin': 1000.0, 'offset': -1.0},
+        {'similarity': 200.0, 'margin': 200.0, 'offset': -42.0},  # a step
+        {'similarity': 200.0, 'margin': 0.0, 'offset': -21.0},
+        {'similarity': 0.0, 'margin': 200.0, 'offset': -3.0},
         {**FIT, 'similarity': -3.1, 'margin': -9.1},  # the less alike, the surer
         {'similarity': 0.0, 'margin': 0.0, 'offset': 0.0},
     ],

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import shutil
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import places_along_x, unit_rows
 from map_fixtures import TRIES
 from test_map_damage import one_line
 
@@ -99,3 +102,19 @@ def test_map_info_has_no_false_alarm_while_a_map_is_replaced(rich: Path):
     finally:
         stop.set()
         saver.join()
+
+
+@pytest.mark.parametrize('name', ['index.faiss', 'places.csv'])
+def test_a_file_that_has_grown_beyond_what_the_map_says_is_not_read(rich: Path, name: str):
+    os.truncate(rich / name, 2**36)  # sparse: reading it would take all memory
+    with pytest.raises(VprError) as error:
+        PlaceMap.load(rich)
+    assert one_line(error) and 'holds more than' in str(error.value)
+
+
+def test_a_map_whose_places_are_all_alike_is_warned_of(rich: Path, fake_network):
+    rows = np.tile(unit_rows(1, 4), (5, 1))
+    PlaceMap.build(rows, places_along_x(range(5)), fake_network).save(rich.parent / 'same')
+    (warning,) = PlaceMap.load(rich.parent / 'same').warnings
+    assert 'all places have one descriptor' in warning
+    assert PlaceMap.load(rich).warnings == []

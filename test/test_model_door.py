@@ -358,3 +358,10 @@ def test_onnx_runtime_prints_no_names_of_a_model(tmp_path: Path, capfd: pytest.C
         assert '\x1b' not in line
     printed = capfd.readouterr()
     assert printed.out == printed.err == ''
+
+
+def test_a_network_that_tells_no_pictures_apart_is_refused_at_load(tmp_path: Path):
+    one = [constant('one', [[1, 0, 0]]), constant('zero', [0]), *after('Mul', 'zero')[:-1]]
+    one += [helper.make_node('Mul', ['flat', 'zero'], ['none'])]
+    one += [helper.make_node('Add', ['none', 'one'], ['descriptor'])]
+    assert 'the same descriptor' in refusal(save(tmp_path / 'constant.onnx', one))

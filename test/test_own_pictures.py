@@ -238,3 +238,12 @@ def test_a_place_without_a_picture_is_not_black_but_says_so():
     assert not silent[28:, 320:].any() and told[28:, 320:].any()
     shown = debug_picture(image, 'RGB', image, 'place 3, 0.91', 'the map has no picture of it')
     assert (shown[28:, 320:] == 90).all()
+
+
+def test_a_picture_that_the_walk_does_not_list_is_not_shown(tmp_path: Path, model: Path):
+    """The map names another walk of the user, and a file beside its images."""
+    place_map = mapped(tmp_path, model, thumbnails=False)
+    cv2.imwrite(str(tmp_path / 'walk' / 'private.png'), SECRET)
+    first = replace(place_map.places[0], source='private.png')
+    hostile = PlaceMap(place_map.index, [first, *place_map.places[1:]], place_map.info)
+    assert shown(hostile, tmp_path / 'map') == []

@@ -458,3 +458,19 @@ def test_without_travel_there_is_no_heading():
 def test_fast_receivers_on_slow_vehicles_and_slow_ones_on_fast():
     assert headings(line((0, 0), (0, 30), 3000), 20.0) == pytest.approx(90)
     assert headings([(0, 0), (20, 20), (40, 40)], 1.0) == pytest.approx(45)
+
+
+def test_a_frame_with_several_parents_is_said():
+    reader = robot()
+    for i in range(3):
+        reader.add('/tf', transforms((i, 'vodom', 'base', (9, 9, 9), (0, 0, 0, 1))), i)
+    track = reader.trajectory('camera')
+    assert any('several parents (odom, vodom); that by odom' in line for line in track.remarks)
+    assert not any('several parents' in line for line in robot().trajectory('camera').remarks)
+
+
+def test_a_transform_that_was_refused_is_told_where_it_lacks():
+    reader = robot()
+    lost = transforms((0, 'base', 'lens', (math.nan, 0, 0), (0, 0, 0, 1)))
+    reader.add('/tf_static', lost, 0)
+    assert '1 left out: constant transform not finite' in tf_refusal(reader, 'lens')

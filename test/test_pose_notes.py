@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -82,3 +83,39 @@ def test_a_walk_of_images_is_checked_too(tmp_path: Path):
     poses = [frame.pose for _, frame in traverse.frames()]
     assert [i for i, pose in enumerate(poses) if pose is None] == [7]
     assert traverse.has_poses and '1 poses of poses.csv are left out' in traverse.notes[0]
+
+
+def moved(walk: Path, out: Path, metres: float) -> Path:
+    """The first images of a walk whose poses lie elsewhere."""
+    (out / 'images').mkdir(parents=True)
+    header, *rows = (walk / 'poses.csv').read_text().splitlines()
+    lines = [header]
+    for row in rows[:12]:
+        cells = dict(zip(header.split(','), row.split(','), strict=True))
+        shutil.copy(walk / cells['file'], out / cells['file'])
+        cells['x'] = str(float(cells['x']) + metres)
+        lines.append(','.join(cells.values()))
+    (out / 'poses.csv').write_text('\n'.join(lines) + '\n')
+    return out
+
+
+@pytest.mark.parametrize(('metres', 'note'), [(0.0, ''), (60.0, 'none of 12 queries has')])
+def test_queries_without_right_places_are_said_whatever_the_frames_are_called(
+    town: Path, tmp_path: Path, capsys, metres: float, note: str
+):
+    out = tmp_path / 'map'
+    assert run(build_map, moved(town / 'day', tmp_path / 'day', 0.0), '-o', out) == 0
+    capsys.readouterr()
+    judge(out, moved(town / 'dusk', tmp_path / 'dusk', metres))
+    said = capsys.readouterr().err
+    assert note in said and ('has a right place in the map' in said) == bool(note)
+
+
+def test_a_map_most_of_whose_images_have_no_pose_is_said(tmp_path: Path, capsys, town: Path):
+    frames = read_source(town / 'day')[:12]
+    make_bag(frames, tmp_path / 'bag', BagOptions())
+    few = [f'{1.7e9 + f.stamp:.6f} {f.pose.x} {f.pose.y} 0 0 0 0 1' for f in frames[:4]]
+    (tmp_path / 'poses.tum').write_text('\n'.join(few) + '\n')
+    options = ('--trajectory', tmp_path / 'poses.tum', '-o', tmp_path / 'map')
+    assert run(build_map, tmp_path / 'bag', *options) == 0
+    assert 'of 12 images have no pose and are no places' in capsys.readouterr().err

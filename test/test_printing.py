@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from bag_helpers import image, odometry, write_bag
 from conftest import write_tiny_model
+from small_evaluation import answers_of, evaluation_of
 from test_doors import call, harmless
 from test_place_pictures import walk
 
@@ -22,6 +23,7 @@ from ashtkd_ros.commands import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import one_line
 from ashtkd_ros.place_map import PlaceMap
+from ashtkd_ros.report import write_report
 from ashtkd_ros.sources import Pose
 from ashtkd_ros.terminal import note, say
 
@@ -193,3 +195,19 @@ def test_a_warning_of_a_library_is_one_line(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         run_command(warns)
     assert len(lines_of(capsys)) == 1 and warnings.formatwarning is before
+
+
+def test_lines_without_end_are_cut(capsys: pytest.CaptureFixture):
+    say('x' * 100_000)
+    note('y' * 100_000)
+    printed = capsys.readouterr()
+    assert len(printed.out) < 2100 and len(printed.err) < 2100
+
+
+def test_a_report_holds_no_control_characters(tmp_path: Path):
+    odd = 'frame \x1b]0;owned\x07 \x1b[31m'
+    evaluation = evaluation_of(answers_of([True, False]), facts={odd: odd}, notes=[odd], title=odd)
+    write_report(tmp_path / 'r.html', evaluation, lambda place: np.zeros((4, 4, 3), np.uint8))
+    html = (tmp_path / 'r.html').read_text()
+    assert not set(html) & {chr(i) for i in range(32)} - {'\n'} and 'owned' in html
+    assert '<table' in html and '<img src="data:' in html

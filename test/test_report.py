@@ -368,7 +368,8 @@ def test_a_query_that_nothing_came_of_is_unknown_and_no_place(tmp_path: Path, wi
     nothing = {'place': None, 'confidence': 0.0, 'accepted': False, 'similarity': math.nan}
     answers[2] = replace(answers[2], **nothing)
     html, values = written(tmp_path, evaluation_of(answers), grey)
-    assert '00002.jpg → no place named' in text_of(html)
+    assert 'To 1 further queries no place was named.' in text_of(html)
+    assert '00002.jpg' not in text_of(html)  # no answer, so not among the wrong ones
     assert values['answers'][2][2:] == [None, 0.0, None, False, False, True]
     assert values['unknown_share'] == pytest.approx(1 / 3)
     assert sum(values['calibration']['count']) == 2

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from ashtkd_ros.map_folder import ROUTE
 from ashtkd_ros.mapping import LOST, MapOptions, build_map, cautions, rule_of
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.terminal import note, say
+from ashtkd_ros.trajectory import REASONS
 from ashtkd_ros.traverse import Traverse
 
 
@@ -123,6 +125,13 @@ def _say_route(path: Path) -> None:
         note('the route could not be drawn; the map is complete without it')
 
 
+def _say_found(traverses: Sequence[Traverse], said: Sequence[int]) -> None:
+    """What was found of the sources while they were read, after so many notes of each."""
+    for traverse, before in zip(traverses, said, strict=True):
+        found = [*traverse.notes[before:], traverse.depth.text_of_brighter()]
+        note(*(f'{traverse.path}: {text}' for text in found if text))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = make_parser(__doc__)
@@ -161,9 +170,13 @@ def main(argv: list[str] | None = None) -> None:
         options = MapOptions(keyframes, args.thumbnails, args.threads, args.replace)
         place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
         say(*summary(place_map, counts, args.out))
-        for traverse, before in zip(traverses, said, strict=True):
-            found = [*traverse.notes[before:], traverse.depth.text_of_brighter()]
-            note(*(f'{traverse.path}: {text}' for text in found if text))
+        _say_found(traverses, said)
+        unposed = sum(counts[why] for why in REASONS[1:])
+        if 2 * unposed > counts['images']:
+            note(
+                f'{unposed} of {counts["images"]} images have no pose and are no places; see '
+                'what the poses cover with --dry-run, or choose others (--pose-topic)'
+            )
         lost = counts[LOST]
         if lost:
             note(f'{lost} images cannot be read: a bag is damaged within; the map lacks them')

@@ -39,12 +39,12 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import Correspondences, Tolerance
 from ashtkd_ros.files import one_line
 from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.node_answers import NodeAnswers
+from ashtkd_ros.node_answers import NodeAnswers, check_answers
 from ashtkd_ros.output import check_output
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.place_pictures import PlacePictures
 from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry
-from ashtkd_ros.report import Evaluation, write_report
+from ashtkd_ros.report import Evaluation, check_report, write_report
 from ashtkd_ros.salient import overlay
 from ashtkd_ros.shared_images import note_of, shared_images
 from ashtkd_ros.terminal import note, say
@@ -94,6 +94,7 @@ def evaluate_map(
     evaluation = evaluate_traverse(replies, place_map, pictures, queries, options, title, facts)
     evaluation.notes.extend(notes)
     evaluation.notes.extend(_depth_notes(place_map, traverse))
+    evaluation.notes.extend(_lonely_notes(evaluation, facts['Right is']))
     shared = shared_images(place_map, traverse, replies.frames, replies.descriptors)
     is_folder = isinstance(traverse, FolderTraverse)
     evaluation.notes[:0] = note_of(shared, len(replies.frames), is_folder)
@@ -122,6 +123,19 @@ def _pose_notes(place_map: PlaceMap, traverse: Traverse, options: EvaluationOpti
     if lacking := sum(place.pose is None for place in place_map.places):
         notes.append(f'{lacking} places of the map have no pose and are never right')
     return notes
+
+
+def _lonely_notes(evaluation: Evaluation, right: str) -> list[str]:
+    """That most queries have no right place: recall then says nothing of the recognition."""
+    metrics = next(iter(evaluation.methods.values()))
+    without, count = metrics.without_positive, metrics.queries
+    if 2 * without <= count:
+        return []
+    share = 'none' if without == count else f'only {count - without}'
+    return [
+        f'{share} of {count} queries has a right place in the map ({right}): do map and replay '
+        'show the same route, are their poses in one frame, are the numbers those of its frames?'
+    ]
 
 
 def _depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
@@ -231,6 +245,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     path = report_path(args.out) if args.out else None
     if path:
         check_output(path)
+        check_report(path)
+        if args.live:
+            check_answers(path.with_suffix('.answers.json'))
     with tempfile.TemporaryDirectory() as scratch:
         answers = args.answers
         if args.live:

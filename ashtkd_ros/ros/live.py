@@ -33,7 +33,7 @@ from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import RECALL_AT
 from ashtkd_ros.machine import measured_on
-from ashtkd_ros.node_answers import SCHEMA_VERSION, map_checksum
+from ashtkd_ros.node_answers import SCHEMA_VERSION, check_answers, map_checksum
 from ashtkd_ros.output import check_output
 from ashtkd_ros.place_map import PlaceMap
 from ashtkd_ros.ros.guards import session
@@ -323,6 +323,7 @@ def main(argv: list[str] | None = None) -> None:
         source, answers = open_source(args), None
         player = choose_player(args.player, source)
         check_output(args.out)
+        check_answers(args.out)
         with session(argv):
             answers = record(args, source, player)
         if answers is None:  # a signal came amid a call of rclpy
