@@ -134,8 +134,8 @@ def read_source(
         notes.append(f'{twice} rows list a file that another row lists as well')
     missing = next((f.path for f in frames if not is_file(f.path)), None)
     if missing is not None:
-        why = why_missing(missing) or ' not there; restore it or remove its row'
-        raise VprError(f'{missing}: listed in the CSV but{why}')
+        why = f'not there{why_missing(missing)}; restore it or remove its row'
+        raise VprError(f'{missing}: listed in the CSV but {why}')
     if outside := _outside(folder, [f.path for f in frames]):
         notes.append(
             f'{len(outside)} images lie outside of the folder, {outside[0]} first; thumbnails and '
