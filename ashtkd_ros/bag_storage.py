@@ -15,9 +15,10 @@ from itertools import pairwise
 from pathlib import Path, PurePath
 
 from ashtkd_ros.bag_channels import CDR, ROS1, Channel, Unreadable, listed, type_name, unreadable
+from ashtkd_ros.bag_journals import fits, holds_all, note_of, orphans, recovered, side_files
 from ashtkd_ros.bag_mcap import MAGIC as MCAP_MAGIC
 from ashtkd_ros.bag_mcap import McapFile
-from ashtkd_ros.bag_scratch import ZSTD, recovered, scratch, side_files, unpacked_file
+from ashtkd_ros.bag_scratch import ZSTD, scratch, unpacked_file
 from ashtkd_ros.bag_sqlite import MAGIC as SQLITE_MAGIC
 from ashtkd_ros.bag_sqlite import SqliteFile
 from ashtkd_ros.errors import VprError
@@ -114,17 +115,34 @@ class Ros2Reader:
                     start = opened.read(len(MCAP_MAGIC))
             elif file.suffix == '.zstd' and start not in (MCAP_MAGIC, SQLITE_MAGIC[:8]):
                 raise Unreadable(f'{file}: is cut off, or no zstd file; copy it again')
-            if start == MCAP_MAGIC or '.mcap' in file.name:
+            named_mcap = file.name.removesuffix('.zstd').endswith('.mcap')
+            if start == MCAP_MAGIC or (named_mcap and start != SQLITE_MAGIC[:8]):
                 return McapFile(inner, file)
-            if inner is file and side_files(file):
-                inner = recovered(file, self._room(stack))
-                self._note(
-                    'has a journal of sqlite3 beside it (the recorder was killed, or is at work), '
-                    f'which is taken into a copy in {tempfile.gettempdir()} (TMPDIR) while the bag'
-                )
-            return SqliteFile(inner, file)
+            return self._sqlite(file, stack) if inner is file else SqliteFile(inner, file)
         except OSError as error:
             raise Unreadable(f'{file}: cannot be read ({reason_of(error)})') from error
+
+    def _sqlite(self, file: Path, stack: contextlib.ExitStack) -> SqliteFile:
+        """With what its journals hold."""
+        journals, lost = side_files(file), []
+        if not journals:
+            lost = orphans(file)
+            journals = lost if len(lost) == 1 and fits(file, lost[0]) else []
+        if journals:
+            inner, notes = recovered(file, journals, self._room(stack))
+            if not lost or holds_all(file, inner):
+                found = SqliteFile(inner, file)
+                found.notes += notes
+                name = f' ({one_line(lost[0].name)}: was the file renamed?)' if lost else ''
+                self._note(
+                    f'has a journal of sqlite3 beside it{name} (the recorder was killed, or is at '
+                    f'work), which is taken into a copy in {tempfile.gettempdir()} (TMPDIR) while '
+                    'the bag'
+                )
+                return found
+        if lost:
+            self._note(f'{note_of(lost)} until then the file alone')
+        return SqliteFile(file)
 
     def _note(self, text: str) -> None:
         if f'{text} is read' not in self.notes:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ashtkd_ros.bag_scratch import side_files
+from ashtkd_ros.bag_journals import orphans, side_files
 from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic, is_bag
 from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
@@ -292,9 +292,12 @@ class BagTraverse:
 
     def fingerprint(self) -> str:
         """Of the options, and of the files' names, sizes and times of change."""
-        files = [self.path, *side_files(self.path)]
+        own = [self.path]
         if self.path.is_dir():
-            files = sorted(f for f in self.path.iterdir() if f.is_file())
+            own = sorted(f for f in self.path.iterdir() if f.is_file())
+        # Of a link the journals lie where it leads.
+        beside = {j for f in own for j in side_files(f) or orphans(f)[:1]} - set(own)
+        files = own + sorted(beside)
         files += [f for f in (self.options.trajectory, self.options.labels) if f is not None]
         return hashlib.sha256(repr((stats_of(files), self.options)).encode()).hexdigest()
 

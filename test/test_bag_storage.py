@@ -264,6 +264,17 @@ def test_any_name_will_do(plain: Path, tmp_path: Path, name: str, storage: str, 
     assert contents(single) == contents(plain)
 
 
+@pytest.mark.parametrize('name', ['x.mcap', 'x.mcap_0.db3', 'x.mcap.zstd', 'x.db3.mcap'])
+def test_a_file_of_sqlite3_is_known_by_its_contents(plain: Path, tmp_path: Path, name: str):
+    packed = name.endswith('.zstd')
+    kind = 'file' if packed else 'none'
+    path = write_bag(tmp_path / 'x.mcap', records=records(), compression=kind)
+    (file,) = storage_files(path)
+    file = file.rename(path / name)
+    (path / 'metadata.yaml').unlink()
+    assert contents(file) == contents(path) == contents(plain)
+
+
 def test_bag_tools_tells_what_was_passed_over(bag: Path, capsys: pytest.CaptureFixture):
     (bag / 'metadata.yaml').unlink()
     with pytest.raises(SystemExit) as end:
