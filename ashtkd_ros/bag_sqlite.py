@@ -5,15 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ashtkd_ros.bag_channels import Channel, Item, Unreadable, type_name
+from ashtkd_ros.bag_scratch import UNPACKED_LIMIT
 from ashtkd_ros.files import reason_of
 
 MAGIC = b'SQLite format 3\x00'
 RECOVER = '"sqlite3 FILE .recover" saves what there is'
 _LIMITS = -(2**63), 2**63 - 1
+# Instructions of sqlite3 that a query may take; a row takes some 30 and has 10 bytes at least.
+_STEPS, _STEPS_PER_BYTE, _STEP_BLOCK = 10_000_000, 20, 200_000
+_COMPUTED = 2, 3  # what "PRAGMA table_xinfo" calls generated columns
+# A text has no length without being read.
+_DATA = f"CASE WHEN typeof(data) = 'blob' AND length(data) <= {UNPACKED_LIMIT} THEN data END"
 
 
 class SqliteFile:
@@ -34,33 +40,57 @@ class SqliteFile:
                 check_same_thread=False,
                 isolation_level=None,
             )
+        self._size, self._left = path.stat().st_size, 0
         try:
             with self._readable():
+                self._set_limits()
                 self._read_channels()
         except BaseException:
             self.close()
             raise
 
-    def _read_channels(self) -> None:
+    def _set_limits(self) -> None:
+        """A damaged or hostile file takes no more time and memory than its size may need."""
         base = self._base
         base.text_factory = lambda data: data.decode('utf-8', 'backslashreplace')
-        base.execute('PRAGMA trusted_schema = OFF')
-        # Views, which may never end, are no tables.
-        found = base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        tables = {row[0] for row in found}
-        if not {'messages', 'topics'} <= tables:
+        if hasattr(base, 'setlimit'):  # of Python 3.11
+            base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, UNPACKED_LIMIT + 2**16)
+        base.set_progress_handler(self._is_too_long, _STEP_BLOCK)
+        self._execute('PRAGMA trusted_schema = OFF')
+
+    def _is_too_long(self) -> bool:
+        self._left -= _STEP_BLOCK
+        return self._left < 0
+
+    def _execute(self, query: str, values: Sequence[int] = ()) -> sqlite3.Cursor:
+        self._left = _STEPS + _STEPS_PER_BYTE * self._size
+        return self._base.execute(query, values)
+
+    def _check_tables(self) -> None:
+        """Unreadable where messages and topics are no plain tables, which end and say their size.
+
+        Views and virtual tables have no root page.
+        """
+        found = self._execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage")
+        if not {'messages', 'topics'} <= {row[0] for row in found}:
             raise Unreadable(
                 f'{self.name}: is no bag: it lacks the tables "messages" and "topics" '
                 '(was nothing recorded?)'
             )
-        found = base.execute(
+        for table in ('messages', 'topics'):
+            if any(row[6] in _COMPUTED for row in self._execute(f'PRAGMA table_xinfo({table})')):
+                raise Unreadable(f'{self.name}: is no bag: its table "{table}" is computed')
+
+    def _read_channels(self) -> None:
+        self._check_tables()
+        found = self._execute(
             'SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages '
             "WHERE typeof(timestamp) = 'integer' GROUP BY topic_id"
         ).fetchall()
         counts = {row[0]: row[1] for row in found}
         self.start = min((row[2] for row in found), default=0)
         self.end = max((row[3] for row in found), default=-1) + 1
-        rows = base.execute('SELECT id, name, type, serialization_format FROM topics ORDER BY id')
+        rows = self._execute('SELECT id, name, type, serialization_format FROM topics ORDER BY id')
         self.channels = {
             number: Channel(str(topic), type_name(str(kind)), str(form), counts.pop(number, 0))
             for number, topic, kind, form in rows
@@ -76,8 +106,8 @@ class SqliteFile:
         low = _LIMITS[0] if start is None else start
         high = _LIMITS[1] if stop is None else stop - 1
         with self._readable():
-            rows = self._base.execute(
-                f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) '
+            rows = self._execute(
+                f'SELECT topic_id, timestamp, {_DATA} FROM messages WHERE topic_id IN ({marks}) '
                 "AND timestamp BETWEEN ? AND ? AND typeof(timestamp) = 'integer' "
                 'ORDER BY timestamp, rowid',
                 (*numbers, low, high),
@@ -104,6 +134,8 @@ class SqliteFile:
                 why = f'is no bag of a known kind ({reason})'
             elif 'not a database' in reason:
                 why = 'is no file of sqlite3, or damaged at its start; copy it again'
+            elif 'interrupted' in reason:
+                why = f'is damaged (it has no end); {RECOVER}'
             elif isinstance(error, sqlite3.OperationalError):  # of the disk, not of the file
                 why = f'cannot be read ({reason})'
             else:
