@@ -11,7 +11,7 @@ import os
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,16 @@ from zlib import crc32
 
 import numpy as np
 
-from ashtkd_ros.bag_channels import Channel, Item, Unreadable, in_time, type_name
+from ashtkd_ros.bag_channels import (
+    Channel,
+    Item,
+    Rows,
+    TooMany,
+    Unreadable,
+    in_time,
+    most_messages,
+    type_name,
+)
 from ashtkd_ros.bag_scratch import UNPACKED_LIMIT, unpack
 from ashtkd_ros.files import open_regular
 
@@ -66,6 +75,7 @@ class McapFile:
             raise
 
     def _open(self, size: int) -> None:
+        self._most = most_messages(size)
         magic = self._read(0, len(MAGIC))
         if magic != MAGIC:
             why = 'is empty' if not magic else 'is no MCAP file'
@@ -104,12 +114,12 @@ class McapFile:
                 self.notes.append('its summary is damaged; the file is read without it')
                 return False
             return self._take_summary(data[: footer - start], start)
-        except _DAMAGE:
+        except (*_DAMAGE, TooMany):
             return False
 
     def _take_summary(self, data: bytes, data_end: int) -> bool:
         said = None
-        for kind, at, length in _records(data):
+        for kind, at, length in _records(data, self._most):
             content = data[at : at + length]
             self._take(kind, content)
             if kind == _CHUNK_INDEX:
@@ -122,7 +132,7 @@ class McapFile:
                 self._counts.update(dict(struct.iter_unpack('<HQ', counts)))
         if said is None or said != sum(self._counts.values()):
             return False
-        inside = all(c.at > 0 and c.at + c.length <= data_end for c in self._chunks)
+        inside = _lie_apart(self._chunks, data_end)
         counted = {number for number, count in self._counts.items() if count}
         known = counted <= self.channels.keys() and all(
             c.numbers is None or c.numbers <= self.channels.keys() for c in self._chunks
@@ -166,6 +176,8 @@ class McapFile:
                 break
             try:
                 self._take_record(kind, at, length)
+            except TooMany as error:
+                raise self._damaged(error) from error
             except _DAMAGE as error:
                 if self._whole:
                     raise self._damaged(error) from error
@@ -201,7 +213,7 @@ class McapFile:
             counts: Counter[int] = Counter()
             start, end = 2**63, -1
             data = self._unpacked(at, length)
-            for inner, where, extent in _records(data):
+            for inner, where, extent in _records(data, self._most - sum(self._counts.values())):
                 if inner == _MESSAGE:
                     received = struct.unpack_from('<Q', data, where + 6)[0]
                     counts[_ushort(data, where)] += 1
@@ -237,23 +249,29 @@ class McapFile:
         span = 0 if start is None else start, 2**64 if stop is None else stop
         wanted = frozenset(numbers)
         chunks = [c for c in self._chunks if c.numbers is None or c.numbers & wanted]
-        chunked = in_time(chunks, span, lambda c: self._of_chunk(c, wanted, *span))
+        left = [self._most]
+        chunked = in_time(chunks, span, lambda c: self._of_chunk(c, wanted, span, left))
         found = [chunked, self._of_loose(wanted, *span)]
         for received, _, _, number, data in heapq.merge(*found, key=itemgetter(0, 1)):
             yield number, received, data
 
     def _of_chunk(
-        self, chunk: _Chunk, wanted: frozenset[int], start: int, stop: int
+        self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]
     ) -> Iterator[tuple]:
+        """Its messages in order of time; `left`: how many records all chunks may have yet."""
+        rows, seen = Rows(chunk.at), 0
         try:
             data = self._unpacked(chunk.at, chunk.length)
-            for kind, at, length in _records(data):
+            for kind, at, length in _records(data, left[0]):
+                seen += 1
                 if kind == _MESSAGE:
                     number, _, received = struct.unpack_from('<HIQ', data, at)
-                    if number in wanted and start <= received < stop:
-                        yield received, chunk.at, at, number, data[at + 22 : at + length]
-        except _DAMAGE as error:
+                    if number in wanted and span[0] <= received < span[1]:
+                        rows.add(received, number, data[at + 22 : at + length])
+            left[0] -= seen
+        except (*_DAMAGE, TooMany) as error:
             raise self._damaged(error) from error
+        return iter(rows)
 
     def _of_loose(self, wanted: frozenset[int], start: int, stop: int) -> Iterator[tuple]:
         times, numbers, places, lengths = (np.frombuffer(c, c.typecode) for c in self._loose)
@@ -295,8 +313,11 @@ class McapFile:
         self._file.close()
 
 
-def _records(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Kind, place of the content and its length of every record; ValueError where one is cut."""
+def _records(data: bytes, most: int) -> Iterator[tuple[int, int, int]]:
+    """Kind, place of the content and its length of every record; ValueError where one is cut.
+
+    TooMany where there are more than `most`.
+    """
     at, size = 0, len(data)
     while at < size:
         if at + _HEAD > size:
@@ -307,6 +328,19 @@ def _records(data: bytes) -> Iterator[tuple[int, int, int]]:
             raise ValueError('a record is cut')
         yield kind, at, length
         at += length
+        most -= 1
+        if most < 0:
+            raise TooMany
+
+
+def _lie_apart(chunks: Sequence[_Chunk], end: int) -> bool:
+    """Whether chunks lie within a file's data, each at a place of its own."""
+    reached = 0
+    for chunk in sorted(chunks, key=lambda c: c.at):
+        if chunk.at <= reached:
+            return False
+        reached = chunk.at + chunk.length
+    return reached <= end
 
 
 def _indexed(content: bytes) -> _Chunk:

@@ -14,7 +14,17 @@ from typing import NamedTuple
 import lz4.frame
 from rosbags.rosbag1 import Reader
 
-from ashtkd_ros.bag_channels import ROS1, Channel, Item, Unreadable, in_time, type_name
+from ashtkd_ros.bag_channels import (
+    ROS1,
+    Channel,
+    Item,
+    Rows,
+    TooMany,
+    Unreadable,
+    in_time,
+    most_messages,
+    type_name,
+)
 from ashtkd_ros.bag_scratch import UNPACKED_LIMIT, unpack
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import open_regular, reason_of
@@ -120,7 +130,12 @@ class _Scan:
         self._chunks: list[_Chunk] = []
         self._file = os.fdopen(open_regular(path), 'rb', buffering=0)
         try:
-            self._scan(os.fstat(self._file.fileno()).st_size)
+            size = os.fstat(self._file.fileno()).st_size
+            self._most = most_messages(size)
+            self._scan(size)
+        except TooMany as error:
+            self.close()
+            raise self._damaged(error) from error
         except BaseException:
             self.close()
             raise
@@ -165,26 +180,31 @@ class _Scan:
     def _take(self, at: int, length: int, compression: str) -> None:
         """Count what a chunk holds."""
         counts: Counter[int] = Counter()
-        times, kinds = [], {}
-        for kind, header, data in self._records(at, length, compression):
+        start, end, kinds = 2**64, -1, {}
+        left = self._most - sum(self._counts.values())
+        for kind, header, data in self._records(at, length, compression, left):
             number = _uint(header['conn'], 0)
             if kind == _MESSAGE:
                 counts[number] += 1
-                times.append(_time(header['time']))
+                received = _time(header['time'])
+                start, end = min(start, received), max(end, received)
             elif kind == _CONNECTION:
                 topic = '/'.join(p for p in header['topic'].decode().split('/') if p)
                 name = _fields(data)['type'].decode()
                 kinds[number] = ('/' * header['topic'].startswith(b'/') + topic, type_name(name))
         self._kinds = {**kinds, **self._kinds}
-        if times:
+        if counts:
             self._counts.update(counts)
-            made = _Chunk(min(times), max(times), at, length, compression, frozenset(counts))
+            made = _Chunk(start, end, at, length, compression, frozenset(counts))
             self._chunks.append(made)
 
     def _records(
-        self, at: int, length: int, compression: str
+        self, at: int, length: int, compression: str, most: int
     ) -> Iterator[tuple[int, dict[str, bytes], bytes]]:
-        """Kind, header and data of a chunk's records; ValueError where they are damaged."""
+        """Kind, header and data of a chunk's records; ValueError where they are damaged.
+
+        TooMany where there are more than `most`.
+        """
         if length > UNPACKED_LIMIT:
             raise ValueError(f'a chunk of {length} bytes')
         data = _unpacked(self._read(length, at), compression)
@@ -197,6 +217,9 @@ class _Scan:
                 raise ValueError('a record is cut')
             yield header['op'][0], header, data[header_end + 4 : end]
             place = end
+            most -= 1
+            if most < 0:
+                raise TooMany
 
     def messages(
         self, numbers: Collection[int], start: int | None = None, stop: int | None = None
@@ -205,23 +228,31 @@ class _Scan:
         wanted = frozenset(numbers)
         span = 0 if start is None else start, 2**64 if stop is None else stop
         chunks = [c for c in self._chunks if c.numbers & wanted]
-        items = in_time(chunks, span, lambda c: self._items(c, wanted, *span))
+        left = [self._most]
+        items = in_time(chunks, span, lambda c: self._items(c, wanted, span, left))
         for received, _, _, number, data in items:
             yield number, received, data
 
     def _items(
-        self, chunk: _Chunk, wanted: frozenset[int], start: int, stop: int
+        self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]
     ) -> Iterator[tuple]:
+        """Its messages in order of time; `left`: how many records all chunks may have yet."""
+        rows, seen = Rows(chunk.at), 0
         try:
-            records = self._records(chunk.at, chunk.length, chunk.compression)
-            for place, (kind, header, data) in enumerate(records):
-                if kind != _MESSAGE:
-                    continue
-                number, received = _uint(header['conn'], 0), _time(header['time'])
-                if number in wanted and start <= received < stop:
-                    yield received, chunk.at, place, number, data
-        except _DAMAGE as error:
-            raise Unreadable(f'{self.path}: is damaged ({error}); copy it again') from error
+            records = self._records(chunk.at, chunk.length, chunk.compression, left[0])
+            for kind, header, data in records:
+                seen += 1
+                if kind == _MESSAGE:
+                    number, received = _uint(header['conn'], 0), _time(header['time'])
+                    if number in wanted and span[0] <= received < span[1]:
+                        rows.add(received, number, data)
+            left[0] -= seen
+        except (*_DAMAGE, TooMany) as error:
+            raise self._damaged(error) from error
+        return iter(rows)
+
+    def _damaged(self, error: Exception) -> Unreadable:
+        return Unreadable(f'{self.path}: is damaged ({error}); copy it again')
 
     def close(self) -> None:
         """Let go of the file."""

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lz4.frame import LZ4FrameDecompressor
 
@@ -75,7 +75,7 @@ def unpack(data: bytes, kind: str = 'zstd', limit: int = UNPACKED_LIMIT) -> byte
         said = zstd.get_frame_info(data).decompressed_size if kind == 'zstd' else None
         if said is not None and said > limit:
             raise ValueError(f'it unpacks to {said} bytes, of which {limit} are allowed')
-        found = reader.decompress(data, max_length=limit + 1)
+        found = _pieces(reader, data, limit + 1)
     except errors as error:
         raise ValueError(f'its {kind} data are damaged ({one_line(str(error))})') from error
     if len(found) > limit:
@@ -83,6 +83,18 @@ def unpack(data: bytes, kind: str = 'zstd', limit: int = UNPACKED_LIMIT) -> byte
     if not reader.eof:
         raise ValueError(f'its {kind} data are cut off')
     return found
+
+
+def _pieces(reader: Any, data: bytes, most: int) -> bytes:
+    """Up to so many bytes; lz4 takes memory for what it may give, not for what it gives."""
+    found = [reader.decompress(data, max_length=min(_BLOCK, most))]
+    held = len(found[0])
+    while held < most and not reader.eof:
+        found.append(reader.decompress(b'', max_length=min(_BLOCK, most - held)))
+        if not found[-1]:
+            break
+        held += len(found[-1])
+    return b''.join(found)
 
 
 def unpacked_file(file: Path, folder: Path) -> Path:

@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
+import bz2
 import shutil
 import sqlite3
+import struct
 import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import lz4.frame
 import pytest
 from bag_helpers import storage_files, write_bag
+from mcap_helpers import Row, channels_of, write_mcap
 from test_bags import contents, records, refused
 
-from ashtkd_ros import bag_sqlite
+from ashtkd_ros import bag_channels, bag_mcap, bag_sqlite
+from ashtkd_ros.bag_mcap import McapFile
 from ashtkd_ros.bags import Bag
 
 
@@ -107,3 +112,68 @@ def test_pages_that_stand_for_many_end(bag: Path):
             page[at : at + 4] = (target + 1).to_bytes(4, 'big')
     file.write_bytes(b''.join(pages))
     assert 'it has no end' in refused(bag)
+
+
+# --- chunks of many messages
+
+
+KIND = 'sensor_msgs/msg/Image'
+
+
+@pytest.mark.parametrize('index', [True, False])
+@pytest.mark.parametrize('chunk', [20_000, 3_000_000])
+def test_a_small_mcap_of_countless_messages_is_refused(
+    tmp_path: Path, index: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bag_channels, '_MOST_MESSAGES', 100_000)
+    row = Row('/camera/image_raw', KIND, [(10**10, b'')] * 400_000)
+    options = {'compression': 'zstd', 'chunk': chunk, 'index': index, 'message_index': False}
+    path = write_mcap(tmp_path / 'a.mcap', [row], **options)
+    assert path.stat().st_size < 30_000
+    start = time.monotonic()
+    assert 'more messages than its size allows' in refused(path)
+    assert time.monotonic() - start < 3
+
+
+def test_an_index_with_one_chunk_under_many_names_is_not_taken(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = write_mcap(tmp_path / 'a.mcap', channels_of(plain))
+    sound = bag_mcap._indexed
+    place = McapFile(path)._chunks[0].at
+    monkeypatch.setattr(bag_mcap, '_indexed', lambda content: sound(content)._replace(at=place))
+    assert contents(path) == contents(plain)
+
+
+@pytest.mark.usefixtures('cheap')
+@pytest.mark.parametrize('compression', ['bz2', 'lz4'])
+def test_a_small_bag_of_ros1_of_countless_messages_is_refused(
+    tmp_path: Path, compression: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bag_channels, '_MOST_MESSAGES', 20_000)
+    path = tmp_path / 'a.bag'
+    head = field(b'op', b'\2') + field(b'conn', bytes(4)) + field(b'time', bytes(8))
+    message = struct.pack('<I', len(head)) + head + bytes(4)
+    pack = {'bz2': bz2.compress, 'lz4': lz4.frame.compress}[compression]
+    data = pack(message * 50_000)
+    head = field(b'op', b'\5') + field(b'compression', compression.encode())
+    head += field(b'size', struct.pack('<I', len(message) * 50_000))
+    chunk = struct.pack('<I', len(head)) + head + struct.pack('<I', len(data)) + data
+    whole = write_bag(tmp_path / 'b.bag', records=records()).read_bytes()
+    at = whole.index(b'index_pos=') + len(b'index_pos=')
+    path.write_bytes(whole[:at] + bytes(8) + whole[at + 8 : 4109] + chunk * 5)
+    assert 'more messages than its size allows' in refused(path)
+
+
+def field(name: bytes, value: bytes) -> bytes:
+    return struct.pack('<I', len(name) + 1 + len(value)) + name + b'=' + value
+
+
+def test_messages_of_a_chunk_take_little_memory():
+    rows = bag_channels.Rows(0)
+    tracemalloc.start()
+    for _ in range(200_000):
+        rows.add(10**18, 1, b'')
+    assert sum(1 for _ in rows) == 200_000
+    assert tracemalloc.get_traced_memory()[1] < 200_000 * 60
+    tracemalloc.stop()
