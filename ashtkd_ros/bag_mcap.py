@@ -64,6 +64,7 @@ class McapFile:
         self.channels: dict[int, Channel] = {}
         self._counts: Counter[int] = Counter()
         self._chunks: list[_Chunk] = []
+        self._bad: dict[int, _Chunk] = {}  # by their places
         # Messages outside of chunks: times, channels, places and lengths of their data.
         self._loose = array('q'), array('H'), array('q'), array('q')
         self._last = -1, b''
@@ -154,7 +155,7 @@ class McapFile:
 
     def _scan(self, size: int) -> None:
         """Go through the file from its start, and count what is there."""
-        at, reached, bad = len(MAGIC), True, 0
+        at, reached, bad = len(MAGIC), True, []
         times = self._loose[0]
         while True:
             head = self._read(at, _HEAD)
@@ -179,9 +180,7 @@ class McapFile:
             except TooMany as error:
                 raise self._damaged(error) from error
             except _DAMAGE as error:
-                if self._whole:
-                    raise self._damaged(error) from error
-                bad += 1
+                bad.append(error)
             at += length
         spans = [(c.start, c.end) for c in self._chunks]
         spans += [(min(times), max(times))] if times else []
@@ -224,10 +223,12 @@ class McapFile:
                 self._counts.update(counts)
                 self._chunks.append(_Chunk(start, end, at, length, frozenset(counts)))
 
-    def _tell(self, reached: bool, bad: int, at: int) -> None:
+    def _tell(self, reached: bool, bad: list[Exception], at: int) -> None:
         """Notes on a file that does not end as one, Unreadable where nothing of it can be read."""
         if self._whole and not reached:
-            raise self._damaged(ValueError(f'from byte {at} on'))
+            bad.append(ValueError(f'from byte {at} on'))
+        if self._whole and bad and not (self._chunks or self._loose[0]):
+            raise self._damaged(bad[0]) from bad[0]
         if not self._whole:
             if not self.channels:
                 raise Unreadable(
@@ -237,23 +238,54 @@ class McapFile:
                 f'was cut off (the recorder was killed, or is at work): read up to byte {at}; '
                 f'{_RECOVER} as well'
             )
-        if bad:
-            self.notes.append(f'{bad} damaged chunks are passed over')
+        elif not reached:
+            self.notes.append(f'is damaged: read up to byte {at}; {_RECOVER}')
+        if chunks := len(bad) - (self._whole and not reached):
+            self.notes.append(f'{chunks} damaged chunks are passed over, messages are missing')
 
     # --- messages
 
     def messages(
-        self, numbers: Collection[int], start: int | None = None, stop: int | None = None
+        self,
+        numbers: Collection[int],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
     ) -> Iterator[Item]:
-        """(channel, log time in ns, data) in order of time, from `start` to before `stop`."""
+        """(channel, log time in ns, data) in order of time, from `start` to before `stop`.
+
+        `lenient`: damaged chunks are passed over, and told of in `lost`.
+        """
         span = 0 if start is None else start, 2**64 if stop is None else stop
         wanted = frozenset(numbers)
         chunks = [c for c in self._chunks if c.numbers is None or c.numbers & wanted]
         left = [self._most]
-        chunked = in_time(chunks, span, lambda c: self._of_chunk(c, wanted, span, left))
-        found = [chunked, self._of_loose(wanted, *span)]
+
+        def items(chunk: _Chunk) -> Iterator[tuple]:
+            try:
+                return self._of_chunk(chunk, wanted, span, left)
+            except Unreadable as error:
+                if not lenient or isinstance(error.__cause__, TooMany):
+                    raise
+            self._bad[chunk.at] = chunk
+            return iter(())
+
+        found = [in_time(chunks, span, items), self._of_loose(wanted, *span)]
         for received, _, _, number, data in heapq.merge(*found, key=itemgetter(0, 1)):
             yield number, received, data
+
+    @property
+    def lost(self) -> str:
+        """A note on the damaged chunks that were met."""
+        if not self._bad:
+            return ''
+        start = min(c.start for c in self._bad.values()) * 1e-9
+        end = max(c.end for c in self._bad.values()) * 1e-9
+        return (
+            f'is damaged: {len(self._bad)} of {len(self._chunks)} chunks are passed over, and '
+            f'messages received from {start:.3f} to {end:.3f} are missing; copy it again; '
+            f'{_RECOVER}'
+        )
 
     def _of_chunk(
         self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]

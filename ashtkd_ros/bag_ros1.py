@@ -42,6 +42,7 @@ class Ros1Reader:
 
     def __init__(self, path: Path):
         self.path, self.notes = path, []
+        self._rest: _Scan | None = None
         with open(open_regular(path), 'rb') as opened:
             magic = opened.read(len(MAGIC))
         if magic != MAGIC:
@@ -86,26 +87,50 @@ class Ros1Reader:
         return scan
 
     def messages(
-        self, topics: Collection[str], start: int | None = None, stop: int | None = None
+        self,
+        topics: Collection[str],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
     ) -> Iterator[tuple[Channel, int, bytes]]:
-        """(channel, receive time in ns, data) in order of time, from `start` to before `stop`."""
-        if isinstance(self._reader, Reader):
-            wanted = [c for c in self._reader.connections if c.topic in topics]
-            try:
-                # all connections' messages come where none is named
-                found = self._reader.messages(wanted, start, stop) if wanted else ()
-                for c, received, data in found:
-                    yield Channel(c.topic, c.msgtype, ROS1), received, data
-            except Exception as error:  # whatever damaged bytes make of rosbags
+        """(channel, receive time in ns, data) in order of time, from `start` to before `stop`.
+
+        `lenient`: damaged chunks are passed over, and told of in `lost`.
+        """
+        if isinstance(self._reader, _Scan):
+            yield from self._reader.of_topics(topics, start, stop)
+            return
+        wanted = [c for c in self._reader.connections if c.topic in topics]
+        last, seen = start, Counter()
+        try:
+            # all connections' messages come where none is named
+            for c, received, data in self._reader.messages(wanted, start, stop) if wanted else ():
+                seen = seen if received == last else Counter()
+                last, seen[c.topic] = received, seen[c.topic] + 1
+                yield Channel(c.topic, c.msgtype, ROS1), received, data
+            return
+        except Exception as error:  # whatever damaged bytes make of rosbags
+            if not lenient:
                 why = reason_of(error).rstrip('.')
                 raise Unreadable(f'{self.path}: is damaged ({why}); copy it again') from error
-        else:
-            wanted = {n: c for n, c in self._reader.channels.items() if c.topic in topics}
-            for number, received, data in self._reader.messages(wanted, start, stop):
-                yield wanted[number], received, data
+        # The rest, without the index.
+        self._rest = self._rest or _Scan(self.path)
+        for channel, received, data in self._rest.of_topics(topics, last, stop):
+            if received != last or seen[channel.topic] <= 0:
+                yield channel, received, data
+            else:
+                seen[channel.topic] -= 1
+
+    @property
+    def lost(self) -> list[str]:
+        """Notes on what was passed over while reading."""
+        bad = self._rest.bad if self._rest is not None else 0
+        return [f'is damaged: {bad} chunks are passed over; copy it again'] if bad else []
 
     def close(self) -> None:
         """Let go of the file."""
+        if self._rest is not None:
+            self._rest.close()
         self._reader.close()
 
 
@@ -220,6 +245,14 @@ class _Scan:
             most -= 1
             if most < 0:
                 raise TooMany
+
+    def of_topics(
+        self, topics: Collection[str], start: int | None, stop: int | None
+    ) -> Iterator[tuple[Channel, int, bytes]]:
+        """As `messages`, with the channel itself."""
+        wanted = {n: c for n, c in self.channels.items() if c.topic in topics}
+        for number, received, data in self.messages(wanted, start, stop):
+            yield wanted[number], received, data
 
     def messages(
         self, numbers: Collection[int], start: int | None = None, stop: int | None = None

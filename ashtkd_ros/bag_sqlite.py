@@ -17,6 +17,7 @@ RECOVER = '"sqlite3 FILE .recover" saves what there is'
 _LIMITS = -(2**63), 2**63 - 1
 # Instructions of sqlite3 that a query may take; a row takes some 30 and has 10 bytes at least.
 _STEPS, _STEPS_PER_BYTE, _STEP_BLOCK = 10_000_000, 20, 200_000
+_GAP = 10_000  # rows, counted from 1, that a damaged part of a table may have
 _COMPUTED = 2, 3  # what "PRAGMA table_xinfo" calls generated columns
 # A text has no length without being read.
 _DATA = f"CASE WHEN typeof(data) = 'blob' AND length(data) <= {UNPACKED_LIMIT} THEN data END"
@@ -26,8 +27,11 @@ class SqliteFile:
     """An open .db3 file.
 
     `channels` by number; `start` and `end`: of the receive times in ns, `end` after the last one.
-    `name`: what errors call the file. Raises Unreadable for one that is damaged or no bag.
+    `name`: what errors call the file; `lost`: nothing, as each message is known.
+    Raises Unreadable for one that is damaged or no bag.
     """
+
+    lost = ''
 
     def __init__(self, path: Path, name: Path | None = None):
         self.name, self.notes = name or path, []
@@ -41,6 +45,7 @@ class SqliteFile:
                 isolation_level=None,
             )
         self._size, self._left = path.stat().st_size, 0
+        self._known: list[tuple[int, int, int]] = []  # time, row, topic, of a damaged table
         try:
             with self._readable():
                 self._set_limits()
@@ -83,10 +88,14 @@ class SqliteFile:
 
     def _read_channels(self) -> None:
         self._check_tables()
-        found = self._execute(
-            'SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages '
-            "WHERE typeof(timestamp) = 'integer' GROUP BY topic_id"
-        ).fetchall()
+        try:
+            found = self._execute(
+                'SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages '
+                "WHERE typeof(timestamp) = 'integer' GROUP BY topic_id"
+            ).fetchall()
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError or not (found := self._salvaged()):
+                raise
         counts = {row[0]: row[1] for row in found}
         self.start = min((row[2] for row in found), default=0)
         self.end = max((row[3] for row in found), default=-1) + 1
@@ -98,18 +107,72 @@ class SqliteFile:
         if counts:
             self.notes.append(f'{sum(counts.values())} messages of no topic are passed over')
 
+    def _salvaged(self) -> list[tuple[int, int, int, int]]:
+        """What can be read of a damaged table, row by row: topic, count, first and last time."""
+        number, last, spans = 0, 0, {}
+        while number - last < _GAP:
+            number += 1
+            with contextlib.suppress(sqlite3.Error):
+                row = self._execute(
+                    'SELECT topic_id, timestamp FROM messages WHERE rowid = ? '
+                    "AND typeof(timestamp) = 'integer'",
+                    (number,),
+                ).fetchone()
+                if row is not None:
+                    self._known.append((row[1], number, row[0]))
+                    count, least, most = spans.get(row[0], (0, row[1], row[1]))
+                    spans[row[0]] = count + 1, min(least, row[1]), max(most, row[1])
+                    last = number
+        self._known.sort()
+        self.notes.append(
+            f'is damaged: of {last} messages {last - len(self._known)} are missing, and perhaps '
+            f'some at its end; {RECOVER}'
+        )
+        return [(topic, *span) for topic, span in spans.items()]
+
     def messages(
-        self, numbers: Collection[int], start: int | None = None, stop: int | None = None
+        self,
+        numbers: Collection[int],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
     ) -> Iterator[Item]:
-        """(channel, receive time in ns, data) in order of time, from `start` to before `stop`."""
-        marks = ','.join('?' * len(numbers))
+        """(channel, receive time in ns, data) in order of time, from `start` to before `stop`.
+
+        `lenient`: a message whose pages are damaged has no data.
+        """
         low = _LIMITS[0] if start is None else start
         high = _LIMITS[1] if stop is None else stop - 1
+        for received, row, number in self._known:
+            if number in numbers and low <= received <= high:
+                yield number, received, self._data_of(row)
+        if self._known:
+            return
+        reached: tuple[int, int] | None = None
+        try:
+            for number, received, row, data in self._rows(_DATA, numbers, low, high):
+                reached = received, row
+                yield number, received, data if isinstance(data, bytes) else b''
+        except Unreadable:
+            if not lenient:
+                raise
+        else:
+            return
+        low = low if reached is None else reached[0]
+        for number, received, row, _ in self._rows('NULL', numbers, low, high):
+            if reached is None or (received, row) > reached:
+                yield number, received, self._data_of(row)
+
+    def _rows(
+        self, what: str, numbers: Collection[int], low: int, high: int
+    ) -> Iterator[tuple[int, int, int, bytes | None]]:
+        """(channel, receive time, number of the row, `what`) in order of time."""
+        marks = ','.join('?' * len(numbers))
         with self._readable():
             rows = self._execute(
-                f'SELECT topic_id, timestamp, {_DATA} FROM messages WHERE topic_id IN ({marks}) '
-                "AND timestamp BETWEEN ? AND ? AND typeof(timestamp) = 'integer' "
-                'ORDER BY timestamp, rowid',
+                f'SELECT topic_id, timestamp, rowid, {what} FROM messages '
+                f'WHERE topic_id IN ({marks}) AND timestamp BETWEEN ? AND ? '
+                "AND typeof(timestamp) = 'integer' ORDER BY timestamp, rowid",
                 (*numbers, low, high),
             )
         while True:
@@ -117,8 +180,16 @@ class SqliteFile:
                 row = rows.fetchone()
             if row is None:
                 return
-            number, received, data = row
-            yield number, received, data if isinstance(data, bytes) else b''
+            yield row
+
+    def _data_of(self, row: int) -> bytes:
+        """Of a message; none where they are damaged."""
+        with contextlib.suppress(sqlite3.Error):
+            (data,) = self._execute(
+                f'SELECT {_DATA} FROM messages WHERE rowid = ?', (row,)
+            ).fetchone()
+            return data if isinstance(data, bytes) else b''
+        return b''
 
     def close(self) -> None:
         """Let go of the file."""

@@ -207,9 +207,16 @@ class Ros2Reader:
             self.notes.append(f'{name} is read as well, which {METADATA} does not list')
 
     def messages(
-        self, topics: Collection[str], start: int | None = None, stop: int | None = None
+        self,
+        topics: Collection[str],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
     ) -> Iterator[tuple[Channel, int, bytes]]:
-        """(channel, receive time in ns, data), file after file, each in order of time."""
+        """(channel, receive time in ns, data), file after file, each in order of time.
+
+        `lenient`: what is damaged is passed over, and told of in `lost`.
+        """
         for part in self._parts:
             wanted = {
                 number: channel
@@ -217,8 +224,13 @@ class Ros2Reader:
                 if channel.topic in topics and channel.encoding in (CDR, ROS1)
             }
             if wanted:
-                for number, received, data in part.messages(wanted, start, stop):
+                for number, received, data in part.messages(wanted, start, stop, lenient):
                     yield wanted[number], received, data
+
+    @property
+    def lost(self) -> list[str]:
+        """Notes on what was passed over while reading."""
+        return [f'{one_line(p.name.name)} {p.lost}' for p in self._parts if p.lost]
 
     def close(self) -> None:
         """Let go of the files."""

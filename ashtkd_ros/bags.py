@@ -111,9 +111,10 @@ class Bag:
     ) -> Iterator[tuple[str, int, object]]:
         """(topic, receive time in ns, message) as recorded, from `start` to before `stop`.
 
-        `lenient`: a message that is damaged is None instead of a VprError.
+        `lenient`: a message that is damaged is None instead of a VprError, and what is damaged so
+        that its messages are not even known is passed over; `lost` tells of it.
         """
-        for channel, received, data in self._raw(topics, start, stop):
+        for channel, received, data in self._raw(topics, start, stop, lenient):
             try:
                 message = self._parse(channel, received, data)
             except VprError:
@@ -121,6 +122,11 @@ class Bag:
                     raise
                 message = None
             yield channel.topic, received, message
+
+    @property
+    def lost(self) -> list[str]:
+        """Notes on what lenient reading passed over until now."""
+        return self._reader.lost
 
     def message(self, topic: str, received_ns: int, nth: int = 0) -> object:
         """Of the messages received at a time in ns the `nth`, from 0; VprError without one."""
@@ -144,9 +150,13 @@ class Bag:
             yield channel.topic, received, bytes(data)
 
     def _raw(
-        self, topics: Sequence[str], start: int | None = None, stop: int | None = None
+        self,
+        topics: Sequence[str],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
     ) -> Iterator[tuple[Channel, int, bytes]]:
-        found = self._reader.messages(topics, start, stop)
+        found = self._reader.messages(topics, start, stop, lenient)
         while True:
             with self._readable():
                 item = next(found, None)
