@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -53,15 +54,28 @@ def listed(names: Iterable[str]) -> str:
 
 
 def unreadable(channels: Mapping[int, Channel]) -> list[str]:
-    """A note for each encoding that ROS has not, with its topics."""
+    """A note for each encoding that ROS has not, with its topics.
+
+    Of a topic that has messages of ROS as well it says how many are passed over.
+    """
+    sound = {c.topic for c in channels.values() if c.encoding in (CDR, ROS1)}
     topics: dict[str, list[str]] = {}
+    mixed: Counter[tuple[str, str]] = Counter()
     for channel in channels.values():
-        if channel.encoding not in (CDR, ROS1):
+        if channel.encoding in (CDR, ROS1):
+            continue
+        if channel.topic in sound:
+            mixed[channel.topic, channel.encoding] += channel.count
+        else:
             topics.setdefault(channel.encoding, []).append(channel.topic)
     return [
         f'{listed(sorted(set(names)))}: no messages of ROS but '
         f'{one_line(encoding) or "of no encoding"}, passed over'
         for encoding, names in sorted(topics.items())
+    ] + [
+        f'{one_line(topic)}: {count} of its messages are none of ROS but '
+        f'{one_line(encoding) or "of no encoding"}, passed over'
+        for (topic, encoding), count in sorted(mixed.items())
     ]
 
 

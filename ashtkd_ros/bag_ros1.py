@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import os
 import struct
 from collections import Counter
@@ -81,7 +82,7 @@ class Ros1Reader:
             f'{scan.reached}; "rosbag reindex" mends it'
         )
         if scan.bad:
-            self.notes.append(f'{scan.bad} damaged chunks are passed over')
+            self.notes.append(f'{scan.bad} damaged chunks are passed over, or their ends')
         self.channels = list(scan.channels.values())
         self.start, self.end = scan.start, scan.end
         return scan
@@ -150,6 +151,7 @@ class _Scan:
 
     def __init__(self, path: Path):
         self.path, self.bad, self.reached = path, 0, len(MAGIC)
+        self._alone = False  # whether messages came outside of chunks
         self._kinds: dict[int, tuple[str, str]] = {}
         self._counts: Counter[int] = Counter()
         self._chunks: list[_Chunk] = []
@@ -182,6 +184,7 @@ class _Scan:
                 extent = _uint(self._read(4, at + 4 + length), 0)
                 kind = header['op'][0]
             except _DAMAGE:
+                self._drop_last(at)
                 return
             begin, at = at, at + 8 + length
             plain = header.get('compression') == b'none'
@@ -193,11 +196,23 @@ class _Scan:
                 if kind == _CHUNK:
                     self._take(at, extent, header.get('compression', b'').decode())
                 elif kind in (_MESSAGE, _CONNECTION):  # of a chunk that was not ended
+                    self._alone = True
                     self._take(begin, at + extent - begin, 'none')
             except _DAMAGE:
                 self.bad += 1
+                if kind == _CHUNK and plain:
+                    self._take(at, self._sound_length(at, extent), 'none')
             at += extent
             self.reached = at
+
+    def _drop_last(self, end: int) -> None:
+        """Forget the message that ends there, outside of chunks, where zeros follow it."""
+        zeros = self._read(8, end)
+        if zeros and not any(zeros) and self._alone and self._chunks:
+            last = self._chunks[-1]
+            if last.at + last.length == end:
+                self._counts.subtract(last.numbers)
+                self._chunks.pop()
 
     def _read(self, length: int, at: int) -> bytes:
         return os.pread(self._file.fileno(), length, at)
@@ -222,6 +237,25 @@ class _Scan:
             self._counts.update(counts)
             made = _Chunk(start, end, at, length, compression, frozenset(counts))
             self._chunks.append(made)
+
+    def _sound_length(self, at: int, length: int) -> int:
+        """Of a plain chunk, the records before the first damaged one.
+
+        Zeros, which a lost power supply leaves, may begin in the record before them.
+        """
+        reached = before = 0
+        with contextlib.suppress(*_DAMAGE):
+            for kind, header, data in self._records(
+                at, min(length, UNPACKED_LIMIT), 'none', 2**32
+            ):
+                _uint(header['conn'], 0)
+                if kind == _MESSAGE:
+                    _time(header['time'])
+                elif kind == _CONNECTION:
+                    header['topic'].decode(), _fields(data)['type'].decode()
+                before = reached
+                reached += 8 + sum(5 + len(k) + len(v) for k, v in header.items()) + len(data)
+        return reached if any(self._read(8, at + reached)) else before
 
     def _records(
         self, at: int, length: int, compression: str, most: int

@@ -42,6 +42,25 @@ def storage_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.name.endswith(ENDINGS))
 
 
+def misnamed(path: Path) -> str:
+    """Which files there, or which file, are of a bag by their contents but not by their name."""
+    kinds = {SQLITE_MAGIC[:8]: '.db3', MCAP_MAGIC: '.mcap', b'#ROSBAG ': '.bag'}
+    found = {}
+    with contextlib.suppress(OSError):
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if not file.is_file() or file.name.endswith((*ENDINGS, '.bag')):
+                continue
+            with open(open_regular(file), 'rb') as opened:
+                start = opened.read(8)
+            packed = any(part in file.name.lower() for part in ('.db3', '.mcap'))
+            if start in kinds or (start.startswith(ZSTD) and packed):
+                found[file.name] = kinds.get(start, '.db3.zstd or .mcap.zstd')
+    if not found:
+        return ''
+    names = ', '.join(dict.fromkeys(found.values()))
+    return f'; by its contents {listed(found)} is a file of one: let its name end in {names}'
+
+
 class Ros2Reader:
     """An open rosbag2.
 
@@ -83,7 +102,7 @@ class Ros2Reader:
         failures = []
         for file in files + unlisted:
             try:
-                part = self._opened(file, stack)
+                part = self._opened_or_copy(file, files + unlisted, stack)
             except Unreadable as error:
                 failures.append(error)
                 continue
@@ -99,6 +118,22 @@ class Ros2Reader:
         if self._metadata is None and not _in_order(self._parts):
             names = listed(p.name.name for p in self._parts)
             self.notes.append(f'{names} overlap in time, and all are read; is one a copy?')
+
+    def _opened_or_copy(self, file: Path, known: list[Path], stack: contextlib.ExitStack) -> Part:
+        """Where a file is damaged, its packed or unpacked copy beside it, if not `known`."""
+        try:
+            return self._opened(file, stack)
+        except Unreadable as error:
+            bare = file.name.removesuffix('.zstd')
+            twin = file.with_name(bare if file.name != bare else f'{bare}.zstd')
+            if twin in known or not twin.is_file():
+                raise
+            try:
+                part = self._opened(twin, stack)
+            except Unreadable:
+                raise error from None
+            self.notes.append(f'{error}; {one_line(twin.name)} is read in its place')
+            return part
 
     def _opened(self, file: Path, stack: contextlib.ExitStack) -> Part:
         """The reader for what the file holds, whatever its name."""
@@ -182,8 +217,13 @@ class Ros2Reader:
         missing = [n for n in names if not (self.path / n).is_file()]
         if not found and not others:
             if missing:
-                raise VprError(f'{self.path}: {listed(missing)} is missing, so there is no bag')
-            raise VprError(f'{self.path}: is no bag; one holds .db3 or .mcap files')
+                raise VprError(
+                    f'{self.path}: {listed(missing)} is missing, so there is no bag'
+                    f'{misnamed(self.path)}'
+                )
+            raise VprError(
+                f'{self.path}: is no bag; one holds .db3 or .mcap files{misnamed(self.path)}'
+            )
         if missing:
             read = listed(p.name for p in found + others)
             self.notes.append(

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.bag_journals import orphans, side_files
+from ashtkd_ros.bag_storage import misnamed
 from ashtkd_ros.bag_topics import NO_POSES, choose_image_topic, choose_pose_topic, static_of
 from ashtkd_ros.bags import Bag, is_bag
 from ashtkd_ros.bit_depth import BitDepth
@@ -335,7 +336,8 @@ def open_traverse(path: Path, options: TraverseOptions) -> Traverse:
             raise VprError(f'{path}: --role is for folders with an index.csv, this is a bag')
         return BagTraverse(path, options)
     if path.is_file():
-        raise VprError(f'{path}: is no bag; a bag is a folder, or a .db3, .mcap or .bag file')
+        what = 'a bag is a folder, or a .db3, .mcap or .bag file'
+        raise VprError(f'{path}: is no bag; {what}{misnamed(path)}')
     given = [
         n for n in ('image_topic', 'pose_topic', 'trajectory', 'labels') if getattr(options, n)
     ]

@@ -23,7 +23,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from ashtkd_ros.bag_channels import CDR, ROS1, Channel
 from ashtkd_ros.bag_ros1 import Ros1Reader
 from ashtkd_ros.bag_scratch import ZSTD, unpack
-from ashtkd_ros.bag_storage import ENDINGS, METADATA, Ros2Reader, storage_files
+from ashtkd_ros.bag_storage import ENDINGS, METADATA, Ros2Reader, misnamed, storage_files
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import one_line
 
@@ -74,7 +74,7 @@ class Bag:
                 with self._readable():
                     os.listdir(self.path)
                 what = 'one holds metadata.yaml and .db3 or .mcap files'
-            raise VprError(f'{self.path}: is no bag; {what}')
+            raise VprError(f'{self.path}: is no bag; {what}{misnamed(self.path)}')
         self.is_ros1 = self.path.name.endswith(_ROS1_ENDINGS) and not is_folder
         self._stores: dict[str, Any] = {}
         with self._readable():
