@@ -48,6 +48,12 @@ def _is_journal(file: Path) -> bool:
     return file.is_file() and _head(file).startswith((*_WAL_MAGIC, _ROLLBACK_MAGIC))
 
 
+def lacks_journal(file: Path) -> bool:
+    """Whether only the index of a write-ahead log is there, which goes with it."""
+    paths = dict.fromkeys((os.path.realpath(file), os.path.abspath(file)))
+    return any(os.path.isfile(p + '-shm') and not os.path.lexists(p + WAL) for p in paths)
+
+
 def fits(file: Path, orphan: Path) -> bool:
     """Whether a journal may be of a file, which is the only one in its folder."""
     with contextlib.suppress(OSError, struct.error):
@@ -100,29 +106,29 @@ def recovered(file: Path, journals: list[Path], folder: Path) -> tuple[Path, lis
             base.execute('SELECT count(*) FROM sqlite_master').fetchone()
             valid = base.execute('PRAGMA wal_checkpoint(PASSIVE)').fetchone()[1]
             for target, each in pairs.items():
-                if target.name.endswith(WAL) and (note := _lacking(target, each.name, valid)):
-                    notes.append(note)
+                if target.name.endswith(WAL) and target.is_file():  # an empty file has none
+                    notes += _lacking(target, one_line(each.name), valid)
             base.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()
     except sqlite3.Error as error:
         raise Unreadable(f'{file}: is damaged or cut off ({reason_of(error)})') from error
     return copy, notes
 
 
-def _lacking(wal: Path, name: str, valid: int) -> str:
+def _lacking(wal: Path, name: str, valid: int) -> list[str]:
     """What of a write-ahead log sqlite3 does not take, which stops after `valid` pieces.
 
     Each piece (frame) has the salts of the log's start; those of before it was begun anew have
     others, and are of no matter.
     """
-    name = one_line(name)
+    damaged = f'has a journal ({name}) that is damaged at its start: messages are missing'
     with wal.open('rb') as file:
         start = file.read(_WAL_HEAD)
         if len(start) < _WAL_HEAD or not _is_sound(start):
-            return f'its journal {name} is damaged at its start: the last messages are missing'
+            return [damaged]
         page = struct.unpack_from('>I', start, 8)[0]
         step, size = _FRAME_HEAD + page, wal.stat().st_size
         if not 512 <= page <= 65536:
-            return f'its journal {name} is damaged at its start: the last messages are missing'
+            return [damaged]
         count, complete = 0, False
         for at in range(_WAL_HEAD, size, step):
             file.seek(at)
@@ -131,9 +137,11 @@ def _lacking(wal: Path, name: str, valid: int) -> str:
                 count = (at - _WAL_HEAD) // step + 1
                 complete = count > valid and any(head[4:8])
     if count <= valid:
-        return ''
+        return []
     why = 'is damaged or cut off' if complete else 'ends before its last messages are complete'
-    return f'its journal {name} {why}: of its {count} pieces {valid} count, messages are missing'
+    return [
+        f'has a journal ({name}) that {why}: messages are missing, {valid} of {count} pages count'
+    ]
 
 
 def _is_sound(head: bytes) -> bool:

@@ -15,7 +15,15 @@ from itertools import pairwise
 from pathlib import Path, PurePath
 
 from ashtkd_ros.bag_channels import CDR, ROS1, Channel, Unreadable, listed, type_name, unreadable
-from ashtkd_ros.bag_journals import fits, holds_all, note_of, orphans, recovered, side_files
+from ashtkd_ros.bag_journals import (
+    fits,
+    holds_all,
+    lacks_journal,
+    note_of,
+    orphans,
+    recovered,
+    side_files,
+)
 from ashtkd_ros.bag_mcap import MAGIC as MCAP_MAGIC
 from ashtkd_ros.bag_mcap import McapFile
 from ashtkd_ros.bag_scratch import ZSTD, scratch, unpacked_file
@@ -177,7 +185,14 @@ class Ros2Reader:
                 return found
         if lost:
             self._note(f'{note_of(lost)} until then the file alone')
-        return SqliteFile(file)
+        found = SqliteFile(file)
+        if not lost and lacks_journal(file):
+            name = one_line(file.name)
+            found.notes.append(
+                f'has {name}-shm beside it but no {name}-wal: was that left behind? It holds the '
+                'last messages of a recorder that was killed'
+            )
+        return found
 
     def _note(self, text: str) -> None:
         if f'{text} is read' not in self.notes:

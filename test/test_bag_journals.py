@@ -229,6 +229,21 @@ def test_journals_of_other_programs_are_of_no_matter(plain: Path, bag: Path):
     assert contents(bag) and notes(bag) == [n for n in notes(bag) if 'journal' not in n]
 
 
+def test_a_journal_that_was_left_behind_is_missed(bag: Path):
+    left = killed(bag, 0.5)
+    (left / 'plain.db3-wal').unlink()
+    (left / 'metadata.yaml').unlink()
+    assert not any('-wal' in n for n in notes(left))
+    (left / 'plain.db3-shm').write_bytes(bytes(32768))
+    assert 'but no plain.db3-wal' in ' '.join(notes(left))
+
+
+def test_a_journal_beside_an_empty_file_is_no_error_of_ours(bag: Path):
+    left = killed(bag, 0.5)
+    (left / 'plain.db3').write_bytes(b'')
+    assert 'lacks the tables' in refused(left)
+
+
 def long_wal(bag: Path) -> tuple[Path, Path, bytes]:
     left = killed(bag, 0.0)
     (left / 'metadata.yaml').unlink()
