@@ -11,7 +11,7 @@ import os
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -19,14 +19,25 @@ from zlib import crc32
 
 import numpy as np
 
-from ashtkd_ros.bag_channels import Channel, Item, Unreadable, in_time, type_name
+from ashtkd_ros.bag_channels import (
+    Channel,
+    Item,
+    Rows,
+    TooMany,
+    Unreadable,
+    in_time,
+    most_messages,
+    type_name,
+)
 from ashtkd_ros.bag_scratch import UNPACKED_LIMIT, unpack
 from ashtkd_ros.files import open_regular
+from ashtkd_ros.mcap_records import HEAD, MESSAGE, records, text, uint, ushort
 
 MAGIC = b'\x89MCAP0\r\n'
-_FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 2, 3, 4, 5, 6
+_FOOTER, _SCHEMA, _CHANNEL, _CHUNK = 2, 3, 4, 6
 _CHUNK_INDEX, _STATISTICS, _DATA_END = 8, 11, 15
-_HEAD = 9  # bytes before a record: its kind and length
+_FOOTER_HEAD = struct.pack('<BQ', _FOOTER, 20)
+_TAIL = 2**20  # bytes in which the end is looked for
 _CHUNK_HEAD = 40  # bytes of an uncompressed chunk before its records
 _LONGEST_NAME = 64  # bytes, of a kind of compression
 _RECOVER = '"mcap recover" saves what there is'
@@ -55,6 +66,7 @@ class McapFile:
         self.channels: dict[int, Channel] = {}
         self._counts: Counter[int] = Counter()
         self._chunks: list[_Chunk] = []
+        self._bad: dict[int, _Chunk] = {}  # by their places
         # Messages outside of chunks: times, channels, places and lengths of their data.
         self._loose = array('q'), array('H'), array('q'), array('q')
         self._last = -1, b''
@@ -66,10 +78,12 @@ class McapFile:
             raise
 
     def _open(self, size: int) -> None:
+        self._most = most_messages(size)
         magic = self._read(0, len(MAGIC))
         if magic != MAGIC:
             why = 'is empty' if not magic else 'is no MCAP file'
             raise Unreadable(f'{self.name}: {why}; copy it again, or record it again')
+        size = self._end(size)
         self._whole = self._read(size - 8, 8) == MAGIC and size > 2 * len(MAGIC)
         summary = self._whole and self._read_summary(size)
         if not summary:
@@ -81,6 +95,17 @@ class McapFile:
         }
         if lost := sum(self._counts.values()):
             self.notes.append(f'{lost} messages of no channel are passed over')
+
+    def _end(self, size: int) -> int:
+        """Where the file ends by its own mark, whatever was written after that."""
+        begin = max(size - _TAIL, 0)
+        tail = self._read(begin, _TAIL)
+        at = tail.rfind(MAGIC)
+        end, footer = begin + at + len(MAGIC), at - 20 - HEAD
+        if end == size or footer < 0 or tail[footer : footer + HEAD] != _FOOTER_HEAD:
+            return size
+        self.notes.append(f'has {size - end} bytes after its end, which are passed over')
+        return end
 
     def _forget(self) -> None:
         self.channels, self._counts, self._chunks = {}, Counter(), []
@@ -94,7 +119,7 @@ class McapFile:
     def _read_summary(self, size: int) -> bool:
         """Take channels, counts and chunks from the summary; whether it is there and sound."""
         self._forget()
-        footer = size - 8 - 20 - _HEAD
+        footer = size - 8 - 20 - HEAD
         try:
             kind, length, start, _, crc = struct.unpack('<BQQQI', self._read(footer, 29))
             if kind != _FOOTER or length != 20 or not 0 < start < footer:
@@ -104,25 +129,25 @@ class McapFile:
                 self.notes.append('its summary is damaged; the file is read without it')
                 return False
             return self._take_summary(data[: footer - start], start)
-        except _DAMAGE:
+        except (*_DAMAGE, TooMany):
             return False
 
     def _take_summary(self, data: bytes, data_end: int) -> bool:
         said = None
-        for kind, at, length in _records(data):
+        for kind, at, length in records(data, self._most):
             content = data[at : at + length]
             self._take(kind, content)
             if kind == _CHUNK_INDEX:
                 self._chunks.append(_indexed(content))
             elif kind == _STATISTICS:
-                said, chunks = struct.unpack_from('<Q', content)[0], _uint(content, 22)
+                said, chunks = struct.unpack_from('<Q', content)[0], uint(content, 22)
                 self.start, end = struct.unpack_from('<QQ', content, 26)
                 self.start, self.end = (self.start, end + 1) if said else (0, 0)
-                counts = content[46 : 46 + _uint(content, 42)]
+                counts = content[46 : 46 + uint(content, 42)]
                 self._counts.update(dict(struct.iter_unpack('<HQ', counts)))
         if said is None or said != sum(self._counts.values()):
             return False
-        inside = all(c.at > 0 and c.at + c.length <= data_end for c in self._chunks)
+        inside = _lie_apart(self._chunks, data_end)
         counted = {number for number, count in self._counts.items() if count}
         known = counted <= self.channels.keys() and all(
             c.numbers is None or c.numbers <= self.channels.keys() for c in self._chunks
@@ -132,11 +157,11 @@ class McapFile:
     def _take(self, kind: int, content: bytes) -> None:
         """A schema or channel, where the record is one."""
         if kind == _SCHEMA:
-            self._schemas[_ushort(content, 0)] = _text(content, 2)[0]
+            self._schemas[ushort(content, 0)] = text(content, 2)[0]
         elif kind == _CHANNEL:
             number, schema = struct.unpack_from('<HH', content)
-            topic, at = _text(content, 4)
-            encoding, _ = _text(content, at)
+            topic, at = text(content, 4)
+            encoding, _ = text(content, at)
             made = Channel(topic, type_name(self._schemas.get(schema, '')), encoding)
             self.channels.setdefault(number, made)
 
@@ -144,15 +169,15 @@ class McapFile:
 
     def _scan(self, size: int) -> None:
         """Go through the file from its start, and count what is there."""
-        at, reached, bad = len(MAGIC), True, 0
+        at, reached, bad = len(MAGIC), True, []
         times = self._loose[0]
         while True:
-            head = self._read(at, _HEAD)
-            if len(head) < _HEAD:
+            head = self._read(at, HEAD)
+            if len(head) < HEAD:
                 reached = False
                 break
             kind, length = struct.unpack('<BQ', head)
-            at += _HEAD
+            at += HEAD
             if kind in (_FOOTER, _DATA_END):
                 break
             if not kind or at + length > size:
@@ -162,14 +187,14 @@ class McapFile:
                     continue
                 reached = False
                 if not kind:  # what a lost power supply leaves; it may begin in the last message
-                    self._drop_last(at - _HEAD)
+                    self._drop_last(at - HEAD)
                 break
             try:
                 self._take_record(kind, at, length)
+            except TooMany as error:
+                raise self._damaged(error) from error
             except _DAMAGE as error:
-                if self._whole:
-                    raise self._damaged(error) from error
-                bad += 1
+                bad.append(error)
             at += length
         spans = [(c.start, c.end) for c in self._chunks]
         spans += [(min(times), max(times))] if times else []
@@ -188,7 +213,7 @@ class McapFile:
     def _take_record(self, kind: int, at: int, length: int) -> None:
         if kind in (_SCHEMA, _CHANNEL):
             self._take(kind, self._read(at, min(length, UNPACKED_LIMIT)))
-        elif kind == _MESSAGE:
+        elif kind == MESSAGE:
             number, _, received, _ = struct.unpack('<HIQQ', self._read(at, 22))
             if length < 22 or received >= 2**63:
                 raise ValueError('a message is too short')
@@ -201,10 +226,10 @@ class McapFile:
             counts: Counter[int] = Counter()
             start, end = 2**63, -1
             data = self._unpacked(at, length)
-            for inner, where, extent in _records(data):
-                if inner == _MESSAGE:
+            for inner, where, extent in records(data, self._most - sum(self._counts.values())):
+                if inner == MESSAGE:
                     received = struct.unpack_from('<Q', data, where + 6)[0]
-                    counts[_ushort(data, where)] += 1
+                    counts[ushort(data, where)] += 1
                     start, end = min(start, received), max(end, received)
                 elif inner in (_SCHEMA, _CHANNEL):
                     self._take(inner, data[where : where + extent])
@@ -212,10 +237,12 @@ class McapFile:
                 self._counts.update(counts)
                 self._chunks.append(_Chunk(start, end, at, length, frozenset(counts)))
 
-    def _tell(self, reached: bool, bad: int, at: int) -> None:
+    def _tell(self, reached: bool, bad: list[Exception], at: int) -> None:
         """Notes on a file that does not end as one, Unreadable where nothing of it can be read."""
         if self._whole and not reached:
-            raise self._damaged(ValueError(f'from byte {at} on'))
+            bad.append(ValueError(f'from byte {at} on'))
+        if self._whole and bad and not (self._chunks or self._loose[0]):
+            raise self._damaged(bad[0]) from bad[0]
         if not self._whole:
             if not self.channels:
                 raise Unreadable(
@@ -225,35 +252,72 @@ class McapFile:
                 f'was cut off (the recorder was killed, or is at work): read up to byte {at}; '
                 f'{_RECOVER} as well'
             )
-        if bad:
-            self.notes.append(f'{bad} damaged chunks are passed over')
+        elif not reached:
+            self.notes.append(f'is damaged: read up to byte {at}; {_RECOVER}')
+        if chunks := len(bad) - (self._whole and not reached):
+            self.notes.append(f'{chunks} damaged chunks are passed over, messages are missing')
 
     # --- messages
 
     def messages(
-        self, numbers: Collection[int], start: int | None = None, stop: int | None = None
+        self,
+        numbers: Collection[int],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
     ) -> Iterator[Item]:
-        """(channel, log time in ns, data) in order of time, from `start` to before `stop`."""
+        """(channel, log time in ns, data) in order of time, from `start` to before `stop`.
+
+        `lenient`: damaged chunks are passed over, and told of in `lost`.
+        """
         span = 0 if start is None else start, 2**64 if stop is None else stop
         wanted = frozenset(numbers)
         chunks = [c for c in self._chunks if c.numbers is None or c.numbers & wanted]
-        chunked = in_time(chunks, span, lambda c: self._of_chunk(c, wanted, *span))
-        found = [chunked, self._of_loose(wanted, *span)]
+        left = [self._most]
+
+        def items(chunk: _Chunk) -> Iterator[tuple]:
+            try:
+                return self._of_chunk(chunk, wanted, span, left)
+            except Unreadable as error:
+                if not lenient or isinstance(error.__cause__, TooMany):
+                    raise
+            self._bad[chunk.at] = chunk
+            return iter(())
+
+        found = [in_time(chunks, span, items), self._of_loose(wanted, *span)]
         for received, _, _, number, data in heapq.merge(*found, key=itemgetter(0, 1)):
             yield number, received, data
 
+    @property
+    def lost(self) -> str:
+        """A note on the damaged chunks that were met."""
+        if not self._bad:
+            return ''
+        start = min(c.start for c in self._bad.values()) * 1e-9
+        end = max(c.end for c in self._bad.values()) * 1e-9
+        return (
+            f'is damaged: {len(self._bad)} of {len(self._chunks)} chunks are passed over, and '
+            f'messages received from {start:.3f} to {end:.3f} are missing; copy it again; '
+            f'{_RECOVER}'
+        )
+
     def _of_chunk(
-        self, chunk: _Chunk, wanted: frozenset[int], start: int, stop: int
+        self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]
     ) -> Iterator[tuple]:
+        """Its messages in order of time; `left`: how many records all chunks may have yet."""
+        rows, seen = Rows(chunk.at), 0
         try:
             data = self._unpacked(chunk.at, chunk.length)
-            for kind, at, length in _records(data):
-                if kind == _MESSAGE:
+            for kind, at, length in records(data, left[0]):
+                seen += 1
+                if kind == MESSAGE:
                     number, _, received = struct.unpack_from('<HIQ', data, at)
-                    if number in wanted and start <= received < stop:
-                        yield received, chunk.at, at, number, data[at + 22 : at + length]
-        except _DAMAGE as error:
+                    if number in wanted and span[0] <= received < span[1]:
+                        rows.add(received, number, data[at + 22 : at + length])
+            left[0] -= seen
+        except (*_DAMAGE, TooMany) as error:
             raise self._damaged(error) from error
+        return iter(rows)
 
     def _of_loose(self, wanted: frozenset[int], start: int, stop: int) -> Iterator[tuple]:
         times, numbers, places, lengths = (np.frombuffer(c, c.typecode) for c in self._loose)
@@ -275,7 +339,7 @@ class McapFile:
             raise ValueError(f'a chunk of {length} bytes')
         head = self._read(at, min(length, _CHUNK_HEAD + _LONGEST_NAME))
         size, crc = struct.unpack_from('<QI', head, 16)
-        compression, place = _text(head, 28)
+        compression, place = text(head, 28)
         stored = struct.unpack_from('<Q', head, place)[0]
         data = self._read(at + place + 8, min(stored, length - place - 8))
         if compression:
@@ -295,18 +359,14 @@ class McapFile:
         self._file.close()
 
 
-def _records(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Kind, place of the content and its length of every record; ValueError where one is cut."""
-    at, size = 0, len(data)
-    while at < size:
-        if at + _HEAD > size:
-            raise ValueError('a record is cut')
-        kind, length = struct.unpack_from('<BQ', data, at)
-        at += _HEAD
-        if not kind or at + length > size or (kind == _MESSAGE and length < 22):
-            raise ValueError('a record is cut')
-        yield kind, at, length
-        at += length
+def _lie_apart(chunks: Sequence[_Chunk], end: int) -> bool:
+    """Whether chunks lie within a file's data, each at a place of its own."""
+    reached = 0
+    for chunk in sorted(chunks, key=lambda c: c.at):
+        if chunk.at <= reached:
+            return False
+        reached = chunk.at + chunk.length
+    return reached <= end
 
 
 def _indexed(content: bytes) -> _Chunk:
@@ -314,20 +374,4 @@ def _indexed(content: bytes) -> _Chunk:
     start, end, at, length, table = struct.unpack_from('<QQQQI', content)
     numbers = frozenset(n for n, _ in struct.iter_unpack('<HQ', content[36 : 36 + table]))
     # Writers that keep no index of messages name no channels.
-    return _Chunk(start, end, at + _HEAD, length - _HEAD, numbers or None)
-
-
-def _ushort(data: bytes, at: int) -> int:
-    return struct.unpack_from('<H', data, at)[0]
-
-
-def _uint(data: bytes, at: int) -> int:
-    return struct.unpack_from('<I', data, at)[0]
-
-
-def _text(data: bytes, at: int) -> tuple[str, int]:
-    """A text, and where what follows it begins; ValueError where it is cut."""
-    end = at + 4 + _uint(data, at)
-    if end > len(data):
-        raise ValueError('a text is cut')
-    return data[at + 4 : end].decode('utf-8', 'backslashreplace'), end
+    return _Chunk(start, end, at + HEAD, length - HEAD, numbers or None)

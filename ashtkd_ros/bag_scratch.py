@@ -8,18 +8,17 @@ import errno
 import fcntl
 import os
 import shutil
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lz4.frame import LZ4FrameDecompressor
 
 from ashtkd_ros.bag_channels import Unreadable
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import one_line, open_regular, reason_of
+from ashtkd_ros.files import one_line, open_regular
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -32,7 +31,6 @@ UNPACKED_LIMIT = 2**29
 _ROOM_LEFT = 2**28  # bytes of the disk that no unpacked file takes
 _PREFIX = 'ashtkd_ros_bag_'
 _BLOCK = 2**22
-SIDE_FILES = ('-wal', '-journal')  # what sqlite3 keeps beside a file until it is complete
 
 
 @contextlib.contextmanager
@@ -77,7 +75,7 @@ def unpack(data: bytes, kind: str = 'zstd', limit: int = UNPACKED_LIMIT) -> byte
         said = zstd.get_frame_info(data).decompressed_size if kind == 'zstd' else None
         if said is not None and said > limit:
             raise ValueError(f'it unpacks to {said} bytes, of which {limit} are allowed')
-        found = reader.decompress(data, max_length=limit + 1)
+        found = _pieces(reader, data, limit + 1)
     except errors as error:
         raise ValueError(f'its {kind} data are damaged ({one_line(str(error))})') from error
     if len(found) > limit:
@@ -85,6 +83,18 @@ def unpack(data: bytes, kind: str = 'zstd', limit: int = UNPACKED_LIMIT) -> byte
     if not reader.eof:
         raise ValueError(f'its {kind} data are cut off')
     return found
+
+
+def _pieces(reader: Any, data: bytes, most: int) -> bytes:
+    """Up to so many bytes; lz4 takes memory for what it may give, not for what it gives."""
+    found = [reader.decompress(data, max_length=min(_BLOCK, most))]
+    held = len(found[0])
+    while held < most and not reader.eof:
+        found.append(reader.decompress(b'', max_length=min(_BLOCK, most - held)))
+        if not found[-1]:
+            break
+        held += len(found[-1])
+    return b''.join(found)
 
 
 def unpacked_file(file: Path, folder: Path) -> Path:
@@ -96,7 +106,7 @@ def unpacked_file(file: Path, folder: Path) -> Path:
     made = folder / file.name.removesuffix('.zstd')
     try:
         with open(open_regular(file), 'rb') as packed, made.open('xb') as plain:
-            _copy(zstd.open(packed, 'rb'), plain, file.stat().st_size, advice)
+            copy_within(zstd.open(packed, 'rb'), plain, file.stat().st_size, advice)
     except EOFError as error:
         raise Unreadable(
             f'{file}: is cut off ({error}); copy it again, or record it again'
@@ -106,7 +116,7 @@ def unpacked_file(file: Path, folder: Path) -> Path:
     return made
 
 
-def _copy(source: BinaryIO, target: BinaryIO, least: int, advice: str) -> None:
+def copy_within(source: BinaryIO, target: BinaryIO, least: int, advice: str) -> None:
     """All bytes, `least` at least, as long as the disk has room; VprError where it has none."""
     try:
         needed = least
@@ -122,38 +132,3 @@ def _copy(source: BinaryIO, target: BinaryIO, least: int, advice: str) -> None:
         if error.errno != errno.ENOSPC:
             raise
         raise VprError(advice.format(tempfile.gettempdir())) from error
-
-
-def side_files(file: Path) -> list[Path]:
-    """The journals beside a sqlite3 file that hold a part of its data."""
-    beside = [file.with_name(file.name + ending) for ending in SIDE_FILES]
-    return [f for f in beside if f.is_file() and _starts(f)]
-
-
-def _starts(file: Path) -> bool:
-    """Whether a journal holds anything: one that was ended has zeros at its start."""
-    with open(open_regular(file), 'rb') as opened:
-        return any(opened.read(8))
-
-
-def recovered(file: Path, folder: Path) -> Path:
-    """A copy in `folder` of a sqlite3 file, with what its journals hold; VprError without room.
-
-    The user's files stay as they are.
-    """
-    advice = (
-        f'{file}: {{}} has no room for a copy, which its journal ({file.name}-wal) needs; make '
-        'room, set TMPDIR to a larger disk, or bring the journal into the bag itself: '
-        'sqlite3 FILE "PRAGMA wal_checkpoint(TRUNCATE)"'
-    )
-    for each in (file, *side_files(file)):
-        with open(open_regular(each), 'rb') as source, (folder / each.name).open('xb') as target:
-            _copy(source, target, each.stat().st_size, advice)
-    copy = folder / file.name
-    try:
-        with contextlib.closing(sqlite3.connect(copy)) as base:
-            base.execute('SELECT count(*) FROM sqlite_master').fetchone()
-            base.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()
-    except sqlite3.Error as error:
-        raise Unreadable(f'{file}: is damaged or cut off ({reason_of(error)})') from error
-    return copy

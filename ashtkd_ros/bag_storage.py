@@ -15,9 +15,18 @@ from itertools import pairwise
 from pathlib import Path, PurePath
 
 from ashtkd_ros.bag_channels import CDR, ROS1, Channel, Unreadable, listed, type_name, unreadable
+from ashtkd_ros.bag_journals import (
+    fits,
+    holds_all,
+    lacks_journal,
+    note_of,
+    orphans,
+    recovered,
+    side_files,
+)
 from ashtkd_ros.bag_mcap import MAGIC as MCAP_MAGIC
 from ashtkd_ros.bag_mcap import McapFile
-from ashtkd_ros.bag_scratch import ZSTD, recovered, scratch, side_files, unpacked_file
+from ashtkd_ros.bag_scratch import ZSTD, scratch, unpacked_file
 from ashtkd_ros.bag_sqlite import MAGIC as SQLITE_MAGIC
 from ashtkd_ros.bag_sqlite import SqliteFile
 from ashtkd_ros.errors import VprError
@@ -39,6 +48,25 @@ Part = SqliteFile | McapFile
 def storage_files(folder: Path) -> list[Path]:
     """The files of a folder that are named like those of a bag."""
     return sorted(p for p in folder.iterdir() if p.name.endswith(ENDINGS))
+
+
+def misnamed(path: Path) -> str:
+    """Which files there, or which file, are of a bag by their contents but not by their name."""
+    kinds = {SQLITE_MAGIC[:8]: '.db3', MCAP_MAGIC: '.mcap', b'#ROSBAG ': '.bag'}
+    found = {}
+    with contextlib.suppress(OSError):
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if not file.is_file() or file.name.endswith((*ENDINGS, '.bag')):
+                continue
+            with open(open_regular(file), 'rb') as opened:
+                start = opened.read(8)
+            packed = any(part in file.name.lower() for part in ('.db3', '.mcap'))
+            if start in kinds or (start.startswith(ZSTD) and packed):
+                found[file.name] = kinds.get(start, '.db3.zstd or .mcap.zstd')
+    if not found:
+        return ''
+    names = ', '.join(dict.fromkeys(found.values()))
+    return f'; by its contents {listed(found)} is a file of one: let its name end in {names}'
 
 
 class Ros2Reader:
@@ -82,7 +110,7 @@ class Ros2Reader:
         failures = []
         for file in files + unlisted:
             try:
-                part = self._opened(file, stack)
+                part = self._opened_or_copy(file, files + unlisted, stack)
             except Unreadable as error:
                 failures.append(error)
                 continue
@@ -99,6 +127,22 @@ class Ros2Reader:
             names = listed(p.name.name for p in self._parts)
             self.notes.append(f'{names} overlap in time, and all are read; is one a copy?')
 
+    def _opened_or_copy(self, file: Path, known: list[Path], stack: contextlib.ExitStack) -> Part:
+        """Where a file is damaged, its packed or unpacked copy beside it, if not `known`."""
+        try:
+            return self._opened(file, stack)
+        except Unreadable as error:
+            bare = file.name.removesuffix('.zstd')
+            twin = file.with_name(bare if file.name != bare else f'{bare}.zstd')
+            if twin in known or not twin.is_file():
+                raise
+            try:
+                part = self._opened(twin, stack)
+            except Unreadable:
+                raise error from None
+            self.notes.append(f'{error}; {one_line(twin.name)} is read in its place')
+            return part
+
     def _opened(self, file: Path, stack: contextlib.ExitStack) -> Part:
         """The reader for what the file holds, whatever its name."""
         try:
@@ -114,17 +158,41 @@ class Ros2Reader:
                     start = opened.read(len(MCAP_MAGIC))
             elif file.suffix == '.zstd' and start not in (MCAP_MAGIC, SQLITE_MAGIC[:8]):
                 raise Unreadable(f'{file}: is cut off, or no zstd file; copy it again')
-            if start == MCAP_MAGIC or '.mcap' in file.name:
+            named_mcap = file.name.removesuffix('.zstd').endswith('.mcap')
+            if start == MCAP_MAGIC or (named_mcap and start != SQLITE_MAGIC[:8]):
                 return McapFile(inner, file)
-            if inner is file and side_files(file):
-                inner = recovered(file, self._room(stack))
-                self._note(
-                    'has a journal of sqlite3 beside it (the recorder was killed, or is at work), '
-                    f'which is taken into a copy in {tempfile.gettempdir()} (TMPDIR) while the bag'
-                )
-            return SqliteFile(inner, file)
+            return self._sqlite(file, stack) if inner is file else SqliteFile(inner, file)
         except OSError as error:
             raise Unreadable(f'{file}: cannot be read ({reason_of(error)})') from error
+
+    def _sqlite(self, file: Path, stack: contextlib.ExitStack) -> SqliteFile:
+        """With what its journals hold."""
+        journals, lost = side_files(file), []
+        if not journals:
+            lost = orphans(file)
+            journals = lost if len(lost) == 1 and fits(file, lost[0]) else []
+        if journals:
+            inner, notes = recovered(file, journals, self._room(stack))
+            if not lost or holds_all(file, inner):
+                found = SqliteFile(inner, file)
+                found.notes += notes
+                name = f' ({one_line(lost[0].name)}: was the file renamed?)' if lost else ''
+                self._note(
+                    f'has a journal of sqlite3 beside it{name} (the recorder was killed, or is at '
+                    f'work), which is taken into a copy in {tempfile.gettempdir()} (TMPDIR) while '
+                    'the bag'
+                )
+                return found
+        if lost:
+            self._note(f'{note_of(lost)} until then the file alone')
+        found = SqliteFile(file)
+        if not lost and lacks_journal(file):
+            name = one_line(file.name)
+            found.notes.append(
+                f'has {name}-shm beside it but no {name}-wal: was that left behind? It holds the '
+                'last messages of a recorder that was killed'
+            )
+        return found
 
     def _note(self, text: str) -> None:
         if f'{text} is read' not in self.notes:
@@ -164,8 +232,13 @@ class Ros2Reader:
         missing = [n for n in names if not (self.path / n).is_file()]
         if not found and not others:
             if missing:
-                raise VprError(f'{self.path}: {listed(missing)} is missing, so there is no bag')
-            raise VprError(f'{self.path}: is no bag; one holds .db3 or .mcap files')
+                raise VprError(
+                    f'{self.path}: {listed(missing)} is missing, so there is no bag'
+                    f'{misnamed(self.path)}'
+                )
+            raise VprError(
+                f'{self.path}: is no bag; one holds .db3 or .mcap files{misnamed(self.path)}'
+            )
         if missing:
             read = listed(p.name for p in found + others)
             self.notes.append(
@@ -189,9 +262,16 @@ class Ros2Reader:
             self.notes.append(f'{name} is read as well, which {METADATA} does not list')
 
     def messages(
-        self, topics: Collection[str], start: int | None = None, stop: int | None = None
+        self,
+        topics: Collection[str],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
     ) -> Iterator[tuple[Channel, int, bytes]]:
-        """(channel, receive time in ns, data), file after file, each in order of time."""
+        """(channel, receive time in ns, data), file after file, each in order of time.
+
+        `lenient`: what is damaged is passed over, and told of in `lost`.
+        """
         for part in self._parts:
             wanted = {
                 number: channel
@@ -199,8 +279,13 @@ class Ros2Reader:
                 if channel.topic in topics and channel.encoding in (CDR, ROS1)
             }
             if wanted:
-                for number, received, data in part.messages(wanted, start, stop):
+                for number, received, data in part.messages(wanted, start, stop, lenient):
                     yield wanted[number], received, data
+
+    @property
+    def lost(self) -> list[str]:
+        """Notes on what was passed over while reading."""
+        return [f'{one_line(p.name.name)} {p.lost}' for p in self._parts if p.lost]
 
     def close(self) -> None:
         """Let go of the files."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,13 +14,16 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ashtkd_ros.bag_scratch import side_files
-from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic, is_bag
+from ashtkd_ros.bag_journals import orphans, side_files
+from ashtkd_ros.bag_storage import misnamed
+from ashtkd_ros.bag_topics import NO_POSES, choose_image_topic, choose_pose_topic, static_of
+from ashtkd_ros.bags import Bag, is_bag
 from ashtkd_ros.bit_depth import BitDepth
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import one_line
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array, image_to_array
 from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
-from ashtkd_ros.pose_messages import ODOMETRY_TYPE, POSE_TYPES, TfPoses, pose_reader
+from ashtkd_ros.pose_messages import ODOMETRY_TYPE, TfPoses, pose_reader
 from ashtkd_ros.source_depth import depth_of_bag
 from ashtkd_ros.sources import Pose
 from ashtkd_ros.tables import is_whole, read_rows
@@ -27,15 +31,12 @@ from ashtkd_ros.trajectory import PoseTrack, read_tum
 from ashtkd_ros.transforms import facing
 from ashtkd_ros.traverse import Cursor, FolderTraverse, Traverse, TraverseOptions, stats_of
 
-NO_POSES = 'none'
 LABELS = 'labels.csv'
 DAMAGED = 'damaged message'
 _BACK_S = 1.0  # cameras that deliver a little out of order are no broken clock
 ZERO = 'stamp zero'
 BACK = f'after the stamps went back by more than {_BACK_S:.0f} s (try --stamps receive)'
 UNUSABLE = (DAMAGED, ZERO, BACK)
-# Goals and first guesses, which are no poses of the robot, come more seldom than either of these.
-_LEAST_PER_IMAGE, _LEAST_HZ = 0.1, 0.2
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class BagTraverse:
         self.path, self.options, self.notes = Path(path), options, []
         self.bag = Bag(self.path)
         self.notes += self.bag.notes
+        self._lost: list[str] = []
         self.topic = choose_image_topic(self.bag, options.image_topic)
         self.count = self.topic.count
         self._use_received = options.stamps == 'receive'
@@ -211,10 +213,9 @@ class BagTraverse:
             options.origin,
             camera_frame_is=options.camera_frame_is,
         )
-        topics = [topic.name, *(_static_of(self.bag, topic) if is_tf else [])]
+        topics = [topic.name, *(static_of(self.bag, topic) if is_tf else [])]
         try:
-            for name, received, message in self._messages(topics, 'poses'):
-                reader.add(name, message, received * 1e-9)
+            self._read_poses(topics, reader)
             track = reader.trajectory(options.camera_frame or first.frame_id)
         except VprError as error:
             text = str(error)
@@ -226,6 +227,28 @@ class BagTraverse:
         )
         self.notes += notes_on(topic.name, track.refused, track.remarks)
         return track
+
+    def _read_poses(self, topics: list[str], reader) -> None:
+        """Give all sound messages to the reader; VprError where there is none."""
+        sound, damaged = 0, Counter()
+        for name, received, message in self._messages(topics, 'poses', lenient=True):
+            if message is None:
+                damaged[name] += 1
+            else:
+                reader.add(name, message, received * 1e-9)
+                sound += 1
+        if not sound:
+            for _ in self.bag.messages(topics):  # says what is wrong with the first
+                pass
+        for name, count in damaged.items():
+            self.notes.append(f'{one_line(name)}: {count} damaged messages are passed over')
+        self._tell_lost()
+
+    def _tell_lost(self) -> None:
+        """What damage was met while reading, in place of what was told of it before."""
+        self.notes[:] = [n for n in self.notes if n not in self._lost]
+        self._lost = self.bag.lost
+        self.notes += self._lost
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, BagFrame]]:
         """All images as recorded, or those after a frame that was seen before."""
@@ -241,7 +264,10 @@ class BagTraverse:
                 frame = self._frame(number, received, number - first, message, clock)
                 yield Cursor(number, received, first, **asdict(clock)), frame
             number += 1
+        self._tell_lost()
         note = f'{self.count - number} images of {self.count} cannot be read'
+        if self._labels:
+            note += f'; {LABELS} counts the others, so that its names may be of other images'
         # What a reader passes over where a file is damaged within.
         if number < self.count and note not in self.notes:
             self.notes.append(note)
@@ -292,9 +318,12 @@ class BagTraverse:
 
     def fingerprint(self) -> str:
         """Of the options, and of the files' names, sizes and times of change."""
-        files = [self.path, *side_files(self.path)]
+        own = [self.path]
         if self.path.is_dir():
-            files = sorted(f for f in self.path.iterdir() if f.is_file())
+            own = sorted(f for f in self.path.iterdir() if f.is_file())
+        # Of a link the journals lie where it leads.
+        beside = {j for f in own for j in side_files(f) or orphans(f)[:1]} - set(own)
+        files = own + sorted(beside)
         files += [f for f in (self.options.trajectory, self.options.labels) if f is not None]
         return hashlib.sha256(repr((stats_of(files), self.options)).encode()).hexdigest()
 
@@ -307,7 +336,8 @@ def open_traverse(path: Path, options: TraverseOptions) -> Traverse:
             raise VprError(f'{path}: --role is for folders with an index.csv, this is a bag')
         return BagTraverse(path, options)
     if path.is_file():
-        raise VprError(f'{path}: is no bag; a bag is a folder, or a .db3, .mcap or .bag file')
+        what = 'a bag is a folder, or a .db3, .mcap or .bag file'
+        raise VprError(f'{path}: is no bag; {what}{misnamed(path)}')
     given = [
         n for n in ('image_topic', 'pose_topic', 'trajectory', 'labels') if getattr(options, n)
     ]
@@ -323,63 +353,6 @@ def _stamp_ns(header) -> int:
 
 def _stamp(header) -> float:
     return header.stamp.sec + header.stamp.nanosec * 1e-9
-
-
-def _choose(bag: Bag, name: str, candidates: list[Topic], what: str, flag: str) -> Topic:
-    """The topic of that name, or the only candidate; VprError that lists them otherwise."""
-    listed = '; '.join(map(str, candidates)) or 'none'
-    if name:
-        wanted = '/' + name.lstrip('/')
-        found = [t for t in candidates if t.name == wanted]
-        if not found:
-            raise VprError(f'{bag.path}: {wanted} is no topic with {what}; those are: {listed}')
-        return found[0]
-    if len(candidates) != 1:
-        raise VprError(
-            f'{bag.path}: {len(candidates)} topics have {what}; choose with {flag}: {listed}'
-        )
-    return candidates[0]
-
-
-def choose_image_topic(bag: Bag, name: str = '') -> Topic:
-    """The topic with images; VprError where there is none, or several and no name is given."""
-    candidates = bag.of_type(IMAGE_TYPE, COMPRESSED_TYPE)
-    pictures = [t for t in candidates if not t.name.endswith('/compressedDepth')]
-    if candidates and not pictures:
-        raise VprError(
-            f'{bag.path}: holds no pictures of a camera; {", ".join(t.name for t in candidates)} '
-            'is depth packed by image_transport (compressedDepth); record the colour or grey '
-            'image of the camera, raw or compressed'
-        )
-    if not candidates:
-        listed = '; '.join(map(str, bag.topics.values())) or 'nothing'
-        raise VprError(f'{bag.path}: holds no images; it holds: {listed}')
-    # Without a name, not the depth images, packed into PNG with a header of their own.
-    return _choose(bag, name, candidates if name else pictures, 'images', '--image-topic')
-
-
-def choose_pose_topic(bag: Bag, name: str = '', images: int = 0) -> Topic | None:
-    """The topic with poses; tf, which nearly every bag has, only where there is no other.
-
-    Topics with few messages for so many `images` are taken by name only, or for want of another.
-    """
-    if name == NO_POSES:
-        return None
-    tf = [t for t in bag.of_type(*TfPoses.types) if not t.name.endswith('tf_static')]
-    direct = bag.of_type(*(POSE_TYPES - TfPoses.types))
-    least = _LEAST_PER_IMAGE * images
-    dense = [t for t in direct if t.count >= least or t.hz >= _LEAST_HZ]
-    candidates = direct + tf if name else dense or tf or direct
-    if not candidates and not name:
-        return None
-    return _choose(bag, name, candidates, 'poses', '--pose-topic')
-
-
-def _static_of(bag: Bag, tf: Topic) -> list[str]:
-    """The ..tf_static of the same robot, else the one of all."""
-    own = f'{tf.name.rpartition("/")[0]}/tf_static'
-    known = [t.name for t in bag.of_type(*TfPoses.types) if t.name != tf.name]
-    return [name for name in (own, '/tf_static') if name in known][:1]
 
 
 def _read_labels(bag: Path, table: Path | None) -> dict[int, str]:

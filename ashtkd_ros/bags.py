@@ -23,7 +23,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from ashtkd_ros.bag_channels import CDR, ROS1, Channel
 from ashtkd_ros.bag_ros1 import Ros1Reader
 from ashtkd_ros.bag_scratch import ZSTD, unpack
-from ashtkd_ros.bag_storage import ENDINGS, METADATA, Ros2Reader, storage_files
+from ashtkd_ros.bag_storage import ENDINGS, METADATA, Ros2Reader, misnamed, storage_files
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import one_line, why_missing
 
@@ -74,7 +74,7 @@ class Bag:
                 with self._readable():
                     os.listdir(self.path)
                 what = 'one holds metadata.yaml and .db3 or .mcap files'
-            raise VprError(f'{self.path}: is no bag; {what}')
+            raise VprError(f'{self.path}: is no bag; {what}{misnamed(self.path)}')
         self.is_ros1 = self.path.name.endswith(_ROS1_ENDINGS) and not is_folder
         self._stores: dict[str, Any] = {}
         with self._readable():
@@ -111,9 +111,10 @@ class Bag:
     ) -> Iterator[tuple[str, int, object]]:
         """(topic, receive time in ns, message) as recorded, from `start` to before `stop`.
 
-        `lenient`: a message that is damaged is None instead of a VprError.
+        `lenient`: a message that is damaged is None instead of a VprError, and what is damaged so
+        that its messages are not even known is passed over; `lost` tells of it.
         """
-        for channel, received, data in self._raw(topics, start, stop):
+        for channel, received, data in self._raw(topics, start, stop, lenient):
             try:
                 message = self._parse(channel, received, data)
             except VprError:
@@ -121,6 +122,11 @@ class Bag:
                     raise
                 message = None
             yield channel.topic, received, message
+
+    @property
+    def lost(self) -> list[str]:
+        """Notes on what lenient reading passed over until now."""
+        return self._reader.lost
 
     def message(self, topic: str, received_ns: int, nth: int = 0) -> object:
         """Of the messages received at a time in ns the `nth`, from 0; VprError without one."""
@@ -144,9 +150,13 @@ class Bag:
             yield channel.topic, received, bytes(data)
 
     def _raw(
-        self, topics: Sequence[str], start: int | None = None, stop: int | None = None
+        self,
+        topics: Sequence[str],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
     ) -> Iterator[tuple[Channel, int, bytes]]:
-        found = self._reader.messages(topics, start, stop)
+        found = self._reader.messages(topics, start, stop, lenient)
         while True:
             with self._readable():
                 item = next(found, None)

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import sqlite3
+import struct
 import tempfile
 import threading
 from contextlib import closing
@@ -24,8 +25,10 @@ from conftest import line_of
 from test_bags import contents, records, refused
 
 from ashtkd_ros import bag_scratch
+from ashtkd_ros.bag_traverse import BagTraverse
 from ashtkd_ros.bags import Bag
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.traverse import TraverseOptions
 
 
 @pytest.fixture(scope='module')
@@ -146,6 +149,143 @@ def test_a_journal_of_one_part_of_a_split_bag_is_read(plain: Path, tmp_path: Pat
     for file in left.iterdir():
         shutil.copy(file, path)
     assert contents(path) == contents(plain)
+
+
+def linked(left: Path, whole: bool) -> Path:
+    """A link to the file elsewhere; alone, or in a folder with metadata.yaml."""
+    folder = left.with_name('links')
+    folder.mkdir()
+    (folder / 'lnk.db3').symlink_to(Path('..') / left.name / storage_files(left)[0].name)
+    if whole:
+        shutil.copy(left / 'metadata.yaml', folder)
+    return folder if whole else folder / 'lnk.db3'
+
+
+@pytest.mark.parametrize('journal', ['WAL', 'DELETE'])
+@pytest.mark.parametrize('whole', [True, False], ids=['folder', 'file'])
+def test_a_link_to_a_file_leads_to_its_journal(plain: Path, bag: Path, whole: bool, journal: str):
+    left = killed(bag, 0.3 if journal == 'WAL' else 1.0, journal)
+    path = linked(left, whole)
+    assert contents(path) == contents(plain) and 'journal' in ' '.join(notes(path))
+    beside = left.with_name('beside')  # a store in which every file is a link of its own
+    beside.mkdir()
+    for number, file in enumerate(sorted(left.iterdir())):
+        (beside / file.name).symlink_to(shutil.copy(file, left.parent / f'object{number}'))
+    assert contents(beside) == contents(plain)
+    one = BagTraverse(path, TraverseOptions(pose_topic='none')).fingerprint()
+    (file,) = [f for f in left.iterdir() if f.name.endswith(('-wal', '-journal'))]
+    os.utime(file, ns=(1, 1))
+    assert BagTraverse(path, TraverseOptions(pose_topic='none')).fingerprint() != one
+
+
+@pytest.mark.parametrize('journal', ['WAL', 'DELETE'])
+@pytest.mark.parametrize('whole', [True, False], ids=['folder', 'file'])
+def test_a_renamed_file_finds_its_journal(plain: Path, bag: Path, whole: bool, journal: str):
+    left = killed(bag, 0.3 if journal == 'WAL' else 1.0, journal)
+    file = storage_files(left)[0].rename(left / 'day.db3')
+    before = snapshot(left)
+    path = left if whole else file
+    assert contents(path) == contents(plain)
+    told = ' '.join(notes(path))
+    assert 'was the file renamed?' in told and 'plain.db3-' in told
+    assert snapshot(left) == before
+
+
+@pytest.mark.parametrize('what', ['two files', 'two journals', 'of another bag', 'other pages'])
+def test_a_journal_that_may_be_of_another_file_is_told(
+    plain: Path, bag: Path, tmp_path: Path, what: str
+):
+    left = killed(bag, 0.0 if what == 'of another bag' else 0.5)
+    (wal,) = left.glob('*-wal')
+    file = storage_files(left)[0].rename(left / 'day.db3')
+    if what == 'two files':
+        shutil.copy(file, left / 'copy.db3')
+    elif what == 'two journals':
+        shutil.copy(wal, left / 'old.db3-wal')
+    elif what == 'other pages':
+        data = bytearray(wal.read_bytes())
+        data[8:12] = struct.pack('>I', 8192)
+        wal.write_bytes(data)
+    else:
+        other = write_bag(tmp_path / 'other', records=records(20, 29))
+        shutil.copy(storage_files(other)[0], file)
+        with closing(sqlite3.connect(file)) as base:
+            base.execute('PRAGMA journal_mode=WAL')
+        for each in left.glob('day.db3-*'):
+            each.unlink()
+    expected = contents(other) if what == 'of another bag' else contents(plain)[:9]
+    assert contents(file) == expected
+    (note,) = notes(file)
+    assert 'plain.db3-wal' in note and 'without its file' in note and 'is read' in note
+
+
+def test_journals_of_other_programs_are_of_no_matter(plain: Path, bag: Path):
+    left = killed(bag, 0.5)
+    (wal,) = left.glob('*-wal')
+    shutil.copy(wal, bag / 'firefox.sqlite-wal')
+    (bag / 'x.db3-wal').write_bytes(b'hello')
+    for each in bag.glob('plain.db3-*'):
+        each.unlink()
+    assert contents(bag) and notes(bag) == [n for n in notes(bag) if 'journal' not in n]
+
+
+def test_a_journal_that_was_left_behind_is_missed(bag: Path):
+    left = killed(bag, 0.5)
+    (left / 'plain.db3-wal').unlink()
+    (left / 'metadata.yaml').unlink()
+    assert not any('-wal' in n for n in notes(left))
+    (left / 'plain.db3-shm').write_bytes(bytes(32768))
+    assert 'but no plain.db3-wal' in ' '.join(notes(left))
+
+
+def test_a_journal_beside_an_empty_file_is_no_error_of_ours(bag: Path):
+    left = killed(bag, 0.5)
+    (left / 'plain.db3').write_bytes(b'')
+    assert 'lacks the tables' in refused(left)
+
+
+def long_wal(bag: Path) -> tuple[Path, Path, bytes]:
+    left = killed(bag, 0.0)
+    (left / 'metadata.yaml').unlink()
+    (wal,) = left.glob('*-wal')
+    return left, wal, wal.read_bytes()
+
+
+def test_every_damage_of_a_journal_is_told(plain: Path, bag: Path):
+    """Without metadata.yaml, as a kill leaves it, nothing else would tell what lacks."""
+    left, wal, whole = long_wal(bag)
+    expected, chance, told = contents(plain), random.Random(3), 0
+    sound = notes(left)
+    for i in range(60):
+        data = bytearray(whole)
+        if i % 3:
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        else:
+            at = chance.randrange(4096, len(data))
+            data[at : at + 5000] = bytes(len(data[at : at + 5000]))
+        wal.write_bytes(data)
+        if len(contents(left)) < len(expected):
+            assert 'messages are missing' in ' '.join(notes(left)), i
+            assert wal.name in ' '.join(notes(left))
+            told += 1
+    assert told > 30
+    wal.write_bytes(whole[: len(whole) // 2])
+    assert 'messages are missing' in ' '.join(notes(left))
+    wal.write_bytes(whole)
+    assert notes(left) == sound
+
+
+def test_what_a_journal_held_before_it_was_begun_anew_is_of_no_matter(bag: Path, plain: Path):
+    (file,) = storage_files(bag)
+    with closing(sqlite3.connect(file, isolation_level=None)) as base:
+        base.execute('PRAGMA journal_mode=WAL')
+        rows = base.execute('SELECT * FROM messages ORDER BY id').fetchall()
+        base.execute('UPDATE messages SET data = zeroblob(40000)')
+        base.execute('PRAGMA wal_checkpoint(RESTART)')
+        base.execute('UPDATE messages SET data = ? WHERE id = ?', (rows[0][3], rows[0][0]))
+        left = Path(shutil.copytree(bag, bag.with_name('killed')))
+    (left / 'plain.db3-shm').unlink()
+    assert not any('missing' in n for n in notes(left)) and 'journal' in ' '.join(notes(left))
 
 
 def test_no_room_for_the_copy_is_refused_with_the_way_out(

@@ -227,3 +227,25 @@ def test_an_mcap_is_known_by_its_contents(source: Path, tmp_path: Path, rows: li
     (file,) = storage_files(bag)
     write_mcap(file, rows)
     assert contents(bag) == contents(source)
+
+
+@pytest.mark.parametrize('index', [True, False])
+@pytest.mark.parametrize('more', [b'\n', bytes(5000), b'\0' * 70_000 + b'x', bag_mcap.MAGIC[:7]])
+def test_bytes_after_the_end_are_no_cut(
+    source: Path, rows: list[Row], tmp_path: Path, more: bytes, index: bool
+):
+    path = write_mcap(tmp_path / 'a.mcap', rows, index=index)
+    path.write_bytes(path.read_bytes() + more)
+    assert contents(path) == contents(source)
+    assert notes(path) == [f'has {len(more)} bytes after its end, which are passed over']
+
+
+@pytest.mark.parametrize('index', [True, False])
+def test_messages_of_another_encoding_on_a_topic_of_ros_are_counted(
+    source: Path, rows: list[Row], tmp_path: Path, index: bool
+):
+    other = Row(TOPIC, 'foxglove.CompressedImage', [(10**10, b'{}')] * 7, 'protobuf', 'protobuf')
+    path = write_mcap(tmp_path / 'a.mcap', [*rows, other], index=index)
+    assert contents(path) == contents(source)
+    (note,) = notes(path)
+    assert note == f'{TOPIC}: 7 of its messages are none of ROS but protobuf, passed over'

@@ -140,3 +140,18 @@ def test_nothing_stays_open(whole: Path, tmp_path: Path):
         Bag(path).close()
         Bag(whole).close()
     assert len(os.listdir('/proc/self/fd')) == before
+
+
+def test_of_a_plain_bag_whose_end_is_zeros_the_messages_before_are_read(
+    tmp_path: Path, plain: Path
+):
+    path = write_bag(tmp_path / 'a.bag', records=records(0, 60))
+    whole, expected = path.read_bytes(), contents(path)
+    for share in (0.3, 0.5, 0.8):
+        half = int(len(whole) * share)
+        path.write_bytes(whole[:half] + bytes(len(whole) - half))
+        found = contents(path)
+        assert found == expected[: len(found)] and len(found) > share * 0.8 * len(expected)
+        path.write_bytes(whole[:half] + bytes(100))
+        assert contents(path) == found
+        assert 'has no sound index' in ' '.join(notes(path))

@@ -264,6 +264,17 @@ def test_any_name_will_do(plain: Path, tmp_path: Path, name: str, storage: str, 
     assert contents(single) == contents(plain)
 
 
+@pytest.mark.parametrize('name', ['x.mcap', 'x.mcap_0.db3', 'x.mcap.zstd', 'x.db3.mcap'])
+def test_a_file_of_sqlite3_is_known_by_its_contents(plain: Path, tmp_path: Path, name: str):
+    packed = name.endswith('.zstd')
+    kind = 'file' if packed else 'none'
+    path = write_bag(tmp_path / 'x.mcap', records=records(), compression=kind)
+    (file,) = storage_files(path)
+    file = file.rename(path / name)
+    (path / 'metadata.yaml').unlink()
+    assert contents(file) == contents(path) == contents(plain)
+
+
 def test_bag_tools_tells_what_was_passed_over(bag: Path, capsys: pytest.CaptureFixture):
     (bag / 'metadata.yaml').unlink()
     with pytest.raises(SystemExit) as end:
@@ -330,3 +341,36 @@ def test_what_is_no_file_beside_the_others_is_told(plain: Path, bag: Path, kind:
         (bag / 'x.db3').symlink_to(bag / 'gone')
     assert contents(bag) == contents(plain)
     assert 'x.db3: cannot be read' in ' '.join(notes(bag))
+
+
+@pytest.mark.parametrize('listed', [True, False])
+def test_beside_a_damaged_packed_file_its_sound_copy_is_read(
+    plain: Path, tmp_path: Path, listed: bool
+):
+    path = write_bag(tmp_path / 'plain', records=records(), compression='file')
+    (packed,) = storage_files(path)
+    packed.write_bytes(packed.read_bytes()[:-200])
+    shutil.copy(storage_files(plain)[0], path)
+    if not listed:
+        (path / 'metadata.yaml').unlink()
+    assert contents(path) == contents(plain)
+    if listed:
+        assert 'plain.db3 is read in its place' in ' '.join(notes(path))
+    storage_files(path)[0].write_bytes(b'SQLite format 3\0' + bytes(99))
+    assert 'damaged' in refused(path) or 'cut off' in refused(path)
+
+
+@pytest.mark.parametrize('name', ['D.DB3', 'd.sqlite3', 'd.db3.bak', 'd', 'd.db3.zst', 'd.MCAP'])
+@pytest.mark.parametrize('whole', [True, False])
+def test_a_file_of_a_bag_by_another_name_is_named(tmp_path: Path, name: str, whole: bool):
+    storage = 'mcap' if 'MCAP' in name else 'sqlite3'
+    kind = 'file' if name.endswith('zst') else 'none'
+    path = write_bag(tmp_path / 'b', records=records(), storage=storage, compression=kind)
+    file = storage_files(path)[0].rename(path / name)
+    for kept in (True, False):
+        if not kept:
+            (path / 'metadata.yaml').unlink(missing_ok=True)
+        line = refused(path if whole else file)
+        assert (
+            f'{name} is a file of one' in line and f'.{storage[:4]}'.replace('sqli', 'db3') in line
+        )
