@@ -17,13 +17,13 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from ashtkd_ros.ros.receiver import OffExecutor, Receiver
+from ashtkd_ros.ros.topics import image_topics
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-_COMPRESSED = '/compressed'
 _COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 _RELIABLE = ReliabilityPolicy.RELIABLE
 _OVERRIDABLE = (
@@ -48,17 +48,11 @@ class Camera:
         self._subscription = self._receiver = None
         self._group = OffExecutor()
         self._base = node.resolve_topic_name('image')
-        self._look_at(self._topic() if compressed else self._base)
-
-    def _topic(self) -> str:
-        """Where the compressed images of a camera are, as image_transport has it.
-
-        `image` may name them itself, and `image/compressed` may be remapped.
-        """
-        remapped = self._node.resolve_topic_name('image/compressed')
-        if remapped != self._node.resolve_topic_name('image/compressed', only_expand=True):
-            return remapped
-        return self._base if self._base.endswith(_COMPRESSED) else self._base + _COMPRESSED
+        # `image` may name compressed images itself, and `image/compressed` may be remapped.
+        asked = node.resolve_topic_name('image/compressed', only_expand=True)
+        given = node.resolve_topic_name('image/compressed')
+        self._places = image_topics(compressed, self._base, given if given != asked else '')
+        self._look_at(self._places[0])
 
     def _look_at(self, topic: str) -> None:
         node, self.topic = self._node, topic
@@ -75,7 +69,7 @@ class Camera:
 
         Called now and then, as publishers are found one after the other.
         """
-        if self.topic != self._base + _COMPRESSED or self._node.count_publishers(self.topic):
+        if self.topic == self._places[-1] or self._node.count_publishers(self.topic):
             return
         infos = self._node.get_publishers_info_by_topic(self._base)
         if infos and all(info.topic_type == _COMPRESSED_TYPE for info in infos):
