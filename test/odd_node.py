@@ -3,7 +3,7 @@
 
 `spoil`: Python that changes `loaded`, a map that has just been loaded. `stall`: while the file is
 there, whatever is opened or looked at under the path that it holds waits. `vector`: Python that
-changes `vector`, the network's output.
+changes `vector`, the network's output. `activate`: Python that runs when the node subscribes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import numpy as np
 
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.place_map import PlaceMap
+from ashtkd_ros.ros.camera import Camera
 from ashtkd_ros.ros.vpr_node import main
 
 ODDITIES = os.fspath(Path(os.environ['ODDITIES']))
 _open, _stat, _load, _infer = os.open, os.stat, PlaceMap.load, Embedder._infer
+_start = Camera.start
 
 
 def text_of(name: str) -> str:
@@ -55,8 +57,13 @@ def infer(self, outputs, blob):
     return found
 
 
+def start(self, *args):
+    exec(text_of('activate'))
+    _start(self, *args)
+
+
 os.open, os.stat = stalling(_open), stalling(_stat)
-PlaceMap.load, Embedder._infer = load, infer
+PlaceMap.load, Embedder._infer, Camera.start = load, infer, start
 
 if __name__ == '__main__':
     main()

@@ -16,6 +16,7 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from ashtkd_ros.ros.qos import OVERRIDABLE
 from ashtkd_ros.ros.receiver import OffExecutor, Receiver
 from ashtkd_ros.ros.topics import image_topics
 
@@ -26,12 +27,6 @@ except ImportError:  # Humble
 
 _COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 _RELIABLE = ReliabilityPolicy.RELIABLE
-_OVERRIDABLE = (
-    QoSPolicyKind.HISTORY,
-    QoSPolicyKind.DEPTH,
-    QoSPolicyKind.RELIABILITY,
-    QoSPolicyKind.DURABILITY,
-)
 
 
 class Camera:
@@ -57,7 +52,7 @@ class Camera:
     def _look_at(self, topic: str) -> None:
         node, self.topic = self._node, topic
         given = node.get_parameters_by_prefix('qos_overrides')
-        names = {f'{self.topic}.subscription.{k.name.lower()}': k for k in _OVERRIDABLE}
+        names = {f'{self.topic}.subscription.{k.name.lower()}': k for k in OVERRIDABLE}
         self._overridden = [names[name] for name in given if name in names]
         for name in sorted(set(given) - set(names)):
             node.get_logger().warning(

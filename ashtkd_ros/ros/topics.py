@@ -14,7 +14,9 @@ from ashtkd_ros.files import YAML_LIMIT, parse_yaml, read_regular
 
 COMPRESSED = '/compressed'
 TRANSPORTS = ('raw', 'compressed')
-_TOPIC_RULE = re.compile(r'(?:(?P<node>[^/:~]+):)?(?:rostopic://)?(?P<name>[^:]+)')
+_TOPIC_RULE = re.compile(
+    r'(?:(?P<node>(?!ros(?:topic|service):)[^/:~]+):)?(?:rostopic://)?(?P<name>[^:]+)'
+)
 
 
 def image_topics(compressed: bool, base: str, remapped: str = '') -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -56,14 +57,17 @@ class VprNode(LifecycleNode):
     """Configure loads network and map and warms up; activate only subscribes."""
 
     def __init__(self):
-        super().__init__('vpr_node', automatically_declare_parameters_from_overrides=True)
+        try:
+            super().__init__('vpr_node', automatically_declare_parameters_from_overrides=True)
+        except ValueError as error:
+            raise parameters.not_made(self, error) from error
         service = self._service_change_state
         service.callback = refusing(service.callback)
         self.health, self.state, self.enabled = Health(), 'unconfigured', True
         self.served = self.parameters = self.answers = self.embedder = None
         self.camera = self._worker = None
         self._maps_loaded = 0
-        self.given_up = self._refused = ''
+        self.given_up = self._refused = self.last_said = ''
         self.retrying, self._pause_s = False, _PAUSE_S / 2
         seconds = partial(self._value, 'load_timeout_s')
         self._reader = Reader(seconds, self.context.ok)
@@ -139,7 +143,8 @@ class VprNode(LifecycleNode):
         self.answers = Answers(self)
         self.serve(served)
         self.state, self.health.last_error = 'inactive', ''
-        self.get_logger().info(f'configured: {self._of_the_map()}')
+        if not self.retrying:
+            self.get_logger().info(f'configured: {self._of_the_map()}')
 
     def _of_the_map(self) -> str:
         served, embedder = self.served, self.embedder
@@ -366,9 +371,11 @@ def _run() -> int:
     files, size = shared_memory.clean_up()
     try:
         node = VprNode()
-    except ValueError as error:  # `-p name:=[]`, refused by rclpy before we see it
-        raise VprError(f'a parameter is given without a value ({error})') from error
+    except VprError:
+        raise
     except Exception as error:  # RCLError: names, keys of SROS2, the middleware
+        if not rclpy.ok():  # a signal has closed the context
+            return 0
         raise VprError(f'the node cannot be made: {told(error)}') from error
     if files:
         node.get_logger().info(
