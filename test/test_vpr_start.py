@@ -181,6 +181,14 @@ def test_the_console_tells_of_activation_waiting_and_levels(start_node, peer, to
     node.end()
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_node_is_made_ends_it_in_silence(ros, tmp_path, number) -> None:
+    make = f'import signal; os.kill(os.getpid(), {int(number)}); time.sleep(0.5)'
+    node = OddNode(tmp_path / 'node', before={'make': make}, map_path='/nowhere')
+    assert node.wait() == 0
+    assert node.stderr == '' and node.stdout == ''
+
+
 @pytest.fixture
 def odd(ros, town_map: Path, tmp_path: Path) -> Iterator[OddNode]:
     node = OddNode(

@@ -198,22 +198,21 @@ class VprNode(LifecycleNode):
         """Subscribe to `image`."""
         self.given_up, self.health.failures = '', 0
         self._processed_before = self.health.processed
-        self._gate, self._frozen = RateGate(), Frozen()
-        compressed = self.parameters.image_transport == 'compressed'
+        self._gate, self.frozen = RateGate(), Frozen()
+        transport = self.parameters.image_transport
         bits = map_bits(self.served.recogniser.matcher.map.traverses)
         depth = BitDepth(bits, self.get_logger().info)
         self._decode = partial(image_to_array, depth=depth)
-        if compressed:
+        if transport == 'compressed':
             size = self.embedder.ample_size
             self._decode = partial(compressed_to_array, at_least=size, depth=depth)
         self._worker = Worker(self._process, self._failed)
         self.health.begin()
-        self.camera = Camera(self, compressed, self._receive, self._not_received)
+        self.camera = Camera(self, transport, self._receive, self._not_received)
         self.camera.start()
         self.state = 'active'
         self.enable(True)
         super().on_activate(state)
-        transport = self.parameters.image_transport
         self.get_logger().info(
             f'active: {self._of_the_map()}, images from {self.camera.topic} ({transport})'
         )
@@ -292,7 +291,7 @@ class VprNode(LifecycleNode):
         why = fault(small, p.max_blur, p.min_light)
         stamp = header.stamp.sec + header.stamp.nanosec * 1e-9
         noisy = not self._value('use_sim_time')  # a simulation's camera has none
-        if self._frozen.sees(small, p.frozen_after, stamp, noisy):
+        if self.frozen.sees(small, p.frozen_after, stamp, noisy):
             why = 'frozen'
         if why:
             self.answers.unknown(served, header, image, order, f'{why} image')
@@ -360,7 +359,10 @@ def main(args: list[str] | None = None) -> None:
 
     def command() -> int:
         with contextlib.suppress(KeyboardInterrupt), session(args):
-            return _run()
+            try:
+                return _run()
+            finally:
+                end_of_signals()
         return 0
 
     run_command(command)
@@ -371,8 +373,6 @@ def _run() -> int:
     files, size = shared_memory.clean_up()
     try:
         node = VprNode()
-    except VprError:
-        raise
     except Exception as error:  # RCLError: names, keys of SROS2, the middleware
         if not rclpy.ok():  # a signal has closed the context
             return 0
