@@ -69,6 +69,7 @@ class Frozen:
     def __init__(self):
         self._last: np.ndarray | None = None
         self._stamp, self._same, self._same_stamps = -math.inf, 0, 0
+        self.stamps_stand = False  # of the images that were found frozen last
         # Of the last pairs of unequal images: whether all of the picture had changed.
         self._noise: deque[bool] = deque(maxlen=_PAIRS)
 
@@ -92,7 +93,8 @@ class Frozen:
         if limit <= 0 or self._same < limit:
             return False
         has_noise = noisy and 2 * sum(self._noise) > len(self._noise)
-        return has_noise or self._same_stamps >= limit
+        self.stamps_stand = self._same_stamps >= limit
+        return has_noise or self.stamps_stand
 
 
 def _all_changed(before: np.ndarray, now: np.ndarray) -> bool:

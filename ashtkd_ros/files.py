@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import stat
 import unicodedata
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import yaml
 
 YAML_LIMIT = 2**24  # bytes; a table of traverses and settings is far smaller
+_NOTHING = 'it has nothing to read now'
 _YAML_DEPTH, _YAML_EVENTS = 32, 500_000
 _LONGEST_NUMBER = 400  # characters; YAML's base 60 takes minutes for long ones
 
@@ -22,10 +24,21 @@ def open_regular(path: str | os.PathLike, dir_fd: int | None = None) -> int:
     A FIFO or a device is never waited for. `dir_fd`: descriptor of the folder that `path` is in.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
         os.close(handle)
         raise OSError(0, 'it is no regular file')
+    if not about.st_size and not _is_ready(handle):
+        os.close(handle)
+        raise OSError(0, _NOTHING)
     return handle
+
+
+def _is_ready(handle: int) -> bool:
+    """Whether reading would not wait, as it would of a file of /proc that others write to."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def read_regular(path: str | os.PathLike, limit: int, dir_fd: int | None = None) -> bytes:
@@ -33,6 +46,8 @@ def read_regular(path: str | os.PathLike, limit: int, dir_fd: int | None = None)
     with open(open_regular(path, dir_fd), 'rb') as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(size + 2**16) if size <= limit else b''  # what says 0 may have some
+    if data is None:  # see `_is_ready`
+        raise OSError(0, _NOTHING)
     if max(size, len(data)) > limit:
         raise OSError(0, f'it holds more than {limit} bytes')
     return data

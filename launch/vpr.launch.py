@@ -7,12 +7,13 @@ ros2 launch ashtkd_ros vpr.launch.py map_path:=MAP cameras:=front,rear image_top
 The second starts /front/vpr_node, which looks at /front/image_raw, and /rear/vpr_node likewise.
 """
 
+import os
 from dataclasses import fields
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler
-from launch.conditions import IfCondition
+from launch.conditions import IfCondition, InvalidConditionExpressionError
 from launch.event_handlers import OnShutdown
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch.utilities.type_utils import coerce_to_type
@@ -23,6 +24,7 @@ from launch_ros.substitutions import FindPackageShare
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.expansion import expand_path
 from ashtkd_ros.ros.parameters import Parameters
+from ashtkd_ros.ros.topics import parse_remappings
 
 _ARGUMENTS = (
     ('image_topic', 'image', 'camera topic; one that begins without / lies in the namespace'),
@@ -33,7 +35,7 @@ _ARGUMENTS = (
         'in arguments that are text; initialpose stays outside',
     ),
     ('namespace', '', 'namespace of every node'),
-    ('remappings', '', 'further remappings, FROM:=TO, a space between them'),
+    ('remappings', '', 'further remappings, FROM:=TO, a space between them; they come first'),
     ('use_sim_time', '', 'take the time from /clock'),
     ('log_level', 'info', 'debug, info, warn, error or fatal'),
     ('respawn', 'false', 'start a node again, after 2 s, when it has died'),
@@ -51,23 +53,25 @@ def _start(context):
     topic = text('image_topic')
     if len(cameras) > 1 and topic.startswith('/') and '{camera}' not in topic:
         raise RuntimeError(f'image_topic {topic} would be one for all: leave out the first /')
-    respawn = IfCondition(LaunchConfiguration('respawn')).evaluate(context)
+    respawn = _respawn(context)
+    _check_file(_expanded('params_file', text('params_file')))
     pushed = context.launch_configurations.get('ros_namespace') or ''
     robot = PurePosixPath('/', pushed, text('namespace'))
     return [_node(text, camera, robot, respawn) for camera in cameras or ['']]
 
 
 def _node(text, camera, robot, respawn):
-    remappings = [('image', _fill(text('image_topic'), camera))]
+    remappings = _remappings(_fill(text('remappings'), camera))  # the first that fits is taken
+    remappings.append(('image', _fill(text('image_topic'), camera)))
     if camera:  # what is localised is the robot, not the camera
         remappings.append(('initialpose', str(robot / 'initialpose')))
-    remappings += [tuple(pair.split(':=', 1)) for pair in text('remappings').split()]
+    file = _expanded('params_file', text('params_file'))
     return LifecycleNode(
         package='ashtkd_ros',
         executable='vpr_node',
         name='vpr_node',
         namespace='/'.join(word for word in (text('namespace'), camera) if word),
-        parameters=[_expanded('params_file', text('params_file')), _parameters(text, camera)],
+        parameters=[*([file] if file else []), _parameters(text, camera)],
         remappings=remappings,
         arguments=['--ros-args', '--log-level', text('log_level')],
         respawn=respawn,
@@ -77,6 +81,27 @@ def _node(text, camera, robot, respawn):
     )
 
 
+def _respawn(context):
+    try:
+        return IfCondition(LaunchConfiguration('respawn')).evaluate(context)
+    except InvalidConditionExpressionError as error:
+        value = LaunchConfiguration('respawn').perform(context)
+        raise RuntimeError(f'respawn is "{value}"; it is true or false') from error
+
+
+def _check_file(file):
+    """launch_ros would warn of what is not there, and start the node without it."""
+    if file and not (Path(file).is_file() and os.access(file, os.R_OK)):
+        raise RuntimeError(f'params_file is {file}: no such file, or it cannot be read')
+
+
+def _remappings(text):
+    try:
+        return parse_remappings(text)
+    except VprError as error:
+        raise RuntimeError(str(error)) from error
+
+
 def _note_failure(event, context):
     if event.returncode and not context.is_shutdown:
         text = f'{event.process_name} has ended with exit code {event.returncode}'
@@ -84,9 +109,9 @@ def _note_failure(event, context):
 
 
 def _fail(event, context):
-    """A launch in which nothing is left to run ends with status 1 if a node of it has failed."""
+    """However a launch ends, it ends with status 1 if a node of it has failed."""
     failure = context.get_locals_as_dict().get(_FAILURE)
-    if failure and event.reason == 'idle':
+    if failure and not event.reason.startswith('Caught exception'):  # that has been said
         raise RuntimeError(f'{failure}, see above')
 
 

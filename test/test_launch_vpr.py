@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,7 +55,7 @@ def context_of(given: dict[str, str], *modules) -> LaunchContext:
         for argument in arguments(module).values():
             if argument.name != 'params_file':  # its default asks for the installed package
                 argument.visit(context)
-    context.launch_configurations.setdefault('params_file', 'vpr.yaml')
+    context.launch_configurations.setdefault('params_file', str(ROOT / 'config' / 'vpr.yaml'))
     return context
 
 
@@ -67,7 +69,7 @@ def nodes(**given: str) -> list[dict]:
     )
     started = start.visit(context)
     for node in started:
-        node['file'], parameters = node['parameters']
+        *node['files'], parameters = node['parameters']
         node['parameters'] = {
             name: value.evaluate(context) if hasattr(value, 'evaluate') else value
             for name, value in parameters.items()
@@ -114,15 +116,17 @@ def test_what_is_given_has_the_parameter_s_type() -> None:
 
 def test_paths_are_expanded_and_other_arguments_are_not(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv('SITE', 'campus')
+    monkeypatch.setenv('FOLDER', str(tmp_path))
+    (tmp_path / 'vpr.yaml').touch()
     (node,) = nodes(
         map_path='$HOME/maps/$SITE',
         model_path='~/x.onnx',
-        params_file='${HOME}/vpr.yaml',
+        params_file='${FOLDER}/vpr.yaml',
         image_topic='~/image',
         map_frame='$SITE',
     )
     home = str(Path.home())
-    assert node['file'] == f'{home}/vpr.yaml'
+    assert node['files'] == [f'{tmp_path}/vpr.yaml']
     assert node['parameters'] == {
         'map_path': f'{home}/maps/campus',
         'model_path': f'{home}/x.onnx',
@@ -135,6 +139,10 @@ def test_paths_are_expanded_and_other_arguments_are_not(monkeypatch, tmp_path: P
 
 def launch(*given: str) -> subprocess.CompletedProcess:
     """vpr.launch.py as `ros2 launch` runs it, in a process of its own."""
+    return subprocess.run(command(*given), capture_output=True, text=True, timeout=60)
+
+
+def command(*given: str) -> list[str]:
     text = (
         'import sys\n'
         'from launch import LaunchDescription, LaunchService\n'
@@ -148,8 +156,7 @@ def launch(*given: str) -> subprocess.CompletedProcess:
     )
     file = str(ROOT / 'launch' / 'vpr.launch.py')
     params_file = f'params_file:={ROOT / "config" / "vpr.yaml"}'
-    command = [sys.executable, '-c', text, file, params_file, *given]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return [sys.executable, '-c', text, file, params_file, *given]
 
 
 def test_a_launch_whose_node_cannot_start_fails_and_names_the_cause() -> None:
@@ -161,6 +168,30 @@ def test_a_launch_whose_node_cannot_start_fails_and_names_the_cause() -> None:
     assert said.count('/nowhere: no such map') == 1
     assert 'has ended with exit code 1, see above' in said
     assert 'Traceback' not in said
+
+
+def test_the_others_go_on_and_the_last_status_is_1(tmp_path: Path) -> None:
+    file = tmp_path / 'params.yaml'
+    file.write_text(
+        '/a/vpr_node:\n  ros__parameters: {autostart: false}\n'
+        '/b/vpr_node:\n  ros__parameters: {map_path: /nowhere}\n'
+    )
+    started = command('cameras:=a,b', f'params_file:={file}')
+    options = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True}
+    with subprocess.Popen(started, **options) as process:
+        said = []
+        for line in process.stdout:
+            if 'not found' in line:
+                pytest.skip('the package is not installed: no launch can find its node')
+            said.append(line)
+            if 'process has died' in line:
+                time.sleep(0.5)
+                assert process.poll() is None
+                process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 1
+    text = ''.join(said)
+    assert text.count('has ended with exit code 1, see above') == 1 and 'Traceback' not in text
+    assert 'vpr_node-1]: process has finished cleanly' in text
 
 
 def test_a_node_for_each_camera() -> None:
@@ -175,9 +206,9 @@ def test_a_node_for_each_camera() -> None:
     assert (front['namespace'], rear['namespace']) == ('robot1/front', 'robot1/rear')
     assert rear['parameters'] == {'map_path': '/maps/rear'}
     assert rear['remappings'] == [
+        ('~/place', 'place'),
         ('image', 'image_raw'),
         ('initialpose', '/robot1/initialpose'),
-        ('~/place', 'place'),
     ]
     assert rear['respawn'] is True
     assert nodes(cameras='a,b', image_topic='/x/{camera}')[1]['remappings'][0][1] == '/x/b'
@@ -189,11 +220,25 @@ def test_a_node_for_each_camera() -> None:
         ({'cameras': 'front,rear', 'image_topic': '/camera'}, 'image_topic /camera would be one'),
         ({'min_confidence': 'high'}, 'min_confidence is "high", which is no float'),
         ({'autostart': 'perhaps'}, 'autostart is "perhaps", which is no bool'),
+        ({'respawn': 'maybe'}, 'respawn is "maybe"; it is true or false'),
+        ({'remappings': 'a:=b foo'}, 'remappings has "foo", which is no FROM:=TO'),
+        ({'params_file': '/nope.yaml'}, 'params_file is /nope.yaml: no such file'),
+        ({'params_file': '/tmp'}, 'params_file is /tmp: no such file'),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(given: dict[str, str], line: str) -> None:
     with pytest.raises(RuntimeError, match=line):
         nodes(**given)
+
+
+def test_no_parameters_file_at_all() -> None:
+    (node,) = nodes(params_file='')
+    assert node['files'] == []
+
+
+def test_the_user_s_remappings_come_first_and_name_the_camera() -> None:
+    _, rear = nodes(cameras='front,rear', remappings='image:=/{camera}/jpg initialpose:=set_pose')
+    assert rear['remappings'][:2] == [('image', '/rear/jpg'), ('initialpose', 'set_pose')]
 
 
 @pytest.fixture
@@ -237,6 +282,48 @@ def test_a_bag_of_compressed_images(record) -> None:
         recorded = words(record(True, image_topic=given, image_transport='compressed')[-1])
         assert '/camera/image_raw/compressed' in recorded
         assert not any(word.endswith('/compressed/compressed') for word in recorded)
+
+
+def recorded(actions: list) -> set[str]:
+    """Topics that are recorded."""
+    return {word for word in words(actions[-1])[7:] if word.startswith('/')}
+
+
+def test_the_bag_has_every_topic_that_the_node_may_take_images_from(record, tmp_path) -> None:
+    compressed = {'image_transport': 'compressed', 'image_topic': '/x'}
+    *_, line, _, _ = actions = record(True, **compressed)
+    assert {'/x', '/x/compressed'} <= recorded(actions)
+    assert 'recording /x/compressed and /x' in ''.join(part.text for part in line.msg)
+    found = recorded(record(True, **compressed, remappings='image/compressed:=/other/jpg'))
+    assert '/other/jpg' in found and not {'/x', '/x/compressed'} & found
+    found = recorded(record(True, remappings='image:=/y ~/place:=/p', image_topic='/x'))
+    assert {'/y', '/p'} <= found and not {'/x', '/vpr_node/place'} & found
+    file = tmp_path / 'params.yaml'
+    file.write_text('/**:\n  ros__parameters:\n    image_transport: compressed\n')
+    given = {'params_file': str(file), 'image_topic': '/x'}
+    assert {'/x', '/x/compressed'} <= recorded(record(True, **given))
+    assert '/x/compressed' not in recorded(record(True, **given, image_transport='raw'))
+
+
+@pytest.mark.parametrize('cameras', ['', 'front,rear'])
+def test_a_launch_of_which_no_node_is_left_ends_though_it_records(cameras: str) -> None:
+    module = load('outdoor_test')
+    context = context_of({'cameras': cameras}, load('vpr'), module)
+    module.OnProcessExit, module.RegisterEventHandler = lambda on_exit: on_exit, lambda it: it
+    (ended,) = module._watch(context)
+    event = SimpleNamespace(
+        action=SimpleNamespace(node_executable='vpr_node'), returncode=1, process_name='vpr_node-1'
+    )
+    recorder = SimpleNamespace(action=SimpleNamespace(), returncode=1, process_name='ros2-2')
+    context = SimpleNamespace(is_shutdown=False)
+    for _ in range(5):
+        assert ended(recorder, context) is None
+    if cameras:
+        assert ended(event, context) is None
+    with pytest.raises(RuntimeError, match='no vpr_node is left'):
+        ended(event, context)
+    respawning = context_of({'respawn': 'true'}, load('vpr'), module)
+    assert module._watch(respawning) == []
 
 
 def test_a_bag_of_several_cameras(record) -> None:

@@ -22,6 +22,7 @@ import yaml
 from conftest import line_of, places_along_x, unit_rows
 from map_fixtures import TRIES
 
+from ashtkd_ros import files
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.journal import Journal
 from ashtkd_ros.place_map import PlaceMap
@@ -281,6 +282,18 @@ def test_what_is_no_regular_file_is_one_line_at_once(rich: Path, name: str, kind
     with pytest.raises(VprError) as error:
         PlaceMap.load(rich)
     assert 'cannot be read' in line_of(error)
+
+
+@pytest.mark.parametrize('name', ['map.yaml', 'places.csv', 'index.faiss'])
+def test_what_gives_nothing_to_a_reader_that_does_not_wait_is_one_line(
+    rich: Path, name: str, monkeypatch
+):
+    """As /proc/kmsg does, which is not read here: that would take messages from others."""
+    monkeypatch.setattr(files, '_is_ready', lambda handle: False)
+    (rich / name).write_bytes(b'')
+    with pytest.raises(VprError) as error:
+        PlaceMap.load(rich)
+    assert name in line_of(error) and 'nothing to read now' in line_of(error)
 
 
 # --- a load that races with saves

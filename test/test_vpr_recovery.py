@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -188,6 +189,59 @@ def test_the_advice_comes_before_topic_echo_cuts_the_message(start, peer: Peer, 
         return 'no image' in shown and 'set image_transport to raw' in shown
 
     peer.until(advised, 'the advice')
+
+
+ELSEWHERE = [  # image, image_transport, where images are
+    ('/x', 'raw', '/x/compressed', 'set image_transport to compressed'),
+    ('/x', 'compressed', '/x', 'set image_transport to raw'),
+    ('/x/compressed', 'compressed', '/x', 'set image_transport to raw and image_topic to /x'),
+    ('/x/compressed', 'raw', '/x', 'set image_topic to /x'),
+]
+
+
+@pytest.mark.parametrize(('image', 'transport', 'topic', 'advice'), ELSEWHERE)
+def test_images_of_the_other_transport_are_told_of(
+    start_node, peer, town_map, image, transport, topic, advice
+) -> None:
+    parameters = {'map_path': town_map, 'image_timeout_s': 1.0, 'num_threads': 1}
+    start_node('-r', f'image:={image}', image_transport=transport, **parameters)
+    kind = CompressedImage if topic.endswith('/compressed') else Image
+    camera = peer.node.create_publisher(kind, topic, 1)
+    warned(peer, f'no image yet: {advice}: there are images on {topic}')
+    peer.node.destroy_publisher(camera)
+
+
+def test_compressed_images_are_found_again_where_they_come_next(start, peer: Peer, walk) -> None:
+    start(image_transport='compressed', frozen_after=0)
+    for turn, topic in enumerate(('scene', 'scene/compressed', 'scene')):
+        camera = peer.node.create_publisher(CompressedImage, topic, 1)
+        place = peer.ask(compressed_message(walk[2 + turn], 1.0 + turn), camera)
+        assert place.results[0].class_id == str(2 + turn)
+        peer.node.destroy_publisher(camera)
+
+
+def test_no_image_yet_is_not_said_before_its_time(start_node, peer: Peer, town_map) -> None:
+    node = start_node(map_path=town_map, image_timeout_s=4.0, num_threads=1)
+    status, _ = peer.status(state='active')
+    assert (status.level, status.message) == (DiagnosticStatus.OK, 'active')
+    begun = time.monotonic()
+    peer.until(lambda: 'diagnostics WARN: no image yet' in node.stderr, 'a warning')
+    assert time.monotonic() - begun > 2.0
+
+
+def test_stamps_that_stand_still_are_named(start, peer: Peer, walk) -> None:
+    start(frozen_after=3, image_timeout_s=60.0)
+    camera = peer.node.create_publisher(Image, 'scene', RELIABLE)
+    peer.ask(image_message(walk[4], 1.0), camera)
+
+    def told() -> bool:
+        for _ in range(5):
+            camera.publish(image_message(walk[4], 1.0))
+            peer.spin(0.1)
+        message = peer.status(state='active')[0].message
+        return 'camera: frozen images (their stamps stand still' in message
+
+    peer.until(told, 'stamps')
 
 
 def test_a_simulated_camera_that_stands_still_is_answered(start, peer: Peer, walk) -> None:

@@ -20,14 +20,23 @@ from std_srvs.srv import Trigger
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.parameters import Parameters, _nearest
+from ashtkd_ros.ros.qos import fault
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
+QOS = 'qos_overrides./image.subscription'
 FAILING = {
     'no map': ({'map_path': '/nowhere'}, '/nowhere: no such map'),
     'no key': ({'map_pat': '/nowhere'}, 'unknown parameter "map_pat"; did you mean map_path?'),
     'range': ({'top_k': 0}, 'parameter top_k is 0; it lies between 1 and 100'),
     'model': ({'map_path': 'x', 'model_path': '/none.onnx'}, '/none.onnx: the model cannot be'),
+    'qos depth': ({f'{QOS}.depth': 'abc'}, f'{QOS}.depth is "abc"; it is a whole number from 0'),
+    'qos depth below 0': ({f'{QOS}.depth': -1}, f'{QOS}.depth is -1; it is a whole number from'),
+    'qos too deep': ({f'{QOS}.depth': 10**12}, f'{QOS}.depth is 1000000000000; it is a whole'),
+    'qos word': ({f'{QOS}.history': 'all'}, f'{QOS}.history is "all"; it is system_default or'),
+    'qos unknown': ({f'{QOS}.durability': 'unknown'}, f'{QOS}.durability is "unknown"; it is'),
+    'qos number': ({f'{QOS}.reliability': 7}, f'{QOS}.reliability is 7; it is'),
+    'empty': ({'providers': '[]'}, 'parameter providers is given without a value'),
     'word': ({'on_start_failure': 'explode'}, 'on_start_failure is "explode"; it is exit or'),
 }
 
@@ -42,7 +51,42 @@ def test_a_start_that_fails_ends_the_process_with_one_line(start_node, case: str
     node = start_node(**parameters)
     assert node.wait() == 1
     (line,) = complaints(node)
-    assert line.startswith('[ERROR]') and named in line
+    assert line.startswith(('[ERROR]', 'error: ')) and named in line
+
+
+def test_a_clock_that_is_none_is_refused(start_node) -> None:
+    node = start_node(use_sim_time='yes please', map_path='x')
+    assert node.wait() == 1
+    assert 'parameter use_sim_time is "yes please"; it is true or false' in node.stderr
+
+
+@pytest.mark.parametrize('word', ['reliable', 'BEST_EFFORT', 'system_default'])
+def test_sound_qos_is_not_refused(word: str) -> None:
+    assert fault(f'{QOS}.reliability', word) == ''
+    assert fault(f'{QOS}.depth', 0) == fault(f'{QOS}.depth', 100) == ''
+    assert fault('qos_overrides./tf.publisher.depth', 'x') == ''
+
+
+def test_qos_that_is_none_is_not_tried_again(start_node) -> None:
+    node = start_node(on_start_failure='retry', **{f'{QOS}.depth': 'abc'})
+    assert node.wait() == 1
+
+
+def test_what_was_not_foreseen_is_tried_again_and_said_once(peer, town_map, tmp_path) -> None:
+    parameters = {'map_path': town_map, 'on_start_failure': 'retry', 'num_threads': 1}
+    node = OddNode(
+        tmp_path / 'node', before={'activate': 'raise OverflowError("x")'}, **parameters
+    )
+    try:
+        for _ in range(13):
+            peer.status(state='unconfigured')
+        assert len(complaints(node)) == 2
+        assert node.stderr.count('OverflowError') == 1 and node.stderr.count('configured: ') == 1
+        node.be('activate', '')
+        peer.status(state='active')
+        node.end()
+    finally:
+        node.kill()
 
 
 def test_a_parameters_file_for_another_node_is_named(start_node, tmp_path: Path) -> None:
@@ -135,6 +179,14 @@ def test_the_console_tells_of_activation_waiting_and_levels(start_node, peer, to
 
     peer.until(well, 'that it is well')
     node.end()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_node_is_made_ends_it_in_silence(ros, tmp_path, number) -> None:
+    make = f'import signal; os.kill(os.getpid(), {int(number)}); time.sleep(0.5)'
+    node = OddNode(tmp_path / 'node', before={'make': make}, map_path='/nowhere')
+    assert node.wait() == 0
+    assert node.stderr == '' and node.stdout == ''
 
 
 @pytest.fixture

@@ -16,22 +16,18 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from ashtkd_ros.ros.qos import OVERRIDABLE
 from ashtkd_ros.ros.receiver import OffExecutor, Receiver
+from ashtkd_ros.ros.topics import COMPRESSED, image_topics
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-_COMPRESSED = '/compressed'
+_RAW_TYPE = 'sensor_msgs/msg/Image'
 _COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 _RELIABLE = ReliabilityPolicy.RELIABLE
-_OVERRIDABLE = (
-    QoSPolicyKind.HISTORY,
-    QoSPolicyKind.DEPTH,
-    QoSPolicyKind.RELIABILITY,
-    QoSPolicyKind.DURABILITY,
-)
 
 
 class Camera:
@@ -42,28 +38,23 @@ class Camera:
     effort as soon as a camera offers no more. The user's QoS overrides stand.
     """
 
-    def __init__(self, node: LifecycleNode, compressed: bool, receive: Callable, failed: Callable):
+    def __init__(self, node: LifecycleNode, transport: str, receive: Callable, failed: Callable):
         self._node, self._receive, self._failed = node, receive, failed
+        compressed = transport == 'compressed'
         self._kind = CompressedImage if compressed else Image
         self._subscription = self._receiver = None
         self._group = OffExecutor()
         self._base = node.resolve_topic_name('image')
-        self._look_at(self._topic() if compressed else self._base)
-
-    def _topic(self) -> str:
-        """Where the compressed images of a camera are, as image_transport has it.
-
-        `image` may name them itself, and `image/compressed` may be remapped.
-        """
-        remapped = self._node.resolve_topic_name('image/compressed')
-        if remapped != self._node.resolve_topic_name('image/compressed', only_expand=True):
-            return remapped
-        return self._base if self._base.endswith(_COMPRESSED) else self._base + _COMPRESSED
+        # `image` may name compressed images itself, and `image/compressed` may be remapped.
+        asked = node.resolve_topic_name('image/compressed', only_expand=True)
+        given = node.resolve_topic_name('image/compressed')
+        self._places = image_topics(compressed, self._base, given if given != asked else '')
+        self._look_at(self._places[0])
 
     def _look_at(self, topic: str) -> None:
         node, self.topic = self._node, topic
         given = node.get_parameters_by_prefix('qos_overrides')
-        names = {f'{self.topic}.subscription.{k.name.lower()}': k for k in _OVERRIDABLE}
+        names = {f'{self.topic}.subscription.{k.name.lower()}': k for k in OVERRIDABLE}
         self._overridden = [names[name] for name in given if name in names]
         for name in sorted(set(given) - set(names)):
             node.get_logger().warning(
@@ -71,16 +62,18 @@ class Camera:
             )
 
     def look_around(self) -> None:
-        """Take compressed images from `image` itself, where they come there and nowhere else.
+        """Take compressed images from the other place, where they come there and nowhere else.
 
         Called now and then, as publishers are found one after the other.
         """
-        if self.topic != self._base + _COMPRESSED or self._node.count_publishers(self.topic):
+        if len(self._places) == 1 or self._node.count_publishers(self.topic):
             return
-        infos = self._node.get_publishers_info_by_topic(self._base)
+        (other,) = set(self._places) - {self.topic}
+        infos = self._node.get_publishers_info_by_topic(other)
         if infos and all(info.topic_type == _COMPRESSED_TYPE for info in infos):
-            self._node.get_logger().info(f'compressed images are on {self._base} itself')
-            self._look_at(self._base)
+            itself = ' itself' if other == self._base else ''
+            self._node.get_logger().info(f'compressed images are on {other}{itself}')
+            self._look_at(other)
             self.start()
 
     def start(self, reliability: ReliabilityPolicy = _RELIABLE) -> None:
@@ -127,9 +120,9 @@ class Camera:
         mine = f'sensor_msgs/msg/{self._kind.__name__}'
         infos = self._node.get_publishers_info_by_topic(self.topic)
         if not infos:
-            raw = self._node.count_publishers(self._base) if self.topic != self._base else 0
-            advice = 'set image_transport to raw, ' if raw else ''
-            return f'{advice}nobody publishes on {self.topic}'
+            nobody = f'nobody publishes on {self.topic}'
+            advice = self._elsewhere(mine)
+            return f'{advice}, {nobody}' if advice else nobody
         other = next((i for i in infos if i.topic_type != mine), None)
         if other is not None:
             transport = 'compressed' if other.topic_type == _COMPRESSED_TYPE else 'raw'
@@ -152,6 +145,24 @@ class Camera:
                 f'this node wants {_words(wanted)}'
             )
         return f'{self.topic} is silent: {offers}'
+
+    def _elsewhere(self, mine: str) -> str:
+        """What to set where the camera's images are on the topic of the other transport."""
+        raw = self._base.removesuffix(COMPRESSED)
+        for topic, transport, kind in (
+            (self._base, 'raw', _RAW_TYPE),
+            (raw, 'raw', _RAW_TYPE),
+            (raw + COMPRESSED, 'compressed', _COMPRESSED_TYPE),
+        ):
+            infos = self._node.get_publishers_info_by_topic(topic)
+            if topic == self.topic or all(info.topic_type != kind for info in infos):
+                continue
+            found = [] if kind == mine else [f'set image_transport to {transport}']
+            if self._base not in (topic, topic.removesuffix(COMPRESSED)):
+                found.append(f'{"" if found else "set "}image_topic to {topic}')
+            found = found or ['remap image/compressed to it']
+            return f'{" and ".join(found)}: there are images on {topic}'
+        return ''
 
     def close(self) -> None:
         """Unsubscribe."""

@@ -16,6 +16,7 @@ _ADVICE = {
     'blurred': ' (max_blur: 1 to match them all the same)',
     'nearly black': ' (min_light: 0 to match them all the same)',
 }
+_STAMPS_STAND = ' (their stamps stand still as well: one image comes again and again)'
 
 
 class Diagnostics:
@@ -33,6 +34,8 @@ class Diagnostics:
         facts, errors, warnings = {}, [], []
         if node.state == 'unconfigured':
             errors.append(node.health.last_error or 'not configured')
+        if node.state == 'finalized':
+            warnings.append('the node has been shut down; start it anew')
         if node.given_up and node.state == 'inactive':
             errors.append(node.given_up)
         if node.state == 'active' and node.health.failures:
@@ -69,14 +72,18 @@ class Diagnostics:
         silence = health.silence_s
         node.camera.look_around()
         found = []
-        if silence > patience:
+        if health.waiting_s > patience:
             none = f'no image for {silence:.1f} s' if math.isfinite(silence) else 'no image yet'
             return [f'{none}: {node.camera.trouble()}', health.jump]
+        if not math.isfinite(silence):
+            return [health.jump]  # it has just been activated
         if rate := node.get_parameter('max_rate_hz').value:
             patience = max(patience, 2.0 / rate)
         if health.unanswered_s > patience:
             why = health.last_error or 'the network does not answer'
             found.append(f'no image could be used for {health.unanswered_s:.1f} s: {why}')
         if health.fault:
-            found.append(f'camera: {health.fault} images{_ADVICE.get(health.fault, "")}')
+            stand = health.fault == 'frozen' and node.frozen.stamps_stand
+            advice = _STAMPS_STAND if stand else _ADVICE.get(health.fault, '')
+            found.append(f'camera: {health.fault} images{advice}')
         return [*found, health.jump]

@@ -74,8 +74,7 @@ def transition(callback):
             callback(self, state)
         except VprError as error:
             text = told(error)
-            # What is tried again and again by itself is said once.
-            if not (self.retrying and text == self.health.last_error):
+            if not _said_before(self, text):
                 self.get_logger().error(text)
             self.health.last_error = text
             return TransitionCallbackReturn.FAILURE
@@ -83,12 +82,19 @@ def transition(callback):
             if not self.context.ok():  # the node was told to end meanwhile
                 return TransitionCallbackReturn.FAILURE
             text = f'{told(error)} (in {callback.__name__})'
-            self.get_logger().fatal(text)
+            if not _said_before(self, text):
+                self.get_logger().fatal(text)
             self.health.last_error = text
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
     return guarded
+
+
+def _said_before(node, text: str) -> bool:
+    """What is tried again and again by itself is said once."""
+    before, node.last_said = node.last_said, text
+    return node.retrying and text == before
 
 
 def told(error: BaseException) -> str:

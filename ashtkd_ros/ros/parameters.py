@@ -25,6 +25,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.expansion import expand_path
 from ashtkd_ros.files import one_line
 from ashtkd_ros.keyframes import KeyframeOptions
+from ashtkd_ros.ros import qos
 
 # What rclpy declares of its own accord.
 _OTHERS = ('use_sim_time', 'start_type_description_service')
@@ -110,9 +111,17 @@ def declare(node: Node) -> None:
     """
     known = {f.name: f for f in fields(Parameters)}
     given = node.get_parameters_by_prefix('')
-    for name in given:
-        if name not in known and name not in _OTHERS and not name.startswith('qos_overrides.'):
+    for name, parameter in given.items():
+        if name.startswith(qos.PREFIX):
+            fault = qos.fault(name, parameter.value)
+        elif name in _OTHERS:
+            fault = '' if isinstance(parameter.value, bool) else _no(bool, parameter.value)
+        elif name not in known:
             raise VprError(f'unknown parameter "{one_line(name)}"; {_nearest(name, known)}')
+        else:
+            continue
+        if fault:
+            raise VprError(f'parameter {one_line(name)} is {fault}')
     for name, spec in known.items():
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         if name in given:
@@ -140,6 +149,14 @@ _KINDS = {
 }
 
 
+def _shown(value) -> str:
+    return f'"{one_line(value)}"' if isinstance(value, str) else str(value)
+
+
+def _no(kind: type, value) -> str:
+    return f'{_shown(value)}; it is {_KINDS[kind]}'
+
+
 def _fault(spec, value) -> str:
     """What is wrong with a value that was given at start; '' where nothing is."""
     kind, (low, high), choices = (
@@ -147,7 +164,7 @@ def _fault(spec, value) -> str:
         spec.metadata['range'],
         spec.metadata['choices'],
     )
-    shown = f'"{one_line(value)}"' if isinstance(value, str) else str(value)
+    shown = _shown(value)
     if kind is float and type(value) is int:
         return f'the integer {value}; write {value}.0'
     if kind is tuple:
@@ -156,12 +173,20 @@ def _fault(spec, value) -> str:
     else:
         fits = type(value) is kind
     if not fits:
-        return f'{shown}; it is {_KINDS[kind]}'
+        return _no(kind, value)
     if choices and value not in choices:
         return f'{shown}; it is {" or ".join(choices)}'
     if low is not None and not low <= value <= high:  # NaN as well
         return f'{shown}; it lies between {low} and {high}'
     return ''
+
+
+def not_made(node: Node, error: ValueError) -> VprError:
+    """Why rclpy has refused to make the node: a parameter given as `[]`."""
+    given = getattr(node, '_parameter_overrides', {})
+    names = [one_line(name) for name, parameter in given.items() if parameter.value is None]
+    named = f'parameter {", ".join(names)}' if names else 'a parameter'
+    return VprError(f'{named} is given without a value ({error})')
 
 
 def advice_for(node: Node) -> str:

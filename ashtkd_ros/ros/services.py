@@ -32,7 +32,7 @@ class Services:
     def _enable(self, request, response):
         """Look at images or not, without a change of the lifecycle's state."""
         if self._node.state != 'active':
-            return _said(response, False, f'the node is {self._node.state}: activate it')
+            return _said(response, False, _not_active(self._node.state))
         self._node.enable(request.data)
         what = 'enabled' if request.data else 'disabled: images are not looked at'
         return _said(response, True, what)
@@ -58,6 +58,8 @@ class Services:
     def _start(self, response):
         """A node that came to nothing when it started by itself is started again."""
         node = self._node
+        if node.state == 'finalized':
+            return _said(response, False, 'the node is finalized: start it anew')
         if node.state != 'unconfigured' or not node.get_parameter('autostart').value:
             return _said(response, False, f'the node is {node.state}: configure it')
         if not node.start():
@@ -86,7 +88,7 @@ class Services:
         """Publish the pose of the current match on `initialpose`, once."""
         node = self._node
         if node.state != 'active':
-            return _said(response, False, f'the node is {node.state}: activate it')
+            return _said(response, False, _not_active(node.state))
         if not node.enabled:
             return _said(response, False, 'the node is disabled; call ~/enable')
         now = node.current
@@ -121,6 +123,10 @@ def _of_another_frame(frame: str, wanted: str) -> str:
         f'the pose is in "{frame}", AMCL takes those in "{wanted}" only and passes over others: '
         f'build the map with poses in {wanted}, or set initialpose_frame if {frame} is right'
     )
+
+
+def _not_active(state: str) -> str:
+    return f'the node is {state}: {"start it anew" if state == "finalized" else "activate it"}'
 
 
 def _said(response, success: bool, message: str):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -56,14 +57,17 @@ class VprNode(LifecycleNode):
     """Configure loads network and map and warms up; activate only subscribes."""
 
     def __init__(self):
-        super().__init__('vpr_node', automatically_declare_parameters_from_overrides=True)
+        try:
+            super().__init__('vpr_node', automatically_declare_parameters_from_overrides=True)
+        except ValueError as error:
+            raise parameters.not_made(self, error) from error
         service = self._service_change_state
         service.callback = refusing(service.callback)
         self.health, self.state, self.enabled = Health(), 'unconfigured', True
         self.served = self.parameters = self.answers = self.embedder = None
         self.camera = self._worker = None
         self._maps_loaded = 0
-        self.given_up = self._refused = ''
+        self.given_up = self._refused = self.last_said = ''
         self.retrying, self._pause_s = False, _PAUSE_S / 2
         seconds = partial(self._value, 'load_timeout_s')
         self._reader = Reader(seconds, self.context.ok)
@@ -139,7 +143,8 @@ class VprNode(LifecycleNode):
         self.answers = Answers(self)
         self.serve(served)
         self.state, self.health.last_error = 'inactive', ''
-        self.get_logger().info(f'configured: {self._of_the_map()}')
+        if not self.retrying:
+            self.get_logger().info(f'configured: {self._of_the_map()}')
 
     def _of_the_map(self) -> str:
         served, embedder = self.served, self.embedder
@@ -193,22 +198,21 @@ class VprNode(LifecycleNode):
         """Subscribe to `image`."""
         self.given_up, self.health.failures = '', 0
         self._processed_before = self.health.processed
-        self._gate, self._frozen = RateGate(), Frozen()
-        compressed = self.parameters.image_transport == 'compressed'
+        self._gate, self.frozen = RateGate(), Frozen()
+        transport = self.parameters.image_transport
         bits = map_bits(self.served.recogniser.matcher.map.traverses)
         depth = BitDepth(bits or 8, self.get_logger().info, of_map=bool(bits))
         self._decode = partial(image_to_array, depth=depth)
-        if compressed:
+        if transport == 'compressed':
             size = self.embedder.ample_size
             self._decode = partial(compressed_to_array, at_least=size, depth=depth)
         self._worker = Worker(self._process, self._failed)
         self.health.begin()
-        self.camera = Camera(self, compressed, self._receive, self._not_received)
+        self.camera = Camera(self, transport, self._receive, self._not_received)
         self.camera.start()
         self.state = 'active'
         self.enable(True)
         super().on_activate(state)
-        transport = self.parameters.image_transport
         self.get_logger().info(
             f'active: {self._of_the_map()}, images from {self.camera.topic} ({transport})'
         )
@@ -287,7 +291,7 @@ class VprNode(LifecycleNode):
         why = fault(small, p.max_blur, p.min_light)
         stamp = header.stamp.sec + header.stamp.nanosec * 1e-9
         noisy = not self._value('use_sim_time')  # a simulation's camera has none
-        if self._frozen.sees(small, p.frozen_after, stamp, noisy):
+        if self.frozen.sees(small, p.frozen_after, stamp, noisy):
             why = 'frozen'
         if why:
             self.answers.unknown(served, header, image, order, f'{why} image')
@@ -355,7 +359,10 @@ def main(args: list[str] | None = None) -> None:
 
     def command() -> int:
         with contextlib.suppress(KeyboardInterrupt), session(args):
-            return _run()
+            try:
+                return _run()
+            finally:
+                end_of_signals()
         return 0
 
     run_command(command)
@@ -366,9 +373,9 @@ def _run() -> int:
     files, size = shared_memory.clean_up()
     try:
         node = VprNode()
-    except ValueError as error:  # `-p name:=[]`, refused by rclpy before we see it
-        raise VprError(f'a parameter is given without a value ({error})') from error
     except Exception as error:  # RCLError: names, keys of SROS2, the middleware
+        if not rclpy.ok():  # a signal has closed the context
+            return 0
         raise VprError(f'the node cannot be made: {told(error)}') from error
     if files:
         node.get_logger().info(
