@@ -75,7 +75,8 @@ def unpack(data: bytes, kind: str = 'zstd', limit: int = UNPACKED_LIMIT) -> byte
         said = zstd.get_frame_info(data).decompressed_size if kind == 'zstd' else None
         if said is not None and said > limit:
             raise ValueError(f'it unpacks to {said} bytes, of which {limit} are allowed')
-        found = _pieces(reader, data, limit + 1)
+        read = _pieces if kind == 'lz4' else type(reader).decompress
+        found = read(reader, data, limit + 1)
     except errors as error:
         raise ValueError(f'its {kind} data are damaged ({one_line(str(error))})') from error
     if len(found) > limit:
