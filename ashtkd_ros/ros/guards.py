@@ -73,6 +73,8 @@ def transition(callback):
         try:
             callback(self, state)
         except VprError as error:
+            if not self.context.ok():  # the node was told to end meanwhile
+                return TransitionCallbackReturn.FAILURE
             text = told(error)
             if not _said_before(self, text):
                 self.get_logger().error(text)
