@@ -28,7 +28,6 @@ from bag_helpers import (
 )
 from conftest import ROOT, write_tiny_model
 from mcap_helpers import channels_of, write_mcap
-from test_bags import spoil_message
 from test_commands import call, error_line
 from test_mapping import START, drive, map_options, opened, snapshot, tinted
 
@@ -252,10 +251,6 @@ def edited(bag: Path, **changes: object) -> None:
     write_metadata(bag, metadata(bag) | changes)
 
 
-def spoil_poses(bag: Path) -> None:
-    spoil_message(bag, 1, topic='/odom')
-
-
 JUMP = [odometry(5.0, Pose(0, 0, 0), received=START + 9)]
 ZERO = [image(0.0, tinted(i, 'r'), received=START + i) for i in range(3)]
 BAD: dict[str, tuple[list | dict, Callable | None, list[str], str]] = {
@@ -271,7 +266,6 @@ BAD: dict[str, tuple[list | dict, Callable | None, list[str], str]] = {
     'no such images': ({}, None, ['--image-topic', '/x'], '/x is no topic with images'),
     'pose clock back': (drive('r') + JUMP, None, [], 'use --stamps receive'),
     'zero stamps': (ZERO, None, [], 'have stamp zero; use --stamps receive'),
-    'damaged pose': ({}, spoil_poses, [], 'a message on /odom, received at 100.101, is damaged'),
     'only black': (drive('kk'), None, [], 'no image became a place: 2 images, 2 nearly black'),
     'only strange': (
         [image(START, tinted(0, 'r'), encoding='x'), pose_stamped(START, Pose(0, 0, 0))],

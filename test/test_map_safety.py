@@ -349,7 +349,11 @@ def test_folders_that_cannot_be_written_are_refused_before_the_build(
     (out / 'notes').mkdir()
     for closed, words in ((out, 'cannot be written'), (out / 'notes', 'cannot be moved')):
         with monkeypatch.context() as patch:
-            patch.setattr(os, 'access', lambda path, mode, closed=closed: Path(path) != closed)
+
+            def access(path: Path, mode: int, closed: Path = closed) -> bool:
+                return Path(path) != closed or not mode & os.W_OK
+
+            patch.setattr(os, 'access', access)
             with pytest.raises(VprError) as error:
                 map_folder.check_target(out)
         assert words in line_of(error)
