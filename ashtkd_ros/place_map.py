@@ -163,12 +163,7 @@ class PlaceMap:
             name: _read_checked(folder, handle, name, description, limit)
             for name, limit in ((INDEX, size), (TABLE, most))
         }
-        if embedder is not None and info.model['sha256'] != embedder.hash:
-            raise VprError(
-                f'{folder}: built with model {info.model["name"]} ({info.model["sha256"][:8]}), '
-                f'the running model is {embedder.name} ({embedder.hash[:8]}); '
-                'rebuild the map with build_map'
-            )
+        _check_model(folder, description, embedder)
         try:
             places = read_table(contents[TABLE])
             _check_traverses(info, places)
@@ -185,11 +180,6 @@ class PlaceMap:
                 f'{folder}: map.yaml, places.csv and index.faiss count {counts} places; '
                 'rebuild the map'
             )
-        if embedder is not None and index.d != embedder.dimensions:
-            raise VprError(
-                f'{folder}: has descriptors of {index.d} numbers, the running model gives '
-                f'{embedder.dimensions}; rebuild the map'
-            )
         place_map = cls(index, places, info)
         if _all_alike(index):
             place_map.warnings.append(
@@ -202,6 +192,23 @@ class PlaceMap:
                 'own, so that damage may not show; build it anew'
             )
         return place_map
+
+
+def _check_model(folder: Path, description: Description, embedder: Embedder | None) -> None:
+    if embedder is None:
+        return
+    model, size = description.info.model, description.descriptor_size
+    if model['sha256'] != embedder.hash:
+        raise VprError(
+            f'{folder}: built with model {model["name"]} ({model["sha256"][:8]}), '
+            f'the running model is {embedder.name} ({embedder.hash[:8]}); '
+            'rebuild the map with build_map'
+        )
+    if size != embedder.dimensions:
+        raise VprError(
+            f'{folder}: has descriptors of {size} numbers, the running model gives '
+            f'{embedder.dimensions}; rebuild the map'
+        )
 
 
 def _all_alike(index: faiss.Index) -> bool:
