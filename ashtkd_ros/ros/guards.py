@@ -51,6 +51,16 @@ def session(args: list[str] | None = None) -> Iterator[None]:
         rclpy.try_shutdown()
 
 
+def noted_interrupts() -> list[int]:
+    """SIGINTs from now on, to be called before `session`, which ends by them as by SIGTERM.
+
+    Python would raise KeyboardInterrupt wherever it is, in destructors too, where it is lost.
+    """
+    noted: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    return noted
+
+
 def end_of_signals() -> None:
     """The process ends anyway: another SIGINT, of a launch and of Ctrl-C, must not kill it amid.
 

@@ -20,9 +20,9 @@ from ashtkd_ros.commands import run_command
 from ashtkd_ros.debug_picture import picture_reader
 from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files import read_regular, reason_of
 from ashtkd_ros.image_msgs import ImageError, compressed_to_array
 from ashtkd_ros.matcher import MatcherConfig
+from ashtkd_ros.model_file import read_model
 from ashtkd_ros.place_map import PlaceMap, place_spacing
 from ashtkd_ros.rate_gate import RateGate
 from ashtkd_ros.recogniser import Recogniser
@@ -30,7 +30,15 @@ from ashtkd_ros.ros import memory, parameters, shared_memory
 from ashtkd_ros.ros.answers import Answers, Current, Served
 from ashtkd_ros.ros.camera import Camera
 from ashtkd_ros.ros.diagnostics import Diagnostics
-from ashtkd_ros.ros.guards import end_of_signals, refusing, session, spin, told, transition
+from ashtkd_ros.ros.guards import (
+    end_of_signals,
+    noted_interrupts,
+    refusing,
+    session,
+    spin,
+    told,
+    transition,
+)
 from ashtkd_ros.ros.health import Health
 from ashtkd_ros.ros.image_msgs import image_to_array
 from ashtkd_ros.ros.map_pictures import Pictures
@@ -43,7 +51,6 @@ from ashtkd_ros.shipped import shipped_model
 
 # As many failures of the network in a row are no accident: the node stops trying.
 _MOST_FAILURES = 10
-_LARGEST_MODEL = 2**32  # bytes
 _RETRY_S = 5.0
 _PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
 _NOT_YET = 'no image has been recognised yet'
@@ -126,7 +133,7 @@ class VprNode(LifecycleNode):
     def _configure(self) -> None:
         self.parameters = p = parameters.read(self)
         model = Path(p.model_path or shipped_model())
-        self._reader.read(str(model), partial(_read_once, model))
+        self._reader.read(str(model), partial(read_model, model))
         self.embedder = Embedder(
             model,
             p.providers,
@@ -344,23 +351,14 @@ class VprNode(LifecycleNode):
         self.revive()
 
 
-def _read_once(model: Path) -> None:
-    """So that a disk that stalls is found out before ONNX Runtime waits for it."""
-    try:
-        read_regular(model, _LARGEST_MODEL)
-    except (OSError, ValueError) as error:
-        raise VprError(
-            f'{model}: the model cannot be read ({reason_of(error)}); check model_path'
-        ) from error
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM (exit status 0); 1 where it cannot start."""
 
     def command() -> int:
+        interrupts = noted_interrupts()
         with contextlib.suppress(KeyboardInterrupt), session(args):
             try:
-                return _run()
+                return 0 if interrupts else _run()
             finally:
                 end_of_signals()
         return 0
