@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import heapq
+import struct
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,8 @@ from ashtkd_ros.files import one_line
 
 CDR, ROS1 = 'cdr', 'ros1'
 Item = tuple[int, int, bytes]  # channel, receive time in ns, data
+# What damaged bytes lead to where they are taken apart.
+DAMAGE = (struct.error, ValueError, IndexError, KeyError)
 _LISTED = 6
 _MOST_MESSAGES = 2**20
 

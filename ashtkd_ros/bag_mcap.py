@@ -20,6 +20,7 @@ from zlib import crc32
 import numpy as np
 
 from ashtkd_ros.bag_channels import (
+    DAMAGE,
     Channel,
     Item,
     Rows,
@@ -41,7 +42,6 @@ _TAIL = 2**20  # bytes in which the end is looked for
 _CHUNK_HEAD = 40  # bytes of an uncompressed chunk before its records
 _LONGEST_NAME = 64  # bytes, of a kind of compression
 _RECOVER = '"mcap recover" saves what there is'
-_DAMAGE = (struct.error, ValueError, IndexError, KeyError)  # what damaged bytes lead to
 
 
 class _Chunk(NamedTuple):
@@ -129,7 +129,7 @@ class McapFile:
                 self.notes.append('its summary is damaged; the file is read without it')
                 return False
             return self._take_summary(data[: footer - start], start)
-        except (*_DAMAGE, TooMany):
+        except (*DAMAGE, TooMany):
             return False
 
     def _take_summary(self, data: bytes, data_end: int) -> bool:
@@ -193,7 +193,7 @@ class McapFile:
                 self._take_record(kind, at, length)
             except TooMany as error:
                 raise self._damaged(error) from error
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 bad.append(error)
             at += length
         spans = [(c.start, c.end) for c in self._chunks]
@@ -315,7 +315,7 @@ class McapFile:
                     if number in wanted and span[0] <= received < span[1]:
                         rows.add(received, number, data[at + 22 : at + length])
             left[0] -= seen
-        except (*_DAMAGE, TooMany) as error:
+        except (*DAMAGE, TooMany) as error:
             raise self._damaged(error) from error
         return iter(rows)
 

@@ -16,6 +16,7 @@ import lz4.frame
 from rosbags.rosbag1 import Reader
 
 from ashtkd_ros.bag_channels import (
+    DAMAGE,
     ROS1,
     Channel,
     Item,
@@ -32,7 +33,6 @@ from ashtkd_ros.files import open_regular, reason_of
 
 MAGIC = b'#ROSBAG V2.0\n'
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7
-_DAMAGE = (struct.error, ValueError, IndexError, KeyError)
 _HEADER_LIMIT = 2**24  # bytes; a header names a topic or a time
 
 
@@ -183,7 +183,7 @@ class _Scan:
                 header = _fields(self._read(length, at + 4))
                 extent = _uint(self._read(4, at + 4 + length), 0)
                 kind = header['op'][0]
-            except _DAMAGE:
+            except DAMAGE:
                 self._drop_last(at)
                 return
             begin, at = at, at + 8 + length
@@ -198,7 +198,7 @@ class _Scan:
                 elif kind in (_MESSAGE, _CONNECTION):  # of a chunk that was not ended
                     self._alone = True
                     self._take(begin, at + extent - begin, 'none')
-            except _DAMAGE:
+            except DAMAGE:
                 self.bad += 1
                 if kind == _CHUNK and plain:
                     self._take(at, self._sound_length(at, extent), 'none')
@@ -244,7 +244,7 @@ class _Scan:
         Zeros, which a lost power supply leaves, may begin in the record before them.
         """
         reached = before = 0
-        with contextlib.suppress(*_DAMAGE):
+        with contextlib.suppress(*DAMAGE):
             for kind, header, data in self._records(
                 at, min(length, UNPACKED_LIMIT), 'none', 2**32
             ):
@@ -314,7 +314,7 @@ class _Scan:
                     if number in wanted and span[0] <= received < span[1]:
                         rows.add(received, number, data)
             left[0] -= seen
-        except (*_DAMAGE, TooMany) as error:
+        except (*DAMAGE, TooMany) as error:
             raise self._damaged(error) from error
         return iter(rows)
 

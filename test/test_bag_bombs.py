@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import bz2
-import shutil
 import sqlite3
 import struct
 import time
@@ -23,15 +22,7 @@ from ashtkd_ros import bag_channels, bag_mcap, bag_sqlite
 from ashtkd_ros.bag_mcap import McapFile
 from ashtkd_ros.bags import Bag
 
-
-@pytest.fixture(scope='module')
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bag(tmp_path_factory.mktemp('bags') / 'plain', records=records())
-
-
-@pytest.fixture
-def bag(plain: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(plain, tmp_path / 'bag'))
+pytest_plugins = ['bag_fixtures']
 
 
 @pytest.fixture

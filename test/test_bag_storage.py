@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bag_fixtures import notes
 from bag_helpers import (
     KINDS,
     metadata,
@@ -31,22 +32,7 @@ from ashtkd_ros.commands.bag_tools import main as bag_tools
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.sources import Pose
 
-
-@pytest.fixture(scope='module')
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bag(tmp_path_factory.mktemp('bags') / 'plain', records=records())
-
-
-@pytest.fixture
-def bag(plain: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(plain, tmp_path / 'bag'))
-
-
-def notes(path: Path) -> list[str]:
-    bag = Bag(path)
-    bag.close()
-    assert all(n.isprintable() for n in bag.notes)
-    return bag.notes
+pytest_plugins = ['bag_fixtures']
 
 
 # --- metadata.yaml says one thing, the files another
