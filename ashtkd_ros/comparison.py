@@ -20,7 +20,7 @@ from ashtkd_ros.figures import (
     precision_recall_figure,
     reliability_figure,
 )
-from ashtkd_ros.files import is_folder, one_line, parse_json, read_text, reason_of
+from ashtkd_ros.files import is_file, is_folder, one_line, parse_json, read_text, reason_of
 from ashtkd_ros.output import check_replaceable
 from ashtkd_ros.report import (
     ANSWER_COLUMNS,
@@ -95,6 +95,8 @@ def load_report(path: Path) -> Report:
     """
     path = Path(path)
     file = path / 'report.json' if is_folder(path) else path.with_suffix('.json')
+    if path.suffix != '.html' and is_file(path):
+        file = path  # whatever it is: that is what the error is about
     try:
         values = parse_json(read_text(file))
     except FileNotFoundError as error:

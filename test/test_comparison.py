@@ -216,3 +216,9 @@ def test_reports_of_one_title_are_told_apart(tmp_path: Path):
     write_comparison(tmp_path / 'both.html', reports)
     text = text_of((tmp_path / 'both.html').read_text())
     assert all(f'dusk in day; {value}' in text for value in how.values())
+
+
+def test_a_file_of_another_kind_is_named_itself(tmp_path: Path):
+    (tmp_path / 'map.yaml').write_text('frame: map')
+    with pytest.raises(VprError, match='map.yaml: is no JSON'):
+        load_report(tmp_path / 'map.yaml')
