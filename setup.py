@@ -32,9 +32,9 @@ setup(
     zip_safe=False,
     entry_points={
         'console_scripts': [
-            f'vpr_node = {name}.ros.vpr_node:main',
-            f'replay = {name}.ros.replay:main',
-            f'live = {name}.ros.live:main',
+            f'vpr_node = {name}.ros.node.vpr_node:main',
+            f'replay = {name}.ros.play.replay:main',
+            f'live = {name}.ros.play.live:main',
             f'build_map = {name}.commands.build_map:main',
             f'evaluate = {name}.commands.evaluate:main',
             f'map_info = {name}.commands.map_info:main',

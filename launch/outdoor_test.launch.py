@@ -28,8 +28,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.expansion import expand_path
-from ashtkd_ros.ros.topics import Names, parse_remappings
+from ashtkd_ros.files.path_expansion import expand_path
+from ashtkd_ros.ros.topic_names import Names, parse_remappings
 
 _ARGUMENTS = (
     ('record', 'true', 'false: the node without a recording'),

@@ -12,7 +12,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.substitutions import ExecutableInPackage
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.expansion import expand_path
+from ashtkd_ros.files.path_expansion import expand_path
 
 _REQUIRED = {
     'map_path': 'folder made by build_map',

@@ -22,9 +22,9 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.expansion import expand_path
-from ashtkd_ros.ros.parameters import Parameters
-from ashtkd_ros.ros.topics import parse_remappings
+from ashtkd_ros.files.path_expansion import expand_path
+from ashtkd_ros.ros.node.parameters import Parameters
+from ashtkd_ros.ros.topic_names import parse_remappings
 
 _ARGUMENTS = (
     ('image_topic', 'image', 'camera topic; one that begins without / lies in the namespace'),

@@ -10,7 +10,7 @@ import pytest
 from bag_helpers import write_bag
 from test_bags import records
 
-from ashtkd_ros.bags import Bag
+from ashtkd_ros.bags.bag import Bag
 
 
 @pytest.fixture(scope='module')

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ashtkd_ros.embedder import Preprocessing
-from ashtkd_ros.place_map import Place, PlaceMap
-from ashtkd_ros.sources import Pose
+from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.network.embedder import Preprocessing
+from ashtkd_ros.traverses.image_folder import Pose
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_PREPROCESSING = {
@@ -88,7 +88,7 @@ def views(pictures: list[Path], tmp_path_factory: pytest.TempPathFactory):
     """Two views of each of the 64 pictures, 64 x 64."""
     from small_student import torch  # noqa: F401  skips where it is missing
 
-    from tools.views import Views
+    from tools.training.data.views import Views
 
     made = Views(tmp_path_factory.mktemp('views'), size=64)
     made.add(pictures, 2)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import lz4.frame
 
-from ashtkd_ros.bag_scratch import zstd
-from ashtkd_ros.bags import Bag
+from ashtkd_ros.bags.bag import Bag
+from ashtkd_ros.bags.unpacking import zstd
 
 MAGIC = b'\x89MCAP0\r\n'
 

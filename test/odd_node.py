@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.embedder import Embedder
-from ashtkd_ros.place_map import PlaceMap
-from ashtkd_ros.ros import parameters
-from ashtkd_ros.ros.camera import Camera
-from ashtkd_ros.ros.vpr_node import main
+from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.ros.node import parameters
+from ashtkd_ros.ros.node.image_subscription import Camera
+from ashtkd_ros.ros.node.vpr_node import main
 
 ODDITIES = os.fspath(Path(os.environ['ODDITIES']))
 _open, _stat, _load, _infer = os.open, os.stat, PlaceMap.load, Embedder._infer

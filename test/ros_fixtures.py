@@ -12,11 +12,11 @@ import pytest
 import rclpy
 from ros_helpers import MAP_PLACES, TOWN, NodeProcess, Peer
 
-from ashtkd_ros.embedder import Embedder
-from ashtkd_ros.place_map import Place, PlaceMap
-from ashtkd_ros.recogniser import embed_frames
-from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.sources import read_source
+from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.shipped_model import shipped_model
+from ashtkd_ros.recognition.recogniser import embed_frames
+from ashtkd_ros.traverses.image_folder import read_source
 
 
 @pytest.fixture(scope='session')

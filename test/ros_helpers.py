@@ -28,7 +28,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification, VisionInfo
 
-from ashtkd_ros.sources import read_source
+from ashtkd_ros.traverses.image_folder import read_source
 
 ROOT = Path(__file__).resolve().parents[1]
 TOWN = ROOT / 'test' / 'data' / 'town'
@@ -112,7 +112,7 @@ class Process:
 class NodeProcess(Process):
     """vpr_node with parameters."""
 
-    module = 'ashtkd_ros.ros.vpr_node'
+    module = 'ashtkd_ros.ros.node.vpr_node'
 
     def __init__(self, folder: Path, *ros_arguments: str, **parameters: object):
         overrides = [x for k, v in parameters.items() for x in ('-p', f'{k}:={v}')]

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from conftest import places_along_x
 
-from ashtkd_ros.evaluation import Answer, Metrics, metrics_of
-from ashtkd_ros.report import Evaluation
-from ashtkd_ros.sources import Frame, Pose
+from ashtkd_ros.evaluation.metrics import Answer, Metrics, metrics_of
+from ashtkd_ros.evaluation.report import Evaluation
+from ashtkd_ros.traverses.image_folder import Frame, Pose
 
 
 def answers_of(

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from small_student import torch
 
-from tools import train
-from tools.config import read_config
-from tools.student import DSFormer
-from tools.trunk import regional_gem
+from tools.training import train
+from tools.training.config import read_config
+from tools.training.networks.student import DSFormer
+from tools.training.networks.trunk import regional_gem
 
 STEPS = 7
 PARTS = ('soft', 'hard', 'descriptor', 'levels', 'salient', 'ranking', 'metric')
@@ -35,8 +35,8 @@ def write_settings(
     pictures: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch, **schedule: int
 ) -> Path:
     """The settings file, in `folder` as all that is made; the teachers' trunk is `FakeTrunk`."""
-    monkeypatch.setattr('tools.views.FrozenTrunk', FakeTrunk)
-    monkeypatch.setattr('tools.teachers.FrozenTrunk', FakeTrunk)
+    monkeypatch.setattr('tools.training.data.views.FrozenTrunk', FakeTrunk)
+    monkeypatch.setattr('tools.training.teachers.FrozenTrunk', FakeTrunk)
     rows = ''.join(f'{p.name},,,{i}\n' for i, p in enumerate(pictures))
     (pictures[0].parent / 'index.csv').write_text('file,place,role,order\n' + rows)
     sets = {'path': str(pictures[0].parents[1]), 'only': [pictures[0].parent.name]}

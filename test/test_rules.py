@@ -104,7 +104,7 @@ def test_configuration_names_only_parameters_the_node_knows():
     values = yaml.safe_load(text)['/**']['ros__parameters']
     assert values
     pytest.importorskip('rclpy', reason='rclpy is not installed: the parameters are not known')
-    from ashtkd_ros.ros.parameters import Parameters
+    from ashtkd_ros.ros.node.parameters import Parameters
 
     known = {f.name for f in fields(Parameters)} | {'use_sim_time'}
     shown = {line.strip('# ').partition(':')[0] for line in text.splitlines() if '    # ' in line}
@@ -113,7 +113,7 @@ def test_configuration_names_only_parameters_the_node_knows():
 
 def test_the_readme_lists_every_parameter_as_the_node_knows_it():
     pytest.importorskip('rclpy', reason='rclpy is not installed: the parameters are not known')
-    from ashtkd_ros.ros.parameters import Parameters
+    from ashtkd_ros.ros.node.parameters import Parameters
 
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     table = readme.partition('| parameter | default |')[2].partition('\n\n')[0]

@@ -23,20 +23,10 @@ from vision_msgs.msg import Classification
 
 from ashtkd_ros.commands import run_command
 from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
-from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation import RECALL_AT, Metrics, Tolerance, positives
-from ashtkd_ros.mapping import MapOptions, build_map
-from ashtkd_ros.place_map import PlaceMap, place_spacing
-from ashtkd_ros.place_pictures import PlacePictures
-from ashtkd_ros.report import Evaluation, Timing, Traffic, write_picture, write_report
-from ashtkd_ros.ros.parameters import Parameters
-from ashtkd_ros.ros.replay import Camera
-from ashtkd_ros.salient import overlay
-from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.sources import Frame
-from ashtkd_ros.traverse import FolderTraverse, TraverseOptions
-from ashtkd_ros.traverse_evaluation import (
+from ashtkd_ros.evaluation.metrics import RECALL_AT, Metrics, Tolerance, positives
+from ashtkd_ros.evaluation.report import Evaluation, Timing, Traffic, write_picture, write_report
+from ashtkd_ros.evaluation.run import (
     SINGLE,
     EvaluationOptions,
     Queries,
@@ -44,6 +34,16 @@ from ashtkd_ros.traverse_evaluation import (
     evaluate_traverse,
     needs_poses,
 )
+from ashtkd_ros.evaluation.salient_pictures import overlay
+from ashtkd_ros.mapping.build import MapOptions, build_map
+from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
+from ashtkd_ros.maps.place_pictures import PlacePictures
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.shipped_model import shipped_model
+from ashtkd_ros.ros.node.parameters import Parameters
+from ashtkd_ros.ros.play.replay import Camera
+from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
 
 TOWN = Path(__file__).resolve().parents[1] / 'test' / 'data' / 'town'
 # Below this the node, left to itself, says "unknown"; the demo asks for the candidate even so.

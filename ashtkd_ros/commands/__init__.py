@@ -9,14 +9,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ashtkd_ros.bag_traverse import open_traverse
-from ashtkd_ros.camera_axes import CHOICES
-from ashtkd_ros.embedder import Embedder
+from ashtkd_ros.cli.terminal import Parser, fail, let_go_of_output, line_of, note, tame_output
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.terminal import Parser, fail, let_go_of_output, line_of, note, tame_output
-from ashtkd_ros.traverse import Traverse, TraverseOptions
+from ashtkd_ros.geometry.camera_axes import CHOICES
+from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.shipped_model import shipped_model
+from ashtkd_ros.traverses.bag_traverse import open_traverse
+from ashtkd_ros.traverses.traverse import Traverse, TraverseOptions
 
 
 def run_command(command: Callable[[], int]) -> None:

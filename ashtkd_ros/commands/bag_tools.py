@@ -11,14 +11,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from ashtkd_ros.bag_writing import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
-from ashtkd_ros.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag
+from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE, Bag
+from ashtkd_ros.cli.terminal import say
 from ashtkd_ros.commands import finite, make_parser, rate, run_command, tell_notes
-from ashtkd_ros.files import is_file
-from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.pose_messages import POSE_TYPES
-from ashtkd_ros.sources import read_source
-from ashtkd_ros.terminal import say
+from ashtkd_ros.files.reading import is_file
+from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.traverses.bag_writer import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
+from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.pose_messages import POSE_TYPES
 
 _INDEX_HZ = 10.0
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.bag_traverse import BagTraverse
+from ashtkd_ros.cli.terminal import note, say
 from ashtkd_ros.commands import (
     add_model_options,
     add_traverse_options,
@@ -28,14 +28,14 @@ from ashtkd_ros.commands import (
     run_command,
     share,
 )
-from ashtkd_ros.files import is_file
-from ashtkd_ros.keyframes import RULES, KeyframeOptions, moved
-from ashtkd_ros.map_folder import ROUTE
-from ashtkd_ros.mapping import LOST, MapOptions, build_map, cautions, rule_of
-from ashtkd_ros.place_map import PlaceMap, place_spacing
-from ashtkd_ros.terminal import note, say
-from ashtkd_ros.trajectory import REASONS
-from ashtkd_ros.traverse import Traverse
+from ashtkd_ros.files.reading import is_file
+from ashtkd_ros.geometry.trajectory import REASONS
+from ashtkd_ros.mapping.build import LOST, MapOptions, build_map, cautions, rule_of
+from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions, moved
+from ashtkd_ros.maps.folder import ROUTE
+from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
+from ashtkd_ros.traverses.bag_traverse import BagTraverse
+from ashtkd_ros.traverses.traverse import Traverse
 
 
 def add_keyframe_options(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.bit_depth import bits_of, map_bits
+from ashtkd_ros.cli.terminal import note, say
 from ashtkd_ros.commands import (
     add_model_options,
     add_traverse_options,
@@ -33,23 +33,12 @@ from ashtkd_ros.commands import (
     run_command,
     share,
 )
-from ashtkd_ros.comparison import compare, load_report, table, write_comparison
-from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation import Correspondences, Tolerance
-from ashtkd_ros.files import one_line
-from ashtkd_ros.geodesy import GeoOrigin
-from ashtkd_ros.node_answers import NodeAnswers, check_answers
-from ashtkd_ros.output import check_output
-from ashtkd_ros.place_map import PlaceMap
-from ashtkd_ros.place_pictures import PlacePictures
-from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry
-from ashtkd_ros.report import Evaluation, check_report, write_report
-from ashtkd_ros.salient import overlay
-from ashtkd_ros.shared_images import note_of, shared_images
-from ashtkd_ros.terminal import note, say
-from ashtkd_ros.traverse import FolderTraverse, Traverse
-from ashtkd_ros.traverse_evaluation import (
+from ashtkd_ros.evaluation.comparison import compare, load_report, table, write_comparison
+from ashtkd_ros.evaluation.metrics import Correspondences, Tolerance
+from ashtkd_ros.evaluation.node_answers import NodeAnswers, check_answers
+from ashtkd_ros.evaluation.report import Evaluation, check_report, write_report
+from ashtkd_ros.evaluation.run import (
     EvaluationOptions,
     Queries,
     evaluate_traverse,
@@ -59,6 +48,17 @@ from ashtkd_ros.traverse_evaluation import (
     replies_of,
     similarity_sample,
 )
+from ashtkd_ros.evaluation.salient_pictures import overlay
+from ashtkd_ros.evaluation.shared_images import note_of, shared_images
+from ashtkd_ros.files.reading import one_line
+from ashtkd_ros.files.writing import check_output
+from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
+from ashtkd_ros.images.bit_depth import bits_of, map_bits
+from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.maps.place_pictures import PlacePictures
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.traverses.traverse import FolderTraverse, Traverse
 
 
 def evaluate_map(
@@ -213,7 +213,8 @@ def _options(args: argparse.Namespace) -> EvaluationOptions:
 def record_live(args: argparse.Namespace, answers: Path) -> None:
     """Have the traverse played through a node of its own, in another process, which writes
     `answers`; VprError where ROS is not there or that process fails, which has said why."""
-    command = [sys.executable, '-m', 'ashtkd_ros.ros.live', args.map, args.source, '-o', answers]
+    command = [sys.executable, '-m', 'ashtkd_ros.ros.play.live', args.map, args.source]
+    command += ['-o', answers]
     command += ['--rate', args.rate]
     for name in ('model', 'role', 'image_topic'):
         value = getattr(args, name)

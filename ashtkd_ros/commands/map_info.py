@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ashtkd_ros.cli.terminal import note, say
 from ashtkd_ros.commands import make_parser, run_command
-from ashtkd_ros.place_map import PlaceMap, place_spacing
-from ashtkd_ros.pose_checks import ODOMETRY_KEY, is_odometry
-from ashtkd_ros.terminal import note, say
+from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
+from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 
 
 def map_info(folder: Path) -> tuple[dict[str, str], list[str]]:

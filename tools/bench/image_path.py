@@ -16,12 +16,12 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from ashtkd_ros.bag_traverse import to_rgb
 from ashtkd_ros.commands import run_command
-from ashtkd_ros.embedder import Embedder, Preprocessing, squeeze
-from ashtkd_ros.image_msgs import compressed_to_array, image_to_array
-from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.sources import read_source
+from ashtkd_ros.images.message_decoding import compressed_to_array, image_to_array
+from ashtkd_ros.network.embedder import Embedder, Preprocessing, squeeze
+from ashtkd_ros.network.shipped_model import shipped_model
+from ashtkd_ros.traverses.bag_traverse import to_rgb
+from ashtkd_ros.traverses.image_folder import read_source
 from tools.demo import TOWN
 
 SIZES = ((640, 480), (1920, 1080))

@@ -19,13 +19,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ashtkd_ros.bag_writing import STORAGES, BagOptions, make_bag
 from ashtkd_ros.commands import run_command
-from ashtkd_ros.embedder import Embedder
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.recogniser import in_parallel
-from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.sources import Frame, Pose, read_source
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.shipped_model import shipped_model
+from ashtkd_ros.recognition.recogniser import in_parallel
+from ashtkd_ros.traverses.bag_writer import STORAGES, BagOptions, make_bag
+from ashtkd_ros.traverses.image_folder import Frame, Pose, read_source
 from tools.demo import TOWN
 
 _BATCH = 16

@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.commands import run_command
-from ashtkd_ros.embedder import Embedder
-from ashtkd_ros.mapping import build_map
-from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.sources import Frame, read_source
-from ashtkd_ros.traverse import FolderTraverse, TraverseOptions
+from ashtkd_ros.mapping.build import build_map
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.shipped_model import shipped_model
+from ashtkd_ros.traverses.image_folder import Frame, read_source
+from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
 from tools.demo import TOWN, Observer, running_node
 
 

@@ -36,11 +36,11 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification
 
 from ashtkd_ros.commands import run_command
-from ashtkd_ros.embedder import Embedder
-from ashtkd_ros.mapping import build_map
-from ashtkd_ros.shipped import shipped_model
-from ashtkd_ros.sources import read_source
-from ashtkd_ros.traverse import FolderTraverse, TraverseOptions
+from ashtkd_ros.mapping.build import build_map
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.shipped_model import shipped_model
+from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
 from tools.demo import TOWN, running_node
 
 _WARM_S = 5.0

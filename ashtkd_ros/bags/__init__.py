@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rosbags of every kind, read without ROS."""

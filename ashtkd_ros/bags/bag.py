@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rosbags of every kind: the topics in one, and their messages; what is wrong with it in a line.
+
+The library rosbags reads the formats: ROS 2 (sqlite3, MCAP, split, compressed) and ROS 1 (.bag).
+Only messages of common types are looked into, by the definitions that come with rosbags, so that
+types nobody knows and bags without definitions are no obstacle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rosbags.convert.converter import migrate_bytes
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from ashtkd_ros.bags.channels import CDR, ROS1, Channel
+from ashtkd_ros.bags.ros1 import Ros1Reader
+from ashtkd_ros.bags.rosbag2 import ENDINGS, METADATA, Ros2Reader, misnamed, storage_files
+from ashtkd_ros.bags.unpacking import ZSTD, unpack
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import one_line, why_missing
+
+IMAGE_TYPE = 'sensor_msgs/msg/Image'
+COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
+TF_TYPES = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
+_TF_MESSAGE = 'geometry_msgs/TransformStamped[] transforms'  # not among rosbags' of ROS 1
+_ROS1_ENDINGS = ('.bag', '.bag.active')
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag: how many messages of which type, and how many a second."""
+
+    name: str
+    type: str
+    count: int
+    hz: float
+
+    def __str__(self) -> str:
+        return f'{one_line(self.name)} ({self.type}, {self.count} messages, {self.hz:.1f} Hz)'
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path is a rosbag, damaged ones included, rather than a folder of images."""
+    if not os.path.isdir(path):  # as Path.is_dir, but False for names that cannot be
+        return Path(path).name.endswith((*ENDINGS, *_ROS1_ENDINGS))
+    try:
+        return (path / METADATA).exists() or bool(storage_files(path))
+    except OSError:
+        return False
+
+
+class Bag:
+    """An open bag; VprError, here and while reading, for one that is missing or damaged.
+
+    `notes`: what the user should know of it, what was passed over above all.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        if not os.path.exists(self.path):
+            raise VprError(f'{self.path}: no such bag{why_missing(self.path)}')
+        is_folder = os.path.isdir(self.path)
+        if not is_bag(self.path):
+            what = 'a bag is a folder, or a .db3, .mcap or .bag file'
+            if is_folder:
+                with self._readable():
+                    os.listdir(self.path)
+                what = 'one holds metadata.yaml and .db3 or .mcap files'
+            raise VprError(f'{self.path}: is no bag; {what}{misnamed(self.path)}')
+        self.is_ros1 = self.path.name.endswith(_ROS1_ENDINGS) and not is_folder
+        self._stores: dict[str, Any] = {}
+        with self._readable():
+            self._reader = (Ros1Reader if self.is_ros1 else Ros2Reader)(self.path)
+        self.notes: list[str] = self._reader.notes
+        self.in_order: bool = self._reader.in_order
+        self.start_s, self.end_s = self._reader.start * 1e-9, self._reader.end * 1e-9
+        self.topics = self._topics()
+
+    def _topics(self) -> dict[str, Topic]:
+        rows: dict[str, list[Channel]] = {}
+        for channel in self._reader.channels:
+            rows.setdefault(channel.topic, []).append(channel)
+        seconds = max(self._reader.end - self._reader.start, 1) * 1e-9
+        found = {}
+        for name, channels in sorted(rows.items()):
+            sound = [c for c in channels if c.encoding in (CDR, ROS1)]
+            types = {c.type for c in sound} or {f'{c.type} in {c.encoding}' for c in channels}
+            kind = one_line(types.pop()) if len(types) == 1 else 'several types'
+            count = sum(c.count for c in sound or channels)
+            found[name] = Topic(name, kind, count, max(count - 1, 0) / seconds)
+        return found
+
+    def of_type(self, *types: str) -> list[Topic]:
+        """Topics of these types that hold messages."""
+        return [t for t in self.topics.values() if t.type in types and t.count]
+
+    def messages(
+        self,
+        topics: Sequence[str],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
+    ) -> Iterator[tuple[str, int, object]]:
+        """(topic, receive time in ns, message) as recorded, from `start` to before `stop`.
+
+        `lenient`: a message that is damaged is None instead of a VprError, and what is damaged so
+        that its messages are not even known is passed over; `lost` tells of it.
+        """
+        for channel, received, data in self._raw(topics, start, stop, lenient):
+            try:
+                message = self._parse(channel, received, data)
+            except VprError:
+                if not lenient:
+                    raise
+                message = None
+            yield channel.topic, received, message
+
+    @property
+    def lost(self) -> list[str]:
+        """Notes on what lenient reading passed over until now."""
+        return self._reader.lost
+
+    def message(self, topic: str, received_ns: int, nth: int = 0) -> object:
+        """Of the messages received at a time in ns the `nth`, from 0; VprError without one."""
+        found = self.messages([topic], received_ns, received_ns + 1)
+        for _, _, message in islice(found, nth, None):
+            return message
+        raise VprError(f'{self.path}: no message on {topic} came at {received_ns * 1e-9:.3f}')
+
+    def serialized(self, topics: Sequence[str]) -> Iterator[tuple[str, int, bytes]]:
+        """(topic, receive time in ns, CDR bytes as ROS 2 publishes them) as recorded."""
+        cache: dict[Any, Any] = {}
+        for channel, received, data in self._raw(topics):
+            if channel.encoding == ROS1:  # whose headers have a field more
+                stores, kind = (self._store(ROS1), self._store(CDR)), channel.type
+                with self._readable():
+                    data = migrate_bytes(
+                        *stores, kind, kind, cache, data, src_is2=False, dst_is2=True
+                    )
+            else:
+                data = self._unpacked(channel, received, data)
+            yield channel.topic, received, bytes(data)
+
+    def _raw(
+        self,
+        topics: Sequence[str],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
+    ) -> Iterator[tuple[Channel, int, bytes]]:
+        found = self._reader.messages(topics, start, stop, lenient)
+        while True:
+            with self._readable():
+                item = next(found, None)
+            if item is None:
+                return
+            yield item
+
+    def _store(self, encoding: str) -> Any:
+        """Types of ROS 1 or 2."""
+        if encoding not in self._stores:
+            stores = {CDR: Stores.ROS2_JAZZY, ROS1: Stores.ROS1_NOETIC}
+            store = self._stores[encoding] = get_typestore(stores[encoding])
+            for name in TF_TYPES if encoding == ROS1 else ():
+                store.register(get_types_from_msg(_TF_MESSAGE, name))
+        return self._stores[encoding]
+
+    def _parse(self, channel: Channel, received: int, data: bytes) -> object:
+        store = self._store(channel.encoding)
+        parse = store.deserialize_ros1 if channel.encoding == ROS1 else store.deserialize_cdr
+        if channel.encoding == CDR:
+            data = self._unpacked(channel, received, data)
+        try:
+            return parse(data, channel.type)
+        except Exception as error:  # what a damaged message makes of the reader
+            raise self._damaged(channel, received) from error
+
+    def _unpacked(self, channel: Channel, received: int, data: bytes) -> bytes:
+        """Of a bag compressed by message, of which each tells."""
+        if data[:4] != ZSTD:
+            return data
+        try:
+            return unpack(data)
+        except ValueError as error:
+            raise self._damaged(channel, received, f' ({error})') from error
+
+    def _damaged(self, channel: Channel, received: int, why: str = '') -> VprError:
+        return VprError(
+            f'{self.path}: a message on {one_line(channel.topic)}, received at '
+            f'{received * 1e-9:.3f}, is damaged{why}; take another topic, or mend the bag'
+        )
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._reader.close()
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Whatever a foreign or damaged file makes of the reader becomes one line."""
+        try:
+            yield
+        except VprError:
+            raise
+        except Exception as error:
+            raise VprError(f'{self.path}: {_explain(error)}') from error
+
+
+def _explain(error: Exception) -> str:
+    """What an exception of rosbags or below says to a user."""
+    reason = one_line(str(error)) or type(error).__name__
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return 'TMPDIR has no room; make room, or set it to a larger disk'
+    if isinstance(error, OSError):
+        return f'cannot be read ({one_line(error.strerror or reason)})'
+    return f'cannot be read as a bag ({type(error).__name__}: {reason})'

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rosbag2 folder or one of its files: what the files hold is true, whatever metadata.yaml says.
+
+How messages and files are compressed is seen from their first bytes, so that metadata.yaml, where
+it is missing, damaged or edited, costs nothing but a note.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path, PurePath
+
+from ashtkd_ros.bags.channels import CDR, ROS1, Channel, Unreadable, listed, type_name, unreadable
+from ashtkd_ros.bags.mcap import MAGIC as MCAP_MAGIC
+from ashtkd_ros.bags.mcap import McapFile
+from ashtkd_ros.bags.sqlite import MAGIC as SQLITE_MAGIC
+from ashtkd_ros.bags.sqlite import SqliteFile
+from ashtkd_ros.bags.sqlite_journals import (
+    fits,
+    holds_all,
+    lacks_journal,
+    note_of,
+    orphans,
+    recovered,
+    side_files,
+)
+from ashtkd_ros.bags.unpacking import ZSTD, scratch, unpacked_file
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import (
+    YAML_LIMIT,
+    one_line,
+    open_regular,
+    parse_yaml,
+    read_regular,
+    reason_of,
+)
+
+METADATA = 'metadata.yaml'
+ENDINGS = ('.db3', '.mcap', '.db3.zstd', '.mcap.zstd')
+_INFORMATION = 'rosbag2_bagfile_information'
+Part = SqliteFile | McapFile
+
+
+def storage_files(folder: Path) -> list[Path]:
+    """The files of a folder that are named like those of a bag."""
+    return sorted(p for p in folder.iterdir() if p.name.endswith(ENDINGS))
+
+
+def misnamed(path: Path) -> str:
+    """Which files there, or which file, are of a bag by their contents but not by their name."""
+    kinds = {SQLITE_MAGIC[:8]: '.db3', MCAP_MAGIC: '.mcap', b'#ROSBAG ': '.bag'}
+    found = {}
+    with contextlib.suppress(OSError):
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if not file.is_file() or file.name.endswith((*ENDINGS, '.bag')):
+                continue
+            with open(open_regular(file), 'rb') as opened:
+                start = opened.read(8)
+            packed = any(part in file.name.lower() for part in ('.db3', '.mcap'))
+            if start in kinds or (start.startswith(ZSTD) and packed):
+                found[file.name] = kinds.get(start, '.db3.zstd or .mcap.zstd')
+    if not found:
+        return ''
+    names = ', '.join(dict.fromkeys(found.values()))
+    return f'; by its contents {listed(found)} is a file of one: let its name end in {names}'
+
+
+class Ros2Reader:
+    """An open rosbag2.
+
+    `channels`: all of all files, those of one topic and type as one; `start` and `end`: of the
+    receive times in ns, `end` after the last one; `notes`: what the user should know. Raises
+    VprError where nothing can be read.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.notes = path, []
+        self._parts: list[Part] = []
+        self._scratch: Path | None = None
+        try:
+            with contextlib.ExitStack() as stack:
+                self._open(stack)
+        except BaseException:
+            self.close()
+            raise
+        filled = _filled(self._parts)
+        self.start = min((p.start for p in filled), default=0)
+        self.end = max((p.end for p in filled), default=0)
+        self.in_order = _in_order(self._parts)
+        counts: Counter[Channel] = Counter()
+        for channel in (c for p in self._parts for c in p.channels.values()):
+            counts[channel._replace(count=0)] += channel.count
+        self.channels = [c._replace(count=n) for c, n in counts.items()]
+        self.notes += unreadable(dict(enumerate(self.channels)))
+        if self._metadata is not None:
+            self.notes += _disagreements(self._metadata, self.channels)
+
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        self._metadata = None
+        if not self.path.is_dir():
+            self._parts = [self._opened(self.path, stack)]
+            self.notes += self._parts[0].notes
+            return
+        self._metadata = self._read_metadata()
+        files, unlisted = self._files(_names(self._metadata))
+        failures = []
+        for file in files + unlisted:
+            try:
+                part = self._opened_or_copy(file, files + unlisted, stack)
+            except Unreadable as error:
+                failures.append(error)
+                continue
+            self._parts.append(part)
+            if file in unlisted and self._metadata is not None and files:
+                self._judge(file, part)
+            self.notes += [f'{one_line(file.name)} {note}' for note in part.notes]
+        if not self._parts:
+            raise failures[0]
+        self.notes += [f'a file is passed over: {failure}' for failure in failures]
+        if unlisted:
+            self._parts.sort(key=lambda p: p.start)
+        if self._metadata is None and not _in_order(self._parts):
+            names = listed(p.name.name for p in self._parts)
+            self.notes.append(f'{names} overlap in time, and all are read; is one a copy?')
+
+    def _opened_or_copy(self, file: Path, known: list[Path], stack: contextlib.ExitStack) -> Part:
+        """Where a file is damaged, its packed or unpacked copy beside it, if not `known`."""
+        try:
+            return self._opened(file, stack)
+        except Unreadable as error:
+            bare = file.name.removesuffix('.zstd')
+            twin = file.with_name(bare if file.name != bare else f'{bare}.zstd')
+            if twin in known or not twin.is_file():
+                raise
+            try:
+                part = self._opened(twin, stack)
+            except Unreadable:
+                raise error from None
+            self.notes.append(f'{error}; {one_line(twin.name)} is read in its place')
+            return part
+
+    def _opened(self, file: Path, stack: contextlib.ExitStack) -> Part:
+        """The reader for what the file holds, whatever its name."""
+        try:
+            with open(open_regular(file), 'rb') as opened:
+                start = opened.read(len(MCAP_MAGIC))
+            inner = file
+            if start.startswith(ZSTD):
+                inner = unpacked_file(file, self._room(stack))
+                self._note(
+                    f'is unpacked as a whole into {tempfile.gettempdir()} (TMPDIR) while it'
+                )
+                with inner.open('rb') as opened:
+                    start = opened.read(len(MCAP_MAGIC))
+            elif file.suffix == '.zstd' and start not in (MCAP_MAGIC, SQLITE_MAGIC[:8]):
+                raise Unreadable(f'{file}: is cut off, or no zstd file; copy it again')
+            named_mcap = file.name.removesuffix('.zstd').endswith('.mcap')
+            if start == MCAP_MAGIC or (named_mcap and start != SQLITE_MAGIC[:8]):
+                return McapFile(inner, file)
+            return self._sqlite(file, stack) if inner is file else SqliteFile(inner, file)
+        except OSError as error:
+            raise Unreadable(f'{file}: cannot be read ({reason_of(error)})') from error
+
+    def _sqlite(self, file: Path, stack: contextlib.ExitStack) -> SqliteFile:
+        """With what its journals hold."""
+        journals, lost = side_files(file), []
+        if not journals:
+            lost = orphans(file)
+            journals = lost if len(lost) == 1 and fits(file, lost[0]) else []
+        if journals:
+            inner, notes = recovered(file, journals, self._room(stack))
+            if not lost or holds_all(file, inner):
+                found = SqliteFile(inner, file)
+                found.notes += notes
+                name = f' ({one_line(lost[0].name)}: was the file renamed?)' if lost else ''
+                self._note(
+                    f'has a journal of sqlite3 beside it{name} (the recorder was killed, or is at '
+                    f'work), which is taken into a copy in {tempfile.gettempdir()} (TMPDIR) while '
+                    'the bag'
+                )
+                return found
+        if lost:
+            self._note(f'{note_of(lost)} until then the file alone')
+        found = SqliteFile(file)
+        if not lost and lacks_journal(file):
+            name = one_line(file.name)
+            found.notes.append(
+                f'has {name}-shm beside it but no {name}-wal: was that left behind? It holds the '
+                'last messages of a recorder that was killed'
+            )
+        return found
+
+    def _note(self, text: str) -> None:
+        if f'{text} is read' not in self.notes:
+            self.notes.append(f'{text} is read')
+
+    def _room(self, stack: contextlib.ExitStack) -> Path:
+        """A folder of its own for a file."""
+        if self._scratch is None:
+            self._scratch = stack.enter_context(scratch())
+        return Path(tempfile.mkdtemp(dir=self._scratch))
+
+    def _read_metadata(self) -> dict | None:
+        """What metadata.yaml says; None, and a note, where it is missing or damaged."""
+        try:
+            values = parse_yaml(read_regular(self.path / METADATA, YAML_LIMIT))
+            found = values.get(_INFORMATION) if isinstance(values, dict) else None
+            if isinstance(found, dict):
+                return found
+            why = f'is damaged (it has no {_INFORMATION})'
+        except FileNotFoundError:
+            why = 'is missing (the recorder was killed?)'
+        except (OSError, ValueError) as error:
+            why = f'is damaged ({reason_of(error)})'
+        self.notes.append(f'{METADATA} {why}; the files are read without it')
+        return None
+
+    def _files(self, names: Sequence[str]) -> tuple[list[Path], list[Path]]:
+        """Those that metadata.yaml lists, in its order, and others; VprError where none is."""
+        present = {p.name: p for p in storage_files(self.path)}
+        found = [self.path / n for n in names if n in present or (self.path / n).is_file()]
+        stems = {p.name.removesuffix('.zstd') for p in found}
+        others = [p for n, p in present.items() if n not in names]
+        # Beside a file its packed or unpacked copy holds nothing new.
+        others = [p for p in others if p.name.removesuffix('.zstd') not in stems]
+        bare = {p.name for p in others}
+        others = [p for p in others if p.name.removesuffix('.zstd') not in bare - {p.name}]
+        missing = [n for n in names if not (self.path / n).is_file()]
+        if not found and not others:
+            if missing:
+                raise VprError(
+                    f'{self.path}: {listed(missing)} is missing, so there is no bag'
+                    f'{misnamed(self.path)}'
+                )
+            raise VprError(
+                f'{self.path}: is no bag; one holds .db3 or .mcap files{misnamed(self.path)}'
+            )
+        if missing:
+            read = listed(p.name for p in found + others)
+            self.notes.append(
+                f'{METADATA} lists {listed(missing)}, which is missing; {read} is read'
+            )
+            return [], found + others
+        return found, others
+
+    def _judge(self, file: Path, part: Part) -> None:
+        """Keep a file that metadata.yaml does not list where it goes on from those it does."""
+        name = one_line(file.name)
+        rest = [p for p in self._parts if p is not part]
+        if any(part.start < p.end and p.start < part.end for p in rest):
+            self._parts.remove(part)
+            part.close()
+            self.notes.append(
+                f'{name} is passed over: {METADATA} does not list it, and its times are those of '
+                'files that it lists'
+            )
+        else:
+            self.notes.append(f'{name} is read as well, which {METADATA} does not list')
+
+    def messages(
+        self,
+        topics: Collection[str],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
+    ) -> Iterator[tuple[Channel, int, bytes]]:
+        """(channel, receive time in ns, data), file after file, each in order of time.
+
+        `lenient`: what is damaged is passed over, and told of in `lost`.
+        """
+        for part in self._parts:
+            wanted = {
+                number: channel
+                for number, channel in part.channels.items()
+                if channel.topic in topics and channel.encoding in (CDR, ROS1)
+            }
+            if wanted:
+                for number, received, data in part.messages(wanted, start, stop, lenient):
+                    yield wanted[number], received, data
+
+    @property
+    def lost(self) -> list[str]:
+        """Notes on what was passed over while reading."""
+        return [f'{one_line(p.name.name)} {p.lost}' for p in self._parts if p.lost]
+
+    def close(self) -> None:
+        """Let go of the files."""
+        while self._parts:
+            self._parts.pop().close()
+
+
+def _filled(parts: Sequence[Part]) -> list[Part]:
+    return [p for p in parts if p.end > p.start]
+
+
+def _in_order(parts: Sequence[Part]) -> bool:
+    """Whether times never go back from one file to the next."""
+    return all(a.end <= b.start + 1 for a, b in pairwise(_filled(parts)))
+
+
+def _names(metadata: dict | None) -> list[str]:
+    """Of the files that metadata.yaml lists."""
+    paths = (metadata or {}).get('relative_file_paths')
+    if not isinstance(paths, list):
+        return []
+    names = [PurePath(p).name for p in paths if isinstance(p, str) and '\0' not in p]
+    return list(dict.fromkeys(n for n in names if n))
+
+
+def _said(metadata: dict) -> dict[str, tuple[str, int]] | None:
+    """Topic → type and count as metadata.yaml has them; None where it has none."""
+    try:
+        found: dict[str, tuple[str, int]] = {}
+        for row in metadata['topics_with_message_count']:
+            topic, count = row['topic_metadata'], row['message_count']
+            name = str(topic['name'])
+            known = found.get(name, ('', 0))[1]
+            found[name] = type_name(str(topic['type'])), known + int(count)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return found
+
+
+def _disagreements(metadata: dict, channels: Sequence[Channel]) -> list[str]:
+    """Where metadata.yaml and the files differ, as notes."""
+    said = _said(metadata)
+    if said is None:
+        return [f'{METADATA} is damaged (its topics); the files are read without it']
+    held: Counter[str] = Counter()
+    types: dict[str, set[str]] = {}
+    for channel in channels:
+        held[channel.topic] += channel.count
+        types.setdefault(channel.topic, set()).add(channel.type)
+    faults = [
+        f'{one_line(name)}: {count} messages by {METADATA}, {held[name]} in the files'
+        for name, (_, count) in said.items()
+        if count != held[name]
+    ]
+    faults += [
+        f'{one_line(name)}: {count} messages in the files, unknown to {METADATA}'
+        for name, count in held.items()
+        if count and name not in said
+    ]
+    faults += [
+        f'{one_line(name)}: {one_line(kind)} by {METADATA}, '
+        f'{listed(sorted(types[name]))} in the files'
+        for name, (kind, _) in said.items()
+        if name in types and kind not in types[name]
+    ]
+    if not faults:
+        return []
+    more = f'; and {len(faults) - 4} more' if len(faults) > 4 else ''
+    return [f'the files are read, not {METADATA}: ' + '; '.join(faults[:4]) + more]

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sqlite3 files of rosbag2: their channels and messages, never changed by reading."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from ashtkd_ros.bags.channels import Channel, Item, Unreadable, type_name
+from ashtkd_ros.bags.unpacking import UNPACKED_LIMIT
+from ashtkd_ros.files.reading import reason_of
+
+MAGIC = b'SQLite format 3\x00'
+RECOVER = '"sqlite3 FILE .recover" saves what there is'
+_LIMITS = -(2**63), 2**63 - 1
+# Instructions of sqlite3 that a query may take; a row takes some 30 and has 10 bytes at least.
+_STEPS, _STEPS_PER_BYTE, _STEP_BLOCK = 10_000_000, 20, 200_000
+_GAP = 10_000  # rows, counted from 1, that a damaged part of a table may have
+_COMPUTED = 2, 3  # what "PRAGMA table_xinfo" calls generated columns
+# A text has no length without being read.
+_DATA = f"CASE WHEN typeof(data) = 'blob' AND length(data) <= {UNPACKED_LIMIT} THEN data END"
+
+
+class SqliteFile:
+    """An open .db3 file.
+
+    `channels` by number; `start` and `end`: of the receive times in ns, `end` after the last one.
+    `name`: what errors call the file; `lost`: nothing, as each message is known.
+    Raises Unreadable for one that is damaged or no bag.
+    """
+
+    lost = ''
+
+    def __init__(self, path: Path, name: Path | None = None):
+        self.name, self.notes = name or path, []
+        check_whole(path, self.name)
+        with self._readable():
+            # Path.as_uri quotes what a URI would take for its own: ? # %
+            self._base = sqlite3.connect(
+                f'{path.absolute().as_uri()}?mode=ro&immutable=1',
+                uri=True,
+                check_same_thread=False,
+                isolation_level=None,
+            )
+        self._size, self._left = path.stat().st_size, 0
+        self._known: list[tuple[int, int, int]] = []  # time, row, topic, of a damaged table
+        try:
+            with self._readable():
+                self._set_limits()
+                self._read_channels()
+        except BaseException:
+            self.close()
+            raise
+
+    def _set_limits(self) -> None:
+        """A damaged or hostile file takes no more time and memory than its size may need."""
+        base = self._base
+        base.text_factory = lambda data: data.decode('utf-8', 'backslashreplace')
+        if hasattr(base, 'setlimit'):  # of Python 3.11
+            base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, UNPACKED_LIMIT + 2**16)
+        base.set_progress_handler(self._is_too_long, _STEP_BLOCK)
+        self._execute('PRAGMA trusted_schema = OFF')
+
+    def _is_too_long(self) -> bool:
+        self._left -= _STEP_BLOCK
+        return self._left < 0
+
+    def _execute(self, query: str, values: Sequence[int] = ()) -> sqlite3.Cursor:
+        self._left = _STEPS + _STEPS_PER_BYTE * self._size
+        return self._base.execute(query, values)
+
+    def _check_tables(self) -> None:
+        """Unreadable where messages and topics are no plain tables, which end and say their size.
+
+        Views and virtual tables have no root page.
+        """
+        found = self._execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage")
+        if not {'messages', 'topics'} <= {row[0] for row in found}:
+            raise Unreadable(
+                f'{self.name}: is no bag: it lacks the tables "messages" and "topics" '
+                '(was nothing recorded?)'
+            )
+        for table in ('messages', 'topics'):
+            if any(row[6] in _COMPUTED for row in self._execute(f'PRAGMA table_xinfo({table})')):
+                raise Unreadable(f'{self.name}: is no bag: its table "{table}" is computed')
+
+    def _read_channels(self) -> None:
+        self._check_tables()
+        try:
+            found = self._execute(
+                'SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages '
+                "WHERE typeof(timestamp) = 'integer' GROUP BY topic_id"
+            ).fetchall()
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError or not (found := self._salvaged()):
+                raise
+        counts = {row[0]: row[1] for row in found}
+        self.start = min((row[2] for row in found), default=0)
+        self.end = max((row[3] for row in found), default=-1) + 1
+        rows = self._execute('SELECT id, name, type, serialization_format FROM topics ORDER BY id')
+        self.channels = {
+            number: Channel(str(topic), type_name(str(kind)), str(form), counts.pop(number, 0))
+            for number, topic, kind, form in rows
+        }
+        if counts:
+            self.notes.append(f'{sum(counts.values())} messages of no topic are passed over')
+
+    def _salvaged(self) -> list[tuple[int, int, int, int]]:
+        """What can be read of a damaged table, row by row: topic, count, first and last time."""
+        number, last, spans = 0, 0, {}
+        while number - last < _GAP:
+            number += 1
+            with contextlib.suppress(sqlite3.Error):
+                row = self._execute(
+                    'SELECT topic_id, timestamp FROM messages WHERE rowid = ? '
+                    "AND typeof(timestamp) = 'integer'",
+                    (number,),
+                ).fetchone()
+                if row is not None:
+                    self._known.append((row[1], number, row[0]))
+                    count, least, most = spans.get(row[0], (0, row[1], row[1]))
+                    spans[row[0]] = count + 1, min(least, row[1]), max(most, row[1])
+                    last = number
+        self._known.sort()
+        self.notes.append(
+            f'is damaged: of {last} messages {last - len(self._known)} are missing, and perhaps '
+            f'some at its end; {RECOVER}'
+        )
+        return [(topic, *span) for topic, span in spans.items()]
+
+    def messages(
+        self,
+        numbers: Collection[int],
+        start: int | None = None,
+        stop: int | None = None,
+        lenient: bool = False,
+    ) -> Iterator[Item]:
+        """(channel, receive time in ns, data) in order of time, from `start` to before `stop`.
+
+        `lenient`: a message whose pages are damaged has no data.
+        """
+        low = _LIMITS[0] if start is None else start
+        high = _LIMITS[1] if stop is None else stop - 1
+        for received, row, number in self._known:
+            if number in numbers and low <= received <= high:
+                yield number, received, self._data_of(row)
+        if self._known:
+            return
+        reached: tuple[int, int] | None = None
+        try:
+            for number, received, row, data in self._rows(_DATA, numbers, low, high):
+                reached = received, row
+                yield number, received, data if isinstance(data, bytes) else b''
+        except Unreadable:
+            if not lenient:
+                raise
+        else:
+            return
+        low = low if reached is None else reached[0]
+        for number, received, row, _ in self._rows('NULL', numbers, low, high):
+            if reached is None or (received, row) > reached:
+                yield number, received, self._data_of(row)
+
+    def _rows(
+        self, what: str, numbers: Collection[int], low: int, high: int
+    ) -> Iterator[tuple[int, int, int, bytes | None]]:
+        """(channel, receive time, number of the row, `what`) in order of time."""
+        marks = ','.join('?' * len(numbers))
+        with self._readable():
+            rows = self._execute(
+                f'SELECT topic_id, timestamp, rowid, {what} FROM messages '
+                f'WHERE topic_id IN ({marks}) AND timestamp BETWEEN ? AND ? '
+                "AND typeof(timestamp) = 'integer' ORDER BY timestamp, rowid",
+                (*numbers, low, high),
+            )
+        while True:
+            with self._readable():
+                row = rows.fetchone()
+            if row is None:
+                return
+            yield row
+
+    def _data_of(self, row: int) -> bytes:
+        """Of a message; none where they are damaged."""
+        with contextlib.suppress(sqlite3.Error):
+            (data,) = self._execute(
+                f'SELECT {_DATA} FROM messages WHERE rowid = ?', (row,)
+            ).fetchone()
+            return data if isinstance(data, bytes) else b''
+        return b''
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._base.close()
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # texts of damaged bytes, both
+            reason = reason_of(error)
+            if 'no such column' in reason:
+                why = f'is no bag of a known kind ({reason})'
+            elif 'not a database' in reason:
+                why = 'is no file of sqlite3, or damaged at its start; copy it again'
+            elif 'interrupted' in reason:
+                why = f'is damaged (it has no end); {RECOVER}'
+            elif isinstance(error, sqlite3.OperationalError):  # of the disk, not of the file
+                why = f'cannot be read ({reason})'
+            else:
+                why = f'is damaged or cut off ({reason}); {RECOVER}'
+            raise Unreadable(f'{self.name}: {why}') from error
+
+
+def check_whole(file: Path, name: Path) -> None:
+    """Unreadable for a file shorter than its own count of pages: what lacks reads as 0."""
+    with file.open('rb') as opened:
+        head = opened.read(100)
+    size = file.stat().st_size
+    if len(head) == 100 and head.startswith(MAGIC):
+        page = int.from_bytes(head[16:18], 'big')
+        pages = int.from_bytes(head[28:32], 'big')
+        needed = (65536 if page == 1 else page) * pages
+        counted = head[24:28] == head[92:96]  # old writers leave the count as it was
+        if counted and size < needed:
+            raise Unreadable(f'{name}: is cut off ({size} bytes of {needed}); {RECOVER}')

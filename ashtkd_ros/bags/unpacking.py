@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is packed becomes plain: pieces within a limit, whole files in a folder that goes again."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lz4.frame import LZ4FrameDecompressor
+
+from ashtkd_ros.bags.channels import Unreadable
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import one_line, open_regular
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+ZSTD = b'\x28\xb5\x2f\xfd'
+# Of a message or a chunk of messages: the largest image allowed, 2^26 pixels, of 8 bytes each.
+UNPACKED_LIMIT = 2**29
+_ROOM_LEFT = 2**28  # bytes of the disk that no unpacked file takes
+_PREFIX = 'ashtkd_ros_bag_'
+_BLOCK = 2**22
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for unpacked files that is gone afterwards, whatever happens.
+
+    Whoever has the files open then keeps their data. What a kill left is removed by the next one:
+    nobody holds its lock.
+    """
+    place = tempfile.gettempdir()
+    for old in Path(place).glob(f'{_PREFIX}*'):
+        with contextlib.suppress(OSError), locked(old):
+            shutil.rmtree(old, ignore_errors=True)
+    own = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        with locked(own):
+            yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Hold the lock of a folder; OSError where another process does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def unpack(data: bytes, kind: str = 'zstd', limit: int = UNPACKED_LIMIT) -> bytes:
+    """Bytes of zstd or lz4 data; ValueError where they are damaged, cut or above `limit` bytes."""
+    if kind == 'zstd':
+        reader, errors = zstd.ZstdDecompressor(), (zstd.ZstdError, EOFError)
+    elif kind == 'lz4':
+        reader, errors = LZ4FrameDecompressor(), (RuntimeError, EOFError)
+    else:
+        raise ValueError(f'its compression "{one_line(kind)}" is not known')
+    try:
+        said = zstd.get_frame_info(data).decompressed_size if kind == 'zstd' else None
+        if said is not None and said > limit:
+            raise ValueError(f'it unpacks to {said} bytes, of which {limit} are allowed')
+        read = _pieces if kind == 'lz4' else type(reader).decompress
+        found = read(reader, data, limit + 1)
+    except errors as error:
+        raise ValueError(f'its {kind} data are damaged ({one_line(str(error))})') from error
+    if len(found) > limit:
+        raise ValueError(f'it unpacks to more than {limit} bytes')
+    if not reader.eof:
+        raise ValueError(f'its {kind} data are cut off')
+    return found
+
+
+def _pieces(reader: Any, data: bytes, most: int) -> bytes:
+    """Up to so many bytes; lz4 takes memory for what it may give, not for what it gives."""
+    found = [reader.decompress(data, max_length=min(_BLOCK, most))]
+    held = len(found[0])
+    while held < most and not reader.eof:
+        found.append(reader.decompress(b'', max_length=min(_BLOCK, most - held)))
+        if not found[-1]:
+            break
+        held += len(found[-1])
+    return b''.join(found)
+
+
+def unpacked_file(file: Path, folder: Path) -> Path:
+    """A zstd file unpacked into `folder`; VprError where it is damaged, or would fill the disk."""
+    advice = (
+        f'{file}: {{}} has no room to unpack it (compressed in mode "file"); '
+        'make room, or set TMPDIR to a larger disk'
+    )
+    made = folder / file.name.removesuffix('.zstd')
+    try:
+        with open(open_regular(file), 'rb') as packed, made.open('xb') as plain:
+            copy_within(zstd.open(packed, 'rb'), plain, file.stat().st_size, advice)
+    except EOFError as error:
+        raise Unreadable(
+            f'{file}: is cut off ({error}); copy it again, or record it again'
+        ) from error
+    except zstd.ZstdError as error:
+        raise Unreadable(f'{file}: is damaged ({error}); copy it again') from error
+    return made
+
+
+def copy_within(source: BinaryIO, target: BinaryIO, least: int, advice: str) -> None:
+    """All bytes, `least` at least, as long as the disk has room; VprError where it has none."""
+    try:
+        needed = least
+        while shutil.disk_usage(target.name).free >= _ROOM_LEFT + needed:
+            block = source.read(_BLOCK)
+            if not block:
+                target.flush()
+                return
+            target.write(block)
+            needed = max(needed - len(block), _BLOCK)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise VprError(advice.format(tempfile.gettempdir())) from error

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports of evaluations side by side: what changed, and for which queries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.figures import (
+    PRECISION_RECALL,
+    RELIABILITY,
+    illustration,
+    precision_recall_figure,
+    reliability_figure,
+)
+from ashtkd_ros.evaluation.metrics import RECALL_AT, Calibration
+from ashtkd_ros.evaluation.report import (
+    ANSWER_COLUMNS,
+    PAGE_MARKS,
+    SCHEMA_VERSION,
+    decimal,
+    render,
+    save_text,
+)
+from ashtkd_ros.files.reading import is_file, is_folder, one_line, parse_json, read_text, reason_of
+from ashtkd_ros.files.writing import check_replaceable
+
+# Key of a figure → heading, factor to show it by, decimals.
+FIGURES = {
+    **{f'R@{n}': (f'R@{n} %', 100.0, 1) for n in RECALL_AT},
+    'average_precision': ('AP', 1.0, 3),
+    'recall_at_full_precision': ('R at 100 % P', 100.0, 1),
+    'f1_max': ('F1 max', 1.0, 3),
+}
+# How an answer may differ between two reports → heading.
+CHANGES = {
+    'lost': 'Right, then wrong',
+    'silent': 'Right, then no place named',
+    'won': 'Wrong, then right',
+    'spoke': 'No place named, then right',
+}
+_MOST_CHANGES = 200
+_NUMBER = (int, float)
+_OPTIONAL = (int, float, type(None))
+_KINDS = {
+    'title': str,
+    'facts': dict,
+    'min_confidence': _NUMBER,
+    'methods': list,
+    'calibration': dict,
+    'localisation_m': (dict, type(None)),
+    'unknown_share': _NUMBER,
+    'answers': list,
+}
+_METHOD_KINDS = {
+    'name': str,
+    'recall': dict,
+    'average_precision': _NUMBER,
+    'recall_at_full_precision': _NUMBER,
+    'f1_max': _NUMBER,
+    'f1_threshold': _OPTIONAL,
+    'curve': dict,
+}
+_ANSWER_KINDS = ['number'] * 5 + ['bool'] * 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was read: its .json, and what it holds (`report.report_values`)."""
+
+    path: Path
+    values: Mapping
+
+    @property
+    def methods(self) -> dict[str, dict]:
+        """Name → figures, in the report's order."""
+        return {one_line(m['name']): m for m in self.values['methods']}
+
+    @property
+    def queries(self) -> list[tuple]:
+        """Frame number and stamp of each query."""
+        return [(a[0], a[1]) for a in self.values['answers']]
+
+
+def load_report(path: Path) -> Report:
+    """Read a report by its .json, the .html beside it, or the folder of a report.json.
+
+    VprError that names the file where it is missing, no JSON, no report or of another version.
+    """
+    path = Path(path)
+    file = path / 'report.json' if is_folder(path) else path.with_suffix('.json')
+    if path.suffix != '.html' and is_file(path):
+        file = path  # whatever it is: that is what the error is about
+    try:
+        values = parse_json(read_text(file))
+    except FileNotFoundError as error:
+        raise VprError(f'{file}: no such report; write one with evaluate -o') from error
+    except OSError as error:
+        raise VprError(f'{file}: the report cannot be read ({reason_of(error)})') from error
+    except ValueError as error:
+        raise VprError(f'{file}: is no JSON; name the .json of a report') from error
+    if not isinstance(values, dict) or not {'schema_version', 'answers'} <= values.keys():
+        raise VprError(f'{file}: is no report of evaluate; name the .json beside a report')
+    if values['schema_version'] != SCHEMA_VERSION:
+        raise VprError(
+            f'{file}: has report format {str(values["schema_version"])[:20]}, this program reads '
+            f'{SCHEMA_VERSION}; write it anew with evaluate -o'
+        )
+    if not _whole(values):
+        raise VprError(f'{file}: the report is damaged; write it anew with evaluate -o')
+    return Report(file, values)
+
+
+def _whole(values: dict) -> bool:
+    """Has it everything that a comparison reads?"""
+    if not _has(values, _KINDS) or values.get('answer_columns') != list(ANSWER_COLUMNS):
+        return False
+    methods, answers = values['methods'], values['answers']
+    if not methods or not answers:
+        return False
+    if not all(isinstance(m, dict) and _has(m, _METHOD_KINDS) for m in methods):
+        return False
+    curves = [_columns(m['curve'], ('found', 'precision')) for m in methods]
+    bins = _columns(values['calibration'], ('count', 'confidence', 'right'))
+    rows = all(isinstance(a, list) and list(map(_kind, a)) == _ANSWER_KINDS for a in answers)
+    shares = all(isinstance(r, _NUMBER) for m in methods for r in m['recall'].values())
+    error = isinstance(values['calibration'].get('error'), _NUMBER)
+    metres = values.get('localisation_m') or {'median': 0.0, 'p95': 0.0}
+    found = _has(metres, {'median': _NUMBER, 'p95': _NUMBER})
+    return rows and shares and error and found and bins and all(curves)
+
+
+def _kind(value: object) -> str:
+    if value is None or (isinstance(value, _NUMBER) and not isinstance(value, bool)):
+        return 'number'
+    return type(value).__name__
+
+
+def _has(values: dict, kinds: Mapping) -> bool:
+    return all(isinstance(values.get(key), kind) for key, kind in kinds.items())
+
+
+def _columns(values: dict, names: Sequence[str]) -> bool:
+    """Are there lists of numbers of these names, all of one length?"""
+    lists = [values.get(name) for name in names]
+    if not all(isinstance(v, list) and v for v in lists) or len({len(v) for v in lists}) > 1:
+        return False
+    return all(isinstance(x, _OPTIONAL) for v in lists for x in v)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method of a report: its figures by the keys of `FIGURES`, None where it has not that one.
+
+    `change`: figure minus the first report's of the same method, empty for the first report and
+    where there is none such; `comparable`: False where the queries are not the first report's.
+    """
+
+    report: str
+    method: str
+    figures: Mapping[str, float | None]
+    change: Mapping[str, float]
+    comparable: bool
+
+
+def compare(reports: Sequence[Report]) -> list[Row]:
+    """A row for each method of at least one report, in their order."""
+    first, rows = reports[0], []
+    for i, (name, report) in enumerate(zip(names_of(reports), reports, strict=True)):
+        for method, values in report.methods.items():
+            figures = _figures(values)
+            before = _figures(first.methods[method]) if i and method in first.methods else {}
+            change = {
+                key: value - before[key]
+                for key, value in figures.items()
+                if value is not None and before.get(key) is not None
+            }
+            rows.append(Row(name, method, figures, change, report.queries == first.queries))
+    return rows
+
+
+def _figures(method: Mapping) -> dict[str, float | None]:
+    recall = {f'R@{n}': method['recall'].get(str(n)) for n in RECALL_AT}
+    return {key: recall[key] if key in recall else method[key] for key in FIGURES}
+
+
+def names_of(reports: Sequence[Report]) -> list[str]:
+    """A short name for each report, no two alike: of its file, its folder or its whole path."""
+    short = [r.path.parent.name if r.path.stem == 'report' else r.path.stem for r in reports]
+    if '' in short or len(set(short)) < len(short):
+        short = [os.fspath(r.path) for r in reports]
+    short = [one_line(name) for name in short]
+    return [name if name not in short[:i] else f'{name} ({i + 1})' for i, name in enumerate(short)]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Text for a terminal: a line a report and method, in brackets the change to the first."""
+    cells = [['report', 'method', *(heading for heading, _, _ in FIGURES.values())]]
+    for row in rows:
+        mark = '' if row.comparable else ' *'
+        cells.append([row.report + mark, row.method, *(_cell(row, key) for key in FIGURES)])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        '  '.join(
+            text.ljust(width) if i < 2 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+    if not all(row.comparable for row in rows):
+        lines.append('* other queries than the first report: the changes say nothing')
+    return '\n'.join(lines)
+
+
+def _cell(row: Row, key: str) -> str:
+    _, factor, places = FIGURES[key]
+    value = row.figures[key]
+    text = decimal(None if value is None else factor * value, places)
+    return f'{text} ({factor * row.change[key]:+.{places}f})' if key in row.change else text
+
+
+def differences(reports: Sequence[Report]) -> list[str]:
+    """What keeps reports from being compared with the first, a line each."""
+    first, lines = reports[0], []
+    names = names_of(reports)
+    truth = [a[-1] for a in first.values['answers']]
+    for name, report in zip(names[1:], reports[1:], strict=True):
+        if report.queries != first.queries:
+            lines.append(
+                f'{name} has other queries than {names[0]}: their figures are not comparable.'
+            )
+        elif [a[-1] for a in report.values['answers']] != truth:
+            lines.append(
+                f'{name} was judged by another map or tolerance than {names[0]}: other queries '
+                'have a right place in the map.'
+            )
+    return lines
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A query that one report has right and the other wrong: its number, stamp, both answers."""
+
+    query: int
+    stamp: float
+    before: Mapping
+    after: Mapping
+
+
+def changes(first: Report, second: Report) -> dict[str, list[Changed]] | None:
+    """By the keys of CHANGES; None for other queries."""
+    if first.queries != second.queries:
+        return None
+    found: dict[str, list[Changed]] = {kind: [] for kind in CHANGES}
+    for row, other in zip(first.values['answers'], second.values['answers'], strict=True):
+        before, after = (dict(zip(ANSWER_COLUMNS, r, strict=True)) for r in (row, other))
+        if before['right'] != after['right']:
+            named, silent = ('lost', 'silent') if before['right'] else ('won', 'spoke')
+            other_place = after['place'] if before['right'] else before['place']
+            kind = silent if other_place is None else named
+            found[kind].append(Changed(before['query'], before['stamp'], before, after))
+    return found
+
+
+def write_comparison(path: Path, reports: Sequence[Report]) -> None:
+    """One HTML file of the reports; VprError when it cannot be written or there is but one."""
+    if len(reports) < 2:
+        raise VprError(f'{path}: a comparison needs two reports; name another')
+    check_replaceable(path, PAGE_MARKS)
+    names = names_of(reports)
+    facts = {key: None for r in reports for key in r.values['facts']}
+    told = {key: [r.values['facts'].get(key, '–') for r in reports] for key in facts}
+    html = render(
+        'comparison.html',
+        names=names,
+        named=list(zip(names, reports, strict=True)),
+        rows=[(row, [_cell(row, key) for key in FIGURES]) for row in compare(reports)],
+        headings=[heading for heading, _, _ in FIGURES.values()],
+        differences=differences(reports),
+        facts={key: v for key, v in told.items() if any(x != v[0] for x in v)},
+        figures=_illustrations(names, reports),
+        changes=changes(reports[0], reports[1]),
+        kinds=CHANGES,
+        start=min((stamp for _, stamp in reports[0].queries if stamp is not None), default=0.0),
+        most=_MOST_CHANGES,
+    )
+    save_text(path, html)
+
+
+def _illustrations(names: Sequence[str], reports: Sequence[Report]) -> list:
+    """A precision-recall figure for each method, and the reliability of every report."""
+    drawn = []
+    for method in {m: None for r in reports for m in r.methods}:
+        curves = {
+            f'{name}, AP {r.methods[method]["average_precision"]:.3f}': _curve(r.methods[method])
+            for name, r in zip(names, reports, strict=True)
+            if method in r.methods
+        }
+        title = f'Precision and recall: {method}'
+        figure = partial(precision_recall_figure, curves)
+        drawn.append(illustration(figure, title, PRECISION_RECALL))
+    bins = {n: _calibration(r.values['calibration']) for n, r in zip(names, reports, strict=True)}
+    title = 'Reliability of the confidence'
+    drawn.append(illustration(partial(reliability_figure, bins), title, RELIABILITY))
+    return drawn
+
+
+def _curve(method: Mapping) -> tuple[np.ndarray, np.ndarray]:
+    curve = method['curve']
+    return np.array(curve['found'], float), np.array(curve['precision'], float)
+
+
+def _calibration(values: Mapping) -> Calibration:
+    columns = (np.array(values[key], float) for key in ('count', 'confidence', 'right'))
+    return Calibration(*columns, values['error'])

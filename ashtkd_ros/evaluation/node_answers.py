@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node answered to a traverse, as `live` wrote it down."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import parse_json, read_regular, read_text, reason_of
+from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.traverses.bag_traverse import BagFrame
+from ashtkd_ros.traverses.image_folder import Frame
+
+SCHEMA_VERSION = 2
+_NUMBER = (int, float)
+
+
+def header_ns(frame: Frame | BagFrame) -> int | None:
+    """Stamp of the message that a frame is played as, in ns; None where that is damaged."""
+    if isinstance(frame, BagFrame):
+        return frame.header_ns
+    seconds = math.floor(frame.stamp)
+    return seconds * 10**9 + min(999_999_999, round((frame.stamp - seconds) * 1e9))
+
+
+def map_checksum(folder: Path) -> str:
+    """sha256 of a map's descriptors, which tell it from every other."""
+    try:
+        return hashlib.sha256(read_regular(Path(folder) / 'index.faiss', 2**40)).hexdigest()
+    except OSError as error:
+        raise VprError(f'{folder}: no such map; build one with build_map') from error
+
+
+def check_answers(path: Path) -> None:
+    """VprError where a file of answers would replace what is none."""
+    check_replaceable(path, (b'{"schema_version":',))
+
+
+@dataclass(frozen=True)
+class NodeAnswer:
+    """Ids of places best first, their scores, seconds from image to answer or None."""
+
+    places: list[int]
+    scores: list[float]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class NodeAnswers:
+    """`sent`: images played; `hz`: images a second, 0: as recorded; both `rate` times as fast.
+
+    `node`: values of the node's own diagnostics; `answers`: by the image's stamp in ns;
+    `machine`: see `machine.measured_on`, empty in files of older versions.
+    """
+
+    path: Path
+    source: Path
+    map_sha256: str
+    sent: int
+    rate: float
+    hz: float
+    node: Mapping[str, str]
+    answers: Mapping[int, NodeAnswer]
+    machine: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> NodeAnswers:
+        """VprError where the file cannot be read, or is none that `live` wrote."""
+        path = Path(path)
+        try:
+            values = parse_json(read_text(path))
+        except OSError as error:
+            raise VprError(f'{path}: no answers can be read ({reason_of(error)})') from error
+        except ValueError:
+            values = None
+        advice = 'record them with live'
+        if not isinstance(values, dict) or 'answers' not in values:
+            raise VprError(f'{path}: holds no answers of the node; {advice}')
+        if values.get('schema_version') != SCHEMA_VERSION:
+            raise VprError(
+                f'{path}: has answers of format {str(values.get("schema_version"))[:20]}, '
+                f'this program reads {SCHEMA_VERSION}; {advice}'
+            )
+        if not _whole(values):
+            raise VprError(f'{path}: the answers are damaged; {advice}')
+        answers = {
+            a['stamp_ns']: NodeAnswer(a['places'], a['scores'], a['seconds'])
+            for a in values['answers']
+        }
+        names = ('map_sha256', 'sent', 'rate', 'hz', 'node')
+        given = (values[n] for n in names)
+        machine = values.get('machine', {})
+        return cls(path, Path(values['source']), *given, answers, machine)
+
+    def check_map(self, folder: Path, places: int) -> None:
+        """VprError where the answers are those of another map."""
+        ids = {i for a in self.answers.values() for i in a.places}
+        if self.map_sha256 != map_checksum(folder) or ids and max(ids) >= places:
+            raise VprError(f'{self.path}: was recorded with another map than {folder}; name that')
+
+    def facts(self) -> dict[str, str]:
+        """For the report: how fast it was played, what the node tells of itself."""
+        speed = f'{self.rate:g} times as fast as recorded'
+        if self.hz:
+            speed = f'{self.hz * self.rate:g} images a second'
+        node, parts = self.node, []
+        stages = [(s, node.get(f'{s} p50 ms')) for s in ('decode', 'embed', 'rest', 'latency')]
+        if any(value for _, value in stages):
+            medians = ', '.join(f'{stage} {value}' for stage, value in stages if value)
+            parts.append(f'{medians} ms at the median of the last images')
+        counts = ('images received', 'images dropped', 'bad images', 'images above max_rate_hz')
+        parts += [f'{node[name]} {name}' for name in counts if name in node]
+        told = {'The node': '; '.join(parts)} if parts else {}
+        return {'How': f'by the node, live, {speed}', **told}
+
+
+def _whole(values: dict) -> bool:
+    texts = all(isinstance(values.get(key), str) for key in ('source', 'map_sha256'))
+    numbers = all(_is(values.get(key), _NUMBER) for key in ('rate', 'hz'))
+    node = values.get('node')
+    told = [node, values.get('machine', {})]
+    if not all(isinstance(x, dict) and all(map(_is_text, x.values())) for x in told):
+        return False
+    if not (texts and numbers and _is(values.get('sent'), int) and isinstance(node, dict)):
+        return False
+    return isinstance(values['answers'], list) and all(map(_whole_answer, values['answers']))
+
+
+def _whole_answer(answer: object) -> bool:
+    if not isinstance(answer, dict) or not _is(answer.get('stamp_ns'), int):
+        return False
+    places, scores = answer.get('places'), answer.get('scores')
+    if not isinstance(places, list) or not isinstance(scores, list) or len(places) != len(scores):
+        return False
+    ids = all(_is(place, int) and place >= 0 for place in places)
+    timed = answer.get('seconds', 0) is None or _is(answer.get('seconds'), _NUMBER)
+    return ids and timed and all(_is(s, _NUMBER) and math.isfinite(s) for s in scores)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

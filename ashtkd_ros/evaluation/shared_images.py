@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether an evaluation asks for images that the map was made of, which any method finds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ashtkd_ros.images.picture_limits import read_bytes
+from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.traverse import Traverse
+
+# Of two descriptors of one image: what is lost by rounding, which no two images come near.
+_SAME = 1.0 - 1e-5
+
+
+def shared_images(
+    place_map: PlaceMap,
+    traverse: Traverse,
+    frames: Sequence[Frame],
+    descriptors: np.ndarray | None = None,
+) -> int:
+    """How many of the queries are images of the map.
+
+    By their source; files by their bytes, too; and where there is a descriptor of each query, rows
+    of float32 (Q, D), by that, which finds copies in other recordings.
+    """
+    same = np.zeros(len(frames), bool)
+    mapped, described = _sources(place_map), traverse.describe()
+    for row, frame in enumerate(frames):
+        same[row] = _source(described, traverse.source_of(frame)) in mapped
+    if descriptors is not None and len(descriptors) == len(frames):
+        count = min(2, len(place_map.places))
+        scores, _ = place_map.index.search(np.ascontiguousarray(descriptors, np.float32), count)
+        # Where two places look just the same, such a descriptor tells of no image.
+        same |= (scores[:, 0] >= _SAME) & ((count == 1) | (scores[:, -1] < _SAME))
+    if not same.all():
+        files = [path for path in mapped if isinstance(path, str)]
+        same[list(_same_bytes(files, frames, np.flatnonzero(~same).tolist()))] = True
+    return int(same.sum())
+
+
+def note_of(shared: int, count: int, is_folder: bool) -> list[str]:
+    """What the user is told; nothing where no image is shared."""
+    if not shared:
+        return []
+    advice = 'other images (--role)' if is_folder else 'another recording'
+    return [
+        f'{shared} of {count} images replayed are images of the map itself, and found by any '
+        f'method; these figures say little: evaluate with {advice}'
+    ]
+
+
+def _sources(place_map: PlaceMap) -> set[object]:
+    traverses = place_map.traverses
+    return {
+        _source(traverses[place.traverse], place.source)
+        for place in place_map.places
+        if place.traverse < len(traverses)
+    }
+
+
+def _source(traverse: dict, name: str) -> object:
+    """What names an image wherever it is named: a file, or topic and time in a bag."""
+    folder, topic = str(traverse.get('source', '')), traverse.get('image_topic')
+    try:
+        if topic is None:
+            return os.path.realpath(os.path.join(folder, name))
+        return os.path.realpath(folder), topic, name
+    except (OSError, ValueError):  # a map may hold any name
+        return folder, topic, name
+
+
+def _same_bytes(files: Sequence[str], frames: Sequence[Frame], rows: list[int]) -> Iterator[int]:
+    """Those of the rows whose file has the bytes of one of the files."""
+    sizes: dict[int, list[str]] = {}
+    for file in files:
+        sizes.setdefault(_size(file), []).append(file)
+    known: dict[int, set[str]] = {}
+    for row in rows:
+        path = getattr(frames[row], 'path', None)
+        size = _size(path) if path is not None else -1
+        if size < 0 or size not in sizes:
+            continue
+        if size not in known:
+            known[size] = {_digest(file) for file in sizes[size]} - {''}
+        if _digest(path) in known[size]:
+            yield row
+
+
+def _size(path: str | Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return -1
+
+
+def _digest(path: str | Path) -> str:
+    try:
+        return hashlib.sha256(read_bytes(path)).hexdigest()
+    except (OSError, ValueError):
+        return ''

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses, trajectories, frames and the earth."""

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of poses over time: TUM's lines of eight numbers, or a table with a header, as any other.
+
+The format of the TUM RGB-D benchmark (cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats) is
+`stamp tx ty tz qx qy qz qw`. Where a line of names comes before the numbers, behind a # or not,
+it says which column is which.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import reason_of
+from ashtkd_ros.files.tables import number, read_text, seconds, split_rows
+from ashtkd_ros.geometry.pose import POSE_COLUMNS, position_fault
+
+_COLUMNS = ('stamp', *POSE_COLUMNS)
+_NEEDED = ('stamp', 'x', 'y')
+_SEPARATORS = ('\t', ';', ',', '|', ' ')
+_SYNTAX = 'it must be "stamp tx ty tz qx qy qz qw", or name its columns in a first line'
+# As programs call them: tx, p_x, pos_x, position.x, p_RS_R_x; q_w, orientation.w, q_RS_w.
+_POSITION = re.compile(r'(?:t|p|pos|pose|position|translation)?[._]?(?:[a-z]+_[a-z]+_)?([xyz])')
+_QUATERNION = re.compile(r'(?:q|quat|orientation|rotation)[._]?(?:[a-z]+_)?([xyzw])')
+_OWN_STAMP = re.compile(r'(?:time_?)?stamp(?:_?n?s)?')  # the message's, not the recorder's
+_STAMP = re.compile(rf'{_OWN_STAMP.pattern}|time|t')
+# In two columns: sec, stamp.sec, stamp_s, timestamp_secs; nanosec, stamp.nsec, timestamp_ns.
+_SECONDS = re.compile(r'(?:(?:time_?)?stamp[._])?(?:secs?|seconds?)|(?:time_?)?stamp_s')
+_NANOSECONDS = re.compile(
+    r'(?:(?:time_?)?stamp[._])?(?:nsecs?|nanosecs?|nanoseconds?|nanos)|(?:time_?)?stamp_?ns'
+)
+# What rostopic echo -p and others put before: field.pose.pose.position.x, /odom/header/stamp/sec.
+_PATH = re.compile(r'.*\.(?=(?:position|translation|orientation|rotation|stamp)(?:[._]|$))')
+SAME_STAMP = 'at the stamp of a later one'
+NO_POSE = 'without a pose'
+# So large a share of the poses at the stamp of another, and stamps so far apart: digits lack.
+_MOST_SAME, _COARSE_S = 0.1, 0.05
+
+
+@dataclass(frozen=True)
+class PoseTable:
+    """Rows of a file: seconds (N,), metres and quaternion xyzw (N, 7), both float64.
+
+    `refused` counts rows without a pose, and such as share their stamp; `notes` are for the user.
+    """
+
+    stamps: np.ndarray
+    poses: np.ndarray
+    refused: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_pose_table(path: Path) -> PoseTable:
+    """Read a file of poses; VprError names file and line of what is wrong."""
+    path = Path(path)
+    try:
+        lines = read_text(path)
+    except VprError as error:
+        text = str(error).replace('as CSV text ', '')
+        raise VprError(f'{text}; give a TUM file of poses') from error
+    refused: Counter[str] = Counter()
+    rows, poses = [], []
+    for at, row in _rows(lines, path):
+        given = [row[c] for c in POSE_COLUMNS if c in row]
+        if not any(given):
+            refused[NO_POSE] += 1
+            continue
+        rows.append((at, row))
+        poses.append(_pose(row, path, at))
+    stamps, notes = seconds(rows, path)
+    if same := _same(stamps, np.array(poses).reshape(-1, 7), path):
+        refused[SAME_STAMP] += same
+    return PoseTable(stamps, np.array(poses, float).reshape(-1, 7), refused, notes)
+
+
+def _rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, value by column) of every row."""
+    names, separator = list(_COLUMNS), ''
+    for at, line in enumerate(text.replace('\r\n', '\n').replace('\r', '\n').split('\n'), 1):
+        bare = line.partition('#')[0].strip(' ')
+        if not bare.strip():
+            names = _named(line.lstrip('# '), _COLUMNS) or names
+            continue
+        try:
+            if not separator:
+                if header := _named(bare, _NEEDED):
+                    names = header
+                    continue
+                separator = _separator(bare, len(names))
+            _, cells = next(split_rows(bare, separator, at))
+        except csv.Error as error:
+            raise VprError(f'{path}:{at}: cannot be read ({reason_of(error)})') from error
+        if separator != ' ' and len(cells) == len(names) + 1 and not cells[-1]:
+            cells.pop()
+        if len(cells) != len(names):
+            raise VprError(f'{path}:{at}: the line has {len(cells)} columns; {_SYNTAX}')
+        row = {name: cell for name, cell in zip(names, cells, strict=True) if name}
+        yield at, _with_one_stamp(row, path, at)
+
+
+def _with_one_stamp(row: dict[str, str], path: Path, at: int) -> dict[str, str]:
+    """A row whose stamp may be in two columns, seconds and nanoseconds, with one."""
+    has_pose = any(row.get(c) for c in POSE_COLUMNS)
+    whole, rest = row.pop('sec', None), row.pop('nanosec', None)
+    whole = row.get('stamp', '') if whole is None else whole
+    if rest is None or not has_pose:
+        return row | {'stamp': whole}
+    full, nanoseconds = number(whole, 'sec', path, at), number(rest, 'nanosec', path, at)
+    if nanoseconds < 0 or nanoseconds % 1:
+        raise VprError(f'{path}:{at}: nanosec is "{rest[:80]}", it must be a whole number from 0')
+    if nanoseconds >= 1e9:  # the same time once more
+        return row | {'stamp': rest}
+    if full % 1:
+        return row | {'stamp': whole}
+    return row | {'stamp': f'{int(full)}.{int(nanoseconds):09d}'}
+
+
+def _separator(line: str, columns: int) -> str:
+    """By which a line has so many columns; white space where none does."""
+    fitting = (s for s in _SEPARATORS if len(next(split_rows(line, s, 1))[1]) == columns)
+    return next(fitting, ' ')
+
+
+def _named(line: str, needed: Sequence[str]) -> list[str] | None:
+    """The columns that a line names, empty for those of no use; None where one `needed` lacks."""
+    found: list[str] = []
+    cells = re.split(r'[,;|]' if re.search('[,;|]', line) else r'\t|\s+', line.strip())
+    for cell in cells:
+        name = re.sub(r'\s*[\[(].*', '', cell).strip(' "%_\t').lower().replace('/', '.')
+        known = _known(_PATH.sub('', name))
+        found.append(known if known not in found else '')
+    return _of_use(found, needed)
+
+
+def _known(name: str) -> str:
+    """What a column of that name is, empty where it is of no use."""
+    if _SECONDS.fullmatch(name):
+        return 'sec'
+    if _NANOSECONDS.fullmatch(name):
+        return 'nanosec'
+    if _STAMP.fullmatch(name):
+        return 'own stamp' if _OWN_STAMP.fullmatch(name) else 'stamp'
+    turn, place = _QUATERNION.fullmatch(name), _POSITION.fullmatch(name)
+    return f'q{turn[1]}' if turn else place[1] if place else ''
+
+
+def _of_use(found: list[str], needed: Sequence[str]) -> list[str] | None:
+    """Of the columns those that make the stamp; None where one `needed` lacks."""
+    found = ['' if f == 'stamp' and 'own stamp' in found else f for f in found]
+    found = ['stamp' if f == 'own stamp' else f for f in found]
+    if 'sec' in found and 'nanosec' in found:
+        found = ['' if f == 'stamp' else f for f in found]
+    elif 'nanosec' in found and 'stamp' not in found:
+        found = ['stamp' if f == 'nanosec' else f for f in found]
+    elif 'sec' in found and 'stamp' in found:
+        found = ['' if f == 'sec' else f for f in found]
+    has = {'stamp' if f == 'sec' else f for f in found}
+    return found if set(needed) <= has else None
+
+
+def _pose(row: dict[str, str], path: Path, at: int) -> list[float]:
+    values = {c: number(row[c], c, path, at) for c in POSE_COLUMNS if c in row}
+    if 'qw' not in values and any(c in values for c in ('qx', 'qy', 'qz')):
+        raise VprError(f'{path}: has a quaternion without column qw')
+    why = position_fault(values['x'], values['y'], values.get('z', 0.0))
+    if why:
+        raise VprError(f'{path}:{at}: {why}')
+    default = {**dict.fromkeys(POSE_COLUMNS, 0.0), 'qw': 1.0}
+    return [values.get(c, default[c] if 'qw' not in values else 0.0) for c in POSE_COLUMNS]
+
+
+def _same(stamps: np.ndarray, poses: np.ndarray, path: Path) -> int:
+    """How many poses share their stamp with a later one; VprError where their digits lack."""
+    if len(stamps) < 2:
+        return 0
+    unlike = np.unique(np.column_stack([stamps, poses]), axis=0)
+    apart = np.unique(unlike[:, 0])
+    lost = len(unlike) - len(apart)
+    step = float(np.median(np.diff(apart))) if len(apart) > 1 else np.inf
+    if lost > _MOST_SAME * len(unlike) and step > _COARSE_S and apart.any():
+        raise VprError(
+            f'{path}: {len(unlike)} poses have only {len(apart)} different stamps, such as '
+            f'{apart[0]:.10g}; write stamps with all their digits (1311868164.363181, not '
+            '1.31187e+09)'
+        )
+    return len(stamps) - len(apart)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which images of a traverse become places: those far or turned enough from the last."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ashtkd_ros.traverses.image_folder import Pose
+
+RULES = ('auto', 'distance', 'change', 'all')
+
+
+@dataclass(frozen=True)
+class KeyframeOptions:
+    """`rule`: by distance (needs poses), by visual change, or all images; auto: all images of a
+    folder, in which they were chosen already; of a bag by distance, without poses by change.
+
+    A place every `metres` over ground or `degrees` of turn; by change as soon as the similarity
+    with the last place falls below `similarity`. `max_blur` and `min_light`: see
+    `camera_faults.fault`.
+    """
+
+    rule: str = 'auto'
+    metres: float = 1.0
+    degrees: float = 15.0
+    similarity: float = 0.9
+    max_blur: float = 0.65
+    min_light: float = 32.0
+
+
+def moved(pose: Pose, last: Pose | None, options: KeyframeOptions) -> bool:
+    """Whether `pose` is far or turned enough from the last place's."""
+    if last is None:
+        return True
+    turn = abs((pose.yaw - last.yaw + math.pi) % (2 * math.pi) - math.pi)
+    apart = math.hypot(pose.x - last.x, pose.y - last.y)  # of satellites the height is noise
+    return apart >= options.metres or turn >= math.radians(options.degrees)

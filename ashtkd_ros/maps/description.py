@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""map.yaml of a map: what it is about, how it was made, and a checksum of every byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import yaml
+
+from ashtkd_ros.files.reading import parse_yaml
+from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.images.bit_depth import DEPTHS
+from ashtkd_ros.network.confidence import check_coefficients
+from ashtkd_ros.network.embedder import Preprocessing
+
+FORMAT_VERSION = 2
+# The first had no checksum of map.yaml itself.
+_READABLE = (1, 2)
+_SELF = b'\nchecksum: '  # begins the last line: sha256 of all bytes before that line
+_KIND = 'IndexFlatIP'
+_SHA256 = re.compile('[0-9a-f]{64}')
+_MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
+_KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum'}
+_LONGEST_FRAME, _LONGEST_TEXT = 256, 4096
+_DAMAGED = 'map.yaml is damaged ({}); rebuild the map'
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """map.yaml without counts and checksums, which are made at each save.
+
+    `model`: name, sha256 and preprocessing of the network the descriptors come from;
+    `calibration`: numbers of the confidence (see `confidence`); `built`: how the map was made.
+    """
+
+    frame: str
+    model: dict
+    calibration: dict = field(default_factory=dict)
+    built: dict = field(default_factory=dict)
+
+    @property
+    def traverses(self) -> list[dict[str, Any]]:
+        """What the map was built from, by number: each has at least its `source`."""
+        return self.built.get('traverses', [])
+
+    @property
+    def origin(self) -> GeoOrigin | None:
+        """Where on earth the frame's origin is, if that is known."""
+        origin = self.built.get('origin')
+        return GeoOrigin(**origin) if origin else None
+
+
+@dataclass(frozen=True)
+class Description:
+    """All of map.yaml: `sha256` by name of file; `covered` tells whether it has its own."""
+
+    info: MapInfo
+    places: int
+    descriptor_size: int
+    sha256: dict[str, str]
+    covered: bool
+
+
+def write_description(
+    info: MapInfo, places: int, descriptor_size: int, index: str, sha256: Mapping[str, str]
+) -> bytes:
+    """map.yaml; ValueError for an `info` that `read_description` would refuse."""
+    values = {'format_version': FORMAT_VERSION, **asdict(info)}
+    values |= {'descriptor_size': descriptor_size, 'index': index, 'places': places}
+    values['sha256'] = dict(sha256)
+    data = yaml.safe_dump(encodable(values), sort_keys=False).encode()
+    data += _SELF[1:] + hashlib.sha256(data).hexdigest().encode() + b'\n'
+    read_description(data)
+    return data
+
+
+def read_description(data: bytes) -> Description:
+    """Check and take apart map.yaml; ValueError says what is wrong and what to do."""
+    try:
+        values = parse_yaml(data)
+    except ValueError as error:
+        raise ValueError(_DAMAGED.format(error)) from error
+    if not isinstance(values, dict) or 'format_version' not in values:
+        raise ValueError('map.yaml is incomplete, it lacks format_version; rebuild the map')
+    version = values['format_version']
+    if type(version) is not int or version not in _READABLE:
+        readable = ' and '.join(map(str, _READABLE))
+        raise ValueError(
+            f'has map format {str(version)[:20]}, this program reads {readable}; rebuild the map'
+        )
+    covered = _check_self(data)
+    if version > 1 and not covered:
+        raise ValueError(_DAMAGED.format('its checksum is missing'))
+    try:
+        return _checked(values, covered)
+    except ValueError as error:
+        raise ValueError(f'map.yaml is incomplete, {error}; rebuild the map') from error
+
+
+def looks_like_ours(data: bytes) -> bool | None:
+    """Whether bytes are a map.yaml of this project, damaged ones included; None: cannot tell."""
+    try:
+        values = parse_yaml(data)
+    except ValueError:
+        return None
+    if not isinstance(values, dict) or values.keys() <= _KEYS and len(_MARKS & values.keys()) < 3:
+        return None
+    return len(_MARKS & values.keys()) >= 3
+
+
+def _check_self(data: bytes) -> bool:
+    """Whether the last line is a checksum; ValueError where it is not that of the rest."""
+    if _SELF not in data:
+        return False
+    end = data.rindex(_SELF) + 1
+    if data[end + len(_SELF) - 1 :] != hashlib.sha256(data[:end]).hexdigest().encode() + b'\n':
+        raise ValueError(_DAMAGED.format('its checksum differs'))
+    return True
+
+
+def _checked(values: dict, covered: bool) -> Description:
+    """Every value that is read later, by type and range; ValueError names the first bad one."""
+    frame = values.get('frame')
+    if not isinstance(frame, str) or frame_fault(frame):
+        raise ValueError('frame is no name')
+    model = _table(values, 'model')
+    _text(model, 'name', 'the model')
+    if not _SHA256.fullmatch(_text(model, 'sha256', 'the model')):
+        raise ValueError('sha256 of the model is no checksum')
+    if 'preprocessing' in model:
+        try:
+            Preprocessing.from_json(json.dumps(_table(model, 'preprocessing')))
+        except (ValueError, TypeError) as error:
+            raise ValueError('preprocessing of the model is not as a network has it') from error
+    if values.get('index', _KIND) != _KIND:
+        raise ValueError(f'index is not {_KIND}')
+    built = _table(values, 'built')
+    _check_plain(built, 'built')
+    _check_built(built)
+    sha256 = _table(values, 'sha256')
+    for name, value in sha256.items():
+        if not (isinstance(name, str) and isinstance(value, str) and _SHA256.fullmatch(value)):
+            raise ValueError('sha256 is no table of checksums')
+    calibration = check_coefficients(_table(values, 'calibration'))
+    places, size = _count(values, 'places'), _count(values, 'descriptor_size')
+    return Description(MapInfo(frame, model, calibration, built), places, size, sha256, covered)
+
+
+def frame_fault(frame: str) -> str:
+    """Why a text cannot be the name of a frame; empty where it can."""
+    if not frame.strip():
+        return 'it is empty'
+    if frame != frame.strip() or not frame.isprintable():
+        return 'it has spaces around it, or what cannot be printed'
+    return f'it is longer than {_LONGEST_FRAME} letters' if len(frame) > _LONGEST_FRAME else ''
+
+
+def _check_plain(value: object, name: str) -> None:
+    """ValueError for anything but text, finite numbers, and tables and lists of those."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f'{name} has a name that is no text')
+            _check_plain(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_plain(inner, name)
+    elif isinstance(value, (int, float)):
+        if not abs(value) <= 1e300:  # NaN as well
+            raise ValueError(f'{name} is no finite number')
+    elif value is not None and not isinstance(value, str):
+        raise ValueError(f'{name} is neither text nor number')
+
+
+def _check_built(built: dict) -> None:
+    traverses = built.get('traverses', [])
+    if not (isinstance(traverses, list) and all(isinstance(t, dict) for t in traverses)):
+        raise ValueError('traverses is no list of tables')
+    for number, traverse in enumerate(traverses):
+        _text(traverse, 'source', f'traverse {number}')
+        if any(isinstance(value, (dict, list)) for value in traverse.values()):
+            raise ValueError(f'traverse {number} has an entry that is neither text nor number')
+        if 'image_topic' in traverse:
+            _text(traverse, 'image_topic', f'traverse {number}')
+        bits = traverse.get('bits', DEPTHS[0])
+        if type(bits) is not int or bits not in DEPTHS:
+            raise ValueError(f'bits of traverse {number} are none of {DEPTHS}')
+    origin = built.get('origin')
+    if origin is None:
+        return
+    if not isinstance(origin, dict) or not {'lat', 'lon'} <= set(origin) <= {'lat', 'lon', 'alt'}:
+        raise ValueError('origin is not lat, lon and alt')
+    for name, most in (('lat', 90.0), ('lon', 180.0), ('alt', 1e6)):
+        value = origin.get(name, 0.0)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and abs(value) <= most):
+            raise ValueError(f'{name} of the origin is not within {most:g}')
+
+
+def _text(values: Mapping, key: str, where: str = 'it') -> str:
+    value = values.get(key)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f'{key} of {where} is no text')
+    if len(value) > _LONGEST_TEXT:
+        raise ValueError(f'{key} of {where} is longer than {_LONGEST_TEXT} letters')
+    return value
+
+
+def _table(values: Mapping, key: str) -> dict:
+    value = values.get(key)
+    if not isinstance(value, dict):
+        raise ValueError(f'{key} is no table')
+    return value
+
+
+def _count(values: Mapping, key: str) -> int:
+    value = values.get(key)
+    if type(value) is not int or not 0 < value < 2**40:
+        raise ValueError(f'{key} is no number from 1 on')
+    return value
+
+
+def encodable(value: object) -> object:
+    """With every text such that UTF-8 has it: paths of other encodings do not."""
+    if isinstance(value, dict):
+        return {encodable(k): encodable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encodable(v) for v in value]
+    if isinstance(value, str):
+        return value.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
+    return value

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image → descriptor by ONNX Runtime; size, colours and normalisation are read from the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import one_line, reason_of
+from ashtkd_ros.network.confidence import check_coefficients
+from ashtkd_ros.network.descriptors import first_not_unit
+from ashtkd_ros.network.model_file import read_model
+from ashtkd_ros.network.providers import RuntimeOptions, first_line, open_session
+
+PREPROCESSING_KEY = 'preprocessing'
+CONFIDENCE_KEY = 'confidence'
+_LONGEST = 8192  # pixels of a side
+_SAME_DESCRIPTOR = 1.0 - 1e-6  # inner product
+_LARGEST, _LEAST_STD = 1e4, 1e-6
+_LONGEST_DESCRIPTOR = 2**16
+_Node = tuple[str, str, list]  # name, type and shape of an input or output
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the network expects: `size` (height, width) pixels, (pixel/255 - mean) / std, order."""
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    colour_order: str
+
+    @classmethod
+    def from_json(cls, text: str) -> Preprocessing:
+        """Parse the metadata entry; ValueError says what is wrong with it."""
+        try:
+            values = json.loads(text)
+        except RecursionError as error:
+            raise ValueError('it is nested too deeply') from error
+        if not isinstance(values, dict):
+            raise ValueError('it is no table')
+        size = _numbers(values, 'size', 2)
+        if not all(type(s) is int and 0 < s <= _LONGEST for s in size):
+            raise ValueError(f'size is not two whole numbers from 1 to {_LONGEST}')
+        mean, std = _numbers(values, 'mean', 3), _numbers(values, 'std', 3)
+        if not all(s >= _LEAST_STD for s in std):
+            raise ValueError('std is not above 0')
+        order = values.get('colour_order')
+        if order not in ('RGB', 'BGR'):
+            raise ValueError('colour_order is neither RGB nor BGR')
+        if values.get('resize', 'area') != 'area':
+            raise ValueError('resize is not "area"')
+        return cls(size, tuple(map(float, mean)), tuple(map(float, std)), order)
+
+
+def _numbers(values: dict, name: str, count: int) -> tuple:
+    numbers = values.get(name)
+    if not isinstance(numbers, list) or len(numbers) != count:
+        raise ValueError(f'{name} is not {count} numbers')
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise ValueError(f'{name} is not {count} numbers')
+        if not abs(number) <= _LARGEST:  # NaN as well
+            raise ValueError(f'{name} is not within {_LARGEST:g}')
+    return tuple(numbers)
+
+
+def squeeze(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image at (width, height) pixels by area, as runtime and training both do it.
+
+    Small images too: enlarged more smoothly than those that a student learned from, a picture of
+    160 x 120 is recognised less often.
+    """
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+class Embedder:
+    """A place-recognition network, ready to run.
+
+    `providers`, `num_threads`, `spinning`, `fp16` and `cache`: see `providers.RuntimeOptions`.
+    `notify` is told, in one line, before something that takes minutes. Afterwards `provider` is
+    the execution provider that is active and `warnings` says why those before it are not. Raises
+    VprError when the model is missing, unreadable, needs other files, tells no preprocessing, or
+    gives a picture no descriptor of length 1, and for a provider that ONNX Runtime does not know.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        providers: Sequence[str] = (),
+        num_threads: int = 0,
+        *,
+        spinning: bool = False,
+        fp16: bool = False,
+        cache: Path | None = None,
+        notify: Callable[[str], None] | None = None,
+    ):
+        self.path = Path(model)
+        data = read_model(self.path)
+        self.hash = hashlib.sha256(data).hexdigest()
+        options = RuntimeOptions(tuple(providers), num_threads, spinning, fp16, cache)
+        try:
+            self._session, self.warnings = open_session(data, options, notify)
+            self.provider = self._session.get_providers()[0]
+            metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+            # Names in a model may be no text, which only shows when they are asked for.
+            inputs, outputs = (
+                [(n.name, n.type, list(n.shape or ())) for n in nodes]
+                for nodes in (self._session.get_inputs(), self._session.get_outputs())
+            )
+        except VprError:
+            raise
+        except Exception as error:  # onnxruntime's own exceptions share no public base
+            raise VprError(
+                f'{model}: not a model that ONNX Runtime can load ({first_line(error)})'
+            ) from error
+        self._read_metadata(metadata)
+        self._read_shapes(inputs, outputs)
+        mean, std = np.array(self.preprocessing.mean), np.array(self.preprocessing.std)
+        self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
+        self._shift = (-mean / std).astype(np.float32)[:, None, None]
+        self.warm_up()
+
+    def _read_metadata(self, metadata: dict[str, str]) -> None:
+        if PREPROCESSING_KEY not in metadata:
+            raise VprError(
+                f'{self.path}: the model tells no preprocessing; export it with '
+                'tools.training.export'
+            )
+        try:
+            self.preprocessing = Preprocessing.from_json(metadata[PREPROCESSING_KEY])
+        except ValueError as error:
+            raise VprError(
+                f'{self.path}: the model tells no preprocessing that can be used '
+                f'({reason_of(error)}); export it with '
+                'tools.training.export'
+            ) from error
+        try:
+            self.confidence = check_coefficients(json.loads(metadata.get(CONFIDENCE_KEY, '{}')))
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise VprError(
+                f'{self.path}: the model tells no confidence that can be used '
+                f'({reason_of(error)}); fit it with tools.training.calibrate'
+            ) from error
+        self.name = one_line(metadata.get('name', ''))[:200] or one_line(self.path.stem)
+
+    def _read_shapes(self, inputs: Sequence[_Node], outputs: Sequence[_Node]) -> None:
+        """VprError where the network does not take pictures and give a row of numbers of each."""
+        why = self._misfit(inputs, outputs)
+        if why:
+            height, width = self.preprocessing.size
+            raise VprError(
+                f'{self.path}: does not make descriptors (N, D) of pictures (N, 3, {height}, '
+                f'{width}), both float32: {why}; export it with '
+                'tools.training.export'
+            )
+        (self._input, _, taken), (self._output, _, given) = inputs[0], outputs[0]
+        # One compiled for single images takes no batch.
+        self._single, self.dimensions = 1 in (taken[0], given[0]), given[1]
+        self._salient = [name for name, _, _ in outputs if name.startswith('salient')]
+
+    def _misfit(self, inputs: Sequence[_Node], outputs: Sequence[_Node]) -> str:
+        """What of a network's inputs and outputs is not as it must be; empty: nothing."""
+        if len(inputs) != 1 or not outputs:
+            return f'it has {len(inputs)} inputs and {len(outputs)} outputs'
+        (_, takes, taken), (_, gives, given) = inputs[0], outputs[0]
+        if takes != 'tensor(float)' or gives != 'tensor(float)':
+            return f'it takes {takes} and gives {gives}'
+        wanted = [3, *self.preprocessing.size]
+        sizes = zip(taken[1:], wanted, strict=False)
+        if len(taken) != 4 or any(isinstance(n, int) and n != size for n, size in sizes):
+            return f'its input is {taken}'
+        if len(given) != 2 or given[1] not in range(2, _LONGEST_DESCRIPTOR + 1):
+            return f'its output is {given}'
+        if any(isinstance(n, int) and n != 1 for n in (taken[0], given[0])):
+            return f'it takes {taken[0]} pictures at a time, not one or any number'
+        return ''
+
+    @property
+    def ample_size(self) -> tuple[int, int]:
+        """Height and width in pixels from which on a picture need not be decoded any larger.
+
+        Twice the network's: squeezed from there, descriptors are within 0.0003 of the full
+        picture's (cosine, mean); from its own size within 0.003, which costs recall.
+        """
+        height, width = self.preprocessing.size
+        return 2 * height, 2 * width
+
+    def squeeze(self, image: np.ndarray) -> np.ndarray:
+        """uint8 (H, W[, 3]) → uint8 (h, w[, 3]), the network's size; one of it stays as is."""
+        height, width = self.preprocessing.size
+        return image if image.shape[:2] == (height, width) else squeeze(image, (width, height))
+
+    def preprocess(self, image: np.ndarray, order: str = 'RGB', out: np.ndarray | None = None):
+        """uint8 (H, W, 3) in `order`, or (H, W) grey → float32 (3, h, w), into `out` if given.
+
+        The image is squeezed to the network's size whatever its shape, so that nothing at its
+        sides is lost; it is read once and never copied at full size.
+        """
+        flat = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
+        if image.dtype != np.uint8 or not flat or image.size == 0:
+            raise VprError(f'image is {image.dtype} {image.shape}; expected uint8 (H, W[, 3])')
+        height, width = self.preprocessing.size
+        small = self.squeeze(image)
+        if small.ndim == 2:
+            small = np.broadcast_to(small[..., None], (height, width, 3))
+        elif order != self.preprocessing.colour_order:
+            small = small[..., ::-1]
+        out = np.empty((3, height, width), np.float32) if out is None else out
+        np.multiply(small.transpose(2, 0, 1), self._scale, out=out)
+        out += self._shift
+        return out
+
+    def embed(self, image: np.ndarray, order: str = 'RGB') -> np.ndarray:
+        """uint8 (H, W, 3) or (H, W) → float32 (D,) of length 1."""
+        return self.run(self.preprocess(image, order)[None])[0]
+
+    def embed_batch(self, images: Iterable[np.ndarray]) -> np.ndarray:
+        """uint8 images of any sizes, RGB → float32 (N, D), rows of length 1."""
+        return self.run(np.stack([self.preprocess(image) for image in images]))
+
+    def run(self, blob: np.ndarray) -> np.ndarray:
+        """float32 (N, 3, h, w) as `preprocess` makes it → float32 (N, D), rows of length 1.
+
+        VprError where the network gives anything else.
+        """
+        if self._single and len(blob) > 1:
+            return np.concatenate([self.run(row[None]) for row in blob])
+        rows = self._infer([self._output], blob)[0]
+        shape = (len(blob), self.dimensions)
+        if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype != np.float32:
+            raise VprError(
+                f'{self.path}: gives {getattr(rows, "shape", "no array")} and not {shape}; '
+                'export it with '
+                'tools.training.export'
+            )
+        bad = first_not_unit(rows)
+        if bad is not None:
+            with np.errstate(over='ignore', invalid='ignore'):
+                length = float(np.linalg.norm(rows[bad]))
+            raise VprError(
+                f'{self.path}: gives a descriptor of length {length:.4g}, not 1; the network is '
+                'not sound, or not on this provider; export it with '
+                'tools.training.export'
+            )
+        return rows
+
+    def warm_up(self) -> None:
+        """Run the network once, so that the first image need not wait for what is made then.
+
+        VprError where it fails, or what it gives is no descriptor, or one for all pictures.
+        """
+        height, width = self.preprocessing.size
+        shades = np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3)
+        noise = (shades * 37 % 251).astype(np.uint8)
+        fading = np.linspace(1.0, 0.0, width)[:, None] * (1.0, 0.5, 0.1)
+        other = (noise.min(axis=2, keepdims=True) * fading).astype(np.uint8)
+        first, second = self.embed(noise), self.embed(other)
+        if float(first @ second) > _SAME_DESCRIPTOR:
+            raise VprError(
+                f'{self.path}: gives two different pictures the same descriptor; the network is '
+                'not sound; export it with '
+                'tools.training.export'
+            )
+
+    def salient_maps(self, image: np.ndarray, order: str = 'RGB') -> list[np.ndarray]:
+        """uint8 (H, W, 3) or (H, W) → each level's maps float32 (K, h, w), each summing to 1.
+
+        Finest level first; VprError where the model gives none.
+        """
+        if not self._salient:
+            raise VprError(
+                f'{self.path}: gives no salient maps; export it with tools.training.export'
+            )
+        blob = self.preprocess(image, order)[None]
+        found = self._infer(self._salient, blob)
+        for maps in found:
+            if not isinstance(maps, np.ndarray) or maps.ndim != 4 or not maps.size:
+                raise VprError(f'{self.path}: its salient maps are not (N, K, h, w)')
+            if not (np.isfinite(maps).all() and maps[0].mean(axis=0).max() > 0):
+                raise VprError(f'{self.path}: its salient maps are not finite and above 0')
+        return [maps[0] for maps in found]
+
+    def _infer(self, outputs: list[str], blob: np.ndarray) -> list[np.ndarray]:
+        try:
+            return self._session.run(outputs, {self._input: blob})
+        except Exception as error:  # onnxruntime's own exceptions share no public base
+            raise VprError(
+                f'{self.provider} failed to run {self.path.name} ({first_line(error)}); '
+                'open the model again, or name another provider'
+            ) from error

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the files that come with the package lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ashtkd_ros.errors import VprError
+
+_MODEL = Path('models', 'ashtkd_student.onnx')
+
+
+def shipped_model() -> Path:
+    """The student that comes with the package: in the source tree, or installed by colcon."""
+    prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
+    shares = [Path(prefix, 'share', 'ashtkd_ros') for prefix in prefixes if prefix]
+    for folder in (Path(__file__).resolve().parents[2], *shares):
+        if (folder / _MODEL).is_file():
+            return folder / _MODEL
+    raise VprError(f'{_MODEL.name} is not installed; name a model, or source install/setup.bash')

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frame sources: a walk folder (`poses.csv` + images) or an index set (`index.csv` + images)."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import inside, is_file, is_folder, one_line, reason_of, why_missing
+from ashtkd_ros.files.tables import Row, is_whole, number, pose, read_rows, seconds
+from ashtkd_ros.geometry.pose import Pose, pose_fault
+from ashtkd_ros.images.bit_depth import BitDepth
+from ashtkd_ros.images.picture_decoding import decode_picture
+from ashtkd_ros.images.picture_limits import check_size, read_bytes
+
+# How roles begin, the surest ones first: "database images", query_dusk.
+MAP_ROLES = (('database', 'map', 'reference', 'gallery', 'db', 'ref'), ('train', 'mapping'))
+QUERY_ROLES = (('query', 'queries'), ('test', 'probe', 'localization', 'localisation', 'q'))
+WALK = 'poses.csv'  # the table of a walk
+_COMPASS = ('east_m', 'north_m', 'heading_deg')
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a traverse, not yet read.
+
+    `stamp` in seconds; `pose` None where the source has none; `order` is the frame's number along
+    the route; `label` the place's name where the source knows one, else empty; `depth` of the
+    source's images, where these have values of 16 bits.
+    """
+
+    path: Path
+    stamp: float
+    order: int
+    pose: Pose | None = None
+    label: str = ''
+    depth: BitDepth | None = field(default=None, repr=False, compare=False)
+    # What only the images of a bag can have: a reason why they have no pose; latitude, longitude.
+    refusal: ClassVar[str] = ''
+    geo: ClassVar[tuple[float, float] | None] = None
+
+    @property
+    def name(self) -> str:
+        """What a report calls the frame."""
+        return self.path.name
+
+    def source_in(self, folder: Path) -> str:
+        """Path of the image within a folder."""
+        return os.path.relpath(self.path, folder)
+
+    def light(self) -> Frame:
+        """The frame without the image's bytes, which it never holds."""
+        return self
+
+    def encoded(self) -> bytes:
+        """The file as it is; VprError when it cannot be read."""
+        try:
+            return read_bytes(self.path).tobytes()
+        except (OSError, ValueError) as error:
+            raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
+
+    def read(self) -> np.ndarray:
+        """The image, uint8 (height, width, 3), RGB; VprError when it cannot be read."""
+        return read_image(self.path, self.depth)
+
+    def pixels(self, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
+        """The image, uint8 (H, W, 3), as it is decoded, and its order, BGR.
+
+        A JPEG may come smaller, but not below `at_least` (height, width).
+        """
+        return _decode(self.path, at_least, self.depth), 'BGR'
+
+
+def read_image(path: Path, depth: BitDepth | None = None) -> np.ndarray:
+    """Read an image file as uint8 (height, width, 3) RGB; VprError when it is no image.
+
+    `depth` of its source, for values of 16 bits; None: that of the image.
+    """
+    image = _decode(path, None, depth)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _decode(
+    path: Path, at_least: tuple[int, int] | None = None, depth: BitDepth | None = None
+) -> np.ndarray:
+    try:
+        data = read_bytes(path)
+        check_size(data)
+        return decode_picture(data, '', at_least, depth)
+    except (OSError, ValueError, VprError) as error:
+        raise VprError(
+            f'{path}: not a readable image ({reason_of(error)}); remove it from the list or '
+            'replace it'
+        ) from error
+
+
+def read_source(
+    folder: Path, role: str = '', notes: list[str] | None = None, purpose: str = ''
+) -> list[Frame]:
+    """All frames of a folder, in order of time; `role` selects rows of an `index.csv` set.
+
+    Without `role`, where there are several: for the `purpose` "map" those of one of `MAP_ROLES`,
+    for "query" those of one of `QUERY_ROLES`, or at least not the other's; else all.
+
+    What the user should know of the table is added to `notes`, a line each.
+
+    Raises VprError where there is neither CSV, or it lacks a column, holds a bad number or
+    names a file that is not there.
+    """
+    folder, notes = Path(folder), [] if notes is None else notes
+    if is_file(folder / WALK):
+        frames = _read_walk(folder, notes)
+    elif is_file(folder / 'index.csv'):
+        frames = _read_index(folder, role, notes, purpose)
+    elif is_folder(folder):
+        raise VprError(
+            f'{folder}: is no bag, and has neither poses.csv (file,stamp,x,y,...) nor index.csv '
+            '(file,place,role,order); name a bag, or add one that lists the images'
+        )
+    else:
+        raise VprError(f'{folder}: no such folder{why_missing(folder)}')
+    if not frames:
+        raise VprError(f'{folder}: lists no image; a map or a replay needs at least one')
+    if twice := len(frames) - len({f.path for f in frames}):
+        notes.append(f'{twice} rows list a file that another row lists as well')
+    missing = next((f.path for f in frames if not is_file(f.path)), None)
+    if missing is not None:
+        why = f'not there{why_missing(missing)}; restore it or remove its row'
+        raise VprError(f'{missing}: listed in the CSV but {why}')
+    if outside := _outside(folder, [f.path for f in frames]):
+        notes.append(
+            f'{len(outside)} images lie outside of the folder, {outside[0]} first; thumbnails and '
+            'reports show them as well'
+        )
+    return frames
+
+
+def _outside(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """Those that a name or a link leads out of the folder: a table of others can name any file."""
+    within = {parent: inside(folder, parent.absolute()) for parent in {p.parent for p in paths}}
+    return [
+        p
+        for p in paths
+        if within[p.parent] is None or p.is_symlink() and inside(folder, p.absolute()) is None
+    ]
+
+
+def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
+    table = folder / WALK
+    rows = read_rows(table, ('file', 'stamp', 'x', 'y'))
+    stamps, said = seconds(rows, table)
+    notes += said
+    frames = [
+        Frame(folder / row['file'], stamp, 0, pose(row, table, line))
+        for (line, row), stamp in zip(rows, stamps.tolist(), strict=True)
+    ]
+    lacking = sum(frame.pose is None for frame in frames)
+    if lacking:
+        notes.append(f'{lacking} of {len(frames)} images have no pose in {WALK}')
+    if same := len(frames) - len(set(stamps.tolist())):
+        notes.append(f'{same} images have the stamp of another: has each stamp all its digits?')
+    frames.sort(key=lambda f: f.stamp)
+    return [replace(frame, order=i) for i, frame in enumerate(frames)]
+
+
+def _read_index(folder: Path, role: str, notes: list[str], purpose: str) -> list[Frame]:
+    table = folder / 'index.csv'
+    listed = read_rows(table, ('file', 'place', 'role', 'order'))
+    roles = list(dict.fromkeys(row['role'] for _, row in listed))
+    wanted = _asked_for(role.strip(), roles, table) if role else roles_for(purpose, roles)
+    rows = [(line, row) for line, row in listed if row['role'] in wanted]
+    if not role and len(roles) > 1:
+        named = ', '.join(f'"{r}"' for r in wanted)
+        which = 'all' if len(rows) == len(listed) else f'{len(rows)} of {len(listed)}'
+        notes.append(f'index.csv has roles: {which} rows are taken, {named}; --role chooses')
+    rows.sort(key=lambda item: _order(item[1]['order']))
+    frames = []
+    for i, (line, row) in enumerate(rows):
+        # A place named by a number counts frames along the route.
+        order = int(row['place']) if is_whole(row['place']) else i
+        where = _compass_pose(row, table, line)
+        frames.append(Frame(folder / row['file'], float(i), order, where, row['place']))
+    lacking = sum(frame.pose is None for frame in frames)
+    if 0 < lacking < len(frames):
+        notes.append(f'{lacking} of {len(frames)} images have no position in index.csv')
+    return frames
+
+
+def roles_for(purpose: str, roles: Sequence[str]) -> list[str]:
+    """Which of the roles of a table a map, or queries, are made of."""
+    names = {'map': (MAP_ROLES, QUERY_ROLES), 'query': (QUERY_ROLES, MAP_ROLES)}
+    own, other = names.get(purpose, ((), ()))
+    for some in own:
+        if meant := [role for role in roles if _begins(role, some)]:
+            return meant
+    others = [role for role in roles if any(_begins(role, some) for some in other)]
+    return [role for role in roles if role not in others] or list(roles)
+
+
+def _begins(role: str, names: Sequence[str]) -> bool:
+    """Whether a role's first word is one of the names, or a longer one that begins so."""
+    word = re.match(r'[^\W\d_]*', role.strip().lower()).group()
+    return any(word == name or len(name) > 3 and word.startswith(name) for name in names)
+
+
+def _asked_for(role: str, roles: Sequence[str], table: Path) -> list[str]:
+    """The roles that --role means; VprError that lists them where it means none."""
+    found = [r for r in roles if r == role] or [r for r in roles if r.lower() == role.lower()]
+    if roles and not found:
+        raise VprError(
+            f'{table}: lists no image with role "{one_line(role)}"; its roles are '
+            f'{", ".join(one_line(r) or "empty" for r in roles[:20])}'
+        )
+    return found
+
+
+def _compass_pose(row: Row, table: Path, line: int) -> Pose | None:
+    """From east, north and heading; None where all are empty."""
+    if not any(row.get(c) for c in _COMPASS):
+        return None
+    east, north, heading = (number(row.get(c, ''), c, table, line) for c in _COMPASS)
+    half = math.radians(90.0 - heading) / 2.0  # compass (north 0, clockwise) to REP-103
+    found = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
+    why = pose_fault(found)
+    if why:
+        raise VprError(f'{table}:{line}: {why}')
+    return found
+
+
+def _order(value: str) -> tuple[float, str]:
+    """Sort key of the `order` column: by number where it is one, else by text."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    return (number, '') if math.isfinite(number) else (math.inf, value)

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses out of ROS messages of any kind that has them; no ROS package is needed.
+
+Messages are taken by their fields, so those of `rosbags`, of rclpy and of rospy all do. Each kind
+has a reader: `add` every message of one topic (of /tf and /tf_static together), then `trajectory`.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.geometry.pose_checks import LOST, NO_FIX_VARIANCE, check_poses, is_odometry, lost
+from ashtkd_ros.geometry.tf_tree import TransformTree, facing
+from ashtkd_ros.geometry.trajectory import (
+    USE_RECEIVE,
+    PoseTrack,
+    Trajectory,
+    TrajectoryBuilder,
+    time_order,
+)
+
+ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
+_USE_HEADER = 'use --stamps header'
+_SIMULATED_DEG = 0.01  # fixes this near to 0, 0, in the sea, are those of a simulator
+# A baseline not left within these times is standing: 2 m make 0.1 m/s. It is shorter ahead, so
+# that a robot that stands and then leaves another way is not turned long before.
+_LEG_BEHIND_S, _LEG_AHEAD_S = 20.0, 5.0
+
+
+class PoseReader:
+    """Collects the messages of one kind; `types` are the kind's names, as rosbags spells them.
+
+    With `use_received` poses have the time at which their message was received, else that of its
+    header.
+    """
+
+    types: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, use_received: bool = False):
+        self.use_received = use_received
+        self.remedy = _USE_HEADER if use_received else USE_RECEIVE
+
+    def add(self, topic: str, message: Any, received_s: float) -> None:
+        """Take one message, received at a time in seconds."""
+        raise NotImplementedError
+
+    def trajectory(self, camera_frame: str = '') -> PoseTrack:
+        """The poses of what was added; VprError where there are none or their times are bad.
+
+        `camera_frame`, the header.frame_id of the images, is used by transforms only.
+        """
+        raise NotImplementedError
+
+    def _stamp(self, header: Any, received_s: float) -> float:
+        if self.use_received:
+            return received_s
+        return header.stamp.sec + header.stamp.nanosec * 1e-9
+
+
+class BodyPoses(PoseReader):
+    """Poses of the robot's body as published, in the frame that the headers name, else `map`.
+
+    `camera_frame_is`: see `transforms.facing`.
+    """
+
+    types = frozenset(
+        {
+            ODOMETRY_TYPE,
+            'geometry_msgs/msg/PoseStamped',
+            'geometry_msgs/msg/PoseWithCovarianceStamped',
+        }
+    )
+
+    def __init__(self, use_received: bool = False, camera_frame_is: str = 'auto'):
+        super().__init__(use_received)
+        self.camera_frame_is = camera_frame_is
+        self._builder: TrajectoryBuilder | None = None
+        self._variances = array('d')
+        self._odometry, self._child = False, ''
+
+    def add(self, topic: str, message: Any, received_s: float) -> None:
+        """See PoseReader; VprError where the frame changes."""
+        frame = message.header.frame_id.lstrip('/') or 'map'
+        if self._builder is None:
+            self._builder = TrajectoryBuilder(topic, frame, self.remedy)
+        elif frame != self._builder.frame:
+            raise VprError(
+                f'{topic}: poses are in frame {self._builder.frame} and in {frame}; '
+                'take another source of poses'
+            )
+        pose = getattr(message.pose, 'pose', message.pose)  # inside a PoseWithCovariance
+        stamp = self._stamp(message.header, received_s)
+        self._builder.add(stamp, _xyz(pose.position), _xyzw(pose.orientation))
+        self._variances.append(_variance(message.pose))
+        self._odometry |= hasattr(message, 'child_frame_id')
+        self._child = getattr(message, 'child_frame_id', '')
+
+    def trajectory(self, camera_frame: str = '') -> Trajectory:
+        """See PoseReader; poses that cannot be are left out, see `pose_checks`."""
+        if self._builder is None:
+            return TrajectoryBuilder('the topic of poses').build()
+        builder = self._builder
+        builder.leave_out(lost(builder.rows[:, 1:4], np.asarray(self._variances)), LOST)
+        track = builder.build().checked(self._odometry or is_odometry(builder.frame))
+        return facing(track, self._child, self.camera_frame_is)
+
+
+class TfPoses(PoseReader):
+    """Poses of the camera itself out of the transforms on /tf and /tf_static.
+
+    `map_frame` and `camera_frame_is`: see TransformTree.track.
+    """
+
+    types = frozenset({'tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage'})
+
+    def __init__(
+        self, use_received: bool = False, map_frame: str = '', camera_frame_is: str = 'auto'
+    ):
+        super().__init__(use_received)
+        self.map_frame, self.camera_frame_is = map_frame, camera_frame_is
+        self._tree = TransformTree(self.remedy)
+
+    def add(self, topic: str, message: Any, received_s: float) -> None:
+        """See PoseReader; what a topic called ..tf_static says holds at all times."""
+        constant = topic.endswith('tf_static')
+        for t in message.transforms:
+            stamp = None if constant else self._stamp(t.header, received_s)
+            position, quaternion = _xyz(t.transform.translation), _xyzw(t.transform.rotation)
+            self._tree.add(t.header.frame_id, t.child_frame_id, stamp, position, quaternion)
+
+    def trajectory(self, camera_frame: str = '') -> PoseTrack:
+        """See PoseReader and TransformTree.track."""
+        return self._tree.track(self.map_frame, camera_frame, self.camera_frame_is)
+
+
+class NavSatPoses(PoseReader):
+    """Positions of a satellite receiver in metres east, north and up of `origin`, frame `map`.
+
+    Without an `origin` the first fix is it; a traverse that is to be compared with a map needs
+    the map's. Fixes without status, nowhere on earth, at latitude and longitude 0 or known to no
+    better than 100 m are refused; a height of NaN is that of the fixes beside it, else 0.
+    The receiver knows no heading: see `travel_yaw`.
+    """
+
+    types = frozenset({'sensor_msgs/msg/NavSatFix'})
+
+    def __init__(
+        self,
+        use_received: bool = False,
+        origin: GeoOrigin | None = None,
+        baseline_m: float = 2.0,
+    ):
+        super().__init__(use_received)
+        self.origin, self.baseline_m = origin, baseline_m
+        self.refused: Counter[str] = Counter()
+        self._topic = 'the topic of fixes'
+        self._rows = array('d')
+
+    def add(self, topic: str, message: Any, received_s: float) -> None:
+        """See PoseReader."""
+        self._topic = topic
+        stamp = self._stamp(message.header, received_s)
+        lat, lon, alt = message.latitude, message.longitude, message.altitude
+        # written so that NaN is refused too
+        if not (message.status.status >= 0 and abs(lat) <= 90.0 and abs(lon) <= 180.0):
+            self.refused['no fix'] += 1
+        elif _fix_variance(message) >= NO_FIX_VARIANCE:
+            self.refused['no fix, by its covariance'] += 1
+        else:
+            self._rows.extend((stamp, lat, lon, alt if math.isfinite(alt) else math.nan))
+
+    def trajectory(self, camera_frame: str = '') -> Trajectory:
+        """See PoseReader; `geo` and `origin` are set, and `pose_checks` were made."""
+        rows = np.array(self._rows).reshape(-1, 4)
+        refused = self.refused.copy()
+        rows = rows[~_nowhere(rows, refused)]
+        rows = rows[time_order(rows[:, 0], self._topic, self.remedy, refused)]
+        known = np.isfinite(rows[:, 3])
+        rows[~known, 3] = (
+            np.interp(rows[~known, 0], rows[known, 0], rows[known, 3]) if known.any() else 0.0
+        )
+        flat = GeoOrigin(*rows[0, 1:].tolist()).to_enu(rows[:, 1:]) * (1.0, 1.0, 0.0)
+        verdict = check_poses(rows[:, 0], flat, unset_at_origin=False)
+        rows = rows[verdict.keep]
+        origin = self.origin or GeoOrigin(*rows[0, 1:].tolist())
+        stamps, positions = rows[:, 0].copy(), origin.to_enu(rows[:, 1:])
+        quaternions = np.zeros((len(rows), 4))
+        parts = np.searchsorted(stamps, verdict.breaks[:, 1]).tolist()
+        for start, end in zip([0, *parts], [*parts, len(rows)], strict=True):
+            half = travel_yaw(stamps[start:end], positions[start:end], self.baseline_m) / 2.0
+            quaternions[start:end, 2:] = np.column_stack([np.sin(half), np.cos(half)])
+        return Trajectory(
+            stamps,
+            positions,
+            quaternions,
+            'map',
+            rows[:, 1:3].copy(),
+            origin,
+            refused + verdict.refused,
+            verdict.breaks,
+            verdict.remarks,
+        )
+
+
+_READERS: tuple[type[PoseReader], ...] = (BodyPoses, TfPoses, NavSatPoses)
+POSE_TYPES = frozenset().union(*(reader.types for reader in _READERS))
+
+
+def pose_reader(
+    msgtype: str,
+    use_received: bool = False,
+    map_frame: str = '',
+    origin: GeoOrigin | None = None,
+    baseline_m: float = 2.0,
+    camera_frame_is: str = 'auto',
+) -> PoseReader:
+    """The reader for a type of messages, with those of the options that concern it.
+
+    `map_frame` concerns transforms, `origin` and `baseline_m` satellite fixes, `camera_frame_is`
+    (one of camera_axes.CHOICES) all others. VprError where messages of the type hold no poses
+    that can be read.
+    """
+    if msgtype in TfPoses.types:
+        return TfPoses(use_received, map_frame, camera_frame_is)
+    if msgtype in NavSatPoses.types:
+        return NavSatPoses(use_received, origin, baseline_m)
+    if msgtype in BodyPoses.types:
+        return BodyPoses(use_received, camera_frame_is)
+    kinds = ', '.join(sorted(POSE_TYPES))
+    raise VprError(f'{msgtype}: poses are not read from it; give a topic of {kinds}')
+
+
+def travel_yaw(stamps: np.ndarray, positions: np.ndarray, baseline_m: float = 2.0) -> np.ndarray:
+    """Headings float64 (N,) in radians (east = 0) from the direction of travel.
+
+    At each of the positions, float64 (N, 3) in metres east, north and up, the way comes from the
+    last one at least `baseline_m` away, at most 20 s ago, and leads to the next one as far, at
+    most 5 s ahead: the heading is that of the line between the two, so it does not lag in bends.
+    A side without one (standing, an end) is not used; with neither, or where the line is shorter
+    than the baseline (turning round), the heading before is held. The first heading there is
+    holds from the start on, and without any all are 0.
+    """
+    flat = positions[:, :2]
+    start = _leg(stamps, flat, baseline_m, -1, _LEG_BEHIND_S)
+    end = _leg(stamps, flat, baseline_m, 1, _LEG_AHEAD_S)
+    chord = flat[end] - flat[start]
+    known = np.flatnonzero(np.hypot(chord[:, 0], chord[:, 1]) >= baseline_m)
+    if not len(known):
+        return np.zeros(len(flat))
+    # the last known one at or before each row; before the first of them, that first one
+    held = known[np.maximum(np.searchsorted(known, np.arange(len(flat)), side='right') - 1, 0)]
+    return np.arctan2(chord[held, 1], chord[held, 0])
+
+
+def _leg(
+    stamps: np.ndarray, flat: np.ndarray, baseline_m: float, step: int, within_s: float
+) -> np.ndarray:
+    """Row of the nearest in time (step -1: before, 1: after) a baseline away, else one's own."""
+    found = np.arange(len(flat))
+    rows, other = found.copy(), found + step
+    while len(rows):  # one round for each fix that fits into `within_s`
+        there = (other >= 0) & (other < len(flat))
+        rows, other = rows[there], other[there]
+        soon = np.abs(stamps[other] - stamps[rows]) <= within_s
+        rows, other = rows[soon], other[soon]
+        far = np.hypot(*(flat[other] - flat[rows]).T) >= baseline_m
+        found[rows[far]] = other[far]
+        rows, other = rows[~far], other[~far] + step
+    return found
+
+
+def _xyz(point: Any) -> tuple[float, float, float]:
+    return point.x, point.y, point.z
+
+
+def _xyzw(quaternion: Any) -> tuple[float, float, float, float]:
+    return quaternion.x, quaternion.y, quaternion.z, quaternion.w
+
+
+def _variance(with_covariance: Any) -> float:
+    """The larger of those of x and y in m2, NaN where there is none."""
+    covariance = getattr(with_covariance, 'covariance', None)
+    return math.nan if covariance is None else max(float(covariance[0]), float(covariance[7]))
+
+
+def _fix_variance(message: Any) -> float:
+    """The larger of those to the east and north in m2, NaN where it is unknown."""
+    if not getattr(message, 'position_covariance_type', 0):
+        return math.nan
+    return max(float(message.position_covariance[0]), float(message.position_covariance[4]))
+
+
+def _nowhere(rows: np.ndarray, refused: Counter[str]) -> np.ndarray:
+    """Which fixes, bool (N,), are at 0, 0, where none is; simulators that begin there are not."""
+    zero = ~rows[:, 1:3].any(axis=1)
+    others = np.abs(rows[~zero, 1:3])
+    if not zero.any() or len(others) and np.median(others, axis=0).max() < _SIMULATED_DEG:
+        return np.zeros(len(rows), bool)
+    refused['at latitude and longitude 0'] += int(zero.sum())
+    return zero

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which topics of a bag have the images and the poses."""
+
+from __future__ import annotations
+
+from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE, Bag, Topic
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.traverses.pose_messages import POSE_TYPES, TfPoses
+
+NO_POSES = 'none'
+# Goals and first guesses, which are no poses of the robot, come more seldom than either of these.
+_LEAST_PER_IMAGE, _LEAST_HZ = 0.1, 0.2
+
+
+def _choose(bag: Bag, name: str, candidates: list[Topic], what: str, flag: str) -> Topic:
+    """The topic of that name, or the only candidate; VprError that lists them otherwise."""
+    listed = '; '.join(map(str, candidates)) or 'none'
+    if name:
+        wanted = '/' + name.lstrip('/')
+        found = [t for t in candidates if t.name == wanted]
+        if not found:
+            raise VprError(f'{bag.path}: {wanted} is no topic with {what}; those are: {listed}')
+        return found[0]
+    if len(candidates) != 1:
+        raise VprError(
+            f'{bag.path}: {len(candidates)} topics have {what}; choose with {flag}: {listed}'
+        )
+    return candidates[0]
+
+
+def choose_image_topic(bag: Bag, name: str = '') -> Topic:
+    """The topic with images; VprError where there is none, or several and no name is given."""
+    candidates = bag.of_type(IMAGE_TYPE, COMPRESSED_TYPE)
+    pictures = [t for t in candidates if not t.name.endswith('/compressedDepth')]
+    if candidates and not pictures:
+        raise VprError(
+            f'{bag.path}: holds no pictures of a camera; {", ".join(t.name for t in candidates)} '
+            'is depth packed by image_transport (compressedDepth); record the colour or grey '
+            'image of the camera, raw or compressed'
+        )
+    if not candidates:
+        listed = '; '.join(map(str, bag.topics.values())) or 'nothing'
+        raise VprError(f'{bag.path}: holds no images; it holds: {listed}')
+    # Without a name, not the depth images, packed into PNG with a header of their own.
+    return _choose(bag, name, candidates if name else pictures, 'images', '--image-topic')
+
+
+def choose_pose_topic(bag: Bag, name: str = '', images: int = 0) -> Topic | None:
+    """The topic with poses; tf, which nearly every bag has, only where there is no other.
+
+    Topics with few messages for so many `images` are taken by name only, or for want of another.
+    """
+    if name == NO_POSES:
+        return None
+    tf = [t for t in bag.of_type(*TfPoses.types) if not t.name.endswith('tf_static')]
+    direct = bag.of_type(*(POSE_TYPES - TfPoses.types))
+    least = _LEAST_PER_IMAGE * images
+    dense = [t for t in direct if t.count >= least or t.hz >= _LEAST_HZ]
+    candidates = direct + tf if name else dense or tf or direct
+    if not candidates and not name:
+        return None
+    return _choose(bag, name, candidates, 'poses', '--pose-topic')
+
+
+def static_of(bag: Bag, tf: Topic) -> list[str]:
+    """The ..tf_static of the same robot, else the one of all."""
+    own = f'{tf.name.rpartition("/")[0]}/tf_static'
+    known = [t.name for t in bag.of_type(*TfPoses.types) if t.name != tf.name]
+    return [name for name in (own, '/tf_static') if name in known][:1]

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Report and comparison in a real browser, opened from disk: whole, quiet, and not too wide."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_evaluation import evaluation_of, metrics_for
+
+from ashtkd_ros.evaluation.baselines import raw_pixels
+from ashtkd_ros.evaluation.comparison import load_report, write_comparison
+from ashtkd_ros.evaluation.metrics import (
+    Answer,
+    Metrics,
+    Tolerance,
+    judge,
+    metrics_of,
+    positives_by,
+    thinned_similarity,
+)
+from ashtkd_ros.evaluation.report import Timing, Traffic, write_report
+from ashtkd_ros.maps.place_map import Place
+from ashtkd_ros.traverses.image_folder import read_image, read_source
+
+webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
+CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM.exists() and DRIVER.exists()), reason='chromium or its driver is not installed'
+)
+WIDTHS = (1200, 400)
+
+
+@pytest.fixture(scope='module')
+def browser() -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in (
+        '--headless=new',
+        '--no-sandbox',
+        '--disable-dev-shm-usage',
+        '--allow-file-access-from-files',
+        '--hide-scrollbars',
+    ):
+        options.add_argument(argument)
+    logs = {'browser': 'ALL', 'performance': 'ALL'}
+    options.set_capability('goog:loggingPrefs', logs)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+def walk(town: Path) -> tuple[list[Answer], Metrics, np.ndarray]:
+    """Dusk in the map of day by raw pixels: answers, their figures, thinned similarity."""
+    mapped, queries = read_source(town / 'day'), read_source(town / 'dusk')
+    places = [Place(i, f.stamp, f.order, f.pose, f'images/{f.name}') for i, f in enumerate(mapped)]
+    there, here = (np.stack([raw_pixels(f.read()) for f in w]) for w in (mapped, queries))
+    similarity = here @ there.T
+    ranking = np.argsort(-similarity, axis=1, kind='stable')[:, :20]
+    judged_by = positives_by(queries, places, Tolerance())
+    hits, has_positive = judge(ranking, queries, places, judged_by)
+    best = similarity.max(axis=1)
+    sure = np.clip((best - best.min()) / (best.max() - best.min()), 0.02, 0.99)
+    answers = [
+        Answer(q, places[r[0]], float(c), bool(h[0]), float(s), bool(c >= 0.3), bool(p))
+        for q, r, c, h, s, p in zip(queries, ranking, sure, hits, best, has_positive, strict=True)
+    ]
+    return answers, metrics_of(hits, sure, has_positive), thinned_similarity(here, there)
+
+
+@pytest.fixture(scope='module')
+def pages(town: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report with everything in it, one with nothing right or located, their comparison."""
+    folder = tmp_path_factory.mktemp('pages')
+    answers, metrics, similarity = walk(town)
+    full = evaluation_of(
+        answers,
+        title='dusk in map of day',
+        facts={'map': str(town / 'day'), 'ground truth': '3.0 m and 45 degrees', 'k' * 60: 'v'},
+        methods={
+            'single images': metrics,
+            'HOG': metrics_for(answers[::2] * 2),
+            'raw pixels 32x32': metrics_for(answers[::3] * 3),
+        },
+        min_confidence=0.3,
+        similarity=similarity,
+        timing={'decode': Timing(2.1, 3.2, 4.3, 118), 'embed': Timing(7.4, 9.9, 14.0, 118)},
+        traffic=Traffic(120, 118, 2),
+        notes=['12 images refused: no pose', 'x' * 300],
+    )
+
+    def picture_of(place: Place) -> np.ndarray:
+        return read_image(town / 'day' / place.source)
+
+    write_report(folder / 'full.html', full, picture_of, lambda image: 255 - image)
+    lost = [replace(a, right=False, accepted=False, similarity=math.nan) for a in answers]
+    lost = [replace(a, query=replace(a.query, path=Path('y' * 200), pose=None)) for a in lost]
+    write_report(folder / 'poor.html', evaluation_of(lost), picture_of)
+    reports = [load_report(folder / name) for name in ('full.html', 'poor.json')]
+    write_comparison(folder / 'comparison.html', reports)
+    return {name: folder / f'{name}.html' for name in ('full', 'poor', 'comparison')}
+
+
+def opened(browser: webdriver.Chrome, page: Path, width: int = WIDTHS[0]) -> webdriver.Chrome:
+    """The browser with the page in it, `width` CSS pixels wide, its old logs read away."""
+    size = {'width': width, 'height': 900, 'deviceScaleFactor': 1, 'mobile': False}
+    browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
+    for kind in ('browser', 'performance'):
+        browser.get_log(kind)
+    browser.get(page.as_uri())
+    return browser
+
+
+NAMES = pytest.mark.parametrize('name', ['full', 'poor', 'comparison'])
+
+
+@NAMES
+def test_nothing_is_complained_of_and_nothing_fetched(browser, pages: dict, name: str):
+    opened(browser, pages[name])
+    assert not [e for e in browser.get_log('browser') if e['level'] == 'SEVERE']
+    messages = [json.loads(e['message'])['message'] for e in browser.get_log('performance')]
+    requests = [m for m in messages if m['method'] == 'Network.requestWillBeSent']
+    urls = [r['params']['request']['url'] for r in requests]
+    assert urls and all(url.startswith(('file:', 'data:')) for url in urls)
+    assert [url for url in urls if url.startswith('file:')] == [pages[name].as_uri()]
+
+
+@NAMES
+def test_every_image_is_there_and_says_what_it_shows(browser, pages: dict, name: str):
+    images = opened(browser, pages[name]).execute_script(
+        'return [...document.images].map(i => [i.complete, i.naturalWidth, i.alt, i.width])'
+    )
+    assert len(images) >= 3
+    assert all(complete and natural > 0 and alt for complete, natural, alt, _ in images)
+    assert all(width > 50 for *_, width in images)
+
+
+@pytest.mark.parametrize('width', WIDTHS)
+@NAMES
+def test_no_page_is_wider_than_its_window(browser, pages: dict, name: str, width: int):
+    found = opened(browser, pages[name], width).execute_script(
+        'return [innerWidth, document.documentElement.scrollWidth]'
+    )
+    assert found == [width, width]
+
+
+def visible_text(browser: webdriver.Chrome) -> str:
+    return browser.execute_script('return document.body.innerText')
+
+
+def headings(browser: webdriver.Chrome) -> list[str]:
+    script = 'return [...document.querySelectorAll("h1,h2")].map(h => h.innerText)'
+    return browser.execute_script(script)
+
+
+def test_report_shows_its_headings_and_figures(browser, pages: dict):
+    opened(browser, pages['full'])
+    assert headings(browser) == [
+        'dusk in map of day',
+        'Methods',
+        'Figures',
+        'Latency',
+        'How it was measured',
+        'Notes',
+        'Worst queries',
+        'Best queries',
+    ]
+    text, values = visible_text(browser), load_report(pages['full']).values
+    ours = values['methods'][0]
+    for share in (ours['recall']['1'], ours['recall_at_full_precision'], values['unknown_share']):
+        assert f'{100 * share:.1f} %' in text
+    assert f'{values["localisation_m"]["median"]:.1f} m' in text
+    assert f'{values["calibration"]["error"]:.3f}' in text and f'{ours["f1_max"]:.3f}' in text
+    assert '14.0 ms' in text and '2 dropped' in text and '12 images refused' in text
+
+
+def test_comparison_shows_its_headings_and_figures(browser, pages: dict):
+    opened(browser, pages['comparison'])
+    assert headings(browser)[0] == '2 evaluations side by side'
+    text = visible_text(browser)
+    recall = load_report(pages['full']).values['methods'][0]['recall']['1']
+    assert f'{100 * recall:.1f}' in text and f'0.0 (-{100 * recall:.1f})' in text
+    assert 'Right, then wrong: ' in text

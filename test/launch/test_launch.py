@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files declare their arguments and start what they should with what is given."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('launch_ros', reason='launch_ros cannot be imported')
+
+from launch import LaunchContext, LaunchDescription, LaunchService
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+pytestmark = pytest.mark.ros
+FOLDER = Path(__file__).resolve().parents[2] / 'launch'
+ARGUMENTS = {
+    *('params_file', 'image_topic', 'namespace', 'use_sim_time', 'log_level', 'map_path'),
+    *('model_path', 'image_transport', 'min_confidence', 'autostart'),
+}
+
+
+def read(file: str) -> LaunchDescription:
+    spec = importlib.util.spec_from_file_location('launch_file', FOLDER / file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.generate_launch_description()
+
+
+@pytest.fixture
+def description() -> LaunchDescription:
+    return read('vpr.launch.py')
+
+
+def test_arguments(description) -> None:
+    declared = [e for e in description.entities if isinstance(e, DeclareLaunchArgument)]
+    assert {argument.name for argument in declared} >= ARGUMENTS
+    assert all(argument.description for argument in declared)
+    assert all(argument.default_value is not None for argument in declared)
+
+
+def test_the_node(description) -> None:
+    context = LaunchContext()
+    context.launch_configurations.update(map_path='/maps/campus', min_confidence='0.7')
+    nodes = []
+    for entity in description.entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.visit(context)
+        elif isinstance(entity, OpaqueFunction):
+            nodes += entity.visit(context)
+    (node,) = nodes
+    assert (node.node_package, node.node_executable) == ('ashtkd_ros', 'vpr_node')
+
+
+REQUIRED = {'map_path': '/maps/campus', 'bag': '~/tuesday', 'report': 'tuesday.html'}
+COMMAND = """#!{python}
+import json, pathlib, sys
+pathlib.Path(__file__ + '.json').write_text(json.dumps(sys.argv[1:]))
+sys.exit({status})
+"""
+
+
+def test_arguments_of_the_replay() -> None:
+    declared = {a.name: a for a in read('replay.launch.py').get_launch_arguments()}
+    assert all(argument.description for argument in declared.values())
+    assert {n for n, a in declared.items() if a.default_value is None} == set(REQUIRED)
+    assert {'rate', 'image_topic', 'player', 'min_confidence', 'metres', 'degrees'} < set(declared)
+    poses = {'stamps', 'max_pose_gap', 'map_frame', 'camera_frame', 'correspondences', 'labels'}
+    assert poses < set(declared)
+
+
+def launched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: int, evaluate: int, **given: str
+) -> tuple[int, dict[str, list[str]]]:
+    """Status of the replay launch, and the arguments of the commands, which end as given."""
+    prefix = tmp_path / 'prefix'
+    index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
+    folder = prefix / 'lib' / 'ashtkd_ros'
+    for new in (index, folder):
+        new.mkdir(parents=True)
+    (index / 'ashtkd_ros').touch()
+    for name, status in (('live', live), ('evaluate', evaluate)):
+        (folder / name).write_text(COMMAND.format(python=sys.executable, status=status))
+        (folder / name).chmod(0o755)
+    path = f'{prefix}{os.pathsep}{os.environ.get("AMENT_PREFIX_PATH", "")}'
+    monkeypatch.setenv('AMENT_PREFIX_PATH', path)
+    monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'log'))
+    source = PythonLaunchDescriptionSource(str(FOLDER / 'replay.launch.py'))
+    service = LaunchService(noninteractive=True)
+    arguments = {**REQUIRED, **given}.items()
+    service.include_launch_description(
+        IncludeLaunchDescription(source, launch_arguments=arguments)
+    )
+    status = service.run()
+    return status, {f.stem: json.loads(f.read_text()) for f in folder.glob('*.json')}
+
+
+def test_the_replay_and_then_its_evaluation(tmp_path: Path, monkeypatch) -> None:
+    given = {'rate': '2', 'metres': '5', 'min_confidence': '0.4', 'image_topic': '/front'}
+    status, called = launched(tmp_path, monkeypatch, 0, 0, **given)
+    assert status == 0
+    sources = ['/maps/campus', str(Path.home() / 'tuesday')]
+    answers, topic = 'tuesday.answers.json', ['--image-topic', '/front']
+    assert called['live'] == [*sources, '-o', answers, '--rate', '2', *topic]
+    judged = ['--answers', answers, '-o', 'tuesday.html', '--min-confidence', '0.4']
+    assert called['evaluate'] == [*sources, *judged, '--metres', '5', *topic]
+
+
+@pytest.mark.parametrize(
+    ('live', 'evaluate', 'called'), [(1, 0, {'live'}), (0, 1, {'live', 'evaluate'})]
+)
+def test_a_command_that_fails_fails_the_launch(
+    live: int, evaluate: int, called: set[str], tmp_path: Path, monkeypatch
+) -> None:
+    status, commands = launched(tmp_path, monkeypatch, live, evaluate)
+    assert status == 1
+    assert set(commands) == called
+
+
+def test_options_of_the_launch_are_options_of_the_commands(tmp_path: Path, monkeypatch):
+    """Every argument given to the launch is one that the commands know."""
+    from ashtkd_ros.commands import evaluate
+    from ashtkd_ros.ros.play import live
+
+    names = {a.name for a in read('replay.launch.py').get_launch_arguments()} - set(REQUIRED)
+    numbers = {'rate', 'hz', 'min_confidence', 'metres', 'degrees', 'frames', 'max_pose_gap'}
+    given = {name: '1' if name in numbers else 'auto' for name in names}
+    given['stamps'] = 'receive'
+    _, called = launched(tmp_path, monkeypatch, 0, 0, **given)
+    assert {a for c in called.values() for a in c if a.startswith('--')} == {
+        '--answers',
+        *(f'--{name.replace("_", "-")}' for name in names),
+    }
+    for name, module in (('live', live), ('evaluate', evaluate)):
+        with pytest.raises(SystemExit) as ended:
+            module.main(called[name])
+        assert ended.value.code == 1  # there is no such map; 2 were a bad argument

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptor → candidates: order, margins over rivals elsewhere, confidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import line_of, places_along_x
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.network.confidence import probability
+from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.recognition.recogniser import Recogniser
+
+COEFFICIENTS = {'similarity': 10.0, 'margin': 20.0, 'offset': -6.0}
+QUERY = np.array([1, 0, 0, 0], np.float32)
+
+
+def map_with(similarities, positions, network, with_poses: bool = True) -> PlaceMap:
+    """Places whose descriptors have these inner products with QUERY."""
+    s = np.array(similarities, np.float32)
+    rows = np.zeros((len(s), 4), np.float32)
+    rows[:, 0], rows[:, 1] = s, np.sqrt(1 - s**2)
+    return PlaceMap.build(rows, places_along_x(positions, with_poses), network)
+
+
+def test_candidates_are_best_first_and_top_k_many(fake_network):
+    place_map = map_with([0.2, 0.9, 0.5, 0.7], [0, 100, 200, 300], fake_network)
+    found = Matcher(place_map, MatcherConfig(top_k=3)).match(QUERY)
+    assert [c.place.id for c in found] == [1, 3, 2]
+    assert [c.similarity for c in found] == pytest.approx([0.9, 0.7, 0.5], abs=1e-6)
+
+
+def test_k_beyond_the_map_gives_every_place(fake_network):
+    place_map = map_with([0.2, 0.9], [0, 100], fake_network)
+    assert len(Matcher(place_map, MatcherConfig(top_k=50)).match(QUERY)) == 2
+
+
+def test_margin_is_over_the_best_place_elsewhere(fake_network):
+    # 0.88 stands 5 m from the best and is no rival; 0.6 stands 50 m off and is one
+    place_map = map_with([0.9, 0.88, 0.6, 0.1], [0, 5, 50, 90], fake_network)
+    found = Matcher(place_map, MatcherConfig(neighbour_m=10.0)).match(QUERY)
+    assert found[0].margin == pytest.approx(0.3, abs=1e-6)
+    assert found[2].place.id == 2 and found[2].margin == pytest.approx(-0.3, abs=1e-6)
+    narrow = Matcher(place_map, MatcherConfig(neighbour_m=1.0)).match(QUERY)
+    assert narrow[0].margin == pytest.approx(0.02, abs=1e-6)
+
+
+def test_neighbours_are_told_by_height_too(fake_network):
+    place_map = map_with([0.9, 0.6], [0, 0], fake_network)
+    upstairs = place_map.places[1].pose.__class__(0.0, 0.0, 20.0)
+    place_map.places[1] = place_map.places[1].__class__(1, 0.0, 1, upstairs, 'b.jpg')
+    assert Matcher(place_map).match(QUERY)[0].margin == pytest.approx(0.3, abs=1e-6)
+
+
+def test_without_poses_neighbours_are_told_by_frames(fake_network):
+    similarities = [0.9, 0.88, 0.7, 0.4, 0.5]
+    place_map = map_with(similarities, range(5), fake_network, with_poses=False)
+    for frames, margin in ((1, 0.2), (2, 0.4), (0, 0.02)):
+        config = MatcherConfig(neighbour_frames=frames)
+        best = Matcher(place_map, config).match(QUERY)[0]
+        assert best.margin == pytest.approx(margin, abs=1e-6)
+
+
+def test_without_poses_places_of_another_drive_are_rivals(fake_network):
+    place_map = map_with([0.9, 0.88, 0.4], range(3), fake_network, with_poses=False)
+    place_map.places[1] = replace(place_map.places[1], order=0, traverse=1)
+    assert Matcher(place_map).match(QUERY)[0].margin == pytest.approx(0.02, abs=1e-6)
+
+
+def test_one_place_is_matched_without_margin(fake_network):
+    place_map = map_with([0.8], [0], fake_network)
+    (only,) = Matcher(place_map).match(QUERY)
+    assert (only.place.id, only.margin) == (0, 0.0)
+    assert only.confidence == pytest.approx(0.8, abs=1e-6)
+
+
+def test_rivals_are_found_behind_many_candidates_of_the_same_spot(fake_network):
+    similarities = [*np.linspace(0.99, 0.9, 30), 0.3]
+    place_map = map_with(similarities, [*np.linspace(0, 5, 30), 500], fake_network)
+    best = Matcher(place_map, MatcherConfig(top_k=1)).match(QUERY)[0]
+    assert best.margin == pytest.approx(0.69, abs=1e-6)
+
+
+def test_confidence_rises_with_similarity_and_margin():
+    grid = np.linspace(-1, 1, 9)
+    for fixed in grid:
+        by_similarity = [probability(float(s), float(fixed), COEFFICIENTS) for s in grid]
+        by_margin = [probability(float(fixed), float(m), COEFFICIENTS) for m in grid]
+        assert (np.diff(by_similarity) > 0).all() and (np.diff(by_margin) > 0).all()
+        assert all(0.0 < p < 1.0 for p in by_similarity + by_margin)
+
+
+def test_confidence_is_the_logistic_function():
+    assert probability(0.6, 0.0, COEFFICIENTS) == pytest.approx(0.5)
+    assert probability(0.7, 0.1, COEFFICIENTS) == pytest.approx(1 / (1 + np.exp(-3)))
+    assert probability(1.0, 1.0, {**COEFFICIENTS, 'offset': 1e6}) == pytest.approx(1.0)
+    assert probability(1.0, 1.0, {**COEFFICIENTS, 'offset': -1e6}) == pytest.approx(0.0)
+
+
+def test_without_coefficients_confidence_is_the_similarity_cut_to_a_probability():
+    assert [probability(s, 0.5, {}) for s in (-0.3, 0.4, 1.0000001)] == [0.0, 0.4, 1.0]
+
+
+def test_matcher_takes_the_coefficients_from_the_map(fake_network):
+    fake_network.confidence = COEFFICIENTS
+    best = Matcher(map_with([0.9, 0.6], [0, 100], fake_network)).match(QUERY)[0]
+    assert best.confidence == pytest.approx(probability(0.9, 0.3, COEFFICIENTS), abs=1e-5)
+
+
+@pytest.mark.parametrize('wrong', [{'similarity': 1.0}, {**COEFFICIENTS, 'margin': 'much'}])
+def test_a_calibration_that_is_none_is_refused(fake_network, wrong):
+    fake_network.confidence = wrong
+    with pytest.raises(VprError) as error:
+        Matcher(map_with([0.9, 0.6], [0, 100], fake_network))
+    assert 'calibration' in line_of(error)
+
+
+def test_confidence_falls_with_the_rank_even_where_the_margin_grows(fake_network):
+    # The first two are each other's rivals; the third, between them, has none but the last
+    fake_network.confidence = COEFFICIENTS
+    place_map = map_with([0.9, 0.89, 0.88, 0.3], [0, 15, 8, 200], fake_network)
+    confidences = [c.confidence for c in Matcher(place_map).match(QUERY)]
+    assert confidences == sorted(confidences, reverse=True)
+
+
+def test_recogniser_refuses_below_the_least_confidence_and_says_so(fake_network):
+    fake_network.embed = lambda image, order: QUERY
+    place_map = map_with([0.7, 0.1], [0, 100], fake_network)
+    image = np.zeros((4, 4, 3), np.uint8)
+    accepted = Recogniser(fake_network, place_map, min_confidence=0.6).recognise(image)
+    assert accepted.accepted and accepted.refusal == ''
+    refused = Recogniser(fake_network, place_map, min_confidence=0.8).recognise(image)
+    assert not refused.accepted
+    assert refused.refusal == 'confidence 0.70 is below min_confidence 0.80'
+    assert [c.place.id for c in refused.candidates] == [0, 1]
+    assert refused.embed_s >= 0 and refused.match_s > 0

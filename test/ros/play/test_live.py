@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""live as a process of its own: a source through a node, and the file of answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy cannot be imported')
+
+import bag_helpers
+import rclpy
+from bag_helpers import write_bag
+from conftest import checksums
+from ros_helpers import MAP_PLACES, TOWN, Process, image_message, until
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Classification, ObjectHypothesis
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.node_answers import header_ns
+from ashtkd_ros.files.writing import check_output
+from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.shipped_model import shipped_model
+from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.ros.play import live
+from ashtkd_ros.ros.play.replay import Folder, Recording, stamp_of
+from ashtkd_ros.traverses.bag_traverse import open_traverse
+from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
+from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.traverse import TraverseOptions
+
+pytest_plugins = ['ros_fixtures']
+pytestmark = pytest.mark.ros
+FRAMES = 8
+RATE = 4.0
+
+
+@pytest.fixture
+def start(ros, town_map: Path, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts the command with the town's map; what a failed test leaves behind is killed."""
+    processes = []
+
+    def start(source: Path, *arguments: object, of: Path = town_map) -> Process:
+        folder = tmp_path / f'live{len(processes)}'
+        given = (of, source, '-o', tmp_path / 'answers.json', '--rate', RATE, *arguments)
+        processes.append(Process(folder, 'ashtkd_ros.ros.play.live', *given))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+
+
+def town_bag(folder: Path, walk: str = 'dusk', **options: object) -> Path:
+    path = folder / 'bag'
+    make_bag(read_source(TOWN / walk)[:FRAMES], path, BagOptions(**options))
+    return path
+
+
+def read_answers(process: Process, tmp_path: Path) -> dict:
+    """The file of a process that ended well; what it says of itself."""
+    assert process.wait() == 0, process.stderr
+    values = json.loads((tmp_path / 'answers.json').read_text())
+    heard, path = len(values['answers']), tmp_path / 'answers.json'
+    assert process.stdout == f'{heard} answers to {FRAMES} images: {path}\n'
+    assert process.stderr == ''
+    assert (values['schema_version'], values['sent'], values['rate']) == (2, FRAMES, RATE)
+    node = {key: int(v) for key, v in values['node'].items() if v.isdecimal()}
+    # An image may be dropped by a machine that stalls: not in silence, and no answer is lost.
+    assert node['places published'] == heard > 0
+    assert node['images received'] == heard + node['images dropped']
+    stamps = [answer['stamp_ns'] for answer in values['answers']]
+    assert stamps == sorted(set(stamps))
+    return values
+
+
+def check_places(answers: list[dict], source: Path, town_map: Path, count: int) -> None:
+    """The answers are those of network and map by themselves."""
+    embedder = Embedder(shipped_model())
+    matcher = Matcher(PlaceMap.load(town_map, embedder), MatcherConfig(top_k=count))
+    given = {answer['stamp_ns']: answer for answer in answers}
+    for _, frame in open_traverse(source, TraverseOptions()).frames():
+        answer = given.pop(header_ns(frame), None)
+        if answer is not None:
+            found = matcher.match(embedder.embed(*frame.pixels()))
+            assert answer['places'] == [c.place.id for c in found]
+            assert answer['scores'] == pytest.approx([c.confidence for c in found], abs=1e-3)
+    assert not given
+
+
+def test_a_bag_through_a_node_of_its_own(start, town_map: Path, tmp_path: Path) -> None:
+    bag = town_bag(tmp_path)
+    values = read_answers(start(bag, '--player', 'own'), tmp_path)
+    assert (values['source'], values['map']) == (str(bag), str(town_map))
+    assert values['map_sha256'] == checksums(town_map)['index.faiss']
+    assert values['node']['places in map'] == str(MAP_PLACES)
+    assert all(answer['seconds'] > 0 for answer in values['answers'])
+    check_places(values['answers'], bag, town_map, MAP_PLACES)
+
+
+def test_a_folder_and_a_map_of_any_name(start, town_map: Path, tmp_path: Path) -> None:
+    odd_map, walk = tmp_path / 'a: [map] #1 "ü"', tmp_path / 'walk'
+    shutil.copytree(town_map, odd_map)
+    shutil.copytree(TOWN / 'dusk', walk)
+    lines = (walk / 'poses.csv').read_text().splitlines(keepends=True)
+    (walk / 'poses.csv').write_text(''.join(lines[: FRAMES + 1]))
+    values = read_answers(start(walk, '--compressed', '--hz', 2, of=odd_map), tmp_path)
+    check_places(values['answers'], walk, town_map, MAP_PLACES)
+
+
+def test_a_node_that_runs_already(start, start_node, town_map: Path, tmp_path: Path) -> None:
+    names = ('-r', '__ns:=/robot', '-r', 'image:=/jpeg', '-r', '~/place:=/where')
+    options = {'map_path': town_map, 'min_confidence': 0.0, 'image_transport': 'compressed'}
+    node = start_node(*names, **options)
+    bag = town_bag(tmp_path, jpeg=True, storage='mcap')
+    values = read_answers(start(bag, '--node', 'robot/vpr_node'), tmp_path)
+    check_places(values['answers'], bag, town_map, 5)
+    assert node.alive
+    node.end()
+
+
+def test_ten_images_a_second_are_all_answered(start, tmp_path: Path) -> None:
+    walk = tmp_path / 'walk'
+    shutil.copytree(TOWN / 'dusk', walk)
+    lines = (walk / 'poses.csv').read_text().splitlines(keepends=True)
+    (walk / 'poses.csv').write_text(''.join(lines[:21]))
+    dropped = []
+    for _ in range(3):  # a machine that stalls for a tenth of a second is no fault of the node
+        process = start(walk, '--hz', 10, '--rate', 1)
+        assert process.wait() == 0, process.stderr
+        values = json.loads((tmp_path / 'answers.json').read_text())
+        dropped.append(values['sent'] - len(values['answers']))
+        assert values['node']['images dropped'] == str(dropped[-1])
+        if not dropped[-1]:
+            break
+    assert (values['sent'], values['hz'], dropped[-1]) == (20, 10, 0), dropped
+
+
+@pytest.mark.parametrize(
+    ('stamps', 'said'),
+    [((1.0, 0.0, 2.0), '1 of 3 images have stamp zero'), ((1.0, 2.0, 1.0), '2 of 3 images share')],
+)
+def test_stamps_that_tell_no_image_from_another(stamps, said: str, tmp_path: Path) -> None:
+    grey = np.zeros((2, 2), np.uint8)
+    records = [bag_helpers.image(t, grey, received=1.0 + i) for i, t in enumerate(stamps)]
+    with pytest.raises(VprError, match=said):
+        live.check_stamps(Recording(write_bag(tmp_path / 'bag', records=records)))
+
+
+def test_how_far_a_long_replay_is_is_told(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(live, '_TELL_S', 0.0)
+    watched, observer = [], SimpleNamespace(answers=[1, 2])
+    live._telling(observer, 7, lambda: watched.append(1))()
+    assert capsys.readouterr().out == '2 of 7 images answered\n'
+    assert watched
+
+
+def test_a_node_with_another_map_is_no_witness(town_map: Path) -> None:
+    live.check_served('/vpr_node', {'places in map': str(MAP_PLACES)}, town_map)
+    with pytest.raises(VprError, match='serves /maps/b of 99 places'):
+        live.check_served('/vpr_node', {'map': '/maps/b', 'places in map': '99'}, town_map)
+
+
+def failure(process: Process, tmp_path: Path) -> str:
+    """The one line that a failed command leaves, and nothing else."""
+    assert process.wait() == 1, process.stderr
+    assert not (tmp_path / 'answers.json').exists()
+    (line,) = process.stderr.splitlines()
+    assert line.startswith('error: ')
+    return line
+
+
+def test_a_map_that_the_node_refuses(start, town_map: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / 'damaged'
+    shutil.copytree(town_map, damaged)
+    with (damaged / 'places.csv').open('a') as file:
+        file.write('\n')
+    line = failure(start(town_bag(tmp_path), of=damaged), tmp_path)
+    assert f'{damaged}/places.csv: is damaged, its checksum differs' in line
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    found = []
+    for stat in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            parent = stat.read_text().rpartition(')')[2].split()[1]
+        except OSError:  # it has ended
+            continue
+        if int(parent) == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def playing(process: Process) -> int:
+    """The node of a process, once images are being played through it."""
+    heard: list = []
+    listener = rclpy.create_node('listener')
+    listener.create_subscription(Image, f'/replay_{process.pid}/image', heard.append, 10)
+    step = lambda: rclpy.spin_once(listener, timeout_sec=0.05)  # noqa: E731
+    until(lambda: heard or not process.alive, 'an image', step)
+    listener.destroy_node()
+    (node,) = children(process.pid)
+    return node
+
+
+def test_a_node_that_dies(start, tmp_path: Path) -> None:
+    process = start(TOWN / 'dusk')
+    os.kill(playing(process), signal.SIGKILL)
+    assert 'vpr_node ended with status -9' in failure(process, tmp_path)
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_its_node(signal_number: int, start, tmp_path: Path) -> None:
+    process = start(TOWN / 'dusk')
+    node = playing(process)
+    status, _ = process.stop(signal_number)
+    assert status == 130, process.stderr
+    assert process.stderr == 'interrupted\n'
+    assert not Path(f'/proc/{node}').exists()
+    assert not (tmp_path / 'answers.json').exists()
+
+
+ROS2 = """#!{python}
+import argparse, json, os, sys
+
+arguments = sys.argv[1:]
+assert arguments.pop(0) == 'bag' and arguments.pop(0) == 'play'
+parser = argparse.ArgumentParser()  # as that of Humble, and what Jazzy and Kilted have of it
+parser.add_argument('bag_path')
+parser.add_argument('-r', '--rate', type=float, default=1.0)
+parser.add_argument('--topics', type=str, default=[], nargs='+')
+parser.add_argument('--qos-profile-overrides-path', type=argparse.FileType('r'))
+parser.add_argument('--remap', '-m', default='', nargs='+')
+parser.add_argument('-d', '--delay', type=float, default=0.0)
+parser.add_argument('--disable-keyboard-controls', action='store_true')
+parser.add_argument('--wait-for-all-acked', type=int, default=-1)
+parser.add_argument('--read-ahead-queue-size', type=int, default=1000)
+args = parser.parse_args(arguments)
+if args.bag_path.endswith('bad'):
+    sys.exit('[ERROR] [1700000000.5] [rosbag2]: no such storage plugin')
+(topic,), (rule,) = args.topics, args.remap
+old, new = rule.split(':=')
+assert old == topic and args.disable_keyboard_controls
+assert json.load(args.qos_profile_overrides_path)[topic]['reliability'] == 'reliable'
+command = ['-m', 'ashtkd_ros.ros.play.replay', args.bag_path, '--rate', str(args.rate)]
+command += ['--image-topic', topic, '--ros-args', '-r', f'image:={{new}}']
+os.execv(sys.executable, [sys.executable, *command])
+"""
+
+
+@pytest.fixture
+def ros2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `ros2 bag play` that checks its arguments and has our own player play."""
+    script = tmp_path / 'bin' / 'ros2'
+    script.parent.mkdir()
+    script.write_text(ROS2.format(python=sys.executable))
+    script.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{script.parent}{os.pathsep}{os.environ["PATH"]}')
+
+
+def test_ros2_bag_play_as_the_player(start, ros2, town_map: Path, tmp_path: Path) -> None:
+    bag = town_bag(tmp_path)
+    values = read_answers(start(bag), tmp_path)
+    assert all(answer['seconds'] is None for answer in values['answers'])
+    check_places(values['answers'], bag, town_map, MAP_PLACES)
+
+
+def test_a_player_that_fails(start, ros2, tmp_path: Path) -> None:
+    town_bag(tmp_path).rename(tmp_path / 'bad')
+    line = failure(start(tmp_path / 'bad', '--player', 'ros2'), tmp_path)
+    assert 'ros2 bag play ended with status 1: no such storage plugin' in line
+
+
+def test_who_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bag = Recording(town_bag(tmp_path))
+    others = (Folder(TOWN / 'dusk'), Recording(bag.path, hz=10))
+    for there in (False, True):
+        monkeypatch.setattr(live, '_has_ros2_bag', lambda there=there: there)
+        assert live.choose_player('auto', bag) == ('ros2' if there else 'own')
+        assert live.choose_player('own', bag) == 'own'
+        for source in others:
+            assert live.choose_player('auto', source) == 'own'
+            with pytest.raises(VprError, match='ros2'):
+                live.choose_player('ros2', source)
+    assert live.choose_player('ros2', bag) == 'ros2'
+    (bag.path / 'metadata.yaml').unlink()  # ros2 bag play would not read what we do
+    odd = Recording(bag.path)
+    assert (live.choose_player('auto', odd), live.choose_player('ros2', odd)) == ('own', 'ros2')
+    monkeypatch.setattr(live, '_has_ros2_bag', lambda: False)
+    with pytest.raises(VprError, match='use --player own'):
+        live.choose_player('ros2', bag)
+
+
+def test_only_what_was_sent_is_heard_and_once(ros) -> None:
+    observer = live.Observer(False, '/twice/image', '/twice/place', '/twice/vpr_node')
+    node = rclpy.create_node('vpr_node', namespace='/twice')
+    places = node.create_publisher(Classification, 'place', 10)
+    try:
+        until(places.get_subscription_count, 'the listener', lambda: None)
+        until(lambda: observer.count_publishers('/twice/place'), 'the node', lambda: None)
+        for stamp in (1.5, 1.5, 2.5):
+            observer.publish(image_message(np.zeros((2, 2, 3), np.uint8), stamp))
+        for stamp, place in ((0.5, 7), (1.5, 3), (1.5, 4), (2.5, 5)):
+            message = Classification(results=[ObjectHypothesis(class_id=str(place))])
+            message.header.stamp.sec, message.header.stamp.nanosec = int(stamp), 500_000_000
+            places.publish(message)
+        until(lambda: (2, 500_000_000) in observer.answers, 'the last', lambda: None)
+        assert len(observer.sent) == 2
+        heard = {stamp[0]: p.results[0].class_id for stamp, (p, _) in observer.answers.items()}
+        assert heard == {1: '3', 2: '5'}
+    finally:
+        observer.close()
+        observer.destroy_node()
+        node.destroy_node()
+
+
+def test_stamps_of_serialized_messages() -> None:
+    head = (7).to_bytes(4, 'little') + (9).to_bytes(4, 'little')
+    assert stamp_of(b'\0\1\0\0' + head + b'more') == (7, 9)
+    head = (7).to_bytes(4, 'big') + (9).to_bytes(4, 'big')
+    assert stamp_of(b'\0\0\0\0' + head) == (7, 9)
+    with pytest.raises(VprError, match='11 bytes'):
+        stamp_of(b'\0\1\0\0' + head[:7])
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (('-o', '.'), 'it is a folder'),
+        (('-o', 'a.json', '--node', '/vpr_node', '--model', 'm.onnx'), 'leave it or --node out'),
+    ],
+)
+def test_bad_arguments(arguments, said: str, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        live.main(['map', str(TOWN / 'dusk'), *arguments])
+    assert said in capsys.readouterr().err
+
+
+def test_the_folder_of_the_answers_is_made(tmp_path: Path) -> None:
+    out = tmp_path / 'new' / 'folder' / 'answers.json'
+    check_output(out)
+    live.write_answers(out, {})
+    assert [p.name for p in out.parent.iterdir()] == ['answers.json']
+
+
+def test_an_answers_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / 'answers.json').mkdir()
+    with pytest.raises(VprError, match='could not be written'):
+        live.write_answers(tmp_path / 'answers.json', {})
+    assert [p.name for p in tmp_path.iterdir()] == ['answers.json']

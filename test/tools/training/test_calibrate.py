@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration of the confidence: what is a revisit, coefficients found again, error measured."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.metrics import calibration
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.shipped_model import shipped_model
+from tools.training import calibrate
+
+
+@pytest.fixture
+def network(fake_network: SimpleNamespace, monkeypatch) -> SimpleNamespace:
+    """Sees the walk (red) and how far along it (green) the picture was taken."""
+
+    def embed(image: np.ndarray) -> np.ndarray:
+        red, green, _ = image[0, 0] / 100
+        vector = np.array([np.cos(red), np.sin(red), np.cos(green), np.sin(green)], np.float32)
+        return vector / np.linalg.norm(vector)
+
+    fake_network.embed = embed
+    fake_network.embed_batch = lambda images: np.stack([embed(image) for image in images])
+    monkeypatch.setattr(calibrate, 'degrade', lambda image, _: image)
+    return fake_network
+
+
+def index_set(folder: Path, rows: list[tuple[str, int, str, int]]) -> None:
+    """Pictures of one colour; rows: place, order, walk (a name), where along it."""
+    folder.mkdir(parents=True)
+    text = 'file,place,role,order\n'
+    for k, (place, order, walk, along) in enumerate(rows):
+        file = f'{walk}_{k:03d}.png'
+        colour = (0, 10 * along, 100 * (walk == 'back'))  # BGR
+        cv2.imwrite(str(folder / file), np.full((8, 8, 3), colour, np.uint8))
+        text += f'{file},{place},,{order}\n'
+    (folder / 'index.csv').write_text(text)
+
+
+def collect(network, data: Path, positives: dict[str, str], radius: float = 1):
+    source = {'kind': 'sets', 'positives': positives, 'radius': radius}
+    return calibrate.collect(network, data, [{'kind': 'walks', 'paths': ['x']}, source])
+
+
+def test_on_walks_right_is_near_in_order_on_the_same_walk(tmp_path: Path, network):
+    index_set(tmp_path / 'w', [('', k, walk, k) for k in range(12) for walk in ('out', 'back')])
+    samples = collect(network, tmp_path, {'w': 'neighbours'})
+    assert len(samples.right) == 12 and samples.right.all()
+    # The same pictures, of which the order says that they are far apart.
+    index_set(
+        tmp_path / 'far', [('', 9 * k, walk, k) for k in range(12) for walk in ('out', 'back')]
+    )
+    assert not collect(network, tmp_path, {'far': 'neighbours'}, radius=4).right.any()
+
+
+def test_on_spots_right_is_the_same_known_place(tmp_path: Path, network):
+    rows = [(place, 0, 'out', 5 * k) for k, place in enumerate('abc') for _ in range(4)]
+    index_set(tmp_path / 's', [*rows, ('', 0, 'back', 0), ('', 0, 'back', 9)])
+    samples = collect(network, tmp_path, {'s': 'place'})
+    assert len(samples.right) == 6 and samples.right.all()
+    assert (samples.margin > 0.01).all()  # pictures of the same spot are no rivals
+
+
+def test_without_revisits_there_is_nothing_to_fit(tmp_path: Path, network):
+    index_set(tmp_path / 'one', [('a', k, 'out', k) for k in range(6)])  # a single spot
+    index_set(tmp_path / 'w', [('', k, 'out', k) for k in range(6)])
+    assert collect(network, tmp_path, {'one': 'place', 'gone': 'neighbours'}) is None
+    assert collect(network, tmp_path, {}) is None
+
+
+def test_calibration_finds_the_coefficients_it_was_made_with():
+    rng = np.random.default_rng(0)
+    similarity, margin = rng.uniform(0, 1, 20_000), rng.uniform(-0.2, 0.6, 20_000)
+    truth = 1 / (1 + np.exp(-(6 * similarity + 9 * margin - 4)))
+    samples = calibrate.Samples(similarity, margin, rng.random(20_000) < truth)
+    found = calibrate.fit(samples)
+    expected = {'similarity': 6.0, 'margin': 9.0, 'offset': -4.0}
+    assert found == pytest.approx(expected, rel=0.1)
+    assert calibration(truth, samples.right).error < 0.02
+    assert calibration(1 - truth, samples.right).error > 0.3
+
+
+def test_a_model_is_calibrated_anew_in_place(tmp_path: Path, monkeypatch, capsys):
+    model = tmp_path / 'student.onnx'
+    shutil.copy(shipped_model(), model)
+    right = np.arange(60) % 60 > 20
+    samples = calibrate.Samples(np.linspace(0, 1, 60), np.linspace(-0.1, 0.3, 60), right)
+    monkeypatch.setattr(calibrate, 'collect', lambda *_: samples)
+    before = Embedder(model, num_threads=1)
+    assert calibrate.main([str(model), '--data', str(tmp_path)]) == 0
+    after = Embedder(model, num_threads=1)
+    assert after.confidence == calibrate.fit(samples) != before.confidence
+    assert (after.name, after.preprocessing) == (before.name, before.preprocessing)
+    assert 'before' in capsys.readouterr().out and list(tmp_path.iterdir()) == [model]
+    monkeypatch.setattr(calibrate, 'collect', lambda *_: None)
+    with pytest.raises(VprError, match='no set with positives'):
+        calibrate.main([str(model), '--data', str(tmp_path)])

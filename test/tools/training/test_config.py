@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training settings: what is shipped reads, what is wrong is one line that names the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import line_of
+from small_student import small_student, torch
+
+from ashtkd_ros.errors import VprError
+from tools.training.config import TAUGHT, as_plain, read_config
+from tools.training.networks.student import DSFormer, StudentConfig
+
+LEAST = {'out': 'runs/x', 'views_folder': 'runs/views', 'sources': []}
+
+
+def test_shipped_configs_are_read_and_come_back_whole(root: Path, tmp_path: Path):
+    files = sorted((root / 'config' / 'train').glob('*.yaml'))
+    assert files
+    for file in files:
+        config = read_config(file)
+        again = tmp_path / file.name
+        again.write_text(yaml.safe_dump(as_plain(config)))
+        assert read_config(again) == config
+
+
+@pytest.mark.parametrize(
+    ('values', 'expected'),
+    [
+        ({**LEAST, 'lerning': 1}, 'lerning: '),
+        ({**LEAST, 'schedule': {'stepps': 1}}, 'schedule.stepps: '),
+        ({**LEAST, 'student': {'maps': 'many'}}, 'student.maps: '),
+        ({**LEAST, 'student': {'mapps': 3}}, 'student.mapps: '),
+        ({**LEAST, 'lesson': {'adaptive': 'guess'}}, 'lesson.adaptive: '),
+        ({**LEAST, 'schedule': {'learning_rate': float('nan')}}, 'schedule.learning_rate: '),
+        ({**LEAST, 'lesson': {'teachers': ['x']}}, 'no teacher is named x'),
+        ({**LEAST, 'lesson': {'soft': 1.0}}, 'soft: a weight, but no teachers'),
+        ({**LEAST, 'lesson': {'metric': 0.0}}, 'every loss has the weight 0'),
+        ({**LEAST, 'views_of_picture': 0}, 'views_of_picture: '),
+        ({'out': 'x'}, 'views_folder: '),
+        ([1], 'settings: '),
+    ],
+)
+def test_a_wrong_value_or_key_is_named(tmp_path: Path, values, expected: str):
+    path = tmp_path / 'c.yaml'
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(VprError) as error:
+        read_config(path)
+    assert expected in line_of(error)
+
+
+@pytest.mark.parametrize(
+    ('part', 'key', 'wrong'),
+    [
+        *(('schedule', key, 0) for key in ('steps', 'places', 'checkpoint_steps', 'warm_up')),
+        *(('schedule', key, 0) for key in ('learning_rate', 'pretrained_rate')),
+        *(('schedule', key, -0.1) for key in ('weight_decay', 'clean_query', 'clean_database')),
+        *(('schedule', key, 1.1) for key in ('warm_up', 'clean_query', 'clean_database')),
+        ('schedule', 'views', 1),
+        ('schedule', 'average', 1.0),
+        ('schedule', 'average', -0.1),
+        ('schedule', 'frozen', 3),
+        ('schedule', 'frozen', -1),
+        ('schedule', 'seed', -1),
+        *(('lesson', key, -1) for key in (*TAUGHT, 'ranking', 'metric')),
+        *(('lesson', key, 0) for key in ('tau', 'tau_t', 'tau_w', 'top', 'hidden')),
+        *(('student', key, 0) for key in ('image_size', 'dimensions', 'head_channels', 'maps')),
+    ],
+)
+def test_a_number_out_of_range_is_named(tmp_path: Path, part: str, key: str, wrong: float):
+    path = tmp_path / 'c.yaml'
+    path.write_text(yaml.safe_dump({**LEAST, part: {key: wrong}}))
+    with pytest.raises(VprError) as error:
+        read_config(path)
+    assert f'c.yaml: {part}.{key}: ' in line_of(error)
+
+
+@pytest.mark.parametrize(
+    ('student', 'expected'),
+    [
+        ({'image_size': 120}, 'student: image_size: 120, must be a multiple of 16 from 16 on'),
+        (
+            {'image_size': 16, 'vit_widths': [32, 32], 'vit_depths': [1, 1]},
+            'image_size: 16, must be a multiple of 16 from 32 on',
+        ),
+        ({'vit_widths': [32, 32]}, 'vit_depths: 1 for 2 vit_widths'),
+        ({'vit_widths': [100]}, 'vit_widths: must be multiples of head_channels 32'),
+    ],
+)
+def test_a_student_that_cannot_be_built_is_refused(tmp_path: Path, student, expected: str):
+    path = tmp_path / 'c.yaml'
+    path.write_text(yaml.safe_dump({**LEAST, 'student': student}))
+    with pytest.raises(VprError) as error:
+        read_config(path)
+    assert expected in line_of(error)
+
+
+@pytest.mark.parametrize('size', [32, 48, 112])
+def test_a_student_that_is_not_refused_can_be_built(size: int):
+    config = StudentConfig(
+        image_size=size, vit_widths=(32, 32), vit_depths=(1, 1), head_channels=16
+    )
+    assert DSFormer(config)(torch.zeros(1, 3, size, size)).shape == (1, 256)
+
+
+def test_a_student_cut_to_pixels_that_do_not_fit_is_one_line():
+    with pytest.raises(VprError) as error:
+        small_student().smaller(4, 40)
+    assert 'no student of 4 levels: image_size: 40' in line_of(error)
+
+
+def up(name: str, *teachers: str, apformer: dict | None = None, **losses: float) -> dict:
+    """An APFormer taught by others."""
+    lesson = {'teachers': list(teachers), **losses}
+    return {'name': name, 'trunk': 't.onnx', 'apformer': apformer or {}, 'lesson': lesson}
+
+
+TRUNK = {'name': 'trunk', 'trunk': 't.onnx'}
+
+
+@pytest.mark.parametrize(
+    ('teachers', 'lesson', 'expected'),
+    [
+        ([up('a', 'a', soft=1.0)], {}, 'a by a: taught in a circle'),
+        (
+            [up('a', 'b', soft=1.0), up('b', 'c', soft=1.0), up('c', 'b', soft=1.0)],
+            {},
+            'teachers: b by c by b: taught in a circle',
+        ),
+        (
+            [TRUNK, up('a', apformer={'maps': 3})],
+            {'teachers': ['trunk', 'a'], 'salient': 1.0},
+            'settings: lesson.salient: 5 maps cannot learn from the 3 of teacher a',
+        ),
+        (
+            [up('a'), up('b', 'a', apformer={'maps': 3}, salient=1.0)],
+            {},
+            'teachers: b: lesson.salient: 3 maps cannot learn from the 5 of teacher a',
+        ),
+        ([TRUNK], {'teachers': ['trunk'], 'levels': 1.0}, 'lesson.levels: needs an APFormer'),
+        ([up('a', apformer={'widths': [160, 250]})], {}, 'widths: must be multiples of head_chan'),
+        ([up('a', apformer={'maps': 0})], {}, 'teachers.0.apformer.maps: '),
+        ([TRUNK, TRUNK], {}, 'two teachers have the same name'),
+    ],
+)
+def test_teachers_that_cannot_teach_are_refused(tmp_path: Path, teachers, lesson, expected: str):
+    path = tmp_path / 'c.yaml'
+    path.write_text(yaml.safe_dump({**LEAST, 'teachers': teachers, 'lesson': lesson}))
+    with pytest.raises(VprError) as error:
+        read_config(path)
+    assert expected in line_of(error)
+
+
+def test_other_maps_are_no_hindrance_to_the_rest_of_a_lesson(tmp_path: Path):
+    teachers, lesson = [TRUNK, up('a', apformer={'maps': 3})], {'teachers': ['a'], 'levels': 1.0}
+    path = tmp_path / 'c.yaml'
+    path.write_text(yaml.safe_dump({**LEAST, 'teachers': teachers, 'lesson': lesson}))
+    assert read_config(path).lesson.levels == 1.0
+
+
+def test_a_base_that_leads_back_is_one_line(tmp_path: Path):
+    for name, base in (('self', 'self'), ('a', 'b'), ('b', 'a')):
+        (tmp_path / f'{name}.yaml').write_text(f'base: {base}.yaml')
+    for name, back in (('self', 'self'), ('a', 'a')):
+        with pytest.raises(VprError) as error:
+            read_config(tmp_path / f'{name}.yaml')
+        assert f'{name}.yaml: base: leads back to {back}.yaml' in line_of(error)
+
+
+def test_a_file_adds_to_its_base_and_changes_it(tmp_path: Path):
+    base = {**LEAST, 'lesson': {'tau': 2.0, 'metric': 3.0}, 'sources': [{'kind': 'sets'}]}
+    (tmp_path / 'base.yaml').write_text(yaml.safe_dump(base))
+    changes = {'base': 'base.yaml', 'lesson': {'metric': 4.0}, 'sources': [{'kind': 'walks'}]}
+    (tmp_path / 'c.yaml').write_text(yaml.safe_dump(changes))
+    config = read_config(tmp_path / 'c.yaml')
+    assert (config.lesson.tau, config.lesson.metric) == (2.0, 4.0)
+    assert config.sources == ({'kind': 'walks'},)
+    (tmp_path / 'base.yaml').unlink()
+    with pytest.raises(VprError) as error:
+        read_config(tmp_path / 'c.yaml')
+    assert 'base.yaml: cannot be read' in line_of(error)
+
+
+def test_a_file_that_is_none_is_one_line(tmp_path: Path):
+    (tmp_path / 'c.yaml').write_text('a: [')
+    for path, expected in ((tmp_path / 'c.yaml', 'is no YAML'), (tmp_path / 'gone', 'be read')):
+        with pytest.raises(VprError) as error:
+            read_config(path)
+        assert expected in line_of(error)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export: the exported network is the trained one with its whitening and metadata."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from conftest import line_of
+from small_student import SMALL, small_student, torch
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.network.embedder import Embedder
+from tools.training import calibrate, export
+from tools.training.config import read_config
+from tools.training.data.views import Views
+from tools.training.loop import start_folder
+from tools.training.whitening import describe_pictures, fit_projection
+
+onnx = pytest.importorskip('onnx')
+
+
+@pytest.fixture
+def run(tmp_path: Path, views: Views) -> Path:
+    """The folder of a student that was not trained."""
+    folder = tmp_path / 'run'
+    settings = {'student': asdict(SMALL), 'views_folder': str(views.folder), 'sources': []}
+    start_folder(folder, settings)
+    state = small_student().state_dict()
+    parts = {'network': state, 'average': state, 'optimiser': {}, 'step': 0}
+    torch.save(parts, folder / 'checkpoint.pt')
+    return folder
+
+
+def test_exported_network_is_the_trained_one_whitened(
+    run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(export, 'Views', lambda _: views)
+    samples = calibrate.Samples(
+        np.linspace(0, 1, 40), np.linspace(-0.1, 0.4, 40), np.arange(40) % 40 > 15
+    )
+    monkeypatch.setattr(calibrate, 'collect', lambda *_: samples)
+    out = tmp_path / 'models' / 'small.onnx'
+    measured = export.export(run, tmp_path, out, 0.5)
+    assert measured['least cosine'] > 0.9999
+
+    trained, _ = export.load_student(run)
+    fit_projection(trained, views)
+    fitted = describe_pictures(trained, views.jpegs).descriptor
+    expected = torch.nn.functional.normalize(fitted, dim=1).numpy()
+    embedder = Embedder(out, num_threads=1)
+    images = [cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in views.jpegs]
+    np.testing.assert_allclose(embedder.embed_batch(images), expected, atol=2e-3)
+    np.testing.assert_allclose(embedder.embed(images[0]), expected[0], atol=2e-3)
+
+    assert (embedder.name, embedder.dimensions) == ('small', 16)
+    assert embedder.preprocessing.size == (64, 64)
+    assert embedder.confidence == {k: measured[k] for k in ('similarity', 'margin', 'offset')}
+    properties = {p.key: p.value for p in onnx.load(str(out)).metadata_props}
+    assert properties['licence'] == 'Apache-2.0' and json.loads(properties['preprocessing'])
+
+
+def test_without_revisits_the_confidence_is_the_similarity(
+    run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.setattr(export, 'Views', lambda _: views)
+    out = tmp_path / 'small.onnx'
+    assert list(export.export(run, tmp_path, out, 0.5)) == ['least cosine']
+    assert 'the confidence is not fitted' in capsys.readouterr().out
+    assert Embedder(out, num_threads=1).confidence == {}
+
+
+def test_too_few_pictures_to_whiten_export_nothing(
+    run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+):
+    few = SimpleNamespace(jpegs=views.jpegs, whole=lambda: list(range(16)))
+    monkeypatch.setattr(export, 'Views', lambda _: few)
+    with pytest.raises(VprError) as error:
+        export.export(run, tmp_path, tmp_path / 'm.onnx', 0.5)
+    assert 'whitened dimensions' in line_of(error) and not (tmp_path / 'm.onnx').exists()
+
+
+def test_export_that_differs_from_torch_is_refused(tmp_path: Path, views: Views):
+    path, small = tmp_path / 'm.onnx', small_student()
+    preprocessing = {'size': [64, 64], 'mean': [0] * 3, 'std': [1] * 3, 'colour_order': 'RGB'}
+    export.write_onnx(small, path, {'preprocessing': json.dumps(preprocessing)})
+    assert export.check_parity(small, path, views.jpegs[:4]) > 0.9999
+    with pytest.raises(VprError) as error:
+        export.check_parity(small_student(seed=7), path, views.jpegs[:4])
+    assert 'differs from torch' in line_of(error)
+
+
+def test_a_folder_without_a_run_is_one_line(tmp_path: Path):
+    for text, expected in ((None, 'holds no run'), ('', 'holds no run'), ('a: [', 'holds no')):
+        if text is not None:
+            (tmp_path / 'config.yaml').write_text(text)
+        with pytest.raises(VprError) as error:
+            export.load_student(tmp_path)
+        assert expected in line_of(error)
+
+
+def test_the_student_starts_from_what_the_first_stage_exports(root: Path):
+    folder = root / 'config' / 'train'
+    first, student = read_config(folder / 'first.yaml'), read_config(folder / 'student.yaml')
+    commands = (folder / 'first.yaml').read_text().splitlines()
+    exported = next(line.split() for line in commands if 'tools.training.export' in line)
+    assert exported[exported.index('tools.training.export') + 1] == str(first.out / 'student')
+    assert exported[exported.index('-o') + 1] == str(student.start)
+
+
+def test_a_network_of_nan_is_not_exported(
+    run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(export, 'Views', lambda _: views)
+    load = export.load_student
+
+    def broken(folder: Path):
+        network, pictures = load(folder)
+        with torch.no_grad():
+            next(iter(network.parameters())).fill_(float('nan'))
+        return network, pictures
+
+    monkeypatch.setattr(export, 'load_student', broken)
+    out = tmp_path / 'models' / 'small.onnx'
+    with pytest.raises(VprError) as error:
+        export.export(run, tmp_path, out, 0.5)
+    assert 'small' in line_of(error) or 'not finite' in line_of(error)
+    assert not out.exists()

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The curve of sizes: what is written, what its table says, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import line_of
+from small_student import small_student, torch  # noqa: F401  skips where it is missing
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.network.embedder import Embedder
+from tools.training.studies import tradeoff
+from tools.training.studies.tradeoff import Point
+
+
+def test_every_size_is_written_with_its_parameters_and_macs(tmp_path: Path, views, monkeypatch):
+    monkeypatch.setattr(tradeoff, 'load_student', lambda _: (small_student(), views))
+    written = tradeoff.write_sizes(tmp_path, [(2, 64), (4, 64), (4, 96)], tmp_path / 'out')
+    assert [path.stem for path in written] == ['2_levels_64', '4_levels_64', '4_levels_96']
+    (low, low_macs), (high, high_macs), (_, large_macs) = written.values()
+    assert low < high and low_macs < high_macs < large_macs
+    for path, pixels in zip(written, (64, 64, 96), strict=True):
+        embedder = Embedder(path)
+        assert embedder.preprocessing.size == (pixels, pixels) and embedder.dimensions == 16
+    for bad in ((1, 64), (5, 64), (3, 70)):
+        with pytest.raises(VprError) as error:
+            tradeoff.write_sizes(tmp_path, [bad], tmp_path / 'out')
+        assert f'{bad[0]} levels of {bad[1]} pixels: must be 2 to 4' in line_of(error)
+
+
+def test_the_usual_sizes_are_of_levels_that_the_run_has(tmp_path: Path, views, monkeypatch):
+    assert tradeoff.usual_sizes(3, 224) == [(2, 224), (3, 192), (3, 224)]
+    assert tradeoff.usual_sizes(2, 224) == [(2, 192), (2, 224)]
+    monkeypatch.setattr(tradeoff, 'load_student', lambda _: (small_student(), views))
+    written = tradeoff.write_sizes(tmp_path, None, tmp_path / 'out')
+    assert [path.stem for path in written] == [
+        '2_levels_64', '3_levels_32', '3_levels_64', '4_levels_64'
+    ]  # fmt: skip
+
+
+def test_the_table_is_sorted_by_time_and_relative_to_the_slowest():
+    found = [
+        Point('teacher', 60.0),
+        Point('ours', 6.0, 2.5, 0.4, {'a': 80.0, 'b': 60.0}),
+    ]
+    lines = tradeoff.table(found).splitlines()
+    assert lines[2] == '| ours | 6.0 (10.0x) | 2.50 | 0.400 | 80.0 | 60.0 | 70.0 |'
+    assert lines[3] == '| teacher | 60.0 (1.0x) |  |  |  |  |  |'
+
+
+def test_sizes_that_are_none_are_one_line():
+    with pytest.raises(VprError) as error:
+        tradeoff.main(['run', '--data', 'data', '--sizes', '3-224'])
+    assert '--sizes 3-224: write them as 3x224' in line_of(error)

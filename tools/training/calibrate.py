@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far to trust a match: fits the confidence on revisits in the training sets.
+
+A first, simple form: logistic regression of "the best match is right" on its similarity and
+margin. Revisits are what the training was told of: `positives` of its sets. Each set is split by
+turns into a map and queries; the queries are degraded as in training, and a third of the places is
+left out of the map, so that unknown places are met too.
+
+    python -m tools.training.calibrate models/ashtkd_student.onnx --data DATA
+
+fits it anew for a model that is there; tools.training.export does so by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ashtkd_ros.commands import run_command
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.metrics import calibration
+from ashtkd_ros.maps.place_map import MapInfo, Place, PlaceMap
+from ashtkd_ros.network.confidence import COEFFICIENTS, check_coefficients, probability
+from ashtkd_ros.network.embedder import CONFIDENCE_KEY, Embedder
+from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.traverses.image_folder import Frame
+from tools.training.config import read_config
+from tools.training.data.augment import degrade
+from tools.training.data.places import read_set
+
+# Right on a walk: within so many radii in order, twice what teaches as in the validation sets.
+_RADII = 2
+_ELSEWHERE = 100  # frames between two walks or spots: none is on the way to the other
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One row a query: similarity and margin float (N,), right bool (N,)."""
+
+    similarity: np.ndarray
+    margin: np.ndarray
+    right: np.ndarray
+
+
+def collect(
+    embedder: Embedder, data: Path, sources: Iterable[dict], seed: int = 0
+) -> Samples | None:
+    """Match queries of every set under `data` with positives in `sources` in its own map.
+
+    None where there is none of them.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for source in sources:
+        for name, positives in (source.get('positives') or {}).items():
+            if (data / name / 'index.csv').is_file():
+                rows += _match_set(
+                    embedder, data / name, positives, _RADII * source.get('radius', 1), rng
+                )
+    if not rows:
+        return None
+    similarity, margin, right = np.array(rows).T
+    return Samples(similarity, margin, right.astype(bool))
+
+
+def _match_set(
+    embedder: Embedder, folder: Path, positives: str, reach: float, rng: np.random.Generator
+) -> Iterator[tuple]:
+    walk, groups = positives == 'neighbours', read_set(folder, positives)
+    if not walk:
+        groups.pop('', None)
+    frames = []
+    for number, (label, members) in enumerate(groups.items()):
+        for order, path in members:
+            at = number * _ELSEWHERE + (len(frames) if walk else 0)
+            frames.append((order, Frame(path, float(len(frames)), at, None, label)))
+    mapped = [f for i, f in enumerate(frames) if i % 2 == 0 and (i // 30) % 3 != 2]
+    if len(groups) < 2 and not walk or len(mapped) < 2:  # nothing to be taken for
+        return
+    places = [Place(i, f.stamp, f.order, None, f.name, f.label) for i, (_, f) in enumerate(mapped)]
+    descriptors = np.concatenate([embedder.embed_batch([f.read()]) for _, f in mapped])
+    place_map = PlaceMap.build(descriptors, places, embedder)
+    place_map.info = MapInfo('map', place_map.info.model)
+    matcher = Matcher(place_map, MatcherConfig(top_k=1))
+    for order, frame in frames[1::2]:
+        best = matcher.match(embedder.embed(degrade(frame.read(), rng)))[0]
+        near = not walk or abs(mapped[best.place.id][0] - order) <= reach
+        yield best.similarity, best.margin, near and best.place.label == frame.label
+
+
+def fit(samples: Samples, ridge: float = 1e-3, steps: int = 50) -> dict[str, float]:
+    """Coefficients of `matcher.probability` by Newton's method on the penalised log-likelihood."""
+    x = np.column_stack([samples.similarity, samples.margin, np.ones(len(samples.right))])
+    weights = np.zeros(3)
+    for _ in range(steps):
+        p = 1.0 / (1.0 + np.exp(-x @ weights))
+        gradient = x.T @ (samples.right - p) - ridge * weights
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(3)
+        weights = weights + np.linalg.solve(hessian, gradient)
+    return dict(zip(COEFFICIENTS, map(float, weights), strict=True))
+
+
+def calibrate(model: Path, data: Path, sources: Iterable[dict]) -> dict[str, float]:
+    """Fit the confidence of a model file and write it into its metadata; returns what came of it.
+
+    Empty, and the file unchanged, where no set under `data` has positives in `sources`.
+    """
+    samples = collect(Embedder(model), data, sources)
+    if samples is None:
+        return {}
+    coefficients = fit(samples)
+    try:
+        check_coefficients(coefficients)
+    except ValueError as error:
+        raise VprError(f'{model}: {error}; give more sets with positives') from error
+    proto = onnx.load(str(model))
+    metadata = {p.key: p.value for p in proto.metadata_props}
+    measured = {'calibration error (training)': _error(samples, coefficients), **coefficients}
+    if CONFIDENCE_KEY in metadata:
+        before = _error(samples, json.loads(metadata[CONFIDENCE_KEY]))
+        measured = {'before': before, **measured}
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
+    draft = model.with_suffix('.tmp')
+    onnx.save(proto, str(draft))
+    draft.replace(model)
+    return measured
+
+
+def _error(samples: Samples, coefficients: dict[str, float]) -> float:
+    pairs = zip(samples.similarity, samples.margin, strict=True)
+    confidence = np.array([probability(s, m, coefficients) for s, m in pairs])
+    return calibration(confidence, samples.right).error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('model', type=Path, help='a student (.onnx); its metadata are replaced')
+    parser.add_argument('--data', type=Path, required=True, help='training sets (index.csv)')
+    parser.add_argument(
+        '--config',
+        type=Path,
+        default=Path('config/train/student.yaml'),
+        help='whose `positives` tell what a revisit is',
+    )
+    args = parser.parse_args(argv)
+    measured = calibrate(args.model, args.data, read_config(args.config).sources)
+    if not measured:
+        raise VprError(f'{args.data}: no set with positives in {args.config}')
+    print(f'{args.model}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
+    return 0
+
+
+if __name__ == '__main__':
+    run_command(main)

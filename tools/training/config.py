@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a training, read from config/train/*.yaml; an unknown key is an error."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
+
+from ashtkd_ros.errors import VprError
+from tools.training.networks.apformer import APFormerConfig
+from tools.training.networks.student import StudentConfig
+
+_STRICT = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+# The losses that need a teacher.
+TAUGHT = ('soft', 'hard', 'descriptor', 'levels', 'salient')
+
+
+@dataclass(config=_STRICT)
+class Lesson:
+    """What a network is taught: the weight of each loss (0: left out) and its constants.
+
+    `teachers`: names from the config's list; `adaptive`: how they are weighted for each query.
+    `soft`, `hard`: steps 2 and 3 of the method; `descriptor`, `levels`, `salient`: feature-level
+    guidance, step 4; `ranking`: the cross-entropy loss network, step 5; `metric`: step 6.
+    """
+
+    teachers: tuple[str, ...] = ()
+    adaptive: Literal['confidence', 'gate', 'mean'] = 'confidence'
+    soft: NonNegativeFloat = 0.0
+    hard: NonNegativeFloat = 0.0
+    descriptor: NonNegativeFloat = 0.0
+    levels: NonNegativeFloat = 0.0
+    salient: NonNegativeFloat = 0.0
+    ranking: NonNegativeFloat = 0.0
+    metric: NonNegativeFloat = 1.0
+    tau: PositiveFloat = 0.1
+    tau_t: PositiveFloat = 0.1
+    tau_w: PositiveFloat = 0.5
+    top: PositiveInt = 8
+    hidden: PositiveInt = 64
+
+    def __post_init__(self):
+        by_teachers = {n: getattr(self, n) for n in TAUGHT if getattr(self, n)}
+        if by_teachers and not self.teachers:
+            raise ValueError(f'{", ".join(by_teachers)}: a weight, but no teachers to learn from')
+        if not by_teachers and not self.ranking and not self.metric:
+            raise ValueError('every loss has the weight 0')
+
+
+@dataclass(config=_STRICT)
+class Schedule:
+    """Steps and optimiser: AdamW, cosine with warm-up, moving average of the weights.
+
+    `places` x `views` images a step; learning rates for new and for pretrained layers;
+    `frozen`: the student's lowest levels that stay as they are (0 none, 1 to stride 8, 2 to
+    stride 16); `clean_database`, `clean_query`: share of images that are not degraded.
+    """
+
+    steps: PositiveInt = 1000
+    places: PositiveInt = 8
+    views: Annotated[int, Field(ge=2)] = 4  # both branches need one
+    learning_rate: PositiveFloat = 3e-4
+    pretrained_rate: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 0.02
+    warm_up: Annotated[float, Field(gt=0, le=1)] = 0.05
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    frozen: Annotated[int, Field(ge=0, le=2)] = 1
+    clean_database: _Share = 0.5
+    clean_query: _Share = 0.1
+    checkpoint_steps: PositiveInt = 100
+    domains: tuple[str, ...] = ()
+    seed: NonNegativeInt = 0
+
+
+@dataclass(config=_STRICT)
+class TeacherConfig:
+    """One teacher: a frozen trunk's pooled descriptor, or an APFormer trained on the trunk.
+
+    `dimensions`: of the frozen trunk's descriptor, whitened on the training pictures.
+    """
+
+    name: str
+    trunk: Path
+    dimensions: PositiveInt = 1024
+    apformer: APFormerConfig | None = None
+    lesson: Lesson = field(default_factory=Lesson)
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+@dataclass(config=_STRICT)
+class TrainConfig:
+    """A whole training: places, their fixed views, teachers, then the student.
+
+    `start`: an exported student (.onnx) or MobileNetV2 weights (.npz). `fresh_views`: the student
+    is shown views that are drawn anew, of which the teachers speak on the fly (for a GPU).
+    """
+
+    out: Path
+    views_folder: Path
+    sources: tuple[dict[str, Any], ...]
+    views_of_picture: PositiveInt = 2
+    fresh_views: bool = False
+    teachers: tuple[TeacherConfig, ...] = ()
+    student: StudentConfig = field(default_factory=StudentConfig)
+    start: Path | None = None
+    lesson: Lesson = field(default_factory=Lesson)
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def __post_init__(self):
+        by_name = {t.name: t for t in self.teachers}
+        if len(by_name) < len(self.teachers):
+            raise ValueError('two teachers have the same name')
+        for lesson in (self.lesson, *(t.lesson for t in self.teachers)):
+            for name in lesson.teachers:
+                if name not in by_name:
+                    raise ValueError(f'no teacher is named {name}')
+        for name in by_name:
+            _check_order(by_name, name)
+        _check_guidance('lesson', self.lesson, by_name, self.student.maps)
+        for name, teacher in by_name.items():
+            if teacher.apformer is not None:
+                key = f'teachers: {name}: lesson'
+                _check_guidance(key, teacher.lesson, by_name, teacher.apformer.maps)
+
+
+def _check_order(by_name: dict[str, TeacherConfig], name: str, above: tuple[str, ...] = ()):
+    """A teacher must be done before those whom it teaches."""
+    if name in above:
+        circle = ' by '.join([*above[above.index(name) :], name])
+        raise ValueError(f'teachers: {circle}: taught in a circle')
+    for other in by_name[name].lesson.teachers:
+        _check_order(by_name, other, (*above, name))
+
+
+def _check_guidance(key: str, lesson: Lesson, by_name: dict[str, TeacherConfig], maps: int):
+    """Guidance by levels needs teachers that have some; `maps`: the pupil's salient ones."""
+    theirs = {n: by_name[n].apformer.maps for n in lesson.teachers if by_name[n].apformer}
+    for name in ('levels', 'salient'):
+        if getattr(lesson, name) and not theirs:
+            raise ValueError(f'{key}.{name}: needs an APFormer among the teachers')
+    for name, count in theirs.items():
+        if lesson.salient and count != maps:
+            raise ValueError(
+                f'{key}.salient: {maps} maps cannot learn from the {count} of teacher {name}; '
+                'make `maps` the same'
+            )
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Settings of a file; what it leaves out comes from the file that its `base` names.
+
+    VprError that names the key where a file is missing, no YAML, or holds a wrong value.
+    """
+    try:
+        return TypeAdapter(TrainConfig).validate_python(_load(Path(path)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = '.'.join(str(part) for part in first['loc'])
+        message = first['msg'].removeprefix('Value error, ')
+        raise VprError(f'{path}: {where or "settings"}: {message}') from error
+
+
+def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:
+    if path.resolve() in above:
+        raise VprError(f'{above[0]}: base: leads back to {path.name}; name another file')
+    try:
+        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise VprError(f'{path}: cannot be read ({error.strerror})') from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise VprError(f'{path}: is no YAML ({str(error).splitlines()[0]})') from error
+    if isinstance(values, dict) and 'base' in values:
+        base = _load(path.parent / str(values.pop('base')), (*above, path.resolve()))
+        return _merged(base, values)
+    return values
+
+
+def _merged(base: Any, changes: Any) -> Any:
+    """Mappings key by key; anything else is replaced."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    return base | {key: _merged(base.get(key), value) for key, value in changes.items()}
+
+
+def as_plain(config: Any) -> dict:
+    """The resolved settings as YAML takes them."""
+    return TypeAdapter(type(config)).dump_python(config, mode='json')

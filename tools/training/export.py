@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export a trained student to ONNX: whitened, checked against torch, with everything it needs.
+
+    python -m tools.training.export runs/asht/student --data DATA -o models/ashtkd_student.onnx
+
+The last layer is the whitening of the levels' sums, learned on the whole training pictures
+(`whitening.fit_projection`); preprocessing and the confidence's coefficients go into the metadata.
+These are fitted on the sets under DATA that have `positives` in the run's config; without any the
+model is written without them, and its confidence is the similarity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+import yaml
+
+from ashtkd_ros.commands import run_command
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.network.embedder import PREPROCESSING_KEY, Embedder
+from tools.training.calibrate import calibrate
+from tools.training.data.views import Views
+from tools.training.loop import load_checkpoint
+from tools.training.networks.student import DSFormer, StudentConfig
+from tools.training.whitening import POWER, describe_pictures, fit_projection
+
+_LEAST_COSINE = 0.9999
+
+
+def read_run(run: Path) -> dict:
+    """The settings of a run's folder; VprError when there are none."""
+    try:
+        config = yaml.safe_load((run / 'config.yaml').read_text())
+        _ = config['student'], config['views_folder'], config['sources']
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise VprError(f'{run}: holds no run of tools.training.train') from error
+    return config
+
+
+def load_student(run: Path) -> tuple[DSFormer, Views]:
+    """The averaged network of a run's folder and its views; VprError when there is none."""
+    config = read_run(run)
+    settings, folder = config['student'], config['views_folder']
+    state = load_checkpoint(run / 'checkpoint.pt')
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    network = DSFormer(StudentConfig(**values))
+    network.load_state_dict(state['average'])
+    return network.eval(), Views(folder)
+
+
+def metadata_of(network: DSFormer, name: str) -> dict[str, str]:
+    """What the model file tells of itself, the confidence apart."""
+    size = network.config.image_size
+    preprocessing = {'size': [size, size], 'mean': [0.0] * 3, 'std': [1.0] * 3}
+    return {
+        'name': name,
+        'licence': 'Apache-2.0',
+        PREPROCESSING_KEY: json.dumps({**preprocessing, 'colour_order': 'RGB', 'resize': 'area'}),
+    }
+
+
+def write_onnx(network: DSFormer, path: Path, metadata: dict[str, str]) -> None:
+    """Fixed image size, free batch axis, input `image`.
+
+    Outputs: `descriptor` (B, D), and for pictures `salient0` to `salientN` (B, K, h, w), the maps
+    of each level, which are computed anyway.
+    """
+    size = network.config.image_size
+    outputs = ['descriptor', *(f'salient{i}' for i in range(len(network.heads)))]
+    with warnings.catch_warnings():
+        # The exporter that torch calls legacy needs no further package and folds all shapes here.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, size, size), True),
+            str(path),
+            input_names=['image'],
+            output_names=outputs,
+            dynamic_axes={name: {0: 'batch'} for name in ('image', *outputs)},
+            opset_version=17,
+            dynamo=False,
+        )
+    model = onnx.load(str(path))
+    output = model.graph.output[0].type.tensor_type.shape.dim[1]
+    output.dim_value = network.config.dimensions
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> float:
+    """Least cosine between torch and ONNX Runtime on real pictures; VprError below 0.9999."""
+    embedder = Embedder(path)
+    images = [cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in jpegs]
+    ours = F.normalize(describe_pictures(network, jpegs).descriptor, dim=1).numpy()
+    cosine = float((ours * embedder.embed_batch(images)).sum(1).min())
+    if not cosine >= _LEAST_COSINE:  # NaN as well
+        raise VprError(f'{path}: differs from torch, least cosine {cosine:.5f}; nothing exported')
+    return cosine
+
+
+def export(
+    run: Path, data: Path, out: Path, power: float, levels: int = 0, pixels: int = 0
+) -> dict[str, float]:
+    """Write the model; returns what was measured on the way. 0 levels or pixels: the run's own."""
+    network, views = load_student(run)
+    sources = read_run(run)['sources']
+    if levels or pixels:
+        network = network.smaller(
+            levels or len(network.heads), pixels or network.config.image_size
+        )
+    fit_projection(network, views, power=power)
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / out.name
+        write_onnx(network, draft, metadata_of(network, out.stem))
+        cosine = check_parity(network, draft, views.jpegs[:64])
+        fitted = calibrate(draft, data, sources)
+        Embedder(draft)  # refuses what a robot would refuse
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(draft.read_bytes())
+    if not fitted:
+        print(f'{data}: no set with positives in {run}/config.yaml; the confidence is not fitted')
+    return {'least cosine': cosine, **fitted}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('run', type=Path, help="the student's folder of tools.training.train")
+    parser.add_argument('--data', type=Path, required=True, help='training sets (index.csv)')
+    parser.add_argument('-o', '--out', type=Path, default=Path('models/ashtkd_student.onnx'))
+    parser.add_argument('--power', type=float, default=POWER, help='of the whitening, 0 to 1')
+    parser.add_argument('--levels', type=int, default=0, help='the lowest alone; 0: all')
+    parser.add_argument('--pixels', type=int, default=0, help='of the image; 0: as trained')
+    args = parser.parse_args(argv)
+    measured = export(args.run, args.data, args.out, args.power, args.levels, args.pixels)
+    print(f'{args.out}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
+    return 0
+
+
+if __name__ == '__main__':
+    run_command(main)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of ASHT-KD's teaching, and the loss they make."""

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DSFormer, the student: a pyramid that only samples down, one salient attention head a level.
+
+The paper's part: down-sampling pyramid transformer; level → attention head → salient map (softmax
+over positions) → weighted sum over positions; concat of all levels → linear → L2 norm.
+This project's choices: the two lowest levels are MobileNetV2's inverted residuals, so that they
+can start from pretrained weights; a head draws several salient maps, the first over the whole
+picture, the others starting on its quarters, so that the descriptor keeps where a thing stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+from pydantic import NonNegativeInt, PositiveInt
+from torch import nn
+
+from ashtkd_ros.errors import VprError
+from tools.training.networks.layers import (
+    Described,
+    InvertedResidual,
+    SalientHead,
+    VitLevel,
+    conv,
+    unit,
+)
+
+# MobileNetV2 1.0 (Sandler et al., CVPR 2018), blocks 0 to 12: channels out, stride, expansion.
+_BLOCKS = [(16, 1, 1), (24, 2, 6), (24, 1, 6), (32, 2, 6), (32, 1, 6), (32, 1, 6)]
+_BLOCKS += [(64, 2, 6)] + [(64, 1, 6)] * 3 + [(96, 1, 6)] * 3
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Widths and depths of the network; all sizes in pixels or channels."""
+
+    __pydantic_config__ = {'extra': 'forbid'}
+
+    image_size: PositiveInt = 224
+    dimensions: PositiveInt = 256
+    vit_widths: tuple[PositiveInt, ...] = (160,)
+    vit_depths: tuple[NonNegativeInt, ...] = (2,)
+    head_channels: PositiveInt = 32
+    mlp_ratio: PositiveInt = 3
+    maps: PositiveInt = 5
+
+    def __post_init__(self):
+        widths, depths = self.vit_widths, self.vit_depths
+        if len(widths) != len(depths):
+            raise ValueError(f'vit_depths: {len(depths)} for {len(widths)} vit_widths')
+        least = 16 * 2 ** max(0, len(widths) - 1)  # the top level has a position
+        if self.image_size % 16 or self.image_size < least:
+            raise ValueError(
+                f'image_size: {self.image_size}, must be a multiple of 16 from {least} on'
+            )
+        if any(width % self.head_channels for width in widths):
+            raise ValueError(
+                f'vit_widths: must be multiples of head_channels {self.head_channels}'
+            )
+
+
+class DSFormer(nn.Module):
+    """Image (B, 3, S, S) float32 RGB in [0, 1] → descriptor (B, dimensions) of length 1."""
+
+    def __init__(self, config: StudentConfig | None = None):
+        super().__init__()
+        self.config, self.frozen = config or StudentConfig(), 0
+        config = self.config
+        self.register_buffer('mean', torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer('std', torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        channels = [32] + [c for c, _, _ in _BLOCKS]
+        blocks = [InvertedResidual(channels[i], *block) for i, block in enumerate(_BLOCKS)]
+        self.stem = nn.Sequential(conv(3, 32, 3, 2), *blocks[:6])
+        levels: list[nn.Module] = [nn.Sequential(*blocks[6:])]
+        width, side = 96, config.image_size // 16
+        heads = [SalientHead(32, 2 * side, config.maps), SalientHead(96, side, config.maps)]
+        for i, (wide, deep) in enumerate(zip(config.vit_widths, config.vit_depths, strict=True)):
+            factor = 1 if i == 0 else 2
+            side //= factor
+            levels.append(VitLevel(width, wide, deep, side, factor, config))
+            heads.append(SalientHead(wide, side, config.maps))
+            width = wide
+        self.levels, self.heads = nn.ModuleList(levels), nn.ModuleList(heads)
+        total = config.maps * (32 + 96 + sum(config.vit_widths))
+        self.project = nn.Linear(total, config.dimensions)
+
+    def describe(self, images: torch.Tensor) -> Described:
+        """Descriptor, salient sums and salient maps of a batch of images."""
+        sums, maps = [], []
+        x = (images - self.mean) / self.std
+        for i, head in enumerate(self.heads):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and i >= self.frozen):
+                x = self.levels[i - 1](x) if i else self.stem(x)
+            level_sum, salient = head(x)
+            sums.append(level_sum)
+            maps.append(salient)
+        return Described(self.project(torch.cat(sums, dim=1)), sums, maps)
+
+    def forward(
+        self, images: torch.Tensor, with_maps: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        described = self.describe(images)
+        descriptor = unit(described.descriptor)
+        return (descriptor, *described.maps) if with_maps else descriptor
+
+    def smaller(self, levels: int, image_size: int) -> DSFormer:
+        """The same network with its lowest levels alone (2 or more), or of another image size.
+
+        Its last layer is new and must be fitted (`whitening.fit_projection`).
+        """
+        vit = slice(0, levels - 2)
+        try:
+            config = replace(
+                self.config,
+                image_size=image_size,
+                vit_widths=self.config.vit_widths[vit],
+                vit_depths=self.config.vit_depths[vit],
+            )
+        except ValueError as error:
+            raise VprError(f'no student of {levels} levels: {error}') from error
+        other, ours = DSFormer(config), self.state_dict()
+        for name, value in other.state_dict().items():
+            if not name.startswith('project.'):
+                value.copy_(_resampled(ours[name], value.shape))
+        return other.eval()
+
+    def train(self, mode: bool = True):
+        """Batch statistics stay those of ImageNet: the batches here are small and degraded."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def freeze(self, levels: int) -> None:
+        """Leave the lowest `levels` levels (heads apart) as they are; at most 2 are frozen."""
+        self.frozen = levels
+        for i, level in enumerate([self.stem, self.levels[0]]):
+            level.requires_grad_(i >= levels)
+
+    def load_mobilenetv2(self, path: Path) -> None:
+        """Start stem and first level from a MobileNetV2 .npz (names: see the teachers' README)."""
+        try:
+            with np.load(path) as arrays, torch.no_grad():
+                _copy(self.stem[0], arrays, 'conv0', 'batchnorm0')
+                for i, block in enumerate([*self.stem[1:], *self.levels[0]]):
+                    for j, layer in enumerate(block.layers):
+                        name = f'linearbottleneck{i}_'
+                        _copy(layer, arrays, f'{name}conv{j}', f'{name}batchnorm{j}')
+        except (OSError, ValueError, KeyError, RuntimeError, BadZipFile) as error:
+            reason = str(error).splitlines()[0]
+            raise VprError(f'{path}: not weights of a MobileNetV2 ({reason})') from error
+
+    def load_exported(self, path: Path) -> None:
+        """Start from an exported student of the same shape; whitening and all stay as they were.
+
+        Batch normalisation, which the export folds into the convolutions, starts as identity.
+        """
+        try:
+            self.load_state_dict(_exported_state(self, path))
+        except (OSError, DecodeError, KeyError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise VprError(f'{path}: not an exported student of this shape ({reason})') from error
+
+
+def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
+    """The state of an exported network: most weights keep their names, the rest their order."""
+    graph = onnx.load(str(path)).graph
+    arrays = {i.name: torch.tensor(numpy_helper.to_array(i)) for i in graph.initializer}
+    state = {k: v.clone() for k, v in network.state_dict().items()}
+    state |= {name: value for name, value in arrays.items() if name in state}
+    convolutions = []
+    for node, after in zip(graph.node, [*graph.node[1:], None], strict=True):
+        if node.op_type == 'Conv' and node.input[1] not in state:
+            convolutions.append([arrays[name] for name in node.input[1:]])
+        if node.op_type == 'MatMul' and node.input[1] in arrays:  # weight, transposed; then bias
+            name = next((name for name in after.input if name in state), 'a layer')
+            state[name.replace('.bias', '.weight')] = arrays[node.input[1]].T.contiguous()
+    names = [n.removesuffix('.1.running_var') for n in state if n.endswith('.running_var')]
+    for name, (weight, bias) in zip(names, convolutions, strict=True):
+        norm = network.get_submodule(f'{name}.1')
+        state[f'{name}.0.weight'], state[f'{name}.1.bias'] = weight, bias
+        state[f'{name}.1.weight'] = torch.ones_like(bias)
+        state[f'{name}.1.running_mean'] = torch.zeros_like(bias)
+        state[f'{name}.1.running_var'] = torch.ones_like(bias) - norm.eps
+    return state
+
+
+def _resampled(x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """What belongs to positions for another number of them: (K, N) maps or (1, N, C) tokens."""
+    if x.shape == shape:
+        return x
+    tokens = x.dim() == 3
+    maps = x.transpose(1, 2) if tokens else x[None]
+    old, new = (int(s[1] ** 0.5) for s in (x.shape, shape))
+    maps = F.interpolate(maps.unflatten(2, (old, old)), (new, new), mode='bilinear')
+    return maps.flatten(2).transpose(1, 2) if tokens else maps.flatten(2)[0]
+
+
+def _copy(layer: nn.Sequential, arrays, conv: str, norm: str) -> None:
+    layer[0].weight.copy_(torch.from_numpy(arrays[conv + '_weight'].astype(np.float32)))
+    pairs = [('weight', 'gamma'), ('bias', 'beta')]
+    pairs += [('running_mean', 'running_mean'), ('running_var', 'running_var')]
+    for ours, theirs in pairs:
+        getattr(layer[1], ours).copy_(torch.from_numpy(arrays[f'{norm}_{theirs}']))

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several processes under torchrun that train one network.
+
+Every process computes its share of the images; descriptors, sums and maps are gathered and each
+process computes the loss of the whole batch, as one process alone would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from ashtkd_ros.errors import VprError
+from tools.training.networks.layers import Described
+
+
+def join_processes() -> None:
+    """Under torchrun: gloo on processors, nccl on GPUs, each process on its own."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1:
+        backend = 'nccl' if torch.cuda.is_available() else 'gloo'
+        # The first process makes all views alone, which takes hours where there are many.
+        dist.init_process_group(backend, timeout=timedelta(days=1))
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' rows in order; backward keeps this process's own."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+        ctx.rows, x = len(x), x.contiguous()
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        start = dist.get_rank() * ctx.rows
+        return gradient[start : start + ctx.rows]
+
+
+def gathered(described: Described) -> Described:
+    """What all processes described, or the same where there is only one."""
+    if not dist.is_initialized():
+        return described
+    return Described(
+        _Gather.apply(described.descriptor),
+        [_Gather.apply(s) for s in described.sums],
+        [_Gather.apply(m) for m in described.maps],
+    )
+
+
+def own_share(entries: list) -> list:
+    """The part of a batch that this process computes."""
+    if not dist.is_initialized():
+        return entries
+    count, rank = dist.get_world_size(), dist.get_rank()
+    if len(entries) % count:
+        raise VprError(f'{len(entries)} images a step do not divide by {count} processes')
+    size = len(entries) // count
+    return entries[rank * size : (rank + 1) * size]
+
+
+def is_first() -> bool:
+    """Whether this process writes files and talks."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+@contextlib.contextmanager
+def first_alone() -> Iterator[None]:
+    """The first process goes through, then the others: what it made on disk is there for them."""
+    if not is_first():
+        wait_for_all()
+    yield
+    if is_first():
+        wait_for_all()

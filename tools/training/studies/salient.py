@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the student looks: pictures under the salient maps of each level, side by side.
+
+    python -m tools.training.studies.salient models/ashtkd_student.onnx IMAGE ... -o salient.png
+
+An exported student gives its maps beside its descriptor (`salient0` at stride 8 and upwards); this
+draws the mean of each level's maps, bright where the level looks.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ashtkd_ros.commands import run_command
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.salient_pictures import picture
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.traverses.image_folder import read_image
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('model', type=Path, help='exported student (.onnx)')
+    parser.add_argument('images', type=Path, nargs='+')
+    parser.add_argument('-o', '--out', type=Path, default=Path('salient.png'))
+    args = parser.parse_args(argv)
+    embedder = Embedder(args.model)
+    rows = [picture(i, embedder.salient_maps(i)) for i in map(read_image, args.images)]
+    width = max(row.shape[1] for row in rows)
+    rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0))) for r in rows]
+    try:
+        coded = cv2.imencode(args.out.suffix, np.concatenate(rows)[..., ::-1])[1]
+        args.out.write_bytes(coded.tobytes())
+    except (OSError, cv2.error) as error:
+        raise VprError(
+            f'{args.out}: cannot be written; name a .png in a folder that is there'
+        ) from error
+    print(f'{args.out}: {len(rows)} pictures, then stride 8 upwards from left to right')
+    return 0
+
+
+if __name__ == '__main__':
+    run_command(main)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time against Recall@1 for several sizes of one trained student, beside the teachers' time.
+
+    python -m tools.training.studies.tradeoff runs/asht/student --data ../shared/data/val
+
+A size is a number of levels and of pixels. Nothing is trained: no level knows of those above it,
+so that a smaller student is a part of the trained one, its last layer fitted anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ashtkd_ros.commands import run_command
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.network.embedder import Embedder
+from tools.bench.embedding import measure
+from tools.training.export import load_student, metadata_of, write_onnx
+from tools.training.networks.layers import count
+from tools.training.studies.evaluate_sets import embedded, recalls, validation_sets
+from tools.training.whitening import fit_projection
+
+_FEWEST_LEVELS = 2
+_FITTED_ON = 2500
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network's time (ms); of a student also parameters (M), GMAC and Recall@1 (%) a set."""
+
+    name: str
+    ms: float
+    parameters: float = 0.0
+    macs: float = 0.0
+    recall: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> float:
+        """Mean Recall@1 over the sets."""
+        return float(np.mean(list(self.recall.values())))
+
+
+def usual_sizes(levels: int, pixels: int) -> list[tuple[int, int]]:
+    """(levels, pixels) of a student: every number of levels, and three of smaller pictures."""
+    sizes = [(n, pixels) for n in range(_FEWEST_LEVELS, levels + 1)]
+    return sorted([*sizes, (min(3, levels), pixels - 32)])
+
+
+def write_sizes(
+    run: Path, sizes: list[tuple[int, int]] | None, folder: Path
+) -> dict[Path, tuple[float, float]]:
+    """Export every (levels, pixels) of a trained student; file → parameters (M), GMAC.
+
+    None: the usual ones of its levels and pixels.
+    """
+    trained, views = load_student(run)
+    most = len(trained.heads)
+    sizes = sizes or usual_sizes(most, trained.config.image_size)
+    written = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for levels, pixels in tqdm(sizes, desc='sizes', delay=2):
+        if not _FEWEST_LEVELS <= levels <= most or pixels % 32:
+            raise VprError(
+                f'{levels} levels of {pixels} pixels: must be {_FEWEST_LEVELS} to {most} levels '
+                'and a multiple of 32 pixels'
+            )
+        network, path = trained.smaller(levels, pixels), folder / f'{levels}_levels_{pixels}.onnx'
+        fit_projection(network, views, _FITTED_ON)
+        write_onnx(network, path, metadata_of(network, path.stem))
+        written[path] = count(network, torch.zeros(1, 3, pixels, pixels))
+    return written
+
+
+def points(
+    students: dict[Path, tuple[float, float]], teachers: list[Path], sets: list[Path], rounds: int
+) -> list[Point]:
+    """Measure the students, and of the teachers the time: all in turns in one run, two threads."""
+    ms = measure([*students, *teachers], rounds, 2)
+    found = [Point(path.stem, ms[path.stem]) for path in teachers]
+    for path, size in tqdm(students.items(), desc='recall', delay=2):
+        recall = recalls(embedded(Embedder(path)), sets)
+        found.append(Point(path.stem, ms[path.stem], *size, recall))
+    return found
+
+
+def table(found: list[Point]) -> str:
+    """Markdown, the fastest first; times relative to the slowest network."""
+    slowest = max(p.ms for p in found)
+    names = next(list(p.recall) for p in found if p.recall)
+    lines = [f'| | ms | M | GMAC | {" | ".join(names)} | mean |']
+    lines.append('|---|' + '---|' * (4 + len(names)))
+    for p in sorted(found, key=lambda p: p.ms):
+        cells = [p.name, f'{p.ms:.1f} ({slowest / p.ms:.1f}x)', *[''] * (3 + len(names))]
+        if p.recall:
+            recall = [f'{v:.1f}' for v in (*p.recall.values(), p.mean)]
+            cells[2:] = [f'{p.parameters:.2f}', f'{p.macs:.3f}', *recall]
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def picture(found: list[Point], path: Path) -> None:
+    """Milliseconds to the right, mean Recall@1 up."""
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.5), layout='constrained')
+    students = sorted((p for p in found if p.recall), key=lambda p: p.ms)
+    axes.plot([p.ms for p in students], [p.mean for p in students], 'o', color='#2f6f8f')
+    for p in students:
+        axes.annotate(p.name, (p.ms, p.mean), xytext=(4, 4), textcoords='offset points')
+    axes.set(xlabel='one image, two threads [ms]', ylabel='mean Recall@1 [%]')
+    axes.margins(0.2)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('run', type=Path, help="the student's folder of tools.training.train")
+    parser.add_argument('--data', type=Path, required=True, help='folder of validation sets')
+    parser.add_argument('--teachers', type=Path, default=Path('../shared/teachers'))
+    parser.add_argument(
+        '--sizes', nargs='+', default=[], help='levels x pixels, as 3x224; default: by the run'
+    )
+    parser.add_argument('--rounds', type=int, default=60)
+    parser.add_argument('-o', '--out', type=Path, default=Path('runs/tradeoff'), help='folder')
+    args = parser.parse_args(argv)
+    try:
+        sizes = [tuple(map(int, size.split('x'))) for size in args.sizes]
+        sizes = [(levels, pixels) for levels, pixels in sizes]
+    except ValueError:
+        raise VprError(f'--sizes {" ".join(args.sizes)}: write them as 3x224') from None
+    sets = validation_sets(args.data)
+    students = write_sizes(args.run, sizes, args.out)
+    found = points(students, sorted(args.teachers.glob('*.onnx')), sets, args.rounds)
+    print(table(found))
+    (args.out / 'tradeoff.md').write_text(table(found) + '\n')
+    picture(found, args.out / 'tradeoff.png')
+    return 0
+
+
+if __name__ == '__main__':
+    run_command(main)
