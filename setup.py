@@ -18,7 +18,7 @@ setup(
     maintainer=maintainer.text,
     maintainer_email=maintainer.get('email'),
     packages=find_packages(include=[name, f'{name}.*']),
-    package_data={name: ['templates/*.html']},
+    package_data={name: ['evaluation/templates/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{name}']),
         (f'share/{name}', ['package.xml']),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one exception whose text is written for users."""
 
-from ashtkd_ros.files.reading import one_line
+from ashtkd_ros.text import one_line
 
 
 class VprError(Exception):

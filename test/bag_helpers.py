@@ -26,8 +26,8 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.traverses.bag_writer import header, message
-from ashtkd_ros.traverses.image_folder import Pose
 
 DELAY_S = 0.001  # received after its header stamp
 ODD = 'my_msgs/msg/Odd'

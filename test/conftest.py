@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Preprocessing
-from ashtkd_ros.traverses.image_folder import Pose
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_PREPROCESSING = {

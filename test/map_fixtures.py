@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import unit_rows
 
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place, PlaceMap
-from ashtkd_ros.traverses.image_folder import Pose
 
 TRIES = float(os.environ.get('MAP_TRIES', '1'))
 PICTURE = b'\xff\xd8 a picture \xff\xd9' * 9

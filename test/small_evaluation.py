@@ -12,7 +12,8 @@ from conftest import places_along_x
 
 from ashtkd_ros.evaluation.metrics import Answer, Metrics, metrics_of
 from ashtkd_ros.evaluation.report import Evaluation
-from ashtkd_ros.traverses.image_folder import Frame, Pose
+from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.traverses.image_folder import Frame
 
 
 def answers_of(

@@ -21,7 +21,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from vision_msgs.msg import Classification
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.metrics import RECALL_AT, Metrics, Tolerance, positives

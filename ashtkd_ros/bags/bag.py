@@ -25,7 +25,8 @@ from ashtkd_ros.bags.ros1 import Ros1Reader
 from ashtkd_ros.bags.rosbag2 import ENDINGS, METADATA, Ros2Reader, misnamed, storage_files
 from ashtkd_ros.bags.unpacking import ZSTD, unpack
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import one_line, why_missing
+from ashtkd_ros.files.reading import why_missing
+from ashtkd_ros.text import one_line
 
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'

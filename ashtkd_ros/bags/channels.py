@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import one_line
+from ashtkd_ros.text import one_line
 
 CDR, ROS1 = 'cdr', 'ros1'
 Item = tuple[int, int, bytes]  # channel, receive time in ns, data

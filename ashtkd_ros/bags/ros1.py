@@ -29,7 +29,8 @@ from ashtkd_ros.bags.channels import (
 )
 from ashtkd_ros.bags.unpacking import UNPACKED_LIMIT, unpack
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import open_regular, reason_of
+from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.text import reason_of
 
 MAGIC = b'#ROSBAG V2.0\n'
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7

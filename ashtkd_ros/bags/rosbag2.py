@@ -30,14 +30,9 @@ from ashtkd_ros.bags.sqlite_journals import (
 )
 from ashtkd_ros.bags.unpacking import ZSTD, scratch, unpacked_file
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import (
-    YAML_LIMIT,
-    one_line,
-    open_regular,
-    parse_yaml,
-    read_regular,
-    reason_of,
-)
+from ashtkd_ros.files.documents import YAML_LIMIT, parse_yaml
+from ashtkd_ros.files.reading import open_regular, read_regular
+from ashtkd_ros.text import one_line, reason_of
 
 METADATA = 'metadata.yaml'
 ENDINGS = ('.db3', '.mcap', '.db3.zstd', '.mcap.zstd')

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ashtkd_ros.bags.channels import Channel, Item, Unreadable, type_name
 from ashtkd_ros.bags.unpacking import UNPACKED_LIMIT
-from ashtkd_ros.files.reading import reason_of
+from ashtkd_ros.text import reason_of
 
 MAGIC = b'SQLite format 3\x00'
 RECOVER = '"sqlite3 FILE .recover" saves what there is'

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from ashtkd_ros.bags.channels import Unreadable, listed
 from ashtkd_ros.bags.unpacking import copy_within
-from ashtkd_ros.files.reading import one_line, open_regular, reason_of
+from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.text import one_line, reason_of
 
 WAL, ROLLBACK = '-wal', '-journal'
 _WAL_MAGIC = (b'\x37\x7f\x06\x82', b'\x37\x7f\x06\x83')

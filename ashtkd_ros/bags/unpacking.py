@@ -18,7 +18,8 @@ from lz4.frame import LZ4FrameDecompressor
 
 from ashtkd_ros.bags.channels import Unreadable
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import one_line, open_regular
+from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.text import one_line
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -9,11 +9,12 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import cv2
 
-from ashtkd_ros.files.reading import one_line, reason_of
+from ashtkd_ros.text import one_line, reason_of
 
 DEBUG = 'ASHTKD_DEBUG'
 _LONGEST = 2000  # characters of a line
@@ -97,6 +98,11 @@ def let_go_of_output() -> None:
     """Flush to nowhere: nobody reads the standard output any more, or it is full."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell_notes(path: Path, notes: Sequence[str]) -> None:
+    """What the user should know of a source, on the error output."""
+    note(*(f'{path}: {line}' for line in notes))
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE, Bag
-from ashtkd_ros.cli.terminal import say
-from ashtkd_ros.commands import finite, make_parser, rate, run_command, tell_notes
+from ashtkd_ros.cli.arguments import finite, rate
+from ashtkd_ros.cli.command import make_parser, run_command
+from ashtkd_ros.cli.terminal import say, tell_notes
 from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.traverses.bag_writer import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag

@@ -17,16 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ashtkd_ros.cli.arguments import not_negative, share
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import note, say
-from ashtkd_ros.commands import (
+from ashtkd_ros.commands.options import (
     add_model_options,
     add_traverse_options,
     load_embedder,
-    make_parser,
-    not_negative,
     open_traverses,
-    run_command,
-    share,
 )
 from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.trajectory import REASONS

@@ -20,18 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ashtkd_ros.cli.arguments import count, not_negative, rate, share
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import note, say
-from ashtkd_ros.commands import (
+from ashtkd_ros.commands.options import (
     add_model_options,
     add_traverse_options,
-    count,
     load_embedder,
-    make_parser,
-    not_negative,
     open_traverses,
-    rate,
-    run_command,
-    share,
 )
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.comparison import compare, load_report, table, write_comparison
@@ -50,7 +46,6 @@ from ashtkd_ros.evaluation.run import (
 )
 from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.evaluation.shared_images import note_of, shared_images
-from ashtkd_ros.files.reading import one_line
 from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
@@ -58,6 +53,7 @@ from ashtkd_ros.images.bit_depth import bits_of, map_bits
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.text import one_line
 from ashtkd_ros.traverses.traverse import FolderTraverse, Traverse
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import note, say
-from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 

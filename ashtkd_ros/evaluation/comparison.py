@@ -28,8 +28,10 @@ from ashtkd_ros.evaluation.report import (
     render,
     save_text,
 )
-from ashtkd_ros.files.reading import is_file, is_folder, one_line, parse_json, read_text, reason_of
+from ashtkd_ros.files.documents import parse_json
+from ashtkd_ros.files.reading import is_file, is_folder, read_text
 from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.text import one_line, reason_of
 
 # Key of a figure → heading, factor to show it by, decimals.
 FIGURES = {

@@ -21,9 +21,9 @@ from ashtkd_ros.evaluation.metrics import (
     Metrics,
     calibration,
     localisation_errors,
-    thin,
 )
-from ashtkd_ros.files.reading import reason_of
+from ashtkd_ros.sampling import thin
+from ashtkd_ros.text import reason_of
 
 # State of an answer → colour, marker, name in the legend.
 STATES = {

@@ -12,8 +12,10 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import is_whole, read_rows
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.image_folder import Frame, Pose
+from ashtkd_ros.sampling import thin
+from ashtkd_ros.traverses.image_folder import Frame
 
 RECALL_AT = (1, 5, 10, 20)
 MOST_SIMILARITIES = 400
@@ -340,11 +342,6 @@ def _metres(a: Pose, b: Pose) -> float:
 def unknown_share(answers: Sequence[Answer]) -> float:
     """Share of at least one answer that was refused, [0, 1]."""
     return sum(not a.accepted for a in answers) / len(answers)
-
-
-def thin(count: int, most: int) -> np.ndarray:
-    """At most `most` of the rows 0 to count - 1, evenly spread, first and last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def thinned_similarity(

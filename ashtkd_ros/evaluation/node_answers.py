@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import parse_json, read_regular, read_text, reason_of
+from ashtkd_ros.files.documents import parse_json
+from ashtkd_ros.files.reading import read_regular, read_text
 from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.text import reason_of
 from ashtkd_ros.traverses.bag_traverse import BagFrame
 from ashtkd_ros.traverses.image_folder import Frame
 

@@ -30,12 +30,12 @@ from ashtkd_ros.evaluation.metrics import (
     Answer,
     Metrics,
     localisation_error,
-    thin,
     unknown_share,
 )
-from ashtkd_ros.files.reading import one_line
 from ashtkd_ros.files.writing import check_replaceable
 from ashtkd_ros.maps.place_map import Place
+from ashtkd_ros.sampling import thin
+from ashtkd_ros.text import one_line
 from ashtkd_ros.traverses.bag_traverse import BagFrame
 from ashtkd_ros.traverses.image_folder import Frame
 
@@ -206,7 +206,7 @@ def save_text(path: Path, text: str) -> None:
 def render(template: str, **values: object) -> str:
     """HTML of a template of the package; what is inserted is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('ashtkd_ros'),
+        loader=jinja2.PackageLoader('ashtkd_ros.evaluation'),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -27,7 +27,6 @@ from ashtkd_ros.evaluation.metrics import (
     judge,
     metrics_of,
     positives_by,
-    thin,
     thinned_similarity,
 )
 from ashtkd_ros.evaluation.node_answers import NodeAnswers, header_ns
@@ -39,6 +38,7 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.recognition.rate_gate import RateGate
 from ashtkd_ros.recognition.recogniser import embed_frames, in_parallel
+from ashtkd_ros.sampling import thin
 from ashtkd_ros.traverses.image_folder import Frame
 from ashtkd_ros.traverses.traverse import Traverse
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import one_line
+from ashtkd_ros.text import one_line
 
 _VARIABLE = re.compile(r'\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})')
 

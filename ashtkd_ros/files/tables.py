@@ -12,15 +12,15 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import read_regular, reason_of
+from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.files.stamp_units import EARLIEST_S, middle_step, to_seconds
-from ashtkd_ros.geometry.pose import POSE_COLUMNS, Pose, pose_fault
+from ashtkd_ros.text import reason_of
 
 _LIMIT = 2**28  # bytes
 _LONG_STEP_S, _SHORT_STEP_S = 20.0, 1e-4  # the middle step of rows, beyond which is asked
@@ -192,27 +192,3 @@ def seconds(rows: Rows, table: Path, column: str = 'stamp') -> tuple[np.ndarray,
         odd = odd.replace('of another unit', 'milliseconds') if apart >= _LONG_STEP_S else odd
         notes.append(f'the stamps of {table.name} are taken as seconds, {odd}')
     return stamps, notes
-
-
-def pose(row: Mapping[str, str], table: Path, line: int) -> Pose | None:
-    """The pose of a row with x and y, and perhaps z and a quaternion; None where all are empty.
-
-    VprError where some are empty, where one is no number, or they can be no pose.
-    """
-    given = {c: row[c] for c in POSE_COLUMNS if c in row}
-    if not any(given.values()):
-        return None
-    empty = next((c for c, text in given.items() if not text), None)
-    if empty is not None:
-        raise VprError(
-            f'{table}:{line}: {empty} is "", it must be a finite number; fill it in, or leave the '
-            'whole pose of the row empty'
-        )
-    if 'qw' not in given and any(c in given for c in ('qx', 'qy', 'qz')):
-        raise VprError(f'{table}: has a quaternion without column qw')
-    values = {c: number(text, c, table, line) for c, text in given.items()}
-    found = Pose(**{'z': 0.0, **values})
-    why = pose_fault(found)
-    if why:
-        raise VprError(f'{table}:{line}: {why}')
-    return found

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import read_regular, reason_of
+from ashtkd_ros.files.reading import read_regular
+from ashtkd_ros.text import reason_of
 
 _READ_LIMIT, _BEGIN = 2**31, 4096  # bytes
 

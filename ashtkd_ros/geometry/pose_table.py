@@ -11,16 +11,16 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import reason_of
 from ashtkd_ros.files.tables import number, read_text, seconds, split_rows
-from ashtkd_ros.geometry.pose import POSE_COLUMNS, position_fault
+from ashtkd_ros.geometry.pose import POSE_COLUMNS, Pose, pose_fault, position_fault
+from ashtkd_ros.text import reason_of
 
 _COLUMNS = ('stamp', *POSE_COLUMNS)
 _NEEDED = ('stamp', 'x', 'y')
@@ -191,3 +191,27 @@ def _same(stamps: np.ndarray, poses: np.ndarray, path: Path) -> int:
             '1.31187e+09)'
         )
     return len(stamps) - len(apart)
+
+
+def pose_of_row(row: Mapping[str, str], table: Path, line: int) -> Pose | None:
+    """The pose of a row with x and y, and perhaps z and a quaternion; None where all are empty.
+
+    VprError where some are empty, where one is no number, or they can be no pose.
+    """
+    given = {c: row[c] for c in POSE_COLUMNS if c in row}
+    if not any(given.values()):
+        return None
+    empty = next((c for c, text in given.items() if not text), None)
+    if empty is not None:
+        raise VprError(
+            f'{table}:{line}: {empty} is "", it must be a finite number; fill it in, or leave the '
+            'whole pose of the row empty'
+        )
+    if 'qw' not in given and any(c in given for c in ('qx', 'qy', 'qz')):
+        raise VprError(f'{table}: has a quaternion without column qw')
+    values = {c: number(text, c, table, line) for c, text in given.items()}
+    found = Pose(**{'z': 0.0, **values})
+    why = pose_fault(found)
+    if why:
+        raise VprError(f'{table}:{line}: {why}')
+    return found

@@ -14,10 +14,9 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.geodesy import GeoOrigin
-from ashtkd_ros.geometry.pose import FARTHEST_M
+from ashtkd_ros.geometry.pose import FARTHEST_M, Pose
 from ashtkd_ros.geometry.pose_checks import check_poses, within
 from ashtkd_ros.geometry.pose_table import read_pose_table
-from ashtkd_ros.traverses.image_folder import Pose
 
 REASONS = ('', 'before the first pose', 'after the last pose', 'gap between poses')
 END_SLACK_S = 0.02  # an image this far outside the ends takes the end's pose

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import one_line
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.images.picture_limits import excess, segments, stated_size
+from ashtkd_ros.text import one_line
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _TIFF = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '', b'MM\0+': ''}  # the latter are large files

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.trajectory import REASONS
 from ashtkd_ros.images.faults import fault
 from ashtkd_ros.images.message_decoding import ImageError
@@ -25,7 +26,6 @@ from ashtkd_ros.maps.place_map import Place, PlaceMap, check_target, load_descri
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.recogniser import in_parallel
 from ashtkd_ros.traverses.bag_traverse import UNUSABLE, BagTraverse, to_rgb
-from ashtkd_ros.traverses.image_folder import Pose
 from ashtkd_ros.traverses.traverse import Cursor, Traverse
 
 LOST = 'lost in a damaged bag'

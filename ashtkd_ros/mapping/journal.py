@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import open_regular, read_regular, reason_of
+from ashtkd_ros.files.reading import open_regular, read_regular
 from ashtkd_ros.maps.folder import ROUTE, THUMBNAILS, clear_leftovers, thumbnail_name
+from ashtkd_ros.text import reason_of
 
 _FLUSH_S = 0.5
 _KEY, _TABLE, _ROWS, _LOCK = 'build.json', 'places.jsonl', 'descriptors.f32', 'lock'

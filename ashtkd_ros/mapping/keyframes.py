@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ashtkd_ros.traverses.image_folder import Pose
+from ashtkd_ros.geometry.pose import Pose
 
 RULES = ('auto', 'distance', 'change', 'all')
 

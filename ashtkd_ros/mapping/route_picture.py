@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ashtkd_ros.evaluation.metrics import thin
-from ashtkd_ros.files.reading import one_line, reason_of
 from ashtkd_ros.maps.place_map import Place
+from ashtkd_ros.sampling import thin
+from ashtkd_ros.text import one_line, reason_of
 
 _NUMBERS, _ARROWS = 12, 8  # of a traverse, evenly spread
 _IN_LEGEND = 12  # traverses; a legend of more would hide the route

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ashtkd_ros.files.reading import parse_yaml
+from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.images.bit_depth import DEPTHS
 from ashtkd_ros.network.confidence import check_coefficients

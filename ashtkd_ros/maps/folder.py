@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import open_regular, read_regular, reason_of
+from ashtkd_ros.files.reading import open_regular, read_regular
 from ashtkd_ros.maps.description import looks_like_ours
+from ashtkd_ros.text import reason_of
 
 DESCRIPTION, INDEX, TABLE, ROUTE = 'map.yaml', 'index.faiss', 'places.csv', 'route.png'
 THUMBNAILS = 'thumbnails'

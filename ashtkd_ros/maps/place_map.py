@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import read_regular, reason_of
+from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.maps.description import (
     Description,
     MapInfo,
@@ -39,6 +39,7 @@ from ashtkd_ros.maps.folder import (
 from ashtkd_ros.maps.places_table import Place, read_table, write_table
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.text import reason_of
 
 # of an IndexFlatIP: kind, dimensions, places, two dummies, trained, metric, count of numbers
 _FLAT = struct.Struct('<4siqqqBiQ')

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import one_line, reason_of
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.model_file import read_model
 from ashtkd_ros.network.providers import RuntimeOptions, first_line, open_session
+from ashtkd_ros.text import one_line, reason_of
 
 PREPROCESSING_KEY = 'preprocessing'
 CONFIDENCE_KEY = 'confidence'

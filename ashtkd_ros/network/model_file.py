@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import read_regular, reason_of
+from ashtkd_ros.files.reading import read_regular
+from ashtkd_ros.text import reason_of
 
 _LIMIT = 2**31  # bytes; protobuf has no larger message
 _DEPTH = 32

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import one_line
+from ashtkd_ros.text import one_line
 
 # Where a program imported ONNX Runtime before this package, which turns its telemetry off.
 onnxruntime.disable_telemetry_events()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.path_expansion import expand_path
-from ashtkd_ros.files.reading import one_line, reason_of
+from ashtkd_ros.text import one_line, reason_of
 
 _MOST_DOMAIN = 232  # above it the ports of DDS come to an end
 _NO_LOG_FILES = '--disable-external-lib-logs'

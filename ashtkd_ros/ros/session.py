@@ -16,8 +16,8 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.signals import uninstall_signal_handlers
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import one_line, reason_of
 from ashtkd_ros.ros.environment import check_environment, expand_files
+from ashtkd_ros.text import one_line, reason_of
 
 _PAUSE_S = 0.1
 

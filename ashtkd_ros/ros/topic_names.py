@@ -10,7 +10,8 @@ from itertools import chain
 from pathlib import PurePosixPath
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import YAML_LIMIT, parse_yaml, read_regular
+from ashtkd_ros.files.documents import YAML_LIMIT, parse_yaml
+from ashtkd_ros.files.reading import read_regular
 
 COMPRESSED = '/compressed'
 TRANSPORTS = ('raw', 'compressed')

@@ -18,15 +18,15 @@ from ashtkd_ros.bags.bag import Bag, is_bag
 from ashtkd_ros.bags.rosbag2 import misnamed
 from ashtkd_ros.bags.sqlite_journals import orphans, side_files
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import one_line
 from ashtkd_ros.files.tables import is_whole, read_rows
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
 from ashtkd_ros.geometry.tf_tree import facing
 from ashtkd_ros.geometry.trajectory import PoseTrack, read_tum
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.images.message_decoding import ImageError, compressed_to_array, image_to_array
+from ashtkd_ros.text import one_line
 from ashtkd_ros.traverses.depth_sampling import depth_of_bag
-from ashtkd_ros.traverses.image_folder import Pose
 from ashtkd_ros.traverses.pose_messages import ODOMETRY_TYPE, TfPoses, pose_reader
 from ashtkd_ros.traverses.topic_choice import (
     NO_POSES,

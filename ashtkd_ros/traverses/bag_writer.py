@@ -34,9 +34,10 @@ from tqdm import tqdm
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import resolved
 from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.images.picture_decoding import decode_picture
 from ashtkd_ros.images.picture_limits import read_bytes
-from ashtkd_ros.traverses.image_folder import Frame, Pose
+from ashtkd_ros.traverses.image_folder import Frame
 
 STORAGES = ('sqlite3', 'mcap')
 COMPRESSIONS = ('none', 'message', 'file', 'storage')

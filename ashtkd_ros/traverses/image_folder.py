@@ -15,12 +15,14 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import inside, is_file, is_folder, one_line, reason_of, why_missing
-from ashtkd_ros.files.tables import Row, is_whole, number, pose, read_rows, seconds
+from ashtkd_ros.files.reading import inside, is_file, is_folder, why_missing
+from ashtkd_ros.files.tables import Row, is_whole, number, read_rows, seconds
 from ashtkd_ros.geometry.pose import Pose, pose_fault
+from ashtkd_ros.geometry.pose_table import pose_of_row
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.images.picture_decoding import decode_picture
 from ashtkd_ros.images.picture_limits import check_size, read_bytes
+from ashtkd_ros.text import one_line, reason_of
 
 # How roles begin, the surest ones first: "database images", query_dusk.
 MAP_ROLES = (('database', 'map', 'reference', 'gallery', 'db', 'ref'), ('train', 'mapping'))
@@ -160,7 +162,7 @@ def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
     stamps, said = seconds(rows, table)
     notes += said
     frames = [
-        Frame(folder / row['file'], stamp, 0, pose(row, table, line))
+        Frame(folder / row['file'], stamp, 0, pose_of_row(row, table, line))
         for (line, row), stamp in zip(rows, stamps.tolist(), strict=True)
     ]
     lacking = sum(frame.pose is None for frame in frames)

@@ -30,8 +30,8 @@ from bag_helpers import (
 )
 from rosbags.rosbag2 import Reader
 
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.traverses.bag_writer import message
-from ashtkd_ros.traverses.image_folder import Pose
 
 
 def test_message_refuses_a_field_that_the_type_has_not():

@@ -30,7 +30,7 @@ from test_bags import TOPIC, contents, records, refused
 from ashtkd_ros.bags.bag import Bag, is_bag
 from ashtkd_ros.commands.bag_tools import main as bag_tools
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.traverses.image_folder import Pose
+from ashtkd_ros.geometry.pose import Pose
 
 pytest_plugins = ['bag_fixtures']
 

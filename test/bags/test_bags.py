@@ -32,7 +32,7 @@ from ashtkd_ros.bags import bag as bags
 from ashtkd_ros.bags.bag import Bag, is_bag
 from ashtkd_ros.bags.unpacking import locked
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.traverses.image_folder import Pose
+from ashtkd_ros.geometry.pose import Pose
 
 TOPIC = '/camera/image_raw'
 KIND_NAMES = ['-'.join(kind) for kind in KINDS]

@@ -8,7 +8,7 @@ import argparse
 import pytest
 from test_commands import call
 
-from ashtkd_ros.commands import count, finite, not_negative, positive, share
+from ashtkd_ros.cli.arguments import count, finite, not_negative, positive, share
 
 REFUSED = {
     finite: ['nan', 'inf', 'x', ''],

@@ -19,13 +19,13 @@ from small_evaluation import answers_of, evaluation_of
 from test_doors import call, harmless
 from test_place_pictures import walk
 
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.cli.terminal import note, say
-from ashtkd_ros.commands import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.report import write_report
-from ashtkd_ros.files.reading import one_line
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import PlaceMap
-from ashtkd_ros.traverses.image_folder import Pose
+from ashtkd_ros.text import one_line
 
 ORDERS = ['\x1b[2J', '\x1b]0;owned\x07', '\n', '\r', '\x9b31m', '\u202e', '\u2028', '\x08', '\x7f']
 ORDERS += ['\0', '\x85', '\u200b', '\udcff', '\ue000', '\t', '\x0c']

@@ -31,6 +31,7 @@ from mcap_helpers import channels_of, write_mcap
 from test_commands import call, error_line
 from test_mapping import START, drive, map_options, opened, snapshot, tinted
 
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping import build as mapping
 from ashtkd_ros.mapping import journal as journal_module
 from ashtkd_ros.mapping.build import _WAY_OUT, MapOptions, build_map
@@ -38,7 +39,6 @@ from ashtkd_ros.mapping.journal import Journal
 from ashtkd_ros.maps import folder as map_folder
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.image_folder import Pose
 from ashtkd_ros.traverses.traverse import Traverse
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from ashtkd_ros.commands import build_map, evaluate, run_command
+from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.commands import build_map, evaluate
 from ashtkd_ros.errors import VprError
 
 MAINS = {'build_map': build_map.main, 'evaluate': evaluate.main}

@@ -25,8 +25,8 @@ from conftest import ROOT, write_tiny_model
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 from test_place_pictures import walk
 
-from ashtkd_ros import commands
-from ashtkd_ros.commands import bag_tools, build_map, evaluate, map_info, run_command
+from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.commands import bag_tools, build_map, evaluate, map_info, options
 from ashtkd_ros.evaluation import node_answers
 from ashtkd_ros.files import reading as files
 from ashtkd_ros.images import picture_decoding as picture_bytes
@@ -186,8 +186,8 @@ READERS = {
     'parse_json': files,
     'decode_picture': picture_bytes,
     'read_bytes': pictures,
-    'load_embedder': commands,
-    'open_traverse': commands,
+    'load_embedder': options,
+    'open_traverse': options,
 }
 
 

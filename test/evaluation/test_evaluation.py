@@ -23,12 +23,13 @@ from ashtkd_ros.evaluation.metrics import (
     positives,
     positives_by,
     precision_recall,
-    thin,
     thinned_similarity,
     unknown_share,
 )
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.image_folder import Frame, Pose
+from ashtkd_ros.sampling import thin
+from ashtkd_ros.traverses.image_folder import Frame
 
 
 def frame(x: float = 0, y: float = 0, yaw: float = 0, label: str = '', pose: bool = True):

@@ -30,9 +30,10 @@ from ashtkd_ros.evaluation.report import (
     write_picture,
     write_report,
 )
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.traverses.bag_traverse import BagFrame
-from ashtkd_ros.traverses.image_folder import Frame, Pose
+from ashtkd_ros.traverses.image_folder import Frame
 
 ODD = '<script>alert("1")</script> & co'
 

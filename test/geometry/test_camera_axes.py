@@ -12,9 +12,9 @@ from test_bags import picture
 from test_pose_checks import drive, turns
 
 from ashtkd_ros.geometry.camera_axes import is_optical
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.tf_tree import BODY_IN_OPTICAL, multiply
 from ashtkd_ros.traverses.bag_traverse import BagTraverse
-from ashtkd_ros.traverses.image_folder import Pose
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 LENS = np.array([-0.5, 0.5, -0.5, 0.5])  # x right, y down, z ahead, seen from a body

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved
-from ashtkd_ros.traverses.image_folder import Pose
 
 OPTIONS = KeyframeOptions()
 

@@ -16,13 +16,14 @@ from conftest import line_of, write_tiny_model
 from test_bags import spoil_message
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.mapping.keyframes import KeyframeOptions
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.bag_traverse import BACK, open_traverse
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
-from ashtkd_ros.traverses.image_folder import Pose, read_source
+from ashtkd_ros.traverses.image_folder import read_source
 from ashtkd_ros.traverses.traverse import Traverse, TraverseOptions
 
 START = 100.0

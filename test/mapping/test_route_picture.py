@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping import route_picture
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.image_folder import Pose
 
 
 def ring(count: int, traverse: int = 0, first: int = 0) -> list[Place]:

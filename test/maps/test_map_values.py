@@ -19,9 +19,9 @@ from map_fixtures import TRIES
 from test_map_damage import one_line
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places_table import read_table, write_table
-from ashtkd_ros.traverses.image_folder import Pose
 
 pytest_plugins = ['map_fixtures']
 

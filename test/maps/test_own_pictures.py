@@ -21,6 +21,7 @@ from ashtkd_ros.commands import build_map as command
 from ashtkd_ros.commands import evaluate
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import figures
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping import build as mapping
 from ashtkd_ros.mapping import route_picture
 from ashtkd_ros.mapping.build import MapOptions, build_map
@@ -29,7 +30,6 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.ros.node.debug_picture import debug_picture, picture_reader
-from ashtkd_ros.traverses.image_folder import Pose
 from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
 
 SECRET = np.full((48, 64, 3), (13, 200, 77), np.uint8)

@@ -13,8 +13,8 @@ import yaml
 from conftest import checksums, line_of, places_along_x, unit_rows
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place, PlaceMap, place_spacing
-from ashtkd_ros.traverses.image_folder import Pose
 
 
 def descriptors(place_map: PlaceMap) -> np.ndarray:

@@ -14,8 +14,8 @@ from mcap_helpers import channels_of, write_mcap
 from test_bags import TOPIC, picture, spoil_message
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.traverses.bag_traverse import BagTraverse
-from ashtkd_ros.traverses.image_folder import Pose
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 COUNT = 20

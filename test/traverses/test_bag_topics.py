@@ -12,9 +12,9 @@ from test_bag_traverse import START, frames, images, odoms, opened, refused
 from test_bags import picture, spoil_message
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping.build import cautions
 from ashtkd_ros.traverses.bag_traverse import ZERO, BagTraverse, open_traverse
-from ashtkd_ros.traverses.image_folder import Pose
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 

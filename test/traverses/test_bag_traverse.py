@@ -27,6 +27,7 @@ from test_bags import TOPIC, picture, spoil_message
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.traverses.bag_traverse import (
     BACK,
@@ -38,7 +39,6 @@ from ashtkd_ros.traverses.bag_traverse import (
     parse_source,
     source_name,
 )
-from ashtkd_ros.traverses.image_folder import Pose
 from ashtkd_ros.traverses.traverse import Cursor, FolderTraverse, TraverseOptions
 
 START = 100.0

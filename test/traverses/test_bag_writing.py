@@ -26,8 +26,9 @@ from ashtkd_ros.bags.bag import Bag
 from ashtkd_ros.commands import bag_tools
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.traverses.bag_writer import START_S, BagOptions, interpolate, make_bag, stamps_ns
-from ashtkd_ros.traverses.image_folder import Frame, Pose, read_source
+from ashtkd_ros.traverses.image_folder import Frame, read_source
 
 IMAGE, ODOM = '/camera/image_raw', '/odom'
 

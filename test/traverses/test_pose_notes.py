@@ -15,8 +15,9 @@ from test_traverse_evaluation import ORIGIN, run
 from ashtkd_ros.commands.build_map import main as build_map
 from ashtkd_ros.commands.evaluate import main as evaluate
 from ashtkd_ros.commands.map_info import main as map_info
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
-from ashtkd_ros.traverses.image_folder import Pose, read_source
+from ashtkd_ros.traverses.image_folder import read_source
 from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
 
 

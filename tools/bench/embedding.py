@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.network.shipped_model import shipped_model
 
 TIMED_SIZE = (224, 224)

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.images.message_decoding import compressed_to_array, image_to_array
 from ashtkd_ros.network.embedder import Embedder, Preprocessing, squeeze
 from ashtkd_ros.network.shipped_model import shipped_model

@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.mapping.build import build_map
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model

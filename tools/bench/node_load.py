@@ -35,7 +35,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.mapping.build import build_map
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model

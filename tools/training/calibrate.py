@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.metrics import calibration
 from ashtkd_ros.maps.place_map import MapInfo, Place, PlaceMap

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import PREPROCESSING_KEY, Embedder
 from tools.training.calibrate import calibrate

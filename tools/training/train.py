@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from tools.training.config import TrainConfig, as_plain, read_config
 from tools.training.data.places import TrainingPlaces, read_places, summary

@@ -10,10 +10,10 @@ from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import reason_of
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.recognition.matcher import Candidate
 from ashtkd_ros.recognition.recogniser import Recognition
+from ashtkd_ros.text import reason_of
 
 _GREY, _GREEN = (0.5, 0.5, 0.5, 0.6), (0.1, 0.7, 0.3, 1.0)
 

@@ -23,9 +23,9 @@ from rclpy.parameter import Parameter
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.path_expansion import expand_path
-from ashtkd_ros.files.reading import one_line
 from ashtkd_ros.mapping.keyframes import KeyframeOptions
 from ashtkd_ros.ros.node import qos_overrides as qos
+from ashtkd_ros.text import one_line
 
 # What rclpy declares of its own accord.
 _OTHERS = ('use_sim_time', 'start_type_description_service')

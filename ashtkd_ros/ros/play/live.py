@@ -29,8 +29,8 @@ import rclpy
 from rclpy.node import Node, NodeNameNonExistentError
 
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import say
-from ashtkd_ros.commands import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import RECALL_AT

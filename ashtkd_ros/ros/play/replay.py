@@ -27,8 +27,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification
 
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, is_bag
-from ashtkd_ros.cli.terminal import say
-from ashtkd_ros.commands import make_parser, positive, rate, run_command, tell_notes
+from ashtkd_ros.cli.arguments import positive, rate
+from ashtkd_ros.cli.command import make_parser, run_command
+from ashtkd_ros.cli.terminal import say, tell_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import header_ns
 from ashtkd_ros.ros.session import session

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.baselines import BASELINES
 from ashtkd_ros.evaluation.metrics import Metrics, Tolerance, calibration, evaluate, positives

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.image_folder import read_source

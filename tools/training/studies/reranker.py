@@ -24,7 +24,7 @@ import onnx
 import torch
 from tqdm import tqdm
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.recogniser import embed_frames
 from ashtkd_ros.traverses.image_folder import read_source

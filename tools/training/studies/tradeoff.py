@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ashtkd_ros.commands import run_command
+from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
 from tools.bench.embedding import measure

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Types of arguments: numbers that are none, or out of range, are refused with the usage."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+def finite(text: str) -> float:
+    """Type of an argument: a number, neither infinite nor NaN."""
+    return _number(text, 'a finite number', lambda _: True)
+
+
+def positive(text: str) -> float:
+    """Type of an argument: a number above 0."""
+    return _number(text, 'a positive number', lambda n: n > 0)
+
+
+def rate(text: str) -> float:
+    """Type of an argument: times a second, or a factor of speed, that a machine can follow."""
+    return _number(text, 'a number from 0.001 to 10000', lambda n: 1e-3 <= n <= 1e4)
+
+
+def not_negative(text: str) -> float:
+    """Type of an argument: a number from 0 on."""
+    return _number(text, 'a number from 0 on', lambda n: n >= 0)
+
+
+def share(text: str) -> float:
+    """Type of an argument: a number from 0 to 1."""
+    return _number(text, 'a number from 0 to 1', lambda n: 0 <= n <= 1)
+
+
+def count(text: str) -> int:
+    """Type of an argument: a whole number from 0 on."""
+    return int(_number(text, 'a whole number from 0 on', lambda n: n >= 0, int))
+
+
+def _number(
+    text: str, what: str, fits: Callable[[float], bool], kind: Callable[[str], float] = float
+) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and fits(value)):
+        raise argparse.ArgumentTypeError(f'"{text}" is not {what}')
+    return value

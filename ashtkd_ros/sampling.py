@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A few of many, evenly spread."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def thin(count: int, most: int) -> np.ndarray:
+    """At most `most` of the rows 0 to count - 1, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
