@@ -33,6 +33,7 @@ from ashtkd_ros.cli.terminal import say, tell_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import header_ns
 from ashtkd_ros.ros.session import session
+from ashtkd_ros.stamps import ns_to_s, split_ns
 from ashtkd_ros.traverses.bag_traverse import choose_image_topic
 from ashtkd_ros.traverses.image_folder import Frame, read_source
 
@@ -66,7 +67,7 @@ class Folder:
 
     def stamps(self) -> Iterator[Stamp]:
         """Of the messages that the frames are sent as."""
-        return (divmod(header_ns(frame), 10**9) for frame in self._frames)
+        return (split_ns(header_ns(frame)) for frame in self._frames)
 
 
 class Recording:
@@ -82,10 +83,10 @@ class Recording:
         first, last = None, math.inf
         for i, (_, received, data) in enumerate(self.bag.serialized([self.topic.name])):
             first = received if first is None else first
-            pause, last = (received - last) * 1e-9, received
+            pause, last = ns_to_s(received - last), received
             if pause > _LONG_PAUSE_S and not self.hz:
                 say(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
-            yield i / self.hz if self.hz else (received - first) * 1e-9, data
+            yield i / self.hz if self.hz else ns_to_s(received - first), data
 
     def stamps(self) -> Iterator[Stamp]:
         """Of the messages' headers."""
@@ -140,7 +141,7 @@ class Camera(Node):
             message.data = array.array('B', pixels.tobytes())
         message.header.frame_id = self._frame_id
         stamp = message.header.stamp
-        stamp.sec, stamp.nanosec = divmod(header_ns(frame), 10**9)
+        stamp.sec, stamp.nanosec = split_ns(header_ns(frame))
         return message
 
     def publish(self, message: Image | CompressedImage | bytes) -> None:
