@@ -27,7 +27,8 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import read_rows
-from ashtkd_ros.traverses.image_folder import Frame, read_source
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import read_source
 from tools.training.data.gsv import read_gsv
 
 _APART_PICTURES = 10.0

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 from tools.training.config import TAUGHT, TeacherConfig, TrainConfig, as_plain, read_config
 from tools.training.data.views import Views
 from tools.training.export import metadata_of, write_onnx
