@@ -32,7 +32,7 @@ from ashtkd_ros.evaluation.metrics import (
     localisation_error,
     unknown_share,
 )
-from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.files.writing import check_replaceable, whole_file, write_text
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.sampling import thin
 from ashtkd_ros.text import one_line
@@ -197,10 +197,9 @@ def save_text(path: Path, text: str) -> None:
     """Write a file of a report and its folder; VprError where that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A file name may hold bytes that are no UTF-8.
-        path.write_text(text, encoding='utf-8', errors='replace')
+        write_text(path, text)
     except OSError as error:
-        raise VprError(f'{path}: the report could not be written ({error.strerror})') from error
+        raise VprError(f'{path}: the report cannot be written ({error.strerror})') from error
 
 
 def render(template: str, **values: object) -> str:
@@ -364,6 +363,7 @@ def write_picture(
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     try:
-        figure.savefig(path, dpi=100, metadata={'Software': None})
+        with whole_file(path) as draft:
+            figure.savefig(draft, dpi=100, metadata={'Software': None})
     except OSError as error:
-        raise VprError(f'{path}: the picture could not be written ({error.strerror})') from error
+        raise VprError(f'{path}: the picture cannot be written ({error.strerror})') from error

@@ -343,7 +343,7 @@ def test_report_that_cannot_be_written_is_one_line(tmp_path: Path):
     for out in (tmp_path / 'folder.html', tmp_path / 'file' / 'r.html'):
         with pytest.raises(VprError) as error:
             write_report(out, evaluation_of(answers_of([True])), gone)
-        assert 'could not be written' in line_of(error)
+        assert 'cannot be written' in line_of(error)
 
 
 @pytest.mark.parametrize('name', ['r.json', 'r', 'r.txt'])
@@ -360,7 +360,7 @@ def test_picture_shows_pairs_and_route_also_where_an_image_is_gone(tmp_path: Pat
         assert cv2.imread(str(tmp_path / 'p.png')).shape == (300, 1100, 3)
     with pytest.raises(VprError) as error:
         write_picture(tmp_path / 'none' / 'p.png', answers, grey)
-    assert 'could not be written' in line_of(error)
+    assert 'cannot be written' in line_of(error)
 
 
 @pytest.mark.parametrize('with_poses', [True, False])
