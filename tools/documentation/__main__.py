@@ -2,7 +2,7 @@
 """Make the parts of doc/ anew that come from the code: tables, help texts, pictures of storeys.
 
 python -m tools.documentation           writes them
-python -m tools.documentation --check   only says what is out of step; status 1 where anything is
+python -m tools.documentation --check   says what is out of step; then status 1
 """
 
 from __future__ import annotations

@@ -116,7 +116,5 @@ def make_table(root: Path) -> str:
     """The targets of the Makefile with what `make help` says of them."""
     text = (root / 'Makefile').read_text(encoding='utf-8')
     rows = re.findall(r'^([a-z]+):.*  ## (.*)$', text, re.MULTILINE)
-    lines = [
-        f'| `make {target}` | {about.replace("|", chr(92) + "|")} |' for target, about in rows
-    ]
+    lines = [f'| `make {target}` | {about} |' for target, about in rows]
     return '\n'.join(['| command | does |', '|---|---|', *lines])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hook of mkdocs: links to files of the repository, which no page of the site is, become text."""
+"""A hook of mkdocs: links out of doc/, to files that the site does not hold, become text."""
 
 from __future__ import annotations
 
