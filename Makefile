@@ -25,9 +25,9 @@ install/.stamp: .venv/env.sh $(SOURCES)
 demo: build  ## map of one walk, node, second walk over ROS 2, figures and report; DATA=dir: own photos
 	@$(IN_ENV) python tools/demo.py $(if $(DATA),--data '$(DATA)')
 
-test: training  ## ruff and every test (installs torch)
+test: training  ## ruff, its format, and every test (installs torch)
 	@$(SETUP) doc
-	@$(IN_ENV) ruff check . && python -m pytest
+	@$(IN_ENV) ruff check . && ruff format --check --quiet . && python -m pytest
 
 lint: build  ## ruff: rules and format
 	@$(SETUP) test
