@@ -24,7 +24,7 @@ def unit_of(file: Path) -> str:
     """The box that a file (relative to the repository) lies in: its folder, or by itself."""
     folder = file.parent.as_posix()
     alone = file.name != '__init__.py' and folder in _LOOSE
-    return f'{folder}/{file.stem}' if alone else folder
+    return file.as_posix() if alone else folder
 
 
 def _files(root: Path) -> list[Path]:
@@ -165,9 +165,9 @@ def draw(graph: Graph) -> str:
 
 def _says(root: Path, unit: str) -> str:
     """The first sentence of a folder's or a file's docstring."""
-    file = root / unit / '__init__.py'
-    if not file.is_file():
-        file = (root / unit).with_suffix('.py')
+    file = root / unit
+    if not unit.endswith('.py'):
+        file /= '__init__.py'
     text = ast.get_docstring(ast.parse(file.read_text(encoding='utf-8'))) if file.is_file() else ''
     return ' '.join((text or '').partition('\n\n')[0].split())
 
