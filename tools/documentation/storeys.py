@@ -13,8 +13,8 @@ _DRAWN = ('ashtkd_ros', 'launch', 'tools')
 _LEFT_OUT = ('tools/documentation', 'tools/examples', 'tools/without_ros')
 # Folders whose files lie on several storeys: each is a box.
 _LOOSE = ('ashtkd_ros', 'tools', 'tools/training')
-_WIDTH, _ROW, _BOX, _MARGIN = 1120, 84, 46, 16
-_LETTER, _PADDING, _GAP = 7.4, 22, 18
+_WIDTH, _ROW, _BOX, _MARGIN = 840, 80, 42, 12
+_LETTER, _PADDING, _GAP = 8.0, 18, 14
 # Light and dark pages alike: the picture has its own ground.
 _COLOURS = {'ashtkd_ros': '#dbeafe', 'ros': '#dcfce7', 'tools': '#fef3c7', 'launch': '#fce7f3'}
 Graph = Mapping[str, frozenset[str]]
@@ -112,7 +112,7 @@ def rows(graph: Graph) -> list[list[str]]:
 
 
 def _name(unit: str) -> str:
-    return unit.removeprefix('ashtkd_ros/')
+    return unit.removeprefix('ashtkd_ros/').removeprefix('tools/')
 
 
 def _colour(unit: str) -> str:
@@ -140,7 +140,7 @@ def draw(graph: Graph) -> str:
     high = int(max(y for _, y, _ in boxes.values())) + _BOX + _MARGIN
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {high}" '
-        'font-family="DejaVu Sans Mono, monospace" font-size="12">',
+        'font-family="DejaVu Sans Mono, monospace" font-size="13">',
         '<title>Storeys of ashtkd_ros: arrows are imports</title>',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z" fill="#64748b"/></marker></defs>',
