@@ -37,15 +37,15 @@ from ashtkd_ros.evaluation.metrics import RECALL_AT
 from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION, check_answers, map_checksum
 from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.ros.play.message_stamps import Stamp
 from ashtkd_ros.ros.play.observer import FIND_S, Observer, wait_for
+from ashtkd_ros.ros.play.players import play
 from ashtkd_ros.ros.play.replay import (
     Folder,
     Recording,
-    Stamp,
     add_source_options,
     open_source,
     own_arguments,
-    play,
 )
 from ashtkd_ros.ros.session import session
 

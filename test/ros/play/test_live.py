@@ -33,7 +33,8 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.ros.play import live
-from ashtkd_ros.ros.play.replay import Folder, Recording, stamp_of
+from ashtkd_ros.ros.play.message_stamps import stamp_of
+from ashtkd_ros.ros.play.replay import Folder, Recording
 from ashtkd_ros.traverses.bag_traverse import open_traverse
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
