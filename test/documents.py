@@ -40,10 +40,15 @@ def anchors(page: Path) -> frozenset[str]:
     return frozenset(re.sub(r'[^\w\- ]', '', head).replace(' ', '-') for head in plain)
 
 
+def blocks(page: Path) -> list[str]:
+    """The blocks of code of a page, fences included."""
+    return _FENCE.findall(text_of(page))
+
+
 def code_lines(page: Path) -> Iterator[str]:
     """Lines of blocks of code, continued ones as one, without comments; code within sentences."""
     text = text_of(page)
-    for block in _FENCE.findall(text):
+    for block in blocks(page):
         for line in '\n'.join(block.splitlines()[1:-1]).replace('\\\n', ' ').splitlines():
             yield from re.split(r'\s*(?:&&|\|\||;)\s*', re.split(r'(?:^|\s)#', line)[0].strip())
     yield from _CODE.findall(_FENCE.sub('', text))

@@ -12,7 +12,17 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
-from documents import anchors, calls, code_lines, file_of, links, options_of, sentences, text_of
+from documents import (
+    anchors,
+    blocks,
+    calls,
+    code_lines,
+    file_of,
+    links,
+    options_of,
+    sentences,
+    text_of,
+)
 
 from tools.documentation import generated, help_texts
 
@@ -114,6 +124,13 @@ def test_the_readme_is_short_and_its_picture_holds_a_wrong_answer():
     text = text_of(ROOT / 'README.md')
     assert len(text.splitlines()) <= MOST_LINES_OF_THE_README
     assert 'doc/pictures/at_work.png' in text and 'wrong' in text
+
+
+def test_what_the_readme_prints_stands_in_the_documentation_as_well():
+    """A figure that is measured anew is mended in both, or this fails."""
+    documented = {block for page in DOC.glob('*.md') for block in blocks(page)}
+    printed = [block for block in blocks(ROOT / 'README.md') if len(block.splitlines()) > 3]
+    assert printed and set(printed) <= documented
 
 
 @pytest.mark.parametrize('part', generated.PARTS, ids=lambda part: f'{part.page}-{part.name}')
