@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from ashtkd_ros.bags.message_header import stamp_ns_of
 from ashtkd_ros.bags.sqlite_journals import orphans, side_files
 from ashtkd_ros.cli.terminal import say
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
 from ashtkd_ros.geometry.trajectory import PoseTrack
 from ashtkd_ros.stamps import ns_to_s, stamp_to_ns, stamp_to_s
@@ -273,7 +273,7 @@ class BagTraverse(RecordedTraverse):
         beside = {j for f in own for j in side_files(f) or orphans(f)[:1]} - set(own)
         files = own + sorted(beside)
         files += [f for f in (self.options.trajectory, self.options.labels) if f is not None]
-        return hashlib.sha256(repr((stats_of(files), self.options)).encode()).hexdigest()
+        return sha256_of(repr((stats_of(files), self.options)).encode())
 
     @classmethod
     def originals(cls, description: Mapping) -> Originals:

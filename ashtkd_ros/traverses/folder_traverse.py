@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.reading import inside, is_file
 from ashtkd_ros.files.tables import read_rows
 from ashtkd_ros.geometry.pose_checks import check_poses, notes_on
@@ -100,7 +100,7 @@ class FolderTraverse(Traverse):
     def fingerprint(self) -> str:
         """See Traverse; of the table and of the images' sizes and times of change."""
         stats = stats_of([frame.file for frame in self._frames])
-        return hashlib.sha256(repr((stats, self._frames)).encode()).hexdigest()
+        return sha256_of(repr((stats, self._frames)).encode())
 
     @classmethod
     def originals(cls, description: Mapping) -> Originals:
