@@ -43,7 +43,7 @@ def embedded(embedder: Embedder) -> Describe:
     known: dict[tuple[Path, ...], np.ndarray] = {}
 
     def describe(frames: list[Frame]) -> np.ndarray:
-        paths = tuple(frame.path for frame in frames)
+        paths = tuple(frame.file for frame in frames)
         if paths not in known:
             known[paths] = embed_frames(embedder, frames, embedder.name)
         return known[paths]
