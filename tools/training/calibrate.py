@@ -25,6 +25,7 @@ import onnx
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.metrics import calibration
+from ashtkd_ros.files.writing import whole_file
 from ashtkd_ros.maps.place_map import MapInfo, Place, PlaceMap
 from ashtkd_ros.network.confidence import COEFFICIENTS, check_coefficients, probability
 from ashtkd_ros.network.embedder import CONFIDENCE_KEY, Embedder
@@ -126,9 +127,8 @@ def calibrate(model: Path, data: Path, sources: Iterable[Source]) -> dict[str, f
         measured = {'before': before, **measured}
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
-    draft = model.with_suffix('.tmp')
-    onnx.save(proto, str(draft))
-    draft.replace(model)
+    with whole_file(model, follow_links=False) as draft:
+        onnx.save(proto, str(draft))
     return measured
 
 

@@ -27,7 +27,7 @@ from tools.training.networks.layers import NetworkOutput
 from tools.training.networks.trunk import fast_bf16
 from tools.training.objective import Objective
 from tools.training.processes import gathered, is_first, own_share
-from tools.training.run_folder import load_checkpoint
+from tools.training.run_folder import load_checkpoint, write_torch
 from tools.training.run_results import Curve
 
 # Parameters of several dimensions that are not the weights of a layer: they do not decay.
@@ -140,9 +140,7 @@ class Run:
         state |= {'average': self.average.module.state_dict()}
         state |= {'objective': self.objective.state_dict(), 'step': self.step}
         state |= {'optimiser': self.optimiser.state_dict(), 'settings': self.settings}
-        temporary = self.file.with_suffix('.tmp')
-        torch.save(state, temporary)
-        temporary.replace(self.file)
+        write_torch(self.file, state)
 
 
 def _groups(

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import whole_file, write_text
 from tools.training.config import as_plain, read_sources
 from tools.training.processes import is_first
 
@@ -32,6 +33,13 @@ def load_checkpoint(path: Path) -> dict:
             f'({first_line(error)}); give another `out` folder'
         ) from error
     return state
+
+
+def write_torch(path: Path, state: dict) -> None:
+    """Write what `torch.load` reads, whole or not at all; equal states give equal bytes."""
+    # By its name torch would name the entries within the file, and a draft's name is random.
+    with whole_file(path, follow_links=False) as draft, draft.open('wb') as file:
+        torch.save(state, file)
 
 
 def first_line(error: Exception) -> str:
@@ -61,7 +69,7 @@ def start_folder(folder: Path, settings: dict) -> None:
         kept = load_checkpoint(folder / 'checkpoint.pt').get('settings')
         check_settings(folder, settings, kept)
     settings = {**settings, 'revision': _revision()}
-    (folder / 'config.yaml').write_text(yaml.safe_dump(settings, sort_keys=False))
+    write_text(folder / 'config.yaml', yaml.safe_dump(settings, sort_keys=False))
 
 
 def check_settings(folder: Path, settings: dict, kept: dict | None = None) -> None:

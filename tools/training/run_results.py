@@ -7,6 +7,7 @@ import csv
 import json
 from pathlib import Path
 
+from ashtkd_ros.files.writing import whole_file, write_text
 from tools.training.config import Schedule
 from tools.training.processes import is_first
 
@@ -40,12 +41,13 @@ class Curve:
         """Write the whole curve."""
         if not self.rows or not is_first():
             return
-        temporary = self.path.with_suffix('.tmp')
-        with temporary.open('w', newline='') as file:
+        with (
+            whole_file(self.path, follow_links=False) as draft,
+            draft.open('w', newline='') as file,
+        ):
             writer = csv.DictWriter(file, list(self.rows[-1]), restval='')
             writer.writeheader()
             writer.writerows(self.rows)
-        temporary.replace(self.path)
 
 
 def write_results(folder: Path, schedule: Schedule, parameters: float, macs: float) -> None:
@@ -64,4 +66,4 @@ def write_results(folder: Path, schedule: Schedule, parameters: float, macs: flo
         names = [name for name in last[-1] if name not in ('step', 'seconds')]
         mean = {n: sum(float(row[n]) for row in last) / len(last) for n in names}
         results['losses'] = {n: float(f'{value:.4g}') for n, value in mean.items()}
-    (folder / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    write_text(folder / 'results.json', json.dumps(results, indent=2) + '\n')

@@ -25,7 +25,7 @@ from tools.training.networks.layers import NetworkOutput, count
 from tools.training.networks.teacher import SharedTrunk, Teacher
 from tools.training.objective import objective_for
 from tools.training.processes import first_alone, is_first, wait_for_all
-from tools.training.run_folder import check_settings, first_line, start_folder
+from tools.training.run_folder import check_settings, first_line, start_folder, write_torch
 from tools.training.run_results import write_results
 from tools.training.whitening import whitening_layer
 
@@ -115,7 +115,7 @@ def _make(plan: _Plan, data: TrainingData, guides: list[Teacher]) -> None:
         network = _train_apformer(plan, data, features.maps, guides)
         outputs = _apformer_outputs(network, features.maps, whole, teacher.dimensions)
     if is_first():
-        torch.save(network.state_dict(), plan.weights_file)
+        write_torch(plan.weights_file, network.state_dict())
         arrays = {'descriptors': outputs.descriptor.numpy()}
         for name in ('sums', 'maps'):
             arrays |= {f'{name}{i}': x.numpy() for i, x in enumerate(getattr(outputs, name))}

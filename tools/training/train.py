@@ -18,6 +18,7 @@ import torch
 
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import write_text
 from tools.training.config import TrainConfig, as_plain, read_config
 from tools.training.data.datasets import FixedViews, FreshViews, TrainingData
 from tools.training.data.places import TrainingPlaces, summary
@@ -29,7 +30,7 @@ from tools.training.networks.student import DSFormer
 from tools.training.networks.teacher import Teacher
 from tools.training.objective import Objective, objective_for
 from tools.training.processes import first_alone, is_first, join_processes
-from tools.training.run_folder import make_folder, start_folder
+from tools.training.run_folder import make_folder, start_folder, write_torch
 from tools.training.run_results import write_results
 from tools.training.teachers import make_teachers
 from tools.training.whitening import fit_projection, sums_of_whole
@@ -75,7 +76,7 @@ def _name_skipped(places: TrainingPlaces, unreadable: set[str], file: Path) -> N
     file.unlink(missing_ok=True)
     if reasons:
         lines = [f'{path}: {reason}' for path, reason in reasons.items()]
-        file.write_text('\n'.join(lines) + '\n')
+        write_text(file, '\n'.join(lines) + '\n')
         print(f'{len(lines)} pictures left out ({file}): {"; ".join(lines[:3])}')
 
 
@@ -128,7 +129,7 @@ def train_student(
     if config.fresh_views and views.lost:
         print(f'{views.lost} images are of pictures that are gone: their fixed views were shown')
     if objective.ranker is not None and is_first():
-        torch.save(objective.ranker.cpu().state_dict(), folder / 'ranker.pt')
+        write_torch(folder / 'ranker.pt', objective.ranker.cpu().state_dict())
     return student
 
 

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.image_folder import Frame
 from tools.training.config import TEACHER_LOSSES, TrainConfig, as_plain, read_config
@@ -94,7 +95,7 @@ def measure(network: DSFormer, views: Views, folder: Path, sets: list[Path]) -> 
     fit_projection(network, views, FITTED_ON)
     write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
     measured = recalls(embedded(Embedder(folder / 'student.onnx')), sets)
-    (folder / 'results.json').write_text(json.dumps(measured, indent=2))
+    write_text(folder / 'results.json', json.dumps(measured, indent=2))
 
 
 def teacher_recalls(
@@ -169,7 +170,8 @@ def picture(results: dict[str, list[dict[str, float]]], path: Path) -> None:
     heights, errors = ([of[row] for row in counts.values()] for of in (mean, spread))
     curve.errorbar(list(counts), heights, errors, marker='o', capsize=3, color='#2f6f8f')
     curve.set(xticks=list(counts), xlabel='teachers (soft + hard)', ylabel='Recall@1 [%]')
-    figure.savefig(path, dpi=90)
+    with whole_file(path) as draft:
+        figure.savefig(draft, dpi=90)
     pyplot.close(figure)
 
 
@@ -229,8 +231,8 @@ def ablation(config: TrainConfig, validation: Path, seeds: int) -> str:
             measure(network, data.views, folder, sets)
         results.setdefault(row, []).append(stored_recalls(folder, changed, sets))
     report = report_of(results)
-    (out / 'report.md').write_text(report)
-    (out / 'report.json').write_text(json.dumps(results, indent=2))
+    write_text(out / 'report.md', report)
+    write_text(out / 'report.json', json.dumps(results, indent=2))
     picture(results, out / 'ablation.png')
     return report
 

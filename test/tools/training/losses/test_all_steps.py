@@ -40,7 +40,7 @@ def test_without_any_positive_everything_is_finite_and_zero(query, database, tea
         ranking_network_loss(LossNetwork(8, 4).double(), query, database, empty, 3),
     ]
     for loss in losses:
-        assert float(loss) == 0.0
+        assert loss.item() == 0.0
         loss.backward()
     assert query.grad.isfinite().all() and not query.grad.any()
     weights = adaptive_weights(teachers, empty, 0.1, 0.5)

@@ -50,7 +50,7 @@ def test_multi_similarity_counts_from_its_base():
 
 def library_loss(descriptors: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """The loss with its miner of pytorch-metric-learning; skips where that is not installed."""
-    reason = 'pytorch-metric-learning is not installed: see tools/requirements/test.txt'
+    reason = 'pytorch-metric-learning is not installed: see tools/requirements/training.txt'
     pytest.importorskip('pytorch_metric_learning', reason=reason)
     from pytorch_metric_learning import distances, losses, miners
 
