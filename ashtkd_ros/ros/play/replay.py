@@ -32,7 +32,7 @@ from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import say, tell_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import header_ns
-from ashtkd_ros.ros.session import session
+from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.stamps import ns_to_s, split_ns
 from ashtkd_ros.traverses.bag_traverse import choose_image_topic
 from ashtkd_ros.traverses.image_folder import Frame, read_source
@@ -241,7 +241,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def command() -> int:
         source = open_source(args)
-        with session(argv):
+        with ros_session(argv):
             camera = Camera(source.compressed)
             camera.wait_for_subscriber(args.wait)
             say(f'{play(camera, source, args.rate)} images played')

@@ -239,7 +239,7 @@ def test_stamps_that_stand_still_are_named(start, peer: Peer, walk) -> None:
             camera.publish(image_message(walk[4], 1.0))
             peer.spin(0.1)
         message = peer.status(state='active')[0].message
-        return 'camera: frozen images (their stamps stand still' in message
+        return 'camera: frozen images (their stamps do not change' in message
 
     peer.until(told, 'stamps')
 
