@@ -21,7 +21,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import is_whole, read_rows
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
-from ashtkd_ros.geometry.tf_tree import facing
+from ashtkd_ros.geometry.tf_chain import with_body_axes
 from ashtkd_ros.geometry.trajectory import PoseTrack, read_tum
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.images.message_decoding import ImageError, compressed_to_array, image_to_array
@@ -211,7 +211,7 @@ class BagTraverse:
                 )
         if options.trajectory is not None:
             track = read_tum(options.trajectory).checked()
-            track = facing(track, '', options.camera_frame_is)
+            track = with_body_axes(track, '', options.camera_frame_is)
             self.notes += notes_on(self.poses, track.refused, track.remarks)
             return track
         if topic is None:

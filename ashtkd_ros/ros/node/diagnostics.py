@@ -12,9 +12,9 @@ from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.console import Console
 
 _ADVICE = {
-    'frozen': ' (for a simulated camera without noise, set frozen_after to 0)',
-    'blurred': ' (to match them anyway, set max_blur to 1)',
-    'nearly black': ' (to match them anyway, set min_light to 0)',
+    'frozen': ' (set frozen_after to 0 for a simulated camera without noise)',
+    'blurred': ' (set max_blur to 1 to match them anyway)',
+    'nearly black': ' (set min_light to 0 to match them anyway)',
 }
 _SAME_STAMPS = ' (their stamps do not change either: one image is sent again and again)'
 

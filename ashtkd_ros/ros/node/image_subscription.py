@@ -152,7 +152,7 @@ class ImageSubscription:
                 f'{self.topic}: incompatible QoS ({"; ".join(sorted(reasons))}): {offers}; '
                 f'this node requests {_words(wanted)}'
             )
-        return f'no message comes on {self.topic}: {offers}'
+        return f'{self.topic} is silent: {offers}'
 
     def _advice_on_topic(self, mine: str) -> str:
         """What to set if images of the other transport are on another topic; else empty."""

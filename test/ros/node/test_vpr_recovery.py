@@ -92,7 +92,7 @@ def test_qos_that_cannot_meet(start, peer: Peer, walk, wanted, offered, reason) 
     overrides = {f'qos_overrides./scene.subscription.{k}': v for k, v in wanted.items()}
     start(frozen_after=0, **overrides)
     camera = peer.node.create_publisher(Image, 'scene', offered)
-    warned(peer, f'incompatible QoS ({reason}', '/peer offers', 'this node wants')
+    warned(peer, f'incompatible QoS ({reason}', '/peer offers', 'this node requests')
     peer.node.destroy_publisher(camera)
     better = RELIABLE if 'reliability' in wanted else LATCHED
     well(peer, peer.node.create_publisher(Image, 'scene', better), walk, 3, 5.0)
