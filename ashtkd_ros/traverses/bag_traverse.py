@@ -173,7 +173,7 @@ class BagTraverse:
         self.origin = getattr(track, 'origin', None)
         self._labels = _read_labels(self.path, options.labels)
         self.depth = depth_of_bag(self.bag, self.topic.name, options.bits)
-        self.depth.tell_to(self.notes.append)
+        self.depth.notify_by(self.notes.append)
 
     def _first(self):
         """Header of the first image with a stamp; VprError where none has one."""

@@ -105,7 +105,7 @@ class FolderTraverse:
         self.path, self.notes, self._role = Path(path), [], options.role
         self._frames = read_source(self.path, options.role, self.notes, options.purpose)
         self.depth = depth_of_files([f.path for f in self._frames], options.bits)
-        self.depth.tell_to(self.notes.append)
+        self.depth.notify_by(self.notes.append)
         self._frames = [replace(f, depth=self.depth) for f in self._frames]
         self.count = len(self._frames)
         if is_file(self.path / WALK):

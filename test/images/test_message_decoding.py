@@ -448,7 +448,7 @@ def test_sixteen_bits_are_scaled_by_those_in_use(encoding, bits: int, big_endian
 def test_the_depth_of_a_source_grows_and_never_flickers(encoding: str) -> None:
     """Random lights: once a bright image was seen, a dark one is dark."""
     draw, told = np.random.default_rng(0), []
-    depth = BitDepth(tell=told.append)
+    depth = BitDepth(notify=told.append)
     seen = 0
     for _ in range(40):
         values = draw.integers(0, draw.choice([100, 900, 4095]), (120, 160)).astype(np.uint16)
