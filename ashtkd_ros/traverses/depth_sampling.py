@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ashtkd_ros.bags.bag import Bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import open_regular
 from ashtkd_ros.images.bit_depth import BitDepth, DepthSampler, bits_of_source
 from ashtkd_ros.images.message_decoding import compressed_to_array, image_to_array, is_deep_message
 from ashtkd_ros.images.picture_decoding import ImageError, decode_picture, is_deep
 from ashtkd_ros.images.picture_limits import check_size, read_bytes
+
+if TYPE_CHECKING:  # a robot's node reads pictures of a folder, and must not load bag readers
+    from ashtkd_ros.bags.bag import Bag
 
 _FIRST = 12  # files whose header does not tell: whether there are any of 16 bits
 _SAMPLES = 300

@@ -27,13 +27,16 @@ from ashtkd_ros.evaluation.report import (
     Evaluation,
     Timing,
     Traffic,
+    pictured,
     write_picture,
     write_report,
 )
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.bag_traverse import BagFrame
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.stamps import s_to_ns
+from ashtkd_ros.traverses.bag_image import BagImage
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import file_frame
 
 ODD = '<script>alert("1")</script> & co'
 
@@ -194,12 +197,14 @@ def test_what_is_no_number_is_null(tmp_path: Path):
     assert 'nan' not in text_of(html).lower()
 
 
-def bag_frame(number: int, stamp: float) -> BagFrame:
+def bag_frame(number: int, stamp: float) -> Frame:
     def gone(*message: object) -> None:
         raise VprError('the bag is gone')
 
     bag = SimpleNamespace(message=gone)
-    return BagFrame(bag, '/camera', number, 10**18 + number, 0, stamp, number)
+    image = BagImage(bag, '/camera', 10**18 + number, 0)
+    stamp_ns = s_to_ns(stamp)
+    return Frame(stamp_ns, stamp_ns, number, image, str(10**18 + number), f'image {number}')
 
 
 def test_images_of_bags_are_named_by_number_and_time_since_the_start(tmp_path: Path):
@@ -242,7 +247,7 @@ def test_wide_tables_show_that_they_go_on_and_terms_are_explained(tmp_path: Path
 
 def test_names_are_escaped(tmp_path: Path):
     answer = Answer(
-        Frame(tmp_path / ODD.replace('/', '|'), 0.0, 0, Pose(0, 0, 0)),
+        file_frame(tmp_path / ODD.replace('/', '|'), 0.0, 0, Pose(0, 0, 0)),
         Place(0, 0.0, 0, Pose(0, 0, 0), f'images/{ODD}', ODD),
         0.5,
         True,
@@ -343,7 +348,7 @@ def test_report_that_cannot_be_written_is_one_line(tmp_path: Path):
     for out in (tmp_path / 'folder.html', tmp_path / 'file' / 'r.html'):
         with pytest.raises(VprError) as error:
             write_report(out, evaluation_of(answers_of([True])), gone)
-        assert 'could not be written' in line_of(error)
+        assert 'cannot be written' in line_of(error)
 
 
 @pytest.mark.parametrize('name', ['r.json', 'r', 'r.txt'])
@@ -360,7 +365,7 @@ def test_picture_shows_pairs_and_route_also_where_an_image_is_gone(tmp_path: Pat
         assert cv2.imread(str(tmp_path / 'p.png')).shape == (300, 1100, 3)
     with pytest.raises(VprError) as error:
         write_picture(tmp_path / 'none' / 'p.png', answers, grey)
-    assert 'could not be written' in line_of(error)
+    assert 'cannot be written' in line_of(error)
 
 
 @pytest.mark.parametrize('with_poses', [True, False])
@@ -377,3 +382,19 @@ def test_a_query_that_nothing_came_of_is_unknown_and_no_place(tmp_path: Path, wi
     # Nothing at all was answered: still a report.
     none = [replace(a, **nothing, right=False) for a in answers]
     written(tmp_path / 'none', evaluation_of(none), grey)
+
+
+@pytest.mark.parametrize('wrong', [0, 7, 41, 99])
+def test_the_picture_shows_the_most_confident_mistake(wrong: int):
+    right = [i not in (wrong, 50) for i in range(100)]
+    answers = answers_of(right, confidence=lambda i: 0.9 if i == wrong else 0.6)
+    shown = pictured(answers, 6)
+    assert [a.place.id for a in shown if not a.right] == [wrong]
+    assert [a.place.id for a in shown] == sorted({a.place.id for a in shown})
+    assert len(shown) == 6
+
+
+def test_a_mistake_that_was_refused_is_none_to_show():
+    answers = answers_of([i != 7 for i in range(100)], confidence=lambda i: 0.4 if i == 7 else 0.8)
+    assert all(a.right for a in pictured(answers, 6))
+    assert pictured([], 6) == []

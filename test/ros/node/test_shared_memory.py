@@ -40,16 +40,23 @@ def segment(folder: Path, name: str, lock: str = '_el') -> list[Path]:
     return files
 
 
-def spoil(case: str, shm: Path, data: Path, lock: Path, opened: list) -> None:
-    """Make a segment one that must stay, in the way that `case` names."""
+CASES = ('dead', 'locked', 'shared', 'mapped', 'linked', 'symlink', 'other user', 'folder')
+# Names that Fast DDS does not give, and one of its own of which nothing tells whether it is used.
+OTHERS = ('fastrtps_1', 'fastrtps_x_el', 'fastrtps_port7000_el', 'fastrtps_port7000', 'other_el')
+OTHERS += ('fastrtps_00000000000fffff',)
+
+
+def put_to_use(case: str, data: Path, lock: Path) -> object:
+    """Make a segment one that must stay; what keeps it so."""
     if case in ('locked', 'shared'):
-        opened.append(lock.open('rb'))
-        fcntl.flock(opened[-1], fcntl.LOCK_EX if case == 'locked' else fcntl.LOCK_SH)
-    elif case == 'mapped':
+        opened = lock.open('rb')
+        fcntl.flock(opened, fcntl.LOCK_EX if case == 'locked' else fcntl.LOCK_SH)
+        return opened
+    if case == 'mapped':
         with data.open('rb+') as file:
-            opened.append(mmap.mmap(file.fileno(), 0))
-    elif case == 'linked':
-        os.link(data, shm / f'linked_{data.name}')
+            return mmap.mmap(file.fileno(), 0)
+    if case == 'linked':
+        os.link(data, data.with_name(f'linked_{data.name}'))
     elif case == 'symlink':
         lock.unlink()
         lock.symlink_to('/dev/null')
@@ -58,30 +65,21 @@ def spoil(case: str, shm: Path, data: Path, lock: Path, opened: list) -> None:
     elif case == 'folder':
         data.unlink()
         data.mkdir()
+    return None
 
 
 def test_the_dead_go_and_all_else_stays(shm: Path) -> None:
-    rng, opened, dead = random.Random(1), [], []
-    cases = ['dead', 'locked', 'shared', 'mapped', 'linked', 'symlink', 'folder']
-    cases += [] if os.getuid() else ['other user']
+    rng, held, dead = random.Random(1), [], set()
+    cases = [case for case in CASES if case != 'other user' or not os.getuid()]
     for number in range(120):
         case = rng.choice(cases)
         name = rng.choice((f'fastrtps_{number:016x}', f'fastdds_{number:016x}'))
         files = segment(shm, name, rng.choice(('_el', '_sl')))
-        if case == 'dead':
-            dead += files
-        else:
-            spoil(case, shm, *files, opened)
-    for name in (
-        'fastrtps_1',
-        'fastrtps_x_el',
-        'fastrtps_port7000_el',
-        'fastrtps_port7000',
-        'other_el',
-    ):
+        held.append(put_to_use(case, *files))
+        dead |= set(files) if case == 'dead' else set()
+    for name in OTHERS:
         (shm / name).write_bytes(b'x')
-    (shm / 'fastrtps_00000000000fffff').write_bytes(b'x')  # nothing tells whether it is in use
-    kept = set(shm.iterdir()) - set(dead)
+    kept = set(shm.iterdir()) - dead
     files, size = clean_up(shm)
     assert files == len(dead) > 10
     assert size == 100 * sum(not path.name.endswith(('_el', '_sl')) for path in dead)
