@@ -116,9 +116,12 @@ class Lesson:
     def __post_init__(self):
         by_teachers = {n: getattr(self, n) for n in TEACHER_LOSSES if getattr(self, n)}
         if by_teachers and not self.teachers:
-            raise ValueError(f'{", ".join(by_teachers)}: a weight, but no teachers to learn from')
+            raise ValueError(
+                f'{", ".join(by_teachers)}: these losses need teachers; name some in `teachers` '
+                'or set the weights to 0'
+            )
         if not by_teachers and not self.ranking and not self.metric:
-            raise ValueError('every loss has the weight 0')
+            raise ValueError('every loss has the weight 0; give one of them a weight')
 
 
 @dataclass(config=_STRICT)
@@ -183,11 +186,14 @@ class TrainConfig:
     def __post_init__(self):
         by_name = {t.name: t for t in self.teachers}
         if len(by_name) < len(self.teachers):
-            raise ValueError('two teachers have the same name')
+            raise ValueError('teachers: two have the same name; rename one')
         for lesson in (self.lesson, *(t.lesson for t in self.teachers)):
             for name in lesson.teachers:
                 if name not in by_name:
-                    raise ValueError(f'no teacher is named {name}')
+                    raise ValueError(
+                        f'no teacher is named {name}; the teachers are '
+                        f'{", ".join(by_name) or "none"}'
+                    )
         for name in by_name:
             _check_order(by_name, name)
         _check_guidance('lesson', self.lesson, by_name, self.student.maps)
@@ -200,8 +206,8 @@ class TrainConfig:
 def _check_order(by_name: dict[str, TeacherConfig], name: str, above: tuple[str, ...] = ()):
     """A teacher must be done before those whom it teaches."""
     if name in above:
-        circle = ' by '.join([*above[above.index(name) :], name])
-        raise ValueError(f'teachers: {circle}: taught in a circle')
+        circle = ' taught by '.join([*above[above.index(name) :], name])
+        raise ValueError(f'teachers: {circle} is a circle; remove one of them from a lesson')
     for other in by_name[name].lesson.teachers:
         _check_order(by_name, other, (*above, name))
 
@@ -211,7 +217,9 @@ def _check_guidance(key: str, lesson: Lesson, by_name: dict[str, TeacherConfig],
     theirs = {n: by_name[n].apformer.maps for n in lesson.teachers if by_name[n].apformer}
     for name in ('levels', 'salient'):
         if getattr(lesson, name) and not theirs:
-            raise ValueError(f'{key}.{name}: needs an APFormer among the teachers')
+            raise ValueError(
+                f'{key}.{name}: needs an APFormer among the teachers; add one or set it to 0'
+            )
     for name, count in theirs.items():
         if lesson.salient and count != maps:
             raise ValueError(
@@ -246,7 +254,7 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:
     except OSError as error:
         raise VprError(f'{path}: cannot be read ({error.strerror})') from error
     except (yaml.YAMLError, ValueError) as error:
-        raise VprError(f'{path}: is no YAML ({str(error).splitlines()[0]})') from error
+        raise VprError(f'{path}: is not YAML ({str(error).splitlines()[0]})') from error
     if isinstance(values, dict) and 'base' in values:
         base = _load(path.parent / str(values.pop('base')), (*above, path.resolve()))
         return _merged(base, values)

@@ -36,11 +36,11 @@ class FrozenTrunk:
         self._device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self._session = None
         if not Path(path).is_file():
-            raise VprError(f'{path}: no such teacher; give the path of an .onnx file')
+            raise VprError(f'{path}: no such file; correct `trunk`, the path of an ONNX file')
         try:
             graph = onnx.load(str(path)).graph
         except DecodeError as error:
-            raise VprError(f'{path}: not an ONNX file') from error
+            raise VprError(f'{path}: not an ONNX file; give another `trunk`') from error
         outputs = {output.name for output in graph.output} & {'map', 'descriptor'}
         if not outputs:
             raise VprError(f'{path}: has no output "map" or "descriptor"; a teacher needs one')
@@ -105,7 +105,7 @@ class FrozenTrunk:
             for name in node.input:
                 if self._last_use[name] == i:
                     values.pop(name, None)
-        raise VprError('the teacher graph never computes its output "map"')
+        raise VprError('the trunk never computes its output "map"; use another')
 
     def _apply(self, op: str, x: list[torch.Tensor], a: dict) -> torch.Tensor:
         simple = {
@@ -122,7 +122,10 @@ class FrozenTrunk:
         if op in simple:
             return simple[op]()
         if a.get('ceil_mode') or set(a.get('dilations', ())) - {1}:
-            raise VprError(f'the teacher graph has a {op} with dilation or ceil_mode: unsupported')
+            raise VprError(
+                f'the trunk has a {op} with dilation or ceil_mode, which is not supported; use '
+                'another'
+            )
         if op == 'Conv':
             y, padding = _pad(x[0].to(self.dtype), a, x[1].shape[2:], 0.0)
             bias = x[2].to(self.dtype) if len(x) > 2 else None
@@ -137,7 +140,7 @@ class FrozenTrunk:
             return torch.addcmul(
                 shift.to(self.dtype), x[0], scale.view(1, -1, 1, 1).to(self.dtype)
             )
-        raise VprError(f'the teacher graph holds an operator that is not supported: {op}')
+        raise VprError(f'the trunk has the operator {op}, which is not supported; use another')
 
 
 def _open(path: Path) -> onnxruntime.InferenceSession:
