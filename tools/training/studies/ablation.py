@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paper's Table II on the validation sets: which parts of the teaching help, with spread.
 
-    python -m tools.training.studies.ablation \
+    python -m tools.training.studies.ablation \\
         --config config/train/ablation.yaml --data ../shared/data/val
 
 A small student is trained for each row and seed, on the same pictures in the same order. It is

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make int8 variants of an exported student and compare them with it: size, time, Recall@1.
 
-    python -m tools.training.studies.quantise models/ashtkd_student.onnx \
+    python -m tools.training.studies.quantise models/ashtkd_student.onnx \\
         --images ../shared/data/train --data ../shared/data/val -o runs/int8
 
 ONNX Runtime quantises (onnxruntime.quantization); what is quantised is this project's choice. It

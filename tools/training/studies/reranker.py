@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loss network as an optional re-ranker of the exported student: trained, measured, written.
 
-    python -m tools.training.studies.reranker models/ashtkd_student.onnx \
+    python -m tools.training.studies.reranker models/ashtkd_student.onnx \\
         --config config/train/student.yaml --data ../shared/data/val -o models/ashtkd_reranker.onnx
 
 In the student's training the loss network ranks the descriptors of one batch. Here it ranks those
