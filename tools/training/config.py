@@ -91,7 +91,7 @@ Source = Annotated[
 
 @dataclass(config=_STRICT)
 class Lesson:
-    """What a network is taught: the weight of each loss (0: left out) and its constants.
+    """What a network is taught: the weights of the losses (0 leaves one out) and their constants.
 
     `teachers`: names from the config's list; `adaptive`: how they are weighted for each query.
     `soft`, `hard`: steps 2 and 3 of the method; `descriptor`, `levels`, `salient`: feature-level
@@ -168,8 +168,9 @@ class TeacherConfig:
 class TrainConfig:
     """A whole training: places, their fixed views, teachers, then the student.
 
-    `start`: an exported student (.onnx) or MobileNetV2 weights (.npz). `fresh_views`: the student
-    is shown views that are drawn anew, of which the teachers speak on the fly (for a GPU).
+    `views_of_picture`: fixed views of each picture. `start`: an exported student (.onnx) or
+    weights of MobileNetV2 (.npz). `fresh_views`: every step shows views that are drawn anew, for
+    which the teachers compute their outputs on the fly; this needs a GPU.
     """
 
     out: FilePath
@@ -204,7 +205,7 @@ class TrainConfig:
 
 
 def _check_order(by_name: dict[str, TeacherConfig], name: str, above: tuple[str, ...] = ()):
-    """A teacher must be done before those whom it teaches."""
+    """ValueError where teachers teach each other in a circle: none could be made first."""
     if name in above:
         circle = ' taught by '.join([*above[above.index(name) :], name])
         raise ValueError(f'teachers: {circle} is a circle; remove one of them from a lesson')
@@ -213,7 +214,10 @@ def _check_order(by_name: dict[str, TeacherConfig], name: str, above: tuple[str,
 
 
 def _check_guidance(key: str, lesson: Lesson, by_name: dict[str, TeacherConfig], maps: int):
-    """Guidance by levels needs teachers that have some; `maps`: the pupil's salient ones."""
+    """ValueError for guidance by levels without teachers that have levels, or with other maps.
+
+    `key`: where the lesson stands; `maps`: number of salient maps of the network that learns.
+    """
     theirs = {n: by_name[n].apformer.maps for n in lesson.teachers if by_name[n].apformer}
     for name in ('levels', 'salient'):
         if getattr(lesson, name) and not theirs:
@@ -229,9 +233,9 @@ def _check_guidance(key: str, lesson: Lesson, by_name: dict[str, TeacherConfig],
 
 
 def read_config(path: Path) -> TrainConfig:
-    """Settings of a file; what it leaves out comes from the file that its `base` names.
+    """The settings in a file; what it leaves out comes from the file that its `base` names.
 
-    VprError that names the key where a file is missing, no YAML, or holds a wrong value.
+    VprError where a file is missing or is not YAML; for a wrong value or key it names the key.
     """
     return checked(TrainConfig, _load(Path(path)), Path(path))
 
@@ -262,12 +266,12 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:
 
 
 def _merged(base: Any, changes: Any) -> Any:
-    """Mappings key by key; anything else is replaced."""
+    """`base` with `changes`: mappings are merged key by key, anything else is replaced."""
     if not isinstance(base, dict) or not isinstance(changes, dict):
         return changes
     return base | {key: _merged(base.get(key), value) for key, value in changes.items()}
 
 
 def as_plain(config: Any) -> dict:
-    """The resolved settings as YAML takes them."""
+    """Settings as plain mappings, lists, texts and numbers, which YAML can hold."""
     return TypeAdapter(type(config)).dump_python(config, mode='json')

@@ -20,7 +20,7 @@ from tools.training.networks.layers import NetworkOutput
 
 
 def join_processes() -> None:
-    """Under torchrun: gloo on processors, nccl on GPUs, each process on its own."""
+    """Join the other processes of torchrun: by gloo on processors, by nccl on GPUs."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     if int(os.environ.get('WORLD_SIZE', 1)) > 1:
@@ -30,7 +30,7 @@ def join_processes() -> None:
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' rows in order; backward keeps this process's own."""
+    """The rows of all processes in order; backward keeps the gradient of this process's rows."""
 
     @staticmethod
     def forward(ctx, x: torch.Tensor) -> torch.Tensor:
@@ -76,7 +76,7 @@ def is_first() -> bool:
 
 
 def wait_for_all() -> None:
-    """Return when every process has come here."""
+    """Wait until every process has come here."""
     if dist.is_initialized():
         dist.barrier()
 

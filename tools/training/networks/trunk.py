@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frozen network from an ONNX file as a teacher, run by torch where bf16 or a GPU serve it.
+"""A frozen network from an ONNX file as the trunk of teachers, run by torch in bf16 or on a GPU.
 
 onnxruntime's CPU wheel computes convolutions in fp32 only; torch in bf16 on the same two cores
 serves ResNet-50 about twice as fast, and the same code runs on a GPU.
@@ -154,7 +154,7 @@ def _open(path: Path) -> onnxruntime.InferenceSession:
 
 
 def _pad(x: torch.Tensor, a: dict, kernel, value: float) -> tuple[torch.Tensor, list[int]]:
-    """Apply a node's padding to (B, C, H, W); what is symmetric is left to the operator."""
+    """Apply a node's padding to (B, C, H, W); symmetric padding is left to the operator."""
     top, left, bottom, right = a.get('pads', [0, 0, 0, 0])
     same = a.get('auto_pad', b'NOTSET')
     if same in (b'SAME_UPPER', b'SAME_LOWER'):  # as many outputs as strides fit, odd pixel aside
@@ -168,7 +168,7 @@ def _pad(x: torch.Tensor, a: dict, kernel, value: float) -> tuple[torch.Tensor, 
 
 
 def fast_bf16(device: str) -> bool:
-    """Whether bf16 is faster than fp32: on GPUs, and on processors with instructions for it."""
+    """Whether bf16 is faster than fp32, as on GPUs and on processors with instructions for it."""
     return device != 'cpu' or torch.cpu._is_avx512_bf16_supported()
 
 
