@@ -100,7 +100,7 @@ class Queries:
         gate = RateGate()
         for _, frame in self.traverse.frames():
             # As in the node, which sees no poses: first the rate.
-            if not gate.lets(frame.stamp, self._max_rate_hz):
+            if not gate.admits(frame.stamp, self._max_rate_hz):
                 self.passed[f'above {self._max_rate_hz:g} Hz'] += 1
             elif self._needs_poses and frame.pose is None:
                 self.passed[frame.refusal or 'no pose'] += 1

@@ -85,7 +85,7 @@ class BagTraverse(RecordedTraverse):
             return
         self._take_poses(self._first.frame_id)
         self.depth = depth_of_bag(self.bag, self.topic.name, options.bits)
-        self.depth.tell_to(self.notes.append)
+        self.depth.notify_by(self.notes.append)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -70,7 +70,7 @@ def test_poses_that_are_left_out_are_said_alike_by_both_commands(tmp_path: Path,
     path = write_bag(tmp_path / 'bag', records=records)
     options = ('--keyframes', 'all')
     assert run(build_map, path, '-o', tmp_path / 'map', *options) == 0
-    said = '1 poses of /pose are left out: 1 far from those before and after'
+    said = '1 poses of /pose are left out: 1 too far from those before and after'
     assert said in capsys.readouterr().err
     judge(tmp_path / 'map', path)
     assert said in capsys.readouterr().err

@@ -45,7 +45,7 @@ from ashtkd_ros.ros.play.replay import (
     open_playback,
     own_arguments,
 )
-from ashtkd_ros.ros.session import session
+from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.stamps import NS_PER_S
 from ashtkd_ros.traverses.traverse import Playback
 
@@ -321,7 +321,7 @@ def main(argv: list[str] | None = None) -> None:
         player = choose_player(args.player, source)
         check_output(args.out)
         check_answers(args.out)
-        with session(argv):
+        with ros_session(argv):
             answers = record(args, source, player)
         if answers is None:  # a signal came amid a call of rclpy
             raise KeyboardInterrupt

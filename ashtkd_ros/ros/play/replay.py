@@ -21,7 +21,7 @@ from ashtkd_ros.cli.terminal import say, tell_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.players import play
-from ashtkd_ros.ros.session import session
+from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import PLAY, Playback, TraverseOptions
 
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def command() -> int:
         source = open_playback(args)
-        with session(argv):
+        with ros_session(argv):
             camera = ImagePublisher(source.compressed)
             camera.wait_for_subscriber(args.wait)
             say(f'{play(camera, source, args.rate)} images played')
