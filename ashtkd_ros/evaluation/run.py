@@ -35,9 +35,10 @@ from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.parallel_embedding import embed_frames, in_parallel
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.recognition.rate_gate import RateGate
-from ashtkd_ros.recognition.recogniser import embed_frames, in_parallel
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.sampling import thin
 from ashtkd_ros.traverses.image_folder import Frame
 from ashtkd_ros.traverses.traverse import Traverse
@@ -56,7 +57,7 @@ class EvaluationOptions:
 
     tolerance: Tolerance = field(default_factory=Tolerance)
     truth: PositivesOf | None = None
-    min_confidence: float = 0.5
+    min_confidence: float = MIN_CONFIDENCE
     max_rate_hz: float = 0.0
     baselines: bool = True
     timing: bool = True
@@ -160,7 +161,7 @@ def recognise_offline(
     """Every image embedded and matched, as fast as it goes."""
     matcher = Matcher(place_map, MatcherConfig(top_k=min(max(RECALL_AT), len(place_map.places))))
     jobs = (
-        (frame, (embedder.squeeze(pixels), order))
+        (frame, (embedder.resize(pixels), order))
         for frame, (pixels, order) in queries.pixels(embedder.ample_size)
     )
     frames, found, descriptors = [], [], []

@@ -25,8 +25,9 @@ from ashtkd_ros.evaluation.metrics import (
     thinned_similarity,
 )
 from ashtkd_ros.evaluation.report import Timing, Traffic, write_report
+from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.image_folder import read_image, read_source
+from ashtkd_ros.traverses.image_folder import read_source
 
 webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
 CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import header_ns
+from ashtkd_ros.stamps import split_ns
 from ashtkd_ros.traverses.image_folder import Frame
 
 
@@ -65,7 +66,7 @@ class ImagePublisher(Node):
             message.data = array.array('B', pixels.tobytes())
         message.header.frame_id = self._frame_id
         stamp = message.header.stamp
-        stamp.sec, stamp.nanosec = divmod(header_ns(frame), 10**9)
+        stamp.sec, stamp.nanosec = split_ns(header_ns(frame))
         return message
 
     def publish(self, message: Image | CompressedImage | bytes) -> None:

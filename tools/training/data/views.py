@@ -23,8 +23,8 @@ import torch
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.network.embedder import squeeze
-from ashtkd_ros.traverses.image_folder import read_image
+from ashtkd_ros.images.image_file import read_image
+from ashtkd_ros.network.embedder import resize
 from tools.training.data.augment import change_viewpoint
 from tools.training.networks.trunk import FrozenTrunk, channel_axes
 
@@ -158,7 +158,7 @@ class Views:
         except VprError:
             return None
         if view == 0:
-            image = squeeze(image, (self.size, self.size))
+            image = resize(image, (self.size, self.size))
         else:
             rng = np.random.default_rng((self.seed, zlib.crc32(path.encode()), view))
             image = change_viewpoint(image, rng, self.size)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.recognition.recogniser import embed_frames
+from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.training.config import TrainConfig, read_config
 from tools.training.data.places import Anchor

@@ -18,8 +18,8 @@ import numpy as np
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.salient_pictures import picture
+from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.image_folder import read_image
 
 
 def main(argv: list[str] | None = None) -> int:
