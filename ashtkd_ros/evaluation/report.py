@@ -32,7 +32,7 @@ from ashtkd_ros.evaluation.metrics import (
     localisation_error,
     unknown_share,
 )
-from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.files.writing import check_replaceable, whole_file, write_text
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.sampling import thin
 from ashtkd_ros.text import one_line
@@ -197,10 +197,9 @@ def save_text(path: Path, text: str) -> None:
     """Write a file of a report and its folder; VprError where that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A file name may hold bytes that are no UTF-8.
-        path.write_text(text, encoding='utf-8', errors='replace')
+        write_text(path, text)
     except OSError as error:
-        raise VprError(f'{path}: the report could not be written ({error.strerror})') from error
+        raise VprError(f'{path}: the report cannot be written ({error.strerror})') from error
 
 
 def render(template: str, **values: object) -> str:
@@ -341,29 +340,47 @@ def _unless_gone(read: Callable[[], np.ndarray]) -> np.ndarray | None:
         return None
 
 
+def pictured(answers: Sequence[Answer], shown: int) -> list[Answer]:
+    """At most `shown` answers that name a place, evenly spread, in order.
+
+    The accepted mistake of the highest confidence, if any, takes the place of the nearest.
+    """
+    answered = [a for a in answers if a.place is not None]
+    rows = thin(len(answered), shown).tolist()
+    wrong = [i for i, a in enumerate(answered) if a.accepted and not a.right]
+    if wrong and rows:
+        worst = max(wrong, key=lambda i: answered[i].confidence)
+        rows[min(range(len(rows)), key=lambda n: abs(rows[n] - worst))] = worst
+    return [answered[i] for i in rows]
+
+
 def write_picture(
     path: Path, answers: Sequence[Answer], picture_of: PictureOf, shown: int = 6
 ) -> None:
-    """One picture of the map at work (PNG): queries above their matches, and the route."""
-    answered = [a for a in answers if a.place is not None]
-    chosen = [answered[i] for i in thin(len(answered), shown)]
+    """One picture of the map at work (PNG): queries above their matches, and the route.
+
+    The most confident mistake is among them. VprError where the file cannot be written.
+    """
+    chosen = pictured(answers, shown)
     figure = Figure(figsize=(11, 3.0), layout='constrained')
     left, right = figure.subfigures(1, 2, width_ratios=(2.4, 1))
     grid = left.subplots(2, len(chosen), squeeze=False)
     for column, answer in zip(grid.T, chosen, strict=True):
         reads = (answer.query.read, lambda place=answer.place: picture_of(place))
-        titles = ('query', f'place {answer.place.id}, {answer.confidence:.2f}')
+        state = state_of(answer)
+        titles = ('query', f'place {answer.place.id}\n{answer.confidence:.2f} {state}')
         for cell, read, title in zip(column, reads, titles, strict=True):
             image = _unless_gone(read)
             if image is not None:
                 cell.imshow(image)
-            cell.set_title(title, fontsize=9, color=STATES[state_of(answer)][0])
+            cell.set_title(title, fontsize=9, color=STATES[state][0])
             cell.set_axis_off()
     axes = right.subplots()
     draw_route(axes, answers)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     try:
-        figure.savefig(path, dpi=100, metadata={'Software': None})
+        with whole_file(path) as draft:
+            figure.savefig(draft, dpi=100, metadata={'Software': None})
     except OSError as error:
-        raise VprError(f'{path}: the picture could not be written ({error.strerror})') from error
+        raise VprError(f'{path}: the picture cannot be written ({error.strerror})') from error

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.model_file import read_model
@@ -104,7 +104,7 @@ class Embedder:
     ):
         self.path = Path(model)
         data = read_model(self.path)
-        self.hash = hashlib.sha256(data).hexdigest()
+        self.hash = sha256_of(data)
         options = RuntimeOptions(tuple(providers), num_threads, spinning, fp16, cache)
         try:
             self._session, self.warnings = open_session(data, options, notify)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from ashtkd_ros.bags.bag import Bag, is_bag
 from ashtkd_ros.bags.rosbag2 import misnamed
 from ashtkd_ros.bags.sqlite_journals import orphans, side_files
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.tables import is_whole, read_rows
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
@@ -337,7 +337,7 @@ class BagTraverse:
         beside = {j for f in own for j in side_files(f) or orphans(f)[:1]} - set(own)
         files = own + sorted(beside)
         files += [f for f in (self.options.trajectory, self.options.labels) if f is not None]
-        return hashlib.sha256(repr((stats_of(files), self.options)).encode()).hexdigest()
+        return sha256_of(repr((stats_of(files), self.options)).encode())
 
 
 def open_traverse(path: Path, options: TraverseOptions) -> Traverse:

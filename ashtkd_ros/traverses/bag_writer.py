@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import secrets
-import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +28,7 @@ from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.writing import resolved
+from ashtkd_ros.files.writing import resolved, whole_folder
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose import Pose, interpolate_pose
 from ashtkd_ros.images.picture_decoding import decode_picture
@@ -122,17 +119,12 @@ def make_bag(
     if (options.tf or options.origin) and not any(f.pose for f in frames):
         raise VprError('the images have no poses, so there is no tf and no fix to write')
     stamps = stamps_ns(frames, options)
-    # The file inside is named like its folder, hence a temporary folder around the bag.
-    around = out.parent / f'.{out.name}.{secrets.token_hex(8)}.new'
     try:
-        counts = _write(frames, stamps, around / out.name, options)
-        os.rename(around / out.name, out)
+        with whole_folder(out) as new:
+            return _write(frames, stamps, new, options)
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, 'strerror', None) or error
         raise VprError(f'{out}: the bag could not be written ({reason})') from error
-    finally:
-        shutil.rmtree(around, ignore_errors=True)
-    return counts
 
 
 def stamps_ns(frames: Sequence[Frame], options: BagOptions) -> list[int]:

@@ -183,7 +183,7 @@ def test_what_is_no_report_is_one_line(tmp_path: Path, write: Callable, message:
 def test_comparison_that_cannot_be_written_is_one_line(tmp_path: Path, two: list[Report]):
     with pytest.raises(VprError) as error:
         write_comparison(tmp_path, two)
-    assert 'could not be written' in line_of(error)
+    assert 'cannot be written' in line_of(error)
     with pytest.raises(VprError) as error:
         write_comparison(tmp_path / 'c.html', two[:1])
     assert 'needs two reports' in line_of(error)

@@ -27,6 +27,7 @@ from ashtkd_ros.evaluation.report import (
     Evaluation,
     Timing,
     Traffic,
+    pictured,
     write_picture,
     write_report,
 )
@@ -343,7 +344,7 @@ def test_report_that_cannot_be_written_is_one_line(tmp_path: Path):
     for out in (tmp_path / 'folder.html', tmp_path / 'file' / 'r.html'):
         with pytest.raises(VprError) as error:
             write_report(out, evaluation_of(answers_of([True])), gone)
-        assert 'could not be written' in line_of(error)
+        assert 'cannot be written' in line_of(error)
 
 
 @pytest.mark.parametrize('name', ['r.json', 'r', 'r.txt'])
@@ -360,7 +361,7 @@ def test_picture_shows_pairs_and_route_also_where_an_image_is_gone(tmp_path: Pat
         assert cv2.imread(str(tmp_path / 'p.png')).shape == (300, 1100, 3)
     with pytest.raises(VprError) as error:
         write_picture(tmp_path / 'none' / 'p.png', answers, grey)
-    assert 'could not be written' in line_of(error)
+    assert 'cannot be written' in line_of(error)
 
 
 @pytest.mark.parametrize('with_poses', [True, False])
@@ -377,3 +378,19 @@ def test_a_query_that_nothing_came_of_is_unknown_and_no_place(tmp_path: Path, wi
     # Nothing at all was answered: still a report.
     none = [replace(a, **nothing, right=False) for a in answers]
     written(tmp_path / 'none', evaluation_of(none), grey)
+
+
+@pytest.mark.parametrize('wrong', [0, 7, 41, 99])
+def test_the_picture_shows_the_most_confident_mistake(wrong: int):
+    right = [i not in (wrong, 50) for i in range(100)]
+    answers = answers_of(right, confidence=lambda i: 0.9 if i == wrong else 0.6)
+    shown = pictured(answers, 6)
+    assert [a.place.id for a in shown if not a.right] == [wrong]
+    assert [a.place.id for a in shown] == sorted({a.place.id for a in shown})
+    assert len(shown) == 6
+
+
+def test_a_mistake_that_was_refused_is_none_to_show():
+    answers = answers_of([i != 7 for i in range(100)], confidence=lambda i: 0.4 if i == 7 else 0.8)
+    assert all(a.right for a in pictured(answers, 6))
+    assert pictured([], 6) == []

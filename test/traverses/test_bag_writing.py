@@ -340,12 +340,12 @@ def test_folder_that_cannot_be_written_is_one_line(walk: Path, tmp_path: Path):
 
 def test_killed_process_leaves_no_bag_under_the_name(tmp_path: Path):
     code = (
-        'import sys, time\nfrom pathlib import Path\nfrom ashtkd_ros import bag_writing\n'
+        'import sys, time\nfrom pathlib import Path\nfrom ashtkd_ros.traverses import bag_writer\n'
         'from ashtkd_ros.traverses.image_folder import Frame\nimport numpy as np\n'
         'def read(self):\n    print("read", flush=True); time.sleep(0.05)\n'
         '    return np.zeros((9, 9, 3), np.uint8)\nFrame.read = read\n'
         'frames = [Frame(Path("x"), 1.0 + i, i) for i in range(10_000)]\n'
-        'bag_writing.make_bag(frames, Path(sys.argv[1]))\n'
+        'bag_writer.make_bag(frames, Path(sys.argv[1]))\n'
     )
     command = [sys.executable, '-c', code, str(tmp_path / 'bag')]
     with subprocess.Popen(

@@ -358,6 +358,6 @@ def test_the_folder_of_the_answers_is_made(tmp_path: Path) -> None:
 
 def test_an_answers_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / 'answers.json').mkdir()
-    with pytest.raises(VprError, match='could not be written'):
+    with pytest.raises(VprError, match='cannot be written'):
         live.write_answers(tmp_path / 'answers.json', {})
     assert [p.name for p in tmp_path.iterdir()] == ['answers.json']
