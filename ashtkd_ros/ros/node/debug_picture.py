@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps.own_pictures import recorded, thumbnail
+from ashtkd_ros.maps.own_pictures import thumbnail
 from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.traverses.opening import quick_originals_of
 
 _HEIGHT, _WIDEST, _BAND = 240, 1920, 28
 
@@ -59,9 +60,9 @@ def picture_reader(place_map: PlaceMap, folder: Path) -> Callable[[Place], np.nd
         picture = thumbnail(folder, place)
         if picture is not None or place.traverse >= len(place_map.traverses):
             return picture
-        traverse = place_map.traverses[place.traverse]
+        originals = quick_originals_of(place_map.traverses[place.traverse])
         try:
-            return None if 'image_topic' in traverse else recorded(traverse, place)
+            return None if originals is None else originals.read(place.source)
         except VprError:
             return None
 

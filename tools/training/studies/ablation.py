@@ -28,7 +28,7 @@ from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 from tools.training.config import TEACHER_LOSSES, TeacherConfig, TrainConfig, as_plain, read_config
 from tools.training.data.views import Views
 from tools.training.export import metadata_of, write_onnx

@@ -28,7 +28,8 @@ from ashtkd_ros.network.embedder import Embedder, resize
 from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
-from ashtkd_ros.traverses.image_folder import Frame, read_source
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import TIMED_SIZE, open_session
 
 # Frames → descriptors (N, D), rows of length 1.
