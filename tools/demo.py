@@ -89,6 +89,7 @@ def record(
     with session([]), map_node(map_folder, compressed) as (observer, _):
         observer.wait_until_active()
         played = replay(observer, queries, place_map, tolerance)
+        observer.wait_for_answers(played['sent'])  # the node's counts, not the answers, are late
         return answers_document(observer, played, queries.traverse.path, map_folder, checksum)
     raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
 
