@@ -103,7 +103,7 @@ def memory_mb(pid: int) -> float:
 
 def measure(size: tuple[int, int], hz: float, seconds: float, threads: int) -> None:
     """Run and print."""
-    with tempfile.TemporaryDirectory() as folder, session([]):
+    with tempfile.TemporaryDirectory() as folder, ros_session([]):
         parameters = {'map_path': build_town_map(Path(folder)), 'num_threads': threads}
         with observed_node(False, parameters) as (observer, node):
             observer.wait_until_active()
