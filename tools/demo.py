@@ -24,30 +24,25 @@ from vision_msgs.msg import Classification
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.metrics import RECALL_AT, Metrics, Tolerance, positives
-from ashtkd_ros.evaluation.report import Evaluation, Timing, Traffic, write_picture, write_report
-from ashtkd_ros.evaluation.run import (
-    SINGLE,
-    EvaluationOptions,
-    Queries,
-    Replies,
-    evaluate_traverse,
-    needs_poses,
-)
+from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
+from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
+from ashtkd_ros.evaluation.metrics import RECALL_AT, Metrics
+from ashtkd_ros.evaluation.overview_picture import write_overview_picture
+from ashtkd_ros.evaluation.report import write_report
+from ashtkd_ros.evaluation.result import Evaluation
+from ashtkd_ros.evaluation.run import SINGLE, Predictions, judge_predictions
 from ashtkd_ros.evaluation.salient_pictures import overlay
+from ashtkd_ros.evaluation.timing import Timing, Traffic
 from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
-from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.ros.node.parameters import Parameters
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.ros.play.replay import Camera
 from ashtkd_ros.traverses.image_folder import Frame
 from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
 
 TOWN = Path(__file__).resolve().parents[1] / 'test' / 'data' / 'town'
-# Below this the node, left to itself, says "unknown"; the demo asks for the candidate even so.
-TRUSTED = Parameters().min_confidence
 
 
 @dataclass(frozen=True)
@@ -146,7 +141,7 @@ def replay(observer: Observer, queries: list[Frame], place_map: PlaceMap, truth:
         replies.append(reply)
         place = place_map.places[reply.ids[0]]
         verdict = 'right' if truth[i, place.id] else 'WRONG'
-        doubt = '' if reply.scores[0] >= TRUSTED else '  (would be reported as unknown)'
+        doubt = '' if reply.scores[0] >= MIN_CONFIDENCE else '  (would be reported as unknown)'
         print(
             f'{frame.path.name:>16} → place {place.id:4d} ({place.source})  '
             f'confidence {reply.scores[0]:.2f}  {verdict}  {1000 * reply.seconds:5.1f} ms{doubt}',
@@ -155,15 +150,9 @@ def replay(observer: Observer, queries: list[Frame], place_map: PlaceMap, truth:
     return replies
 
 
-def judged(
-    replies: list[Reply],
-    queries: Queries,
-    frames: list[Frame],
-    place_map: PlaceMap,
-    options: EvaluationOptions,
-) -> Evaluation:
+def judged(replies: list[Reply], frames: list[Frame], experiment: Experiment) -> Evaluation:
     """What the report shows."""
-    answered = Replies(
+    predictions = Predictions(
         frames,
         np.array([r.ids for r in replies]),
         np.array([r.scores[0] for r in replies]),
@@ -171,10 +160,10 @@ def judged(
         timing={'sent → answered': Timing.of([r.seconds for r in replies])},
         traffic=Traffic(len(frames), len(replies), 0),
     )
-    where = {'Replayed': str(queries.traverse.path), 'How': 'by the node, live'}
-    title = f'{queries.traverse.path.name} in map of {Path(place_map.traverses[0]["source"]).name}'
-    pictures = PlacePictures(place_map, Path())
-    return evaluate_traverse(answered, place_map, pictures, queries, options, title, where)
+    replayed, mapped = experiment.traverse.path, experiment.place_map.traverses[0]['source']
+    facts = {'Replayed': str(replayed), 'How': 'by the node, live'}
+    title = f'{replayed.name} in map of {Path(mapped).name}'
+    return judge_predictions(experiment, predictions, title, facts)
 
 
 def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = False) -> Metrics:
@@ -183,9 +172,8 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
     embedder = Embedder(shipped_model(), num_threads=1)
     map_folder = out / 'map'
     place_map, _ = build_map([mapped], embedder, map_folder, MapOptions(replace=True))
-    options = EvaluationOptions(tolerance, min_confidence=TRUSTED)
-    queries = Queries(asked, needs_poses(place_map, asked, options), 0.0)
-    frames = list(queries)
+    experiment = Experiment(place_map, map_folder, asked, EvaluationOptions(tolerance))
+    frames = list(experiment.queries)
     truth = positives(frames, place_map.places, tolerance)
     spacing = place_spacing(place_map.places)
     apart = f', {spacing:.1f} m apart' if spacing else ''
@@ -202,21 +190,20 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
             replies = replay(observer, frames, place_map, truth)
     finally:
         observer.close()
-    evaluation = judged(replies, queries, frames, place_map, options)
+    evaluation = judged(replies, frames, experiment)
     metrics, timing = evaluation.methods[SINGLE], evaluation.timing['sent → answered']
     print(metrics.line())
     print(
         'latency, camera message sent → place received: '
         f'p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f} ms'
     )
-    pictures = PlacePictures(place_map, map_folder)
     write_report(
         out / 'report.html',
         evaluation,
-        pictures,
+        experiment.pictures,
         lambda image: overlay(image, embedder.salient_maps(image)),
     )
-    write_picture(out / 'at_work.png', evaluation.answers, pictures)
+    write_overview_picture(out / 'at_work.png', evaluation.judged, experiment.pictures)
     print(f'report: {out / "report.html"}')
     return metrics
 

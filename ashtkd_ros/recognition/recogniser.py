@@ -19,6 +19,7 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import Candidate, Matcher, MatcherConfig
 from ashtkd_ros.traverses.image_folder import Frame
 
+MIN_CONFIDENCE = 0.5  # the default: an answer with a lower confidence is "unknown"
 _MOST_WORKERS = 256  # more only fill the memory with images
 _Tag, _Result = TypeVar('_Tag'), TypeVar('_Result')
 
@@ -45,7 +46,7 @@ class Recogniser:
         embedder: Embedder,
         place_map: PlaceMap,
         config: MatcherConfig | None = None,
-        min_confidence: float = 0.5,
+        min_confidence: float = MIN_CONFIDENCE,
     ):
         self.embedder, self.matcher = embedder, Matcher(place_map, config)
         self.min_confidence = min_confidence

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import line_of
-from small_evaluation import answers_of, evaluation_of
+from small_evaluation import evaluation_of, judged_queries
 from test_commands import call
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.comparison import load_report, write_comparison
+from ashtkd_ros.evaluation.comparison import write_comparison
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.evaluation.report import Timing, write_report
+from ashtkd_ros.evaluation.report import write_report
+from ashtkd_ros.evaluation.report_file import load_report
+from ashtkd_ros.evaluation.timing import Timing
 
 MINE = ['<html>my thesis</html>', '{"mine": 1}', 'x', '[]', '\x00' * 10_000]
 
@@ -25,7 +27,7 @@ def grey(place: object) -> np.ndarray:
 
 def report(path: Path) -> None:
     timing = {'embed': Timing.of([0.007])}
-    write_report(path, evaluation_of(answers_of([True, False]), timing=timing), grey)
+    write_report(path, evaluation_of(judged_queries([True, False]), timing=timing), grey)
 
 
 @pytest.mark.parametrize('name', ['report.html', 'report.json', 'report.timing.json'])

@@ -24,6 +24,7 @@ from rclpy.parameter import Parameter
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.path_expansion import expand_path
 from ashtkd_ros.mapping.keyframes import KeyframeOptions
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.ros.node import qos_overrides as qos
 from ashtkd_ros.text import one_line
 
@@ -71,7 +72,9 @@ class Parameters:
         0.0, 'images a second looked at, by header stamp; 0: all', 0.0, 1000.0
     )
     top_k: int = _live(5, 'candidates in each answer', 1, 100)
-    min_confidence: float = _live(0.5, 'a best match below is an unknown place', 0.0, 1.0)
+    min_confidence: float = _live(
+        MIN_CONFIDENCE, 'a best match below is an unknown place', 0.0, 1.0
+    )
     map_frame: str = _parameter('', "frame of ~/pose; empty: the map's own")
     initialpose_frame: str = _live(
         'map', 'frame that the listener of initialpose takes; ~/relocalize warns; empty: any'
