@@ -25,8 +25,9 @@ install/.stamp: .venv/env.sh $(SOURCES)
 demo: build  ## map of one walk, node, second walk over ROS 2, figures and report; DATA=dir: own photos
 	@$(IN_ENV) python tools/demo.py $(if $(DATA),--data '$(DATA)')
 
-test: training  ## ruff and every test (installs torch)
-	@$(IN_ENV) ruff check . && python -m pytest
+test: training  ## ruff, its format, and every test (installs torch)
+	@$(SETUP) doc
+	@$(IN_ENV) ruff check . && ruff format --check --quiet . && python -m pytest
 
 lint: build  ## ruff: rules and format
 	@$(SETUP) test
@@ -34,6 +35,12 @@ lint: build  ## ruff: rules and format
 
 bench: build  ## every benchmark of tools/bench
 	@$(IN_ENV) for bench in $(BENCHES); do echo "== $$bench"; python -m $$bench || exit 1; done
+
+doc: .venv/env.sh  ## what doc/ shows of the code made anew, and all of it as a site in build/doc
+	@$(SETUP) doc
+	@$(IN_ENV) python -m tools.documentation
+	@$(IN_ENV) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
+	@echo 'site: build/doc/index.html'
 
 training: build  ## adds torch and the test tools to the environment
 	@$(SETUP) training test
@@ -46,4 +53,4 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 FORCE:
-.PHONY: build env demo test lint bench training clean help FORCE
+.PHONY: build env demo test lint bench doc training clean help FORCE

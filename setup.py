@@ -29,6 +29,7 @@ setup(
         (f'share/{name}/models', glob('models/*')),
     ],
     python_requires='>=3.10',
+    extras_require={'test': ['pytest']},  # by which colcon test knows how to run the tests
     zip_safe=False,
     entry_points={
         'console_scripts': [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,11 +13,15 @@ import cv2
 import numpy as np
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+# The tests mirror the package, and some use what others make. (pytest 6, of Ubuntu 22.04, knows no
+# `pythonpath`.)
+sys.path[:0] = [str(ROOT), *sorted({str(p.parent) for p in (ROOT / 'test').rglob('test_*.py')})]
+
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Preprocessing
 
-ROOT = Path(__file__).resolve().parents[1]
 TINY_PREPROCESSING = {
     'size': [6, 8],
     'mean': [0.4, 0.5, 0.6],

@@ -81,15 +81,7 @@ def write_mcap(
     summary; `miscounted`: messages of each channel that only the statistics know; `first`:
     records before all others. Channels come within the first chunk, or before all messages.
     """
-    named = b''.join(
-        _record(3, struct.pack('<H', n) + _text(r.kind) + _text(r.schema) + _text('x'))
-        + _record(4, struct.pack('<HH', n, n) + _text(r.topic) + _text(r.encoding) + _qos(r))
-        for n, r in enumerate(rows, 1)
-    )
-    messages = [(t, n, data) for n, r in enumerate(rows, 1) for t, data in r.messages]
-    messages.sort(key=lambda m: m[0])
-    if order is not None:
-        messages = [messages[i] for i in order]
+    named, messages = _channels(rows), _messages(rows, order)
     body = MAGIC + _record(1, _text(profile) + _text('tests')) + first
     if chunk is None or not messages:
         body += named + b''.join(_message(n, t, d) for t, n, d in messages)
@@ -104,11 +96,31 @@ def write_mcap(
     summary = (named if repeated else b'') + b''.join(chunks)
     if statistics:
         summary += _statistics(messages, len(rows), len(chunks), miscounted)
-    summary = summary if index else b''
-    end = struct.pack('<BQQQ', 2, 20, len(body) if summary else 0, 0)
-    crc = zlib.crc32(summary + end) if summary_crc and summary else 0
-    path.write_bytes(body + (summary + end + struct.pack('<I', crc) + MAGIC if footer else b''))
+    path.write_bytes(body + (_end(len(body), summary if index else b'', summary_crc) * footer))
     return path
+
+
+def _end(start: int, summary: bytes, with_crc: bool) -> bytes:
+    """The summary, which begins at `start`, and the footer."""
+    end = struct.pack('<BQQQ', 2, 20, start if summary else 0, 0)
+    crc = zlib.crc32(summary + end) if with_crc and summary else 0
+    return summary + end + struct.pack('<I', crc) + MAGIC
+
+
+def _channels(rows: Sequence[Row]) -> bytes:
+    """Schema and channel of every row."""
+    return b''.join(
+        _record(3, struct.pack('<H', n) + _text(r.kind) + _text(r.schema) + _text('x'))
+        + _record(4, struct.pack('<HH', n, n) + _text(r.topic) + _text(r.encoding) + _qos(r))
+        for n, r in enumerate(rows, 1)
+    )
+
+
+def _messages(rows: Sequence[Row], order: Sequence[int] | None) -> list[tuple[int, int, bytes]]:
+    """Time, channel and data of all messages."""
+    messages = [(t, n, data) for n, r in enumerate(rows, 1) for t, data in r.messages]
+    messages.sort(key=lambda m: m[0])
+    return messages if order is None else [messages[i] for i in order]
 
 
 def _chunk(

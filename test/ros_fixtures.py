@@ -14,8 +14,8 @@ from ros_helpers import MAP_PLACES, TOWN, NodeProcess, Peer
 
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.recognition.recogniser import embed_frames
 from ashtkd_ros.traverses.image_folder import read_source
 
 

@@ -38,7 +38,7 @@ from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
-from ashtkd_ros.ros.play.replay import Camera
+from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.traverses.image_folder import Frame
 from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
 
@@ -59,7 +59,7 @@ class Observer:
 
     def __init__(self, compressed: bool = False):
         rclpy.init()
-        self.camera = Camera(compressed)
+        self.camera = ImagePublisher(compressed)
         self.received: dict[tuple[int, int], tuple[Classification, float]] = {}
         self.camera.create_subscription(Classification, 'vpr_node/place', self._hear, 10)
         self._executor = SingleThreadedExecutor()

@@ -10,7 +10,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.ground_truth import GroundTruth
 from ashtkd_ros.evaluation.metrics import RECALL_AT, Metrics, metrics_of
 from ashtkd_ros.maps.place_pictures import PlacePictures
-from ashtkd_ros.recognition.recogniser import in_parallel
+from ashtkd_ros.network.parallel_embedding import in_parallel
 
 _SIDE, _CELL, _BINS = 128, 16, 9
 # The descriptors are long: those of more images than this would fill the memory.

@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import write_text
 from ashtkd_ros.text import one_line
 
 # By these an earlier page is known; the second is one of older versions.
@@ -50,7 +51,6 @@ def save_text(path: Path, text: str) -> None:
     """Write a file of a report, and make its folder; VprError where that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A file name may hold bytes that are not UTF-8.
-        path.write_text(text, encoding='utf-8', errors='replace')
+        write_text(path, text)
     except OSError as error:
-        raise VprError(f'{path}: the report could not be written ({error.strerror})') from error
+        raise VprError(f'{path}: the report cannot be written ({error.strerror})') from error

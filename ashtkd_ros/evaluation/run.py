@@ -24,8 +24,8 @@ from ashtkd_ros.evaluation.timing import Timing, Traffic, measure_stages
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
-from ashtkd_ros.recognition.recogniser import in_parallel
 from ashtkd_ros.traverses.image_folder import Frame
 from ashtkd_ros.traverses.traverse import FolderTraverse, Traverse
 
@@ -96,7 +96,7 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
     place_map, options, queries = experiment.place_map, experiment.options, experiment.queries
     matcher = Matcher(place_map, MatcherConfig(top_k=_depth(place_map.places)))
     jobs = (
-        (frame, (embedder.squeeze(pixels), order))
+        (frame, (embedder.resize(pixels), order))
         for frame, (pixels, order) in queries.pixels(embedder.ample_size)
     )
     frames, matches, descriptors = [], [], []

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.images.picture_limits import read_bytes
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.traverses.image_folder import Frame
@@ -102,6 +102,6 @@ def _size(path: str | Path) -> int:
 
 def _digest(path: str | Path) -> str:
     try:
-        return hashlib.sha256(read_bytes(path)).hexdigest()
+        return sha256_of(read_bytes(path))
     except (OSError, ValueError):
         return ''

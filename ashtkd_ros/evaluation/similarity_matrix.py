@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.recognition.recogniser import embed_frames
+from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.sampling import thin
 from ashtkd_ros.traverses.image_folder import Frame
 

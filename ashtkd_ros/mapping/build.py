@@ -24,7 +24,7 @@ from ashtkd_ros.mapping.route_picture import write_route_picture
 from ashtkd_ros.maps.description import encodable, frame_fault
 from ashtkd_ros.maps.place_map import Place, PlaceMap, check_target, load_description
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.recognition.recogniser import in_parallel
+from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.traverses.bag_traverse import UNUSABLE, BagTraverse, to_rgb
 from ashtkd_ros.traverses.traverse import Cursor, Traverse
 
@@ -213,7 +213,7 @@ class _Builder:
         if self._size not in (None, pixels.shape[:2]):
             self.counts['changes of image size'] += 1
         self._size = pixels.shape[:2]
-        small = self.embedder.squeeze(pixels)
+        small = self.embedder.resize(pixels)
         if rule != 'all':
             large = pixels.shape[0] > small.shape[0] and pixels.shape[1] > small.shape[1]
             limits = self.options.keyframes

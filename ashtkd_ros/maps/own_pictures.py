@@ -19,10 +19,10 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import inside, is_file
 from ashtkd_ros.files.tables import read_rows
 from ashtkd_ros.images.bit_depth import BitDepth
+from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.images.picture_decoding import decode_picture
 from ashtkd_ros.maps.folder import thumbnail_name
 from ashtkd_ros.maps.place_map import Place, read_thumbnail
-from ashtkd_ros.traverses.image_folder import read_image
 
 _TABLES = ('poses.csv', 'index.csv')  # what makes a folder a walk
 

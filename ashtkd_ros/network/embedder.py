@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.model_file import read_model
@@ -72,7 +72,7 @@ def _numbers(values: dict, name: str, count: int) -> tuple:
     return tuple(numbers)
 
 
-def squeeze(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """An image at (width, height) pixels by area, as runtime and training both do it.
 
     Small images too: enlarged more smoothly than those that a student learned from, a picture of
@@ -104,7 +104,7 @@ class Embedder:
     ):
         self.path = Path(model)
         data = read_model(self.path)
-        self.hash = hashlib.sha256(data).hexdigest()
+        self.hash = sha256_of(data)
         options = RuntimeOptions(tuple(providers), num_threads, spinning, fp16, cache)
         try:
             self._session, self.warnings = open_session(data, options, notify)
@@ -187,28 +187,28 @@ class Embedder:
     def ample_size(self) -> tuple[int, int]:
         """Height and width in pixels from which on a picture need not be decoded any larger.
 
-        Twice the network's: squeezed from there, descriptors are within 0.0003 of the full
+        Twice the network's: resized from there, descriptors are within 0.0003 of the full
         picture's (cosine, mean); from its own size within 0.003, which costs recall.
         """
         height, width = self.preprocessing.size
         return 2 * height, 2 * width
 
-    def squeeze(self, image: np.ndarray) -> np.ndarray:
+    def resize(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W[, 3]) → uint8 (h, w[, 3]), the network's size; one of it stays as is."""
         height, width = self.preprocessing.size
-        return image if image.shape[:2] == (height, width) else squeeze(image, (width, height))
+        return image if image.shape[:2] == (height, width) else resize(image, (width, height))
 
     def preprocess(self, image: np.ndarray, order: str = 'RGB', out: np.ndarray | None = None):
         """uint8 (H, W, 3) in `order`, or (H, W) grey → float32 (3, h, w), into `out` if given.
 
-        The image is squeezed to the network's size whatever its shape, so that nothing at its
-        sides is lost; it is read once and never copied at full size.
+        The whole image is resized to the network's size, whatever its shape, so that nothing at
+        its sides is lost; it is read once and never copied at full size.
         """
         flat = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
         if image.dtype != np.uint8 or not flat or image.size == 0:
             raise VprError(f'image is {image.dtype} {image.shape}; expected uint8 (H, W[, 3])')
         height, width = self.preprocessing.size
-        small = self.squeeze(image)
+        small = self.resize(image)
         if small.ndim == 2:
             small = np.broadcast_to(small[..., None], (height, width, 3))
         elif order != self.preprocessing.colour_order:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import onnxruntime
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.text import one_line
 
 # Where a program imported ONNX Runtime before this package, which turns its telemetry off.
@@ -152,7 +152,7 @@ def _tensorrt(
 ) -> dict[str, object]:
     """Options for engines that are built once and kept, by network and ONNX Runtime."""
     cache = options.cache or Path(os.path.expanduser('~'), '.cache', 'ashtkd_ros')
-    key = f'{hashlib.sha256(data).hexdigest()[:16]}-{onnxruntime.__version__}'
+    key = f'{sha256_of(data)[:16]}-{onnxruntime.__version__}'
     folder = Path(cache).expanduser().resolve() / 'tensorrt' / key
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.glob('*.engine')):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from ashtkd_ros.bags.bag import Bag, is_bag
 from ashtkd_ros.bags.rosbag2 import misnamed
 from ashtkd_ros.bags.sqlite_journals import orphans, side_files
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.tables import is_whole, read_rows
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
@@ -25,6 +25,7 @@ from ashtkd_ros.geometry.tf_tree import facing
 from ashtkd_ros.geometry.trajectory import PoseTrack, read_tum
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.images.message_decoding import ImageError, compressed_to_array, image_to_array
+from ashtkd_ros.stamps import ns_to_s, stamp_to_ns, stamp_to_s
 from ashtkd_ros.text import one_line
 from ashtkd_ros.traverses.depth_sampling import depth_of_bag
 from ashtkd_ros.traverses.pose_messages import ODOMETRY_TYPE, TfPoses, pose_reader
@@ -163,7 +164,7 @@ class BagTraverse:
         self.count = self.topic.count
         self._use_received = options.stamps == 'receive'
         first = self._first()
-        start = self.bag.start_s if self._use_received else _stamp(first)
+        start = self.bag.start_s if self._use_received else stamp_to_s(first.stamp)
         self.span = start, start + self.bag.end_s - self.bag.start_s
         self.by_odometry = False
         self.track = track = self._read_trajectory(first)
@@ -179,7 +180,7 @@ class BagTraverse:
         name, seen = self.topic.name, False
         for _, _, message in self._messages([name], 'stamps', lenient=True):
             if message is not None:
-                if self._use_received or _stamp(message.header) > 0:
+                if self._use_received or stamp_to_s(message.header.stamp) > 0:
                     return message.header
                 seen = True
         if seen:
@@ -246,7 +247,7 @@ class BagTraverse:
             if message is None:
                 damaged[name] += 1
             else:
-                reader.add(name, message, received * 1e-9)
+                reader.add(name, message, ns_to_s(received))
                 sound += 1
         if not sound:
             for _ in self.bag.messages(topics):  # says what is wrong with the first
@@ -285,13 +286,13 @@ class BagTraverse:
 
     def _frame(self, number: int, received: int, nth: int, message, clock: Clock) -> BagFrame:
         use_received = self._use_received or message is None
-        stamp = received * 1e-9 if use_received else _stamp(message.header)
+        stamp = ns_to_s(received) if use_received else stamp_to_s(message.header.stamp)
         pose, refusal, geo = None, '', None
         if message is None:
             refusal = DAMAGED
         elif stamp <= 0:
             refusal = ZERO
-        elif clock.refuses(stamp, received * 1e-9):
+        elif clock.refuses(stamp, ns_to_s(received)):
             refusal = BACK
         elif self.track is not None:
             pose, refusal = self.track.at(stamp, self.options.max_pose_gap_s)
@@ -311,7 +312,7 @@ class BagTraverse:
             refusal,
             geo,
             label,
-            None if message is None else _stamp_ns(message.header),
+            None if message is None else stamp_to_ns(message.header.stamp),
             message,
             self.depth,
         )
@@ -336,7 +337,7 @@ class BagTraverse:
         beside = {j for f in own for j in side_files(f) or orphans(f)[:1]} - set(own)
         files = own + sorted(beside)
         files += [f for f in (self.options.trajectory, self.options.labels) if f is not None]
-        return hashlib.sha256(repr((stats_of(files), self.options)).encode()).hexdigest()
+        return sha256_of(repr((stats_of(files), self.options)).encode())
 
 
 def open_traverse(path: Path, options: TraverseOptions) -> Traverse:
@@ -356,14 +357,6 @@ def open_traverse(path: Path, options: TraverseOptions) -> Traverse:
         flag = f'--{given[0].replace("_", "-")}'
         raise VprError(f'{path}: {flag} is for bags, this is a folder')
     return FolderTraverse(path, options)
-
-
-def _stamp_ns(header) -> int:
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
-
-
-def _stamp(header) -> float:
-    return header.stamp.sec + header.stamp.nanosec * 1e-9
 
 
 def _read_labels(bag: Path, table: Path | None) -> dict[int, str]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
@@ -20,8 +19,8 @@ from ashtkd_ros.files.tables import Row, is_whole, number, read_rows, seconds
 from ashtkd_ros.geometry.pose import Pose, pose_fault
 from ashtkd_ros.geometry.pose_table import pose_of_row
 from ashtkd_ros.images.bit_depth import BitDepth
-from ashtkd_ros.images.picture_decoding import decode_picture
-from ashtkd_ros.images.picture_limits import check_size, read_bytes
+from ashtkd_ros.images.image_file import read_image, read_image_bgr
+from ashtkd_ros.images.picture_limits import read_bytes
 from ashtkd_ros.text import one_line, reason_of
 
 # How roles begin, the surest ones first: "database images", query_dusk.
@@ -79,30 +78,7 @@ class Frame:
 
         A JPEG may come smaller, but not below `at_least` (height, width).
         """
-        return _decode(self.path, at_least, self.depth), 'BGR'
-
-
-def read_image(path: Path, depth: BitDepth | None = None) -> np.ndarray:
-    """Read an image file as uint8 (height, width, 3) RGB; VprError when it is no image.
-
-    `depth` of its source, for values of 16 bits; None: that of the image.
-    """
-    image = _decode(path, None, depth)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-
-
-def _decode(
-    path: Path, at_least: tuple[int, int] | None = None, depth: BitDepth | None = None
-) -> np.ndarray:
-    try:
-        data = read_bytes(path)
-        check_size(data)
-        return decode_picture(data, '', at_least, depth)
-    except (OSError, ValueError, VprError) as error:
-        raise VprError(
-            f'{path}: not a readable image ({reason_of(error)}); remove it from the list or '
-            'replace it'
-        ) from error
+        return read_image_bgr(self.path, at_least, self.depth), 'BGR'
 
 
 def read_source(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose_checks import check_poses, notes_on
@@ -146,7 +146,7 @@ class FolderTraverse:
     def fingerprint(self) -> str:
         """Of the table and of the images' sizes and times of change."""
         stats = stats_of([frame.path for frame in self._frames])
-        return hashlib.sha256(repr((stats, self._frames)).encode()).hexdigest()
+        return sha256_of(repr((stats, self._frames)).encode())
 
 
 def stats_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:

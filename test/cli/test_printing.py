@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from bag_helpers import image, odometry, write_bag
 from conftest import write_tiny_model
+from door_fixtures import call, harmless
 from small_evaluation import evaluation_of, judged_queries
-from test_doors import call, harmless
 from test_place_pictures import walk
 
 from ashtkd_ros.cli.command import run_command

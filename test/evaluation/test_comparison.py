@@ -128,7 +128,7 @@ def test_names_are_short_and_no_two_alike(tmp_path: Path):
 def test_comparison_that_cannot_be_written_is_one_line(tmp_path: Path, two: list[Report]):
     with pytest.raises(VprError) as error:
         write_comparison(tmp_path, two)
-    assert 'could not be written' in line_of(error)
+    assert 'cannot be written' in line_of(error)
     with pytest.raises(VprError) as error:
         write_comparison(tmp_path / 'c.html', two[:1])
     assert 'needs two reports' in line_of(error)

@@ -26,8 +26,9 @@ from ashtkd_ros.evaluation.report import write_report
 from ashtkd_ros.evaluation.report_file import load_report
 from ashtkd_ros.evaluation.similarity_matrix import similarity_matrix
 from ashtkd_ros.evaluation.timing import Timing, Traffic
+from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.image_folder import read_image, read_source
+from ashtkd_ros.traverses.image_folder import read_source
 
 webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
 CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')

@@ -12,8 +12,8 @@ from conftest import line_of, write_tiny_model
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.salient_pictures import overlay, picture
+from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.image_folder import read_image
 
 
 def looking_upper_right() -> np.ndarray:

@@ -15,9 +15,9 @@ import pytest
 from conftest import line_of
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.images.message_decoding import compressed_to_array
 from ashtkd_ros.images.picture_decoding import ImageError, decode_picture
-from ashtkd_ros.traverses.image_folder import read_image
 
 Image = pytest.importorskip('PIL.Image')
 

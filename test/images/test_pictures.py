@@ -18,10 +18,10 @@ from conftest import line_of
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.images import picture_limits as pictures
+from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.images.message_decoding import ImageError, compressed_to_array
 from ashtkd_ros.images.picture_decoding import decode_picture
 from ashtkd_ros.images.picture_limits import MAX_PIXELS, stated_size
-from ashtkd_ros.traverses.image_folder import read_image
 
 KINDS = ('jpg', 'png', 'bmp', 'tiff', 'webp', 'pgm', 'ppm', 'pbm')
 

@@ -14,7 +14,7 @@ import pytest
 
 from ashtkd_ros.errors import VprError
 
-SHIPPED = Path(__file__).parent / 'data' / 'town'
+SHIPPED = Path(__file__).parents[1] / 'data' / 'town'
 MAX_SHIPPED_BYTES = 3_000_000
 walk = pytest.importorskip('tools.render.walk', reason='needs tools/render/requirements.txt')
 

@@ -15,7 +15,8 @@ from conftest import line_of
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
-from ashtkd_ros.traverses.image_folder import read_image, read_source
+from ashtkd_ros.images.image_file import read_image
+from ashtkd_ros.traverses.image_folder import read_source
 
 HEADER = 'file,stamp,x,y,z,qx,qy,qz,qw'
 GOOD = 'a.jpg,0.0,1,2,3,0,0,0,1'

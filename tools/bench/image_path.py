@@ -18,7 +18,7 @@ import numpy as np
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.images.message_decoding import compressed_to_array, image_to_array
-from ashtkd_ros.network.embedder import Embedder, Preprocessing, squeeze
+from ashtkd_ros.network.embedder import Embedder, Preprocessing, resize
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.traverses.bag_traverse import to_rgb
 from ashtkd_ros.traverses.image_folder import read_source
@@ -52,7 +52,7 @@ def messages(rgb: np.ndarray) -> dict[str, SimpleNamespace]:
 def naive(message: SimpleNamespace, expected: Preprocessing) -> np.ndarray:
     """Message → float32 (3, h, w), without any care."""
     decode = image_to_array if hasattr(message, 'encoding') else compressed_to_array
-    small = squeeze(to_rgb(*decode(message)).copy(), expected.size[::-1])
+    small = resize(to_rgb(*decode(message)).copy(), expected.size[::-1])
     blob = (small / np.float32(255) - np.float32(expected.mean)) / np.float32(expected.std)
     return np.ascontiguousarray(blob.transpose(2, 0, 1))
 

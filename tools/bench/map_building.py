@@ -23,8 +23,8 @@ from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.recognition.recogniser import in_parallel
 from ashtkd_ros.traverses.bag_writer import STORAGES, BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import Frame, read_source
 from tools.demo import TOWN

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import yaml
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import resolved, whole_folder
 from tools.render.conditions import condition
 from tools.render.path import Loop, town_loop
 from tools.render.raster import Rasteriser, load_panda3d
@@ -129,39 +130,45 @@ def iterate_walk(town_seed: int, traverse: Traverse) -> Iterator[tuple[np.ndarra
 
 
 def render_walk(town_seed: int, traverse: Traverse, out: Path, progress: bool = False) -> int:
-    """Write poses.csv, images/ and walk.yaml to a new or empty folder; returns how many pictures.
+    """Write poses.csv, images/ and walk.yaml to a new or empty folder, all of them or nothing.
+
+    Returns how many pictures were written.
 
     VprError: a bad setting, a folder that is not empty or cannot be written.
     """
     traverse.check()
-    out = Path(out)
+    out = resolved(out)  # a link stays
     frames = iterate_walk(town_seed, traverse)
     total = len(traverse_poses(town_loop(max(0, town_seed)), traverse))
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise VprError(f'{out} is not an empty folder: choose another or remove it first')
         load_panda3d()  # says so before anything is written where it is missing
-        (out / 'images').mkdir(parents=True, exist_ok=True)
-        rows = []
         bar = tqdm(
             frames, total=total, desc=f'{out.name} ({traverse.condition})', disable=not progress
         )
-        for number, (image, pose) in enumerate(bar):
-            name = f'images/{number:04d}.jpg'
-            (out / name).write_bytes(_jpeg(image, traverse.quality))
-            numbers = (pose.x, pose.y, pose.z, *pose.quaternion)
-            rows.append([name, f'{pose.stamp:.3f}', *(f'{v:.6f}' for v in numbers)])
-        with open(out / 'poses.csv', 'w', newline='', encoding='utf-8') as file:
-            csv.writer(file, lineterminator='\n').writerows([HEADER, *rows])
-        settings = {
-            'generator': VERSION,
-            'town_seed': town_seed,
-            'frame': 'map',
-            **asdict(traverse),
-        }
-        (out / 'walk.yaml').write_text(yaml.safe_dump(settings, sort_keys=False), encoding='utf-8')
+        settings = {'generator': VERSION, 'town_seed': town_seed, 'frame': 'map'}
+        settings |= asdict(traverse)
+        with whole_folder(out) as new:
+            return _write_walk(new, bar, settings)
     except OSError as error:
         raise VprError(f'cannot write {out}: {error.strerror or error}') from error
+
+
+def _write_walk(
+    folder: Path, frames: Iterable[tuple[np.ndarray, Pose]], settings: dict[str, object]
+) -> int:
+    (folder / 'images').mkdir(parents=True)
+    rows = []
+    for number, (image, pose) in enumerate(frames):
+        name = f'images/{number:04d}.jpg'
+        (folder / name).write_bytes(_jpeg(image, settings['quality']))
+        numbers = (pose.x, pose.y, pose.z, *pose.quaternion)
+        rows.append([name, f'{pose.stamp:.3f}', *(f'{v:.6f}' for v in numbers)])
+    with open(folder / 'poses.csv', 'w', newline='', encoding='utf-8') as file:
+        csv.writer(file, lineterminator='\n').writerows([HEADER, *rows])
+    text = yaml.safe_dump(settings, sort_keys=False)
+    (folder / 'walk.yaml').write_text(text, encoding='utf-8')
     return len(rows)
 
 

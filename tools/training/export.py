@@ -26,8 +26,10 @@ import yaml
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import whole_file, write_bytes
 from ashtkd_ros.network.embedder import PREPROCESSING_KEY, Embedder
 from tools.training.calibrate import calibrate
+from tools.training.config import read_sources
 from tools.training.data.views import Views
 from tools.training.loop import load_checkpoint
 from tools.training.networks.student import DSFormer, StudentConfig
@@ -76,25 +78,25 @@ def write_onnx(network: DSFormer, path: Path, metadata: dict[str, str]) -> None:
     """
     size = network.config.image_size
     outputs = ['descriptor', *(f'salient{i}' for i in range(len(network.heads)))]
-    with warnings.catch_warnings():
+    with whole_file(path) as draft, warnings.catch_warnings():
         # The exporter that torch calls legacy needs no further package and folds all shapes here.
         warnings.simplefilter('ignore')
         torch.onnx.export(
             network,
             (torch.zeros(2, 3, size, size), True),
-            str(path),
+            str(draft),
             input_names=['image'],
             output_names=outputs,
             dynamic_axes={name: {0: 'batch'} for name in ('image', *outputs)},
             opset_version=17,
             dynamo=False,
         )
-    model = onnx.load(str(path))
-    output = model.graph.output[0].type.tensor_type.shape.dim[1]
-    output.dim_value = network.config.dimensions
-    onnx.helper.set_model_props(model, metadata)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
+        model = onnx.load(str(draft))
+        output = model.graph.output[0].type.tensor_type.shape.dim[1]
+        output.dim_value = network.config.dimensions
+        onnx.helper.set_model_props(model, metadata)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, str(draft))
 
 
 def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> float:
@@ -113,7 +115,7 @@ def export(
 ) -> dict[str, float]:
     """Write the model; returns what was measured on the way. 0 levels or pixels: the run's own."""
     network, views = load_student(run)
-    sources = read_run(run)['sources']
+    sources = read_sources(read_run(run)['sources'], run / 'config.yaml')
     if levels or pixels:
         network = network.smaller(
             levels or len(network.heads), pixels or network.config.image_size
@@ -126,7 +128,7 @@ def export(
         fitted = calibrate(draft, data, sources)
         Embedder(draft)  # refuses what a robot would refuse
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(draft.read_bytes())
+        write_bytes(out, draft.read_bytes())
     if not fitted:
         print(f'{data}: no set with positives in {run}/config.yaml; the confidence is not fitted')
     return {'least cosine': cosine, **fitted}

@@ -17,11 +17,12 @@ import torch
 from torch.utils.data import Dataset
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.network.embedder import squeeze
-from ashtkd_ros.traverses.image_folder import read_image
+from ashtkd_ros.images.image_file import read_image
+from ashtkd_ros.network.embedder import resize
 from tools.training.config import Schedule
 from tools.training.data.augment import change_viewpoint, degrade
-from tools.training.data.places import PlaceBatches, TrainingPlaces
+from tools.training.data.place_batches import PlaceBatches
+from tools.training.data.places import TrainingPlaces
 from tools.training.data.views import Views
 from tools.training.networks.layers import Described
 from tools.training.processes import gathered
@@ -86,7 +87,7 @@ class FixedViews(Dataset):
 
     def _degraded(self, image: np.ndarray, entry: Entry, rng: np.random.Generator) -> np.ndarray:
         if image.shape[0] != self.size:
-            image = squeeze(np.ascontiguousarray(image), (self.size, self.size))
+            image = resize(np.ascontiguousarray(image), (self.size, self.size))
         clean = self.schedule.clean_query if entry[4] else self.schedule.clean_database
         return degrade(image, rng) if rng.random() >= clean else image
 
@@ -118,7 +119,7 @@ class FreshViews(FixedViews):
         except VprError:
             return None
         if rng.random() < _WHOLE:
-            return squeeze(picture, (size, size))
+            return resize(picture, (size, size))
         return change_viewpoint(picture, rng, size)
 
     def lesson(self, images: list[torch.Tensor], batch: list[Entry]) -> Lesson:

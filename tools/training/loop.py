@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import whole_file, write_text
 from tools.training.config import Schedule
 from tools.training.losses.objective import Objective
 from tools.training.networks.trunk import fast_bf16
@@ -125,9 +126,14 @@ class Run:
         state = {'network': self.network.state_dict(), 'average': self.average}
         state |= {'objective': self.objective.state_dict(), 'step': self.step}
         state |= {'optimiser': self.optimiser.state_dict(), 'settings': self.settings}
-        temporary = self.file.with_suffix('.tmp')
-        torch.save(state, temporary)
-        temporary.replace(self.file)
+        write_torch(self.file, state)
+
+
+def write_torch(path: Path, state: dict) -> None:
+    """Write what `torch.load` reads, whole or not at all; equal states give equal bytes."""
+    # By its name torch would name the entries within the file, and a draft's name is random.
+    with whole_file(path, follow_links=False) as draft, draft.open('wb') as file:
+        torch.save(state, file)
 
 
 def _groups(
@@ -193,7 +199,7 @@ def start_folder(folder: Path, settings: dict) -> None:
         kept = load_checkpoint(folder / 'checkpoint.pt').get('settings')
         check_settings(folder, settings, kept)
     settings = {**settings, 'revision': _revision()}
-    (folder / 'config.yaml').write_text(yaml.safe_dump(settings, sort_keys=False))
+    write_text(folder / 'config.yaml', yaml.safe_dump(settings, sort_keys=False))
 
 
 def check_settings(folder: Path, settings: dict, kept: dict | None = None) -> None:
@@ -337,12 +343,13 @@ class Curve:
         """Write the whole curve."""
         if not self.rows or not is_first():
             return
-        temporary = self.path.with_suffix('.tmp')
-        with temporary.open('w', newline='') as file:
+        with (
+            whole_file(self.path, follow_links=False) as draft,
+            draft.open('w', newline='') as file,
+        ):
             writer = csv.DictWriter(file, list(self.rows[-1]), restval='')
             writer.writeheader()
             writer.writerows(self.rows)
-        temporary.replace(self.path)
 
 
 def write_results(folder: Path, schedule: Schedule, parameters: float, macs: float) -> None:
@@ -361,4 +368,4 @@ def write_results(folder: Path, schedule: Schedule, parameters: float, macs: flo
         names = [name for name in last[-1] if name not in ('step', 'seconds')]
         mean = {n: sum(float(row[n]) for row in last) / len(last) for n in names}
         results['losses'] = {n: float(f'{value:.4g}') for n, value in mean.items()}
-    (folder / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    write_text(folder / 'results.json', json.dumps(results, indent=2) + '\n')

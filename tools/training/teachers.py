@@ -15,7 +15,15 @@ from ashtkd_ros.errors import VprError
 from tools.training.config import Lesson, TeacherConfig, TrainConfig, as_plain
 from tools.training.data.views import load_arrays, reduced, save_arrays
 from tools.training.lectures import Lectures, TrunkMaps
-from tools.training.loop import Run, check_settings, first_line, start_folder, train, write_results
+from tools.training.loop import (
+    Run,
+    check_settings,
+    first_line,
+    start_folder,
+    train,
+    write_results,
+    write_torch,
+)
 from tools.training.losses.objective import Objective
 from tools.training.networks.apformer import APFormer
 from tools.training.networks.layers import Described, count
@@ -70,7 +78,7 @@ def _learn(config: TrainConfig, teacher: TeacherConfig, lectures: Lectures) -> D
             network = train_apformer(config, teacher, lectures, seen.maps)
             taught = listen(network, seen.maps, whole, teacher.dimensions)
         if is_first():
-            torch.save(network.state_dict(), folder / 'teacher.pt')
+            write_torch(folder / 'teacher.pt', network.state_dict())
             arrays = {'descriptors': taught.descriptor.numpy()}
             for name in ('sums', 'maps'):
                 arrays |= {f'{name}{i}': x.numpy() for i, x in enumerate(getattr(taught, name))}

@@ -18,11 +18,20 @@ import torch
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import write_text
 from tools.training.config import TrainConfig, as_plain, read_config
-from tools.training.data.places import TrainingPlaces, read_places, summary
+from tools.training.data.places import TrainingPlaces, summary
+from tools.training.data.sources import read_places
 from tools.training.data.views import Views
 from tools.training.lectures import FixedViews, FreshViews, Lectures
-from tools.training.loop import Run, make_folder, start_folder, train, write_results
+from tools.training.loop import (
+    Run,
+    make_folder,
+    start_folder,
+    train,
+    write_results,
+    write_torch,
+)
 from tools.training.networks.layers import count
 from tools.training.networks.student import DSFormer
 from tools.training.processes import first_alone, is_first, join_processes
@@ -38,7 +47,7 @@ def prepare(config: TrainConfig) -> Lectures:
     make_folder(config.out)
     if config.start is not None and not config.start.exists():
         raise VprError(f'start: {config.start} is not there; make it first, as its config says')
-    places = read_places(list(config.sources), Path())
+    places = read_places(config.sources)
     with first_alone():
         views = Views(config.views_folder)
         views.add([p.path for p in places.pictures], config.views_of_picture)
@@ -63,7 +72,7 @@ def _name_skipped(places: TrainingPlaces, bad: set[str], file: Path) -> None:
     file.unlink(missing_ok=True)
     if why:
         lines = [f'{path}: {reason}' for path, reason in why.items()]
-        file.write_text('\n'.join(lines) + '\n')
+        write_text(file, '\n'.join(lines) + '\n')
         print(f'{len(lines)} pictures left out ({file}): {"; ".join(lines[:3])}')
 
 
@@ -124,7 +133,7 @@ def train_student(
     if config.fresh_views and data.lost:
         print(f'{data.lost} images are of pictures that have gone: their fixed views were shown')
     if objective.ranker is not None and is_first():
-        torch.save(objective.ranker.cpu().state_dict(), folder / 'ranker.pt')
+        write_torch(folder / 'ranker.pt', objective.ranker.cpu().state_dict())
     return network
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.network.embedder import squeeze
+from ashtkd_ros.network.embedder import resize
 from tools.training.data.views import Views
 from tools.training.networks.layers import Described
 from tools.training.networks.student import DSFormer
@@ -51,7 +51,7 @@ def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> Described:
     for start in range(0, len(jpegs), 32):
         pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
         if pictures[0].shape[:2] != size:
-            pictures = [squeeze(p, size) for p in pictures]
+            pictures = [resize(p, size) for p in pictures]
         x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
         described = network.describe(x.float() / 255)
         descriptors.append(described.descriptor)

@@ -47,6 +47,7 @@ TORCH_WITHOUT_CUDA = 'https://download.pytorch.org/whl/cpu'
 IMPORT_NAMES = {
     'colcon-common-extensions': 'colcon_core',
     'faiss-cpu': 'faiss',
+    'mkdocs-material': 'material',
     'opencv-python-headless': 'cv2',
     'pyyaml': 'yaml',
 }
@@ -352,7 +353,7 @@ def set_up(extras: list[str]) -> None:
 
 
 def main() -> None:
-    """Command line; the extras are `training` and `test`."""
+    """Command line; the extras are `training`, `test` and `doc`."""
     parser = argparse.ArgumentParser(description='Make or update the environment in .venv.')
     parser.add_argument('extras', nargs='*')
     try:

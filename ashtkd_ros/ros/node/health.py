@@ -34,7 +34,7 @@ class Health:
         self.failures = self.stamps_back = self.stamps_ahead = 0
         self.similarity = self.margin = self.confidence = float('nan')
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
-        # Seconds of the last images: decoded and squeezed, embedded, all else in the worker.
+        # Seconds of the last images: decoded and resized, embedded, all else in the worker.
         self.stages: deque[tuple[float, float, float]] = deque(maxlen=_WINDOW)
         self._jump, self._jumped_at = '', -math.inf
         self._last_stamp = -1.0

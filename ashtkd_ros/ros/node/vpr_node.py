@@ -293,7 +293,7 @@ class VprNode(LifecycleNode):
             self.health.saw_error(error.kind, str(error))
             self.get_logger().warning(f'image not used: {error}', throttle_duration_sec=5.0)
             return
-        small = served.recogniser.embedder.squeeze(image)
+        small = served.recogniser.embedder.resize(image)
         decoded = time.perf_counter() - started
         why = fault(small, p.max_blur, p.min_light)
         stamp = header.stamp.sec + header.stamp.nanosec * 1e-9

@@ -35,19 +35,20 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import RECALL_AT
 from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION, check_answers, map_checksum
-from ashtkd_ros.files.writing import check_output
+from ashtkd_ros.files.writing import check_output, write_text
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.ros.play.message_stamps import Stamp
 from ashtkd_ros.ros.play.observer import FIND_S, Observer, wait_for
+from ashtkd_ros.ros.play.players import play
 from ashtkd_ros.ros.play.replay import (
     Folder,
     Recording,
-    Stamp,
     add_source_options,
     open_source,
     own_arguments,
-    play,
 )
 from ashtkd_ros.ros.session import session
+from ashtkd_ros.stamps import NS_PER_S
 
 PLAYERS = ('auto', 'own', 'ros2')
 _PLACE_TYPE = 'vision_msgs/msg/Classification'
@@ -287,7 +288,7 @@ def _answer(observer: Observer, stamp: Stamp) -> dict[str, object]:
     place, heard = observer.answers[stamp]
     sent = observer.sent.get(stamp)
     return {
-        'stamp_ns': stamp[0] * 10**9 + stamp[1],
+        'stamp_ns': stamp[0] * NS_PER_S + stamp[1],
         'places': [int(result.class_id) for result in place.results],
         'scores': [result.score for result in place.results],
         'seconds': None if sent is None else heard - sent,
@@ -296,13 +297,10 @@ def _answer(observer: Observer, stamp: Stamp) -> dict[str, object]:
 
 def write_answers(path: Path, answers: dict[str, object]) -> None:
     """Write the file as a whole or not at all; VprError where it cannot be written."""
-    new = path.with_name(f'.{path.name}.{os.getpid()}.new')
     try:
-        new.write_text(json.dumps(answers) + '\n', encoding='utf-8')
-        os.replace(new, path)
+        write_text(path, json.dumps(answers) + '\n', follow_links=False)
     except OSError as error:
-        new.unlink(missing_ok=True)
-        raise VprError(f'{path}: could not be written ({error.strerror})') from error
+        raise VprError(f'{path}: cannot be written ({error.strerror})') from error
 
 
 def main(argv: list[str] | None = None) -> None:

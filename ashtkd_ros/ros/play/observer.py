@@ -15,14 +15,15 @@ from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.ros.play.replay import Camera, Stamp, stamp_of
+from ashtkd_ros.ros.play.image_publisher import ImagePublisher
+from ashtkd_ros.ros.play.message_stamps import Stamp, stamp_of
 from ashtkd_ros.ros.threads import start_thread
 
 FIND_S = 30.0
 _START_S, _QUIET_S = 120.0, 5.0
 
 
-class Observer(Camera):
+class Observer(ImagePublisher):
     """The camera that a node sees, and the listener to its answers, which has its own thread.
 
     `sent` and `answers` are by stamp, the first of each: seconds of a clock, and the message with

@@ -10,21 +10,12 @@ example: ros2 run ashtkd_ros replay tuesday.mcap --rate 2 --ros-args -r image:=/
 from __future__ import annotations
 
 import argparse
-import array
 import math
-import struct
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import rclpy
-from rclpy.duration import Duration
-from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import CompressedImage, Image
-from vision_msgs.msg import Classification
 
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, is_bag
 from ashtkd_ros.cli.arguments import positive, rate
@@ -32,22 +23,16 @@ from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import say, tell_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import header_ns
+from ashtkd_ros.ros.play.image_publisher import ImagePublisher
+from ashtkd_ros.ros.play.message_stamps import Stamp, stamp_of
+from ashtkd_ros.ros.play.players import play
 from ashtkd_ros.ros.session import session
+from ashtkd_ros.stamps import ns_to_s, split_ns
 from ashtkd_ros.traverses.bag_traverse import choose_image_topic
 from ashtkd_ros.traverses.image_folder import Frame, read_source
 
 _FOLDER_HZ = 10.0
 _LONG_PAUSE_S = 5.0
-Stamp = tuple[int, int]
-
-
-def stamp_of(message: Image | CompressedImage | Classification | bytes) -> Stamp:
-    """Seconds and nanoseconds of a message's header, serialized (CDR) or not."""
-    if not isinstance(message, bytes):
-        return message.header.stamp.sec, message.header.stamp.nanosec
-    if len(message) < 12:
-        raise VprError(f'a message of {len(message)} bytes is no image; the bag is damaged')
-    return struct.unpack_from('<iI' if message[1] & 1 else '>iI', message, 4)
 
 
 class Folder:
@@ -66,7 +51,7 @@ class Folder:
 
     def stamps(self) -> Iterator[Stamp]:
         """Of the messages that the frames are sent as."""
-        return (divmod(header_ns(frame), 10**9) for frame in self._frames)
+        return (split_ns(header_ns(frame)) for frame in self._frames)
 
 
 class Recording:
@@ -82,104 +67,14 @@ class Recording:
         first, last = None, math.inf
         for i, (_, received, data) in enumerate(self.bag.serialized([self.topic.name])):
             first = received if first is None else first
-            pause, last = (received - last) * 1e-9, received
+            pause, last = ns_to_s(received - last), received
             if pause > _LONG_PAUSE_S and not self.hz:
                 say(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
-            yield i / self.hz if self.hz else (received - first) * 1e-9, data
+            yield i / self.hz if self.hz else ns_to_s(received - first), data
 
     def stamps(self) -> Iterator[Stamp]:
         """Of the messages' headers."""
         return (stamp_of(data) for _, _, data in self.bag.serialized([self.topic.name]))
-
-
-class Camera(Node):
-    """Publishes images on `image`, each once, in the order given, with the image's own stamp."""
-
-    def __init__(
-        self,
-        compressed: bool = False,
-        frame_id: str = 'camera',
-        topic: str = 'image',
-        namespace: str = '',
-    ):
-        super().__init__('replay', namespace=namespace)
-        self._compressed, self._frame_id = compressed, frame_id
-        kind = CompressedImage if compressed else Image
-        # Reliable: nothing of a recording may be lost; a best-effort subscriber hears it as well.
-        self._publisher = self.create_publisher(kind, topic, QoSProfile(depth=5))
-
-    @property
-    def topic(self) -> str:
-        """Full name of the topic with the images."""
-        return self._publisher.topic_name
-
-    def wait_for_subscriber(self, timeout_s: float) -> None:
-        """Return when somebody listens; VprError after `timeout_s`."""
-        end = time.monotonic() + timeout_s
-        while not self._publisher.get_subscription_count():
-            if time.monotonic() > end:
-                raise VprError(f'nobody subscribes to {self.topic}; is the node active?')
-            time.sleep(0.02)
-
-    def message(self, frame: Frame | bytes) -> Image | CompressedImage | bytes:
-        """The frame as an Image (rgb8), or as the file's own bytes (JPEG or PNG).
-
-        A serialized message stays as it is.
-        """
-        if isinstance(frame, bytes):
-            return frame
-        if self._compressed:
-            if frame.path.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
-                raise VprError(f'{frame.path}: only JPEG and PNG files can be sent compressed')
-            message = CompressedImage(format=frame.path.suffix.lower().lstrip('.'))
-            message.data = array.array('B', frame.encoded())
-        else:
-            pixels = frame.read()
-            height, width = pixels.shape[:2]
-            message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
-            message.data = array.array('B', pixels.tobytes())
-        message.header.frame_id = self._frame_id
-        stamp = message.header.stamp
-        stamp.sec, stamp.nanosec = divmod(header_ns(frame), 10**9)
-        return message
-
-    def publish(self, message: Image | CompressedImage | bytes) -> None:
-        """Send one message."""
-        self._publisher.publish(message)
-
-    def wait_until_heard(self, timeout_s: float = 2.0) -> None:
-        """Return when every reliable subscriber has what was sent, or after `timeout_s`."""
-        if rclpy.ok():
-            self._publisher.wait_for_all_acked(Duration(seconds=timeout_s))
-
-
-def play(
-    camera: Camera,
-    source: Folder | Recording,
-    rate: float = 1.0,
-    watch: Callable[[], None] = lambda: None,
-) -> int:
-    """Publish every image of a source, `rate` times as fast as its times say; how many.
-
-    The next image is read while the last one's time runs; one that is late delays those after it.
-    `watch` is called now and then, and ends the playing by what it raises.
-    """
-    count, before = 0, 0.0
-    due = published = time.monotonic()
-    try:
-        for seconds, image in source:
-            message = camera.message(image)
-            due, before = max(due + (seconds - before) / rate, published), seconds
-            watch()
-            while rclpy.ok() and (left := due - time.monotonic()) > 0:
-                time.sleep(min(left, 0.2))
-                watch()
-            published = time.monotonic()
-            camera.publish(message)
-            count += 1
-    finally:  # an image that cannot be read costs none of those before it
-        camera.wait_until_heard()
-    return count
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -241,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
     def command() -> int:
         source = open_source(args)
         with session(argv):
-            camera = Camera(source.compressed)
+            camera = ImagePublisher(source.compressed)
             camera.wait_for_subscriber(args.wait)
             say(f'{play(camera, source, args.rate)} images played')
         return 0

@@ -33,7 +33,8 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.ros.play import live
-from ashtkd_ros.ros.play.replay import Folder, Recording, stamp_of
+from ashtkd_ros.ros.play.message_stamps import stamp_of
+from ashtkd_ros.ros.play.replay import Folder, Recording
 from ashtkd_ros.traverses.bag_traverse import open_traverse
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
@@ -357,6 +358,6 @@ def test_the_folder_of_the_answers_is_made(tmp_path: Path) -> None:
 
 def test_an_answers_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / 'answers.json').mkdir()
-    with pytest.raises(VprError, match='could not be written'):
+    with pytest.raises(VprError, match='cannot be written'):
         live.write_answers(tmp_path / 'answers.json', {})
     assert [p.name for p in tmp_path.iterdir()] == ['answers.json']

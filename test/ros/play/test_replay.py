@@ -25,7 +25,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ashtkd_ros.bags.bag import Bag
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.ros.play.replay import Folder, Recording, play
+from ashtkd_ros.ros.play.players import play
+from ashtkd_ros.ros.play.replay import Folder, Recording
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
 

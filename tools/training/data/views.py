@@ -9,7 +9,6 @@ that are added later only cost themselves.
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +22,10 @@ import torch
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.network.embedder import squeeze
-from ashtkd_ros.traverses.image_folder import read_image
+from ashtkd_ros.files.checksums import sha256_of_file
+from ashtkd_ros.files.writing import whole_file, write_text
+from ashtkd_ros.images.image_file import read_image
+from ashtkd_ros.network.embedder import resize
 from tools.training.data.augment import change_viewpoint
 from tools.training.networks.trunk import FrozenTrunk, channel_axes
 
@@ -104,9 +105,9 @@ class Views:
         folder.mkdir(exist_ok=True)
         if Path(trunk).is_file():
             record = folder / 'trunk.sha256'
-            file_hash = hashlib.sha256(Path(trunk).read_bytes()).hexdigest()
+            file_hash = sha256_of_file(trunk)
             if not record.exists():
-                record.write_text(file_hash)
+                write_text(record, file_hash)
             elif record.read_text() != file_hash:
                 raise VprError(
                     f'{folder}: holds what another network named {Path(trunk).name} sees; rename '
@@ -158,7 +159,7 @@ class Views:
         except VprError:
             return None
         if view == 0:
-            image = squeeze(image, (self.size, self.size))
+            image = resize(image, (self.size, self.size))
         else:
             rng = np.random.default_rng((self.seed, zlib.crc32(path.encode()), view))
             image = change_viewpoint(image, rng, self.size)
@@ -173,7 +174,8 @@ class Views:
             pooled.append(vectors.half().cpu().numpy())
             if seen is not None:
                 if not axes.exists():  # the channels' principal axes: of the first views, for good
-                    np.save(axes, channel_axes(seen).cpu().numpy())
+                    with whole_file(axes) as draft:
+                        np.save(draft, channel_axes(seen).cpu().numpy())
                 maps.append(reduced(seen, axes).half().cpu().numpy())
         arrays = {'maps': np.concatenate(maps)} if maps else {}
         save_arrays(file, pooled=np.concatenate(pooled), **arrays)
@@ -187,10 +189,8 @@ def reduced(feature_map: torch.Tensor, axes: Path) -> torch.Tensor:
 
 def save_arrays(file: Path, **arrays: np.ndarray) -> None:
     """Write an .npz whole or not at all."""
-    temporary = file.with_suffix('.tmp')
-    with temporary.open('wb') as handle:
+    with whole_file(file, follow_links=False) as draft, draft.open('wb') as handle:
         np.savez(handle, **arrays)
-    temporary.replace(file)
 
 
 def _split(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:

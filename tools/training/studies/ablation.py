@@ -26,9 +26,10 @@ from tqdm import tqdm
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.image_folder import Frame
-from tools.training.config import TAUGHT, TeacherConfig, TrainConfig, as_plain, read_config
+from tools.training.config import TEACHER_LOSSES, TeacherConfig, TrainConfig, as_plain, read_config
 from tools.training.data.views import Views
 from tools.training.export import metadata_of, write_onnx
 from tools.training.lectures import Lectures
@@ -41,7 +42,7 @@ from tools.training.whitening import fit_projection
 
 # Pictures that the last layer of each student is fitted to.
 FITTED_ON = 3200
-_OFF = dict.fromkeys(TAUGHT, 0.0)
+_OFF = dict.fromkeys(TEACHER_LOSSES, 0.0)
 FULL, ALONE = 'all steps, 3 teachers', 'student alone'
 SINGLE = 'teacher "everywhere" alone'
 # The paper's orderings (Table II): the first is better than the second.
@@ -94,7 +95,7 @@ def measure(network: DSFormer, lectures: Lectures, folder: Path, sets: list[Path
     fit_projection(network, lectures.views, FITTED_ON)
     write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
     found = recalls(embedded(Embedder(folder / 'student.onnx')), sets)
-    (folder / 'results.json').write_text(json.dumps(found, indent=2))
+    write_text(folder / 'results.json', json.dumps(found, indent=2))
 
 
 def teacher_recalls(
@@ -171,7 +172,8 @@ def picture(results: dict[str, list[dict[str, float]]], path: Path) -> None:
     heights, errors = ([of[row] for row in counts.values()] for of in (mean, spread))
     curve.errorbar(list(counts), heights, errors, marker='o', capsize=3, color='#2f6f8f')
     curve.set(xticks=list(counts), xlabel='teachers (soft + hard)', ylabel='Recall@1 [%]')
-    figure.savefig(path, dpi=90)
+    with whole_file(path) as draft:
+        figure.savefig(draft, dpi=90)
     pyplot.close(figure)
 
 
@@ -230,8 +232,8 @@ def ablation(config: TrainConfig, data: Path, seeds: int) -> str:
             measure(network, lectures, folder, sets)
         results.setdefault(row, []).append(stored_recalls(folder, changed, sets))
     report = report_of(results)
-    (out / 'report.md').write_text(report)
-    (out / 'report.json').write_text(json.dumps(results, indent=2))
+    write_text(out / 'report.md', report)
+    write_text(out / 'report.json', json.dumps(results, indent=2))
     picture(results, out / 'ablation.png')
     return report
 

@@ -24,10 +24,11 @@ from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
 from ashtkd_ros.evaluation.metrics import Metrics, calibration, retrieval_metrics
 from ashtkd_ros.files.tables import read_rows
 from ashtkd_ros.maps.place_map import Place, PlaceMap
-from ashtkd_ros.network.embedder import Embedder, squeeze
+from ashtkd_ros.network.embedder import Embedder, resize
+from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
-from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE, embed_frames
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.traverses.image_folder import Frame, read_source
 from tools.bench.embedding import TIMED_SIZE, open_session
 
@@ -62,7 +63,7 @@ def frozen(path: Path) -> Describe:
     def describe(frames: list[Frame]) -> np.ndarray:
         rows = []
         for frame in frames:
-            image = squeeze(frame.read(), TIMED_SIZE)
+            image = resize(frame.read(), TIMED_SIZE)
             image = image.transpose(2, 0, 1)[None].astype(np.float32) / 255
             rows.append(session.run(['descriptor'], {'image': image})[0][0])
         return np.stack(rows)

@@ -21,6 +21,7 @@ import numpy as np
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import whole_file
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import measure
@@ -129,7 +130,8 @@ def _keep(draft: Path, model: Path, variant: str, folder: Path) -> Path:
     onnx.helper.set_model_props(quantised, metadata)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        onnx.save(quantised, str(out))
+        with whole_file(out) as draft:
+            onnx.save(quantised, str(draft))
     except OSError as error:
         reason = error.strerror or error
         raise VprError(f'{out}: cannot be written ({reason}); name a folder with -o') from error

@@ -25,8 +25,9 @@ import torch
 from tqdm import tqdm
 
 from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.files.writing import whole_file
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.recognition.recogniser import embed_frames
+from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.training.config import TrainConfig, read_config
 from tools.training.data.places import Anchor
@@ -159,12 +160,12 @@ def recalls(embedder: Embedder, network: LossNetwork, folder: Path) -> tuple[flo
 
 def write(network: LossNetwork, embedder: Embedder, path: Path) -> None:
     """Inputs `query` (Q, D) and `candidates` (Q, X, D), output `score` (Q, X), any Q and X."""
-    with warnings.catch_warnings():
+    with whole_file(path) as draft, warnings.catch_warnings():
         warnings.simplefilter('ignore')  # as in tools.training.export
         torch.onnx.export(
             network,
             (torch.zeros(2, embedder.dimensions), torch.zeros(2, 3, embedder.dimensions)),
-            str(path),
+            str(draft),
             input_names=['query', 'candidates'],
             output_names=['score'],
             dynamic_axes={
@@ -175,9 +176,9 @@ def write(network: LossNetwork, embedder: Embedder, path: Path) -> None:
             opset_version=17,
             dynamo=False,
         )
-    model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, {'licence': 'Apache-2.0', 'student': embedder.hash})
-    onnx.save(model, str(path))
+        model = onnx.load(str(draft))
+        onnx.helper.set_model_props(model, {'licence': 'Apache-2.0', 'student': embedder.hash})
+        onnx.save(model, str(draft))
 
 
 def main(argv: list[str] | None = None) -> int:

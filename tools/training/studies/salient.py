@@ -18,8 +18,9 @@ import numpy as np
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.salient_pictures import picture
+from ashtkd_ros.files.writing import write_bytes
+from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.image_folder import read_image
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0))) for r in rows]
     try:
         coded = cv2.imencode(args.out.suffix, np.concatenate(rows)[..., ::-1])[1]
-        args.out.write_bytes(coded.tobytes())
+        write_bytes(args.out, coded.tobytes())
     except (OSError, cv2.error) as error:
         raise VprError(
             f'{args.out}: cannot be written; name a .png in a folder that is there'

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.network.embedder import Embedder
 from tools.bench.embedding import measure
 from tools.training.export import load_student, metadata_of, write_onnx
@@ -117,7 +118,8 @@ def picture(found: list[Point], path: Path) -> None:
         axes.annotate(p.name, (p.ms, p.mean), xytext=(4, 4), textcoords='offset points')
     axes.set(xlabel='one image, two threads [ms]', ylabel='mean Recall@1 [%]')
     axes.margins(0.2)
-    figure.savefig(path, dpi=100)
+    with whole_file(path) as draft:
+        figure.savefig(draft, dpi=100)
     pyplot.close(figure)
 
 
@@ -144,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     students = write_sizes(args.run, sizes, args.out)
     found = points(students, sorted(args.teachers.glob('*.onnx')), sets, args.rounds)
     print(table(found))
-    (args.out / 'tradeoff.md').write_text(table(found) + '\n')
+    write_text(args.out / 'tradeoff.md', table(found) + '\n')
     picture(found, args.out / 'tradeoff.png')
     return 0
 

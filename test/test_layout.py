@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The house: which storey may import which, what from outside, no circles, nothing long."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+# From the ground up. A file may import from its own folder and from those further up this list.
+STOREYS = (
+    'text',
+    'sampling',
+    'stamps',
+    'errors',
+    'files',
+    'cli',
+    'geometry',
+    'images',
+    'bags',
+    'traverses',
+    'network',
+    'maps',
+    'recognition',
+    'mapping',
+    'evaluation',
+    'commands',
+    'ros',
+    'ros.node',
+    'ros.play',
+)
+APART = {('ros.play', 'ros.node')}  # neither may know the other
+# What a storey may use that is neither ours nor Python's. Only the skin, ros, knows ROS.
+OUTSIDE = {
+    'sampling': {'numpy'},
+    'files': {'numpy', 'yaml'},
+    'cli': {'cv2'},
+    'geometry': {'numpy'},
+    'images': {'cv2', 'numpy'},
+    'bags': {'backports', 'compression', 'lz4', 'numpy', 'rosbags'},
+    'traverses': {'cv2', 'numpy', 'rosbags', 'tqdm'},
+    'network': {'cv2', 'numpy', 'onnxruntime', 'tqdm'},
+    'maps': {'cv2', 'faiss', 'numpy', 'yaml'},
+    'recognition': {'numpy', 'tqdm'},
+    'mapping': {'cv2', 'matplotlib', 'numpy', 'tqdm'},
+    'evaluation': {'cv2', 'jinja2', 'markupsafe', 'matplotlib', 'numpy', 'tqdm'},
+    'commands': {'numpy'},
+}
+ROS = {
+    'builtin_interfaces',
+    'cv_bridge',
+    'diagnostic_msgs',
+    'geometry_msgs',
+    'lifecycle_msgs',
+    'nav_msgs',
+    'rcl_interfaces',
+    'rclpy',
+    'sensor_msgs',
+    'std_msgs',
+    'std_srvs',
+    'vision_msgs',
+    'visualization_msgs',
+}
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 40
+PACKAGE = sorted((ROOT / 'ashtkd_ros').rglob('*.py'))
+TOOLS = sorted((ROOT / 'tools').rglob('*.py'))
+TESTS = sorted((ROOT / 'test').rglob('*.py'))
+LAUNCH = sorted((ROOT / 'launch').rglob('*.py'))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def module(path: Path) -> str:
+    """The name that a file is imported by."""
+    parts = path.relative_to(ROOT).with_suffix('').parts
+    return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+
+MODULES = {module(path): path for path in (*PACKAGE, *TOOLS)}
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Every module that a file imports anywhere, by its full name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f'{name(path)}: a relative import'
+            inner = {f'{node.module}.{alias.name}' for alias in node.names}
+            found |= {m if m in MODULES else node.module for m in inner}
+    return frozenset(found)
+
+
+def storey(of: str) -> str:
+    """The storey of a module of the package."""
+    parts = of.split('.')[1:]
+    two = '.'.join(parts[:2])
+    return two if two in STOREYS and len(parts) > 1 else parts[0]
+
+
+def is_allowed(importer: str, imported: str) -> bool:
+    """Whether one storey may import another."""
+    down = STOREYS.index(imported) <= STOREYS.index(importer)
+    return down and (importer, imported) not in APART
+
+
+def upwards(path: Path) -> list[str]:
+    """What a file of the package imports and may not."""
+    ours = [m for m in imports(path) if m.startswith('ashtkd_ros.')]
+    return [m for m in ours if not is_allowed(storey(module(path)), storey(m))]
+
+
+FILES = [path for path in PACKAGE if path.parent != ROOT / 'ashtkd_ros' or path.stem in STOREYS]
+
+
+def test_every_file_of_the_package_has_a_storey():
+    assert len(FILES) > 80
+    assert [name(p) for p in PACKAGE if p not in FILES] == ['ashtkd_ros/__init__.py']
+    assert {storey(module(path)) for path in FILES} == set(STOREYS)
+
+
+def test_what_an_arrow_up_is():
+    assert storey('ashtkd_ros.ros.session') == 'ros'
+    assert storey('ashtkd_ros.ros.node.health') == 'ros.node'
+    assert is_allowed('evaluation', 'maps') and is_allowed('maps', 'maps')
+    assert is_allowed('ros.node', 'ros') and not is_allowed('ros', 'ros.node')
+    assert not is_allowed('maps', 'mapping') and not is_allowed('ros.play', 'ros.node')
+    assert not is_allowed('evaluation', 'ros.play')
+
+
+@pytest.mark.parametrize('path', FILES, ids=name)
+def test_arrows_point_down(path: Path):
+    assert not upwards(path)
+
+
+@pytest.mark.parametrize('path', FILES, ids=name)
+def test_a_storey_uses_only_its_libraries(path: Path):
+    used = {m.partition('.')[0] for m in imports(path)} - sys.stdlib_module_names - {'ashtkd_ros'}
+    own = storey(module(path))
+    below = set().union(*(OUTSIDE.get(s, set()) for s in STOREYS)) | ROS
+    assert used <= (below if own.startswith('ros') else OUTSIDE.get(own, set()))
+
+
+def circles(arrows: dict[str, set[str]]) -> list[set[str]]:
+    """The groups of modules that reach each other."""
+    reach = {m: set(to) for m, to in arrows.items()}
+    for middle in reach:  # Warshall: after each turn paths may pass through one module more
+        for start in reach:
+            if middle in reach[start]:
+                reach[start] |= reach[middle]
+    return [{m} | {n for n in reach[m] if m in reach.get(n, ())} for m in reach if m in reach[m]]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert circles({'a': {'b'}, 'b': {'c'}, 'c': {'b'}}) == [{'b', 'c'}, {'b', 'c'}]
+    arrows = {m: set(imports(p)) & MODULES.keys() - {m} for m, p in MODULES.items()}
+    assert sum(map(len, arrows.values())) > 300
+    assert not circles(arrows)
+
+
+@pytest.mark.parametrize('path', TOOLS, ids=name)
+def test_nothing_but_tools_imports_tools(path: Path):
+    importers = [name(p) for p in (*PACKAGE, *LAUNCH) if module(path) in imports(p)]
+    assert not importers
+
+
+# The setup script runs before anything is installed, so it must be one file.
+@pytest.mark.parametrize('path', [*PACKAGE, *TOOLS, *TESTS, *LAUNCH, ROOT / 'setup.py'], ids=name)
+def test_no_file_and_no_function_is_long(path: Path):
+    text = path.read_text(encoding='utf-8')
+    assert len(text.splitlines()) <= MOST_LINES
+    long = [
+        f'{node.name}: {node.end_lineno - node.lineno + 1} lines'
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno >= MOST_LINES_OF_A_FUNCTION
+    ]
+    assert not long
+
+
+def test_tests_mirror_the_package():
+    """A folder of tests is a folder of the package or of the tools, or holds those of another."""
+    folders = {p.parent.relative_to(ROOT / 'test').as_posix() for p in TESTS} - {'.'}
+    package = {p.parent.relative_to(ROOT / 'ashtkd_ros').as_posix() for p in PACKAGE} - {'.'}
+    assert folders - package <= {'launch', 'tools', 'tools/training'}
+    assert package - folders == set()
+    top = {f'test_{p.name}' for p in PACKAGE if p.parent == ROOT / 'ashtkd_ros'}
+    top |= {'test_layout.py', 'test_rules.py', 'test_documentation.py'}
+    assert {p.name for p in (ROOT / 'test').glob('test_*.py')} <= top

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every command says to --help, and what every launch file says to --show-args."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+_COLUMNS = '110'
+# Tools that are no commands for users, or are read by people rather than asked for help.
+_NOT_ASKED = ('tools/documentation', 'tools/examples', 'tools/without_ros')
+# Takes ROS arguments alone.
+_WITHOUT_HELP = ('vpr_node',)
+_SUBCOMMANDS = re.compile(r'^\s*\{([a-z_,]+)\}', re.MULTILINE)
+
+
+def help_of(module: str, shown: str, *before: str) -> str:
+    """What `module`.main says to --help; `shown`: how a user calls it, `before`: a subcommand.
+
+    RuntimeError where it does not end after it.
+    """
+    main = importlib.import_module(module).main
+    text = io.StringIO()
+    changed = mock.patch.dict(os.environ, {'COLUMNS': _COLUMNS, 'NO_COLOR': '1'})
+    named = mock.patch.object(sys, 'argv', [shown])
+    with changed, named, contextlib.redirect_stdout(text):
+        try:
+            main([*before, '--help'])
+        except SystemExit:
+            return text.getvalue().replace('`', "'").rstrip()
+    raise RuntimeError(f'{module} does not end after --help')
+
+
+def console_scripts(root: Path) -> dict[str, str]:
+    """Name → module of what setup.py installs and what knows --help."""
+    text = (root / 'setup.py').read_text(encoding='utf-8')
+    found = re.findall(r"f'(\w+) = \{name\}([\w.]+):main'", text)
+    return {n: f'ashtkd_ros{module}' for n, module in found if n not in _WITHOUT_HELP}
+
+
+def tool_modules(root: Path) -> list[str]:
+    """Modules under tools/ that have a `main(argv)`, by name."""
+    found = []
+    for file in sorted((root / 'tools').rglob('*.py')):
+        name = file.relative_to(root).with_suffix('')
+        if name.as_posix().startswith(_NOT_ASKED):
+            continue
+        tree = ast.parse(file.read_text(encoding='utf-8'))
+        if any(isinstance(node, ast.FunctionDef) and node.name == 'main' for node in tree.body):
+            found.append('.'.join(name.parts))
+    return found
+
+
+def command_sections(root: Path) -> str:
+    """A heading and a block for each installed command, subcommands included; Markdown."""
+    return '\n\n'.join(_sections(console_scripts(root), 'ros2 run ashtkd_ros '))
+
+
+def tool_sections(root: Path) -> str:
+    """The same for the modules under tools/; ImportError where torch is missing."""
+    called = {module.removesuffix('.__main__'): module for module in tool_modules(root)}
+    return '\n\n'.join(_sections(called, 'python -m '))
+
+
+def _sections(called: dict[str, str], prefix: str) -> Iterator[str]:
+    for name, module in called.items():
+        text = help_of(module, name)
+        yield f'### {name}\n\n```\n$ {prefix}{name} --help\n{text}\n```'
+        found = _SUBCOMMANDS.search(text)
+        for word in found[1].split(',') if found else ():
+            more = help_of(module, name, word)
+            yield f'```\n$ {prefix}{name} {word} --help\n{more}\n```'
+
+
+def launch_sections(root: Path) -> str:
+    """A heading and a table of arguments for each launch file, from the tables in its text.
+
+    They are read, not run: a machine without ROS's launch has the same page.
+    """
+    parts = []
+    for file in sorted((root / 'launch').glob('*.launch.py')):
+        tree = ast.parse(file.read_text(encoding='utf-8'))
+        rows = ['| argument | default | meaning |', '|---|---|---|']
+        for name, default, meaning in _stated(tree):
+            rows.append(f'| `{name}` | {default} | {meaning} |'.replace('  ', ' '))
+        about = (ast.get_docstring(tree) or '').partition('\n')[0]
+        parts += [f'### {file.name}', about, '\n'.join(rows)]
+    return '\n\n'.join(parts)
+
+
+def _stated(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+    """(argument, default, meaning) of the constants at the top of a launch file."""
+    for node in tree.body:
+        if not isinstance(node, ast.Assign):
+            continue
+        try:
+            value = ast.literal_eval(node.value)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield from ((name, '', meaning) for name, meaning in value.items())
+        elif isinstance(value, tuple):
+            yield from (row for row in value if isinstance(row, tuple) and len(row) == 3)
+
+
+def make_table(root: Path) -> str:
+    """The targets of the Makefile with what `make help` says of them."""
+    text = (root / 'Makefile').read_text(encoding='utf-8')
+    rows = re.findall(r'^([a-z]+):.*  ## (.*)$', text, re.MULTILINE)
+    lines = [f'| `make {target}` | {about} |' for target, about in rows]
+    return '\n'.join(['| command | does |', '|---|---|', *lines])
