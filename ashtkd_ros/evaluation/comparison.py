@@ -30,10 +30,10 @@ FIGURES = {
 }
 # How an answer may differ between two reports → heading.
 CHANGES = {
-    'lost': 'Right, then wrong',
-    'silent': 'Right, then no place named',
-    'won': 'Wrong, then right',
-    'spoke': 'No place named, then right',
+    'right_to_wrong': 'Right, then wrong',
+    'right_to_unnamed': 'Right, then no place named',
+    'wrong_to_right': 'Wrong, then right',
+    'unnamed_to_right': 'No place named, then right',
 }
 _MOST_CHANGES = 200
 
@@ -75,7 +75,7 @@ def _figures(method: Mapping) -> dict[str, float | None]:
 
 
 def names_of(reports: Sequence[Report]) -> list[str]:
-    """A short name for each report, no two alike: of its file, its folder or its whole path."""
+    """A short name for each report, all different: its file, its folder or its whole path."""
     short = [r.path.parent.name if r.path.stem == 'report' else r.path.stem for r in reports]
     if '' in short or len(set(short)) < len(short):
         short = [os.fspath(r.path) for r in reports]
@@ -84,7 +84,7 @@ def names_of(reports: Sequence[Report]) -> list[str]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Text for a terminal: a line a report and method, in brackets the change to the first."""
+    """Text for a terminal: a line for each report and method, changes to the first in brackets."""
     cells = [['report', 'method', *(heading for heading, _, _ in FIGURES.values())]]
     for row in rows:
         mark = '' if row.comparable else ' *'
@@ -98,7 +98,9 @@ def table(rows: Sequence[Row]) -> str:
         for line in cells
     ]
     if not all(row.comparable for row in rows):
-        lines.append('* other queries than the first report: the changes say nothing')
+        lines.append(
+            '* This report has other queries than the first; the changes mean nothing.'
+        )
     return '\n'.join(lines)
 
 
@@ -110,7 +112,7 @@ def _cell(row: Row, key: str) -> str:
 
 
 def differences(reports: Sequence[Report]) -> list[str]:
-    """What keeps reports from being compared with the first, a line each."""
+    """Reasons why reports cannot be compared with the first, a line each."""
     first, lines = reports[0], []
     names = names_of(reports)
     truth = [a[-1] for a in first.values['answers']]
@@ -129,7 +131,10 @@ def differences(reports: Sequence[Report]) -> list[str]:
 
 @dataclass(frozen=True)
 class Changed:
-    """A query that one report has right and the other wrong: its number, stamp, both answers."""
+    """A query that is right in one report and wrong in the other.
+
+    `query`: its frame number; `stamp`: in seconds; `before`, `after`: see `ANSWER_COLUMNS`.
+    """
 
     query: int
     stamp: float
@@ -138,24 +143,24 @@ class Changed:
 
 
 def changes(first: Report, second: Report) -> dict[str, list[Changed]] | None:
-    """By the keys of CHANGES; None for other queries."""
+    """The queries that changed, by the keys of `CHANGES`; None where the queries differ."""
     if first.queries != second.queries:
         return None
-    found: dict[str, list[Changed]] = {kind: [] for kind in CHANGES}
+    changed: dict[str, list[Changed]] = {kind: [] for kind in CHANGES}
     for row, other in zip(first.values['answers'], second.values['answers'], strict=True):
         before, after = (dict(zip(ANSWER_COLUMNS, r, strict=True)) for r in (row, other))
         if before['right'] != after['right']:
-            named, silent = ('lost', 'silent') if before['right'] else ('won', 'spoke')
-            other_place = after['place'] if before['right'] else before['place']
-            kind = silent if other_place is None else named
-            found[kind].append(Changed(before['query'], before['stamp'], before, after))
-    return found
+            wrong = after if before['right'] else before
+            state = 'unnamed' if wrong['place'] is None else 'wrong'
+            kind = f'right_to_{state}' if before['right'] else f'{state}_to_right'
+            changed[kind].append(Changed(before['query'], before['stamp'], before, after))
+    return changed
 
 
 def write_comparison(path: Path, reports: Sequence[Report]) -> None:
-    """One HTML file of the reports; VprError when it cannot be written or there is but one."""
+    """Write one HTML file; VprError where it cannot be written, or there is only one report."""
     if len(reports) < 2:
-        raise VprError(f'{path}: a comparison needs two reports; name another')
+        raise VprError(f'{path}: a comparison needs at least two reports; name another one')
     check_replaceable(path, PAGE_MARKS)
     names = names_of(reports)
     facts = {key: None for r in reports for key in r.values['facts']}

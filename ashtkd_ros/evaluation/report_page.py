@@ -84,7 +84,7 @@ def _cards(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         (
             'Recall at 100 % precision',
             percent(metrics.recall_at_full_precision),
-            'found if nothing wrong may be accepted',
+            'found if no wrong answer is accepted',
         ),
         (
             'Unknown',

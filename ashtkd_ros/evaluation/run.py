@@ -18,7 +18,7 @@ from ashtkd_ros.evaluation.metrics import RECALL_AT, metrics_of
 from ashtkd_ros.evaluation.node_answers import NodeAnswer, RecordedAnswers, header_ns
 from ashtkd_ros.evaluation.notes import depth_notes, lonely_query_notes, pose_notes
 from ashtkd_ros.evaluation.result import Evaluation
-from ashtkd_ros.evaluation.shared_images import note_of, shared_images
+from ashtkd_ros.evaluation.shared_images import shared_images, shared_images_note
 from ashtkd_ros.evaluation.similarity_matrix import embed_sample, similarity_matrix
 from ashtkd_ros.evaluation.timing import Timing, Traffic, measure_stages
 from ashtkd_ros.images.message_decoding import ImageError
@@ -74,7 +74,7 @@ def evaluate_map(
     queries = predictions.queries
     shared = shared_images(place_map, traverse, queries, predictions.descriptors)
     is_folder = isinstance(traverse, FolderTraverse)
-    notes = [*note_of(shared, len(queries), is_folder), *evaluation.notes]
+    notes = [*shared_images_note(shared, len(queries), is_folder), *evaluation.notes]
     notes += pose_notes(place_map, traverse) if experiment.by_poses else []
     notes += predictions.notes + depth_notes(place_map, traverse)
     notes += lonely_query_notes(evaluation.methods[SINGLE], experiment.rule())

@@ -61,8 +61,9 @@ def test_a_line_a_report_and_method_with_the_change_to_the_first(tmp_path: Path)
 
 def test_queries_that_changed_are_listed_with_both_answers(two: list[Report]):
     found = changes(*two)
-    assert [c.query for c in found['lost']] == [1] and [c.query for c in found['won']] == [2]
-    assert found['lost'][0].stamp == 0.5 and found['lost'][0].after['right'] is False
+    (lost,), (won,) = found['right_to_wrong'], found['wrong_to_right']
+    assert (lost.query, won.query) == (1, 2)
+    assert lost.stamp == 0.5 and lost.after['right'] is False
     assert not differences(two)
 
 
@@ -71,7 +72,7 @@ def test_other_queries_are_not_compared(tmp_path: Path):
     assert changes(*reports) is None
     (line,) = differences(reports)
     assert line == 'new has other queries than old: their figures are not comparable.'
-    assert table(compare(reports)).splitlines()[-1].startswith('* other queries')
+    assert table(compare(reports)).splitlines()[-1].startswith('* This report has other queries')
     assert 'new *' in table(compare(reports))
     write_comparison(tmp_path / 'c.html', reports)
     text = text_of((tmp_path / 'c.html').read_text())
@@ -131,7 +132,7 @@ def test_comparison_that_cannot_be_written_is_one_line(tmp_path: Path, two: list
     assert 'cannot be written' in line_of(error)
     with pytest.raises(VprError) as error:
         write_comparison(tmp_path / 'c.html', two[:1])
-    assert 'needs two reports' in line_of(error)
+    assert 'needs at least two reports' in line_of(error)
 
 
 def test_a_query_that_one_run_did_not_answer_is_lost_without_a_place(tmp_path: Path):
@@ -140,10 +141,10 @@ def test_a_query_that_one_run_did_not_answer_is_lost_without_a_place(tmp_path: P
     write_report(tmp_path / 'new' / 'report.html', evaluation_of(judged), gone)
     reports = [report_in(tmp_path / 'old'), load_report(tmp_path / 'new')]
     found = changes(*reports)
-    (silent,) = found.pop('silent')
+    (silent,) = found.pop('right_to_unnamed')
     assert (silent.before['place'], silent.after['place']) == (0, None)
     assert not any(found.values())
-    (spoke,) = changes(*reversed(reports))['spoke']
+    (spoke,) = changes(*reversed(reports))['unnamed_to_right']
     assert (spoke.before['place'], spoke.after['place']) == (None, 0)
     write_comparison(tmp_path / 'both.html', reports)
     text = text_of((tmp_path / 'both.html').read_text())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bag_helpers
 import pytest
-from conftest import line_of
+from conftest import ROOT, line_of
 from evaluation_helpers import FEW, judged, run
 
 from ashtkd_ros.commands.build_map import main as build_map
@@ -16,6 +16,7 @@ from ashtkd_ros.commands.evaluate import main as evaluate
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import (
     SCHEMA_VERSION,
+    NodeAnswer,
     RecordedAnswers,
     header_ns,
     map_checksum,
@@ -48,6 +49,13 @@ def recorded(path: Path, day_map: Path, bag: Path, **changed: object) -> Path:
     }
     path.write_text(json.dumps({**values, **changed}))
     return path
+
+
+def test_answers_of_the_version_before_are_read():
+    found = RecordedAnswers.read(ROOT / 'test' / 'data' / 'version_0_1' / 'live.answers.json')
+    assert (found.source, found.sent, found.rate) == (Path('/bags/dusk'), 3, 2.0)
+    assert found.answers[1_700_000_000_000_000_000] == NodeAnswer([4, 5], [0.93, 0.2], 0.0123)
+    assert 'embed 8.5 ms' in found.facts()['The node']
 
 
 ANSWER = {'stamp_ns': 1, 'places': [0], 'scores': [0.5], 'seconds': None}

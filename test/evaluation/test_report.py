@@ -313,7 +313,7 @@ def test_worst_and_best_are_the_surest_and_only_they_are_read(tmp_path: Path):
     html, _ = written(tmp_path, evaluation_of(judged), picture_of)
     assert pairs_of(html) == ['wrong'] * 12 + ['right'] * 12
     assert asked == [*range(499, 475, -2), *range(498, 474, -2)]
-    assert 'the 12 surest of 250 wrong answers' in text_of(html)
+    assert 'the 12 most confident of 250 wrong answers' in text_of(html)
 
 
 def test_twenty_thousand_answers_take_seconds_and_a_small_file(tmp_path: Path):
@@ -354,7 +354,7 @@ def test_a_query_that_nothing_came_of_is_unknown_and_no_place(tmp_path: Path, wi
     nothing = {'place': None, 'confidence': 0.0, 'accepted': False, 'similarity': math.nan}
     judged[2] = replace(judged[2], **nothing)
     html, values = written(tmp_path, evaluation_of(judged), grey)
-    assert 'To 1 further queries no place was named.' in text_of(html)
+    assert 'For 1 queries no place was named.' in text_of(html)
     assert '00002.jpg' not in text_of(html)  # no answer, so not among the wrong ones
     assert values['answers'][2][2:] == [None, 0.0, None, False, False, True]
     assert values['unknown_share'] == pytest.approx(1 / 3)

@@ -8,11 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import line_of
+from conftest import ROOT, line_of
 from test_comparison import report_in
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.comparison import write_comparison
 from ashtkd_ros.evaluation.report_file import load_report
+
+OLD = ROOT / 'test' / 'data' / 'version_0_1'
+
+
+def test_a_report_of_the_version_before_is_read_and_compared(tmp_path: Path):
+    old = load_report(OLD)
+    assert old.methods['single images']['recall']['1'] == pytest.approx(0.9744, abs=1e-4)
+    write_comparison(tmp_path / 'both.html', [old, report_in(tmp_path)])
+    assert 'dusk in map map' in (tmp_path / 'both.html').read_text()
 
 
 def test_a_report_is_read_by_its_json_its_html_and_its_folder(tmp_path: Path):
