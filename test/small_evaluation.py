@@ -15,7 +15,7 @@ from ashtkd_ros.evaluation.metrics import Metrics, metrics_of
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.image_folder import file_frame
 
 
 def judged_queries(
@@ -29,7 +29,7 @@ def judged_queries(
     judged = []
     for i, (place, verdict) in enumerate(zip(places, right, strict=True)):
         pose = Pose(float(i), 0.4, 0.0) if with_poses else None
-        query = Frame(folder / f'{i:05d}.jpg', 0.5 * i, i, pose)
+        query = file_frame(folder / f'{i:05d}.jpg', 0.5 * i, i, pose)
         sure = confidence(i)
         accepted = sure >= MIN_CONFIDENCE
         judged.append(JudgedQuery(query, place, sure, bool(verdict), 0.8, accepted))

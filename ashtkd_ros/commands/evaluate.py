@@ -26,7 +26,7 @@ from ashtkd_ros.commands.options import (
     add_model_options,
     add_traverse_options,
     load_embedder,
-    open_traverses,
+    traverse_options,
 )
 from ashtkd_ros.evaluation.comparison import compare, table, write_comparison
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
@@ -42,6 +42,7 @@ from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.traverses.opening import open_traverse
 
 
 def add_tolerance_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -103,7 +104,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     place_map = PlaceMap.load(args.map, embedder)
     note(*place_map.warnings)
     bits = map_bits(place_map.traverses)
-    (traverse,) = open_traverses([args.source], args, map_origin(place_map), bits, 'query')
+    wanted = traverse_options(args, origin=map_origin(place_map), bits=bits, purpose='query')
+    traverse = open_traverse(args.source, wanted)
     experiment = Experiment(place_map, args.map, traverse, options)
     experiment.check()
     path = report_path(args.out) if args.out else None

@@ -24,7 +24,7 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.recognition.rate_gate import RateGate
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
 
 
@@ -131,7 +131,7 @@ class Queries:
         gate = RateGate()
         for _, frame in self.traverse.frames():
             # The rate comes first, as in the node, which sees no poses.
-            if not gate.lets(frame.stamp, self._max_rate_hz):
+            if not gate.admits(frame.stamp, self._max_rate_hz):
                 self.passed[f'above {self._max_rate_hz:g} Hz'] += 1
             elif self._needs_poses and frame.pose is None:
                 self.passed[frame.refusal or 'no pose'] += 1
@@ -157,7 +157,7 @@ class Queries:
             for frame in self:
                 bar.update()
                 try:
-                    yield frame.light(), frame.pixels(at_least)
+                    yield frame.without_pixels(), frame.pixels(at_least)
                 except ImageError as error:
                     self.passed[f'unreadable: {error.reason}'] += 1
 

@@ -14,7 +14,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import is_whole, read_rows
 from ashtkd_ros.geometry.angles import wrap_radians
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 
 # Frames (n) and places (N) → bool (n, N): does the place show what the frame shows?
 PositivesOf = Callable[[Sequence[Frame], Sequence[Place]], np.ndarray]

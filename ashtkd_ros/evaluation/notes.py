@@ -46,7 +46,7 @@ def _odometry_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
     info, source = place_map.info, traverse.path.resolve()
     known = any(t.get(ODOMETRY_KEY) for t in info.traverses) or is_odometry(info.frame)
     sources = {Path(t['source']) for t in info.traverses}
-    if not (known and getattr(traverse, 'by_odometry', False)) or sources == {source}:
+    if not (known and traverse.by_odometry) or sources == {source}:
         return []
     if sources & {source, source.parent}:  # a file of the same bag
         return []

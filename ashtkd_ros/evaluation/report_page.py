@@ -21,8 +21,7 @@ from ashtkd_ros.evaluation.metrics import (
 from ashtkd_ros.evaluation.page import decimal, percent, render
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.bag_traverse import BagFrame
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 
 _PAIRS = 12  # queries that are pictured, of the right ones and of the wrong ones
 # A place → its image, uint8 RGB (H, W, 3); VprError where it is gone.
@@ -57,15 +56,13 @@ def report_page(
     )
 
 
-def _query_name(query: Frame | BagFrame, starts: Mapping[int | None, float]) -> str:
-    """Name of the file; in a bag the image's number, and the seconds since the first query."""
-    return query.name + (
-        _since(query.stamp, starts.get(None)) if isinstance(query, BagFrame) else ''
-    )
+def _query_name(query: Frame, starts: Mapping[int | None, float]) -> str:
+    """Name of the file; in a recording the image's number, and the seconds since it began."""
+    return query.name + ('' if query.file else _since(query.stamp, starts.get(None)))
 
 
 def _place_name(place: Place, starts: Mapping[int | None, float]) -> str:
-    """Name of the file; in a bag the image's number, and the seconds since its first place."""
+    """Name of the file; in a recording the image's number, and seconds since the first place."""
     if place.source.partition('#')[0].isdecimal():  # a bag's images have no names but times
         return f'image {place.order}{_since(place.stamp, starts.get(place.traverse))}'
     return place.source

@@ -15,7 +15,7 @@ from ashtkd_ros.evaluation.experiment import Experiment, Queries
 from ashtkd_ros.evaluation.ground_truth import JudgedQuery
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import RECALL_AT, metrics_of
-from ashtkd_ros.evaluation.node_answers import NodeAnswer, RecordedAnswers, header_ns
+from ashtkd_ros.evaluation.node_answers import NodeAnswer, RecordedAnswers
 from ashtkd_ros.evaluation.notes import depth_notes, lonely_query_notes, pose_notes
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.shared_images import shared_images, shared_images_note
@@ -26,8 +26,8 @@ from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
-from ashtkd_ros.traverses.image_folder import Frame
-from ashtkd_ros.traverses.traverse import FolderTraverse, Traverse
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.traverse import Traverse
 
 SINGLE = 'single images'
 
@@ -73,8 +73,8 @@ def evaluate_map(
     place_map, traverse = experiment.place_map, experiment.traverse
     queries = predictions.queries
     shared = shared_images(place_map, traverse, queries, predictions.descriptors)
-    is_folder = isinstance(traverse, FolderTraverse)
-    notes = [*shared_images_note(shared, len(queries), is_folder), *evaluation.notes]
+    notes = shared_images_note(shared, len(queries), traverse.preselected)
+    notes += evaluation.notes
     notes += pose_notes(place_map, traverse) if experiment.by_poses else []
     notes += predictions.notes + depth_notes(place_map, traverse)
     notes += lonely_query_notes(evaluation.methods[SINGLE], experiment.rule())
@@ -163,14 +163,14 @@ def _answered(
     """The queries and the answer to each; an image that nobody could read is no query."""
     frames, given = [], []
     for frame in queries:
-        answer = recorded.answers.get(header_ns(frame))
+        answer = recorded.answers.get(frame.header_ns)
         if answer is None:
             try:
                 frame.pixels()
             except ImageError as error:
                 queries.passed[f'unreadable: {error.reason}'] += 1
                 continue
-        frames.append(frame.light())
+        frames.append(frame.without_pixels())
         given.append(answer)
     return frames, given
 
@@ -213,7 +213,7 @@ def judge_predictions(
         predictions.traffic,
         notes + experiment.queries.notes(),
         predictions.machine if timing else {},
-        _starts(experiment.traverse, queries, truth.places),
+        _starts(experiment.traverse, truth.places),
     )
 
 
@@ -253,12 +253,9 @@ def _similarity(experiment: Experiment, predictions: Predictions) -> np.ndarray 
     return similarity_matrix(predictions.descriptors, mapped)
 
 
-def _starts(
-    traverse: Traverse, frames: Sequence[Frame], places: Sequence[Place]
-) -> dict[int | None, float]:
+def _starts(traverse: Traverse, places: Sequence[Place]) -> dict[int | None, float]:
     """See `Evaluation.starts`; it is the same whatever was answered."""
-    span = getattr(traverse, 'span', None)
-    starts: dict[int | None, float] = {None: span[0] if span else frames[0].stamp}
+    starts: dict[int | None, float] = {None: traverse.span[0]}
     for place in places:
         starts[place.traverse] = min(place.stamp, starts.get(place.traverse, place.stamp))
     return starts

@@ -10,7 +10,7 @@ import numpy as np
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.sampling import thin
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 
 MOST_SIMILARITIES = 400  # rows and columns
 

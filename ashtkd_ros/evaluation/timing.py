@@ -13,7 +13,7 @@ import numpy as np
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import Matcher
 from ashtkd_ros.sampling import thin
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 
 _TIMED = 100  # images that are timed
 

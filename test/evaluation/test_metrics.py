@@ -24,7 +24,7 @@ from ashtkd_ros.evaluation.similarity_matrix import similarity_matrix
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.sampling import thin
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.image_folder import file_frame
 
 
 def plain_average_precision(right, scores, total: int) -> float:
@@ -172,9 +172,8 @@ def test_confidences_at_the_ends_fall_in_the_outer_bins_and_a_perfect_one_has_no
 
 def judged(x: float, at: float | None, accepted: bool = True) -> JudgedQuery:
     place = Place(0, 0.0, 0, None if at is None else Pose(at, 3.0, 9.0), 'p')
-    return JudgedQuery(
-        Frame(Path('q.jpg'), 0.0, 0, Pose(x, 3.0, 0.0)), place, 0.7, right=False, accepted=accepted
-    )
+    query = file_frame(Path('q.jpg'), 0.0, 0, Pose(x, 3.0, 0.0))
+    return JudgedQuery(query, place, 0.7, right=False, accepted=accepted)
 
 
 def test_localisation_error_is_over_accepted_answers_with_poses():

@@ -18,11 +18,10 @@ from ashtkd_ros.evaluation.node_answers import (
     SCHEMA_VERSION,
     NodeAnswer,
     RecordedAnswers,
-    header_ns,
     map_checksum,
 )
-from ashtkd_ros.traverses.bag_traverse import open_traverse
 from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 pytest_plugins = ['evaluation_fixtures']
@@ -34,7 +33,7 @@ def recorded(path: Path, day_map: Path, bag: Path, **changed: object) -> Path:
     traverse = open_traverse(bag, TraverseOptions(pose_topic='none'))
     frames = [frame for _, frame in traverse.frames()]
     answers = [
-        {'stamp_ns': header_ns(f), 'places': [i], 'scores': [0.9], 'seconds': 0.01}
+        {'stamp_ns': f.header_ns, 'places': [i], 'scores': [0.9], 'seconds': 0.01}
         for i, f in enumerate(frames[: FEW - 2])
     ]
     values = {

@@ -27,8 +27,10 @@ from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.timing import Timing, Traffic
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.bag_traverse import BagFrame
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.stamps import s_to_ns
+from ashtkd_ros.traverses.bag_image import BagImage
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import ImageFile, file_frame
 
 ODD = '<script>alert("1")</script> & co'
 
@@ -84,7 +86,11 @@ def with_images(judged: Sequence[JudgedQuery], folder: Path) -> list[JudgedQuery
     folder.mkdir()
     for q in judged:
         cv2.imwrite(str(folder / q.query.name), np.full((30, 40, 3), 40, np.uint8))
-    return [replace(q, query=replace(q.query, path=folder / q.query.name)) for q in judged]
+    images = [ImageFile(folder / q.query.name) for q in judged]
+    return [
+        replace(q, query=replace(q.query, image=image))
+        for q, image in zip(judged, images, strict=True)
+    ]
 
 
 def assert_stands_alone(html: str) -> None:
@@ -189,12 +195,14 @@ def test_what_is_no_number_is_null(tmp_path: Path):
     assert 'nan' not in text_of(html).lower()
 
 
-def bag_frame(number: int, stamp: float) -> BagFrame:
+def bag_frame(number: int, stamp: float) -> Frame:
     def gone(*message: object) -> None:
         raise VprError('the bag is gone')
 
     bag = SimpleNamespace(message=gone)
-    return BagFrame(bag, '/camera', number, 10**18 + number, 0, stamp, number)
+    image = BagImage(bag, '/camera', 10**18 + number, 0)
+    stamp_ns = s_to_ns(stamp)
+    return Frame(stamp_ns, stamp_ns, number, image, str(10**18 + number), f'image {number}')
 
 
 def test_images_of_bags_are_named_by_number_and_time_since_the_start(tmp_path: Path):
@@ -237,7 +245,7 @@ def test_wide_tables_show_that_they_go_on_and_terms_are_explained(tmp_path: Path
 
 def test_names_are_escaped(tmp_path: Path):
     query = JudgedQuery(
-        Frame(tmp_path / ODD.replace('/', '|'), 0.0, 0, Pose(0, 0, 0)),
+        file_frame(tmp_path / ODD.replace('/', '|'), 0.0, 0, Pose(0, 0, 0)),
         Place(0, 0.0, 0, Pose(0, 0, 0), f'images/{ODD}', ODD),
         0.5,
         True,
@@ -261,7 +269,7 @@ def test_names_are_escaped(tmp_path: Path):
 @pytest.mark.parametrize('name', ['$x_{$.jpg', 'b\udcffd.jpg', 'Weg\u2192\u8def.jpg', '_a.jpg'])
 def test_any_file_and_method_name_can_be_written(tmp_path: Path, name: str):
     (query,) = judged_queries([True])
-    query = replace(query, query=replace(query.query, path=tmp_path / name))
+    query = replace(query, query=file_frame(tmp_path / name, 0.0, 0))
     plain = evaluation_of([query])
     methods = {name: plain.methods['single images'], 'HOG': plain.methods['single images']}
     html, values = written(tmp_path, replace(plain, title=name, methods=methods))

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import read_rows
-from ashtkd_ros.traverses.image_folder import Frame, read_source
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import read_source
 from tools.training.config import FoldersSource, GsvSource, SetsSource, Source, WalksSource
 from tools.training.data.gsv import read_gsv
 from tools.training.data.places import TrainingPlaces
@@ -135,7 +136,7 @@ def _read_walks(places: TrainingPlaces, source: WalksSource) -> None:
         if any(frame.pose is None for frame in walk):
             raise VprError(f'{path}: has no poses; walks need a poses.csv')
     domain = str(source.paths[0].parent)
-    indices = [places.take((f.path for f in walk), domain) for walk in walks]
+    indices = [places.take((f.file for f in walk), domain) for walk in walks]
     last: Frame | None = None
     for frame in walks[0]:
         if last is not None and _distance(frame, last) < source.spacing:

@@ -28,7 +28,7 @@ from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 from tools.training.config import TEACHER_LOSSES, TeacherConfig, TrainConfig, as_plain, read_config
 from tools.training.data.views import Views
 from tools.training.export import metadata_of, write_onnx
@@ -108,9 +108,9 @@ def teacher_recalls(
     network = load_teacher(config, teacher)
 
     def describe(frames: list[Frame]) -> np.ndarray:
-        views.add([f.path for f in frames], 1)
+        views.add([f.file for f in frames], 1)
         seen = views.seen_by(teacher.trunk, axes)
-        rows = np.array([views.rows[str(f.path), 0] for f in frames])
+        rows = np.array([views.rows[str(f.file), 0] for f in frames])
         said = []
         for part in np.array_split(rows, len(rows) // 64 + 1):
             maps = None if seen.maps is None else torch.from_numpy(seen.maps[part]).float()

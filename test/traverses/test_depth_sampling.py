@@ -13,7 +13,7 @@ from bag_helpers import image, write_bag
 from ashtkd_ros.commands import build_map, evaluate
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.traverses import depth_sampling as source_depth
-from ashtkd_ros.traverses.bag_traverse import open_traverse
+from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 LIGHTS = (0.02, 0.05, 0.9, 0.1, 0.03, 0.6)  # a drive that begins in the dark

@@ -42,7 +42,7 @@ def index(folder: Path, *rows: str, header: str = 'file,place,role,order'):
 
 def test_walk_gives_poses_stamps_and_paths(tmp_path: Path):
     frame = read_source(walk(tmp_path / 'w', 'a.jpg,12.5,1,-2,3,0,0,0.6,0.8'))[0]
-    assert frame.path == tmp_path / 'w' / 'a.jpg'
+    assert frame.file == tmp_path / 'w' / 'a.jpg'
     assert (frame.stamp, frame.order, frame.label) == (12.5, 0, '')
     assert frame.pose == Pose(1.0, -2.0, 3.0, 0.0, 0.0, 0.6, 0.8)
     assert frame.read().shape == (4, 6, 3)
@@ -58,7 +58,7 @@ def test_shipped_walks_are_read_whole(town: Path):
 def test_walk_is_ordered_by_time_and_numbered_along_it(tmp_path: Path):
     rows = ('b.jpg,2.0,2,0,0,0,0,0,1', 'c.jpg,10.0,3,0,0,0,0,0,1', 'a.jpg,1.0,1,0,0,0,0,0,1')
     frames = read_source(walk(tmp_path / 'w', *rows, images=('a.jpg', 'b.jpg', 'c.jpg')))
-    assert [f.path.name for f in frames] == ['a.jpg', 'b.jpg', 'c.jpg']
+    assert [f.file.name for f in frames] == ['a.jpg', 'b.jpg', 'c.jpg']
     assert [f.order for f in frames] == [0, 1, 2]
 
 
@@ -76,7 +76,7 @@ def test_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_header(tmp_path: Pat
 
 def test_index_selects_rows_by_role(tmp_path: Path):
     folder = index(tmp_path / 'i', 'a.jpg,x,database,0', 'b.jpg,x,query,0', 'c.jpg,y,query,1')
-    assert [f.path.name for f in read_source(folder, 'query')] == ['b.jpg', 'c.jpg']
+    assert [f.file.name for f in read_source(folder, 'query')] == ['b.jpg', 'c.jpg']
     assert [f.label for f in read_source(folder, 'query')] == ['x', 'y']
     assert len(read_source(folder)) == 3
 
@@ -89,7 +89,7 @@ def test_index_selects_rows_by_role(tmp_path: Path):
 def test_index_is_ordered_by_number_where_it_is_one(tmp_path: Path, orders: tuple[str, ...]):
     rows = [f'{name}.jpg,p,,{order}' for name, order in zip('bca', orders, strict=True)]
     frames = read_source(index(tmp_path / 'i', *rows))
-    assert [f.path.stem for f in frames] == ['a', 'b', 'c']
+    assert [f.file.stem for f in frames] == ['a', 'b', 'c']
     assert [f.stamp for f in frames] == [0.0, 1.0, 2.0]
 
 
@@ -191,18 +191,18 @@ def test_roles_are_known_by_how_they_begin(tmp_path: Path, database: str, query:
     folder = index(tmp_path / 'i', f'a.jpg,x,{database},0', f'b.jpg,x,{query},1')
     for purpose, name in (('map', 'a.jpg'), ('query', 'b.jpg')):
         frames = read_source(folder, '', [], purpose)
-        assert [frame.path.name for frame in frames] == [name]
+        assert [frame.file.name for frame in frames] == [name]
     for role in (query, query.upper(), f' {query.title()}'):
-        assert [frame.path.name for frame in read_source(folder, role)] == ['b.jpg']
+        assert [frame.file.name for frame in read_source(folder, role)] == ['b.jpg']
 
 
 def test_the_surest_roles_are_taken_and_their_case_where_it_matters(tmp_path: Path) -> None:
     rows = [f'{n}.jpg,x,{r},{n}' for n, r in enumerate(('train', 'Database', 'test', 'query'))]
     folder = index(tmp_path / 'i', *rows)
     for purpose, name in (('map', '1.jpg'), ('query', '3.jpg')):
-        assert [f.path.name for f in read_source(folder, '', [], purpose)] == [name]
+        assert [f.file.name for f in read_source(folder, '', [], purpose)] == [name]
     folder = index(tmp_path / 'j', 'a.jpg,x,Day,0', 'b.jpg,x,day,1')
-    assert [frame.path.name for frame in read_source(folder, 'Day')] == ['a.jpg']
+    assert [frame.file.name for frame in read_source(folder, 'Day')] == ['a.jpg']
 
 
 def test_role_without_rows_is_named(tmp_path: Path):

@@ -27,7 +27,8 @@ from ashtkd_ros.commands import bag_tools
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.traverses.bag_writer import START_S, BagOptions, make_bag, stamps_ns
-from ashtkd_ros.traverses.image_folder import Frame, read_source
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import file_frame, read_source
 
 IMAGE, ODOM = '/camera/image_raw', '/odom'
 
@@ -102,7 +103,7 @@ def test_odometry_has_its_own_rate_and_turns_evenly(walk: Path, tmp_path: Path):
 
 
 def test_poses_are_not_interpolated_over_long_gaps(tmp_path: Path, walk: Path):
-    frames = [replace(f, stamp=1 + 60.0 * i) for i, f in enumerate(read_source(walk))]
+    frames = [replace(f, stamp_ns=(1 + 60 * i) * 10**9) for i, f in enumerate(read_source(walk))]
     assert make_bag(frames, tmp_path / 'bag') == {IMAGE: 5, ODOM: 5}
     frames = [replace(f, pose=None if i == 2 else f.pose) for i, f in enumerate(read_source(walk))]
     counts = make_bag(frames, tmp_path / 'bag2')
@@ -166,12 +167,12 @@ def test_jpeg_bags_hold_the_files_bytes(walk: Path, tmp_path: Path):
     make_bag(frames, tmp_path / 'bag', BagOptions(jpeg=True, storage='mcap'))
     made = of_topic(read_back(tmp_path / 'bag'), f'{IMAGE}/compressed')
     assert [m.format for m in made] == ['jpeg'] * 4 + ['png']
-    assert [m.data.tobytes() for m in made] == [f.path.read_bytes() for f in frames]
+    assert [m.data.tobytes() for m in made] == [f.file.read_bytes() for f in frames]
     assert [stamp_ns(m) for m in made] == [round(f.stamp * 1e9) for f in frames]
 
 
 def frames_at(*stamps: float) -> list[Frame]:
-    return [Frame(Path('x.jpg'), stamp, i) for i, stamp in enumerate(stamps)]
+    return [file_frame(Path('x.jpg'), stamp, i) for i, stamp in enumerate(stamps)]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ BAD = {
     'no image, mcap': (garbage, ['--storage', 'mcap'], '2.jpg: not a readable image'),
     'no image, jpeg': (garbage, ['--jpeg'], '2.jpg: not a readable image'),
     'broken jpeg': (garbage_after_magic, ['--jpeg'], '2.jpg: not a readable image'),
-    'neither jpeg nor png': (tiff, ['--jpeg'], '2.jpg: neither JPEG nor PNG'),
+    'neither jpeg nor png': (tiff, ['--jpeg'], '2.jpg: is stored neither as JPEG nor as PNG'),
     'negative stamp': (negative, [], '0.jpg: stamp -12.100 s cannot be told'),
     'compression of mcap': (None, ['--compression', 'storage'], 'take storage mcap'),
     'nowhere on earth': (None, ['--origin', '95', '0'], '95'),
@@ -341,10 +342,11 @@ def test_folder_that_cannot_be_written_is_one_line(walk: Path, tmp_path: Path):
 def test_killed_process_leaves_no_bag_under_the_name(tmp_path: Path):
     code = (
         'import sys, time\nfrom pathlib import Path\nfrom ashtkd_ros.traverses import bag_writer\n'
-        'from ashtkd_ros.traverses.image_folder import Frame\nimport numpy as np\n'
+        'from ashtkd_ros.traverses.frame import Frame\n'
+        'from ashtkd_ros.traverses.image_folder import file_frame\nimport numpy as np\n'
         'def read(self):\n    print("read", flush=True); time.sleep(0.05)\n'
         '    return np.zeros((9, 9, 3), np.uint8)\nFrame.read = read\n'
-        'frames = [Frame(Path("x"), 1.0 + i, i) for i in range(10_000)]\n'
+        'frames = [file_frame(Path("x"), 1.0 + i, i) for i in range(10_000)]\n'
         'bag_writer.make_bag(frames, Path(sys.argv[1]))\n'
     )
     command = [sys.executable, '-c', code, str(tmp_path / 'bag')]

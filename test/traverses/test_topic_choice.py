@@ -13,8 +13,10 @@ from test_bags import picture, spoil_message
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
-from ashtkd_ros.mapping.build import cautions
-from ashtkd_ros.traverses.bag_traverse import ZERO, BagTraverse, open_traverse
+from ashtkd_ros.mapping.source_checks import cautions
+from ashtkd_ros.traverses.bag_traverse import BagTraverse
+from ashtkd_ros.traverses.frame import ZERO
+from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 
