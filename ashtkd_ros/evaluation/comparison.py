@@ -18,7 +18,7 @@ from ashtkd_ros.evaluation.metrics import RECALL_AT, Calibration
 from ashtkd_ros.evaluation.page import PAGE_MARKS, decimal, render, save_text
 from ashtkd_ros.evaluation.report import ANSWER_COLUMNS
 from ashtkd_ros.evaluation.report_file import Report
-from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.files.writing import check_replaceable, resolved
 from ashtkd_ros.text import one_line
 
 # Key of a figure → heading, factor to show it by, decimals.
@@ -98,9 +98,7 @@ def table(rows: Sequence[Row]) -> str:
         for line in cells
     ]
     if not all(row.comparable for row in rows):
-        lines.append(
-            '* This report has other queries than the first; the changes mean nothing.'
-        )
+        lines.append('* This report has other queries than the first; the changes mean nothing.')
     return '\n'.join(lines)
 
 
@@ -158,10 +156,16 @@ def changes(first: Report, second: Report) -> dict[str, list[Changed]] | None:
 
 
 def write_comparison(path: Path, reports: Sequence[Report]) -> None:
-    """Write one HTML file; VprError where it cannot be written, or there is only one report."""
+    """Write one HTML file.
+
+    Raises VprError where it cannot be written or would replace one of the reports, or where there
+    is only one report.
+    """
     if len(reports) < 2:
         raise VprError(f'{path}: a comparison needs at least two reports; name another one')
     check_replaceable(path, PAGE_MARKS)
+    if any(resolved(path) == resolved(r.path.with_suffix('.html')) for r in reports):
+        raise VprError(f'{path}: is one of the reports that are compared; give another name')
     names = names_of(reports)
     facts = {key: None for r in reports for key in r.values['facts']}
     told = {key: [r.values['facts'].get(key, '–') for r in reports] for key in facts}

@@ -16,6 +16,8 @@ from ashtkd_ros.files.writing import check_replaceable
 from ashtkd_ros.text import reason_of
 
 SCHEMA_VERSION = 2
+# By this an earlier file of answers is known; a report has no space before the number.
+_MARK = b'{"schema_version": '
 _NUMBER = (int, float)
 
 
@@ -29,7 +31,7 @@ def map_checksum(folder: Path) -> str:
 
 def check_answers(path: Path) -> None:
     """Raise VprError where a file of answers would replace a file of another kind."""
-    check_replaceable(path, (b'{"schema_version":',))
+    check_replaceable(path, (_MARK,))
 
 
 @dataclass(frozen=True)

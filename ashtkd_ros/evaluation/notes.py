@@ -81,7 +81,7 @@ def lonely_query_notes(metrics: Metrics, rule: str) -> list[str]:
         return []
     share = 'none' if without == count else f'only {count - without}'
     return [
-        f'{share} of {count} queries has a right place in the map ({rule}); check that the map '
+        f'{share} of {count} queries have a right place in the map ({rule}); check that the map '
         'and the traverse show the same route, that their poses are in one frame, and that '
         'numbers are those of their frames'
     ]

@@ -53,4 +53,6 @@ def save_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     except OSError as error:
-        raise VprError(f'{path}: the report cannot be written ({error.strerror})') from error
+        raise VprError(
+            f'{path}: the report cannot be written ({error.strerror}); give another place'
+        ) from error

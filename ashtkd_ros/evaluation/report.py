@@ -37,7 +37,8 @@ ANSWER_COLUMNS = (
     'accepted',
     'has_positive',
 )
-_VALUES_MARK = b'{"schema_version":'
+# By this an earlier report is known; a file of answers has a space before the number.
+_VALUES_MARK = b'{"schema_version":1,'
 
 
 def write_report(

@@ -135,6 +135,18 @@ def test_comparison_that_cannot_be_written_is_one_line(tmp_path: Path, two: list
     assert 'needs at least two reports' in line_of(error)
 
 
+def test_a_comparison_does_not_replace_what_it_compares(tmp_path: Path, two: list[Report]):
+    before = (tmp_path / 'new' / 'report.html').read_text()
+    for path in (
+        tmp_path / 'new' / 'report.html',
+        tmp_path / 'old' / '..' / 'new' / 'report.html',
+    ):
+        with pytest.raises(VprError) as error:
+            write_comparison(path, two)
+        assert 'is one of the reports that are compared' in line_of(error)
+    assert (tmp_path / 'new' / 'report.html').read_text() == before
+
+
 def test_a_query_that_one_run_did_not_answer_is_lost_without_a_place(tmp_path: Path):
     judged = judged_queries(BEFORE)
     judged[0] = replace(judged[0], place=None, right=False, accepted=False, confidence=0.0)

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import line_of
+from conftest import ROOT, line_of
 from small_evaluation import evaluation_of, judged_queries
 from test_commands import call
 
@@ -78,3 +79,16 @@ def test_answers_replace_answers_only(tmp_path: Path):
     (tmp_path / 'a.json').write_text('{"answers": []}')
     with pytest.raises(VprError):
         check_answers(tmp_path / 'a.json')
+
+
+def test_reports_and_answers_do_not_replace_each_other(tmp_path: Path):
+    """`evaluate --answers run.json -o run.html` would write its figures to run.json."""
+    old = ROOT / 'test' / 'data' / 'version_0_1'
+    shutil.copy(old / 'live.answers.json', tmp_path / 'run.json')
+    with pytest.raises(VprError) as error:
+        report(tmp_path / 'run.html')
+    assert 'run.json: exists' in line_of(error)
+    shutil.copy(old / 'report.json', tmp_path / 'run.json')
+    report(tmp_path / 'run.html')
+    with pytest.raises(VprError):
+        check_answers(tmp_path / 'run.json')
