@@ -10,7 +10,7 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.training.config import FoldersSource, GsvSource, SetsSource, Source, WalksSource
 from tools.training.data.gsv import read_gsv
-from tools.training.data.places import TrainingPlaces
+from tools.training.data.places import TrainingPlaces, refuse_unknown
 
 _APART_PICTURES = 10.0
 _APART_METRES = 15.0
@@ -61,13 +61,6 @@ def _read_sets(places: TrainingPlaces, source: SetsSource) -> None:
     for name, folder in folders.items():
         if source.only is None or name in source.only:
             _read_set(places, folder, source.positives.get(name), source.radius)
-
-
-def refuse_unknown(where: str, unknown: set[str], known: Iterable[str]) -> None:
-    """VprError where sets or domains are named that are not there."""
-    if unknown:
-        names = ', '.join(sorted(unknown))
-        raise VprError(f'{where}: no set is named {names}; there are {", ".join(sorted(known))}')
 
 
 def _read_set(places: TrainingPlaces, folder: Path, positives: str | None, radius: float) -> None:

@@ -13,7 +13,7 @@ from small_student import torch  # noqa: F401  skips where it is missing
 
 from ashtkd_ros.errors import VprError
 from tools.training.config import as_plain, read_config
-from tools.training.loop import start_folder
+from tools.training.run_folder import start_folder
 from tools.training.studies.ablation import FULL, main, rows, stored_recalls, table, verdicts
 
 

@@ -10,7 +10,7 @@ import onnxruntime
 from small_student import torch
 
 from tools.training.data.places import Anchor
-from tools.training.losses.teaching import LossNetwork
+from tools.training.losses.loss_network import LossNetwork
 from tools.training.studies.reranker import Drawn, maybe_same, pairs_of, train_reranker, write
 
 
