@@ -13,12 +13,15 @@ from pathlib import Path
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.cli.terminal import say
-from ashtkd_ros.commands.evaluate import add_tolerance_options, evaluate_map, tolerance_of
+from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.metrics import Tolerance, positives
+from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
+from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
 from ashtkd_ros.evaluation.node_answers import NodeAnswer, map_checksum
-from ashtkd_ros.evaluation.report import Evaluation, write_picture, write_report
-from ashtkd_ros.evaluation.run import SINGLE, EvaluationOptions, Queries, judged_queries
+from ashtkd_ros.evaluation.overview_picture import write_overview_picture
+from ashtkd_ros.evaluation.report import write_report
+from ashtkd_ros.evaluation.result import Evaluation
+from ashtkd_ros.evaluation.run import SINGLE, evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
@@ -63,15 +66,13 @@ def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, is_right
     )
 
 
-def replay(
-    observer: Observer, queries: Queries, place_map: PlaceMap, tolerance: Tolerance
-) -> dict[str, float]:
+def replay(observer: Observer, experiment: Experiment) -> dict[str, float]:
     """Ask about every query once, in order of time; what was sent, as `answers_document` takes it.
 
     The next image is sent when the last one is answered.
     """
-    frames = list(queries)
-    truth = positives(frames, place_map.places, tolerance)
+    frames, place_map = list(experiment.queries), experiment.place_map
+    truth = positives(frames, place_map.places, experiment.options.tolerance)
     say(f'vpr_node runs; {len(frames)} images follow as camera messages')
     started = time.monotonic()
     for frame, right in zip(frames, truth, strict=True):
@@ -81,16 +82,15 @@ def replay(
     return {'sent': len(frames), 'rate': 1.0, 'hz': round(hz, 1)}
 
 
-def record(
-    map_folder: Path, place_map: PlaceMap, queries: Queries, tolerance: Tolerance, compressed: bool
-) -> dict[str, object]:
+def record(experiment: Experiment, compressed: bool) -> dict[str, object]:
     """Start a node, replay the queries through it, and return the document of its answers."""
-    checksum = map_checksum(map_folder)
-    with ros_session([]), map_node(map_folder, compressed) as (observer, _):
+    folder, source = experiment.map_folder, experiment.traverse.path
+    checksum = map_checksum(folder)
+    with ros_session([]), map_node(folder, compressed) as (observer, _):
         observer.wait_until_active()
-        played = replay(observer, queries, place_map, tolerance)
+        played = replay(observer, experiment)
         observer.wait_for_answers(played['sent'])  # the node's counts, not the answers, are late
-        return answers_document(observer, played, queries.traverse.path, map_folder, checksum)
+        return answers_document(observer, played, source, folder, checksum)
     raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
 
 
@@ -112,14 +112,18 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
     place_map, _ = build_map([mapped], embedder, map_folder, MapOptions(replace=True))
     print_map(place_map, map_folder)
     options = EvaluationOptions(tolerance)
-    queries = judged_queries(place_map, replayed, options)
-    write_answers(answers, record(map_folder, place_map, queries, tolerance, compressed))
-    evaluation, pictures = evaluate_map(map_folder, place_map, queries, embedder, options, answers)
+    experiment = Experiment(place_map, map_folder, replayed, options)
+    experiment.check()
+    write_answers(answers, record(experiment, compressed))
+    evaluation = evaluate_map(experiment, embedder, answers)
     print_figures(evaluation)
     write_report(
-        report, evaluation, pictures, lambda image: overlay(image, embedder.salient_maps(image))
+        report,
+        evaluation,
+        experiment.pictures,
+        lambda image: overlay(image, embedder.salient_maps(image)),
     )
-    write_picture(out / 'at_work.png', evaluation.answers, pictures)
+    write_overview_picture(out / 'at_work.png', evaluation.judged, experiment.pictures)
     say(f'report: {report}')
 
 
