@@ -30,7 +30,7 @@ from ashtkd_ros.ros.launch_arguments import (
     LaunchArguments,
     declare,
 )
-from ashtkd_ros.ros.topic_names import Names
+from ashtkd_ros.ros.topic_names import NodeNames
 
 _ARGUMENTS = (
     ('record', 'true', 'false: start the node without a recording'),
@@ -82,7 +82,7 @@ def _record(context):
     command = ['ros2', 'bag', 'record', '-o', str(bag)]
     command += ['--max-bag-duration', arguments.text('split_s')]
     nodes = _nodes(arguments)
-    images = [names.images(_transports(names, arguments)) for names in nodes]
+    images = [names.image_topics(_transports(names, arguments)) for names in nodes]
     fix, *others = _topics(arguments, nodes, images)
     afterwards = f'ros2 run ashtkd_ros evaluate MAP {bag} --pose-topic {fix} -o report.html'
     unsure = [
@@ -136,7 +136,9 @@ def _nodes(arguments):
     """Names of each node: in the graph, for `ros2 bag record` is in no namespace."""
     outer = list(arguments.outer(OUTER_REMAPPINGS))
     return [
-        Names(str(arguments.robot() / camera), 'vpr_node', outer + arguments.remappings(camera))
+        NodeNames(
+            str(arguments.robot() / camera), 'vpr_node', outer + arguments.remappings(camera)
+        )
         for camera in arguments.cameras()
     ]
 
@@ -150,7 +152,7 @@ def _transports(names, arguments):
     values = [p[1] for p in outer if isinstance(p, tuple) and p[0] == 'image_transport']
     files = [str(p) for p in outer if not isinstance(p, tuple)]
     own = arguments.path('params_file')
-    return names.transports([*files, *([own] if own else [])], values)
+    return names.image_transports([*files, *([own] if own else [])], values)
 
 
 def _topics(arguments, nodes, images):

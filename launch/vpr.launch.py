@@ -21,7 +21,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from ashtkd_ros.ros.launch_arguments import LaunchArguments, declare
-from ashtkd_ros.ros.node.parameters import Parameters
+from ashtkd_ros.ros.node.parameters import Parameters, describe
 
 _ARGUMENTS = (
     ('image_topic', 'image', 'topic of the images; without a leading / it is in the namespace'),
@@ -112,21 +112,13 @@ def _parameters(arguments, camera):
     return given
 
 
-def _description(field):
-    meaning, (low, high) = field.metadata['meaning'], field.metadata['range']
-    default = ','.join(field.default) if isinstance(field.default, tuple) else field.default
-    notes = [] if low is None else [f'{low} to {high}']
-    notes += [] if default == '' else [f'{default} if nothing sets it']
-    return f'{meaning} ({"; ".join(notes)})' if notes else meaning
-
-
 def generate_launch_description():
     """A node for each camera."""
     shipped = PathJoinSubstitution([FindPackageShare('ashtkd_ros'), 'config', 'vpr.yaml'])
     arguments = [
         *_ARGUMENTS,
         ('params_file', shipped, 'YAML file of parameters; an argument overrides it'),
-        *((field.name, '', _description(field)) for field in fields(Parameters)),
+        *((field.name, '', describe(field)) for field in fields(Parameters)),
     ]
     failing = RegisterEventHandler(OnShutdown(on_shutdown=_fail))
     return LaunchDescription([*declare(arguments), failing, OpaqueFunction(function=_start)])

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.cli.terminal import say
-from ashtkd_ros.commands.evaluate import add_tolerance_options, evaluate_map, tolerance_of
+from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.metrics import Tolerance, positives
+from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
+from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
 from ashtkd_ros.evaluation.node_answers import NodeAnswer, map_checksum
-from ashtkd_ros.evaluation.report import Evaluation, write_picture, write_report
-from ashtkd_ros.evaluation.run import SINGLE, EvaluationOptions, Queries, judged_queries
+from ashtkd_ros.evaluation.overview_picture import write_overview_picture
+from ashtkd_ros.evaluation.report import write_report
+from ashtkd_ros.evaluation.result import Evaluation
+from ashtkd_ros.evaluation.run import SINGLE, evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
@@ -27,7 +31,7 @@ from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.ros.play.observer import Observer
 from ashtkd_ros.ros.play.recording import answers_document, map_node, write_answers
-from ashtkd_ros.ros.session import session
+from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import Traverse, TraverseOptions
@@ -46,13 +50,6 @@ def traverses(data: Path | None) -> tuple[Traverse, Traverse]:
     raise VprError(f'{data}: has neither an index.csv nor the folders map/ and query/')
 
 
-def print_map(place_map: PlaceMap, folder: Path) -> None:
-    """How many places a map has, and how far apart they are."""
-    spacing = place_spacing(place_map.places)
-    apart = f', {spacing:.1f} m apart' if spacing else ''
-    say(f'map: {len(place_map.places)} places{apart}, in {folder}')
-
-
 def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, is_right: bool) -> None:
     """One line for the best candidate, which the node would keep to itself if it is in doubt."""
     place, confidence = place_map.places[answer.places[0]], answer.scores[0]
@@ -63,34 +60,30 @@ def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, is_right
     )
 
 
-def replay(
-    observer: Observer, queries: Queries, place_map: PlaceMap, tolerance: Tolerance
-) -> dict[str, float]:
+def replay(observer: Observer, experiment: Experiment) -> dict[str, float]:
     """Ask about every query once, in order of time; what was sent, as `answers_document` takes it.
 
     The next image is sent when the last one is answered.
     """
-    frames = list(queries)
-    truth = positives(frames, place_map.places, tolerance)
+    frames, place_map = list(experiment.queries), experiment.place_map
+    truth = positives(frames, place_map.places, experiment.options.tolerance)
     say(f'vpr_node runs; {len(frames)} images follow as camera messages')
     started = time.monotonic()
     for frame, right in zip(frames, truth, strict=True):
         answer = observer.ask(frame)
         print_answer(frame, answer, place_map, right[answer.places[0]])
     hz = len(frames) / (time.monotonic() - started)
+    observer.wait_for_answers(len(frames))  # they are here; the node's counts come later
     return {'sent': len(frames), 'rate': 1.0, 'hz': round(hz, 1)}
 
 
-def record(
-    map_folder: Path, place_map: PlaceMap, queries: Queries, tolerance: Tolerance, compressed: bool
-) -> dict[str, object]:
+def record(experiment: Experiment, compressed: bool) -> dict[str, object]:
     """Start a node, replay the queries through it, and return the document of its answers."""
-    checksum = map_checksum(map_folder)
-    with session([]), map_node(map_folder, compressed) as (observer, _):
+    folder, source = experiment.map_folder, experiment.traverse.path
+    checksum = map_checksum(folder)
+    with ros_session([]), map_node(folder, compressed) as (observer, _):
         observer.wait_until_active()
-        played = replay(observer, queries, place_map, tolerance)
-        observer.wait_for_answers(played['sent'])  # the node's counts, not the answers, are late
-        return answers_document(observer, played, queries.traverse.path, map_folder, checksum)
+        return answers_document(observer, replay(observer, experiment), source, folder, checksum)
     raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
 
 
@@ -108,18 +101,25 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
     """Build, replay, print, report."""
     mapped, replayed = traverses(data)
     embedder = Embedder(shipped_model(), num_threads=1)
-    map_folder, answers, report = out / 'map', out / 'report.answers.json', out / 'report.html'
+    map_folder, report = out / 'map', out / 'report.html'
     place_map, _ = build_map([mapped], embedder, map_folder, MapOptions(replace=True))
-    print_map(place_map, map_folder)
-    options = EvaluationOptions(tolerance)
-    queries = judged_queries(place_map, replayed, options)
-    write_answers(answers, record(map_folder, place_map, queries, tolerance, compressed))
-    evaluation, pictures = evaluate_map(map_folder, place_map, queries, embedder, options, answers)
+    spacing = place_spacing(place_map.places)
+    apart = f', {spacing:.1f} m apart' if spacing else ''
+    say(f'map: {len(place_map.places)} places{apart}, in {map_folder}')
+    experiment = Experiment(place_map, map_folder, replayed, EvaluationOptions(tolerance))
+    experiment.check()
+    answers = report.with_suffix('.answers.json')
+    write_answers(answers, record(experiment, compressed))
+    title = f'{replayed.path.name} in map of {mapped.path.name}'
+    evaluation = replace(evaluate_map(experiment, embedder, answers), title=title)
     print_figures(evaluation)
     write_report(
-        report, evaluation, pictures, lambda image: overlay(image, embedder.salient_maps(image))
+        report,
+        evaluation,
+        experiment.pictures,
+        lambda image: overlay(image, embedder.salient_maps(image)),
     )
-    write_picture(out / 'at_work.png', evaluation.answers, pictures)
+    write_overview_picture(out / 'at_work.png', evaluation.judged, experiment.pictures)
     say(f'report: {report}')
 
 

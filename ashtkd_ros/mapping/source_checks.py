@@ -12,7 +12,7 @@ from ashtkd_ros.maps.place_map import load_description
 from ashtkd_ros.traverses.opening import images_described
 from ashtkd_ros.traverses.traverse import Traverse
 
-_WAY_OUT = (
+POSES_IN_MAP = (
     'for positions give poses in "map": a topic of SLAM, AMCL or satellites (--pose-topic), '
     '/tf (--pose-topic /tf --map-frame map), or a file (--trajectory)'
 )
@@ -44,14 +44,14 @@ def cautions(traverses: Sequence[Traverse]) -> list[str]:
         if len(sources) > 1:
             lines.append(
                 f'{len(sources)} sources have poses of odometry in "{frame}", which begins anew '
-                f'with each drive, so that their places may not fit together; {_WAY_OUT}, or '
-                'build a map of each'
+                f'with each drive, so that their places may not fit together; {POSES_IN_MAP}, '
+                'or build a map of each'
             )
         else:
             lines.append(
                 f'{sources[0].path}: the poses of {sources[0].poses} are odometry, whose frame '
                 f'"{frame}" begins anew with each drive: places are named all the same, but AMCL '
-                f'does not take their poses; {_WAY_OUT}'
+                f'does not take their poses; {POSES_IN_MAP}'
             )
     bare = [str(t.path) for t in traverses if not t.has_poses]
     if 0 < len(bare) < len(traverses):

@@ -17,7 +17,7 @@ import numpy as np
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.pose_checks import notes_on
-from ashtkd_ros.geometry.tf_tree import facing
+from ashtkd_ros.geometry.tf_chain import with_body_axes
 from ashtkd_ros.geometry.trajectory import PoseTrack, read_tum
 from ashtkd_ros.images.bit_depth import BitDepth, bits_of
 from ashtkd_ros.stamps import ns_to_s
@@ -164,7 +164,7 @@ class RecordedTraverse(Traverse):
 
     def take_trajectory(self, path: Path) -> None:
         """From now on images have the poses of a file in TUM format."""
-        track = facing(read_tum(path).checked(), '', self.options.camera_frame_is)
+        track = with_body_axes(read_tum(path).checked(), '', self.options.camera_frame_is)
         self.take_track(track, str(path))
         self.notes += notes_on(self.poses, track.refused, track.remarks)
 

@@ -353,7 +353,7 @@ def test_images_after_a_jump_back_are_refused_until_the_clock_is_there_again(bag
 def test_a_pose_clock_that_jumps_back_says_what_to_do(bag: Path):
     poses = [*odoms(), odometry(50.0, Pose(0, 0, 0), received=START + 9)]
     line = refused(bag, images() + poses)
-    assert '/odom: clock jumps back' in line and '--stamps receive' in line
+    assert '/odom: the clock jumps back' in line and '--stamps receive' in line
     assert BagTraverse(bag, TraverseOptions(stamps='receive')).has_poses
 
 

@@ -22,7 +22,7 @@ from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.ros.play.node_process import observed_node
-from ashtkd_ros.ros.session import session
+from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.stamps import s_to_ns
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import file_frame, read_source
@@ -50,7 +50,7 @@ def measure(images: int, threads: int, compressed: bool) -> tuple[np.ndarray, np
         folder = Path(name)
         parameters = {'map_path': build_town_map(folder), 'num_threads': threads}
         frames = enlarged(read_source(DUSK)[:20], folder)
-        with session([]), observed_node(compressed, parameters) as (observer, _):
+        with ros_session([]), observed_node(compressed, parameters) as (observer, _):
             observer.wait_until_active()
             for i in range(images + _WARM_UP):
                 stamp_ns = s_to_ns(1.0 + i)

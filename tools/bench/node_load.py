@@ -34,7 +34,7 @@ from ashtkd_ros.ros.play.child_process import child_process
 from ashtkd_ros.ros.play.image_publisher import image_message
 from ashtkd_ros.ros.play.node_process import observed_node
 from ashtkd_ros.ros.play.observer import NodeTopics, Observer
-from ashtkd_ros.ros.session import session
+from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.town import DUSK, build_town_map
 
@@ -104,7 +104,7 @@ def memory_mb(pid: int) -> float:
 
 def measure(size: tuple[int, int], hz: float, seconds: float, threads: int) -> None:
     """Run and print."""
-    with tempfile.TemporaryDirectory() as folder, session([]):
+    with tempfile.TemporaryDirectory() as folder, ros_session([]):
         parameters = {'map_path': build_town_map(Path(folder)), 'num_threads': threads}
         with observed_node(False, parameters) as (observer, node):
             observer.wait_until_active()

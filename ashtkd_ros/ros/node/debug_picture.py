@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A query beside the place it was recognised as, with a line of text, for people to look at."""
+"""A query beside its matched place, with a line of text, for people to look at."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _HEIGHT, _WIDEST, _BAND = 240, 1920, 28
 def debug_picture(
     image: np.ndarray, order: str, match: np.ndarray | None, text: str, without: str = ''
 ) -> np.ndarray:
-    """uint8 image (H, W[, 3]) in `order` and its match, RGB or None → uint8 RGB, 268 high.
+    """The image, uint8 (H, W[, 3]) in `order`, beside its match → uint8 RGB, 268 pixels high.
 
-    `without`: what stands in the place of a match that has no picture.
+    `match`: uint8 RGB, or None; then the text `without` takes its place.
     """
     query = _tile(image)
     if query.ndim == 2:
@@ -39,7 +39,7 @@ def debug_picture(
 
 
 def _write(image: np.ndarray, text: str, y: int) -> None:
-    # The font has no other letters than these.
+    # The font has only ASCII letters.
     plain = text.encode('ascii', 'replace').decode()
     cv2.putText(image, plain, (6, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
 
@@ -51,9 +51,10 @@ def _tile(image: np.ndarray) -> np.ndarray:
 
 
 def picture_reader(place_map: PlaceMap, folder: Path) -> Callable[[Place], np.ndarray | None]:
-    """Place → its picture, RGB, from the map's thumbnails or the folder it was built from.
+    """A function from a place to its picture, RGB; None if there is none.
 
-    None where there is neither: a bag is not opened for it while a robot drives.
+    The picture comes from the thumbnails of the map, or from the folder that the map was built
+    from. A bag is not opened for it, since that takes too long while a robot drives.
     """
 
     def read(place: Place) -> np.ndarray | None:

@@ -20,7 +20,7 @@ from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import PLAYERS, choose_player
 from ashtkd_ros.ros.play.recording import RecordingOptions, record_answers, write_answers
-from ashtkd_ros.ros.session import session
+from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.traverses.traverse import Playback
 
 
@@ -51,7 +51,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _record(argv: list[str], source: Playback, options: RecordingOptions) -> dict[str, object]:
-    with session(argv):
+    with ros_session(argv):
         return record_answers(source, options)
     raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
 

@@ -17,7 +17,7 @@ from ashtkd_ros.cli.terminal import say
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import play
-from ashtkd_ros.ros.session import session
+from ashtkd_ros.ros.session import ros_session
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def command() -> int:
         source = open_playback(args)
-        with session(argv):
+        with ros_session(argv):
             publisher = ImagePublisher(source.compressed)
             publisher.wait_for_subscriber(args.wait)
             say(f'{play(publisher, source, args.rate)} images played')

@@ -108,9 +108,9 @@ def teacher_recalls(
     network = load_teacher(config, teacher)
 
     def describe(frames: list[Frame]) -> np.ndarray:
-        views.add([f.path for f in frames], 1)
+        views.add([f.file for f in frames], 1)
         seen = views.seen_by(teacher.trunk, axes)
-        rows = np.array([views.rows[str(f.path), 0] for f in frames])
+        rows = np.array([views.rows[str(f.file), 0] for f in frames])
         said = []
         for part in np.array_split(rows, len(rows) // 64 + 1):
             maps = None if seen.maps is None else torch.from_numpy(seen.maps[part]).float()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for what may never come: not longer than is said, and not when all is to end."""
+"""Work that may never return is waited for within its limit, and not when the node ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conftest import line_of
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.ros.timeouts import Latest, Reader, Task
+from ashtkd_ros.ros.timeouts import DiskReader, LatestResult, Task
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def gate():
 
 
 def test_results_and_errors_come_through() -> None:
-    reader = Reader(lambda: 5.0, lambda: True)
+    reader = DiskReader(lambda: 5.0, lambda: True)
     assert reader.read('x', lambda: 7) == 7
     for error in (VprError('bad'), ValueError('v'), MemoryError()):
         with pytest.raises(type(error)):
@@ -34,7 +34,7 @@ def test_results_and_errors_come_through() -> None:
 
 
 def test_a_stalled_reading_costs_its_deadline_and_the_next_one_no_more(gate) -> None:
-    reader = Reader(lambda: 0.3, lambda: True)
+    reader = DiskReader(lambda: 0.3, lambda: True)
     started = time.monotonic()
     with pytest.raises(VprError, match=r'/a: could not be read within 0.3 s \(load_timeout_s\)'):
         reader.read('/a', gate.wait)
@@ -46,10 +46,10 @@ def test_a_stalled_reading_costs_its_deadline_and_the_next_one_no_more(gate) -> 
     assert reader.read('/b', lambda: 1) == 1
 
 
-def test_it_ends_when_all_is_to_end(gate) -> None:
+def test_waiting_ends_when_the_node_ends(gate) -> None:
     alive = threading.Event()
     alive.set()
-    reader, ended = Reader(lambda: 100.0, alive.is_set), []
+    reader, ended = DiskReader(lambda: 100.0, alive.is_set), []
 
     def read(name: str) -> None:
         with pytest.raises(VprError, match='told to end'):
@@ -66,16 +66,16 @@ def test_it_ends_when_all_is_to_end(gate) -> None:
     assert len(ended) == 3
 
 
-def test_the_latest_is_asked_without_waiting(gate) -> None:
+def test_the_latest_result_is_given_without_waiting(gate) -> None:
     values = iter(range(10))
-    quick = Latest('quick', lambda: next(values), -1)
-    assert [quick.ask() for _ in range(3)] == [0, 1, 2] and quick.waiting_s == 0.0
-    slow, started = Latest('slow', gate.wait, 'before'), time.monotonic()
-    assert [slow.ask() for _ in range(3)] == ['before'] * 3
+    quick = LatestResult('quick', lambda: next(values), -1)
+    assert [quick.get() for _ in range(3)] == [0, 1, 2] and quick.waiting_s == 0.0
+    slow, started = LatestResult('slow', gate.wait, 'before'), time.monotonic()
+    assert [slow.get() for _ in range(3)] == ['before'] * 3
     assert time.monotonic() - started < 1.0 and slow.waiting_s > 0.0
     gate.set()
     time.sleep(0.05)
-    assert slow.ask() is True
+    assert slow.get() is True
 
 
 def test_a_task_is_over_once() -> None:

@@ -17,7 +17,7 @@ from rclpy.node import Node
 from ros_helpers import until
 from std_msgs.msg import ColorRGBA
 
-from ashtkd_ros.ros.node.threaded_subscription import OffExecutor, Receiver
+from ashtkd_ros.ros.node.threaded_subscription import NoExecutorGroup, SubscriptionThread
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
@@ -32,10 +32,10 @@ class Ends:
         self.failed: list[Exception] = []
         self.publisher = self.node.create_publisher(ColorRGBA, 'colour', 10)
         subscription = self.node.create_subscription(
-            ColorRGBA, 'colour', lambda _: None, 10, callback_group=OffExecutor()
+            ColorRGBA, 'colour', lambda _: None, 10, callback_group=NoExecutorGroup()
         )
         keep = receive or (lambda message: self.came.append(message.r))
-        self.receiver = Receiver(self.node, subscription, keep, self.failed.append)
+        self.receiver = SubscriptionThread(self.node, subscription, keep, self.failed.append)
         self.receiver.start()
 
     def send(self, *numbers: float) -> None:
@@ -128,7 +128,7 @@ def test_it_closes_after_its_context_has_ended(context: Context) -> None:
 def test_a_receiver_that_never_started_closes(context: Context) -> None:
     node = Node('idle', context=context)
     subscription = node.create_subscription(
-        ColorRGBA, 'colour', lambda _: None, 10, callback_group=OffExecutor()
+        ColorRGBA, 'colour', lambda _: None, 10, callback_group=NoExecutorGroup()
     )
-    Receiver(node, subscription, print, print).close()
+    SubscriptionThread(node, subscription, print, print).close()
     node.destroy_node()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishers without rclpy's default event handlers.
 
-Each handler is one more thing that the executor looks at for every image: without those of seven
-publishers, an image is received a third faster in Python.
+rclpy's executor looks at every event handler for each image. The node has seven publishers;
+without their handlers it receives an image a third faster.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks
 
 
-def quiet_publisher(node: Node, kind: type, topic: str, qos) -> Publisher:
-    """As `node.create_publisher`; a subscriber of another QoS is not warned of here."""
+def create_eventless_publisher(node: Node, kind: type, topic: str, qos) -> Publisher:
+    """Like `node.create_publisher`, but nothing warns of subscribers with an incompatible QoS."""
     events = PublisherEventCallbacks(use_default_callbacks=False)
     return node.create_publisher(kind, topic, qos, event_callbacks=events)

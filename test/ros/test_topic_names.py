@@ -9,7 +9,7 @@ import pytest
 from conftest import line_of
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.ros.topic_names import Names, image_topics, parse_remappings
+from ashtkd_ros.ros.topic_names import NodeNames, image_topics, parse_remappings
 
 RULES = (
     'image:=/x',
@@ -39,9 +39,9 @@ def test_names_are_those_of_a_node(namespace: str) -> None:
         context = rclpy.context.Context()
         rclpy.init(args=['--ros-args', *given], context=context)
         node = rclpy.create_node('vpr_node', namespace=namespace, context=context)
-        names = Names(namespace, 'vpr_node', parse_remappings(' '.join(rules)))
+        names = NodeNames(namespace, 'vpr_node', parse_remappings(' '.join(rules)))
         for name in ASKED:
-            assert names.resolved(name) == node.resolve_topic_name(name), (rules, name)
+            assert names.resolve(name) == node.resolve_topic_name(name), (rules, name)
         node.destroy_node()
         context.try_shutdown()
 
@@ -51,8 +51,8 @@ def test_where_images_may_be() -> None:
     assert image_topics(True, '/x') == ['/x/compressed', '/x']
     assert image_topics(True, '/x/compressed') == ['/x/compressed']
     assert image_topics(True, '/x', '/other/jpg') == ['/other/jpg']
-    names = Names('/front', 'vpr_node', [('image', 'raw')])
-    assert names.images(['raw', 'compressed']) == ['/front/raw', '/front/raw/compressed']
+    names = NodeNames('/front', 'vpr_node', [('image', 'raw')])
+    assert names.image_topics(['raw', 'compressed']) == ['/front/raw', '/front/raw/compressed']
 
 
 SECTION = '\n  ros__parameters:\n    image_transport: compressed\n'
@@ -77,11 +77,11 @@ SECTION = '\n  ros__parameters:\n    image_transport: compressed\n'
 def test_the_transport_of_a_parameters_file(text: str, found: list | None, tmp_path: Path) -> None:
     file = tmp_path / 'params.yaml'
     file.write_text(text)
-    names = Names('/front', 'vpr_node', [])
-    assert names.transports([str(file)]) == (found or ['raw', 'compressed'])
-    assert names.transports([]) == ['raw']
-    assert names.transports([], ['compressed']) == ['compressed']
-    assert names.transports([str(tmp_path / 'none')]) == ['raw', 'compressed']
+    names = NodeNames('/front', 'vpr_node', [])
+    assert names.image_transports([str(file)]) == (found or ['raw', 'compressed'])
+    assert names.image_transports([]) == ['raw']
+    assert names.image_transports([], ['compressed']) == ['compressed']
+    assert names.image_transports([str(tmp_path / 'none')]) == ['raw', 'compressed']
 
 
 def test_rules_that_are_none() -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT, Frozen, blur, fault
+from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT, FrozenDetector, blur, fault
 from ashtkd_ros.images.image_file import read_image
 
 LIMITS = MAX_BLUR, MIN_LIGHT
@@ -68,47 +68,47 @@ def test_limits_that_let_everything_pass(street: np.ndarray):
 
 
 def test_frozen_after_so_many_equal_images(street: np.ndarray):
-    frozen, other = Frozen(), street.copy()
+    frozen, other = FrozenDetector(), street.copy()
     other[0, 0, 0] ^= 1  # the noise of a real camera
-    assert [frozen.sees(street, 3) for _ in range(5)] == [False, False, False, True, True]
-    assert not frozen.sees(other, 3)
-    assert not any(Frozen().sees(street, 0) for _ in range(5))
+    assert [frozen.update(street, 3) for _ in range(5)] == [False, False, False, True, True]
+    assert not frozen.update(other, 3)
+    assert not any(FrozenDetector().update(street, 0) for _ in range(5))
 
 
 def test_a_simulated_camera_that_stands_still_is_not_frozen(street: np.ndarray):
     """It moves for a while, a part of the picture (the sky) as it was; then it stands."""
     for images_before in (0, 1, 5, 60):
-        frozen, stamp = Frozen(), 0.0
+        frozen, stamp = FrozenDetector(), 0.0
         for i in range(images_before):
             moving = np.roll(street, 3 * i, axis=1)
             moving[: len(street) // 3] = 128
             stamp += 0.1
-            assert not frozen.sees(moving, 3, stamp)
+            assert not frozen.update(moving, 3, stamp)
         for _ in range(200):
             stamp += 0.1
-            assert not frozen.sees(street, 3, stamp)
+            assert not frozen.update(street, 3, stamp)
 
 
 def test_a_camera_with_noise_that_stops_is_frozen(street: np.ndarray):
-    rng, frozen, stamp = np.random.default_rng(0), Frozen(), 0.0
+    rng, frozen, stamp = np.random.default_rng(0), FrozenDetector(), 0.0
     for _ in range(5):
         noise = rng.normal(0.0, 1.0, street.shape)
         stamp += 0.1
-        assert not frozen.sees(np.clip(street + noise, 0, 255).astype(np.uint8), 3, stamp)
-    seen = [frozen.sees(street, 3, stamp + 0.1 * i) for i in range(1, 6)]
-    assert seen == [False, False, False, True, True] and not frozen.stamps_stand
-    assert not frozen.sees(street, 3, stamp + 1.0, noisy=False)
+        assert not frozen.update(np.clip(street + noise, 0, 255).astype(np.uint8), 3, stamp)
+    seen = [frozen.update(street, 3, stamp + 0.1 * i) for i in range(1, 6)]
+    assert seen == [False, False, False, True, True] and not frozen.same_stamps
+    assert not frozen.update(street, 3, stamp + 1.0, noisy=False)
 
 
 def test_equal_images_with_one_stamp_are_frozen_whatever_the_camera(street: np.ndarray):
-    frozen = Frozen()
-    seen = [frozen.sees(street, 3, 7.0, noisy=False) for _ in range(5)]
-    assert seen == [False, False, False, True, True] and frozen.stamps_stand
+    frozen = FrozenDetector()
+    seen = [frozen.update(street, 3, 7.0, noisy=False) for _ in range(5)]
+    assert seen == [False, False, False, True, True] and frozen.same_stamps
 
 
 def test_pictures_of_any_shape_are_compared():
     rng = np.random.default_rng(1)
     for shape in ((1, 1), (3, 5, 3), (40, 7), (224, 224, 3), (9, 300)):
-        frozen = Frozen()
+        frozen = FrozenDetector()
         for _ in range(4):
-            frozen.sees(rng.integers(0, 256, shape, dtype=np.uint8), 2, 1.0)
+            frozen.update(rng.integers(0, 256, shape, dtype=np.uint8), 2, 1.0)
