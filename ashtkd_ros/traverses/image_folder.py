@@ -102,7 +102,7 @@ def read_source(
             '(file,place,role,order); name a bag, or add one that lists the images'
         )
     else:
-        raise VprError(f'{folder}: no such folder{why_missing(folder)}')
+        raise VprError(f'{folder}: no such folder or file{why_missing(folder)}')
     if not frames:
         raise VprError(f'{folder}: lists no image; a map or a replay needs at least one')
     if twice := len(frames) - len({f.file for f in frames}):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """PCA-whitening as a linear layer: of frozen trunks' vectors, and the last layer of our networks.
 
-The last layer of a student or an APFormer is computed, not trained. Principal axes of
-the levels' sums on training pictures keep nearly all that the sums know, of places of any kind;
-a layer that gradient descent shaped keeps what the training places needed.
+The last layer of a student or an APFormer is computed, not trained. The principal axes of the
+levels' sums on training pictures keep nearly all that the sums tell of places of any kind. A layer
+shaped by gradient descent keeps only what the training places needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import resize
 from tools.training.data.views import Views
-from tools.training.networks.layers import Described
+from tools.training.networks.layers import NetworkOutput
 from tools.training.networks.student import DSFormer
 
 POWER = 0.5
@@ -45,28 +45,30 @@ def whitening_layer(vectors: torch.Tensor, dimensions: int, power: float = POWER
 
 
 @torch.no_grad()
-def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> Described:
-    """What the network says of encoded pictures of any size, in float32, without the maps."""
+def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> NetworkOutput:
+    """The outputs for encoded pictures of any size, float32, without the maps."""
     descriptors, sums, size = [], [], (network.config.image_size,) * 2
     for start in range(0, len(jpegs), 32):
         pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
         if pictures[0].shape[:2] != size:
             pictures = [resize(p, size) for p in pictures]
         x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
-        described = network.describe(x.float() / 255)
-        descriptors.append(described.descriptor)
-        sums.append(described.sums)
-    return Described(torch.cat(descriptors), [torch.cat(s) for s in zip(*sums, strict=True)], [])
+        outputs = network.describe(x.float() / 255)
+        descriptors.append(outputs.descriptor)
+        sums.append(outputs.sums)
+    return NetworkOutput(
+        torch.cat(descriptors), [torch.cat(s) for s in zip(*sums, strict=True)], []
+    )
 
 
 def sums_of_whole(
     network: DSFormer, views: Views, pictures: int | None = None
 ) -> tuple[list[int], torch.Tensor]:
-    """Rows of about `pictures` whole pictures, by default all, and the levels' sums (N, C)."""
+    """About `pictures` whole pictures, by default all: their rows, and the levels' sums (N, C)."""
     rows = views.whole()
     some = rows[:: max(1, len(rows) // (pictures or len(rows)))]
-    described = describe_pictures(network.eval(), [views.jpegs[row] for row in some])
-    return some, torch.cat(described.sums, dim=1)
+    outputs = describe_pictures(network.eval(), [views.jpegs[row] for row in some])
+    return some, torch.cat(outputs.sums, dim=1)
 
 
 def fit_projection(

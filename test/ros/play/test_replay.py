@@ -260,7 +260,7 @@ def test_nothing_there(tmp_path: Path, capsys) -> None:
 
     with pytest.raises(SystemExit):
         main([str(tmp_path / 'nothing')])
-    assert 'no such folder' in capsys.readouterr().err
+    assert 'no such folder or file' in capsys.readouterr().err
 
 
 def test_a_bag_that_was_cut_off(replay, listen, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frozen network from an ONNX file as a teacher, run by torch where bf16 or a GPU serve it.
+"""A frozen network from an ONNX file as the trunk of teachers, run by torch in bf16 or on a GPU.
 
 onnxruntime's CPU wheel computes convolutions in fp32 only; torch in bf16 on the same two cores
 serves ResNet-50 about twice as fast, and the same code runs on a GPU.
@@ -24,22 +24,23 @@ _TAIL = {'Max', 'Pow', 'GlobalAveragePool', 'Flatten', 'LpNormalization'}
 
 
 class FrozenTrunk:
-    """What a frozen ONNX network sees: input RGB in [0, 1], output `map` and/or `descriptor`.
+    """A frozen ONNX network: input RGB in [0, 1], output `map` or `descriptor` or both.
 
-    A network with a `map` is pooled here over regions, weights expanded and cast to `dtype`; one
-    without serves by its `descriptor`. Where there is no GPU and no bf16 in the processor, and for
-    networks without a map, ONNX Runtime computes it: twice as fast as torch in fp32.
+    The `map` of a network is pooled here over regions, its weights are expanded and cast to
+    `dtype`; of a network without one the `descriptor` is taken. ONNX Runtime computes networks
+    without a map, and all where neither GPU nor processor has bf16: there it is twice as fast as
+    torch.
     """
 
     def __init__(self, path: Path, dtype: torch.dtype | None = None, device: str | None = None):
         self._device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self._session = None
         if not Path(path).is_file():
-            raise VprError(f'{path}: no such teacher; give the path of an .onnx file')
+            raise VprError(f'{path}: no such file; correct `trunk`, the path of an ONNX file')
         try:
             graph = onnx.load(str(path)).graph
         except DecodeError as error:
-            raise VprError(f'{path}: not an ONNX file') from error
+            raise VprError(f'{path}: not an ONNX file; give another `trunk`') from error
         outputs = {output.name for output in graph.output} & {'map', 'descriptor'}
         if not outputs:
             raise VprError(f'{path}: has no output "map" or "descriptor"; a teacher needs one')
@@ -72,21 +73,21 @@ class FrozenTrunk:
         self._last_use = {name: i for i, n in enumerate(self._nodes) for name in n.input}
 
     @torch.no_grad()
-    def look(self, images: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+    def features(self, images: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
         """float32 (B, 3, H, W) RGB in [0, 1] → map (B, C, h, w) or None, vectors (B, V).
 
         The vectors are `regional_gem` of the map, or the network's own descriptor.
         """
         if self.has_map:
-            seen = self.feature_map(images)
-            return seen, regional_gem(seen)
+            feature_map = self.feature_map(images)
+            return feature_map, regional_gem(feature_map)
         shape = self._session.get_inputs()[0].shape
         size = [s for s in shape[2:] if isinstance(s, int)]
         if size and list(images.shape[2:]) != size:
             images = F.interpolate(images, size, mode='bilinear', antialias=True)
         inputs = {self._image: images.cpu().numpy()}
-        described = torch.from_numpy(self._session.run(['descriptor'], inputs)[0])
-        return None, F.normalize(described.to(self._device), dim=1)
+        outputs = torch.from_numpy(self._session.run(['descriptor'], inputs)[0])
+        return None, F.normalize(outputs.to(self._device), dim=1)
 
     @torch.no_grad()
     def feature_map(self, images: torch.Tensor) -> torch.Tensor:
@@ -104,7 +105,7 @@ class FrozenTrunk:
             for name in node.input:
                 if self._last_use[name] == i:
                     values.pop(name, None)
-        raise VprError('the teacher graph never computes its output "map"')
+        raise VprError('the trunk never computes its output "map"; use another')
 
     def _apply(self, op: str, x: list[torch.Tensor], a: dict) -> torch.Tensor:
         simple = {
@@ -121,7 +122,10 @@ class FrozenTrunk:
         if op in simple:
             return simple[op]()
         if a.get('ceil_mode') or set(a.get('dilations', ())) - {1}:
-            raise VprError(f'the teacher graph has a {op} with dilation or ceil_mode: unsupported')
+            raise VprError(
+                f'the trunk has a {op} with dilation or ceil_mode, which is not supported; use '
+                'another'
+            )
         if op == 'Conv':
             y, padding = _pad(x[0].to(self.dtype), a, x[1].shape[2:], 0.0)
             bias = x[2].to(self.dtype) if len(x) > 2 else None
@@ -136,7 +140,7 @@ class FrozenTrunk:
             return torch.addcmul(
                 shift.to(self.dtype), x[0], scale.view(1, -1, 1, 1).to(self.dtype)
             )
-        raise VprError(f'the teacher graph holds an operator that is not supported: {op}')
+        raise VprError(f'the trunk has the operator {op}, which is not supported; use another')
 
 
 def _open(path: Path) -> onnxruntime.InferenceSession:
@@ -150,7 +154,7 @@ def _open(path: Path) -> onnxruntime.InferenceSession:
 
 
 def _pad(x: torch.Tensor, a: dict, kernel, value: float) -> tuple[torch.Tensor, list[int]]:
-    """Apply a node's padding to (B, C, H, W); what is symmetric is left to the operator."""
+    """Apply a node's padding to (B, C, H, W); symmetric padding is left to the operator."""
     top, left, bottom, right = a.get('pads', [0, 0, 0, 0])
     same = a.get('auto_pad', b'NOTSET')
     if same in (b'SAME_UPPER', b'SAME_LOWER'):  # as many outputs as strides fit, odd pixel aside
@@ -164,7 +168,7 @@ def _pad(x: torch.Tensor, a: dict, kernel, value: float) -> tuple[torch.Tensor, 
 
 
 def fast_bf16(device: str) -> bool:
-    """Whether bf16 is faster than fp32: on GPUs, and on processors with instructions for it."""
+    """Whether bf16 is faster than fp32, as on GPUs and on processors with instructions for it."""
     return device != 'cpu' or torch.cpu._is_avx512_bf16_supported()
 
 

@@ -62,7 +62,7 @@ def test_regions_are_the_whole_and_the_quarters():
 def test_bad_teachers_are_one_line(tmp_path: Path):
     garbage = tmp_path / 'garbage.onnx'
     garbage.write_bytes(b'\xff' * 100)
-    cases = ((tmp_path / 'gone.onnx', 'no such teacher'), (garbage, 'not an ONNX file'))
+    cases = ((tmp_path / 'gone.onnx', 'no such file'), (garbage, 'not an ONNX file'))
     for path, expected in cases:
         with pytest.raises(VprError) as error:
             FrozenTrunk(path)
@@ -71,7 +71,7 @@ def test_bad_teachers_are_one_line(tmp_path: Path):
 
 def test_a_network_without_a_map_serves_by_its_descriptor(student: Path):
     trunk, images = FrozenTrunk(student), torch.rand(2, 3, 96, 120)
-    feature_map, vectors = trunk.look(images)
+    feature_map, vectors = trunk.features(images)
     assert feature_map is None and vectors.shape == (2, 256)
     sized = F.interpolate(images, (224, 224), mode='bilinear', antialias=True)
     torch.testing.assert_close(vectors, torch.from_numpy(Embedder(student).run(sized.numpy())))

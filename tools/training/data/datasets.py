@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network is shown at each step, and what its teachers say of it.
+"""What a network is shown at each step, and the targets that its teachers set for it.
 
-Fixed views: teachers' words are looked up by row. Fresh views: every view is drawn anew and the
-teachers speak on the fly. Either way a step's images are a function of (seed, step, number).
+Fixed views: the teachers' outputs are looked up by row. Fresh views: every view is drawn anew and
+the teachers compute their outputs on the fly. Either way a step's images are a function of (seed,
+step, number).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,17 +26,29 @@ from tools.training.data.augment import change_viewpoint, degrade
 from tools.training.data.place_batches import PlaceBatches
 from tools.training.data.places import TrainingPlaces
 from tools.training.data.views import Views
-from tools.training.networks.layers import Described
+from tools.training.networks.layers import NetworkOutput
+from tools.training.networks.teacher import Teacher
 from tools.training.processes import gathered
 
 Entry = tuple[int, int, int, int, bool]  # step, number in the batch, row, place, is a query
-# Images, what each teacher says of them, places int64 (B,), query bool (B,).
-Lesson = tuple[torch.Tensor, list[Described], torch.Tensor, torch.Tensor]
 _WHOLE = 0.3  # share of fresh views that are the whole picture
 
 
+class Batch(NamedTuple):
+    """One step of training: B images and what is known of them.
+
+    `inputs`: float32 (B, ...), what the network takes; `targets`: each teacher's outputs for the
+    same images; `places`: int64 (B,); `query`: bool (B,), else a view of the database branch.
+    """
+
+    inputs: torch.Tensor
+    targets: list[NetworkOutput]
+    places: torch.Tensor
+    query: torch.Tensor
+
+
 @dataclass(frozen=True)
-class Lectures:
+class TrainingData:
     """Places and the fixed views of their pictures, drawn in batches."""
 
     places: TrainingPlaces
@@ -42,7 +56,7 @@ class Lectures:
     views_of_picture: int
 
     def batches(self, schedule: Schedule) -> list[list[Entry]]:
-        """Every step's entries; the first half of a place's views is the database branch's."""
+        """The entries of every step; half of a place's views, the first, is for the database."""
         draw = PlaceBatches(
             self.places,
             schedule.places,
@@ -61,18 +75,18 @@ class Lectures:
         return entries
 
 
-def _labels(batch: list[Entry]) -> tuple[list[int], torch.Tensor, torch.Tensor]:
-    _, _, rows, places, query = zip(*batch, strict=True)
+def _labels(entries: list[Entry]) -> tuple[list[int], torch.Tensor, torch.Tensor]:
+    _, _, rows, places, query = zip(*entries, strict=True)
     return list(rows), torch.tensor(places), torch.tensor(query)
 
 
 class FixedViews(Dataset):
     """Entry → float32 (3, size, size) RGB in [0, 1]: the fixed view, degraded afresh.
 
-    `teachers`: what each says of every row.
+    `size`: of the network's images, in pixels; `teachers`: finished ones, see `Teacher`.
     """
 
-    def __init__(self, views: Views, schedule: Schedule, size: int, teachers: list[Described]):
+    def __init__(self, views: Views, schedule: Schedule, size: int, teachers: Sequence[Teacher]):
         self.views, self.schedule, self.size, self.teachers = views, schedule, size, teachers
 
     def __getitem__(self, entry: Entry) -> torch.Tensor:
@@ -80,10 +94,13 @@ class FixedViews(Dataset):
         rng = np.random.default_rng((self.schedule.seed, *entry[:2]))
         return _as_tensor(self._degraded(self.views.image(entry[2]), entry, rng))
 
-    def lesson(self, images: torch.Tensor, batch: list[Entry]) -> Lesson:
-        """A whole batch. Each of several processes has its own images, and what is said of all."""
-        rows, places, query = _labels(batch)
-        return images, [t.rows(rows) for t in self.teachers], places, query
+    def batch(self, images: torch.Tensor, entries: list[Entry]) -> Batch:
+        """The batch of a step.
+
+        Each of several processes has its own share of the images, and the targets of all.
+        """
+        rows, places, query = _labels(entries)
+        return Batch(images, [t.outputs.rows(rows) for t in self.teachers], places, query)
 
     def _degraded(self, image: np.ndarray, entry: Entry, rng: np.random.Generator) -> np.ndarray:
         if image.shape[0] != self.size:
@@ -95,12 +112,13 @@ class FixedViews(Dataset):
 class FreshViews(FixedViews):
     """Entry → the student's image as in `FixedViews`, and the clean view that the teachers see.
 
-    Both of a view that is drawn anew, the clean one of the size of the fixed views; then whether
-    the picture is gone and this is its fixed view. `teachers`: functions of such images
-    (B, 3, S, S); `lost`: images so far whose pictures were gone.
+    Both are of a view that is drawn anew, the clean one of the size of the fixed views. Third
+    comes whether the picture is gone, so that its fixed view is shown. `teachers`: functions of
+    such images (B, 3, S, S), as a `Teacher` is one; `lost`: how many images so far were of
+    pictures that are gone.
     """
 
-    teachers: list[Callable[[torch.Tensor], Described]]
+    teachers: Sequence[Callable[[torch.Tensor], NetworkOutput]]
     lost = 0
 
     def __getitem__(self, entry: Entry) -> tuple[torch.Tensor, torch.Tensor, bool]:
@@ -122,24 +140,28 @@ class FreshViews(FixedViews):
             return resize(picture, (size, size))
         return change_viewpoint(picture, rng, size)
 
-    def lesson(self, images: list[torch.Tensor], batch: list[Entry]) -> Lesson:
-        """A whole batch; each process asks the teachers of its own images."""
-        ours, clean, lost = images
+    def batch(self, images: list[torch.Tensor], entries: list[Entry]) -> Batch:
+        """The batch of a step; each process asks the teachers about its own images."""
+        degraded, clean, lost = images
         self.lost += int(lost.sum())
-        _, places, query = _labels(batch)
-        return ours, [gathered(teach(clean)) for teach in self.teachers], places, query
+        _, places, query = _labels(entries)
+        targets = [gathered(teacher(clean)) for teacher in self.teachers]
+        return Batch(degraded, targets, places, query)
 
 
 class TrunkMaps(Dataset):
-    """Entry → a trunk's map of the clean view, float32 (c, h, w): what an APFormer learns from."""
+    """Entry → a trunk's map of the clean view, float32 (c, h, w): what an APFormer learns from.
 
-    def __init__(self, maps: np.ndarray, teachers: list[Described]):
+    `maps`: float16 (N, c, h, w), a row a fixed view; `teachers`: those that guide it.
+    """
+
+    def __init__(self, maps: np.ndarray, teachers: Sequence[Teacher]):
         self.maps, self.teachers = maps, teachers
 
     def __getitem__(self, entry: Entry) -> torch.Tensor:
         return torch.from_numpy(self.maps[entry[2]]).float()
 
-    lesson = FixedViews.lesson
+    batch = FixedViews.batch
 
 
 def _as_tensor(image: np.ndarray) -> torch.Tensor:

@@ -13,7 +13,7 @@ from small_student import torch  # noqa: F401  skips where it is missing
 
 from ashtkd_ros.errors import VprError
 from tools.training.config import as_plain, read_config
-from tools.training.loop import start_folder
+from tools.training.run_folder import start_folder
 from tools.training.studies.ablation import FULL, main, rows, stored_recalls, table, verdicts
 
 
@@ -65,7 +65,10 @@ def test_the_report_is_made_again_from_stored_results(tmp_path: Path, capsys):
     assert main(['--stored', str(stored)]) == 0
     assert f'{FULL} > student alone: holds (+10.0 points' in capsys.readouterr().out
     stored.write_text('{}')
-    for arguments, expected in ((['--stored', str(stored)], 'not a report.json'), ([], 'needed')):
+    for arguments, expected in (
+        (['--stored', str(stored)], 'not a report.json'),
+        ([], 'are missing'),
+    ):
         with pytest.raises(VprError) as error:
             main(arguments)
         assert expected in line_of(error)

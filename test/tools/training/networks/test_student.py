@@ -12,7 +12,7 @@ from small_student import SMALL, small_student, torch
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
-from tools.training.networks.layers import Described, count
+from tools.training.networks.layers import NetworkOutput, count
 from tools.training.networks.student import DSFormer
 
 F = torch.nn.functional
@@ -44,7 +44,7 @@ def test_full_student_keeps_its_budget():
 def test_count_is_right_for_a_layer_that_can_be_counted_by_hand():
     network = DSFormer(SMALL)
     raw = lambda images: network.project(torch.zeros(1, 3 * 192))  # noqa: E731
-    network.describe = lambda images: Described(raw(images), [], [])
+    network.describe = lambda images: NetworkOutput(raw(images), [], [])
     assert network.project.weight.numel() == 3 * 192 * 16
     image = torch.zeros(1, 3, 64, 64)
     assert count(network, image)[1] == pytest.approx(3 * 192 * 16 / 1e9)

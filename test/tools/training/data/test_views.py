@@ -26,10 +26,10 @@ class FakeTrunk:
     def __init__(self, *_):
         pass
 
-    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         FakeTrunk.looked += len(images)
-        seen = F.adaptive_avg_pool2d(images, 4)
-        return seen, regional_gem(seen)
+        feature_map = F.adaptive_avg_pool2d(images, 4)
+        return feature_map, regional_gem(feature_map)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def photos(tmp_path: Path) -> list[Path]:
 def test_damaged_pictures_are_left_out(photos, tmp_path: Path):
     views = Views(tmp_path / 'v', size=32)
     views.add(photos, 2)
-    assert views.bad == {str(photos[1])}
+    assert views.unreadable == {str(photos[1])}
     assert set(views.rows) == {(str(p), v) for p in photos if p != photos[1] for v in (0, 1)}
     assert views.image(3).shape == (32, 32, 3)
     row = views.rows[str(photos[5]), 0]
@@ -63,15 +63,15 @@ def test_what_is_there_is_kept_and_what_is_new_is_added(photos, tmp_path: Path):
     views = Views(tmp_path / 'v', size=32)
     views.add(photos[:4], 2)
     before = [j.tobytes() for j in views.jpegs]
-    views.seen_by(Path('trunk.onnx'))
+    views.trunk_features(Path('trunk.onnx'))
     assert FakeTrunk.looked == len(before) == 6
     again = Views(tmp_path / 'v', size=32)
     again.add(photos, 2)
     assert [j.tobytes() for j in again.jpegs[: len(before)]] == before
     assert len(again.jpegs) == 10
-    seen = again.seen_by(Path('trunk.onnx'))
+    features = again.trunk_features(Path('trunk.onnx'))
     assert FakeTrunk.looked == 10
-    assert seen.maps.shape == (10, 3, 4, 4) and seen.pooled.shape == (10, 15)
+    assert features.maps.shape == (10, 3, 4, 4) and features.pooled.shape == (10, 15)
 
 
 def test_what_one_trunk_sees_is_not_taken_for_anothers(photos, tmp_path: Path):
@@ -81,11 +81,11 @@ def test_what_one_trunk_sees_is_not_taken_for_anothers(photos, tmp_path: Path):
         trunk.write_bytes(trunk.parent.name.encode())
     views = Views(tmp_path / 'v', size=32)
     views.add(photos, 1)
-    views.seen_by(tmp_path / 'gone' / 'trunk.onnx')  # as one of before hashes were recorded
+    views.trunk_features(tmp_path / 'gone' / 'trunk.onnx')  # as one of before hashes were recorded
     for _ in range(2):
-        views.seen_by(trunks[0])
+        views.trunk_features(trunks[0])
     with pytest.raises(VprError) as error:
-        views.seen_by(trunks[1])
+        views.trunk_features(trunks[1])
     assert 'another network named trunk.onnx' in line_of(error)
     assert FakeTrunk.looked == len(views.jpegs)
 
@@ -137,7 +137,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(photos, tmp_path: Path,
 def test_reduced_maps_keep_the_products_of_positions(photos, tmp_path: Path):
     views = Views(tmp_path / 'v', size=32)
     views.add(photos, 1)
-    maps = torch.from_numpy(views.seen_by(Path('trunk.onnx')).maps).float().flatten(2)
+    maps = torch.from_numpy(views.trunk_features(Path('trunk.onnx')).maps).float().flatten(2)
     images = np.stack([views.image(i) for i in range(5)]).transpose(0, 3, 1, 2) / 255
     whole = F.adaptive_avg_pool2d(torch.from_numpy(images).float(), 4).flatten(2)
     torch.testing.assert_close(
