@@ -33,7 +33,7 @@ from tools.training.data.datasets import FixedViews, TrainingData
 from tools.training.data.places import TrainingPlace
 from tools.training.losses.loss_network import LossNetwork, ranking_network_loss
 from tools.training.losses.ranking import same_place
-from tools.training.studies.evaluate_sets import truth, validation_sets
+from tools.training.studies.evaluate_sets import right_matches, validation_sets
 from tools.training.train import prepare
 
 _CANDIDATES = 20
@@ -156,7 +156,7 @@ def recalls(embedder: Embedder, network: LossNetwork, folder: Path) -> tuple[flo
     d, q = (torch.from_numpy(embed_frames(embedder, f, folder.name)) for f in (mapped, queries))
     first = (q @ d.T).topk(min(_CANDIDATES, len(d)), dim=1).indices
     again = first.gather(1, network(q, d[first]).argsort(dim=1, descending=True))
-    right = torch.from_numpy(truth(folder, mapped, queries))
+    right = torch.from_numpy(right_matches(folder, mapped, queries))
     return tuple(100 * right.gather(1, f[:, :1]).float().mean().item() for f in (first, again))
 
 

@@ -25,7 +25,7 @@ from ashtkd_ros.network.embedder import Embedder
 from tools.bench.embedding import measure
 from tools.training.export import load_student, metadata_of, write_onnx
 from tools.training.networks.layers import count
-from tools.training.studies.evaluate_sets import embedded, recalls, validation_sets
+from tools.training.studies.evaluate_sets import recalls, student_descriptors, validation_sets
 from tools.training.whitening import fit_projection
 
 _FEWEST_LEVELS = 2
@@ -84,20 +84,20 @@ def points(
 ) -> list[Point]:
     """Measure the students, and the time of the teachers; all in turn in one run, two threads."""
     ms = measure([*students, *teachers], rounds, 2)
-    found = [Point(path.stem, ms[path.stem]) for path in teachers]
+    networks = [Point(path.stem, ms[path.stem]) for path in teachers]
     for path, size in tqdm(students.items(), desc='recall', delay=2):
-        recall = recalls(embedded(Embedder(path)), sets)
-        found.append(Point(path.stem, ms[path.stem], *size, recall))
-    return found
+        recall = recalls(student_descriptors(Embedder(path)), sets)
+        networks.append(Point(path.stem, ms[path.stem], *size, recall))
+    return networks
 
 
-def table(found: list[Point]) -> str:
+def table(networks: list[Point]) -> str:
     """Markdown, the fastest first; times relative to the slowest network."""
-    slowest = max(p.ms for p in found)
-    names = next(list(p.recall) for p in found if p.recall)
+    slowest = max(p.ms for p in networks)
+    names = next(list(p.recall) for p in networks if p.recall)
     lines = [f'| | ms | M | GMAC | {" | ".join(names)} | mean |']
     lines.append('|---|' + '---|' * (4 + len(names)))
-    for p in sorted(found, key=lambda p: p.ms):
+    for p in sorted(networks, key=lambda p: p.ms):
         cells = [p.name, f'{p.ms:.1f} ({slowest / p.ms:.1f}x)', *[''] * (3 + len(names))]
         if p.recall:
             recall = [f'{v:.1f}' for v in (*p.recall.values(), p.mean)]
@@ -106,13 +106,13 @@ def table(found: list[Point]) -> str:
     return '\n'.join(lines)
 
 
-def picture(found: list[Point], path: Path) -> None:
+def picture(networks: list[Point], path: Path) -> None:
     """Milliseconds to the right, mean Recall@1 up."""
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 3.5), layout='constrained')
-    students = sorted((p for p in found if p.recall), key=lambda p: p.ms)
+    students = sorted((p for p in networks if p.recall), key=lambda p: p.ms)
     axes.plot([p.ms for p in students], [p.mean for p in students], 'o', color='#2f6f8f')
     for p in students:
         axes.annotate(p.name, (p.ms, p.mean), xytext=(4, 4), textcoords='offset points')
@@ -170,10 +170,10 @@ def main(argv: list[str] | None = None) -> int:
         ) from None
     sets = validation_sets(args.data)
     students = write_sizes(args.run, sizes, args.out)
-    found = points(students, sorted(args.teachers.glob('*.onnx')), sets, args.rounds)
-    print(table(found))
-    write_text(args.out / 'tradeoff.md', table(found) + '\n')
-    picture(found, args.out / 'tradeoff.png')
+    networks = points(students, sorted(args.teachers.glob('*.onnx')), sets, args.rounds)
+    print(table(networks))
+    write_text(args.out / 'tradeoff.md', table(networks) + '\n')
+    picture(networks, args.out / 'tradeoff.png')
     return 0
 
 
