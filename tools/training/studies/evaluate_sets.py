@@ -20,14 +20,15 @@ import numpy as np
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.baselines import BASELINES
-from ashtkd_ros.evaluation.metrics import Metrics, Tolerance, calibration, evaluate, positives
-from ashtkd_ros.evaluation.run import EvaluationOptions
+from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
+from ashtkd_ros.evaluation.metrics import Metrics, calibration, retrieval_metrics
 from ashtkd_ros.files.tables import read_rows
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Embedder, resize
 from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import TIMED_SIZE, open_session
@@ -85,7 +86,9 @@ def evaluate_set(folder: Path, describe: Describe, centre: bool = False) -> Metr
         d, q = centred(d, q)
     similarity = q @ d.T
     ranking = np.argsort(-similarity, axis=1, kind='stable')[:, :20]
-    return evaluate(ranking, similarity.max(axis=1), right_matches(folder, mapped, queries))
+    return retrieval_metrics(
+        ranking, similarity.max(axis=1), right_matches(folder, mapped, queries)
+    )
 
 
 def recalls(describe: Describe, sets: list[Path]) -> dict[str, float]:
@@ -162,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
             metrics = evaluate_set(folder, describe, centre)
             recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
             print(f'{folder.name:>20} {name:>20} {recalls}  {metrics.average_precision:.3f}')
-    least = EvaluationOptions.min_confidence
+    least = MIN_CONFIDENCE
     print(f'\n{"":>20} calibration error  confidence >= {least}  right of these')
     for folder in validation_sets(args.data):
         error, known, right = confidence_figures(folder, embedder, methods[embedder.name], least)

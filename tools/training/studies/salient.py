@@ -16,7 +16,7 @@ import numpy as np
 
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.salient_pictures import picture
+from ashtkd_ros.evaluation.salient_pictures import level_pictures
 from ashtkd_ros.files.writing import write_bytes
 from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     embedder = Embedder(args.model)
-    rows = [picture(i, embedder.salient_maps(i)) for i in map(read_image, args.images)]
+    rows = [level_pictures(i, embedder.salient_maps(i)) for i in map(read_image, args.images)]
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0))) for r in rows]
     try:
