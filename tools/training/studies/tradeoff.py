@@ -9,6 +9,7 @@ above it. A smaller student is a part of the trained one, and its last layer is 
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,8 +124,18 @@ def picture(networks: list[Point], path: Path) -> None:
     pyplot.close(figure)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+def _read_sizes(texts: list[str]) -> list[tuple[int, int]]:
+    """(levels, pixels) of texts such as 3x224; VprError for another form."""
+    try:
+        sizes = [tuple(map(int, text.split('x'))) for text in texts]
+        return [(levels, pixels) for levels, pixels in sizes]
+    except ValueError:
+        raise VprError(
+            f'--sizes {" ".join(texts)}: write each size as levels x pixels, such as 3x224'
+        ) from None
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
     parser.add_argument(
         'run', type=Path, help="the student's folder that tools.training.train wrote"
@@ -160,15 +171,13 @@ def main(argv: list[str] | None = None) -> int:
         default=Path('runs/tradeoff'),
         help='folder for models, table and picture (default: %(default)s)',
     )
-    args = parser.parse_args(argv)
-    try:
-        sizes = [tuple(map(int, size.split('x'))) for size in args.sizes]
-        sizes = [(levels, pixels) for levels, pixels in sizes]
-    except ValueError:
-        raise VprError(
-            f'--sizes {" ".join(args.sizes)}: write each size as levels x pixels, such as 3x224'
-        ) from None
-    sets = validation_sets(args.data)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    args = _parser().parse_args(argv)
+    sizes, sets = _read_sizes(args.sizes), validation_sets(args.data)
     students = write_sizes(args.run, sizes, args.out)
     networks = points(students, sorted(args.teachers.glob('*.onnx')), sets, args.rounds)
     print(table(networks))
