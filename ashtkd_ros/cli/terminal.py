@@ -82,6 +82,7 @@ def safe_output() -> Iterator[None]:
     if not is_debugging():
         with contextlib.suppress(AttributeError):  # not in every version of OpenCV
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # FFmpeg's AV_LOG_QUIET
     before, warnings.formatwarning = warnings.formatwarning, _warning
     try:
         yield

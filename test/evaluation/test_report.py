@@ -36,7 +36,7 @@ from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.stamps import s_to_ns
 from ashtkd_ros.traverses.bag_image import BagImage
 from ashtkd_ros.traverses.frame import Frame
-from ashtkd_ros.traverses.image_folder import file_frame
+from ashtkd_ros.traverses.image_folder import ImageFile, file_frame
 
 ODD = '<script>alert("1")</script> & co'
 
@@ -92,7 +92,11 @@ def with_images(answers: Sequence[Answer], folder: Path) -> list[Answer]:
     folder.mkdir()
     for a in answers:
         cv2.imwrite(str(folder / a.query.name), np.full((30, 40, 3), 40, np.uint8))
-    return [replace(a, query=replace(a.query, path=folder / a.query.name)) for a in answers]
+    images = [ImageFile(folder / a.query.name) for a in answers]
+    return [
+        replace(a, query=replace(a.query, image=image))
+        for a, image in zip(answers, images, strict=True)
+    ]
 
 
 def assert_stands_alone(html: str) -> None:
@@ -271,7 +275,7 @@ def test_names_are_escaped(tmp_path: Path):
 @pytest.mark.parametrize('name', ['$x_{$.jpg', 'b\udcffd.jpg', 'Weg\u2192\u8def.jpg', '_a.jpg'])
 def test_any_file_and_method_name_can_be_written(tmp_path: Path, name: str):
     (answer,) = answers_of([True])
-    answer = replace(answer, query=replace(answer.query, path=tmp_path / name))
+    answer = replace(answer, query=file_frame(tmp_path / name, 0.0, 0))
     plain = evaluation_of([answer])
     methods = {name: plain.methods['single images'], 'HOG': plain.methods['single images']}
     html, values = written(tmp_path, replace(plain, title=name, methods=methods))

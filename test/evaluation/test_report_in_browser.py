@@ -27,7 +27,7 @@ from ashtkd_ros.evaluation.metrics import (
 from ashtkd_ros.evaluation.report import Timing, Traffic, write_report
 from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.image_folder import ImageFile, read_source
 
 webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
 CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')
@@ -100,7 +100,8 @@ def pages(town: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
 
     write_report(folder / 'full.html', full, picture_of, lambda image: 255 - image)
     lost = [replace(a, right=False, accepted=False, similarity=math.nan) for a in answers]
-    lost = [replace(a, query=replace(a.query, path=Path('y' * 200), pose=None)) for a in lost]
+    gone = {'image': ImageFile(Path('y')), 'name': 'y' * 200, 'pose': None}
+    lost = [replace(a, query=replace(a.query, **gone)) for a in lost]
     write_report(folder / 'poor.html', evaluation_of(lost), picture_of)
     reports = [load_report(folder / name) for name in ('full.html', 'poor.json')]
     write_comparison(folder / 'comparison.html', reports)
