@@ -173,7 +173,7 @@ def judged(
     )
     where = {'Replayed': str(queries.traverse.path), 'How': 'by the node, live'}
     title = f'{queries.traverse.path.name} in map of {Path(place_map.traverses[0]["source"]).name}'
-    pictures = PlacePictures(place_map, Path())
+    pictures = PlacePictures(place_map)
     return evaluate_traverse(answered, place_map, pictures, queries, options, title, where)
 
 
@@ -209,7 +209,7 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
         'latency, camera message sent → place received: '
         f'p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f} ms'
     )
-    pictures = PlacePictures(place_map, map_folder)
+    pictures = PlacePictures(place_map)
     write_report(
         out / 'report.html',
         evaluation,

@@ -86,7 +86,7 @@ def evaluate_map(
         **how,
     }
     title = f'{traverse.path.name} in map {Path(map_folder).name}'
-    pictures = PlacePictures(place_map, map_folder)
+    pictures = PlacePictures(place_map)
     evaluation = evaluate_traverse(replies, place_map, pictures, queries, options, title, facts)
     evaluation.notes.extend(notes)
     evaluation.notes.extend(_depth_notes(place_map, traverse))

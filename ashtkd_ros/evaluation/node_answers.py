@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.documents import parse_json
-from ashtkd_ros.files.reading import read_regular, read_text
+from ashtkd_ros.files.reading import read_text
 from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.text import reason_of
 from ashtkd_ros.traverses.bag_traverse import BagFrame
 from ashtkd_ros.traverses.image_folder import Frame
@@ -27,14 +27,6 @@ def header_ns(frame: Frame | BagFrame) -> int | None:
         return frame.header_ns
     seconds = math.floor(frame.stamp)
     return seconds * 10**9 + min(999_999_999, round((frame.stamp - seconds) * 1e9))
-
-
-def map_checksum(folder: Path) -> str:
-    """sha256 of a map's descriptors, which tell it from every other."""
-    try:
-        return hashlib.sha256(read_regular(Path(folder) / 'index.faiss', 2**40)).hexdigest()
-    except OSError as error:
-        raise VprError(f'{folder}: no such map; build one with build_map') from error
 
 
 def check_answers(path: Path) -> None:

@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.trajectory import REASONS
 from ashtkd_ros.images.faults import fault
@@ -22,14 +21,16 @@ from ashtkd_ros.mapping.journal import Journal
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved
 from ashtkd_ros.mapping.route_picture import write_route_picture
 from ashtkd_ros.maps.description import encodable, frame_fault
-from ashtkd_ros.maps.place_map import Place, PlaceMap, check_target, load_description
+from ashtkd_ros.maps.folder import ROUTE, check_target
+from ashtkd_ros.maps.map_files import load_description
+from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.maps.thumbnails import make_thumbnail
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
-from ashtkd_ros.traverses.bag_traverse import UNUSABLE, BagTraverse, to_rgb
+from ashtkd_ros.traverses.bag_traverse import UNUSABLE, BagTraverse
 from ashtkd_ros.traverses.traverse import Cursor, Traverse
 
 LOST = 'lost in a damaged bag'
-_THUMBNAIL_HEIGHT, _THUMBNAIL_WIDTH = 120, 640  # at most
 _WAY_OUT = (
     'for positions give poses in "map": a topic of SLAM, AMCL or satellites (--pose-topic), '
     '/tf (--pose-topic /tf --map-frame map), or a file (--trajectory)'
@@ -88,12 +89,11 @@ def build_map(
         if not options.replace:  # meanwhile, another may have come there
             check_sources(out, traverses)
         place_map = builder.place_map(journal)
-        attachments = {'thumbnails': journal.thumbnails} if options.thumbnails else {}
+        route = None
         if any(place.pose is not None for place in place_map.places):
-            route = journal.folder / 'route.png'
-            if not write_route_picture(route, place_map.places, builder.frame):
-                attachments['route.png'] = route
-        place_map.save(out, attachments)
+            route = journal.folder / ROUTE
+            write_route_picture(route, place_map.places, builder.frame)
+        place_map.save(out, journal.thumbnails if options.thumbnails else None, route)
         journal.remove()
     finally:
         journal.close()
@@ -221,7 +221,7 @@ class _Builder:
             if why:
                 self.counts[why] += 1
                 return None, '', b''
-        thumbnail = _thumbnail(pixels, order) if self.options.thumbnails else b''
+        thumbnail = make_thumbnail(pixels, order) if self.options.thumbnails else b''
         return small, order, thumbnail
 
     def _add(self, candidates, number: int, journal: Journal, last: np.ndarray | None) -> None:
@@ -236,7 +236,7 @@ class _Builder:
             picture = ''
             if candidate.thumbnail:
                 journal.add_thumbnail(journal.count, candidate.thumbnail)
-                picture = hashlib.sha256(candidate.thumbnail).hexdigest()
+                picture = sha256_of(candidate.thumbnail)
             place = replace(candidate.place, id=journal.count, thumbnail=picture)
             entry = {
                 'place': asdict(place),
@@ -325,11 +325,3 @@ def _common_frame(traverses: Sequence[Traverse]) -> str:
                 'give other poses (--pose-topic), or none (--pose-topic none)'
             )
     return next((frame for frame, _ in frames), 'map')
-
-
-def _thumbnail(pixels: np.ndarray, order: str) -> bytes:
-    height, width = pixels.shape[:2]
-    scale = min(_THUMBNAIL_HEIGHT / height, _THUMBNAIL_WIDTH / width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = to_rgb(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), order)
-    return cv2.imencode('.jpg', small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator
@@ -19,7 +18,14 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import open_regular, read_regular
-from ashtkd_ros.maps.folder import ROUTE, THUMBNAILS, clear_leftovers, thumbnail_name
+from ashtkd_ros.maps.folder import ROUTE
+from ashtkd_ros.maps.replacement import clear_leftovers
+from ashtkd_ros.maps.thumbnails import (
+    THUMBNAILS,
+    remove_thumbnails,
+    thumbnail_name,
+    write_thumbnail,
+)
 from ashtkd_ros.text import reason_of
 
 _FLUSH_S = 0.5
@@ -42,7 +48,7 @@ class Journal:
     def __init__(self, out: Path, key: dict, dimensions: int):
         out = Path(out).resolve()
         self.folder = out.parent / f'.{out.name}.building'
-        self.thumbnails = self.folder / 'thumbnails'
+        self.thumbnails = self.folder / THUMBNAILS
         self._dimensions, self._last_flush = dimensions, time.monotonic()
         self._lines: list[str] = []
         self._rows: list[np.ndarray] = []
@@ -100,12 +106,7 @@ class Journal:
         part that is taken up again."""
         for name in (_KEY, _TABLE, _ROWS, ROUTE):
             (self.folder / name).unlink(missing_ok=True)
-        if self.thumbnails.is_dir() and not self.thumbnails.is_symlink():
-            for path in list(self.thumbnails.iterdir()):
-                if re.fullmatch(r'[0-9]{6,}\.jpg', path.name):
-                    path.unlink()
-            with contextlib.suppress(OSError):  # somebody else's file is in it
-                self.thumbnails.rmdir()
+        remove_thumbnails(self.folder)
 
     def _take_up(self) -> dict | None:
         """Cut both files to the entries that are whole and sound; the last of those."""
@@ -162,8 +163,7 @@ class Journal:
     def add_thumbnail(self, number: int, data: bytes) -> None:
         """JPEG of the place `number`."""
         with self._writable():
-            self.thumbnails.mkdir(exist_ok=True)
-            (self.folder / thumbnail_name(number)).write_bytes(data)
+            write_thumbnail(self.folder, number, data)
 
     def flush(self) -> None:
         """Everything so far to the disk."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures that a map may show: its own thumbnails, and images of the walk it names.
+"""The images that a map may show beside its own pictures: those of the walk that it names.
 
 What a map names as the source of a place is not to be believed: it could be any picture on the
 disk, and reports are handed on.
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
@@ -20,25 +19,9 @@ from ashtkd_ros.files.reading import inside, is_file
 from ashtkd_ros.files.tables import read_rows
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.images.image_file import read_image
-from ashtkd_ros.images.picture_decoding import decode_picture
-from ashtkd_ros.maps.folder import thumbnail_name
-from ashtkd_ros.maps.place_map import Place, read_thumbnail
+from ashtkd_ros.maps.place_map import Place
 
 _TABLES = ('poses.csv', 'index.csv')  # what makes a folder a walk
-
-
-def thumbnail(folder: Path, place: Place) -> np.ndarray | None:
-    """A place's thumbnail in the map's folder, uint8 RGB (H, W, 3); None: there is no sound one.
-
-    One that a link leads to from outside of the folder is not the map's own.
-    """
-    if inside(folder, thumbnail_name(place.id)) is None:
-        return None
-    try:
-        data = np.frombuffer(read_thumbnail(folder, place), np.uint8)
-        return cv2.cvtColor(decode_picture(data), cv2.COLOR_BGR2RGB)
-    except (OSError, ValueError, VprError):
-        return None
 
 
 def _listed(folder: Path) -> frozenset[str]:

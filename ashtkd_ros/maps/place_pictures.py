@@ -12,7 +12,7 @@ import numpy as np
 from ashtkd_ros.bags.bag import Bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.images.bit_depth import BitDepth, bits_of
-from ashtkd_ros.maps.own_pictures import recorded, thumbnail
+from ashtkd_ros.maps.own_pictures import recorded
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.traverses.bag_traverse import decode, parse_source, source_name, to_rgb
 
@@ -20,8 +20,8 @@ from ashtkd_ros.traverses.bag_traverse import decode, parse_source, source_name,
 class PlacePictures:
     """Called with a place: its image, uint8 RGB (H, W, 3); VprError where it is gone."""
 
-    def __init__(self, place_map: PlaceMap, folder: Path):
-        self.map, self._folder = place_map, Path(folder)
+    def __init__(self, place_map: PlaceMap):
+        self.map = place_map
         self._bags: dict[int, Bag] = {}
 
     def __call__(self, place: Place) -> np.ndarray:
@@ -29,7 +29,7 @@ class PlacePictures:
         try:
             return self.original(place)
         except VprError:
-            picture = thumbnail(self._folder, place)
+            picture = self.map.picture(place)
             if picture is None:
                 raise
             return picture

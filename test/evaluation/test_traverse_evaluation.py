@@ -15,8 +15,9 @@ from conftest import line_of
 from ashtkd_ros.commands.build_map import main as build_map
 from ashtkd_ros.commands.evaluate import main as evaluate
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION, NodeAnswers, header_ns, map_checksum
+from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION, NodeAnswers, header_ns
 from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.traverses.bag_traverse import open_traverse
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag

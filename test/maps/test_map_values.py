@@ -91,8 +91,8 @@ def test_map_info_has_no_false_alarm_while_a_map_is_replaced(rich: Path):
 
     def save_in_turns() -> None:
         while not stop.is_set():
-            second.save(rich, {'thumbnails': pictures})
-            first.save(rich, {'thumbnails': kept})
+            second.save(rich, pictures)
+            first.save(rich, kept)
 
     saver = threading.Thread(target=save_in_turns)
     saver.start()
@@ -116,5 +116,5 @@ def test_a_map_whose_places_are_all_alike_is_warned_of(rich: Path, fake_network)
     rows = np.tile(unit_rows(1, 4), (5, 1))
     PlaceMap.build(rows, places_along_x(range(5)), fake_network).save(rich.parent / 'same')
     (warning,) = PlaceMap.load(rich.parent / 'same').warnings
-    assert 'all places have one descriptor' in warning
+    assert 'all places have the same descriptor' in warning
     assert PlaceMap.load(rich).warnings == []

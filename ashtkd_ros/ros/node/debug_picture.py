@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps.own_pictures import recorded, thumbnail
+from ashtkd_ros.maps.own_pictures import recorded
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 
 _HEIGHT, _WIDEST, _BAND = 240, 1920, 28
@@ -49,14 +48,14 @@ def _tile(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_AREA)
 
 
-def picture_reader(place_map: PlaceMap, folder: Path) -> Callable[[Place], np.ndarray | None]:
+def picture_reader(place_map: PlaceMap) -> Callable[[Place], np.ndarray | None]:
     """Place → its picture, RGB, from the map's thumbnails or the folder it was built from.
 
     None where there is neither: a bag is not opened for it while a robot drives.
     """
 
     def read(place: Place) -> np.ndarray | None:
-        picture = thumbnail(folder, place)
+        picture = place_map.picture(place)
         if picture is not None or place.traverse >= len(place_map.traverses):
             return picture
         traverse = place_map.traverses[place.traverse]

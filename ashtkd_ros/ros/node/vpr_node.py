@@ -179,7 +179,7 @@ class VprNode(LifecycleNode):
         recogniser = Recogniser(
             embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence
         )
-        pictures = Pictures(picture_reader(place_map, Path(path)))
+        pictures = Pictures(picture_reader(place_map))
         served = Served(recogniser, p, pictures, watch, place_spacing(place_map.places))
         return replace(served, markers=map_markers(served))
 

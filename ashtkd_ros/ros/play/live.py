@@ -34,8 +34,9 @@ from ashtkd_ros.cli.terminal import say
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import RECALL_AT
-from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION, check_answers, map_checksum
+from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION, check_answers
 from ashtkd_ros.files.writing import check_output, write_text
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.ros.play.message_stamps import Stamp
 from ashtkd_ros.ros.play.observer import FIND_S, Observer, wait_for
