@@ -36,8 +36,9 @@ lint: build  ## ruff: rules and format
 bench: build  ## every benchmark of tools/bench
 	@$(IN_ENV) for bench in $(BENCHES); do echo "== $$bench"; python -m $$bench || exit 1; done
 
-doc: .venv/env.sh  ## this documentation as a site in build/doc
+doc: .venv/env.sh  ## what doc/ shows of the code made anew, and all of it as a site in build/doc
 	@$(SETUP) doc
+	@$(IN_ENV) python -m tools.documentation
 	@$(IN_ENV) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
 	@echo 'site: build/doc/index.html'
 

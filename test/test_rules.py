@@ -80,16 +80,3 @@ def test_configuration_names_only_parameters_the_node_knows():
     known = {f.name for f in fields(Parameters)} | {'use_sim_time'}
     shown = {line.strip('# ').partition(':')[0] for line in text.splitlines() if '    # ' in line}
     assert set(values) | shown <= known
-
-
-def test_the_readme_lists_every_parameter_as_the_node_knows_it():
-    pytest.importorskip('rclpy', reason='rclpy is not installed: the parameters are not known')
-    from ashtkd_ros.ros.node.parameters import Parameters
-
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    table = readme.partition('| parameter | default |')[2].partition('\n\n')[0]
-    rows = [line.split('|')[1:-1] for line in table.splitlines()[2:]]
-    listed = {row[0].strip(' `'): (row[2].strip(), bool(row[3].strip())) for row in rows}
-    assert listed == {
-        f.name: (f.metadata['meaning'], f.metadata['live']) for f in fields(Parameters)
-    }

@@ -26,6 +26,7 @@ from ashtkd_ros.bags.rosbag2 import ENDINGS, METADATA, Ros2Reader, misnamed, sto
 from ashtkd_ros.bags.unpacking import ZSTD, unpack
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import why_missing
+from ashtkd_ros.stamps import ns_to_s
 from ashtkd_ros.text import one_line
 
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
@@ -82,14 +83,14 @@ class Bag:
             self._reader = (Ros1Reader if self.is_ros1 else Ros2Reader)(self.path)
         self.notes: list[str] = self._reader.notes
         self.in_order: bool = self._reader.in_order
-        self.start_s, self.end_s = self._reader.start * 1e-9, self._reader.end * 1e-9
+        self.start_s, self.end_s = ns_to_s(self._reader.start), ns_to_s(self._reader.end)
         self.topics = self._topics()
 
     def _topics(self) -> dict[str, Topic]:
         rows: dict[str, list[Channel]] = {}
         for channel in self._reader.channels:
             rows.setdefault(channel.topic, []).append(channel)
-        seconds = max(self._reader.end - self._reader.start, 1) * 1e-9
+        seconds = ns_to_s(max(self._reader.end - self._reader.start, 1))
         found = {}
         for name, channels in sorted(rows.items()):
             sound = [c for c in channels if c.encoding in (CDR, ROS1)]
@@ -134,7 +135,7 @@ class Bag:
         found = self.messages([topic], received_ns, received_ns + 1)
         for _, _, message in islice(found, nth, None):
             return message
-        raise VprError(f'{self.path}: no message on {topic} came at {received_ns * 1e-9:.3f}')
+        raise VprError(f'{self.path}: no message on {topic} came at {ns_to_s(received_ns):.3f}')
 
     def serialized(self, topics: Sequence[str]) -> Iterator[tuple[str, int, bytes]]:
         """(topic, receive time in ns, CDR bytes as ROS 2 publishes them) as recorded."""
@@ -196,7 +197,7 @@ class Bag:
     def _damaged(self, channel: Channel, received: int, why: str = '') -> VprError:
         return VprError(
             f'{self.path}: a message on {one_line(channel.topic)}, received at '
-            f'{received * 1e-9:.3f}, is damaged{why}; take another topic, or mend the bag'
+            f'{ns_to_s(received):.3f}, is damaged{why}; take another topic, or mend the bag'
         )
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ from ashtkd_ros.bags.channels import (
 from ashtkd_ros.bags.mcap_records import HEAD, MESSAGE, records, text, uint, ushort
 from ashtkd_ros.bags.unpacking import UNPACKED_LIMIT, unpack
 from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.stamps import ns_to_s
 
 MAGIC = b'\x89MCAP0\r\n'
 _FOOTER, _SCHEMA, _CHANNEL, _CHUNK = 2, 3, 4, 6
@@ -293,8 +294,8 @@ class McapFile:
         """A note on the damaged chunks that were met."""
         if not self._bad:
             return ''
-        start = min(c.start for c in self._bad.values()) * 1e-9
-        end = max(c.end for c in self._bad.values()) * 1e-9
+        start = ns_to_s(min(c.start for c in self._bad.values()))
+        end = ns_to_s(max(c.end for c in self._bad.values()))
         return (
             f'is damaged: {len(self._bad)} of {len(self._chunks)} chunks are passed over, and '
             f'messages received from {start:.3f} to {end:.3f} are missing; copy it again; '

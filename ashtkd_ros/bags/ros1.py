@@ -30,6 +30,7 @@ from ashtkd_ros.bags.channels import (
 from ashtkd_ros.bags.unpacking import UNPACKED_LIMIT, unpack
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.stamps import NS_PER_S
 from ashtkd_ros.text import reason_of
 
 MAGIC = b'#ROSBAG V2.0\n'
@@ -347,7 +348,7 @@ def _uint(data: bytes, at: int) -> int:
 def _time(data: bytes) -> int:
     """Nanoseconds."""
     seconds, nanoseconds = struct.unpack('<II', data)
-    return seconds * 10**9 + nanoseconds
+    return seconds * NS_PER_S + nanoseconds
 
 
 def _unpacked(data: bytes, compression: str) -> bytes:

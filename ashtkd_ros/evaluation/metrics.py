@@ -12,6 +12,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import is_whole, read_rows
+from ashtkd_ros.geometry.angles import wrap_radians
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.sampling import thin
@@ -136,7 +137,7 @@ def _near(q: np.ndarray, p: np.ndarray, tolerance: Tolerance) -> np.ndarray:
     near &= np.abs(q[:, None, 1] - p[:, 1]) <= tolerance.metres
     rows, columns = np.nonzero(near)  # few: the slow functions see only these
     apart = q[rows] - p[columns]
-    turn = np.abs((apart[:, 2] + math.pi) % (2 * math.pi) - math.pi)
+    turn = np.abs(wrap_radians(apart[:, 2]))
     near[rows, columns] = (np.hypot(apart[:, 0], apart[:, 1]) <= tolerance.metres) & (
         turn <= math.radians(tolerance.degrees)
     )

@@ -340,23 +340,40 @@ def _unless_gone(read: Callable[[], np.ndarray]) -> np.ndarray | None:
         return None
 
 
+def pictured(answers: Sequence[Answer], shown: int) -> list[Answer]:
+    """At most `shown` answers that name a place, evenly spread, in order.
+
+    The accepted mistake of the highest confidence, if any, takes the place of the nearest.
+    """
+    answered = [a for a in answers if a.place is not None]
+    rows = thin(len(answered), shown).tolist()
+    wrong = [i for i, a in enumerate(answered) if a.accepted and not a.right]
+    if wrong and rows:
+        worst = max(wrong, key=lambda i: answered[i].confidence)
+        rows[min(range(len(rows)), key=lambda n: abs(rows[n] - worst))] = worst
+    return [answered[i] for i in rows]
+
+
 def write_picture(
     path: Path, answers: Sequence[Answer], picture_of: PictureOf, shown: int = 6
 ) -> None:
-    """One picture of the map at work (PNG): queries above their matches, and the route."""
-    answered = [a for a in answers if a.place is not None]
-    chosen = [answered[i] for i in thin(len(answered), shown)]
+    """One picture of the map at work (PNG): queries above their matches, and the route.
+
+    The most confident mistake is among them. VprError where the file cannot be written.
+    """
+    chosen = pictured(answers, shown)
     figure = Figure(figsize=(11, 3.0), layout='constrained')
     left, right = figure.subfigures(1, 2, width_ratios=(2.4, 1))
     grid = left.subplots(2, len(chosen), squeeze=False)
     for column, answer in zip(grid.T, chosen, strict=True):
         reads = (answer.query.read, lambda place=answer.place: picture_of(place))
-        titles = ('query', f'place {answer.place.id}, {answer.confidence:.2f}')
+        state = state_of(answer)
+        titles = ('query', f'place {answer.place.id}\n{answer.confidence:.2f} {state}')
         for cell, read, title in zip(column, reads, titles, strict=True):
             image = _unless_gone(read)
             if image is not None:
                 cell.imshow(image)
-            cell.set_title(title, fontsize=9, color=STATES[state_of(answer)][0])
+            cell.set_title(title, fontsize=9, color=STATES[state][0])
             cell.set_axis_off()
     axes = right.subplots()
     draw_route(axes, answers)

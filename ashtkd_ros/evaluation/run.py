@@ -38,6 +38,7 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import embed_frames, in_parallel
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.recognition.rate_gate import RateGate
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.sampling import thin
 from ashtkd_ros.traverses.image_folder import Frame
 from ashtkd_ros.traverses.traverse import Traverse
@@ -56,7 +57,7 @@ class EvaluationOptions:
 
     tolerance: Tolerance = field(default_factory=Tolerance)
     truth: PositivesOf | None = None
-    min_confidence: float = 0.5
+    min_confidence: float = MIN_CONFIDENCE
     max_rate_hz: float = 0.0
     baselines: bool = True
     timing: bool = True

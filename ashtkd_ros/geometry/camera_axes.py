@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ashtkd_ros.geometry.quaternions import rotation_matrices
+
 CHOICES = ('auto', 'optical', 'body')
 _UPRIGHT = 0.7  # of the axis along the vertical: the camera is tilted by less than 45 degrees
 _UP = 0.8  # of a body's z: it is tilted by less than 37 degrees
@@ -22,7 +24,7 @@ _MOST = 5000  # poses that are looked at
 
 def axes_of(positions: np.ndarray, quaternions: np.ndarray) -> str:
     """`optical` or `body` of float64 (N, 3) metres and (N, 4) unit xyzw in time; '' if unclear."""
-    if _matrices(quaternions)[:, 2, 1].mean() < -_DOWN:
+    if rotation_matrices(quaternions)[:, 2, 1].mean() < -_DOWN:
         return 'optical'
     rows = _apart(positions)
     chords = np.diff(positions[rows], axis=0)
@@ -30,7 +32,7 @@ def axes_of(positions: np.ndarray, quaternions: np.ndarray) -> str:
     sound = lengths < 20.0 * max(float(np.median(lengths)), _STEP_M) if len(lengths) else []
     if not len(lengths) or lengths[sound].sum() < _LEAST_M:
         return ''
-    turns = _matrices(quaternions[rows])
+    turns = rotation_matrices(quaternions[rows])
     upward = turns[:, 2].mean(axis=0)
     # The way seen from the frame, at both ends of each step, so that bends count for nothing.
     local = np.einsum('nij,ni->nj', 0.5 * (turns[:-1] + turns[1:]), chords)[sound]
@@ -78,16 +80,3 @@ def _apart(positions: np.ndarray) -> np.ndarray:
             rows.append(row)
             last = position
     return np.array(rows) * every
-
-
-def _matrices(q: np.ndarray) -> np.ndarray:
-    """Rotations (N, 3, 3) of unit quaternions (N, 4) xyzw."""
-    x, y, z, w = q.T
-    return np.stack(
-        [
-            np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], -1),
-            np.stack([2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)], -1),
-            np.stack([2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)], -1),
-        ],
-        axis=-2,
-    )

@@ -6,6 +6,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from ashtkd_ros.geometry.quaternions import slerp
+
 POSE_COLUMNS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 FARTHEST_M = 1e8  # twice round the earth and more; UTM reaches 1e7
 
@@ -43,3 +47,11 @@ def position_fault(x: float, y: float, z: float) -> str:
     if all(abs(n) <= FARTHEST_M for n in (x, y, z)):  # NaN is not
         return ''
     return f'its position {x}, {y}, {z} is nowhere on earth'
+
+
+def interpolate_pose(start: Pose, end: Pose, share: float) -> Pose:
+    """The pose at `share` (0 to 1) of the way: straight, and turned along the shortest arc."""
+    a, b = (np.array([[getattr(pose, c) for c in POSE_COLUMNS]]) for pose in (start, end))
+    position = a[0, :3] + share * (b[0, :3] - a[0, :3])
+    quaternion = slerp(a[:, 3:], b[:, 3:], np.array([share]))[0]
+    return Pose(*position.tolist(), *quaternion.tolist())

@@ -16,6 +16,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.camera_axes import is_optical
 from ashtkd_ros.geometry.pose_checks import check_poses, is_odometry, restarts, stretches, within
+from ashtkd_ros.geometry.quaternions import invert_transform, multiply, rotate
 from ashtkd_ros.geometry.trajectory import GAP, PoseTrack, Summary, Trajectory, TrajectoryBuilder
 
 # REP-103 body axes (x forward, y left, z up) seen from optical ones (x right, y down, z forward)
@@ -24,27 +25,6 @@ DEFAULT_ROOTS = ('map', 'odom', 'world')
 Edge = tuple[str, str]  # parent and child
 _SAME = 1e-9  # metres, and parts of a quaternion
 _OFTEN_S = 1.0  # what is sent so often is there whenever it is needed
-
-
-def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Hamilton product of quaternions (..., 4): the rotation b, then a."""
-    (ax, ay, az, aw), (bx, by, bz, bw) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
-    x = aw * bx + ax * bw + ay * bz - az * by
-    y = aw * by - ax * bz + ay * bw + az * bx
-    z = aw * bz + ax * by - ay * bx + az * bw
-    return np.stack([x, y, z, aw * bw - ax * bx - ay * by - az * bz], axis=-1)
-
-
-def rotate(q: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) turned by quaternions (..., 4): v + 2 w (u x v) + 2 u x (u x v)."""
-    twice = 2.0 * np.cross(q[..., :3], v)
-    return v + q[..., 3:] * twice + np.cross(q[..., :3], twice)
-
-
-def invert(position: np.ndarray, quaternion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The transform the other way, (..., 3) and (..., 4)."""
-    back = quaternion * (-1.0, -1.0, -1.0, 1.0)
-    return -rotate(back, position), back
 
 
 def facing(track: Trajectory, frame: str, wanted: str = 'auto') -> Trajectory:
@@ -124,7 +104,7 @@ class TfTrajectory(PoseTrack):
                 step, turn, why = link.transform.sample(stamps, max_gap_s)
                 reasons = np.where(reasons == 0, why, reasons)
             if link.inverse:
-                step, turn = invert(step, turn)
+                step, turn = invert_transform(step, turn)
             position = position + rotate(quaternion, step)
             quaternion = multiply(quaternion, turn)
         if self.optical:

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.angles import wrap_degrees
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose import FARTHEST_M, Pose
 from ashtkd_ros.geometry.pose_checks import check_poses, within
 from ashtkd_ros.geometry.pose_table import read_pose_table
+from ashtkd_ros.geometry.quaternions import slerp
 
 REASONS = ('', 'before the first pose', 'after the last pose', 'gap between poses')
 END_SLACK_S = 0.02  # an image this far outside the ends takes the end's pose
@@ -149,8 +151,8 @@ class Trajectory(PoseTrack):
             return None
         (lat, lon), (to_lat, to_lon) = self.geo[left[0]].tolist(), self.geo[right[0]].tolist()
         share = float(part[0])
-        lon += share * _half_turn(to_lon - lon)
-        return lat + share * (to_lat - lat), lon if abs(lon) <= 180.0 else _half_turn(lon)
+        lon += share * wrap_degrees(to_lon - lon)
+        return lat + share * (to_lat - lat), lon if abs(lon) <= 180.0 else wrap_degrees(lon)
 
     @property
     def span(self) -> tuple[float, float]:
@@ -190,27 +192,6 @@ class Trajectory(PoseTrack):
         reasons[~(stamps >= known[0] - END_SLACK_S)] = _BEFORE
         reasons[stamps > known[-1] + END_SLACK_S] = _AFTER
         return left, right, part, reasons
-
-
-def _half_turn(degrees: float) -> float:
-    """The same angle from -180 up to 180 degrees."""
-    return (degrees + 180.0) % 360.0 - 180.0
-
-
-def slerp(start: np.ndarray, end: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Unit quaternions between two, both (M, 4), at parts (M,) of the shortest arc, 0 to 1.
-
-    K. Shoemake, Animating rotation with quaternion curves, SIGGRAPH 1985. The angle comes from
-    atan2 and the ratio of sines from sinc, so that equal quaternions need no case of their own.
-    """
-    end = np.where((start * end).sum(axis=1, keepdims=True) < 0.0, -end, end)
-    apart, along = (np.linalg.norm(v, axis=1) for v in (end - start, end + start))
-    angle = 2.0 * np.arctan2(apart, along) / np.pi  # in half turns, as np.sinc takes it
-    whole = np.sinc(angle)
-    a = (1.0 - part) * np.sinc((1.0 - part) * angle) / whole
-    b = part * np.sinc(part * angle) / whole
-    mixed = a[:, None] * start + b[:, None] * end
-    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
 
 
 class TrajectoryBuilder:

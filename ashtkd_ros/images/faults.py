@@ -16,6 +16,10 @@ _WHITE, _MOST_WHITE = 250, 0.8
 _BLACK, _BLOCKS, _PAIRS = 5, 8, 30
 
 
+MAX_BLUR = 0.65  # default limits of `fault`
+MIN_LIGHT = 32.0
+
+
 def fault(image: np.ndarray, max_blur: float, min_light: float) -> str:
     """'nearly black', 'over-exposed', 'blurred', or '' for uint8 (H, W[, 3]) of about 224 pixels.
 

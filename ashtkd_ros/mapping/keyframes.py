@@ -6,7 +6,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ashtkd_ros.geometry.angles import wrap_radians
 from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
 
 RULES = ('auto', 'distance', 'change', 'all')
 
@@ -18,21 +20,21 @@ class KeyframeOptions:
 
     A place every `metres` over ground or `degrees` of turn; by change as soon as the similarity
     with the last place falls below `similarity`. `max_blur` and `min_light`: see
-    `camera_faults.fault`.
+    `images.faults.fault`.
     """
 
     rule: str = 'auto'
     metres: float = 1.0
     degrees: float = 15.0
     similarity: float = 0.9
-    max_blur: float = 0.65
-    min_light: float = 32.0
+    max_blur: float = MAX_BLUR
+    min_light: float = MIN_LIGHT
 
 
 def moved(pose: Pose, last: Pose | None, options: KeyframeOptions) -> bool:
     """Whether `pose` is far or turned enough from the last place's."""
     if last is None:
         return True
-    turn = abs((pose.yaw - last.yaw + math.pi) % (2 * math.pi) - math.pi)
+    turn = abs(wrap_radians(pose.yaw - last.yaw))
     apart = math.hypot(pose.x - last.x, pose.y - last.y)  # of satellites the height is noise
     return apart >= options.metres or turn >= math.radians(options.degrees)

@@ -12,6 +12,8 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import Candidate, Matcher, MatcherConfig
 
+MIN_CONFIDENCE = 0.5  # default: a less probable match is an unknown place
+
 
 @dataclass(frozen=True)
 class Recognition:
@@ -35,7 +37,7 @@ class Recogniser:
         embedder: Embedder,
         place_map: PlaceMap,
         config: MatcherConfig | None = None,
-        min_confidence: float = 0.5,
+        min_confidence: float = MIN_CONFIDENCE,
     ):
         self.embedder, self.matcher = embedder, Matcher(place_map, config)
         self.min_confidence = min_confidence

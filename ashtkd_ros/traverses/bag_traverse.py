@@ -25,6 +25,7 @@ from ashtkd_ros.geometry.tf_tree import facing
 from ashtkd_ros.geometry.trajectory import PoseTrack, read_tum
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.images.message_decoding import ImageError, compressed_to_array, image_to_array
+from ashtkd_ros.stamps import ns_to_s, stamp_to_ns, stamp_to_s
 from ashtkd_ros.text import one_line
 from ashtkd_ros.traverses.depth_sampling import depth_of_bag
 from ashtkd_ros.traverses.pose_messages import ODOMETRY_TYPE, TfPoses, pose_reader
@@ -163,7 +164,7 @@ class BagTraverse:
         self.count = self.topic.count
         self._use_received = options.stamps == 'receive'
         first = self._first()
-        start = self.bag.start_s if self._use_received else _stamp(first)
+        start = self.bag.start_s if self._use_received else stamp_to_s(first.stamp)
         self.span = start, start + self.bag.end_s - self.bag.start_s
         self.by_odometry = False
         self.track = track = self._read_trajectory(first)
@@ -179,7 +180,7 @@ class BagTraverse:
         name, seen = self.topic.name, False
         for _, _, message in self._messages([name], 'stamps', lenient=True):
             if message is not None:
-                if self._use_received or _stamp(message.header) > 0:
+                if self._use_received or stamp_to_s(message.header.stamp) > 0:
                     return message.header
                 seen = True
         if seen:
@@ -246,7 +247,7 @@ class BagTraverse:
             if message is None:
                 damaged[name] += 1
             else:
-                reader.add(name, message, received * 1e-9)
+                reader.add(name, message, ns_to_s(received))
                 sound += 1
         if not sound:
             for _ in self.bag.messages(topics):  # says what is wrong with the first
@@ -285,13 +286,13 @@ class BagTraverse:
 
     def _frame(self, number: int, received: int, nth: int, message, clock: Clock) -> BagFrame:
         use_received = self._use_received or message is None
-        stamp = received * 1e-9 if use_received else _stamp(message.header)
+        stamp = ns_to_s(received) if use_received else stamp_to_s(message.header.stamp)
         pose, refusal, geo = None, '', None
         if message is None:
             refusal = DAMAGED
         elif stamp <= 0:
             refusal = ZERO
-        elif clock.refuses(stamp, received * 1e-9):
+        elif clock.refuses(stamp, ns_to_s(received)):
             refusal = BACK
         elif self.track is not None:
             pose, refusal = self.track.at(stamp, self.options.max_pose_gap_s)
@@ -311,7 +312,7 @@ class BagTraverse:
             refusal,
             geo,
             label,
-            None if message is None else _stamp_ns(message.header),
+            None if message is None else stamp_to_ns(message.header.stamp),
             message,
             self.depth,
         )
@@ -356,14 +357,6 @@ def open_traverse(path: Path, options: TraverseOptions) -> Traverse:
         flag = f'--{given[0].replace("_", "-")}'
         raise VprError(f'{path}: {flag} is for bags, this is a folder')
     return FolderTraverse(path, options)
-
-
-def _stamp_ns(header) -> int:
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
-
-
-def _stamp(header) -> float:
-    return header.stamp.sec + header.stamp.nanosec * 1e-9
 
 
 def _read_labels(bag: Path, table: Path | None) -> dict[int, str]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,9 +30,10 @@ from tqdm import tqdm
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import resolved, whole_folder
 from ashtkd_ros.geometry.geodesy import GeoOrigin
-from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.geometry.pose import Pose, interpolate_pose
 from ashtkd_ros.images.picture_decoding import decode_picture
 from ashtkd_ros.images.picture_limits import read_bytes
+from ashtkd_ros.stamps import NS_PER_S, ns_to_s, split_ns
 from ashtkd_ros.traverses.image_folder import Frame
 
 STORAGES = ('sqlite3', 'mcap')
@@ -53,7 +53,7 @@ _TYPES = {
     TF_STATIC: 'tf2_msgs/msg/TFMessage',
 }
 _RECEIVED_AFTER_NS = 1_000_000
-_LONGEST_GAP_NS = 10 * 10**9  # a robot that was switched off in between drove no straight line
+_LONGEST_GAP_NS = 10 * NS_PER_S  # a robot that was switched off in between drove no straight line
 _MAGIC = {b'\xff\xd8\xff': 'jpeg', b'\x89PNG\r\n\x1a\n': 'png'}
 # REP-103: the optical frame looks along z, its x points right; the body looks along x, y left.
 _OPTICAL = {'x': -0.5, 'y': 0.5, 'z': -0.5, 'w': 0.5}
@@ -136,9 +136,9 @@ def stamps_ns(frames: Sequence[Frame], options: BagOptions) -> list[int]:
     start = options.start_s
     if start is None:
         start = START_S if any(s == 0 for s in seconds) else 0
-    stamps = [round((s + Fraction(start)) * 10**9) for s in seconds]
+    stamps = [round((s + Fraction(start)) * NS_PER_S) for s in seconds]
     for frame, stamp in zip(frames, stamps, strict=True):
-        if not 0 <= stamp < 2**31 * 10**9:
+        if not 0 <= stamp < 2**31 * NS_PER_S:
             raise VprError(
                 f'{frame.path}: stamp {_seconds(stamp)} s cannot be told in ROS (0 to 2^31 s); '
                 'correct it or give another start'
@@ -147,7 +147,7 @@ def stamps_ns(frames: Sequence[Frame], options: BagOptions) -> list[int]:
 
 
 def _seconds(stamp: int) -> str:
-    return f'{stamp / 1e9:.3f}' if abs(stamp) < 10**25 else 'of more than 15 digits'
+    return f'{ns_to_s(stamp):.3f}' if abs(stamp) < 10**25 else 'of more than 15 digits'
 
 
 def message(store: Any, kind: str, **values: Any) -> Any:
@@ -178,7 +178,7 @@ def _field(store: Any, node: Nodetype, detail: Any, value: Any) -> Any:
 
 def header(stamp: int, frame_id: str) -> dict[str, Any]:
     """Values of a std_msgs Header; stamp in nanoseconds."""
-    sec, nanosec = divmod(stamp, 10**9)
+    sec, nanosec = split_ns(stamp)
     return {'stamp': {'sec': sec, 'nanosec': nanosec}, 'frame_id': frame_id}
 
 
@@ -296,7 +296,7 @@ class _Bag:
             return
         period = max(1, round(1e9 / self._options.odom_hz))
         for stamp in _ticks(first, period, a[0], b[0]):
-            self.send_pose(stamp, interpolate(a[1], b[1], (stamp - a[0]) / (b[0] - a[0])))
+            self.send_pose(stamp, interpolate_pose(a[1], b[1], (stamp - a[0]) / (b[0] - a[0])))
 
     def send_static(self, stamp: int) -> None:
         """Where the camera sits on the body: at its origin, looking forward."""
@@ -306,16 +306,6 @@ class _Bag:
 
 def _ticks(first: int, period: int, after: int, before: int) -> Iterator[int]:
     return iter(range(first + ((after - first) // period + 1) * period, before, period))
-
-
-def interpolate(a: Pose, b: Pose, share: float) -> Pose:
-    """The pose `share` (0 to 1) of the way from `a` to `b`, turning the short way."""
-    p, q = ([r.x, r.y, r.z, r.qx, r.qy, r.qz, r.qw] for r in (a, b))
-    sign = math.copysign(1.0, sum(i * j for i, j in zip(p[3:], q[3:], strict=True)))
-    q[3:] = [sign * v for v in q[3:]]
-    mixed = [i + share * (j - i) for i, j in zip(p, q, strict=True)]
-    length = math.hypot(*mixed[3:])
-    return Pose(*mixed[:3], *(v / length for v in mixed[3:]))
 
 
 def _transform(

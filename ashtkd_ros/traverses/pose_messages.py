@@ -25,6 +25,7 @@ from ashtkd_ros.geometry.trajectory import (
     TrajectoryBuilder,
     time_order,
 )
+from ashtkd_ros.stamps import stamp_to_s
 
 ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
 _USE_HEADER = 'use --stamps header'
@@ -61,7 +62,7 @@ class PoseReader:
     def _stamp(self, header: Any, received_s: float) -> float:
         if self.use_received:
             return received_s
-        return header.stamp.sec + header.stamp.nanosec * 1e-9
+        return stamp_to_s(header.stamp)
 
 
 class BodyPoses(PoseReader):

@@ -240,7 +240,7 @@ def test_exit_status_tells_done_failed_and_interrupted(capsys: pytest.CaptureFix
 
 def test_a_reader_that_closes_early_is_no_error():
     code = (
-        'from ashtkd_ros.commands import run_command\n'
+        'from ashtkd_ros.cli.command import run_command\n'
         'run_command(lambda: [print("line") for _ in range(100_000)] and 0)\n'
     )
     command = f'"{sys.executable}" -c \'{code}\' | head -1; exit "${{PIPESTATUS[0]}}"'

@@ -27,6 +27,7 @@ from ashtkd_ros.evaluation.report import (
     Evaluation,
     Timing,
     Traffic,
+    pictured,
     write_picture,
     write_report,
 )
@@ -377,3 +378,19 @@ def test_a_query_that_nothing_came_of_is_unknown_and_no_place(tmp_path: Path, wi
     # Nothing at all was answered: still a report.
     none = [replace(a, **nothing, right=False) for a in answers]
     written(tmp_path / 'none', evaluation_of(none), grey)
+
+
+@pytest.mark.parametrize('wrong', [0, 7, 41, 99])
+def test_the_picture_shows_the_most_confident_mistake(wrong: int):
+    right = [i not in (wrong, 50) for i in range(100)]
+    answers = answers_of(right, confidence=lambda i: 0.9 if i == wrong else 0.6)
+    shown = pictured(answers, 6)
+    assert [a.place.id for a in shown if not a.right] == [wrong]
+    assert [a.place.id for a in shown] == sorted({a.place.id for a in shown})
+    assert len(shown) == 6
+
+
+def test_a_mistake_that_was_refused_is_none_to_show():
+    answers = answers_of([i != 7 for i in range(100)], confidence=lambda i: 0.4 if i == 7 else 0.8)
+    assert all(a.right for a in pictured(answers, 6))
+    assert pictured([], 6) == []

@@ -13,7 +13,8 @@ from test_pose_checks import drive, turns
 
 from ashtkd_ros.geometry.camera_axes import is_optical
 from ashtkd_ros.geometry.pose import Pose
-from ashtkd_ros.geometry.tf_tree import BODY_IN_OPTICAL, multiply
+from ashtkd_ros.geometry.quaternions import multiply
+from ashtkd_ros.geometry.tf_tree import BODY_IN_OPTICAL
 from ashtkd_ros.traverses.bag_traverse import BagTraverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 

@@ -11,7 +11,8 @@ import pytest
 from conftest import line_of
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.geometry.trajectory import Trajectory, TrajectoryBuilder, read_tum, slerp
+from ashtkd_ros.geometry.quaternions import slerp
+from ashtkd_ros.geometry.trajectory import Trajectory, TrajectoryBuilder, read_tum
 
 LEVEL = (0.0, 0.0, 0.0, 1.0)
 

@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from ashtkd_ros.images.faults import Frozen, blur, fault
+from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT, Frozen, blur, fault
 from ashtkd_ros.images.image_file import read_image
-from ashtkd_ros.mapping.keyframes import KeyframeOptions
 
-LIMITS = KeyframeOptions.max_blur, KeyframeOptions.min_light
+LIMITS = MAX_BLUR, MIN_LIGHT
 
 
 @pytest.fixture

@@ -111,10 +111,12 @@ STARTS = {  # environment → what is named
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize('module', ['vpr_node', 'replay'])
+@pytest.mark.parametrize('module', ['node.vpr_node', 'play.replay'])
 def test_environments_that_ros_cannot_start_in(module: str, tmp_path: Path, town: Path) -> None:
     """All at once: each is a process."""
-    rest = [str(town / 'day')] if module == 'replay' else ['--ros-args', '-p', 'map_path:=/none']
+    rest = (
+        [str(town / 'day')] if module == 'play.replay' else ['--ros-args', '-p', 'map_path:=/none']
+    )
     command = [sys.executable, '-m', f'ashtkd_ros.ros.{module}', *rest]
     processes = {}
     for case, (changes, _) in STARTS.items():

@@ -13,8 +13,8 @@ _DRAWN = ('ashtkd_ros', 'launch', 'tools')
 _LEFT_OUT = ('tools/documentation', 'tools/examples', 'tools/without_ros')
 # Folders whose files lie on several storeys: each is a box.
 _LOOSE = ('ashtkd_ros', 'tools', 'tools/training')
-_WIDTH, _ROW, _BOX, _MARGIN = 1120, 84, 46, 16
-_LETTER, _PADDING, _GAP = 7.4, 22, 18
+_WIDTH, _ROW, _BOX, _MARGIN = 840, 80, 42, 12
+_LETTER, _PADDING, _GAP = 8.0, 18, 14
 # Light and dark pages alike: the picture has its own ground.
 _COLOURS = {'ashtkd_ros': '#dbeafe', 'ros': '#dcfce7', 'tools': '#fef3c7', 'launch': '#fce7f3'}
 Graph = Mapping[str, frozenset[str]]
@@ -24,7 +24,7 @@ def unit_of(file: Path) -> str:
     """The box that a file (relative to the repository) lies in: its folder, or by itself."""
     folder = file.parent.as_posix()
     alone = file.name != '__init__.py' and folder in _LOOSE
-    return f'{folder}/{file.stem}' if alone else folder
+    return file.as_posix() if alone else folder
 
 
 def _files(root: Path) -> list[Path]:
@@ -112,7 +112,7 @@ def rows(graph: Graph) -> list[list[str]]:
 
 
 def _name(unit: str) -> str:
-    return unit.removeprefix('ashtkd_ros/')
+    return unit.removeprefix('ashtkd_ros/').removeprefix('tools/')
 
 
 def _colour(unit: str) -> str:
@@ -140,7 +140,7 @@ def draw(graph: Graph) -> str:
     high = int(max(y for _, y, _ in boxes.values())) + _BOX + _MARGIN
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {high}" '
-        'font-family="DejaVu Sans Mono, monospace" font-size="12">',
+        'font-family="DejaVu Sans Mono, monospace" font-size="13">',
         '<title>Storeys of ashtkd_ros: arrows are imports</title>',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z" fill="#64748b"/></marker></defs>',
@@ -165,9 +165,9 @@ def draw(graph: Graph) -> str:
 
 def _says(root: Path, unit: str) -> str:
     """The first sentence of a folder's or a file's docstring."""
-    file = root / unit / '__init__.py'
-    if not file.is_file():
-        file = (root / unit).with_suffix('.py')
+    file = root / unit
+    if not unit.endswith('.py'):
+        file /= '__init__.py'
     text = ast.get_docstring(ast.parse(file.read_text(encoding='utf-8'))) if file.is_file() else ''
     return ' '.join((text or '').partition('\n\n')[0].split())
 

@@ -31,9 +31,9 @@ from ashtkd_ros.network.confidence import COEFFICIENTS, check_coefficients, prob
 from ashtkd_ros.network.embedder import CONFIDENCE_KEY, Embedder
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.traverses.image_folder import Frame
-from tools.training.config import read_config
+from tools.training.config import SetsSource, Source, read_config
 from tools.training.data.augment import degrade
-from tools.training.data.places import read_set
+from tools.training.data.sources import set_members
 
 # Right on a walk: within so many radii in order, twice what teaches as in the validation sets.
 _RADII = 2
@@ -50,7 +50,7 @@ class Samples:
 
 
 def collect(
-    embedder: Embedder, data: Path, sources: Iterable[dict], seed: int = 0
+    embedder: Embedder, data: Path, sources: Iterable[Source], seed: int = 0
 ) -> Samples | None:
     """Match queries of every set under `data` with positives in `sources` in its own map.
 
@@ -59,11 +59,10 @@ def collect(
     rng = np.random.default_rng(seed)
     rows = []
     for source in sources:
-        for name, positives in (source.get('positives') or {}).items():
+        for name, positives in source.positives.items() if isinstance(source, SetsSource) else ():
             if (data / name / 'index.csv').is_file():
-                rows += _match_set(
-                    embedder, data / name, positives, _RADII * source.get('radius', 1), rng
-                )
+                reach = _RADII * source.radius
+                rows += _match_set(embedder, data / name, positives, reach, rng)
     if not rows:
         return None
     similarity, margin, right = np.array(rows).T
@@ -73,7 +72,7 @@ def collect(
 def _match_set(
     embedder: Embedder, folder: Path, positives: str, reach: float, rng: np.random.Generator
 ) -> Iterator[tuple]:
-    walk, groups = positives == 'neighbours', read_set(folder, positives)
+    walk, groups = positives == 'neighbours', set_members(folder, positives)
     if not walk:
         groups.pop('', None)
     frames = []
@@ -107,7 +106,7 @@ def fit(samples: Samples, ridge: float = 1e-3, steps: int = 50) -> dict[str, flo
     return dict(zip(COEFFICIENTS, map(float, weights), strict=True))
 
 
-def calibrate(model: Path, data: Path, sources: Iterable[dict]) -> dict[str, float]:
+def calibrate(model: Path, data: Path, sources: Iterable[Source]) -> dict[str, float]:
     """Fit the confidence of a model file and write it into its metadata; returns what came of it.
 
     Empty, and the file unchanged, where no set under `data` has positives in `sources`.

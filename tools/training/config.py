@@ -8,28 +8,85 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from ashtkd_ros.errors import VprError
 from tools.training.networks.apformer import APFormerConfig
 from tools.training.networks.student import StudentConfig
+from tools.training.setting_types import (
+    FilePath,
+    Name,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Number,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    Whole,
+    checked,
+)
 
 _STRICT = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
-_Share = Annotated[float, Field(ge=0, le=1)]
-
-
 # The losses that need a teacher.
-TAUGHT = ('soft', 'hard', 'descriptor', 'levels', 'salient')
+TEACHER_LOSSES = ('soft', 'hard', 'descriptor', 'levels', 'salient')
+
+
+@dataclass(config=_STRICT)
+class SetsSource:
+    """Folders with an index.csv under `path`, all of them or `only` those that are named.
+
+    `positives`: which pictures of a set show the same place: `neighbours`, whose `order` on one
+    walk differs by `radius` at most, or those of the same `place`. Each picture of another set is
+    a place of its own. `weight`: how often the places are drawn (default: the root of their
+    number).
+    """
+
+    kind: Literal['sets']
+    path: FilePath
+    positives: dict[Name, Literal['neighbours', 'place']] = field(default_factory=dict)
+    radius: PositiveFloat = 1.0
+    only: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    weight: PositiveFloat | None = None
+
+
+@dataclass(config=_STRICT)
+class WalksSource:
+    """Walks with poses through one world: a place every `spacing` metres of the first.
+
+    Pictures show a place that were taken at most `metres` and `degrees` of heading from it.
+    """
+
+    kind: Literal['walks']
+    paths: Annotated[tuple[FilePath, ...], Field(min_length=1)]
+    spacing: PositiveFloat = 5.0
+    metres: PositiveFloat = 3.0
+    degrees: PositiveFloat = 40.0
+    weight: PositiveFloat | None = None
+
+
+@dataclass(config=_STRICT)
+class FoldersSource:
+    """A folder of folders, each with the pictures of one place."""
+
+    kind: Literal['folders']
+    path: FilePath
+    weight: PositiveFloat | None = None
+
+
+@dataclass(config=_STRICT)
+class GsvSource:
+    """A table like those of GSV-Cities (`path`, CSV) and the folder of its `images`."""
+
+    kind: Literal['gsv']
+    path: FilePath
+    images: FilePath
+    weight: PositiveFloat | None = None
+
+
+Source = Annotated[
+    SetsSource | WalksSource | FoldersSource | GsvSource, Field(discriminator='kind')
+]
 
 
 @dataclass(config=_STRICT)
@@ -41,7 +98,7 @@ class Lesson:
     guidance, step 4; `ranking`: the cross-entropy loss network, step 5; `metric`: step 6.
     """
 
-    teachers: tuple[str, ...] = ()
+    teachers: tuple[Name, ...] = ()
     adaptive: Literal['confidence', 'gate', 'mean'] = 'confidence'
     soft: NonNegativeFloat = 0.0
     hard: NonNegativeFloat = 0.0
@@ -57,7 +114,7 @@ class Lesson:
     hidden: PositiveInt = 64
 
     def __post_init__(self):
-        by_teachers = {n: getattr(self, n) for n in TAUGHT if getattr(self, n)}
+        by_teachers = {n: getattr(self, n) for n in TEACHER_LOSSES if getattr(self, n)}
         if by_teachers and not self.teachers:
             raise ValueError(f'{", ".join(by_teachers)}: a weight, but no teachers to learn from')
         if not by_teachers and not self.ranking and not self.metric:
@@ -75,17 +132,17 @@ class Schedule:
 
     steps: PositiveInt = 1000
     places: PositiveInt = 8
-    views: Annotated[int, Field(ge=2)] = 4  # both branches need one
+    views: Annotated[Whole, Field(ge=2)] = 4  # both branches need one
     learning_rate: PositiveFloat = 3e-4
     pretrained_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.02
-    warm_up: Annotated[float, Field(gt=0, le=1)] = 0.05
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.998
-    frozen: Annotated[int, Field(ge=0, le=2)] = 1
-    clean_database: _Share = 0.5
-    clean_query: _Share = 0.1
+    warm_up: Annotated[Number, Field(gt=0, le=1)] = 0.05
+    average: Annotated[Number, Field(ge=0, lt=1)] = 0.998
+    frozen: Annotated[Whole, Field(ge=0, le=2)] = 1
+    clean_database: Share = 0.5
+    clean_query: Share = 0.1
     checkpoint_steps: PositiveInt = 100
-    domains: tuple[str, ...] = ()
+    domains: tuple[Name, ...] = ()
     seed: NonNegativeInt = 0
 
 
@@ -96,8 +153,8 @@ class TeacherConfig:
     `dimensions`: of the frozen trunk's descriptor, whitened on the training pictures.
     """
 
-    name: str
-    trunk: Path
+    name: Name
+    trunk: FilePath
     dimensions: PositiveInt = 1024
     apformer: APFormerConfig | None = None
     lesson: Lesson = field(default_factory=Lesson)
@@ -112,14 +169,14 @@ class TrainConfig:
     is shown views that are drawn anew, of which the teachers speak on the fly (for a GPU).
     """
 
-    out: Path
-    views_folder: Path
-    sources: tuple[dict[str, Any], ...]
+    out: FilePath
+    views_folder: FilePath
+    sources: tuple[Source, ...]
     views_of_picture: PositiveInt = 2
     fresh_views: bool = False
     teachers: tuple[TeacherConfig, ...] = ()
     student: StudentConfig = field(default_factory=StudentConfig)
-    start: Path | None = None
+    start: FilePath | None = None
     lesson: Lesson = field(default_factory=Lesson)
     schedule: Schedule = field(default_factory=Schedule)
 
@@ -168,13 +225,17 @@ def read_config(path: Path) -> TrainConfig:
 
     VprError that names the key where a file is missing, no YAML, or holds a wrong value.
     """
-    try:
-        return TypeAdapter(TrainConfig).validate_python(_load(Path(path)))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = '.'.join(str(part) for part in first['loc'])
-        message = first['msg'].removeprefix('Value error, ')
-        raise VprError(f'{path}: {where or "settings"}: {message}') from error
+    return checked(TrainConfig, _load(Path(path)), Path(path))
+
+
+@dataclass(config=_STRICT)
+class _Sources:
+    sources: tuple[Source, ...]
+
+
+def read_sources(values: Any, file: Path) -> tuple[Source, ...]:
+    """The `sources` of a run whose settings stand in `file`; VprError names a wrong one."""
+    return checked(_Sources, {'sources': values}, file).sources
 
 
 def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:

@@ -29,6 +29,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_bytes
 from ashtkd_ros.network.embedder import PREPROCESSING_KEY, Embedder
 from tools.training.calibrate import calibrate
+from tools.training.config import read_sources
 from tools.training.data.views import Views
 from tools.training.loop import load_checkpoint
 from tools.training.networks.student import DSFormer, StudentConfig
@@ -114,7 +115,7 @@ def export(
 ) -> dict[str, float]:
     """Write the model; returns what was measured on the way. 0 levels or pixels: the run's own."""
     network, views = load_student(run)
-    sources = read_run(run)['sources']
+    sources = read_sources(read_run(run)['sources'], run / 'config.yaml')
     if levels or pixels:
         network = network.smaller(
             levels or len(network.heads), pixels or network.config.image_size

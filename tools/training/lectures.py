@@ -21,7 +21,8 @@ from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import resize
 from tools.training.config import Schedule
 from tools.training.data.augment import change_viewpoint, degrade
-from tools.training.data.places import PlaceBatches, TrainingPlaces
+from tools.training.data.place_batches import PlaceBatches
+from tools.training.data.places import TrainingPlaces
 from tools.training.data.views import Views
 from tools.training.networks.layers import Described
 from tools.training.processes import gathered

@@ -20,7 +20,8 @@ from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import write_text
 from tools.training.config import TrainConfig, as_plain, read_config
-from tools.training.data.places import TrainingPlaces, read_places, summary
+from tools.training.data.places import TrainingPlaces, summary
+from tools.training.data.sources import read_places
 from tools.training.data.views import Views
 from tools.training.lectures import FixedViews, FreshViews, Lectures
 from tools.training.loop import (
@@ -46,7 +47,7 @@ def prepare(config: TrainConfig) -> Lectures:
     make_folder(config.out)
     if config.start is not None and not config.start.exists():
         raise VprError(f'start: {config.start} is not there; make it first, as its config says')
-    places = read_places(list(config.sources), Path())
+    places = read_places(config.sources)
     with first_alone():
         views = Views(config.views_folder)
         views.add([p.path for p in places.pictures], config.views_of_picture)

@@ -23,7 +23,8 @@ from rclpy.parameter import Parameter
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.path_expansion import expand_path
-from ashtkd_ros.mapping.keyframes import KeyframeOptions
+from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.ros.node import qos_overrides as qos
 from ashtkd_ros.text import one_line
 
@@ -71,7 +72,9 @@ class Parameters:
         0.0, 'images a second looked at, by header stamp; 0: all', 0.0, 1000.0
     )
     top_k: int = _live(5, 'candidates in each answer', 1, 100)
-    min_confidence: float = _live(0.5, 'a best match below is an unknown place', 0.0, 1.0)
+    min_confidence: float = _live(
+        MIN_CONFIDENCE, 'a best match below is an unknown place', 0.0, 1.0
+    )
     map_frame: str = _parameter('', "frame of ~/pose; empty: the map's own")
     initialpose_frame: str = _live(
         'map', 'frame that the listener of initialpose takes; ~/relocalize warns; empty: any'
@@ -80,12 +83,8 @@ class Parameters:
     position_stddev: float = _live(0.0, 'metres; 0: from the distance between places', 0.0, 1000.0)
     yaw_stddev: float = _live(0.5, 'radians', 0.01, 3.15)
     image_timeout_s: float = _live(5.0, 'diagnostics warn after this', 0.1, 3600.0)
-    max_blur: float = _live(
-        KeyframeOptions.max_blur, 'a more blurred image is not matched; 1: all are', 0.0, 1.0
-    )
-    min_light: float = _live(
-        KeyframeOptions.min_light, 'a darker image is not matched; 0: all are', 0.0, 255.0
-    )
+    max_blur: float = _live(MAX_BLUR, 'a more blurred image is not matched; 1: all are', 0.0, 1.0)
+    min_light: float = _live(MIN_LIGHT, 'a darker image is not matched; 0: all are', 0.0, 255.0)
     frozen_after: int = _live(
         10, 'so many equal images of a camera with noise: it is frozen; 0: never', 0, 10000
     )

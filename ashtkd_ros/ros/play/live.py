@@ -49,6 +49,7 @@ from ashtkd_ros.ros.play.replay import (
     own_arguments,
 )
 from ashtkd_ros.ros.session import session
+from ashtkd_ros.stamps import NS_PER_S
 
 PLAYERS = ('auto', 'own', 'ros2')
 _PLACE_TYPE = 'vision_msgs/msg/Classification'
@@ -288,7 +289,7 @@ def _answer(observer: Observer, stamp: Stamp) -> dict[str, object]:
     place, heard = observer.answers[stamp]
     sent = observer.sent.get(stamp)
     return {
-        'stamp_ns': stamp[0] * 10**9 + stamp[1],
+        'stamp_ns': stamp[0] * NS_PER_S + stamp[1],
         'places': [int(result.class_id) for result in place.results],
         'scores': [result.score for result in place.results],
         'seconds': None if sent is None else heard - sent,

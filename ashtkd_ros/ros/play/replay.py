@@ -27,6 +27,7 @@ from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.message_stamps import Stamp, stamp_of
 from ashtkd_ros.ros.play.players import play
 from ashtkd_ros.ros.session import session
+from ashtkd_ros.stamps import ns_to_s, split_ns
 from ashtkd_ros.traverses.bag_traverse import choose_image_topic
 from ashtkd_ros.traverses.image_folder import Frame, read_source
 
@@ -50,7 +51,7 @@ class Folder:
 
     def stamps(self) -> Iterator[Stamp]:
         """Of the messages that the frames are sent as."""
-        return (divmod(header_ns(frame), 10**9) for frame in self._frames)
+        return (split_ns(header_ns(frame)) for frame in self._frames)
 
 
 class Recording:
@@ -66,10 +67,10 @@ class Recording:
         first, last = None, math.inf
         for i, (_, received, data) in enumerate(self.bag.serialized([self.topic.name])):
             first = received if first is None else first
-            pause, last = (received - last) * 1e-9, received
+            pause, last = ns_to_s(received - last), received
             if pause > _LONG_PAUSE_S and not self.hz:
                 say(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
-            yield i / self.hz if self.hz else (received - first) * 1e-9, data
+            yield i / self.hz if self.hz else ns_to_s(received - first), data
 
     def stamps(self) -> Iterator[Stamp]:
         """Of the messages' headers."""

@@ -16,6 +16,7 @@ from ashtkd_ros.evaluation.metrics import calibration
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from tools.training import calibrate
+from tools.training.config import read_sources
 
 
 @pytest.fixture
@@ -46,8 +47,9 @@ def index_set(folder: Path, rows: list[tuple[str, int, str, int]]) -> None:
 
 
 def collect(network, data: Path, positives: dict[str, str], radius: float = 1):
-    source = {'kind': 'sets', 'positives': positives, 'radius': radius}
-    return calibrate.collect(network, data, [{'kind': 'walks', 'paths': ['x']}, source])
+    source = {'kind': 'sets', 'path': 'sets', 'positives': positives, 'radius': radius}
+    sources = [{'kind': 'walks', 'paths': ['x']}, source]
+    return calibrate.collect(network, data, read_sources(sources, data))
 
 
 def test_on_walks_right_is_near_in_order_on_the_same_walk(tmp_path: Path, network):

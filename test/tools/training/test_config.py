@@ -11,10 +11,25 @@ from conftest import line_of
 from small_student import small_student, torch
 
 from ashtkd_ros.errors import VprError
-from tools.training.config import TAUGHT, as_plain, read_config
+from tools.training.config import (
+    TEACHER_LOSSES,
+    FoldersSource,
+    as_plain,
+    read_config,
+    read_sources,
+)
 from tools.training.networks.student import DSFormer, StudentConfig
 
 LEAST = {'out': 'runs/x', 'views_folder': 'runs/views', 'sources': []}
+
+
+def refused(folder: Path, values: object) -> str:
+    """The line that refuses these settings, written to c.yaml."""
+    path = folder / 'c.yaml'
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(VprError) as error:
+        read_config(path)
+    return line_of(error)
 
 
 def test_shipped_configs_are_read_and_come_back_whole(root: Path, tmp_path: Path):
@@ -45,11 +60,7 @@ def test_shipped_configs_are_read_and_come_back_whole(root: Path, tmp_path: Path
     ],
 )
 def test_a_wrong_value_or_key_is_named(tmp_path: Path, values, expected: str):
-    path = tmp_path / 'c.yaml'
-    path.write_text(yaml.safe_dump(values))
-    with pytest.raises(VprError) as error:
-        read_config(path)
-    assert expected in line_of(error)
+    assert expected in refused(tmp_path, values)
 
 
 @pytest.mark.parametrize(
@@ -65,17 +76,13 @@ def test_a_wrong_value_or_key_is_named(tmp_path: Path, values, expected: str):
         ('schedule', 'frozen', 3),
         ('schedule', 'frozen', -1),
         ('schedule', 'seed', -1),
-        *(('lesson', key, -1) for key in (*TAUGHT, 'ranking', 'metric')),
+        *(('lesson', key, -1) for key in (*TEACHER_LOSSES, 'ranking', 'metric')),
         *(('lesson', key, 0) for key in ('tau', 'tau_t', 'tau_w', 'top', 'hidden')),
         *(('student', key, 0) for key in ('image_size', 'dimensions', 'head_channels', 'maps')),
     ],
 )
 def test_a_number_out_of_range_is_named(tmp_path: Path, part: str, key: str, wrong: float):
-    path = tmp_path / 'c.yaml'
-    path.write_text(yaml.safe_dump({**LEAST, part: {key: wrong}}))
-    with pytest.raises(VprError) as error:
-        read_config(path)
-    assert f'c.yaml: {part}.{key}: ' in line_of(error)
+    assert f'c.yaml: {part}.{key}: ' in refused(tmp_path, {**LEAST, part: {key: wrong}})
 
 
 @pytest.mark.parametrize(
@@ -91,11 +98,7 @@ def test_a_number_out_of_range_is_named(tmp_path: Path, part: str, key: str, wro
     ],
 )
 def test_a_student_that_cannot_be_built_is_refused(tmp_path: Path, student, expected: str):
-    path = tmp_path / 'c.yaml'
-    path.write_text(yaml.safe_dump({**LEAST, 'student': student}))
-    with pytest.raises(VprError) as error:
-        read_config(path)
-    assert expected in line_of(error)
+    assert expected in refused(tmp_path, {**LEAST, 'student': student})
 
 
 @pytest.mark.parametrize('size', [32, 48, 112])
@@ -110,6 +113,82 @@ def test_a_student_cut_to_pixels_that_do_not_fit_is_one_line():
     with pytest.raises(VprError) as error:
         small_student().smaller(4, 40)
     assert 'no student of 4 levels: image_size: 40' in line_of(error)
+
+
+SETS, WALKS = {'kind': 'sets', 'path': 'x'}, {'kind': 'walks', 'paths': ['x']}
+GSV = {'kind': 'gsv', 'path': 'x.csv', 'images': 'x'}
+
+
+@pytest.mark.parametrize(
+    ('source', 'expected'),
+    [
+        ({'kind': 'video', 'path': 'x'}, '0: there is no kind "video"; the kinds are'),
+        ({'kind': ['sets'], 'path': 'x'}, '0: there is no kind "'),
+        ({'path': 'x'}, '0: has no `kind`; add one'),
+        ('sets', '0: '),
+        ({'kind': 'sets'}, '0.sets.path: is missing; add it'),
+        ({'kind': 'gsv', 'path': 'x.csv'}, '0.gsv.images: is missing'),
+        ({**SETS, 'size': 3}, '0.sets.size: there is no such setting'),
+        ({**SETS, 'spacing': 3}, '0.sets.spacing: there is no such setting'),
+        ({**SETS, 'path': 3}, '0.sets.path: '),
+        ({**SETS, 'path': ''}, '0.sets.path: must be a path, not an empty text'),
+        ({**SETS, 'path': ['x', 'y']}, '0.sets.path: '),
+        ({**SETS, 'positives': ['s']}, '0.sets.positives: '),
+        ({**SETS, 'positives': {'s': 'near'}}, "positives.s: must be 'neighbours' or 'place'"),
+        ({**SETS, 'positives': {'': 'place'}}, '0.sets.positives.'),
+        ({**SETS, 'only': 's'}, '0.sets.only: '),
+        ({**SETS, 'only': []}, '0.sets.only: '),
+        ({**SETS, 'only': [3]}, '0.sets.only.0: '),
+        ({**WALKS, 'paths': []}, '0.walks.paths: '),
+        ({**WALKS, 'paths': 'x'}, '0.walks.paths: '),
+        ({**WALKS, 'paths': [None]}, '0.walks.paths.0: '),
+        ({**WALKS, 'radius': 1}, '0.walks.radius: there is no such setting'),
+    ],
+)
+def test_a_wrong_source_is_named(tmp_path: Path, source, expected: str):
+    line = refused(tmp_path, {**LEAST, 'sources': [source]})
+    assert 'c.yaml: sources.0' in line and expected in line
+
+
+@pytest.mark.parametrize('wrong', [0, -1, 'many', True, None, [1], float('nan'), float('inf')])
+@pytest.mark.parametrize(
+    ('source', 'key'),
+    [(SETS, 'radius'), (SETS, 'weight'), (GSV, 'weight')]
+    + [(WALKS, key) for key in ('spacing', 'metres', 'degrees', 'weight')],
+)
+def test_a_number_of_a_source_must_be_finite_and_above_0(tmp_path: Path, source, key, wrong):
+    values = {**LEAST, 'sources': [SETS, {**source, key: wrong}]}
+    if wrong is None and key == 'weight':
+        (tmp_path / 'c.yaml').write_text(yaml.safe_dump(values))
+        assert read_config(tmp_path / 'c.yaml').sources[1].weight is None
+    else:
+        assert f'c.yaml: sources.1.{source["kind"]}.{key}: ' in refused(tmp_path, values)
+
+
+def test_the_sources_of_a_run_are_checked_as_those_of_a_settings_file(tmp_path: Path):
+    assert read_sources([WALKS], tmp_path)[0].paths == (Path('x'),)
+    for wrong in ([{**WALKS, 'spacing': 0}], WALKS, 'x', None, 3):
+        with pytest.raises(VprError) as error:
+            read_sources(wrong, tmp_path / 'config.yaml')
+        assert line_of(error).startswith(f'{tmp_path}/config.yaml: sources')
+
+
+@pytest.mark.parametrize('key', ['steps', 'places', 'views', 'seed', 'learning_rate', 'warm_up'])
+@pytest.mark.parametrize('wrong', [True, 'many', [1], {}, None, float('nan'), float('-inf')])
+def test_a_number_of_the_schedule_that_is_not_one_is_named(tmp_path: Path, key: str, wrong):
+    line = refused(tmp_path, {**LEAST, 'schedule': {key: wrong}})
+    assert f'c.yaml: schedule.{key}: ' in line
+
+
+@pytest.mark.parametrize('key', ['out', 'views_folder', 'start'])
+@pytest.mark.parametrize('wrong', ['', 3, ['x'], True])
+def test_a_path_that_is_not_one_is_named(tmp_path: Path, key: str, wrong):
+    assert f'c.yaml: {key}: ' in refused(tmp_path, {**LEAST, key: wrong})
+
+
+def test_a_learning_rate_as_yaml_reads_it_without_a_point_is_a_number(tmp_path: Path):
+    (tmp_path / 'c.yaml').write_text(yaml.safe_dump(LEAST) + 'schedule: {learning_rate: 1e-3}\n')
+    assert read_config(tmp_path / 'c.yaml').schedule.learning_rate == 1e-3
 
 
 def up(name: str, *teachers: str, apformer: dict | None = None, **losses: float) -> dict:
@@ -147,11 +226,7 @@ TRUNK = {'name': 'trunk', 'trunk': 't.onnx'}
     ],
 )
 def test_teachers_that_cannot_teach_are_refused(tmp_path: Path, teachers, lesson, expected: str):
-    path = tmp_path / 'c.yaml'
-    path.write_text(yaml.safe_dump({**LEAST, 'teachers': teachers, 'lesson': lesson}))
-    with pytest.raises(VprError) as error:
-        read_config(path)
-    assert expected in line_of(error)
+    assert expected in refused(tmp_path, {**LEAST, 'teachers': teachers, 'lesson': lesson})
 
 
 def test_other_maps_are_no_hindrance_to_the_rest_of_a_lesson(tmp_path: Path):
@@ -171,13 +246,14 @@ def test_a_base_that_leads_back_is_one_line(tmp_path: Path):
 
 
 def test_a_file_adds_to_its_base_and_changes_it(tmp_path: Path):
-    base = {**LEAST, 'lesson': {'tau': 2.0, 'metric': 3.0}, 'sources': [{'kind': 'sets'}]}
+    sources = [[{'kind': 'folders', 'path': name}] for name in 'ab']
+    base = {**LEAST, 'lesson': {'tau': 2.0, 'metric': 3.0}, 'sources': sources[0]}
     (tmp_path / 'base.yaml').write_text(yaml.safe_dump(base))
-    changes = {'base': 'base.yaml', 'lesson': {'metric': 4.0}, 'sources': [{'kind': 'walks'}]}
+    changes = {'base': 'base.yaml', 'lesson': {'metric': 4.0}, 'sources': sources[1]}
     (tmp_path / 'c.yaml').write_text(yaml.safe_dump(changes))
     config = read_config(tmp_path / 'c.yaml')
     assert (config.lesson.tau, config.lesson.metric) == (2.0, 4.0)
-    assert config.sources == ({'kind': 'walks'},)
+    assert config.sources == (FoldersSource('folders', Path('b')),)
     (tmp_path / 'base.yaml').unlink()
     with pytest.raises(VprError) as error:
         read_config(tmp_path / 'c.yaml')

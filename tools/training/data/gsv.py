@@ -12,19 +12,22 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import read_rows
 from ashtkd_ros.geometry.geodesy import GeoOrigin
+from tools.training.config import GsvSource
+from tools.training.data.places import TrainingPlaces
 
 _METRES, _DEGREES = 25.0, 45.0
 # A view: picture, heading (degrees), (lat, lon, 0).
 _View = tuple[Path, float, tuple[float, float, float]]
 
 
-def read_gsv(places, base: Path, *, path, images) -> None:
+def read_gsv(places: TrainingPlaces, source: GsvSource) -> None:
     """Add the places of a CSV with place, city, lat, lon, heading, or GSV-Cities' names of these.
 
     The picture is in the column `file`, or has the name that GSV-Cities gives it. Views of a place
     more than 45 degrees apart are places of their own; places within 25 m are not told apart.
+    VprError names the line that is wrong.
     """
-    table = base / path
+    table = source.path
     origins: dict[str, GeoOrigin] = {}
     groups: dict[tuple[str, str], list[_View]] = defaultdict(list)
     for line, row in read_rows(table, ('lat', 'lon')):
@@ -37,11 +40,13 @@ def read_gsv(places, base: Path, *, path, images) -> None:
         except KeyError as error:
             raise VprError(f'{table}: column {error.args[0]} is missing') from error
         except (ValueError, OverflowError) as error:
-            raise VprError(f'{table}:{line}: holds a value that is no number ({error})') from error
+            raise VprError(f'{table}:{line}: a value is not a number ({error})') from error
         if not (abs(lat) <= 90 and abs(lon) <= 180 and math.isfinite(degrees)):
-            raise VprError(f'{table}:{line}: {lat}, {lon}, {degrees} is no position with heading')
+            raise VprError(
+                f'{table}:{line}: {lat}, {lon}, {degrees} is not a position with a heading'
+            )
         origins.setdefault(city, GeoOrigin(lat, lon))
-        groups[city, place].append((base / images / file, degrees, (lat, lon, 0.0)))
+        groups[city, place].append((source.images / file, degrees, (lat, lon, 0.0)))
     for (city, _), views in groups.items():
         domain = f'gsv/{city}'
         for part in _by_heading(views):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
 from tools.training.networks.layers import Described, SalientHead, TransformerBlock, VitLevel
+from tools.training.setting_types import NonNegativeInt, PositiveInt
 
 
 @dataclass(frozen=True)

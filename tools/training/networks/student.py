@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
-from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
 from ashtkd_ros.errors import VprError
@@ -32,6 +31,7 @@ from tools.training.networks.layers import (
     conv,
     unit,
 )
+from tools.training.setting_types import NonNegativeInt, PositiveInt
 
 # MobileNetV2 1.0 (Sandler et al., CVPR 2018), blocks 0 to 12: channels out, stride, expansion.
 _BLOCKS = [(16, 1, 1), (24, 2, 6), (24, 1, 6), (32, 2, 6), (32, 1, 6), (32, 1, 6)]

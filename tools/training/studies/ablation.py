@@ -29,7 +29,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.image_folder import Frame
-from tools.training.config import TAUGHT, TeacherConfig, TrainConfig, as_plain, read_config
+from tools.training.config import TEACHER_LOSSES, TeacherConfig, TrainConfig, as_plain, read_config
 from tools.training.data.views import Views
 from tools.training.export import metadata_of, write_onnx
 from tools.training.lectures import Lectures
@@ -42,7 +42,7 @@ from tools.training.whitening import fit_projection
 
 # Pictures that the last layer of each student is fitted to.
 FITTED_ON = 3200
-_OFF = dict.fromkeys(TAUGHT, 0.0)
+_OFF = dict.fromkeys(TEACHER_LOSSES, 0.0)
 FULL, ALONE = 'all steps, 3 teachers', 'student alone'
 SINGLE = 'teacher "everywhere" alone'
 # The paper's orderings (Table II): the first is better than the second.

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place where seconds, nanoseconds and the stamps of ROS messages become each other."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+NS_PER_S = 10**9
+
+
+def stamp_to_s(stamp: Any) -> float:
+    """The time of a message, with fields `sec` and `nanosec`, in seconds."""
+    return stamp.sec + stamp.nanosec * 1e-9
+
+
+def stamp_to_ns(stamp: Any) -> int:
+    """The time of a message, with fields `sec` and `nanosec`, in nanoseconds, exactly."""
+    return stamp.sec * NS_PER_S + stamp.nanosec
+
+
+def ns_to_s(nanoseconds: int) -> float:
+    """Nanoseconds in seconds; a float64 of today's dates is exact to about 0.2 microseconds."""
+    return nanoseconds * 1e-9
+
+
+def s_to_ns(seconds: float) -> int:
+    """Seconds in nanoseconds, rounded; whole seconds stay as they are."""
+    whole = math.floor(seconds)
+    return whole * NS_PER_S + min(NS_PER_S - 1, round((seconds - whole) * 1e9))
+
+
+def split_ns(nanoseconds: int) -> tuple[int, int]:
+    """Nanoseconds as the fields of a message: whole seconds, and the nanoseconds that remain."""
+    return divmod(nanoseconds, NS_PER_S)

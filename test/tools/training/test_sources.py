@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training places from every kind of source: which pictures show the same place."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from conftest import line_of
+from small_places import index_set, names, photos, places_of, walk
+from small_student import torch  # noqa: F401  skips where it is missing
+
+from ashtkd_ros.errors import VprError
+from tools.training.data.place_batches import PlaceBatches
+from tools.training.data.places import TrainingPlaces, summary
+
+
+def test_neighbours_places_and_single_photos(tmp_path: Path):
+    index_set(tmp_path / 'a_walk', [(f'{i}.png', 'east' if i < 3 else 'west') for i in range(5)])
+    index_set(tmp_path / 'cams', [('x.png', 'one'), ('y.png', 'two'), ('z.png', 'one')])
+    index_set(tmp_path / 'single', [('p.png', ''), ('q.png', '')])
+    positives = {'a_walk': 'neighbours', 'cams': 'place'}
+    places = places_of([{'kind': 'sets', 'path': tmp_path, 'positives': positives}])
+    found = [names(places, i) for i in range(len(places.anchors))]
+    assert found[:5] == [
+        ['0.png', '1.png'],
+        ['0.png', '1.png', '2.png'],
+        ['1.png', '2.png'],
+        ['3.png', '4.png'],  # the walk to the east ends before
+        ['3.png', '4.png'],
+    ]
+    assert found[5:7] == [['x.png', 'z.png'], ['y.png']]
+    assert found[7:] == [['p.png'], ['q.png']]
+    assert 'cams:      2 places,      3 pictures' in summary(places)
+
+
+def neighbours(folder: Path, files: list[str], orders: list, radius: float = 1) -> list[list[str]]:
+    index_set(folder / 'w', [(f, '') for f in files], orders)
+    source = {'kind': 'sets', 'path': folder, 'positives': {'w': 'neighbours'}, 'radius': radius}
+    places = places_of([source])
+    return [names(places, i) for i in range(len(places.anchors))]
+
+
+def test_neighbours_are_near_in_order_and_not_in_the_rows(tmp_path: Path):
+    files = ['1.png', '10.png', '2.png', '3.png']
+    found = neighbours(tmp_path, files, [1, 10, 2, 3])
+    assert found == [
+        ['1.png', '2.png'],
+        ['1.png', '2.png', '3.png'],
+        ['2.png', '3.png'],
+        ['10.png'],
+    ]
+    stride = neighbours(tmp_path, files, [0, 2, 4, 8], radius=2)
+    assert [len(f) for f in stride] == [2, 3, 2, 1]
+    for radius, orders, expected in ((1, [0, 2, 4, 8], 'no two orders'), (1, [0, '', 2, 3], ':3')):
+        with pytest.raises(VprError) as error:
+            neighbours(tmp_path, files, orders, radius)
+        assert expected in line_of(error)
+
+
+def test_walks_in_one_set_end_where_names_or_folders_change(tmp_path: Path):
+    files = [
+        'a/A1_01.png',
+        'a/A1_02.png',
+        'a/A2_03.png',
+        'a/A2_04.png',
+        'b/A2_05.png',
+        'b/A2_06.png',
+    ]
+    found = neighbours(tmp_path, files, list(range(6)))
+    assert found == [[Path(f).name for f in files[k : k + 2]] for k in (0, 0, 2, 2, 4, 4)]
+    hashes = ['9f.png', '3c.png', 'aa.png']  # names without a number that counts are of one walk
+    assert [len(f) for f in neighbours(tmp_path, hashes, [0, 1, 2])] == [2, 3, 2]
+
+
+def test_photos_of_no_known_place_are_no_positives_of_each_other(tmp_path: Path):
+    index_set(tmp_path / 's', [('0.png', ''), ('1.png', ''), ('2.png', 'x'), ('3.png', 'x')])
+    places = places_of([{'kind': 'sets', 'path': tmp_path, 'positives': {'s': 'place'}}])
+    found = [names(places, i) for i in range(len(places.anchors))]
+    assert found == [['0.png'], ['1.png'], ['2.png', '3.png']]
+
+
+def test_one_file_in_two_sources_is_one_picture_and_never_its_own_negative(tmp_path: Path):
+    index_set(tmp_path / 'sets' / 's', [('0.png', ''), ('1.png', '')])
+    (tmp_path / 'again').mkdir()
+    (tmp_path / 'again' / 'place').symlink_to(tmp_path / 'sets' / 's')
+    sources = [{'kind': 'sets', 'path': tmp_path / 'sets'}]
+    sources += [{'kind': 'folders', 'path': tmp_path / 'again'}]
+    places = places_of(sources)
+    assert len(places.pictures) == 2 and len(places.anchors) == 3
+    with pytest.raises(VprError):
+        PlaceBatches(places, 2, 2, seed=0, domains={str(tmp_path / 'again'), 's'}).batch(0)
+
+
+def test_walks_of_one_world_share_places_by_distance_and_heading(tmp_path: Path):
+    day = walk(tmp_path / 'town' / 'day', [0, 2, 4, 6, 8, 10, 12])
+    night = walk(tmp_path / 'town' / 'night', [1, 11.5])
+    back = walk(tmp_path / 'town' / 'back', [0, 6], yaw=math.pi)
+    places = places_of([{'kind': 'walks', 'paths': [day, night, back]}])
+    assert [a.at[0] for a in places.anchors] == [0, 6, 12]
+    assert [len(a.pictures) for a in places.anchors] == [3, 3, 3]
+    assert {places.pictures[i].path.parent.name for i in places.anchors[0].pictures} == {
+        'day',
+        'night',
+    }
+
+
+def test_folders_and_gsv_tables(tmp_path: Path):
+    photos(tmp_path / 'f', ['bridge/1.png', 'bridge/2.png', 'tower/1.png'])
+    places = places_of([{'kind': 'folders', 'path': tmp_path / 'f'}])
+    assert [names(places, i) for i in range(2)] == [['1.png', '2.png'], ['1.png']]
+
+    file = 'Paris_0000007_2015_03_090_48.85_2.35_abc.jpg'
+    photos(tmp_path / 'gsv', [f'Images/Paris/{file}', 'Images/other.png'])
+    table = tmp_path / 'gsv' / 'Paris.csv'
+    table.write_text(
+        'place_id,year,month,northdeg,city_id,lat,lon,panoid\n'
+        '7,2015,3,90,Paris,48.85,2.35,abc\n7,2016,4,91,Paris,48.85,2.35,gone\n'
+    )
+    source = {'kind': 'gsv', 'path': table, 'images': tmp_path / 'gsv' / 'Images'}
+    places = places_of([source])
+    assert names(places, 0) == [file]
+    assert [p.name for p in places.skipped] == ['Paris_0000007_2016_04_091_48.85_2.35_gone.jpg']
+    table.write_text('place,city,lat,lon,heading,file\n3,Rome,1,2,45,other.png\n')
+    assert names(places_of([source]), 0) == ['other.png']
+
+
+def gsv(folder: Path, rows: list[str]) -> TrainingPlaces:
+    photos(folder, [f'{k}.png' for k in range(len(rows))])
+    text = ''.join(f'{row},{k}.png\n' for k, row in enumerate(rows))
+    (folder / 't.csv').write_text('place,city,lat,lon,heading,file\n' + text)
+    return places_of([{'kind': 'gsv', 'path': folder / 't.csv', 'images': folder}])
+
+
+def test_gsv_places_are_split_by_heading_and_apart_by_metres(tmp_path: Path):
+    rows = ['1,Rome,41.9,12.5,350.0', '1,Rome,41.9,12.5,20', '1,Rome,41.9,12.5,90']
+    rows += ['2,Rome,41.9002,12.5,0', '3,Rome,41.9,12.5004,0', '1,Oslo,59.9,10.7,0']
+    places = gsv(tmp_path, rows)
+    found = [names(places, i) for i in range(len(places.anchors))]
+    assert found == [['0.png', '1.png'], ['2.png'], ['3.png'], ['4.png'], ['5.png']]
+    assert places.anchors[2].at == pytest.approx((0, 22.2), abs=0.1)
+    assert places.anchors[3].at == pytest.approx((33.2, 0), abs=0.1)
+    draw = PlaceBatches(places, 3, 2, seed=0)
+    for step in range(20):
+        drawn = {a for _, _, a in draw.batch(step)}
+        assert 4 in drawn and 3 in drawn and len(drawn & {0, 1, 2}) == 1
+
+
+def test_bad_gsv_rows_are_one_line(tmp_path: Path):
+    for row in ('1,Rome,x,12.5,0', '1,Rome,95,12.5,0', '1,Rome,41.9,12.5,nan', '1,Rome,,12.5,0'):
+        with pytest.raises(VprError) as error:
+            gsv(tmp_path, ['1,Rome,41.9,12.5,0', row])
+        assert 't.csv:3: ' in line_of(error)
+
+
+def test_missing_pictures_are_counted_and_unreadable_ones_can_be_taken_out(tmp_path: Path):
+    index_set(tmp_path / 's', [(f'{i}.png', '') for i in range(3)])
+    (tmp_path / 's' / '1.png').unlink()
+    places = places_of([{'kind': 'sets', 'path': tmp_path}])
+    assert [p.name for p in places.skipped] == ['1.png'] and len(places.anchors) == 2
+    bad = str((tmp_path / 's' / '0.png').resolve())
+    rest = places.without({bad})
+    assert [names(rest, i) for i in range(len(rest.anchors))] == [['2.png']]
+
+
+WRONG = [
+    ({'kind': 'sets', 'path': 'gone'}, 'gone: no such folder'),
+    ({'kind': 'folders', 'path': 'gone'}, 'gone: no such folder'),
+    ({'kind': 'walks', 'paths': ['gone']}, 'no such folder'),
+    ({'kind': 'gsv', 'path': 'gone.csv', 'images': 'good'}, 'cannot be read'),
+    ({'kind': 'sets', 'path': 'good', 'only': ['s', 'ss']}, 'only: no set is named ss; there are'),
+    (
+        {'kind': 'sets', 'path': 'good', 'positives': {'t': 'place'}},
+        'positives: no set is named t; there are s',
+    ),
+    ({'kind': 'walks', 'paths': ['town/day', 'good/s']}, 's: has no poses'),
+    ({'kind': 'sets', 'path': 'empty'}, 'empty: the source holds no place'),
+    ({'kind': 'sets', 'path': 'bad'}, 'column place is missing'),
+]
+
+
+@pytest.mark.parametrize(('source', 'expected'), WRONG)
+def test_a_source_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch, source, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    for name in ('bad', 'good'):
+        index_set(tmp_path / name / 's', [('0.png', '')])
+    (tmp_path / 'bad' / 's' / 'index.csv').write_text('file,order\n0.png,0\n')
+    walk(tmp_path / 'town' / 'day', [0, 2])
+    with pytest.raises(VprError) as error:
+        places_of([source])
+    assert expected in line_of(error)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of P places with K views each, drawn from the training places."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+from tools.training.data.places import TrainingPlaces
+from tools.training.data.sources import refuse_unknown
+
+
+class PlaceBatches:
+    """`batch(step)`: P places with K views each, a function of (seed, step) alone.
+
+    Entries are (picture, view, anchor), place by place; different pictures first, then further
+    views of the same ones. The first K // 2 of a place and the rest share no view of a picture,
+    unless there is no other. A domain is drawn by its weight, else by the root of its places'
+    number, so that small sets with true revisits count. No two places of a batch may be the same
+    in truth.
+    """
+
+    def __init__(
+        self,
+        places: TrainingPlaces,
+        per_batch: int,
+        views: int,
+        seed: int,
+        domains: set[str] | None = None,
+        views_of_picture: int = 2,
+    ):
+        self.anchors, self.per_batch, self.views = places.anchors, per_batch, views
+        self.seed, self.views_of_picture = seed, views_of_picture
+        of: dict[str, list[int]] = defaultdict(list)
+        for i, anchor in enumerate(places.anchors):
+            if domains is None or domains & _names(anchor.domain):
+                of[anchor.domain].append(i)
+        known = {a.domain for a in places.anchors}
+        refuse_unknown('domains', (domains or set()).difference(*map(_names, known)), known)
+        self._members = [np.array(m) for m in of.values()]
+        weights = np.array([places.weights.get(d, math.sqrt(len(m))) for d, m in of.items()])
+        self._shares = weights / weights.sum()
+
+    def batch(self, step: int) -> list[tuple[int, int, int]]:
+        """P*K entries of (picture, view, anchor)."""
+        rng = np.random.default_rng((self.seed, step))
+        chosen: list[int] = []
+        for _ in range(100 * self.per_batch):
+            members = self._members[rng.choice(len(self._members), p=self._shares)]
+            candidate = int(members[rng.integers(len(members))])
+            if not any(self._clash(candidate, other) for other in chosen):
+                chosen.append(candidate)
+            if len(chosen) == self.per_batch:
+                return [entry for anchor in chosen for entry in self._views(anchor, rng)]
+        raise VprError(
+            f'the sources have no {self.per_batch} places that are surely different; make '
+            '`schedule.places` smaller'
+        )
+
+    def _clash(self, i: int, j: int) -> bool:
+        a, b = self.anchors[i], self.anchors[j]
+        if i == j or set(a.pictures) & set(b.pictures):
+            return True
+        return a.group == b.group and bool(a.at) and math.dist(a.at, b.at) < a.apart
+
+    def _views(self, anchor: int, rng: np.random.Generator) -> list[tuple[int, int, int]]:
+        pictures = rng.permutation(self.anchors[anchor].pictures)
+        shift = rng.integers(self.views_of_picture, size=len(pictures))
+        entries = []
+        for k in range(min(self.views, self.views_of_picture * len(pictures))):
+            turn, at = divmod(k, len(pictures))
+            view = (shift[at] + turn) % self.views_of_picture
+            entries.append((int(pictures[at]), int(view), anchor))
+        # Views of one picture side by side would leave a branch without the others.
+        entries = [entries[i] for i in rng.permutation(len(entries))]
+        half = self.views // 2
+        first = max(1, len(entries) * half // self.views)
+        database, query = entries[:first], entries[first:] or entries
+        return [
+            *(database[i % len(database)] for i in range(half)),
+            *(query[i % len(query)] for i in range(self.views - half)),
+        ]
+
+
+def _names(domain: str) -> set[str]:
+    """What `domains` may call a domain: its whole name, or a folder of its path."""
+    return {domain, *Path(domain).parts}

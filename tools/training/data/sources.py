@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The readers of the sources: which pictures of sets, walks and folders show the same place.
+
+What a source may be is stated in `config`; a place of one picture is taught by two views of it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.tables import read_rows
+from ashtkd_ros.traverses.image_folder import Frame, read_source
+from tools.training.config import FoldersSource, GsvSource, SetsSource, Source, WalksSource
+from tools.training.data.gsv import read_gsv
+from tools.training.data.places import TrainingPlaces
+
+_APART_PICTURES = 10.0
+_APART_METRES = 15.0
+_IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+
+
+def read_places(sources: Sequence[Source]) -> TrainingPlaces:
+    """The places of all sources; VprError names a source that cannot be read or is empty."""
+    places = TrainingPlaces()
+    for source in sources:
+        before = len(places.anchors)
+        _READERS[type(source)](places, source)
+        added = {a.domain for a in places.anchors[before:]}
+        if not added:
+            where = source.paths[0] if isinstance(source, WalksSource) else source.path
+            raise VprError(
+                f'{where}: the source holds no place with a picture that is there; correct its '
+                'settings or remove it'
+            )
+        if source.weight is not None:
+            places.weights |= dict.fromkeys(added, source.weight)
+    if not places.anchors:
+        raise VprError('no places to learn from; add a source under `sources`')
+    return places
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise VprError(f'{path}: no such folder; correct the path of the source')
+    return path
+
+
+def _read_sets(places: TrainingPlaces, source: SetsSource) -> None:
+    tables = sorted(_folder(source.path).glob('*/index.csv'))
+    folders = {table.parent.name: table.parent for table in tables}
+    for key, names in (('only', source.only or ()), ('positives', source.positives)):
+        refuse_unknown(f'{source.path}: {key}', set(names) - set(folders), folders)
+    for name, folder in folders.items():
+        if source.only is None or name in source.only:
+            _read_set(places, folder, source.positives.get(name), source.radius)
+
+
+def refuse_unknown(where: str, unknown: set[str], known: Iterable[str]) -> None:
+    """VprError where sets or domains are named that are not there."""
+    if unknown:
+        names = ', '.join(sorted(unknown))
+        raise VprError(f'{where}: no set is named {names}; there are {", ".join(sorted(known))}')
+
+
+def _read_set(places: TrainingPlaces, folder: Path, positives: str | None, radius: float) -> None:
+    groups = set_members(folder, positives)
+    if positives == 'neighbours' and not any(
+        b - a <= radius
+        for orders in ([order for order, _ in members] for members in groups.values())
+        for a, b in pairwise(orders)
+    ):
+        raise VprError(f'{folder}: no two orders are within radius {radius:g}; raise `radius`')
+    for name, members in groups.items():
+        group = f'{folder.name}/{name}'
+        indices = places.take((path for _, path in members), folder.name)
+        if positives == 'place' and name:
+            places.add(indices, folder.name, group)
+            continue
+        at, reach = list(range(len(members))), 0.0
+        if positives == 'neighbours':
+            at, reach = [order for order, _ in members], radius
+        for k, index in enumerate(indices):
+            near = indices[bisect_left(at, at[k] - reach) : bisect_right(at, at[k] + reach)]
+            if index is not None:
+                apart = _APART_PICTURES * (reach or 1)
+                places.add([index, *near], folder.name, group, (at[k],), apart)
+
+
+def set_members(folder: Path, positives: str | None) -> dict[str, list[tuple[float, Path]]]:
+    """(order, picture) of an index set, sorted, by place; of neighbours, by walk through a place.
+
+    A walk ends where the folder changes or what stands in the files' names before their number.
+    """
+    table = folder / 'index.csv'
+    rows = read_rows(table, ('file', 'place', 'order'))
+    orders = [_float(row['order']) for _, row in rows]
+    bad = next((k for k, order in enumerate(orders) if not math.isfinite(order)), None)
+    if bad is not None and positives == 'neighbours':
+        line, row = rows[bad]
+        raise VprError(f'{table}:{line}: order is "{row["order"]}", neighbours need a number')
+    if bad is not None:
+        orders = list(map(float, range(len(rows))))
+    walks = [(row['place'], _walk_of(row['file'])) for _, row in rows]
+    sizes = Counter(walks)
+    groups: dict[str, list[tuple[float, Path]]] = defaultdict(list)
+    for (_, row), (place, walk), order in zip(rows, walks, orders, strict=True):
+        # What is before the number tells nothing where no other picture has it.
+        split = positives == 'neighbours' and sizes[place, walk] > 1
+        groups[f'{place}/{walk}' if split else place].append((order, folder / row['file']))
+    return {name: sorted(members, key=lambda m: m[0]) for name, members in groups.items()}
+
+
+def _walk_of(file: str) -> str:
+    path = Path(file)
+    return str(path.parent / re.sub(r'\d[\d.]*(?=\D*$)', '', path.stem))
+
+
+def _float(text: str | None) -> float:
+    try:
+        return float(text or 'nan')
+    except ValueError:
+        return math.nan
+
+
+def _read_walks(places: TrainingPlaces, source: WalksSource) -> None:
+    walks = [read_source(path) for path in source.paths]
+    for path, walk in zip(source.paths, walks, strict=True):
+        if any(frame.pose is None for frame in walk):
+            raise VprError(f'{path}: has no poses; walks need a poses.csv')
+    domain = str(source.paths[0].parent)
+    indices = [places.take((f.path for f in walk), domain) for walk in walks]
+    last: Frame | None = None
+    for frame in walks[0]:
+        if last is not None and _distance(frame, last) < source.spacing:
+            continue
+        last = frame
+        near = [
+            index
+            for walk, of_walk in zip(walks, indices, strict=True)
+            for other, index in zip(walk, of_walk, strict=True)
+            if _distance(frame, other) <= source.metres and _turn(frame, other) <= source.degrees
+        ]
+        places.add(near, domain, domain, (frame.pose.x, frame.pose.y), _APART_METRES)
+
+
+def _distance(a: Frame, b: Frame) -> float:
+    return math.dist((a.pose.x, a.pose.y), (b.pose.x, b.pose.y))
+
+
+def _turn(a: Frame, b: Frame) -> float:
+    return abs(math.degrees(math.remainder(a.pose.yaw - b.pose.yaw, math.tau)))
+
+
+def _read_folders(places: TrainingPlaces, source: FoldersSource) -> None:
+    domain = str(source.path)
+    for folder in sorted(p for p in _folder(source.path).glob('*') if p.is_dir()):
+        images = sorted(p for p in folder.iterdir() if p.suffix.lower() in _IMAGES)
+        places.add(places.take(images, domain), domain, str(folder))
+
+
+_READERS = {
+    SetsSource: _read_sets,
+    WalksSource: _read_walks,
+    FoldersSource: _read_folders,
+    GsvSource: read_gsv,
+}
