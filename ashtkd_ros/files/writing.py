@@ -134,7 +134,7 @@ def _state_of(target: Path, follow_links: bool = True) -> os.stat_result | None:
     if stat.S_ISDIR(state.st_mode):
         raise IsADirectoryError(0, 'it is a folder')
     if not stat.S_ISREG(state.st_mode):
-        raise OSError(0, 'it is no regular file')
+        raise OSError(0, 'it is not a regular file')
     if not os.access(target, os.W_OK):
         raise PermissionError(0, 'the file there is write-protected')
     return state

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The map of places: a FAISS index, a table of places and a description, in one folder."""
+"""The map of places: descriptors in a FAISS index, a table of places and a description."""
 
 from __future__ import annotations
 

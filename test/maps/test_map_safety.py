@@ -335,5 +335,5 @@ def test_a_folder_of_the_users_named_as_a_journal_stays(tmp_path: Path, tiny: Em
     before = tree(mine)
     with pytest.raises(VprError) as error:
         build_map(opened(bag), tiny, out, map_options())
-    assert 'is a link' in line_of(error) or 'is not of build_map' in line_of(error)
+    assert 'is a link' in line_of(error) or 'was not made by build_map' in line_of(error)
     assert tree(mine) == before

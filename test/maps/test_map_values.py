@@ -62,7 +62,7 @@ def test_yaml_that_costs_or_is_no_plain_value_is_refused_at_once(rich: Path, kin
 def test_a_frame_that_is_no_name_is_refused(rich: Path, frame: str):
     place_map = PlaceMap.load(rich)
     place_map.info = replace(place_map.info, frame=frame)
-    with pytest.raises(VprError, match='frame is no name'):
+    with pytest.raises(VprError, match='frame is not a name'):
         place_map.save(rich)
 
 
