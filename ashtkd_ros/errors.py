@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one exception whose text is written for users."""
+"""The one exception whose text is written for users, and the text of every other one."""
 
-from ashtkd_ros.text import one_line
+from ashtkd_ros.text import one_line, reason_of
 
 
 class VprError(Exception):
-    """Something the user can mend; the message is one line: what is wrong and what to do.
+    """An error that the user can mend; the message is one line: what is wrong and what to do.
 
-    Names that come from files are harmless in it: control characters are escaped.
+    The text may contain names that come from files: control characters are escaped.
     """
 
     def __init__(self, text: str):
         super().__init__(one_line(str(text)))
+
+
+def error_text(error: BaseException) -> str:
+    """What went wrong, in one line; an error that is no VprError is named with its type."""
+    if isinstance(error, VprError):
+        return one_line(str(error))
+    return f'{type(error).__name__}: {reason_of(error)}'

@@ -10,8 +10,8 @@ NS_PER_S = 10**9
 
 
 def stamp_to_s(stamp: Any) -> float:
-    """The time of a message, with fields `sec` and `nanosec`, in seconds."""
-    return stamp.sec + stamp.nanosec * 1e-9
+    """The time of a message, with fields `sec` and `nanosec`, in seconds; see `ns_to_s`."""
+    return ns_to_s(stamp_to_ns(stamp))
 
 
 def stamp_to_ns(stamp: Any) -> int:
@@ -20,8 +20,8 @@ def stamp_to_ns(stamp: Any) -> int:
 
 
 def ns_to_s(nanoseconds: int) -> float:
-    """Nanoseconds in seconds; a float64 of today's dates is exact to about 0.2 microseconds."""
-    return nanoseconds * 1e-9
+    """Nanoseconds in seconds, rounded once; for today's dates float64 has steps of 0.2 us."""
+    return nanoseconds / NS_PER_S
 
 
 def s_to_ns(seconds: float) -> int:

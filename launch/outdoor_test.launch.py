@@ -29,7 +29,7 @@ from launch.substitutions import LaunchConfiguration
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.path_expansion import expand_path
-from ashtkd_ros.ros.topic_names import Names, parse_remappings
+from ashtkd_ros.ros.topic_names import NodeNames, parse_remappings
 
 _ARGUMENTS = (
     ('record', 'true', 'false: the node without a recording'),
@@ -91,7 +91,7 @@ def _record(context):
         return []
     bag = _folder(context) / datetime.now().strftime('%Y-%m-%d_%H-%M-%S')
     command = ['ros2', 'bag', 'record', '-o', str(bag), '--max-bag-duration', text('split_s')]
-    images = [names.images(_transports(names, context)) for names in _nodes(context)]
+    images = [names.image_topics(_transports(names, context)) for names in _nodes(context)]
     fix, *others = _topics(context, images)
     afterwards = f'ros2 run ashtkd_ros evaluate MAP {bag} --pose-topic {fix} -o report.html'
     unsure = [
@@ -160,7 +160,7 @@ def _nodes(context):
         except VprError as error:
             raise RuntimeError(str(error)) from error
         rules = [*outer, *inner, ('image', text('image_topic', camera))]
-        nodes.append(Names(str(_robot(context) / camera), 'vpr_node', rules))
+        nodes.append(NodeNames(str(_robot(context) / camera), 'vpr_node', rules))
     return nodes
 
 
@@ -181,7 +181,7 @@ def _transports(names, context):
         own = expand_path(LaunchConfiguration('params_file').perform(context))
     except VprError as error:
         raise RuntimeError(f'params_file is {error}') from error
-    return names.transports([*files, *([own] if own else [])], values)
+    return names.image_transports([*files, *([own] if own else [])], values)
 
 
 def _topics(context, images):

@@ -23,7 +23,7 @@ from launch_ros.substitutions import FindPackageShare
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.path_expansion import expand_path
-from ashtkd_ros.ros.node.parameters import Parameters
+from ashtkd_ros.ros.node.parameters import Parameters, describe
 from ashtkd_ros.ros.topic_names import parse_remappings
 
 _ARGUMENTS = (
@@ -148,21 +148,13 @@ def _expanded(name, value):
         raise RuntimeError(f'{name} is {error}') from error
 
 
-def _description(field):
-    meaning, (low, high) = field.metadata['meaning'], field.metadata['range']
-    default = ','.join(field.default) if isinstance(field.default, tuple) else field.default
-    notes = [] if low is None else [f'{low} to {high}']
-    notes += [] if default == '' else [f'{default} where nothing sets it']
-    return f'{meaning} ({"; ".join(notes)})' if notes else meaning
-
-
 def generate_launch_description():
     """A node for each camera."""
     shipped = PathJoinSubstitution([FindPackageShare('ashtkd_ros'), 'config', 'vpr.yaml'])
     arguments = [
         *_ARGUMENTS,
         ('params_file', shipped, 'parameters; arguments come before'),
-        *((field.name, '', _description(field)) for field in fields(Parameters)),
+        *((field.name, '', describe(field)) for field in fields(Parameters)),
     ]
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=meaning)

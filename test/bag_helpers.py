@@ -28,6 +28,8 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.traverses.bag_writer import header, message
+from ashtkd_ros.traverses.opening import open_traverse
+from ashtkd_ros.traverses.traverse import PLAY, Playback, TraverseOptions
 
 DELAY_S = 0.001  # received after its header stamp
 ODD = 'my_msgs/msg/Odd'
@@ -45,6 +47,11 @@ class Record:
     kind: str
     received: float
     values: dict[str, Any] = field(default_factory=dict)
+
+
+def playback(path: Path, hz: float = 0.0) -> Playback:
+    """A source as replay plays it."""
+    return open_traverse(path, TraverseOptions(purpose=PLAY)).playback(hz)
 
 
 def ns(seconds: float) -> int:

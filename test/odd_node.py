@@ -17,13 +17,13 @@ import numpy as np
 
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.ros.node import parameters
-from ashtkd_ros.ros.node.image_subscription import Camera
+from ashtkd_ros.ros.node import parameter_values
+from ashtkd_ros.ros.node.image_subscription import ImageSubscription
 from ashtkd_ros.ros.node.vpr_node import main
 
 ODDITIES = os.fspath(Path(os.environ['ODDITIES']))
 _open, _stat, _load, _infer = os.open, os.stat, PlaceMap.load, Embedder._infer
-_start, _declare = Camera.start, parameters.declare
+_start, _declare = ImageSubscription.start, parameter_values.declare
 
 
 def text_of(name: str) -> str:
@@ -70,8 +70,8 @@ def declare(node):
 
 
 os.open, os.stat = stalling(_open), stalling(_stat)
-PlaceMap.load, Embedder._infer, Camera.start = load, infer, start
-parameters.declare = declare
+PlaceMap.load, Embedder._infer, ImageSubscription.start = load, infer, start
+parameter_values.declare = declare
 
 if __name__ == '__main__':
     main()

@@ -13,7 +13,7 @@ from conftest import places_along_x
 from ashtkd_ros.evaluation.metrics import Answer, Metrics, metrics_of
 from ashtkd_ros.evaluation.report import Evaluation
 from ashtkd_ros.geometry.pose import Pose
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.image_folder import file_frame
 
 
 def answers_of(
@@ -27,7 +27,7 @@ def answers_of(
     answers = []
     for i, (place, verdict) in enumerate(zip(places, right, strict=True)):
         pose = Pose(float(i), 0.4, 0.0) if with_poses else None
-        query = Frame(folder / f'{i:05d}.jpg', 0.5 * i, i, pose)
+        query = file_frame(folder / f'{i:05d}.jpg', 0.5 * i, i, pose)
         sure = confidence(i)
         answers.append(Answer(query, place, sure, bool(verdict), 0.8, sure >= 0.5))
     return answers

@@ -26,9 +26,9 @@ class FakeTrunk:
     def __init__(self, *_):
         pass
 
-    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        seen = torch.nn.functional.adaptive_avg_pool2d(images, 14)
-        return seen, regional_gem(seen)
+    def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        feature_map = torch.nn.functional.adaptive_avg_pool2d(images, 14)
+        return feature_map, regional_gem(feature_map)
 
 
 def write_settings(
@@ -36,7 +36,7 @@ def write_settings(
 ) -> Path:
     """The settings file, in `folder` as all that is made; the teachers' trunk is `FakeTrunk`."""
     monkeypatch.setattr('tools.training.data.views.FrozenTrunk', FakeTrunk)
-    monkeypatch.setattr('tools.training.teachers.FrozenTrunk', FakeTrunk)
+    monkeypatch.setattr('tools.training.networks.teacher.FrozenTrunk', FakeTrunk)
     rows = ''.join(f'{p.name},,,{i}\n' for i, p in enumerate(pictures))
     (pictures[0].parent / 'index.csv').write_text('file,place,role,order\n' + rows)
     sets = {'path': str(pictures[0].parents[1]), 'only': [pictures[0].parent.name]}
@@ -73,7 +73,7 @@ def write_settings(
 def learn(settings: Path, out: Path) -> DSFormer:
     """The student that the settings' training gives, in this process."""
     config = replace(read_config(settings), out=out)
-    return train.train_student(config, train.prepare(config))
+    return train.train_all(config)
 
 
 def curve(folder: Path) -> list[dict[str, str]]:

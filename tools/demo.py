@@ -42,8 +42,9 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.ros.node.parameters import Parameters
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
-from ashtkd_ros.traverses.image_folder import Frame
-from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.opening import open_traverse
+from ashtkd_ros.traverses.traverse import Traverse, TraverseOptions
 
 TOWN = Path(__file__).resolve().parents[1] / 'test' / 'data' / 'town'
 # Below this the node, left to itself, says "unknown"; the demo asks for the candidate even so.
@@ -92,7 +93,7 @@ class Observer:
         self.camera.publish(message)
         while (stamp.sec, stamp.nanosec) not in self.received:
             if time.perf_counter() > sent + timeout_s:
-                raise VprError(f'no place for {frame.path.name} in {timeout_s:.0f} s')
+                raise VprError(f'no place for {frame.name} in {timeout_s:.0f} s')
             self._executor.spin_once(timeout_sec=0.1)
         place, at = self.received.pop((stamp.sec, stamp.nanosec))
         ids = [int(r.class_id) for r in place.results]
@@ -123,11 +124,11 @@ def running_node(**parameters: str) -> Iterator[subprocess.Popen]:
             process.kill()
 
 
-def traverses(data: Path | None) -> tuple[FolderTraverse, FolderTraverse]:
+def traverses(data: Path | None) -> tuple[Traverse, Traverse]:
     """The mapping traverse and the one that asks."""
 
-    def folder(path: Path, role: str = '') -> FolderTraverse:
-        return FolderTraverse(path, TraverseOptions(role=role))
+    def folder(path: Path, role: str = '') -> Traverse:
+        return open_traverse(path, TraverseOptions(role=role))
 
     if data is None:
         return folder(TOWN / 'day'), folder(TOWN / 'dusk')
@@ -148,7 +149,7 @@ def replay(observer: Observer, queries: list[Frame], place_map: PlaceMap, truth:
         verdict = 'right' if truth[i, place.id] else 'WRONG'
         doubt = '' if reply.scores[0] >= TRUSTED else '  (would be reported as unknown)'
         print(
-            f'{frame.path.name:>16} → place {place.id:4d} ({place.source})  '
+            f'{frame.name:>16} → place {place.id:4d} ({place.source})  '
             f'confidence {reply.scores[0]:.2f}  {verdict}  {1000 * reply.seconds:5.1f} ms{doubt}',
             flush=True,
         )

@@ -27,7 +27,7 @@ from ashtkd_ros.commands.options import (
     add_model_options,
     add_traverse_options,
     load_embedder,
-    open_traverses,
+    traverse_options,
 )
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.comparison import compare, load_report, table, write_comparison
@@ -54,7 +54,8 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.text import one_line
-from ashtkd_ros.traverses.traverse import FolderTraverse, Traverse
+from ashtkd_ros.traverses.opening import open_traverse
+from ashtkd_ros.traverses.traverse import Traverse
 
 
 def evaluate_map(
@@ -92,8 +93,7 @@ def evaluate_map(
     evaluation.notes.extend(_depth_notes(place_map, traverse))
     evaluation.notes.extend(_lonely_notes(evaluation, facts['Right is']))
     shared = shared_images(place_map, traverse, replies.frames, replies.descriptors)
-    is_folder = isinstance(traverse, FolderTraverse)
-    evaluation.notes[:0] = note_of(shared, len(replies.frames), is_folder)
+    evaluation.notes[:0] = note_of(shared, len(replies.frames), traverse.preselected)
     return evaluation, pictures
 
 
@@ -151,7 +151,7 @@ def _odometry_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
     info, source = place_map.info, traverse.path.resolve()
     known = any(t.get(ODOMETRY_KEY) for t in info.traverses) or is_odometry(info.frame)
     sources = {Path(t['source']) for t in info.traverses}
-    if not (known and getattr(traverse, 'by_odometry', False)) or sources == {source}:
+    if not (known and traverse.by_odometry) or sources == {source}:
         return []
     if sources & {source, source.parent}:  # a file of the same bag
         return []
@@ -237,7 +237,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     place_map = PlaceMap.load(args.map, embedder)
     note(*place_map.warnings)
     bits = map_bits(place_map.traverses)
-    (traverse,) = open_traverses([args.source], args, _origin(place_map), bits, 'query')
+    wanted = traverse_options(args, origin=_origin(place_map), bits=bits, purpose='query')
+    traverse = open_traverse(args.source, wanted)
     queries = judged_queries(place_map, traverse, options)
     path = report_path(args.out) if args.out else None
     if path:

@@ -4,17 +4,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from ashtkd_ros.cli.arguments import count, not_negative
-from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.camera_axes import CHOICES
-from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.traverses.bag_traverse import open_traverse
-from ashtkd_ros.traverses.traverse import Traverse, TraverseOptions
+from ashtkd_ros.traverses.traverse import TraverseOptions
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -51,39 +47,18 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     add('--labels', type=Path, help='CSV frame,label; else labels.csv in the bag')
 
 
-def open_traverses(
-    sources: Sequence[Path],
-    args: argparse.Namespace,
-    origin: GeoOrigin | None = None,
-    bits: int = 0,
-    purpose: str = 'map',
-) -> list[Traverse]:
-    """The sources that the command line names; what NavSatFix says is about the first's origin.
-
-    `bits`: those of a map, see `TraverseOptions`; all sources are read as the one that uses most.
-    `purpose`: see `read_source`.
-    """
-    if args.trajectory is not None and len(sources) > 1:
-        raise VprError('--trajectory belongs to one bag; build a map of one, or use a topic')
-    traverses: list[Traverse] = []
-    for source in sources:
-        options = TraverseOptions(
-            role=args.role,
-            image_topic=args.image_topic,
-            pose_topic=args.pose_topic,
-            trajectory=args.trajectory,
-            stamps=args.stamps,
-            max_pose_gap_s=args.max_pose_gap,
-            map_frame=args.map_frame,
-            camera_frame=args.camera_frame,
-            camera_frame_is=args.camera_frame_is,
-            labels=args.labels,
-            origin=origin,
-            bits=bits,
-            purpose=purpose,
-        )
-        traverses.append(open_traverse(source, options))
-        origin = origin or traverses[-1].origin
-    for traverse in traverses:
-        traverse.depth.raise_to(max(t.depth.bits for t in traverses))
-    return traverses
+def traverse_options(args: argparse.Namespace, **others: object) -> TraverseOptions:
+    """What the command line says of sources; `others`: fields of which it says nothing."""
+    return TraverseOptions(
+        role=args.role,
+        image_topic=args.image_topic,
+        pose_topic=args.pose_topic,
+        trajectory=args.trajectory,
+        stamps=args.stamps,
+        max_pose_gap_s=args.max_pose_gap,
+        map_frame=args.map_frame,
+        camera_frame=args.camera_frame,
+        camera_frame_is=args.camera_frame_is,
+        labels=args.labels,
+        **others,
+    )

@@ -16,7 +16,7 @@ from ashtkd_ros.geometry.angles import wrap_radians
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.sampling import thin
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 
 RECALL_AT = (1, 5, 10, 20)
 MOST_SIMILARITIES = 400

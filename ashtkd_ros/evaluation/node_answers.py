@@ -13,20 +13,10 @@ from ashtkd_ros.files.documents import parse_json
 from ashtkd_ros.files.reading import read_text
 from ashtkd_ros.files.writing import check_replaceable
 from ashtkd_ros.maps.map_files import map_checksum
-from ashtkd_ros.stamps import s_to_ns
 from ashtkd_ros.text import reason_of
-from ashtkd_ros.traverses.bag_traverse import BagFrame
-from ashtkd_ros.traverses.image_folder import Frame
 
 SCHEMA_VERSION = 2
 _NUMBER = (int, float)
-
-
-def header_ns(frame: Frame | BagFrame) -> int | None:
-    """Stamp of the message that a frame is played as, in ns; None where that is damaged."""
-    if isinstance(frame, BagFrame):
-        return frame.header_ns
-    return s_to_ns(frame.stamp)
 
 
 def check_answers(path: Path) -> None:

@@ -36,8 +36,7 @@ from ashtkd_ros.files.writing import check_replaceable, whole_file, write_text
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.sampling import thin
 from ashtkd_ros.text import one_line
-from ashtkd_ros.traverses.bag_traverse import BagFrame
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 
 SCHEMA_VERSION = 1
 # What the JSON tells of each answer, in this order.
@@ -260,11 +259,9 @@ def _html(evaluation: Evaluation, picture_of: PictureOf, salient_of: SalientOf |
     )
 
 
-def _query_name(query: Frame | BagFrame, starts: Mapping[int | None, float]) -> str:
-    """File, or number of the image in the bag and seconds since the first query."""
-    return query.name + (
-        _since(query.stamp, starts.get(None)) if isinstance(query, BagFrame) else ''
-    )
+def _query_name(query: Frame, starts: Mapping[int | None, float]) -> str:
+    """File, or number of the image in the recording and seconds since that began."""
+    return query.name + ('' if query.file else _since(query.stamp, starts.get(None)))
 
 
 def _place_name(place: Place, starts: Mapping[int | None, float]) -> str:

@@ -29,7 +29,7 @@ from ashtkd_ros.evaluation.metrics import (
     positives_by,
     thinned_similarity,
 )
-from ashtkd_ros.evaluation.node_answers import NodeAnswers, header_ns
+from ashtkd_ros.evaluation.node_answers import NodeAnswers
 from ashtkd_ros.evaluation.report import Evaluation, Timing, Traffic
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
@@ -40,7 +40,7 @@ from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.recognition.rate_gate import RateGate
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.sampling import thin
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
 
 SINGLE = 'single images'
@@ -100,7 +100,7 @@ class Queries:
         gate = RateGate()
         for _, frame in self.traverse.frames():
             # As in the node, which sees no poses: first the rate.
-            if not gate.lets(frame.stamp, self._max_rate_hz):
+            if not gate.admits(frame.stamp, self._max_rate_hz):
                 self.passed[f'above {self._max_rate_hz:g} Hz'] += 1
             elif self._needs_poses and frame.pose is None:
                 self.passed[frame.refusal or 'no pose'] += 1
@@ -126,7 +126,7 @@ class Queries:
             for frame in self:
                 bar.update()
                 try:
-                    yield frame.light(), frame.pixels(at_least)
+                    yield frame.without_pixels(), frame.pixels(at_least)
                 except ImageError as error:
                     self.passed[f'unreadable: {error.reason}'] += 1
 
@@ -206,14 +206,14 @@ def replies_of(
     """What the node answered to each image; one without an answer is kept, as an unknown place."""
     frames, given = [], []
     for frame in queries:
-        answer = recorded.answers.get(header_ns(frame))
+        answer = recorded.answers.get(frame.header_ns)
         if answer is None:
             try:
                 frame.pixels()
             except ImageError as error:
                 queries.passed[f'unreadable: {error.reason}'] += 1
                 continue
-        frames.append(frame.light())
+        frames.append(frame.without_pixels())
         given.append(answer)
     answered = [answer for answer in given if answer is not None]
     if not answered:
@@ -301,16 +301,13 @@ def evaluate_traverse(
         replies.traffic,
         notes,
         replies.machine if timing else {},
-        _starts(queries.traverse, frames, places),
+        _starts(queries.traverse, places),
     )
 
 
-def _starts(
-    traverse: Traverse, frames: Sequence[Frame], places: Sequence[Place]
-) -> dict[int | None, float]:
+def _starts(traverse: Traverse, places: Sequence[Place]) -> dict[int | None, float]:
     """See `report.Evaluation`; the same whatever was answered."""
-    span = getattr(traverse, 'span', None)
-    starts: dict[int | None, float] = {None: span[0] if span else frames[0].stamp}
+    starts: dict[int | None, float] = {None: traverse.span[0]}
     for place in places:
         starts[place.traverse] = min(place.stamp, starts.get(place.traverse, place.stamp))
     return starts

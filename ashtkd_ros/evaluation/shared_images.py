@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.images.picture_limits import read_bytes
 from ashtkd_ros.maps.place_map import PlaceMap
-from ashtkd_ros.traverses.image_folder import Frame
-from ashtkd_ros.traverses.traverse import Traverse
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.opening import images_described, originals_of
+from ashtkd_ros.traverses.traverse import Originals, Traverse
 
 # Of two descriptors of one image: what is lost by rounding, which no two images come near.
 _SAME = 1.0 - 1e-5
@@ -32,8 +33,9 @@ def shared_images(
     """
     same = np.zeros(len(frames), bool)
     mapped, described = _sources(place_map), traverse.describe()
+    originals = originals_of(described)
     for row, frame in enumerate(frames):
-        same[row] = _source(described, traverse.source_of(frame)) in mapped
+        same[row] = _source(described, originals, frame.source) in mapped
     if descriptors is not None and len(descriptors) == len(frames):
         count = min(2, len(place_map.places))
         scores, _ = place_map.index.search(np.ascontiguousarray(descriptors, np.float32), count)
@@ -45,11 +47,11 @@ def shared_images(
     return int(same.sum())
 
 
-def note_of(shared: int, count: int, is_folder: bool) -> list[str]:
+def note_of(shared: int, count: int, preselected: bool) -> list[str]:
     """What the user is told; nothing where no image is shared."""
     if not shared:
         return []
-    advice = 'other images (--role)' if is_folder else 'another recording'
+    advice = 'other images (--role)' if preselected else 'another recording'
     return [
         f'{shared} of {count} images replayed are images of the map itself, and found by any '
         f'method; these figures say little: evaluate with {advice}'
@@ -57,23 +59,24 @@ def note_of(shared: int, count: int, is_folder: bool) -> list[str]:
 
 
 def _sources(place_map: PlaceMap) -> set[object]:
-    traverses = place_map.traverses
+    traverses = [(t, originals_of(t)) for t in place_map.traverses]
     return {
-        _source(traverses[place.traverse], place.source)
+        _source(*traverses[place.traverse], place.source)
         for place in place_map.places
         if place.traverse < len(traverses)
     }
 
 
-def _source(traverse: dict, name: str) -> object:
-    """What names an image wherever it is named: a file, or topic and time in a bag."""
-    folder, topic = str(traverse.get('source', '')), traverse.get('image_topic')
+def _source(traverse: Mapping, originals: Originals, name: str) -> object:
+    """What names an image wherever it is named: a file, or its name within a recording."""
+    recording, topic, _ = images_described(traverse)
     try:
-        if topic is None:
-            return os.path.realpath(os.path.join(folder, name))
-        return os.path.realpath(folder), topic, name
+        file = originals.file(name)
+        if file is not None:
+            return os.path.realpath(file)
+        return os.path.realpath(recording), topic, name
     except (OSError, ValueError):  # a map may hold any name
-        return folder, topic, name
+        return recording, topic, name
 
 
 def _same_bytes(files: Sequence[str], frames: Sequence[Frame], rows: list[int]) -> Iterator[int]:
@@ -83,7 +86,7 @@ def _same_bytes(files: Sequence[str], frames: Sequence[Frame], rows: list[int]) 
         sizes.setdefault(_size(file), []).append(file)
     known: dict[int, set[str]] = {}
     for row in rows:
-        path = getattr(frames[row], 'path', None)
+        path = frames[row].file
         size = _size(path) if path is not None else -1
         if size < 0 or size not in sizes:
             continue

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WGS84: latitude and longitude to metres east, north and up of an origin, and back.
+"""WGS84: latitude and longitude to metres east, north and up from an origin, and back.
 
-Formulas: B. Hofmann-Wellenhof et al., GNSS (2008), sections 8.2 and 8.5; the way back from
+Formulas: B. Hofmann-Wellenhof et al., GNSS (2008), sections 8.2 and 8.5; the inverse from
 earth-centred coordinates is Bowring's (Survey Review 23, 1976), repeated until it is exact.
 """
 
@@ -19,12 +19,12 @@ FLATTENING = 1.0 / 298.257223563
 POLE_M = EQUATOR_M * (1.0 - FLATTENING)
 _E2 = FLATTENING * (2.0 - FLATTENING)  # squares of the first and second eccentricity
 _E2_SECOND = _E2 / (1.0 - _E2)
-_ROUNDS = 4  # at 10000 km of height the third one changes nothing any more
+_ROUNDS = 4  # even at a height of 10,000 km the third round changes nothing any more
 
 
 @dataclass(frozen=True)
 class GeoOrigin:
-    """Where x = y = z = 0 is: WGS84 degrees, metres above the ellipsoid; VprError if nowhere."""
+    """Where x = y = z = 0 is: WGS84 degrees, metres above the ellipsoid; VprError if invalid."""
 
     lat: float
     lon: float
@@ -34,8 +34,8 @@ class GeoOrigin:
         within = abs(self.lat) <= 90.0 and abs(self.lon) <= 180.0 and math.isfinite(self.alt)
         if not within:
             raise VprError(
-                f'origin {self.lat}, {self.lon}, {self.alt} is no place on earth; '
-                'give degrees of latitude and longitude, and metres'
+                f'origin {self.lat}, {self.lon}, {self.alt} is not a place on earth; '
+                'give latitude and longitude in degrees, and the height in metres'
             )
 
     def to_enu(self, geodetic: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ class GeoOrigin:
         return geodetic_to_ecef(np.array([self.lat, self.lon, self.alt]))
 
     def _axes(self) -> np.ndarray:
-        """East, north and up in earth-centred coordinates, one a row."""
+        """East, north and up in earth-centred coordinates, one in each row."""
         lat, lon = math.radians(self.lat), math.radians(self.lon)
         (slat, clat), (slon, clon) = ((math.sin(a), math.cos(a)) for a in (lat, lon))
         north, up = (-slat * clon, -slat * slon, clat), (clat * clon, clat * slon, slat)
@@ -81,6 +81,6 @@ def ecef_to_geodetic(ecef: np.ndarray) -> np.ndarray:
         )
         reduced = np.arctan2((1.0 - FLATTENING) * np.sin(lat), np.cos(lat))
     sin, cos = np.sin(lat), np.cos(lat)
-    # This form of the height holds at the poles too, where a division by cos(lat) would not.
+    # This form of the height is valid at the poles too; a division by cos(lat) would not be.
     alt = across * cos + z * sin - EQUATOR_M * np.sqrt(1.0 - _E2 * sin**2)
     return np.stack([np.degrees(lat), np.degrees(np.arctan2(y, x)), alt], axis=-1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pose, and what can be none."""
+"""A pose, the pose between two others, and what makes a pose invalid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ashtkd_ros.geometry.quaternions import slerp
 
 POSE_COLUMNS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
-FARTHEST_M = 1e8  # twice round the earth and more; UTM reaches 1e7
+FARTHEST_M = 1e8  # more than twice around the earth; UTM coordinates reach 1e7
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Pose:
 
 
 def pose_fault(pose: Pose) -> str:
-    """Why a pose cannot be one; empty where it can: finite, on earth, a quaternion of length 1."""
+    """Why a pose is not valid; empty if it is: finite, on earth, a quaternion of length 1."""
     why = position_fault(pose.x, pose.y, pose.z)
     if why:
         return why
@@ -43,8 +43,8 @@ def pose_fault(pose: Pose) -> str:
 
 
 def position_fault(x: float, y: float, z: float) -> str:
-    """The part of `pose_fault` about metres."""
-    if all(abs(n) <= FARTHEST_M for n in (x, y, z)):  # NaN is not
+    """Why a position in metres is not valid; empty if it is."""
+    if all(abs(n) <= FARTHEST_M for n in (x, y, z)):  # false for NaN
         return ''
     return f'its position {x}, {y}, {z} is nowhere on earth'
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of poses over time: TUM's lines of eight numbers, or a table with a header, as any other.
+"""Files of poses over time: lines of eight numbers (TUM format), or a table with a header.
 
 The format of the TUM RGB-D benchmark (cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats) is
-`stamp tx ty tz qx qy qz qw`. Where a line of names comes before the numbers, behind a # or not,
-it says which column is which.
+`stamp tx ty tz qx qy qz qw`. If a line of names, with or without a #, comes before the numbers,
+it names the columns.
 """
 
 from __future__ import annotations
@@ -25,30 +25,31 @@ from ashtkd_ros.text import reason_of
 _COLUMNS = ('stamp', *POSE_COLUMNS)
 _NEEDED = ('stamp', 'x', 'y')
 _SEPARATORS = ('\t', ';', ',', '|', ' ')
-_SYNTAX = 'it must be "stamp tx ty tz qx qy qz qw", or name its columns in a first line'
-# As programs call them: tx, p_x, pos_x, position.x, p_RS_R_x; q_w, orientation.w, q_RS_w.
+_SYNTAX = 'it must be "stamp tx ty tz qx qy qz qw", or the first line must name the columns'
+# Names that programs use: tx, p_x, pos_x, position.x, p_RS_R_x; q_w, orientation.w, q_RS_w.
 _POSITION = re.compile(r'(?:t|p|pos|pose|position|translation)?[._]?(?:[a-z]+_[a-z]+_)?([xyz])')
 _QUATERNION = re.compile(r'(?:q|quat|orientation|rotation)[._]?(?:[a-z]+_)?([xyzw])')
-_OWN_STAMP = re.compile(r'(?:time_?)?stamp(?:_?n?s)?')  # the message's, not the recorder's
+_OWN_STAMP = re.compile(r'(?:time_?)?stamp(?:_?n?s)?')  # of the message, not of the recorder
 _STAMP = re.compile(rf'{_OWN_STAMP.pattern}|time|t')
 # In two columns: sec, stamp.sec, stamp_s, timestamp_secs; nanosec, stamp.nsec, timestamp_ns.
 _SECONDS = re.compile(r'(?:(?:time_?)?stamp[._])?(?:secs?|seconds?)|(?:time_?)?stamp_s')
 _NANOSECONDS = re.compile(
     r'(?:(?:time_?)?stamp[._])?(?:nsecs?|nanosecs?|nanoseconds?|nanos)|(?:time_?)?stamp_?ns'
 )
-# What rostopic echo -p and others put before: field.pose.pose.position.x, /odom/header/stamp/sec.
+# Prefixes by rostopic echo -p and others: field.pose.pose.position.x, /odom/header/stamp/sec.
 _PATH = re.compile(r'.*\.(?=(?:position|translation|orientation|rotation|stamp)(?:[._]|$))')
 SAME_STAMP = 'at the stamp of a later one'
 NO_POSE = 'without a pose'
-# So large a share of the poses at the stamp of another, and stamps so far apart: digits lack.
+# If more poses than this share have the stamp of another, and stamps are this far apart, the
+# stamps were written with too few digits.
 _MOST_SAME, _COARSE_S = 0.1, 0.05
 
 
 @dataclass(frozen=True)
 class PoseTable:
-    """Rows of a file: seconds (N,), metres and quaternion xyzw (N, 7), both float64.
+    """Rows of a file: stamps in seconds (N,), metres and quaternion xyzw (N, 7), both float64.
 
-    `refused` counts rows without a pose, and such as share their stamp; `notes` are for the user.
+    `refused` counts rows without a pose and rows that share a stamp; `notes` are for the user.
     """
 
     stamps: np.ndarray
@@ -58,13 +59,13 @@ class PoseTable:
 
 
 def read_pose_table(path: Path) -> PoseTable:
-    """Read a file of poses; VprError names file and line of what is wrong."""
+    """Read a file of poses; VprError names the file and line of an error."""
     path = Path(path)
     try:
         lines = read_text(path)
     except VprError as error:
         text = str(error).replace('as CSV text ', '')
-        raise VprError(f'{text}; give a TUM file of poses') from error
+        raise VprError(f'{text}; give a file of poses in TUM format') from error
     refused: Counter[str] = Counter()
     rows, poses = [], []
     for at, row in _rows(lines, path):
@@ -106,7 +107,7 @@ def _rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _with_one_stamp(row: dict[str, str], path: Path, at: int) -> dict[str, str]:
-    """A row whose stamp may be in two columns, seconds and nanoseconds, with one."""
+    """The row with one column for the stamp, which may be in two: seconds and nanoseconds."""
     has_pose = any(row.get(c) for c in POSE_COLUMNS)
     whole, rest = row.pop('sec', None), row.pop('nanosec', None)
     whole = row.get('stamp', '') if whole is None else whole
@@ -115,7 +116,7 @@ def _with_one_stamp(row: dict[str, str], path: Path, at: int) -> dict[str, str]:
     full, nanoseconds = number(whole, 'sec', path, at), number(rest, 'nanosec', path, at)
     if nanoseconds < 0 or nanoseconds % 1:
         raise VprError(f'{path}:{at}: nanosec is "{rest[:80]}", it must be a whole number from 0')
-    if nanoseconds >= 1e9:  # the same time once more
+    if nanoseconds >= 1e9:  # these are all nanoseconds since 1970, not only the rest
         return row | {'stamp': rest}
     if full % 1:
         return row | {'stamp': whole}
@@ -123,13 +124,13 @@ def _with_one_stamp(row: dict[str, str], path: Path, at: int) -> dict[str, str]:
 
 
 def _separator(line: str, columns: int) -> str:
-    """By which a line has so many columns; white space where none does."""
+    """The separator that gives a line so many columns; white space if none does."""
     fitting = (s for s in _SEPARATORS if len(next(split_rows(line, s, 1))[1]) == columns)
     return next(fitting, ' ')
 
 
 def _named(line: str, needed: Sequence[str]) -> list[str] | None:
-    """The columns that a line names, empty for those of no use; None where one `needed` lacks."""
+    """The columns that a line names, '' for unused ones; None if one of `needed` is missing."""
     found: list[str] = []
     cells = re.split(r'[,;|]' if re.search('[,;|]', line) else r'\t|\s+', line.strip())
     for cell in cells:
@@ -140,7 +141,7 @@ def _named(line: str, needed: Sequence[str]) -> list[str] | None:
 
 
 def _known(name: str) -> str:
-    """What a column of that name is, empty where it is of no use."""
+    """The meaning of a column with that name; empty if it is not used."""
     if _SECONDS.fullmatch(name):
         return 'sec'
     if _NANOSECONDS.fullmatch(name):
@@ -152,7 +153,7 @@ def _known(name: str) -> str:
 
 
 def _of_use(found: list[str], needed: Sequence[str]) -> list[str] | None:
-    """Of the columns those that make the stamp; None where one `needed` lacks."""
+    """Keep the columns that make the stamp best; None if one of `needed` is missing."""
     found = ['' if f == 'stamp' and 'own stamp' in found else f for f in found]
     found = ['stamp' if f == 'own stamp' else f for f in found]
     if 'sec' in found and 'nanosec' in found:
@@ -168,7 +169,7 @@ def _of_use(found: list[str], needed: Sequence[str]) -> list[str] | None:
 def _pose(row: dict[str, str], path: Path, at: int) -> list[float]:
     values = {c: number(row[c], c, path, at) for c in POSE_COLUMNS if c in row}
     if 'qw' not in values and any(c in values for c in ('qx', 'qy', 'qz')):
-        raise VprError(f'{path}: has a quaternion without column qw')
+        raise VprError(f'{path}: has a quaternion without the column qw')
     why = position_fault(values['x'], values['y'], values.get('z', 0.0))
     if why:
         raise VprError(f'{path}:{at}: {why}')
@@ -177,7 +178,7 @@ def _pose(row: dict[str, str], path: Path, at: int) -> list[float]:
 
 
 def _same(stamps: np.ndarray, poses: np.ndarray, path: Path) -> int:
-    """How many poses share their stamp with a later one; VprError where their digits lack."""
+    """How many poses share their stamp with a later one; VprError if stamps lack digits."""
     if len(stamps) < 2:
         return 0
     unlike = np.unique(np.column_stack([stamps, poses]), axis=0)
@@ -194,9 +195,9 @@ def _same(stamps: np.ndarray, poses: np.ndarray, path: Path) -> int:
 
 
 def pose_of_row(row: Mapping[str, str], table: Path, line: int) -> Pose | None:
-    """The pose of a row with x and y, and perhaps z and a quaternion; None where all are empty.
+    """The pose of a row with x and y, and possibly z and a quaternion; None if all are empty.
 
-    VprError where some are empty, where one is no number, or they can be no pose.
+    VprError if only some are empty, if one is not a number, or if the pose is not valid.
     """
     given = {c: row[c] for c in POSE_COLUMNS if c in row}
     if not any(given.values()):
@@ -208,7 +209,7 @@ def pose_of_row(row: Mapping[str, str], table: Path, line: int) -> Pose | None:
             'whole pose of the row empty'
         )
     if 'qw' not in given and any(c in given for c in ('qx', 'qy', 'qz')):
-        raise VprError(f'{table}: has a quaternion without column qw')
+        raise VprError(f'{table}: has a quaternion without the column qw')
     values = {c: number(text, c, table, line) for c, text in given.items()}
     found = Pose(**{'z': 0.0, **values})
     why = pose_fault(found)

@@ -31,7 +31,7 @@ _SHORTEST = 1e-6  # length of a quaternion below which it says nothing
 
 @dataclass(frozen=True)
 class Summary:
-    """What a trajectory is like; `rate_hz` is by the median interval, 0 for a single pose."""
+    """Figures of a trajectory; `rate_hz` comes from the median interval, 0 for a single pose."""
 
     count: int
     rate_hz: float
@@ -40,7 +40,7 @@ class Summary:
     longest_gap_s: float
 
     def __str__(self) -> str:
-        """One line for people."""
+        """The figures in one line, for people."""
         return (
             f'{self.count} poses, {self.rate_hz:.1f} Hz, {self.duration_s:.1f} s, '
             f'{self.length_m:.1f} m, longest gap {self.longest_gap_s:.2f} s'
@@ -48,10 +48,10 @@ class Summary:
 
 
 class PoseTrack:
-    """What gives poses of one moving thing in one `frame`; made by the classes below it.
+    """Base class: the poses of one moving body over time, in one `frame`.
 
-    `origin`: where on earth the frame's origin is, if that is known; `refused`: how many poses of
-    the recording were left out, by reason; `remarks`: what else the user should know of them.
+    `origin`: where on earth the origin of the frame is, None if not known; `refused`: how many
+    poses of the recording were left out, by reason; `remarks`: what else the user should know.
     """
 
     frame: str
@@ -64,15 +64,17 @@ class PoseTrack:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Poses at float64 (M,) stamps: positions (M, 3) in metres, unit quaternions (M, 4) xyzw.
 
-        The third array, int8 (M,), numbers the entry of REASONS why a row is no pose; 0 is one.
+        The third array, int8 (M,), is 0 for a pose, otherwise the index in REASONS of why there is
+        none.
         """
         raise NotImplementedError
 
     def at(self, stamp: float, max_gap_s: float) -> tuple[Pose | None, str]:
-        """The pose at a stamp in seconds, or None and the one of REASONS why there is none.
+        """The pose at a stamp in seconds, or None and the reason, one of REASONS.
 
-        Positions are interpolated linearly, orientations by the shortest arc (slerp). Poses
-        further apart than `max_gap_s` are not bridged; a stamp that hits one of them is answered.
+        Positions are interpolated linearly, orientations along the shortest arc (slerp). There is
+        no interpolation between poses more than `max_gap_s` seconds apart, but a stamp that is
+        equal to that of one of them has its pose.
         """
         positions, quaternions, reasons = self.sample(np.array([stamp], np.float64), max_gap_s)
         if reasons[0]:
@@ -80,12 +82,12 @@ class PoseTrack:
         return Pose(*positions[0].tolist(), *quaternions[0].tolist()), ''
 
     def geo_at(self, stamp: float, max_gap_s: float = math.inf) -> tuple[float, float] | None:
-        """Latitude and longitude in degrees at a stamp; None where `at` has none or none known."""
+        """Latitude and longitude in degrees at a stamp in seconds; None if they are not known."""
         return None
 
     @property
     def span(self) -> tuple[float, float]:
-        """From when to when there are poses, in seconds."""
+        """Stamps of the first and the last pose, in seconds."""
         raise NotImplementedError
 
     def describe(self) -> Summary:
@@ -93,17 +95,18 @@ class PoseTrack:
         raise NotImplementedError
 
     def gaps(self, max_gap_s: float) -> list[tuple[float, float]]:
-        """Start and end in seconds of every stretch that `at` does not bridge."""
+        """Start and end, in seconds, of every gap across which `at` does not interpolate."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory(PoseTrack):
-    """Poses in order of time; use TrajectoryBuilder to make one of data that may be flawed.
+    """Poses in order of time; TrajectoryBuilder makes one from data that may have errors.
 
     `stamps` float64 (N,) in seconds, growing, N > 0; `positions` float64 (N, 3) in metres;
     `quaternions` float64 (N, 4), xyzw, of length 1; `geo` float64 (N, 2), degrees of latitude
-    and longitude, or None; `breaks` float64 (K, 2): stretches that are not bridged, in seconds.
+    and longitude, or None; `breaks` float64 (K, 2): times in seconds between which
+    nothing is interpolated.
     """
 
     stamps: np.ndarray
@@ -117,7 +120,7 @@ class Trajectory(PoseTrack):
     remarks: Sequence[str] = ()
 
     def checked(self, odometry: bool = False) -> Trajectory:
-        """Without poses that cannot be, which are counted; see `pose_checks.check_poses`."""
+        """A copy without impossible poses, which are counted; see `pose_checks.check_poses`."""
         verdict = check_poses(self.stamps, self.positions, self.quaternions, odometry)
         keep = verdict.keep
         track = replace(
@@ -135,15 +138,15 @@ class Trajectory(PoseTrack):
     def sample(
         self, stamps: np.ndarray, max_gap_s: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See PoseTrack; takes O(M log N)."""
+        """See PoseTrack; takes a time of O(M log N)."""
         left, right, part, reasons = self._locate(stamps, max_gap_s)
-        share = part[:, None]  # this form hits both ends to the bit
+        share = part[:, None]  # this form gives both ends exactly
         positions = (1.0 - share) * self.positions[left] + share * self.positions[right]
         quaternions = slerp(self.quaternions[left], self.quaternions[right], part)
         return positions, quaternions, reasons
 
     def geo_at(self, stamp: float, max_gap_s: float = math.inf) -> tuple[float, float] | None:
-        """See PoseTrack; the way between two fixes may cross the 180th meridian."""
+        """See PoseTrack; the path between two fixes may cross the 180th meridian."""
         if self.geo is None:
             return None
         left, right, part, reasons = self._locate(np.array([stamp], np.float64), max_gap_s)
@@ -177,10 +180,10 @@ class Trajectory(PoseTrack):
         return [(float(self.stamps[i]), float(self.stamps[i + 1])) for i in rows]
 
     def _locate(self, stamps: np.ndarray, max_gap_s: float) -> tuple[np.ndarray, ...]:
-        """Rows before and after each stamp, the part of the way between them, and reasons."""
+        """Rows before and after each stamp, the share of the time between them, and reasons."""
         known = self.stamps
         inside = np.clip(stamps, known[0], known[-1])
-        # min: a stamp that is no number sorts behind all
+        # minimum: NaN is sorted behind all stamps
         right = np.minimum(np.searchsorted(known, inside), len(known) - 1)
         left = np.maximum(right - 1, 0)
         since, until = inside - known[left], known[right] - inside
@@ -195,9 +198,9 @@ class Trajectory(PoseTrack):
 
 
 class TrajectoryBuilder:
-    """Collects poses at 64 bytes each and makes a Trajectory of them, once.
+    """Collects poses, 64 bytes each, and makes one Trajectory of them.
 
-    `what` (a topic, a file) starts the messages of errors and `remedy` ends those about stamps.
+    `what` (a topic or file) begins every error message; `remedy` ends those about stamps.
     """
 
     def __init__(self, what: str, frame: str = 'map', remedy: str = USE_RECEIVE):
@@ -206,25 +209,26 @@ class TrajectoryBuilder:
         self._rows = array('d')
 
     def add(self, stamp: float, position: Sequence[float], quaternion: Sequence[float]) -> None:
-        """Append a pose: seconds, x y z in metres, x y z w of any length but 0."""
+        """Append a pose: seconds, metres, quaternion xyzw of any length but 0."""
         self._rows.extend((stamp, *position, *quaternion))
 
     def leave_out(self, bad: np.ndarray, why: str) -> None:
-        """Forget those of the poses added so far, bool (N,), and count them."""
+        """Remove and count the poses added so far that `bad`, bool (N,), marks."""
         if bad.any():
             self.refused[why] += int(bad.sum())
             self._rows = array('d', np.asarray(self._rows).reshape(-1, 8)[~bad].tobytes())
 
     @property
     def rows(self) -> np.ndarray:
-        """A copy of what was added so far, float64 (N, 8): stamp, position and quaternion."""
+        """A copy of the poses added so far, float64 (N, 8): stamp, position, quaternion."""
         return np.array(self._rows).reshape(-1, 8)
 
     def build(self) -> Trajectory:
-        """Sorted by time; of poses at the same stamp the last stays, bad ones are counted.
+        """The trajectory, sorted by time; of several poses at one stamp the last is kept.
 
-        The trajectory may share the builder's memory: nothing can be added afterwards. Raises
-        VprError where no pose is left, all stamps are 0 or they jump back.
+        Bad poses are left out and counted. The trajectory may share the builder's memory, so
+        nothing can be added afterwards. VprError if no pose is left, if all stamps are 0, or if
+        they jump back.
         """
         rows = np.asarray(self._rows).reshape(-1, 8)
         finite = np.isfinite(rows).all(axis=1)
@@ -243,21 +247,21 @@ class TrajectoryBuilder:
         if not np.array_equal(order, np.arange(len(rows))):
             rows = rows[order]
         rows[:, 4:] /= lengths[order, None]
-        stamps = rows[:, 0].copy()  # in one piece, else each search would make it so
+        stamps = rows[:, 0].copy()  # contiguous, otherwise every search would copy it
         return Trajectory(stamps, rows[:, 1:4], rows[:, 4:], self.frame, refused=refused)
 
 
 def time_order(stamps: np.ndarray, what: str, remedy: str, refused: Counter[str]) -> np.ndarray:
-    """Rows int64 (M,) of float64 (N,) stamps in order of time, the last of those at one stamp.
+    """Rows, int64 (M,), that put float64 (N,) stamps in order; of equal stamps the last is kept.
 
-    Rows at 0, far from all others, were never stamped: they are left out and counted in
-    `refused`. Raises VprError where there is no row, all are 0 or one lies BACK_JUMP_S before an
-    earlier one.
+    Stamps of 0, far from all others, were never set: these rows are left out and counted in
+    `refused`. VprError if there is no row, if all stamps are 0, or if one lies more than
+    BACK_JUMP_S before an earlier one.
     """
     if not len(stamps):
         reasons = ', '.join(f'{n} {reason}' for reason, n in refused.items())
         left_out = f' ({reasons})' if reasons else ''
-        raise VprError(f'{what}: has no usable pose{left_out}; take another source of poses')
+        raise VprError(f'{what}: has no usable pose{left_out}; use another source of poses')
     if not stamps.any():
         raise VprError(f'{what}: all stamps are zero; {remedy}')
     rows = np.flatnonzero(stamps)
@@ -272,7 +276,7 @@ def time_order(stamps: np.ndarray, what: str, remedy: str, refused: Counter[str]
     if len(back):
         at = back[0]
         raise VprError(
-            f'{what}: clock jumps back by {latest[at] - stamps[at]:.1f} s after '
+            f'{what}: the clock jumps back by {latest[at] - stamps[at]:.1f} s after '
             f'{latest[at]:.3f} s (pose {rows[at]}); {remedy}'
         )
     order = np.argsort(stamps, kind='stable')
@@ -281,10 +285,9 @@ def time_order(stamps: np.ndarray, what: str, remedy: str, refused: Counter[str]
 
 
 def read_tum(path: Path, frame: str = 'map') -> Trajectory:
-    """Read a file of poses as they are: seconds, metres; see `pose_table` for what it may be.
+    """Read a file of poses in seconds and metres; see `pose_table` for its formats.
 
-    Poses that are left out are counted in `refused`. VprError names file and line of what is
-    wrong.
+    Poses that are left out are counted in `refused`. VprError names the file and line of an error.
     """
     table = read_pose_table(path)
     builder = TrajectoryBuilder(str(path), frame, 'the first column must be seconds that grow')

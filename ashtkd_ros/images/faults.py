@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a camera's image, so that nobody tries to recognise a place in it."""
+"""Faults of a camera image because of which no place should be recognised in it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections import deque
 import cv2
 import numpy as np
 
-# Pixels of 250 and more, of 255, are burnt out. Of 2,900 real photos, night ones too, none has
-# more than 0.42 of them.
+# Pixels from 250 to 255 are over-exposed. In 2,900 real photos, some of them taken at night, at
+# most 0.42 of the pixels are.
 _WHITE, _MOST_WHITE = 250, 0.8
-# For noise: what is darker has none either; a picture is looked at in 8 x 8 blocks.
+# To detect noise: darker pixels have none. A picture is compared in 8 x 8 blocks.
 _BLACK, _BLOCKS, _PAIRS = 5, 8, 30
 
 
@@ -21,14 +21,14 @@ MIN_LIGHT = 32.0
 
 
 def fault(image: np.ndarray, max_blur: float, min_light: float) -> str:
-    """'nearly black', 'over-exposed', 'blurred', or '' for uint8 (H, W[, 3]) of about 224 pixels.
+    """The fault of an image: 'nearly black', 'over-exposed' or 'blurred'; '' if it has none.
 
-    Nearly black: 99 of 100 pixels are darker than `min_light` (of 255). Blurred: `blur` is above
-    `max_blur`.
+    `image`: uint8 (H, W[, 3]) of about 224 pixels. Nearly black: 99 of 100 pixels are darker than
+    `min_light` (0 to 255). Blurred: `blur` is above `max_blur` (0 to 1).
     """
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     mean, light = cv2.mean(grey)[0], math.ceil(min_light)
-    # The histogram only where the mean leaves it open.
+    # The histogram is only needed if the mean does not decide.
     if mean < light + 0.01 * 255 or mean >= _MOST_WHITE * _WHITE:
         counts = cv2.calcHist([np.ascontiguousarray(grey)], [0], None, [256], [0, 256]).ravel()
         if counts[:light].sum() >= 0.99 * grey.size:
@@ -39,12 +39,12 @@ def fault(image: np.ndarray, max_blur: float, min_light: float) -> str:
 
 
 def blur(grey: np.ndarray, width: int = 9) -> float:
-    """How blurred uint8 (H, W) is, from 0 (sharp) to 1, whatever is in the picture.
+    """How blurred a picture, uint8 (H, W), is: from 0 (sharp) to 1, whatever it shows.
 
-    The share of a picture's variation that survives another blur, along the worse axis: Crete et
-    al., The blur effect: perception and estimation with a new no-reference perceptual blur
-    metric, SPIE 2007. At 224 pixels real photos lie between 0.2 and 0.6, blank walls highest.
-    Every other line is looked at; 1 where nothing varies.
+    It is the share of the picture's variation that remains after another blur, along the worse
+    axis: Crete et al., The blur effect: perception and estimation with a new no-reference
+    perceptual blur metric, SPIE 2007. At 224 pixels real photos lie between 0.2 and 0.6, with
+    blank walls highest. Every second line is used. A uniform picture gives 1.
     """
     half, worst = min(width // 2, min(grey.shape) // 2 - 1), 0.0
     if half < 1:
@@ -52,8 +52,8 @@ def blur(grey: np.ndarray, width: int = 9) -> float:
     width = 2 * half + 1
     for lines in (grey[::2], cv2.transpose(grey)[::2]):
         steps = cv2.absdiff(lines[:, half + 1 : -half], lines[:, half : -half - 1])
-        # Means over `width` pixels differ by what enters less what leaves: no filter is needed.
-        # Their differences times `width` are compared, which lie below 256.
+        # Neighbouring means over `width` pixels differ by the pixel that enters minus the one that
+        # leaves, so no filter is needed. These differences times `width` are below 256.
         blurred = cv2.absdiff(lines[:, width:], lines[:, :-width])
         total = width * cv2.sumElems(steps)[0]
         kept = cv2.sumElems(cv2.min(cv2.convertScaleAbs(steps, alpha=width), blurred))[0]
@@ -61,27 +61,30 @@ def blur(grey: np.ndarray, width: int = 9) -> float:
     return worst
 
 
-class Frozen:
-    """Tells a camera that sends one image again and again from one that sees one thing.
+class FrozenDetector:
+    """Detects a camera that sends the same image again and again.
 
-    A real camera has noise: two images of it differ everywhere. A simulated one that stands still
-    sends equal images with new stamps, and while it moves leaves some part of the picture as it
-    was. So equal images are frozen ones where their stamps stand still as well, or where the
-    camera has shown noise before.
+    A real camera has noise: any two of its images differ everywhere. A simulated camera that does
+    not move sends equal images with new stamps, and while it moves some parts of the picture stay
+    equal. So equal images mean a frozen camera if their stamps are equal too, or if the camera has
+    shown noise before.
     """
 
     def __init__(self):
         self._last: np.ndarray | None = None
-        self._stamp, self._same, self._same_stamps = -math.inf, 0, 0
-        self.stamps_stand = False  # of the images that were found frozen last
-        # Of the last pairs of unequal images: whether all of the picture had changed.
+        self._stamp_s, self._same, self._same_stamps = -math.inf, 0, 0
+        self.same_stamps = False  # whether the last frozen images had equal stamps
+        # For the last pairs of unequal images: whether the whole picture had changed.
         self._noise: deque[bool] = deque(maxlen=_PAIRS)
 
-    def sees(self, image: np.ndarray, limit: int, stamp: float = 0.0, noisy: bool = True) -> bool:
-        """Whether more than `limit` images in a row are equal, in every fourth line; 0: never.
+    def update(
+        self, image: np.ndarray, limit: int, stamp_s: float = 0.0, noisy: bool = True
+    ) -> bool:
+        """Take the next image; whether the camera is frozen.
 
-        `image`: uint8 (H, W[, 3]); `stamp`: its seconds; `noisy`: False where the camera is known
-        to have no noise.
+        It is if more than `limit` images in a row are equal in every fourth line; 0: never.
+        `image`: uint8 (H, W[, 3]); `stamp_s`: its stamp in seconds; `noisy`: False if the camera
+        is known to have no noise.
         """
         lines = np.ascontiguousarray(image[::4])
         last, self._last = self._last, lines
@@ -89,21 +92,21 @@ class Frozen:
             self._same = self._same_stamps = 0
         elif np.array_equal(last, lines):
             self._same += 1
-            self._same_stamps = self._same_stamps + 1 if stamp == self._stamp else 0
+            self._same_stamps = self._same_stamps + 1 if stamp_s == self._stamp_s else 0
         else:
             self._noise.append(_all_changed(last, lines))
             self._same = self._same_stamps = 0
-        self._stamp = stamp
+        self._stamp_s = stamp_s
         if limit <= 0 or self._same < limit:
             return False
         has_noise = noisy and 2 * sum(self._noise) > len(self._noise)
-        self.stamps_stand = self._same_stamps >= limit
-        return has_noise or self.stamps_stand
+        self.same_stamps = self._same_stamps >= limit
+        return has_noise or self.same_stamps
 
 
 def _all_changed(before: np.ndarray, now: np.ndarray) -> bool:
-    """Whether two pictures differ in every block of theirs that is neither black nor white."""
-    if now.ndim == 3:  # one colour, every other column: noise is everywhere
+    """Whether two pictures differ in every block that is neither black nor white."""
+    if now.ndim == 3:  # one colour and every second column are enough: noise is everywhere
         before, now = before[:, ::2, 1], now[:, ::2, 1]
     rows, columns = (size // _BLOCKS for size in now.shape)
     if not (rows and columns):

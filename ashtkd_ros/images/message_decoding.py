@@ -107,6 +107,18 @@ def _pixels(msg, channels: int, dtype: np.dtype) -> np.ndarray:
     return np.ndarray(shape, dtype, np.frombuffer(msg.data, np.uint8), strides=strides)
 
 
+def message_to_array(
+    msg, at_least: tuple[int, int] | None = None, depth: BitDepth | None = None
+) -> tuple[np.ndarray, str]:
+    """sensor_msgs/Image or CompressedImage → uint8 pixels and their order.
+
+    See `image_to_array` and `compressed_to_array`.
+    """
+    if hasattr(msg, 'encoding'):
+        return image_to_array(msg, depth)
+    return compressed_to_array(msg, at_least, depth)
+
+
 def is_deep_message(msg) -> bool:
     """Whether the values of an Image or CompressedImage have 16 bits each."""
     if hasattr(msg, 'encoding'):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Traverses → map of places: read, choose, decode, embed and note down, one image at a time."""
+"""Traverses → map of places: choose, decode, embed and note down, one image at a time."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -18,23 +18,18 @@ from ashtkd_ros.geometry.trajectory import REASONS
 from ashtkd_ros.images.faults import fault
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.mapping.journal import Journal
-from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved
+from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved, rule_of
 from ashtkd_ros.mapping.route_picture import write_route_picture
-from ashtkd_ros.maps.description import encodable, frame_fault
+from ashtkd_ros.mapping.source_checks import check_sources, common_frame
 from ashtkd_ros.maps.folder import ROUTE, check_target
-from ashtkd_ros.maps.map_files import load_description
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.thumbnails import make_thumbnail
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
-from ashtkd_ros.traverses.bag_traverse import UNUSABLE, BagTraverse
+from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Cursor, Traverse
 
-LOST = 'lost in a damaged bag'
-_WAY_OUT = (
-    'for positions give poses in "map": a topic of SLAM, AMCL or satellites (--pose-topic), '
-    '/tf (--pose-topic /tf --map-frame map), or a file (--trajectory)'
-)
+LOST = 'lost in a damaged recording'
 _FORMAT = 3  # of the journal's entries
 
 
@@ -58,16 +53,6 @@ class _Candidate:
     counts: dict[str, int]
     size: tuple[int, ...]
     thumbnail: bytes
-
-
-def rule_of(traverse: Traverse, options: KeyframeOptions) -> str:
-    """The rule that "auto" stands for; VprError for distances without poses."""
-    if options.rule == 'auto':
-        by_poses = 'distance' if traverse.has_poses else 'change'
-        return by_poses if isinstance(traverse, BagTraverse) else 'all'
-    if options.rule == 'distance' and not traverse.has_poses:
-        raise VprError(f'{traverse.path}: has no poses for keyframes by distance; use change')
-    return options.rule
 
 
 def build_map(
@@ -102,33 +87,11 @@ def build_map(
     return place_map, builder.counts
 
 
-def check_sources(out: Path, traverses: Sequence[Traverse]) -> None:
-    """VprError where the map at `out` was made of other sources, or cannot tell."""
-    if not Path(out).is_dir() or not any(Path(out).iterdir()):
-        return
-    try:
-        before = load_description(out).info.traverses
-    except VprError as error:
-        raise VprError(f'{error}; --replace puts this one in its place') from error
-    now = [encodable(t.describe()) for t in traverses]
-    if sorted(map(_images_of, before)) != sorted(map(_images_of, now)):
-        names = ', '.join(' '.join(filter(None, _images_of(t))) for t in before)
-        raise VprError(
-            f'{out}: is the map of {names or "sources that it does not name"}; give '
-            'another folder for the map, or --replace to put this one in its place'
-        )
-
-
-def _images_of(traverse: Mapping[str, object]) -> tuple[str, ...]:
-    """What says which images a traverse is of: recording, topic of the camera, role."""
-    return tuple(str(traverse.get(key, '')) for key in ('source', 'image_topic', 'role'))
-
-
 class _Builder:
     def __init__(self, traverses: Sequence[Traverse], embedder: Embedder, options: MapOptions):
         self.traverses, self.embedder, self.options = traverses, embedder, options
         self.rules = [rule_of(t, options.keyframes) for t in traverses]
-        self.frame = _common_frame(traverses)
+        self.frame = common_frame(traverses)
         self.counts: Counter[str] = Counter()
         self._similar = 0
         self._size: tuple[int, ...] | None = None
@@ -164,7 +127,7 @@ class _Builder:
                 self._add(candidates, number, journal, last_descriptor)
                 cursor = last_pose = last_descriptor = None
         self.counts['no new place'] += self._similar
-        self.counts[LOST] += max(0, total - self.counts['images'])
+        self.counts[LOST] += max(0, sum(t.count for t in self.traverses) - self.counts['images'])
         journal.flush()
 
     def _candidates(
@@ -175,36 +138,34 @@ class _Builder:
         for at, frame in traverse.frames(cursor):
             bar.update()
             self.counts['images'] += 1
-            if frame.refusal:
-                self.counts[frame.refusal] += 1
-            if frame.refusal in UNUSABLE:
+            if not self._is_chosen(frame, rule, last):
                 continue
-            if rule == 'distance':
-                if frame.pose is None:
-                    self.counts['no pose'] += not frame.refusal
-                    continue
-                if not moved(frame.pose, last, self.options.keyframes):
-                    self.counts['no new place'] += 1
-                    continue
-            small, order, thumbnail = self._look(frame, rule)
+            small, order, thumbnail = self._decode(frame, rule)
             if small is None:
                 continue
             last = frame.pose
-            place = Place(
-                0,
-                frame.stamp,
-                frame.order,
-                frame.pose,
-                traverse.source_of(frame),
-                frame.label,
-                number,
-                frame.geo,
-            )
+            place = _place_of(frame, number)
             known = dict(self.counts), self._size, thumbnail
             yield _Candidate(place, at, *known), (small, order)
 
-    def _look(self, frame, rule: str) -> tuple[np.ndarray | None, str, bytes]:
-        """Decode and judge: the image at the network's size, or None, counted by its fault."""
+    def _is_chosen(self, frame: Frame, rule: str, last: Pose | None) -> bool:
+        """Whether a frame may become a place, by all but its pixels; if not, it is counted."""
+        if frame.refusal:
+            self.counts[frame.refusal] += 1
+        if not frame.is_usable:
+            return False
+        if rule != 'distance':
+            return True
+        if frame.pose is None:
+            self.counts['no pose'] += not frame.refusal
+            return False
+        if not moved(frame.pose, last, self.options.keyframes):
+            self.counts['no new place'] += 1
+            return False
+        return True
+
+    def _decode(self, frame: Frame, rule: str) -> tuple[np.ndarray | None, str, bytes]:
+        """The image at the network's size; None where the pixels are no good, which is counted."""
         try:
             pixels, order = frame.pixels(self.embedder.ample_size)
         except ImageError as error:  # of one message; an image file that is damaged is named
@@ -225,6 +186,7 @@ class _Builder:
         return small, order, thumbnail
 
     def _add(self, candidates, number: int, journal: Journal, last: np.ndarray | None) -> None:
+        """Embed the candidates and note down those that are places."""
         by_change = self.rules[number] == 'change'
         embed = self.embedder.embed
         for candidate, descriptor in in_parallel(embed, candidates, self.options.workers):
@@ -233,19 +195,22 @@ class _Builder:
                 self._similar += 1
                 continue
             last = descriptor
-            picture = ''
-            if candidate.thumbnail:
-                journal.add_thumbnail(journal.count, candidate.thumbnail)
-                picture = sha256_of(candidate.thumbnail)
-            place = replace(candidate.place, id=journal.count, thumbnail=picture)
-            entry = {
-                'place': asdict(place),
-                'cursor': asdict(candidate.cursor),
-                'counts': candidate.counts,
-                'similar': self._similar,
-                'size': candidate.size,
-            }
-            journal.add(entry, descriptor)
+            self._note_down(candidate, descriptor, journal)
+
+    def _note_down(self, candidate: _Candidate, descriptor: np.ndarray, journal: Journal) -> None:
+        picture = ''
+        if candidate.thumbnail:
+            journal.add_thumbnail(journal.count, candidate.thumbnail)
+            picture = sha256_of(candidate.thumbnail)
+        place = replace(candidate.place, id=journal.count, thumbnail=picture)
+        entry = {
+            'place': asdict(place),
+            'cursor': asdict(candidate.cursor),
+            'counts': candidate.counts,
+            'similar': self._similar,
+            'size': candidate.size,
+        }
+        journal.add(entry, descriptor)
 
     def place_map(self, journal: Journal) -> PlaceMap:
         """The map of all that is in the journal; VprError where that is nothing."""
@@ -272,56 +237,27 @@ class _Builder:
             f'{t.poses} has poses from {start:.1f} to {end:.1f} s, '
             f'the images start at {t.span[0]:.1f} s'
             for t in self.traverses
-            if isinstance(t, BagTraverse) and t.track is not None
+            if t.track is not None
             if any(self.counts[why] for why in REASONS[1:])
             for start, end in [t.track.span]
         ]
 
 
-def cautions(traverses: Sequence[Traverse]) -> list[str]:
-    """What may make a poor map of traverses that are each good in themselves; a line each."""
-    lines = []
-    by_odometry = [t for t in traverses if getattr(t, 'by_odometry', False)]
-    for frame in dict.fromkeys(t.frame_id for t in by_odometry):
-        sources = [t for t in by_odometry if t.frame_id == frame]
-        if len(sources) > 1:
-            lines.append(
-                f'{len(sources)} sources have poses of odometry in "{frame}", which begins anew '
-                f'with each drive, so that their places may not fit together; {_WAY_OUT}, or '
-                'build a map of each'
-            )
-        else:
-            lines.append(
-                f'{sources[0].path}: the poses of {sources[0].poses} are odometry, whose frame '
-                f'"{frame}" begins anew with each drive: places are named all the same, but AMCL '
-                f'does not take their poses; {_WAY_OUT}'
-            )
-    bare = [str(t.path) for t in traverses if not t.has_poses]
-    if 0 < len(bare) < len(traverses):
-        lines.append(
-            f'{", ".join(bare)}: no poses, which the other sources have; places of both kinds in '
-            'one map are told apart by their numbers only; better build a map of each'
-        )
-    return lines
+def _place_of(frame: Frame, traverse: int) -> Place:
+    """The place that a frame becomes, as yet without its number."""
+    return Place(
+        0,
+        frame.stamp,
+        frame.order,
+        frame.pose,
+        frame.source,
+        frame.label,
+        traverse,
+        frame.geo,
+    )
 
 
 def _place(values: dict) -> Place:
+    """The place in a journal's entry."""
     pose, geo = values['pose'], values['geo']
     return Place(**{**values, 'pose': pose and Pose(**pose), 'geo': geo and tuple(geo)})
-
-
-def _common_frame(traverses: Sequence[Traverse]) -> str:
-    frames = {(t.frame_id, t.origin): t.path for t in traverses if t.has_poses}
-    if len(frames) > 1:
-        listed = ', '.join(
-            f'"{frame}"{" of NavSatFix" if origin else ""} in {path}'
-            for (frame, origin), path in frames.items()
-        )
-        raise VprError(f'the poses are in different frames, {listed}; one map needs one frame')
-    for (frame, _), path in frames.items():
-        if frame_fault(frame):
-            raise VprError(
-                f'{path}: the frame of its poses is "{frame[:80]}", but {frame_fault(frame)}; '
-                'give other poses (--pose-topic), or none (--pose-topic none)'
-            )
-    return next((frame for frame, _ in frames), 'map')

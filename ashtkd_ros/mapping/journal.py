@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.reading import open_regular, read_regular
 from ashtkd_ros.maps.folder import ROUTE
 from ashtkd_ros.maps.replacement import clear_leftovers
@@ -53,7 +54,7 @@ class Journal:
         self._lines: list[str] = []
         self._rows: list[np.ndarray] = []
         text = json.dumps(key, sort_keys=True, default=str)
-        self._begin = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST]
+        self._begin = sha256_of(text.encode())[:_DIGEST]
         with self._writable():
             self._check_ours(text)
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -6,9 +6,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.angles import wrap_radians
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
+from ashtkd_ros.traverses.traverse import Traverse
 
 RULES = ('auto', 'distance', 'change', 'all')
 
@@ -38,3 +40,12 @@ def moved(pose: Pose, last: Pose | None, options: KeyframeOptions) -> bool:
     turn = abs(wrap_radians(pose.yaw - last.yaw))
     apart = math.hypot(pose.x - last.x, pose.y - last.y)  # of satellites the height is noise
     return apart >= options.metres or turn >= math.radians(options.degrees)
+
+
+def rule_of(traverse: Traverse, options: KeyframeOptions) -> str:
+    """The rule that "auto" stands for; VprError for distances without poses."""
+    if options.rule == 'auto':
+        return traverse.keyframe_rule
+    if options.rule == 'distance' and not traverse.has_poses:
+        raise VprError(f'{traverse.path}: has no poses for keyframes by distance; use change')
+    return options.rule

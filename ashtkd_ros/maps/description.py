@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.images.bit_depth import DEPTHS
@@ -78,7 +78,7 @@ def write_description(
     values |= {'descriptor_size': descriptor_size, 'index': index, 'places': places}
     values['sha256'] = dict(sha256)
     data = yaml.safe_dump(encodable(values), sort_keys=False).encode()
-    data += _SELF[1:] + hashlib.sha256(data).hexdigest().encode() + b'\n'
+    data += _SELF[1:] + sha256_of(data).encode() + b'\n'
     read_description(data)
     return data
 
@@ -122,7 +122,7 @@ def _check_self(data: bytes) -> bool:
     if _SELF not in data:
         return False
     end = data.rindex(_SELF) + 1
-    if data[end + len(_SELF) - 1 :] != hashlib.sha256(data[:end]).hexdigest().encode() + b'\n':
+    if data[end + len(_SELF) - 1 :] != sha256_of(data[:end]).encode() + b'\n':
         raise ValueError(_DAMAGED.format('its checksum differs'))
     return True
 

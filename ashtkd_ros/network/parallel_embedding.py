@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 
 _MOST_WORKERS = 256  # more only fill the memory with images
 _Tag, _Result = TypeVar('_Tag'), TypeVar('_Result')

@@ -12,7 +12,7 @@ class RateGate:
     def __init__(self):
         self._last = -1.0
 
-    def lets(self, stamp_s: float, max_rate_hz: float) -> bool:
+    def admits(self, stamp_s: float, max_rate_hz: float) -> bool:
         """Whether an image with this stamp is to be used; a stamp of zero is no time: now is."""
         now = stamp_s or time.monotonic()
         # A hundredth of slack: a camera of just that rate keeps it only on average.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ROS takes from the environment, checked before it fails of that in words of its own."""
+"""What ROS needs from its environment, checked first: its own messages do not say what to do."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.path_expansion import expand_path
 from ashtkd_ros.text import one_line, reason_of
 
-_MOST_DOMAIN = 232  # above it the ports of DDS come to an end
+_MOST_DOMAIN = 232  # DDS has no network ports for a higher number
 _NO_LOG_FILES = '--disable-external-lib-logs'
 _FILE_OPTIONS = ('--params-file', '--log-config-file')
 
 
 def check_environment(args: Sequence[str], environ: Mapping[str, str] = os.environ) -> None:
-    """VprError where the domain is none, or where logs cannot be written."""
+    """VprError if ROS_DOMAIN_ID is not valid, or if log files cannot be written."""
     _check_domain(environ.get('ROS_DOMAIN_ID', ''))
     if _NO_LOG_FILES not in args:
         _check_log_folder(environ)
@@ -31,16 +31,17 @@ def _check_domain(text: str) -> None:
     whole = re.fullmatch(r'[0-9]{1,9}', text)
     if not (whole and int(text) <= _MOST_DOMAIN):
         raise VprError(
-            f'ROS_DOMAIN_ID is "{one_line(text)}"; it is a whole number from 0 to {_MOST_DOMAIN}'
+            f'ROS_DOMAIN_ID is "{one_line(text)}"; '
+            f'it must be a whole number from 0 to {_MOST_DOMAIN}'
         )
 
 
 def _check_log_folder(environ: Mapping[str, str]) -> None:
-    """As rcl finds it: ROS_LOG_DIR, else log in ROS_HOME, else ~/.ros/log."""
+    """Look where rcl looks: ROS_LOG_DIR, otherwise `log` in ROS_HOME, otherwise ~/.ros/log."""
     given = environ.get('ROS_LOG_DIR') or environ.get('ROS_HOME') or '~/.ros'
     if given.startswith('~') and not environ.get('HOME'):
         raise VprError(
-            'HOME is not set, ROS has no folder for its logs; set HOME, ROS_HOME or ROS_LOG_DIR'
+            'HOME is not set, so ROS has no folder for its logs; set HOME, ROS_HOME or ROS_LOG_DIR'
         )
     folder = Path(given.replace('~', environ.get('HOME', ''), 1) if given[0] == '~' else given)
     if not environ.get('ROS_LOG_DIR'):
@@ -51,18 +52,22 @@ def _check_log_folder(environ: Mapping[str, str]) -> None:
     except (OSError, ValueError) as error:
         raise VprError(
             f'{one_line(str(folder))}: ROS cannot write its logs there ({reason_of(error)}); '
-            'set ROS_LOG_DIR to a folder that can be written'
+            'set ROS_LOG_DIR to a folder that you can write to'
         ) from error
 
 
 def expand_files(args: Sequence[str]) -> list[str]:
-    """ROS arguments with home folder and variables in the paths of parameters files."""
+    """The ROS arguments with `~` and variables expanded in the paths of their files.
+
+    VprError if such a file does not exist.
+    """
     expanded = list(args)
     for i, word in enumerate(expanded[:-1]):
         if word in _FILE_OPTIONS:
             expanded[i + 1] = expand_path(expanded[i + 1])
             if not Path(expanded[i + 1]).is_file():
                 raise VprError(
-                    f'{one_line(expanded[i + 1])}: no such file, given by {word}; name one'
+                    f'{one_line(expanded[i + 1])}: no such file, though {word} names it; '
+                    'give a file that exists'
                 )
     return expanded

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that `top -H` and the load bench can tell apart; Python names its own from 3.14 on."""
+"""Threads with names that `top -H` shows; Python itself names them only from version 3.14 on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
-    """A running daemon thread of this name (15 characters), for the kernel too."""
+    """Start a daemon thread; the kernel shows `name` as well (its first 15 characters)."""
 
     def run() -> None:
         with contextlib.suppress(OSError):

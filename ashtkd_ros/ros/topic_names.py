@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of topics as a node comes to them, worked out without a node: for launch files."""
+"""The topic names that a node will use, resolved without a node: for launch files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _TOPIC_RULE = re.compile(
 
 
 def image_topics(compressed: bool, base: str, remapped: str = '') -> list[str]:
-    """Where a camera's images may be, the first place first.
+    """The topics on which a camera's images may be, the most likely one first.
 
-    `base`: what `image` has become; `remapped`: what `image/compressed` has been remapped to.
+    `base`: the resolved name of `image`; `remapped`: what `image/compressed` is remapped to, empty
+    if no rule remaps it.
     """
     if not compressed:
         return [base]
@@ -33,45 +34,45 @@ def image_topics(compressed: bool, base: str, remapped: str = '') -> list[str]:
 
 
 @dataclass(frozen=True)
-class Names:
-    """A node to be, and the remappings that it is given."""
+class NodeNames:
+    """The names of a node that will be started with these remappings (FROM, TO)."""
 
     namespace: str
     node: str
     remappings: Sequence[tuple[str, str]]
 
-    def expanded(self, name: str) -> str:
-        """With its namespace, before any remapping."""
+    def expand(self, name: str) -> str:
+        """The full name, with the namespace, before any remapping."""
         own = str(PurePosixPath('/', self.namespace, self.node))
         if name.startswith('~'):
             return own + '/' + name[1:].lstrip('/')
         return str(PurePosixPath('/', self.namespace, name))
 
-    def remapped(self, name: str) -> str:
-        """As it is in the graph if a rule is for it, the first of them, as in rcl; else ''."""
-        wanted = self.expanded(name)
+    def remap(self, name: str) -> str:
+        """The name in the ROS graph by the first rule that fits, as in rcl; '' if none fits."""
+        wanted = self.expand(name)
         for before, after in self.remappings:
             rule = _TOPIC_RULE.fullmatch(before)
             if rule is None or rule['node'] not in (None, self.node):
                 continue
-            if self.expanded(rule['name']) == wanted:
-                return self.expanded(after)
+            if self.expand(rule['name']) == wanted:
+                return self.expand(after)
         return ''
 
-    def resolved(self, name: str) -> str:
-        """As it is in the graph."""
-        return self.remapped(name) or self.expanded(name)
+    def resolve(self, name: str) -> str:
+        """The name in the ROS graph."""
+        return self.remap(name) or self.expand(name)
 
-    def images(self, transports: Iterable[str]) -> list[str]:
-        """Every topic from which the node may take images."""
-        base, remapped = self.resolved('image'), self.remapped('image/compressed')
+    def image_topics(self, transports: Iterable[str]) -> list[str]:
+        """Every topic from which the node may take images with one of these transports."""
+        base, remapped = self.resolve('image'), self.remap('image/compressed')
         found = [image_topics(kind == 'compressed', base, remapped) for kind in transports]
         return list(dict.fromkeys(chain(*found)))
 
-    def transports(self, files: Iterable[str], before: Iterable[object] = ()) -> list[str]:
-        """What parameters files, or values `before` them, may set `image_transport` to.
+    def image_transports(self, files: Iterable[str], before: Iterable[object] = ()) -> list[str]:
+        """The values that parameters files, or `before`, may set `image_transport` to.
 
-        The default where nothing does; every choice where a file cannot be read.
+        The default if nothing sets it; every choice if a file cannot be read.
         """
         found = list(before)
         for file in files:
@@ -83,7 +84,7 @@ class Names:
         return [t for t in TRANSPORTS if t in found] or [TRANSPORTS[0]]
 
     def _is_mine(self, section: str) -> bool:
-        """Whether a section of a parameters file is for the node: `*` and `**` as in rcl."""
+        """Whether a section of a parameters file is for the node; `*` and `**` mean as in rcl."""
         own = str(PurePosixPath('/', self.namespace, self.node))
         parts = {'**': '.*', '*': '[^/]+'}
         words = section.strip('/').split('/')
@@ -93,11 +94,11 @@ class Names:
 
 
 def parse_remappings(text: str) -> list[tuple[str, str]]:
-    """Rules FROM:=TO, a space between them; VprError for what is none."""
+    """Remapping rules FROM:=TO, separated by spaces, as pairs; VprError if one is not valid."""
     rules = [tuple(word.split(':=')) for word in text.split()]
     for rule in rules:
         if len(rule) != 2 or not all(rule):
-            raise VprError(f'remappings has "{":=".join(rule)}", which is no FROM:=TO')
+            raise VprError(f'remappings has "{":=".join(rule)}"; write each rule as FROM:=TO')
     return rules
 
 

@@ -32,9 +32,9 @@ from ashtkd_ros.files.writing import resolved, whole_folder
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose import Pose, interpolate_pose
 from ashtkd_ros.images.picture_decoding import decode_picture
-from ashtkd_ros.images.picture_limits import read_bytes
 from ashtkd_ros.stamps import NS_PER_S, ns_to_s, split_ns
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.labels import LABELS
 
 STORAGES = ('sqlite3', 'mcap')
 COMPRESSIONS = ('none', 'message', 'file', 'storage')
@@ -42,7 +42,6 @@ START_S = 1_700_000_000  # 14 November 2023: a stamp of zero means "unset" in RO
 IMAGE, COMPRESSED = '/camera/image_raw', '/camera/image_raw/compressed'
 ODOM, FIX, TF, TF_STATIC = '/odom', '/fix', '/tf', '/tf_static'
 BODY_FRAME, CAMERA_FRAME = 'base_link', 'camera_optical'
-LABELS = 'labels.csv'
 
 _TYPES = {
     IMAGE: 'sensor_msgs/msg/Image',
@@ -54,7 +53,6 @@ _TYPES = {
 }
 _RECEIVED_AFTER_NS = 1_000_000
 _LONGEST_GAP_NS = 10 * NS_PER_S  # a robot that was switched off in between drove no straight line
-_MAGIC = {b'\xff\xd8\xff': 'jpeg', b'\x89PNG\r\n\x1a\n': 'png'}
 # REP-103: the optical frame looks along z, its x points right; the body looks along x, y left.
 _OPTICAL = {'x': -0.5, 'y': 0.5, 'z': -0.5, 'w': 0.5}
 _NO_LIMIT = QosTime(0, 0)
@@ -140,7 +138,7 @@ def stamps_ns(frames: Sequence[Frame], options: BagOptions) -> list[int]:
     for frame, stamp in zip(frames, stamps, strict=True):
         if not 0 <= stamp < 2**31 * NS_PER_S:
             raise VprError(
-                f'{frame.path}: stamp {_seconds(stamp)} s cannot be told in ROS (0 to 2^31 s); '
+                f'{frame.image}: stamp {_seconds(stamp)} s cannot be told in ROS (0 to 2^31 s); '
                 'correct it or give another start'
             )
     return stamps
@@ -318,16 +316,13 @@ def _transform(
 def _own_bytes(frame: Frame) -> tuple[np.ndarray, str]:
     """The file's bytes, uint8 (N,), and 'jpeg' or 'png'; VprError when it is neither."""
     try:
-        data = read_bytes(frame.path)
-    except (OSError, ValueError):
-        data = np.zeros(0, np.uint8)
-    start = data[:8].tobytes()
-    kind = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
-    if kind is None:
+        data, kind = frame.image.encoded()
+    except VprError:
         frame.read()  # says so where it is no image at all
-        raise VprError(f'{frame.path}: neither JPEG nor PNG; write pixels, without --jpeg')
+        raise
+    data = np.frombuffer(data, np.uint8)
     try:
         decode_picture(data, kind, (1, 1))
     except VprError as error:
-        raise VprError(f'{frame.path}: not a readable image ({error}); replace it') from error
+        raise VprError(f'{frame.image}: not a readable image ({error}); replace it') from error
     return data, kind

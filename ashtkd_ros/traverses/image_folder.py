@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -19,66 +18,64 @@ from ashtkd_ros.files.tables import Row, is_whole, number, read_rows, seconds
 from ashtkd_ros.geometry.pose import Pose, pose_fault
 from ashtkd_ros.geometry.pose_table import pose_of_row
 from ashtkd_ros.images.bit_depth import BitDepth
-from ashtkd_ros.images.image_file import read_image, read_image_bgr
+from ashtkd_ros.images.image_file import read_image_bgr
 from ashtkd_ros.images.picture_limits import read_bytes
+from ashtkd_ros.stamps import s_to_ns
 from ashtkd_ros.text import one_line, reason_of
+from ashtkd_ros.traverses.frame import Frame, StoredImage
 
 # How roles begin, the surest ones first: "database images", query_dusk.
 MAP_ROLES = (('database', 'map', 'reference', 'gallery', 'db', 'ref'), ('train', 'mapping'))
 QUERY_ROLES = (('query', 'queries'), ('test', 'probe', 'localization', 'localisation', 'q'))
-WALK = 'poses.csv'  # the table of a walk
+WALK, INDEX = 'poses.csv', 'index.csv'  # the table of a walk, or of a set of places
+_MAGIC = {b'\xff\xd8\xff': 'jpeg', b'\x89PNG\r\n\x1a\n': 'png'}
 _COMPASS = ('east_m', 'north_m', 'heading_deg')
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One image of a traverse, not yet read.
-
-    `stamp` in seconds; `pose` None where the source has none; `order` is the frame's number along
-    the route; `label` the place's name where the source knows one, else empty; `depth` of the
-    source's images, where these have values of 16 bits.
-    """
+class ImageFile(StoredImage):
+    """An image in a file; `depth`: the bit depth of its source, for values of 16 bits."""
 
     path: Path
-    stamp: float
-    order: int
-    pose: Pose | None = None
-    label: str = ''
     depth: BitDepth | None = field(default=None, repr=False, compare=False)
-    # What only the images of a bag can have: a reason why they have no pose; latitude, longitude.
-    refusal: ClassVar[str] = ''
-    geo: ClassVar[tuple[float, float] | None] = None
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     @property
-    def name(self) -> str:
-        """What a report calls the frame."""
-        return self.path.name
-
-    def source_in(self, folder: Path) -> str:
-        """Path of the image within a folder."""
-        return os.path.relpath(self.path, folder)
-
-    def light(self) -> Frame:
-        """The frame without the image's bytes, which it never holds."""
-        return self
-
-    def encoded(self) -> bytes:
-        """The file as it is; VprError when it cannot be read."""
-        try:
-            return read_bytes(self.path).tobytes()
-        except (OSError, ValueError) as error:
-            raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
-
-    def read(self) -> np.ndarray:
-        """The image, uint8 (height, width, 3), RGB; VprError when it cannot be read."""
-        return read_image(self.path, self.depth)
+    def file(self) -> Path:
+        """See `StoredImage.file`."""
+        return self.path
 
     def pixels(self, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
-        """The image, uint8 (H, W, 3), as it is decoded, and its order, BGR.
-
-        A JPEG may come smaller, but not below `at_least` (height, width).
-        """
+        """See `StoredImage.pixels`; uint8 (H, W, 3) in order BGR."""
         return read_image_bgr(self.path, at_least, self.depth), 'BGR'
+
+    def encoded(self) -> tuple[bytes, str]:
+        """See `StoredImage.encoded`: all bytes of the file."""
+        try:
+            data = read_bytes(self.path).tobytes()
+        except (OSError, ValueError) as error:
+            raise VprError(f'{self}: cannot be read ({reason_of(error)})') from error
+        kind = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), '')
+        return (data, kind) if kind else super().encoded()
+
+
+def file_frame(
+    path: Path,
+    stamp: float,
+    order: int,
+    pose: Pose | None = None,
+    label: str = '',
+    folder: Path | None = None,
+) -> Frame:
+    """The frame of an image file, taken at `stamp` in seconds; see `Frame` for the rest.
+
+    `folder`: what `Frame.source` is relative to; None: the folder that the file is in.
+    """
+    source = path.name if folder is None else os.path.relpath(path, folder)
+    stamp_ns = s_to_ns(stamp)
+    return Frame(stamp_ns, stamp_ns, order, ImageFile(path), source, path.name, pose, label)
 
 
 def read_source(
@@ -97,7 +94,7 @@ def read_source(
     folder, notes = Path(folder), [] if notes is None else notes
     if is_file(folder / WALK):
         frames = _read_walk(folder, notes)
-    elif is_file(folder / 'index.csv'):
+    elif is_file(folder / INDEX):
         frames = _read_index(folder, role, notes, purpose)
     elif is_folder(folder):
         raise VprError(
@@ -108,13 +105,13 @@ def read_source(
         raise VprError(f'{folder}: no such folder{why_missing(folder)}')
     if not frames:
         raise VprError(f'{folder}: lists no image; a map or a replay needs at least one')
-    if twice := len(frames) - len({f.path for f in frames}):
+    if twice := len(frames) - len({f.file for f in frames}):
         notes.append(f'{twice} rows list a file that another row lists as well')
-    missing = next((f.path for f in frames if not is_file(f.path)), None)
+    missing = next((f.file for f in frames if not is_file(f.file)), None)
     if missing is not None:
         why = f'not there{why_missing(missing)}; restore it or remove its row'
         raise VprError(f'{missing}: listed in the CSV but {why}')
-    if outside := _outside(folder, [f.path for f in frames]):
+    if outside := _outside(folder, [f.file for f in frames]):
         notes.append(
             f'{len(outside)} images lie outside of the folder, {outside[0]} first; thumbnails and '
             'reports show them as well'
@@ -138,7 +135,7 @@ def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
     stamps, said = seconds(rows, table)
     notes += said
     frames = [
-        Frame(folder / row['file'], stamp, 0, pose_of_row(row, table, line))
+        file_frame(folder / row['file'], stamp, 0, pose_of_row(row, table, line), folder=folder)
         for (line, row), stamp in zip(rows, stamps.tolist(), strict=True)
     ]
     lacking = sum(frame.pose is None for frame in frames)
@@ -146,12 +143,12 @@ def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
         notes.append(f'{lacking} of {len(frames)} images have no pose in {WALK}')
     if same := len(frames) - len(set(stamps.tolist())):
         notes.append(f'{same} images have the stamp of another: has each stamp all its digits?')
-    frames.sort(key=lambda f: f.stamp)
+    frames.sort(key=lambda f: f.stamp_ns)
     return [replace(frame, order=i) for i, frame in enumerate(frames)]
 
 
 def _read_index(folder: Path, role: str, notes: list[str], purpose: str) -> list[Frame]:
-    table = folder / 'index.csv'
+    table = folder / INDEX
     listed = read_rows(table, ('file', 'place', 'role', 'order'))
     roles = list(dict.fromkeys(row['role'] for _, row in listed))
     wanted = _asked_for(role.strip(), roles, table) if role else roles_for(purpose, roles)
@@ -166,7 +163,8 @@ def _read_index(folder: Path, role: str, notes: list[str], purpose: str) -> list
         # A place named by a number counts frames along the route.
         order = int(row['place']) if is_whole(row['place']) else i
         where = _compass_pose(row, table, line)
-        frames.append(Frame(folder / row['file'], float(i), order, where, row['place']))
+        path = folder / row['file']
+        frames.append(file_frame(path, float(i), order, where, row['place'], folder))
     lacking = sum(frame.pose is None for frame in frames)
     if 0 < lacking < len(frames):
         notes.append(f'{lacking} of {len(frames)} images have no position in index.csv')

@@ -17,7 +17,8 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose_checks import LOST, NO_FIX_VARIANCE, check_poses, is_odometry, lost
-from ashtkd_ros.geometry.tf_tree import TransformTree, facing
+from ashtkd_ros.geometry.tf_chain import with_body_axes
+from ashtkd_ros.geometry.tf_tree import TransformTree
 from ashtkd_ros.geometry.trajectory import (
     USE_RECEIVE,
     PoseTrack,
@@ -68,7 +69,7 @@ class PoseReader:
 class BodyPoses(PoseReader):
     """Poses of the robot's body as published, in the frame that the headers name, else `map`.
 
-    `camera_frame_is`: see `transforms.facing`.
+    `camera_frame_is`: see `tf_chain.with_body_axes`.
     """
 
     types = frozenset(
@@ -110,7 +111,7 @@ class BodyPoses(PoseReader):
         builder = self._builder
         builder.leave_out(lost(builder.rows[:, 1:4], np.asarray(self._variances)), LOST)
         track = builder.build().checked(self._odometry or is_odometry(builder.frame))
-        return facing(track, self._child, self.camera_frame_is)
+        return with_body_axes(track, self._child, self.camera_frame_is)
 
 
 class TfPoses(PoseReader):

@@ -1,35 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A traverse: the images of one drive in order, one at a time; here from a folder."""
+"""What every source of images is: the frames of one drive in order, and all that is asked of it.
+
+A kind of source is a class below `Traverse` in a file of its own, and a line in `opening.KINDS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 
-from ashtkd_ros.files.checksums import sha256_of
-from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.geodesy import GeoOrigin
-from ashtkd_ros.geometry.pose_checks import check_poses, notes_on
-from ashtkd_ros.images.bit_depth import BitDepth
-from ashtkd_ros.traverses.depth_sampling import depth_of_files
-from ashtkd_ros.traverses.image_folder import WALK, Frame, read_source
+from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.geometry.pose_checks import notes_on
+from ashtkd_ros.geometry.tf_chain import with_body_axes
+from ashtkd_ros.geometry.trajectory import PoseTrack, read_tum
+from ashtkd_ros.images.bit_depth import BitDepth, bits_of
+from ashtkd_ros.stamps import ns_to_s
+from ashtkd_ros.traverses.frame import Frame
+
+PLAY = 'play'
+_MOST_ESTIMATED = 10**6  # images; a damaged file may claim any number
 
 
 @dataclass(frozen=True)
 class TraverseOptions:
     """What of a source to use; empty: found by type, where there is just one candidate.
 
-    `role`: rows of an index.csv. `pose_topic`: "none" does without poses; `trajectory`: a file in
-    TUM format instead of a topic. `stamps`: header or receive. `max_pose_gap_s`: an image whose
-    neighbouring poses lie further apart has none. `labels`: CSV with frame,label of a bag's
-    images, else the labels.csv in the bag's folder. `origin`: of the local frame for NavSatFix.
-    `bits`: of 16 bit values of the map that these are queries to; 0: none. `purpose`: map or
-    query, which says what roles of an index.csv are meant without `role`.
+    `role`: rows of an index.csv. `image_topic` and `pose_topic` of a bag; "none" does without
+    poses. `trajectory`: a file of poses in TUM format. `stamps`: whose times an image has, those
+    of the message's header or of its receipt (header or receive). `max_pose_gap_s`: an image has
+    no pose if its neighbouring poses lie further apart than this, in seconds. `map_frame` and
+    `camera_frame`: with tf, the two ends of the transform; empty: see `TransformTree.track`.
     `camera_frame_is`: one of camera_axes.CHOICES, whether the poses are of a lens or a body.
+    `labels`: CSV with frame,label of a recording's images; None: labels.csv in a bag's folder.
+    `origin`: of the local frame for NavSatFix. `bits`: bits in use of 16 bit values, of the map
+    that these images are queries to; 0: none. `purpose`: "map" or "query", which chooses rows of
+    an index.csv without `role`; "play": as "query", and neither poses nor bit depth are looked
+    for. `video_start_s`: when a video began, in seconds on the clock of its trajectory.
     """
 
     role: str = ''
@@ -45,6 +57,7 @@ class TraverseOptions:
     origin: GeoOrigin | None = None
     bits: int = 0
     purpose: str = ''
+    video_start_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,90 +76,173 @@ class Cursor:
     back: bool = False
 
 
-class Traverse(Protocol):
-    """`frames()` in order; `describe()` is kept in the map; `count` images at most.
+class Traverse(ABC):
+    """The images of one drive in order; the defaults are those of a source without poses.
 
-    `has_poses` tells whether images have poses at all; `depth` is that of values of 16 bits,
-    where the images have such; `notes` are lines for the user.
+    `kind`: what errors call such a source; `accepted`: the options that are for it, of those that
+    are not for all; `preselected`: whether somebody chose the images, as in a folder, so that each
+    is wanted. `count`: images at most. `poses`: what the poses come from, empty: nothing;
+    `has_poses`: whether images have poses at all, in the frame `frame_id`, whose `origin` on earth
+    may be known; `track`: the poses over time, where images are given theirs by time;
+    `by_odometry`: whether their frame begins anew with each drive. `depth`: bits in use of images
+    of 16 bit values. `notes`: lines for the user.
     """
 
-    path: Path
-    count: int
-    has_poses: bool
-    frame_id: str
-    origin: GeoOrigin | None
-    depth: BitDepth
-    notes: list[str]
-
-    def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
-        """All frames in order, or those after one; with each how far reading has come."""
-        ...
-
-    def source_of(self, frame: Frame) -> str:
-        """What places.csv names the frame by."""
-        ...
-
-    def describe(self) -> dict[str, str | int]:
-        """For map.yaml."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Changes whenever what `frames` gives changes."""
-        ...
-
-
-class FolderTraverse:
-    """A folder with poses.csv or index.csv."""
-
-    origin = None
-    frame_id = 'map'
+    kind: ClassVar[str]
+    accepted: ClassVar[frozenset[str]] = frozenset()
+    preselected: ClassVar[bool] = False
+    poses: str = ''
+    has_poses: bool = False
+    frame_id: str = 'map'
+    origin: GeoOrigin | None = None
+    track: PoseTrack | None = None
+    by_odometry: bool = False
 
     def __init__(self, path: Path, options: TraverseOptions):
-        self.path, self.notes, self._role = Path(path), [], options.role
-        self._frames = read_source(self.path, options.role, self.notes, options.purpose)
-        self.depth = depth_of_files([f.path for f in self._frames], options.bits)
-        self.depth.tell_to(self.notes.append)
-        self._frames = [replace(f, depth=self.depth) for f in self._frames]
-        self.count = len(self._frames)
-        if is_file(self.path / WALK):
-            self._leave_out_poses()
-        # A walk may lack some, and has them elsewhere; a set of places has names as well.
-        some = all if any(f.label for f in self._frames) else any
-        self.has_poses = some(f.pose is not None for f in self._frames)
+        self.path, self.options = Path(path), options
+        self.count = 0
+        self.depth = BitDepth()
+        self.notes: list[str] = []
 
-    def _leave_out_poses(self) -> None:
-        """Those of the table that cannot be; their images stay."""
-        rows = [i for i, frame in enumerate(self._frames) if frame.pose is not None]
-        stamps = np.array([self._frames[i].stamp for i in rows])
-        if len(rows) < 3 or not (np.diff(stamps) > 0).all():
-            return
-        poses = [self._frames[i].pose for i in rows]
-        values = np.array([[p.x, p.y, p.z, p.qx, p.qy, p.qz, p.qw] for p in poses])
-        verdict = check_poses(stamps, values[:, :3], values[:, 3:])
-        for i in np.array(rows)[~verdict.keep].tolist():
-            self._frames[i] = replace(self._frames[i], pose=None)
-        self.notes += notes_on(WALK, verdict.refused, verdict.remarks)
+    @classmethod
+    @abstractmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether a path names a source of this kind, be it damaged or missing."""
 
+    @abstractmethod
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
-        """The frames, or those after one."""
-        start = after.number + 1 if after else 0
-        for number, frame in enumerate(self._frames[start:], start):
-            yield Cursor(number), frame
+        """All frames in order, or those after one; with each how far reading has come."""
 
-    def source_of(self, frame: Frame) -> str:
-        """Path of the image within the folder."""
-        return frame.source_in(self.path)
+    @property
+    @abstractmethod
+    def span(self) -> tuple[float, float]:
+        """From when to when there are images, in seconds."""
 
+    @abstractmethod
     def describe(self) -> dict[str, str | int]:
-        """For map.yaml."""
-        facts = {'source': str(self.path.resolve())}
-        facts |= {'role': self._role} if self._role else {}
-        return facts | ({'bits': self.depth.bits} if self.depth.used else {})
+        """For map.yaml; `originals` reads the images again by it."""
 
+    @abstractmethod
     def fingerprint(self) -> str:
-        """Of the table and of the images' sizes and times of change."""
-        stats = stats_of([frame.path for frame in self._frames])
-        return sha256_of(repr((stats, self._frames)).encode())
+        """Changes whenever what `frames` gives changes."""
+
+    @classmethod
+    @abstractmethod
+    def originals(cls, description: Mapping) -> Originals:
+        """The images of a traverse that a map describes."""
+
+    @property
+    def keyframe_rule(self) -> str:
+        """The rule of choosing places that "auto" stands for; see `KeyframeOptions`."""
+        if self.preselected:
+            return 'all'
+        return 'distance' if self.has_poses else 'change'
+
+    def plan(self) -> list[str]:
+        """What of the source is used, a line each."""
+        return [f'{self.path}: {self.count} images']
+
+    def estimated_poses(self) -> Iterable[Pose | None]:
+        """Of about every image, found without reading any; for estimates."""
+        return (frame.pose for _, frame in self.frames())
+
+    def playback(self, hz: float = 0.0, compressed: bool = False) -> Playback:
+        """The images as a camera sends them.
+
+        `hz`: images a second; 0: as recorded. `compressed`: send the bytes of JPEG and PNG files.
+        """
+        return Playback(self, hz, compressed)
+
+
+class RecordedTraverse(Traverse):
+    """A recording: images whose poses are found by their time, on a track of its own."""
+
+    def take_track(self, track: PoseTrack, poses: str) -> None:
+        """From now on images have the poses of `track`, which come from `poses`."""
+        self.track, self.poses = track, poses
+        self.has_poses, self.frame_id, self.origin = True, track.frame, track.origin
+
+    def take_trajectory(self, path: Path) -> None:
+        """From now on images have the poses of a file in TUM format."""
+        track = with_body_axes(read_tum(path).checked(), '', self.options.camera_frame_is)
+        self.take_track(track, str(path))
+        self.notes += notes_on(self.poses, track.refused, track.remarks)
+
+    def pose_at(self, stamp: float) -> tuple[Pose | None, str, tuple[float, float] | None]:
+        """At a time in seconds: pose or None, why there is none, latitude and longitude."""
+        if self.track is None:
+            return None, '', None
+        pose, refusal = self.track.at(stamp, self.options.max_pose_gap_s)
+        return pose, refusal, self.track.geo_at(stamp) if pose is not None else None
+
+    def plan(self) -> list[str]:
+        """See Traverse; with the poses and their gaps."""
+        lines = super().plan()
+        if self.track is None:
+            return lines
+        lines.append(f'  poses of {self.poses} in {self.frame_id}: {self.track.describe()}')
+        if gaps := self.track.gaps(self.options.max_pose_gap_s):
+            seconds = sum(end - start for start, end in gaps)
+            lines.append(f'  {len(gaps)} gaps without poses, {seconds:.1f} s together')
+        return lines
+
+    def estimated_poses(self) -> Iterable[Pose | None]:
+        """See Traverse; as if the images were evenly spread over the recording."""
+        stamps = np.linspace(*self.span, min(self.count, _MOST_ESTIMATED))
+        return (self.pose_at(float(stamp))[0] for stamp in stamps)
+
+
+class Originals(ABC):
+    """The images that a map was made of, read again by what the map tells of their source."""
+
+    def file(self, source: str) -> str | None:
+        """The file that a place's `source` names; None where images are not files."""
+        return None
+
+    @abstractmethod
+    def read(self, source: str) -> np.ndarray:
+        """The image of a place, uint8 (H, W, 3), RGB; VprError where it cannot be read."""
+
+    def all(self, sources: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
+        """(row of `sources`, its image) of all; VprError where one cannot be read."""
+        return ((row, self.read(source)) for row, source in enumerate(sources))
+
+
+@dataclass
+class Playback:
+    """A traverse as a camera sends it, `hz` images a second, or 0: at the recorded times.
+
+    `compressed`: whether images go out as CompressedImage. `ros2_topic`: topic of the images in
+    the folder of a ROS 2 bag, which `ros2 bag play` can play; empty: it is none. `zero_is_unset`:
+    whether a stamp of zero says that there is none.
+    """
+
+    traverse: Traverse
+    hz: float
+    compressed: bool
+    ros2_topic: str = ''
+    zero_is_unset: bool = False
+    path: Path = field(init=False)
+
+    def __post_init__(self):
+        self.path = self.traverse.path
+
+    def __iter__(self) -> Iterator[tuple[float, Frame | bytes]]:
+        """(seconds after the first, frame or serialized message), one in memory at a time."""
+        first = None
+        for i, (_, frame) in enumerate(self.traverse.frames()):
+            first = frame.stamp_ns if first is None else first
+            yield i / self.hz if self.hz else ns_to_s(frame.stamp_ns - first), frame
+
+    def stamps(self) -> Iterator[int]:
+        """Of the messages that will be sent, in nanoseconds."""
+        return (frame.header_ns for _, frame in self.traverse.frames())
+
+
+def described_depth(description: Mapping) -> BitDepth:
+    """The bit depth that the images of a traverse were read with, as a map describes it."""
+    bits = bits_of(description)
+    return BitDepth(bits or 8, fixed=bool(bits))
 
 
 def stats_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:

@@ -28,7 +28,7 @@ from test_bags import contents, records, refused
 from ashtkd_ros.bags import unpacking as bag_scratch
 from ashtkd_ros.bags.bag import Bag
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.traverses.bag_traverse import BagTraverse
+from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 pytest_plugins = ['bag_fixtures']
@@ -158,10 +158,10 @@ def test_a_link_to_a_file_leads_to_its_journal(plain: Path, bag: Path, whole: bo
     for number, file in enumerate(sorted(left.iterdir())):
         (beside / file.name).symlink_to(shutil.copy(file, left.parent / f'object{number}'))
     assert contents(beside) == contents(plain)
-    one = BagTraverse(path, TraverseOptions(pose_topic='none')).fingerprint()
+    one = open_traverse(path, TraverseOptions(pose_topic='none')).fingerprint()
     (file,) = [f for f in left.iterdir() if f.name.endswith(('-wal', '-journal'))]
     os.utime(file, ns=(1, 1))
-    assert BagTraverse(path, TraverseOptions(pose_topic='none')).fingerprint() != one
+    assert open_traverse(path, TraverseOptions(pose_topic='none')).fingerprint() != one
 
 
 @pytest.mark.parametrize('journal', ['WAL', 'DELETE'])

@@ -34,8 +34,9 @@ from test_mapping import START, drive, map_options, opened, snapshot, tinted
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping import build as mapping
 from ashtkd_ros.mapping import journal as journal_module
-from ashtkd_ros.mapping.build import _WAY_OUT, MapOptions, build_map
+from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.mapping.journal import Journal
+from ashtkd_ros.mapping.source_checks import POSES_IN_MAP
 from ashtkd_ros.maps import replacement
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
@@ -355,7 +356,7 @@ def test_images_that_an_index_counts_and_the_file_lacks_are_lost(
     source = write_bag(tmp_path / 'a', records=drive('rgb' * 3))
     write_mcap(tmp_path / 'b.mcap', channels_of(source), miscounted=2)
     assert call('build_map', tmp_path / 'b.mcap', '-o', out, '--model', model) == 0
-    assert '2 lost in a damaged bag' in capsys.readouterr().out
+    assert '2 lost in a damaged recording' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('case', ['cut', 'no metadata', 'no YAML', 'other counts'])
@@ -398,7 +399,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
         f'{town / "day"}: 117 images',
         '  every image becomes a place',
         f'{bag}: the poses of /odom are odometry, whose frame "odom" begins anew with each drive: '
-        f'places are named all the same, but AMCL does not take their poses; {_WAY_OUT}',
+        f'places are named all the same, but AMCL does not take their poses; {POSES_IN_MAP}',
         f'{bare}: no poses, which the other sources have; places of both kinds in one map are '
         'told apart by their numbers only; better build a map of each',
     ]

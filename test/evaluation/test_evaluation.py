@@ -29,13 +29,13 @@ from ashtkd_ros.evaluation.metrics import (
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.sampling import thin
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.image_folder import file_frame
 
 
 def frame(x: float = 0, y: float = 0, yaw: float = 0, label: str = '', pose: bool = True):
     half = math.radians(yaw) / 2
     where = Pose(x, y, 0.0, qz=math.sin(half), qw=math.cos(half)) if pose else None
-    return Frame(Path('q.jpg'), 0.0, 0, where, label)
+    return file_frame(Path('q.jpg'), 0.0, 0, where, label)
 
 
 def labelled(*names: str) -> list[Place]:
@@ -249,7 +249,7 @@ def correspondences(tmp_path: Path, text: str, frames: int = 0) -> Correspondenc
 
 def test_correspondences_name_the_right_frames_of_the_map(tmp_path: Path):
     text = 'query,map\n3,10\n3,14\n5,11\n'
-    queries = [Frame(Path('q'), 0.0, order) for order in (3, 4, 5)]
+    queries = [file_frame(Path('q'), 0.0, order) for order in (3, 4, 5)]
     places = [Place(i, 0.0, order, None, 'p') for i, order in enumerate((9, 10, 12, 15))]
     exact = correspondences(tmp_path, text)(queries, places)
     assert exact.astype(int).tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
@@ -263,7 +263,7 @@ def test_correspondences_name_the_right_frames_of_the_map(tmp_path: Path):
 def test_frames_of_several_traverses_are_told_apart(tmp_path: Path):
     places = [Place(i, 0.0, 7, None, 'p', traverse=i) for i in range(2)]
     listed = correspondences(tmp_path, 'query,map,traverse\n3,7,1\n')
-    queries = [Frame(Path('q'), 0.0, 3)]
+    queries = [file_frame(Path('q'), 0.0, 3)]
     listed.check(queries, places)
     assert listed(queries, places).tolist() == [[False, True]]
     plain = correspondences(tmp_path, 'query,map\n3,7\n')
@@ -284,7 +284,7 @@ def test_frames_of_several_traverses_are_told_apart(tmp_path: Path):
 def test_correspondences_of_other_frames_are_refused(tmp_path: Path, text: str, said: str):
     listed = correspondences(tmp_path, text, frames=1)
     with pytest.raises(VprError) as error:
-        listed.check([Frame(Path('q'), 0.0, 3)], [Place(0, 0.0, 7, None, 'p')])
+        listed.check([file_frame(Path('q'), 0.0, 3)], [Place(0, 0.0, 7, None, 'p')])
     assert said in line_of(error)
 
 

@@ -33,8 +33,10 @@ from ashtkd_ros.evaluation.report import (
 )
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.bag_traverse import BagFrame
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.stamps import s_to_ns
+from ashtkd_ros.traverses.bag_image import BagImage
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import file_frame
 
 ODD = '<script>alert("1")</script> & co'
 
@@ -195,12 +197,14 @@ def test_what_is_no_number_is_null(tmp_path: Path):
     assert 'nan' not in text_of(html).lower()
 
 
-def bag_frame(number: int, stamp: float) -> BagFrame:
+def bag_frame(number: int, stamp: float) -> Frame:
     def gone(*message: object) -> None:
         raise VprError('the bag is gone')
 
     bag = SimpleNamespace(message=gone)
-    return BagFrame(bag, '/camera', number, 10**18 + number, 0, stamp, number)
+    image = BagImage(bag, '/camera', 10**18 + number, 0)
+    stamp_ns = s_to_ns(stamp)
+    return Frame(stamp_ns, stamp_ns, number, image, str(10**18 + number), f'image {number}')
 
 
 def test_images_of_bags_are_named_by_number_and_time_since_the_start(tmp_path: Path):
@@ -243,7 +247,7 @@ def test_wide_tables_show_that_they_go_on_and_terms_are_explained(tmp_path: Path
 
 def test_names_are_escaped(tmp_path: Path):
     answer = Answer(
-        Frame(tmp_path / ODD.replace('/', '|'), 0.0, 0, Pose(0, 0, 0)),
+        file_frame(tmp_path / ODD.replace('/', '|'), 0.0, 0, Pose(0, 0, 0)),
         Place(0, 0.0, 0, Pose(0, 0, 0), f'images/{ODD}', ODD),
         0.5,
         True,

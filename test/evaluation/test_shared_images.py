@@ -33,7 +33,7 @@ def photos(tmp_path: Path, town: Path) -> Path:
     rows = ['file,place,role,order']
     for role, walk in (('database', 'day'), ('query', 'dusk')):
         for i, frame in enumerate(read_source(town / walk)[:FEW]):
-            shutil.copy(frame.path, folder / f'{role}{i}.jpg')
+            shutil.copy(frame.file, folder / f'{role}{i}.jpg')
             rows.append(f'{role}{i}.jpg,{i},{role},{i}')
     (folder / 'index.csv').write_text('\n'.join(rows))
     return folder

@@ -15,13 +15,13 @@ from conftest import line_of
 from ashtkd_ros.commands.build_map import main as build_map
 from ashtkd_ros.commands.evaluate import main as evaluate
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION, NodeAnswers, header_ns
+from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION, NodeAnswers
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
-from ashtkd_ros.traverses.bag_traverse import open_traverse
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 ORIGIN = GeoOrigin(48.2, 16.37, 180.0)
@@ -175,7 +175,7 @@ def recorded(path: Path, day_map: Path, bag: Path, **changed: object) -> Path:
     traverse = open_traverse(bag, TraverseOptions(pose_topic='none'))
     frames = [frame for _, frame in traverse.frames()]
     answers = [
-        {'stamp_ns': header_ns(f), 'places': [i], 'scores': [0.9], 'seconds': 0.01}
+        {'stamp_ns': f.header_ns, 'places': [i], 'scores': [0.9], 'seconds': 0.01}
         for i, f in enumerate(frames[: FEW - 2])
     ]
     values = {

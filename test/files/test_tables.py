@@ -47,7 +47,7 @@ def write(folder: Path, text: str, name: str = 'poses.csv', encoding: str = 'utf
 
 
 def told(frames) -> list[tuple]:
-    return [(f.path.name, f.stamp, f.pose) for f in frames]
+    return [(f.file.name, f.stamp, f.pose) for f in frames]
 
 
 def dressed(table: list[list[str]], draw: random.Random) -> tuple[str, str]:

@@ -14,8 +14,8 @@ from test_pose_checks import drive, turns
 from ashtkd_ros.geometry.camera_axes import is_optical
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.quaternions import multiply
-from ashtkd_ros.geometry.tf_tree import BODY_IN_OPTICAL
-from ashtkd_ros.traverses.bag_traverse import BagTraverse
+from ashtkd_ros.geometry.tf_chain import BODY_IN_OPTICAL
+from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 LENS = np.array([-0.5, 0.5, -0.5, 0.5])  # x right, y down, z ahead, seen from a body
@@ -109,7 +109,7 @@ def bag_of(path, frame: str, mounting: np.ndarray):
 def test_headings_of_a_bag_are_those_of_the_motion(tmp_path, frame, optical):
     path = bag_of(tmp_path / 'bag', frame, LENS if optical else about(2, 0))
     for wanted in ('auto', 'optical' if optical else 'body'):
-        traverse = BagTraverse(path, TraverseOptions(camera_frame_is=wanted))
+        traverse = open_traverse(path, TraverseOptions(camera_frame_is=wanted))
         headings = [math.degrees(f.pose.yaw) for _, f in traverse.frames() if f.pose]
         assert headings == pytest.approx([90.0] * 5)
         assert f'/tf: the frame {frame} is taken as' in traverse.notes[0]
@@ -123,7 +123,7 @@ def test_odometry_of_a_lens_and_trajectories_of_one_are_turned(tmp_path):
     lines = [f'{100 + i / 10} 0 {i / 10} 0 {" ".join(map(str, turn))}' for i in range(50)]
     (tmp_path / 'a.tum').write_text('\n'.join(lines))
     for trajectory in (None, tmp_path / 'a.tum'):
-        traverse = BagTraverse(path, TraverseOptions(trajectory=trajectory))
+        traverse = open_traverse(path, TraverseOptions(trajectory=trajectory))
         headings = [math.degrees(f.pose.yaw) for _, f in traverse.frames() if f.pose]
         assert headings == pytest.approx([90.0] * 5)
         assert 'taken as optical (z forward), by its axes' in traverse.notes[0]

@@ -79,4 +79,4 @@ def test_east_is_x_and_north_is_y_anywhere():
 def test_an_origin_nowhere_on_earth_is_refused(values):
     with pytest.raises(VprError) as error:
         GeoOrigin(*values)
-    assert 'no place on earth' in line_of(error)
+    assert 'is not a place on earth' in line_of(error)

@@ -145,7 +145,7 @@ def test_odometry_that_begins_anew_keeps_its_longest_part():
         longest = np.arange(count) < at if at >= count - at else np.arange(count) >= at
         assert (verdict.keep == longest).all(), (number, at, count, verdict)
         assert verdict.refused == {RESTARTED: (~longest).sum()}
-        assert 'begins anew' in verdict.remarks[0]
+        assert 'starts again' in verdict.remarks[0]
         # in a map it may have been carried there: split, and nothing is lost
         verdict = check_poses(stamps, rows, turns(headings))
         assert verdict.keep.all()
@@ -235,7 +235,7 @@ def test_a_new_start_splits_the_track():
     rows = [(20 + i / 10, 2, 30) for i in range(200)] + [(i / 10, 0, 0) for i in range(50)]
     track = track_of(odometry(rows))
     assert track.span[1] == pytest.approx(119.9) and track.refused == {RESTARTED: 50}
-    assert 'begins anew at the origin at 120.0 s' in track.remarks[0]
+    assert 'starts again at the origin at 120.0 s' in track.remarks[0]
     # without the name of odometry both parts stay, but nothing is in between
     stamped = [
         Message(header=header(100 + i / 10), pose=m.pose.pose)

@@ -170,7 +170,7 @@ def test_small_disorder_is_sorted_and_of_the_same_stamp_the_last_stays():
 def test_a_clock_that_jumps_back_is_named():
     line = refusal([1000, 1001.5, 901.5, 902])
     assert line == (
-        '/odom: clock jumps back by 100.0 s after 1001.500 s (pose 2); use --stamps receive'
+        '/odom: the clock jumps back by 100.0 s after 1001.500 s (pose 2); use --stamps receive'
     )
 
 
@@ -189,7 +189,7 @@ def test_single_stamps_of_zero_are_left_out_and_counted():
 
 
 def test_no_pose_is_refused_and_why():
-    assert refusal([]) == '/odom: has no usable pose; take another source of poses'
+    assert refusal([]) == '/odom: has no usable pose; use another source of poses'
     assert '(2 quaternion of length 0)' in refusal([1, 2], (0, 0, 0, 0))
 
 
@@ -236,7 +236,7 @@ def test_tum_file(tmp_path: Path):
         ('1 0 1e12 0 0 0 0 1\n', ':1: its position 0.0, 1000000000000.0, 0.0 is nowhere'),
         ('', ': has no usable pose'),
         ('0 0 0 0 0 0 0 1\n', ': all stamps are zero; the first column'),
-        ('9 0 0 0 0 0 0 1\n2 0 0 0 0 0 0 1\n', ': clock jumps back by 7.0 s'),
+        ('9 0 0 0 0 0 0 1\n2 0 0 0 0 0 0 1\n', ': the clock jumps back by 7.0 s'),
         (b'\xff\xfe1', ': cannot be read (it is not UTF-8 text)'),
     ],
 )

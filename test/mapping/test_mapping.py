@@ -21,9 +21,10 @@ from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.mapping.keyframes import KeyframeOptions
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.bag_traverse import BACK, open_traverse
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
+from ashtkd_ros.traverses.frame import BACK
 from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import Traverse, TraverseOptions
 
 START = 100.0
@@ -83,7 +84,7 @@ def test_places_are_metres_apart(tmp_path: Path, tiny: Embedder, out: Path):
     bag = write_bag(tmp_path / 'b', records=drive('r' * 9))
     place_map, counts = build_map(opened(bag), tiny, out, map_options())
     assert xs(place_map) == [0.0, 1.0, 2.0, 3.0, 4.0]
-    assert counts == {'images': 9, 'no new place': 4, 'lost in a damaged bag': 0}
+    assert counts == {'images': 9, 'no new place': 4, 'lost in a damaged recording': 0}
     loaded = PlaceMap.load(out, tiny)
     assert loaded.places == place_map.places and [p.id for p in loaded.places] == list(range(5))
     assert [p.order for p in loaded.places] == [0, 2, 4, 6, 8]

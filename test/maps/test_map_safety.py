@@ -20,7 +20,7 @@ from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.maps.folder import check_target
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.bag_traverse import open_traverse
+from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 NAV2 = 'image: map.pgm\nresolution: 0.05\norigin: [0, 0, 0]\nnegate: 0\noccupied_thresh: 0.65\n'

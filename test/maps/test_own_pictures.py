@@ -30,7 +30,8 @@ from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.maps.thumbnails import make_thumbnail
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.ros.node.debug_picture import debug_picture, picture_reader
-from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
+from ashtkd_ros.traverses.opening import open_traverse
+from ashtkd_ros.traverses.traverse import TraverseOptions
 
 SECRET = np.full((48, 64, 3), (13, 200, 77), np.uint8)
 
@@ -57,7 +58,7 @@ def secret(tmp_path: Path) -> Path:
 
 
 def mapped(tmp_path: Path, model: Path, thumbnails: bool) -> PlaceMap:
-    traverse = FolderTraverse(walk(tmp_path / 'walk'), TraverseOptions())
+    traverse = open_traverse(walk(tmp_path / 'walk'), TraverseOptions())
     options = MapOptions(thumbnails=thumbnails, workers=1)
     return build_map([traverse], Embedder(model, num_threads=1), tmp_path / 'map', options)[0]
 
@@ -228,7 +229,7 @@ def test_images_that_a_table_takes_from_elsewhere_are_said(tmp_path: Path, secre
     for rows, expected in ((['0.png'], 0), ([row.format(secret=secret), '0.png'], 1)):
         lines = [f'{name},{i},{i},0' for i, name in enumerate(rows)]
         (source / 'poses.csv').write_text('\n'.join(['file,stamp,x,y', *lines]) + '\n')
-        traverse = FolderTraverse(source, TraverseOptions())
+        traverse = open_traverse(source, TraverseOptions())
         said = [note for note in traverse.notes if 'outside of the folder' in note]
         assert len(said) == expected and all(note.startswith('1 images') for note in said)
 

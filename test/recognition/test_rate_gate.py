@@ -19,9 +19,9 @@ from ashtkd_ros.recognition.rate_gate import RateGate
 )
 def test_what_is_let_through(stamps: list[float], hz: float, used: list[float]):
     gate = RateGate()
-    assert [s for s in stamps if gate.lets(s, hz)] == used
+    assert [s for s in stamps if gate.admits(s, hz)] == used
 
 
 def test_stamps_of_zero_are_taken_for_now():
     gate = RateGate()
-    assert [gate.lets(0.0, 1.0) for _ in range(3)] == [True, False, False]
+    assert [gate.admits(0.0, 1.0) for _ in range(3)] == [True, False, False]

@@ -91,7 +91,7 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 STARTS = {  # environment → what is named
     'text': (
         {'ROS_DOMAIN_ID': 'abc'},
-        'ROS_DOMAIN_ID is "abc"; it is a whole number from 0 to 232',
+        'ROS_DOMAIN_ID is "abc"; it must be a whole number from 0 to 232',
     ),
     'high': ({'ROS_DOMAIN_ID': '233'}, 'ROS_DOMAIN_ID is "233"'),
     'huge': ({'ROS_DOMAIN_ID': '9' * 30}, 'whole number from 0 to 232'),
@@ -159,4 +159,4 @@ def test_paths_of_the_node_are_expanded(tmp_path: Path) -> None:
     for name in ('~/vpr.yaml', '$HOME/vpr.yaml'):
         assert '/data/x.onnx: the model cannot be read' in said('--params-file', name)
     named = said('--params-file', '~/none.yaml')
-    assert f'error: {home}/none.yaml: no such file, given by --params-file' in named
+    assert f'error: {home}/none.yaml: no such file, though --params-file names it' in named

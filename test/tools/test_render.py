@@ -27,9 +27,9 @@ def needs_panda3d() -> None:
         pytest.skip('panda3d needs libX11 to render (apt install libx11-6)')
 
 
-def tiny(**changes) -> walk.Traverse:
+def tiny(**changes) -> walk.Drive:
     settings = {'frames': 6, 'width': 160, 'height': 120, 'spacing': 9.0, 'seed': 3, **changes}
-    return walk.Traverse(**settings)
+    return walk.Drive(**settings)
 
 
 def read_poses(folder: Path) -> tuple[list[str], np.ndarray]:
@@ -74,8 +74,8 @@ def test_night_is_darker_than_day(night_walk: Path) -> None:
 
 def test_other_way_round_looks_backwards() -> None:
     loop = walk.town_loop(5)
-    there = walk.traverse_poses(loop, tiny())[0]
-    back = walk.traverse_poses(loop, tiny(reverse=True))[0]
+    there = walk.drive_poses(loop, tiny())[0]
+    back = walk.drive_poses(loop, tiny(reverse=True))[0]
     assert abs(np.cos(there.yaw - back.yaw) + 1) < 1e-6
     # Each drives on its own right-hand side: two lanes apart.
     assert np.hypot(there.x - back.x, there.y - back.y) == pytest.approx(2 * walk.LANE_M, abs=0.01)

@@ -29,17 +29,12 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.images.message_decoding import ImageError
-from ashtkd_ros.traverses.bag_traverse import (
-    BACK,
-    DAMAGED,
-    ZERO,
-    BagFrame,
-    BagTraverse,
-    open_traverse,
-    parse_source,
-    source_name,
-)
-from ashtkd_ros.traverses.traverse import Cursor, FolderTraverse, TraverseOptions
+from ashtkd_ros.traverses.bag_image import parse_source, source_name
+from ashtkd_ros.traverses.bag_traverse import BagTraverse
+from ashtkd_ros.traverses.folder_traverse import FolderTraverse
+from ashtkd_ros.traverses.frame import BACK, DAMAGED, ZERO, Frame
+from ashtkd_ros.traverses.opening import open_traverse
+from ashtkd_ros.traverses.traverse import Cursor, TraverseOptions
 
 START = 100.0
 
@@ -58,7 +53,7 @@ def opened(path: Path, records: list[Record], **options: object) -> BagTraverse:
     return BagTraverse(write_bag(path, records=records), TraverseOptions(**options))
 
 
-def frames(traverse: BagTraverse, after: Cursor | None = None) -> list[BagFrame]:
+def frames(traverse: BagTraverse, after: Cursor | None = None) -> list[Frame]:
     return [frame for _, frame in traverse.frames(after)]
 
 
@@ -80,17 +75,17 @@ def bag(tmp_path: Path) -> Path:
 def test_frames_have_number_stamp_pose_and_image(bag: Path):
     traverse = opened(bag, images() + odoms())
     found = frames(traverse)
-    assert [(f.number, f.order, f.name) for f in found] == [(i, i, f'image {i}') for i in range(5)]
+    assert [(f.order, f.name) for f in found] == [(i, f'image {i}') for i in range(5)]
     assert [f.stamp for f in found] == [START + i for i in range(5)]
     assert [f.pose.x for f in found] == pytest.approx(range(5))
     for i, frame in enumerate(found):
-        assert frame.light().message is None
-        for same in (frame, frame.light()):
+        assert frame.without_pixels().image.message is None
+        for same in (frame, frame.without_pixels()):
             pixels, order = same.pixels()
             assert order == 'RGB' and (pixels == picture(i)).all()
             assert (same.read() == picture(i)).all()
     assert (traverse.count, traverse.has_poses, traverse.frame_id) == (5, True, 'odom')
-    assert traverse.source_of(found[1]) == '101001000000' and traverse.notes == []
+    assert found[1].source == '101001000000' and traverse.notes == []
     assert traverse.describe() == {
         'source': str(bag),
         'image_topic': TOPIC,
@@ -115,9 +110,9 @@ def test_images_received_at_one_time_are_told_apart(bag: Path):
     equal = [image(START + i / 10, picture(i), received=START) for i in range(3)]
     traverse = opened(bag, equal + images()[1:])
     found = frames(traverse)
-    sources = [traverse.source_of(f) for f in found]
+    sources = [f.source for f in found]
     assert sources[:4] == ['100000000000', '100000000000#1', '100000000000#2', '101001000000']
-    assert all((f.light().read() == picture(i)).all() for i, f in enumerate(found[:3]))
+    assert all((f.without_pixels().read() == picture(i)).all() for i, f in enumerate(found[:3]))
     assert [source_name(*parse_source(s)) for s in sources] == sources
 
 
@@ -358,7 +353,7 @@ def test_images_after_a_jump_back_are_refused_until_the_clock_is_there_again(bag
 def test_a_pose_clock_that_jumps_back_says_what_to_do(bag: Path):
     poses = [*odoms(), odometry(50.0, Pose(0, 0, 0), received=START + 9)]
     line = refused(bag, images() + poses)
-    assert '/odom: clock jumps back' in line and '--stamps receive' in line
+    assert '/odom: the clock jumps back' in line and '--stamps receive' in line
     assert BagTraverse(bag, TraverseOptions(stamps='receive')).has_poses
 
 
@@ -382,7 +377,7 @@ def test_a_damaged_message_is_refused_and_the_rest_is_read(bag: Path):
     found = frames(traverse)
     assert [f.refusal for f in found] == [DAMAGED, '', DAMAGED, '', '']
     with pytest.raises(ImageError) as error:
-        found[0].light().pixels()
+        found[0].without_pixels().pixels()
     assert error.value.kind == DAMAGED
     check_cursors(traverse, 5)
 

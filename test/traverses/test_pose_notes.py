@@ -18,7 +18,8 @@ from ashtkd_ros.commands.map_info import main as map_info
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
-from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
+from ashtkd_ros.traverses.opening import open_traverse
+from ashtkd_ros.traverses.traverse import TraverseOptions
 
 
 def judge(map_folder: Path, source: Path, *options: object) -> None:
@@ -69,7 +70,7 @@ def test_poses_that_are_left_out_are_said_alike_by_both_commands(tmp_path: Path,
     path = write_bag(tmp_path / 'bag', records=records)
     options = ('--keyframes', 'all')
     assert run(build_map, path, '-o', tmp_path / 'map', *options) == 0
-    said = '1 poses of /pose are left out: 1 far from those before and after'
+    said = '1 poses of /pose are left out: 1 too far from those before and after'
     assert said in capsys.readouterr().err
     judge(tmp_path / 'map', path)
     assert said in capsys.readouterr().err
@@ -80,7 +81,7 @@ def test_a_walk_of_images_is_checked_too(tmp_path: Path):
     (tmp_path / 'poses.csv').write_text('\n'.join(['file,stamp,x,y', *rows]))
     for i in range(20):
         cv2.imwrite(str(tmp_path / f'{i}.png'), np.full((6, 8, 3), i, np.uint8))
-    traverse = FolderTraverse(tmp_path, TraverseOptions())
+    traverse = open_traverse(tmp_path, TraverseOptions())
     poses = [frame.pose for _, frame in traverse.frames()]
     assert [i for i, pose in enumerate(poses) if pose is None] == [7]
     assert traverse.has_poses and '1 poses of poses.csv are left out' in traverse.notes[0]

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.images.colour_order import to_rgb
 from ashtkd_ros.images.message_decoding import compressed_to_array, image_to_array
 from ashtkd_ros.network.embedder import Embedder, Preprocessing, resize
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.traverses.bag_traverse import to_rgb
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.demo import TOWN
 

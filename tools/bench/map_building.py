@@ -26,7 +26,8 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.traverses.bag_writer import STORAGES, BagOptions, make_bag
-from ashtkd_ros.traverses.image_folder import Frame, read_source
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import file_frame, read_source
 from tools.demo import TOWN
 
 _BATCH = 16
@@ -36,7 +37,7 @@ def long_walk(count: int) -> list[Frame]:
     """The shipped walk's pictures again and again along a straight line, 1.5 m apart, at 10 Hz."""
     frames = read_source(TOWN / 'day')
     return [
-        Frame(frames[i % len(frames)].path, 1000.0 + 0.1 * i, i, Pose(1.5 * i, 0.0, 0.0))
+        file_frame(frames[i % len(frames)].file, 1000.0 + 0.1 * i, i, Pose(1.5 * i, 0.0, 0.0))
         for i in range(count)
     ]
 

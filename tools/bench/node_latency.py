@@ -22,8 +22,9 @@ from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.mapping.build import build_map
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.traverses.image_folder import Frame, read_source
-from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.opening import open_traverse
 from tools.demo import TOWN, Observer, running_node
 
 
@@ -31,7 +32,7 @@ def enlarge(frames: list[Frame], folder: Path) -> list[Frame]:
     """The frames at 640 x 480, stored without loss."""
     larger = []
     for frame in frames:
-        path = folder / f'{frame.path.stem}.png'
+        path = folder / f'{frame.file.stem}.png'
         cv2.imwrite(str(path), cv2.resize(frame.read()[..., ::-1], (640, 480)))
         larger.append(replace(frame, path=path))
     return larger
@@ -42,7 +43,7 @@ def measure(images: int, threads: int, compressed: bool) -> tuple[np.ndarray, np
     embedder = Embedder(shipped_model(), num_threads=threads)
     alone, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
-        mapped = FolderTraverse(TOWN / 'day', TraverseOptions())
+        mapped = open_traverse(TOWN / 'day')
         build_map([mapped], embedder, Path(folder) / 'map')
         frames = enlarge(read_source(TOWN / 'dusk')[:20], Path(folder))
         observer = Observer(compressed)

@@ -40,7 +40,7 @@ from ashtkd_ros.mapping.build import build_map
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.traverses.image_folder import read_source
-from ashtkd_ros.traverses.traverse import FolderTraverse, TraverseOptions
+from ashtkd_ros.traverses.opening import open_traverse
 from tools.demo import TOWN, running_node
 
 _WARM_S = 5.0
@@ -138,7 +138,7 @@ def memory_mb(pid: int) -> float:
 def measure(size: tuple[int, int], hz: float, seconds: float, threads: int) -> None:
     """Run and print."""
     with tempfile.TemporaryDirectory() as folder:
-        traverse = FolderTraverse(TOWN / 'day', TraverseOptions())
+        traverse = open_traverse(TOWN / 'day')
         build_map([traverse], Embedder(shipped_model(), num_threads=1), Path(folder, 'map'))
         rclpy.init()
         load = Load(size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line: one rendered walk by its settings, or the two that the package ships."""
+"""Command line: render one walk with its settings, or the two walks that the package ships."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from tools.render.conditions import CONDITIONS
-from tools.render.walk import Traverse, render_walk
+from tools.render.walk import Drive, render_walk
 
 EXAMPLE = """examples:
   python -m tools.render -o /tmp/night --town 11 --condition night --seed 3 --lateral 3
@@ -20,53 +20,60 @@ EXAMPLE = """examples:
 SHIPPED_TOWN = 11
 SHIPPED_FOLDER = Path('test/data/town')
 SHIPPED = {
-    'day': Traverse(seed=1, spacing=1.75, quality=72),
-    'dusk': Traverse(
+    'day': Drive(seed=1, spacing=1.75, quality=72),
+    'dusk': Drive(
         seed=5, condition='dusk', spacing=1.75, phase=0.875, lateral=1.0, lateral_jitter=0.1,
         yaw_jitter=2.0, start=30000.0, quality=72,
     ),
 }  # fmt: skip
 HELP = {
-    'seed': 'moves parked cars, lit windows, clouds and jitter',
-    'condition': ', '.join(CONDITIONS),
-    'spacing': 'metres between pictures',
-    'phase': 'metres along the loop to the first picture',
-    'frames': 'number of pictures; 0 drives once round',
-    'lateral': 'metres to the left of the right-hand lane; 3 is the other side of the road',
-    'lateral_jitter': 'standard deviation of a random side step, metres',
-    'yaw': 'degrees by which the camera looks to the left of the road',
-    'yaw_jitter': 'standard deviation of a random turn, degrees',
-    'reverse': 'drive the loop clockwise',
-    'speed': 'metres a second, for the stamps',
+    'seed': 'seed of what differs from drive to drive: parked cars, lit windows, clouds, jitter',
+    'condition': f'light and weather: {", ".join(CONDITIONS)}',
+    'spacing': 'distance between pictures, metres',
+    'phase': 'distance along the loop of the first picture, metres',
+    'frames': 'number of pictures; 0 is as many as one round has',
+    'lateral': 'distance to the left of the right-hand lane, -0.5 to 5 metres; 3 is the other '
+    'side of the road',
+    'lateral_jitter': 'standard deviation of a random step sideways, 0 to 0.5 metres',
+    'yaw': 'angle by which the camera looks to the left of the road, degrees',
+    'yaw_jitter': 'standard deviation of a random turn of the camera, degrees',
+    'reverse': 'drive the loop the other way round, clockwise',
+    'speed': 'speed that the stamps tell of, metres a second',
     'start': 'stamp of the first picture, seconds',
-    'width': 'pixels',
-    'height': 'pixels',
-    'hfov': 'horizontal field of view, degrees',
-    'quality': 'of the JPEG files, 1 to 100',
+    'width': 'width of the pictures, 16 to 1920 pixels',
+    'height': 'height of the pictures, 16 to 1080 pixels',
+    'hfov': 'horizontal field of view of the camera, 20 to 140 degrees',
+    'quality': 'quality of the JPEG files, 1 to 100',
 }
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m tools.render',
-        description='Render a walk through a small town: images, exact poses, settings.',
+        description='Render a walk through a small town: images, their exact poses, settings.',
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('-o', '--out', type=Path, help='new or empty folder for the walk')
     parser.add_argument(
-        '--town', type=int, default=SHIPPED_TOWN, help='seed of the town (%(default)s)'
+        '-o', '--out', type=Path, help='folder for the walk; it must be new or empty'
     )
-    for setting in fields(Traverse):
+    parser.add_argument(
+        '--town',
+        type=int,
+        default=SHIPPED_TOWN,
+        help='seed of the town: streets, houses, trees (default: %(default)s)',
+    )
+    for setting in fields(Drive):
         flag = '--' + setting.name.replace('_', '-')
         if isinstance(setting.default, bool):
             parser.add_argument(flag, action='store_true', help=HELP[setting.name])
             continue
-        text = f'{HELP[setting.name]} ({setting.default})'
+        text = f'{HELP[setting.name]} (default: {setting.default})'
         parser.add_argument(flag, type=type(setting.default), default=setting.default, help=text)
     parser.add_argument(
         '--shipped', action='store_true',
-        help=f'render both shipped walks to OUT ({SHIPPED_FOLDER}); ignores other settings',
+        help=f'render both walks that are shipped, to OUT (default: {SHIPPED_FOLDER}); all other '
+        'settings are ignored',
     )  # fmt: skip
     return parser
 
@@ -74,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
 def render_shipped(folder: Path, progress: bool = False) -> dict[str, int]:
     """Render the shipped walks to `folder`/day and `folder`/dusk; returns the pictures of each."""
     return {
-        name: render_walk(SHIPPED_TOWN, traverse, folder / name, progress)
-        for name, traverse in SHIPPED.items()
+        name: render_walk(SHIPPED_TOWN, drive, folder / name, progress)
+        for name, drive in SHIPPED.items()
     }
 
 
@@ -84,15 +91,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     if not args.shipped and args.out is None:
-        parser.error('say where to write with -o FOLDER, or use --shipped')
+        parser.error('give a folder to write to with -o FOLDER, or use --shipped')
     try:
         if args.shipped:
             folder = args.out or SHIPPED_FOLDER
             counts = render_shipped(folder, progress=True)
         else:
-            settings = {setting.name: getattr(args, setting.name) for setting in fields(Traverse)}
-            folder, traverse = args.out, Traverse(**settings)
-            counts = {'': render_walk(args.town, traverse, args.out, progress=True)}
+            settings = {setting.name: getattr(args, setting.name) for setting in fields(Drive)}
+            folder, drive = args.out, Drive(**settings)
+            counts = {'': render_walk(args.town, drive, args.out, progress=True)}
     except VprError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from tools.render import props
-from tools.render.mesh import GLOW, LEAF, Frame, Mesh
+from tools.render.mesh import GLOW, LEAF, Mesh, Spot
 from tools.render.path import Loop
 from tools.render.textures import Rng, awning, finish
 
@@ -43,14 +43,14 @@ def scatter(mesh: Mesh, textures: dict[str, np.ndarray], loop: Loop, rng: Rng) -
             maker = order.pop()
             xy, heading = loop.at(s)
             away = KERB_SIDE_M if maker in (flower_bed, bollards, bins, flag) else WALL_SIDE_M
-            frame = Frame(xy, heading, 0.12).child(0, side * away, 0 if side > 0 else np.pi)
-            maker(mesh, frame, rng)
+            spot = Spot(xy, heading, 0.12).child(0, side * away, 0 if side > 0 else np.pi)
+            maker(mesh, spot, rng)
             s += float(rng.uniform(4.5, 8.5))
     crossing = [gate, pennants, banner, pennants, banner, bridge]
     for k, maker in enumerate(crossing):
         s = (k + rng.uniform(0.2, 0.8)) * loop.length / len(crossing)
         xy, heading = loop.at(s)
-        maker(mesh, Frame(xy, heading), rng)
+        maker(mesh, Spot(xy, heading), rng)
 
 
 def _print(rng: Rng, size: int = 128) -> np.ndarray:
@@ -74,42 +74,40 @@ def _any_print(rng: Rng) -> str:
     return f'print{int(rng.integers(12))}'
 
 
-def _sheet(mesh: Mesh, frame: Frame, x0, x1, y, z0, z1, texture, material=0) -> None:
+def _sheet(mesh: Mesh, spot: Spot, x0, x1, y, z0, z1, texture, material=0) -> None:
     """An upright rectangle along x that faces the road (-y)."""
     mesh.quad(
-        [frame(x0, y, z0), frame(x1, y, z0), frame(x1, y, z1), frame(x0, y, z1)],
+        [spot(x0, y, z0), spot(x1, y, z0), spot(x1, y, z1), spot(x0, y, z1)],
         texture,
         material=material,
     )
 
 
-def column(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def column(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """An advertising column."""
     for k in range(3):
-        turned = frame.child(0, 0, k * 2 * np.pi / 3)
+        turned = spot.child(0, 0, k * 2 * np.pi / 3)
         _sheet(mesh, turned, -0.75, 0.75, -0.5, 0.4, 2.6, _any_print(rng))
-    mesh.tube(frame, (0, 0), 0.62, 0, 2.9, 'stonework', rng.uniform(0.5, 0.9, 3), sides=9)
-    mesh.tube(
-        frame, (0, 0), 0.95, 2.9, 3.5, 'metal', rng.uniform(0.15, 0.5, 3), sides=9, taper=0.1
-    )
+    mesh.tube(spot, (0, 0), 0.62, 0, 2.9, 'stonework', rng.uniform(0.5, 0.9, 3), sides=9)
+    mesh.tube(spot, (0, 0), 0.95, 2.9, 3.5, 'metal', rng.uniform(0.15, 0.5, 3), sides=9, taper=0.1)
 
 
-def stall(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def stall(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A market stall with fruit under a striped roof."""
     cloth = f'cloth{int(rng.integers(5))}'
     for x in (-1.5, 1.4):
-        mesh.box(frame, (x, -0.5, 0), (x + 0.08, -0.42, 2.2), 'wood', (0.6, 0.5, 0.4))
+        mesh.box(spot, (x, -0.5, 0), (x + 0.08, -0.42, 2.2), 'wood', (0.6, 0.5, 0.4))
     roof = [
-        frame(-1.8, -1.0, 2.05),
-        frame(1.8, -1.0, 2.05),
-        frame(1.8, 0.6, 2.7),
-        frame(-1.8, 0.6, 2.7),
+        spot(-1.8, -1.0, 2.05),
+        spot(1.8, -1.0, 2.05),
+        spot(1.8, 0.6, 2.7),
+        spot(-1.8, 0.6, 2.7),
     ]
     mesh.quad(roof, cloth)
-    mesh.box(frame, (-1.5, -0.5, 0), (1.5, 0.4, 0.8), 'wood', rng.uniform(0.4, 0.9, 3))
+    mesh.box(spot, (-1.5, -0.5, 0), (1.5, 0.4, 0.8), 'wood', rng.uniform(0.4, 0.9, 3))
     for x in np.arange(-1.4, 1.3, 0.55):
         mesh.box(
-            frame,
+            spot,
             (x, -0.45, 0.8),
             (x + 0.5, 0.3, 1.0),
             'leaves',
@@ -117,160 +115,160 @@ def stall(mesh: Mesh, frame: Frame, rng: Rng) -> None:
         )
 
 
-def phone_box(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def phone_box(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A telephone box or a ticket machine in a strong colour."""
     tint = rng.permutation(
         [rng.uniform(0.6, 0.85), rng.uniform(0.05, 0.3), rng.uniform(0.05, 0.3)]
     )
-    mesh.box(frame, (-0.45, -0.45, 0), (0.45, 0.45, 2.4), 'wood', tint)
-    mesh.box(frame, (-0.35, -0.47, 0.6), (0.35, 0.47, 2.0), 'pane_lit')
+    mesh.box(spot, (-0.45, -0.45, 0), (0.45, 0.45, 2.4), 'wood', tint)
+    mesh.box(spot, (-0.35, -0.47, 0.6), (0.35, 0.47, 2.0), 'pane_lit')
 
 
-def statue(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def statue(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A figure on a pedestal."""
     bronze = np.array([0.3, 0.42, 0.36]) * rng.uniform(0.7, 1.4)
     mesh.box(
-        frame,
+        spot,
         (-0.55, -0.55, 0),
         (0.55, 0.55, 1.3),
         'stonework',
         rng.uniform(0.6, 1, 3),
         shrink=0.85,
     )
-    mesh.tube(frame, (0, 0), 0.36, 1.3, 2.6, 'paint', bronze, sides=7, taper=0.7)
-    mesh.tube(frame, (0, 0), 0.17, 2.6, 3.0, 'paint', bronze, sides=7)
+    mesh.tube(spot, (0, 0), 0.36, 1.3, 2.6, 'paint', bronze, sides=7, taper=0.7)
+    mesh.tube(spot, (0, 0), 0.17, 2.6, 3.0, 'paint', bronze, sides=7)
     arm = float(rng.uniform(-0.6, 0.6))
-    mesh.box(frame, (arm, -0.1, 2.1), (arm + 0.7, 0.1, 2.3), 'paint', bronze)
+    mesh.box(spot, (arm, -0.1, 2.1), (arm + 0.7, 0.1, 2.3), 'paint', bronze)
 
 
-def flower_bed(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def flower_bed(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A stone trough with flowers of one colour."""
     long = float(rng.uniform(1, 2.2))
-    mesh.box(frame, (-long, -0.3, 0), (long, 0.35, 0.45), 'stonework', rng.uniform(0.5, 0.9, 3))
+    mesh.box(spot, (-long, -0.3, 0), (long, 0.35, 0.45), 'stonework', rng.uniform(0.5, 0.9, 3))
     colour = rng.permutation([1.0, rng.uniform(0.2, 0.8), 0.2])
     for x in np.arange(-long + 0.1, long - 0.1, 0.22):
         z = 0.45 + rng.uniform(0.15, 0.5)
         tint = colour if rng.random() < 0.6 else (0.3, 0.5, 0.2)
-        mesh.box(frame, (x, -0.2, 0.45), (x + 0.2, 0.25, z), 'plaster', tint, LEAF, shrink=0.6)
+        mesh.box(spot, (x, -0.2, 0.45), (x + 0.2, 0.25, z), 'plaster', tint, LEAF, shrink=0.6)
 
 
-def bench(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def bench(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A bench by a small tree in a tub."""
     tint = rng.uniform(0.2, 0.9, 3)
-    mesh.box(frame, (-1, 0, 0.42), (0.8, 0.4, 0.5), 'wood', tint)
-    mesh.box(frame, (-1, 0.4, 0.5), (0.8, 0.46, 0.95), 'wood', tint)
+    mesh.box(spot, (-1, 0, 0.42), (0.8, 0.4, 0.5), 'wood', tint)
+    mesh.box(spot, (-1, 0.4, 0.5), (0.8, 0.46, 0.95), 'wood', tint)
     for x in (-0.9, 0.6):
-        mesh.box(frame, (x, 0, 0), (x + 0.08, 0.4, 0.42), 'metal', (0.2, 0.2, 0.2))
-    mesh.tube(frame, (1.5, 0.2), 0.35, 0, 0.6, 'brickwork', sides=8, taper=1.2)
-    props.tree(mesh, frame.child(1.5, 0.2, z=0.4), rng, float(rng.uniform(2.0, 3.2)))
+        mesh.box(spot, (x, 0, 0), (x + 0.08, 0.4, 0.42), 'metal', (0.2, 0.2, 0.2))
+    mesh.tube(spot, (1.5, 0.2), 0.35, 0, 0.6, 'brickwork', sides=8, taper=1.2)
+    props.tree(mesh, spot.child(1.5, 0.2, z=0.4), rng, float(rng.uniform(2.0, 3.2)))
 
 
-def billboard(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def billboard(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A large poster on posts, square to the road or along it."""
-    board = frame.child(0, 0.2, float(rng.choice([0, 0, 0.5, -0.5])))
+    board = spot.child(0, 0.2, float(rng.choice([0, 0, 0.5, -0.5])))
     wide, low = float(rng.uniform(1.2, 1.9)), float(rng.uniform(0.6, 1.4))
     _sheet(mesh, board, -wide, wide, -0.03, low, low + wide * 1.3, _any_print(rng), GLOW)
     mesh.box(board, (-wide - 0.08, 0, 0), (-wide, 0.1, low + wide * 1.3), 'metal', (0.3, 0.3, 0.3))
     mesh.box(board, (wide, 0, 0), (wide + 0.08, 0.1, low + wide * 1.3), 'metal', (0.3, 0.3, 0.3))
 
 
-def flag(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def flag(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A pole with a long flag."""
-    mesh.tube(frame, (0, 0), 0.06, 0, 6.5, 'metal', (0.8, 0.8, 0.8), sides=5)
-    turned = frame.child(0, 0, float(rng.uniform(0, 2 * np.pi)))
+    mesh.tube(spot, (0, 0), 0.06, 0, 6.5, 'metal', (0.8, 0.8, 0.8), sides=5)
+    turned = spot.child(0, 0, float(rng.uniform(0, 2 * np.pi)))
     _sheet(mesh, turned, 0.08, 1.2, 0, 3.6, 6.3, _any_print(rng))
 
 
-def bins(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def bins(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """Recycling bins in a row."""
     for k in range(int(rng.integers(2, 4))):
         tint = rng.permutation([0.6, 0.35, 0.1]) * rng.uniform(0.6, 1.2)
-        mesh.box(frame, (0.95 * k, -0.3, 0.05), (0.95 * k + 0.8, 0.5, 1.2), 'plaster', tint)
+        mesh.box(spot, (0.95 * k, -0.3, 0.05), (0.95 * k + 0.8, 0.5, 1.2), 'plaster', tint)
 
 
-def bollards(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def bollards(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A row of posts with white heads."""
     tint = rng.uniform(0.1, 0.6, 3)
     for x in np.arange(-2.4, 2.5, 0.8):
-        mesh.tube(frame, (x, 0), 0.09, 0, 0.85, 'metal', tint, sides=6)
-        mesh.tube(frame, (x, 0), 0.1, 0.85, 1.0, 'metal', sides=6)
+        mesh.tube(spot, (x, 0), 0.09, 0, 0.85, 'metal', tint, sides=6)
+        mesh.tube(spot, (x, 0), 0.1, 0.85, 1.0, 'metal', sides=6)
 
 
-def parasol(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def parasol(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A cafe table under a parasol."""
     tint = rng.uniform(0.2, 0.95, 3)
-    mesh.tube(frame, (0, 0), 0.04, 0, 2.3, 'metal', sides=5)
-    mesh.tube(frame, (0, 0), 1.5, 2.1, 2.7, 'plaster', tint, sides=8, taper=0.06)
-    mesh.tube(frame, (0, 0), 0.5, 0.7, 0.76, 'wood', (0.7, 0.6, 0.5), sides=8)
+    mesh.tube(spot, (0, 0), 0.04, 0, 2.3, 'metal', sides=5)
+    mesh.tube(spot, (0, 0), 1.5, 2.1, 2.7, 'plaster', tint, sides=8, taper=0.06)
+    mesh.tube(spot, (0, 0), 0.5, 0.7, 0.76, 'wood', (0.7, 0.6, 0.5), sides=8)
     for x in (-0.8, 0.8):
-        mesh.box(frame, (x - 0.2, -0.2, 0.4), (x + 0.2, 0.2, 0.46), 'wood', tint)
-        mesh.box(frame, (x - 0.03, -0.2, 0), (x + 0.03, 0.2, 0.9), 'wood', tint)
+        mesh.box(spot, (x - 0.2, -0.2, 0.4), (x + 0.2, 0.2, 0.46), 'wood', tint)
+        mesh.box(spot, (x - 0.03, -0.2, 0), (x + 0.03, 0.2, 0.9), 'wood', tint)
 
 
-def scaffold(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def scaffold(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A scaffold in front of a house, partly behind netting."""
     high = int(rng.integers(2, 4))
     for x in (-2.0, 0.0, 2.0):
         for y in (-0.3, 0.5):
             mesh.box(
-                frame, (x, y, 0), (x + 0.06, y + 0.06, 2.0 * high + 0.8), 'metal', (0.6, 0.6, 0.62)
+                spot, (x, y, 0), (x + 0.06, y + 0.06, 2.0 * high + 0.8), 'metal', (0.6, 0.6, 0.62)
             )
     for k in range(1, high + 1):
         mesh.box(
-            frame, (-2.1, -0.35, 2.0 * k), (2.1, 0.55, 2.0 * k + 0.07), 'wood', (0.8, 0.65, 0.4)
+            spot, (-2.1, -0.35, 2.0 * k), (2.1, 0.55, 2.0 * k + 0.07), 'wood', (0.8, 0.65, 0.4)
         )
         mesh.box(
-            frame,
+            spot,
             (-2.0, -0.35, 2.0 * k + 0.95),
             (2.06, -0.31, 2.0 * k + 1.0),
             'metal',
             (0.6, 0.6, 0.62),
         )
-    _sheet(mesh, frame, -2.0, 0.0, -0.36, 2.0, 4.0, _any_print(rng))
+    _sheet(mesh, spot, -2.0, 0.0, -0.36, 2.0, 4.0, _any_print(rng))
 
 
-def gate(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def gate(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """An old town gate: two towers and a wall with the road through it."""
     tint = np.array([0.85, 0.75, 0.62]) * rng.uniform(0.8, 1.1)
     for side in (-1, 1):
-        mesh.tube(frame, (0, side * 5.2), 1.4, 0, 8, 'stonework', tint, sides=10)
+        mesh.tube(spot, (0, side * 5.2), 1.4, 0, 8, 'stonework', tint, sides=10)
         mesh.tube(
-            frame, (0, side * 5.2), 1.8, 8, 11.5, 'tiles', (0.55, 0.27, 0.2), sides=10, taper=0.04
+            spot, (0, side * 5.2), 1.8, 8, 11.5, 'tiles', (0.55, 0.27, 0.2), sides=10, taper=0.04
         )
-    mesh.box(frame, (-0.8, -4.5, 4.6), (0.8, 4.5, 7.0), 'stonework', tint)
+    mesh.box(spot, (-0.8, -4.5, 4.6), (0.8, 4.5, 7.0), 'stonework', tint)
     for y in np.arange(-4.2, 4.2, 1.2):
-        mesh.box(frame, (-0.8, y, 7.0), (0.8, y + 0.6, 7.7), 'stonework', tint * 0.95)
+        mesh.box(spot, (-0.8, y, 7.0), (0.8, y + 0.6, 7.7), 'stonework', tint * 0.95)
 
 
-def bridge(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def bridge(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A glazed footbridge between the houses on both sides."""
     tint = rng.uniform(0.3, 0.9, 3)
-    mesh.box(frame, (-1.2, -6.5, 4.4), (1.2, 6.5, 4.9), 'plaster', tint)
-    mesh.box(frame, (-1.1, -6.5, 4.9), (1.1, 6.5, 6.4), 'pane_lit', (0.9, 1, 1))
-    mesh.box(frame, (-1.3, -6.5, 6.4), (1.3, 6.5, 6.8), 'plaster', tint)
+    mesh.box(spot, (-1.2, -6.5, 4.4), (1.2, 6.5, 4.9), 'plaster', tint)
+    mesh.box(spot, (-1.1, -6.5, 4.9), (1.1, 6.5, 6.4), 'pane_lit', (0.9, 1, 1))
+    mesh.box(spot, (-1.3, -6.5, 6.4), (1.3, 6.5, 6.8), 'plaster', tint)
     for y in np.arange(-6, 6.1, 1.5):
-        mesh.box(frame, (-1.15, y, 4.9), (1.15, y + 0.15, 6.4), 'plaster', tint)
+        mesh.box(spot, (-1.15, y, 4.9), (1.15, y + 0.15, 6.4), 'plaster', tint)
 
 
-def pennants(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def pennants(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """Three strings of small flags across the road."""
     colours = rng.uniform(0.1, 1, (3, 3))
     for x in (-1.5, 0.0, 1.5):
         for k, y in enumerate(np.arange(-5.2, 5.2, 0.62)):
             z = 4.4 + 0.035 * y**2
             points = [
-                frame(x, y + 0.48, z),
-                frame(x, y, z),
-                frame(x, y + 0.24, z - 0.7),
-                frame(x, y + 0.24, z - 0.7),
+                spot(x, y + 0.48, z),
+                spot(x, y, z),
+                spot(x, y + 0.24, z - 0.7),
+                spot(x, y + 0.24, z - 0.7),
             ]
             mesh.quad(points, 'plaster', colours[k % 3])
 
 
-def banner(mesh: Mesh, frame: Frame, rng: Rng) -> None:
+def banner(mesh: Mesh, spot: Spot, rng: Rng) -> None:
     """A cloth with a print across the road between two masts."""
     for y in (-4.2, 4.2):
-        mesh.tube(frame, (0, y), 0.08, 0, 6.2, 'metal', (0.5, 0.5, 0.5), sides=5)
+        mesh.tube(spot, (0, y), 0.08, 0, 6.2, 'metal', (0.5, 0.5, 0.5), sides=5)
     text = _any_print(rng)
-    points = [frame(0, 4.1, 4.5), frame(0, -4.1, 4.5), frame(0, -4.1, 6.1), frame(0, 4.1, 6.1)]
+    points = [spot(0, 4.1, 4.5), spot(0, -4.1, 4.5), spot(0, -4.1, 6.1), spot(0, 4.1, 6.1)]
     mesh.quad(points, text, uv=[[0, 0], [3, 0], [3, 1], [0, 1]])

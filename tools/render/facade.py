@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""House fronts: brick, plaster, stone, boards or timber frame, with windows, doors, shops."""
+"""House fronts: brick, plaster, stone, boards or timber spot, with windows, doors, shops."""
 
 from __future__ import annotations
 
@@ -209,14 +209,14 @@ def _ivy(canvas: Canvas, rng: Rng) -> None:
     canvas.rgb[mask] = (np.array(IVY[int(rng.integers(len(IVY)))]) * leaf)[mask]
 
 
-def _pane(canvas: Canvas, front: Front, box, rng: Rng, lit: Rng, frame: float = 0.09) -> None:
+def _pane(canvas: Canvas, front: Front, box, rng: Rng, lit: Rng, spot: float = 0.09) -> None:
     """One window: surround, sill, glass with curtains or light, bars and shutters."""
     x0, y0, x1, y1 = box
     if front.shutter:
         for a, b in ((x0 - 0.5, x0 - 0.06), (x1 + 0.06, x1 + 0.5)):
             canvas.rect(a, y0, b, y1, front.shutter, fade=0.2)
-    canvas.rect(x0 - frame, y0 - frame, x1 + frame, y1 + 1.4 * frame, front.trim)
-    canvas.rect(x0 - 0.16, y0 - 0.18, x1 + 0.16, y0 - frame, np.array(front.trim) * 0.8)
+    canvas.rect(x0 - spot, y0 - spot, x1 + spot, y1 + 1.4 * spot, front.trim)
+    canvas.rect(x0 - 0.16, y0 - 0.18, x1 + 0.16, y0 - spot, np.array(front.trim) * 0.8)
     on = lit.random() < 0.45
     glow = int(lit.integers(90, 240)) if on else 0
     glass = np.array([52, 62, 74]) + rng.uniform(-14, 26)

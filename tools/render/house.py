@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from tools.render.facade import Front, paint_front
-from tools.render.mesh import GLOW, Frame, Mesh
+from tools.render.mesh import GLOW, Mesh, Spot
 from tools.render.textures import Rng, awning, sign
 
 ROOF_TINTS = [
@@ -35,7 +35,7 @@ class HouseBuilder:
         self._names = [str(word) for word in rng.permutation(WORDS)]
         self._count = 0
 
-    def build(self, frame: Frame, front: Front, depth: float, detail: bool = True) -> None:
+    def build(self, spot: Spot, front: Front, depth: float, detail: bool = True) -> None:
         """House whose front runs from the frame's origin along its x; `depth` metres deep (y)."""
         name = f'front{self._count}'
         self._count += 1
@@ -49,15 +49,15 @@ class HouseBuilder:
             (x0, y0), (x1, y1) = corners[k], corners[(k + 1) % 4]
             texture = name if k == 0 else name + 's'
             self.mesh.quad(
-                [frame(x0, y0, 0), frame(x1, y1, 0), frame(x1, y1, h), frame(x0, y0, h)], texture
+                [spot(x0, y0, 0), spot(x1, y1, 0), spot(x1, y1, h), spot(x0, y0, h)], texture
             )
-        self._roof(frame, front, depth)
+        self._roof(spot, front, depth)
         if detail:
-            self._balconies(frame, front)
+            self._balconies(spot, front)
             if front.ground == 'shop':
-                self._shop(frame, front, name)
+                self._shop(spot, front, name)
 
-    def _roof(self, frame: Frame, front: Front, depth: float) -> None:
+    def _roof(self, spot: Spot, front: Front, depth: float) -> None:
         rng, mesh, w, h = self.rng, self.mesh, front.width, front.height
         tint = np.array(ROOF_TINTS[int(rng.integers(len(ROOF_TINTS)))]) * rng.uniform(0.85, 1.2)
         kinds = (
@@ -66,32 +66,32 @@ class HouseBuilder:
         kind = str(rng.choice(kinds))
         if kind == 'flat':
             top = (w + 0.1, depth + 0.1, h + 0.45)
-            mesh.box(frame, (-0.1, -0.1, h), top, 'plaster', (0.55, 0.55, 0.55))
+            mesh.box(spot, (-0.1, -0.1, h), top, 'plaster', (0.55, 0.55, 0.55))
         elif kind == 'mansard':
             top = (w + 0.2, depth + 0.2, h + 2.4)
-            mesh.box(frame, (-0.2, -0.2, h), top, 'tiles', tint, shrink=0.8)
+            mesh.box(spot, (-0.2, -0.2, h), top, 'tiles', tint, shrink=0.8)
         else:
-            self._pitched_roof(frame, front, depth, kind, tint)
+            self._pitched_roof(spot, front, depth, kind, tint)
         if kind == 'mansard' or (kind == 'eaves' and rng.random() < 0.5):
-            self._dormers(frame, w, h, tint, front)
+            self._dormers(spot, w, h, tint, front)
         y = depth * 0.5
         for _ in range(int(rng.integers(0, 3))):
             x = float(rng.uniform(0.8, max(0.9, w - 1.4)))
-            mesh.box(frame, (x, y, h), (x + 0.7, y + 0.6, h + 4.2), 'brickwork')
+            mesh.box(spot, (x, y, h), (x + 0.7, y + 0.6, h + 4.2), 'brickwork')
 
-    def _pitched_roof(self, frame: Frame, front: Front, depth: float, kind: str, tint) -> None:
+    def _pitched_roof(self, spot: Spot, front: Front, depth: float, kind: str, tint) -> None:
         """Two slopes and two ends; the ridge runs along the street, or away from it ('gable')."""
         w, h, over = front.width, front.height, 0.35
-        low = [frame(x, y, h) for x in (-over, w + over) for y in (-over, depth + over)]
+        low = [spot(x, y, h) for x in (-over, w + over) for y in (-over, depth + over)]
         low = [low[0], low[2], low[3], low[1]]  # round the house, from the front's left
         if kind == 'gable':
             top = h + w * self.rng.uniform(0.4, 0.6)
-            a, b = frame(w / 2, -over, top), frame(w / 2, depth + over, top)
+            a, b = spot(w / 2, -over, top), spot(w / 2, depth + over, top)
             slopes, ends = [(1, 2, b, a), (3, 0, a, b)], [(0, 1, a), (2, 3, b)]
         else:
             top = h + self.rng.uniform(2.0, 3.6)
             inset = min(w, depth) * 0.4 if kind == 'hip' else -over
-            a, b = frame(inset, depth / 2, top), frame(w - inset, depth / 2, top)
+            a, b = spot(inset, depth / 2, top), spot(w - inset, depth / 2, top)
             slopes, ends = [(0, 1, b, a), (2, 3, a, b)], [(1, 2, b), (3, 0, a)]
         for i, j, p, q in slopes:
             uv = [[0, 0], [2, 0], [2, 1], [0, 1]]
@@ -101,19 +101,19 @@ class HouseBuilder:
             uv = [[0, 0], [1, 0], [0.5, 1], [0.5, 1]]
             self.mesh.quad([low[i], low[j], p, p], *wall, uv=uv)
 
-    def _dormers(self, frame: Frame, width: float, z: float, tint, front: Front) -> None:
+    def _dormers(self, spot: Spot, width: float, z: float, tint, front: Front) -> None:
         count = max(1, int(width / 3.4))
         for k in range(count):
             x = (k + 0.5) * width / count - 0.6
             self.mesh.box(
-                frame, (x, 0.35, z), (x + 1.2, 2.4, z + 1.6), 'plaster', np.array(front.trim) / 255
+                spot, (x, 0.35, z), (x + 1.2, 2.4, z + 1.6), 'plaster', np.array(front.trim) / 255
             )
-            points = [frame(x + 0.2, 0.33, z + 0.5), frame(x + 1, 0.33, z + 0.5)]
-            points += [frame(x + 1, 0.33, z + 1.4), frame(x + 0.2, 0.33, z + 1.4)]
+            points = [spot(x + 0.2, 0.33, z + 0.5), spot(x + 1, 0.33, z + 0.5)]
+            points += [spot(x + 1, 0.33, z + 1.4), spot(x + 0.2, 0.33, z + 1.4)]
             self.mesh.quad(points, 'pane_lit' if self.lit.random() < 0.3 else 'pane')
-            self.mesh.box(frame, (x - 0.15, 0.2, z + 1.6), (x + 1.35, 2.4, z + 1.8), 'tiles', tint)
+            self.mesh.box(spot, (x - 0.15, 0.2, z + 1.6), (x + 1.35, 2.4, z + 1.8), 'tiles', tint)
 
-    def _balconies(self, frame: Frame, front: Front) -> None:
+    def _balconies(self, spot: Spot, front: Front) -> None:
         if front.floors < 3 or self.rng.random() < 0.55:
             return
         pitch = front.width / front.columns
@@ -123,10 +123,10 @@ class HouseBuilder:
             for k in np.flatnonzero(chosen):
                 x0, x1 = k * pitch + 0.2, (k + 1) * pitch - 0.2
                 z = floor * front.floor_height + 0.15
-                self.mesh.box(frame, (x0, -0.9, z), (x1, 0, z + 0.15), 'plaster', (0.7, 0.7, 0.7))
-                self.mesh.box(frame, (x0, -0.92, z + 0.15), (x1, -0.86, z + 0.95), 'rail', tint)
+                self.mesh.box(spot, (x0, -0.9, z), (x1, 0, z + 0.15), 'plaster', (0.7, 0.7, 0.7))
+                self.mesh.box(spot, (x0, -0.92, z + 0.15), (x1, -0.86, z + 0.95), 'rail', tint)
 
-    def _shop(self, frame: Frame, front: Front, name: str) -> None:
+    def _shop(self, spot: Spot, front: Front, name: str) -> None:
         rng, w, z = self.rng, front.width, front.floor_height
         text = self._names.pop() if self._names else f'SHOP {self._count}'
         ground = rng.uniform(20, 235, 3)
@@ -135,22 +135,22 @@ class HouseBuilder:
         half = min(w - 0.6, 5.0) / 2
         x0, x1 = w / 2 - half, w / 2 + half
         board = [
-            frame(x, -0.12, h)
+            spot(x, -0.12, h)
             for x, h in [(x0, z - 0.72), (x1, z - 0.72), (x1, z + 0.1), (x0, z + 0.1)]
         ]
         self.mesh.quad(board, name + 't')
         if rng.random() < 0.55:
             self.textures[name + 'a'] = awning(rng, rng.uniform(30, 210, 3))
             reach = float(rng.uniform(0.9, 1.5))
-            cloth = [frame(0.3, -reach, z - 1.0), frame(w - 0.3, -reach, z - 1.0)]
-            cloth += [frame(w - 0.3, -0.05, z - 0.45), frame(0.3, -0.05, z - 0.45)]
+            cloth = [spot(0.3, -reach, z - 1.0), spot(w - 0.3, -reach, z - 1.0)]
+            cloth += [spot(w - 0.3, -0.05, z - 0.45), spot(0.3, -0.05, z - 0.45)]
             self.mesh.quad(cloth, name + 'a')
         if rng.random() < 0.6:
             x = float(rng.choice([0.5, w - 0.6]))
             side = [
-                frame(x, -1.0, z + 0.3),
-                frame(x, -0.1, z + 0.3),
-                frame(x, -0.1, z + 1.0),
-                frame(x, -1.0, z + 1.0),
+                spot(x, -1.0, z + 0.3),
+                spot(x, -0.1, z + 0.3),
+                spot(x, -0.1, z + 1.0),
+                spot(x, -1.0, z + 1.0),
             ]
             self.mesh.quad(side, name + 't', material=GLOW)

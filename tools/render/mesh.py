@@ -51,14 +51,14 @@ class Mesh:
         self._material.append(material)
         self._texture.append(texture)
 
-    def box(self, frame, low, high, texture, tint=(1, 1, 1), material=WALL, shrink=1.0) -> None:
+    def box(self, spot, low, high, texture, tint=(1, 1, 1), material=WALL, shrink=1.0) -> None:
         """Box from corner `low` to `high` in the frame's metres; its top is `shrink` as large."""
         (x0, y0, z0), (x1, y1, z1) = low, high
         cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
         bottom = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
         top = [(cx + (x - cx) * shrink, cy + (y - cy) * shrink) for x, y in bottom]
-        b = [frame(x, y, z0) for x, y in bottom]
-        t = [frame(x, y, z1) for x, y in top]
+        b = [spot(x, y, z0) for x, y in bottom]
+        t = [spot(x, y, z1) for x, y in top]
         for k in range(4):
             n = (k + 1) % 4
             self.quad([b[k], b[n], t[n], t[k]], texture, tint, material)
@@ -66,7 +66,7 @@ class Mesh:
 
     def tube(
         self,
-        frame,
+        spot,
         centre,
         radius,
         z0,
@@ -81,8 +81,8 @@ class Mesh:
         x, y = centre
         angle = np.arange(sides) * 2 * np.pi / sides
         ring = [(np.cos(a), np.sin(a)) for a in angle]
-        bottom = [frame(x + radius * c, y + radius * s, z0) for c, s in ring]
-        top = [frame(x + radius * taper * c, y + radius * taper * s, z1) for c, s in ring]
+        bottom = [spot(x + radius * c, y + radius * s, z0) for c, s in ring]
+        top = [spot(x + radius * taper * c, y + radius * taper * s, z1) for c, s in ring]
         for k in range(sides):
             n = (k + 1) % sides
             self.quad([bottom[k], bottom[n], top[n], top[k]], texture, tint, material)
@@ -101,7 +101,7 @@ class Mesh:
         )
 
 
-class Frame:
+class Spot:
     """A place to build at: local (x along, y to the left, z up) in metres to the town's metres."""
 
     def __init__(self, xy, yaw: float, z: float = 0.0) -> None:
@@ -114,7 +114,7 @@ class Frame:
         ox, oy, oz = self.origin
         return np.array([ox + self._c * x - self._s * y, oy + self._s * x + self._c * y, oz + z])
 
-    def child(self, x: float, y: float, yaw: float = 0.0, z: float = 0.0) -> Frame:
-        """The frame at a local point, turned by `yaw` radians."""
+    def child(self, x: float, y: float, yaw: float = 0.0, z: float = 0.0) -> Spot:
+        """The spot at a local point, turned by `yaw` radians."""
         p = self(x, y, z)
-        return Frame(p[:2], self.yaw + yaw, p[2])
+        return Spot(p[:2], self.yaw + yaw, p[2])

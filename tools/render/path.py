@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop that every traverse of a town follows: a polygon of streets with rounded corners."""
+"""The loop that every drive of a town follows: a polygon of streets with rounded corners."""
 
 from __future__ import annotations
 

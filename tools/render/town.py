@@ -10,7 +10,7 @@ import numpy as np
 from tools.render import curios, props
 from tools.render.facade import random_front
 from tools.render.house import HouseBuilder
-from tools.render.mesh import GROUND, Faces, Frame, Mesh
+from tools.render.mesh import GROUND, Faces, Mesh, Spot
 from tools.render.path import Loop, offset_polygon, town_loop
 from tools.render.textures import Rng, clock, finish, leaves, road, slabs, speckled, tiles
 
@@ -33,10 +33,10 @@ class Town:
     lamps: np.ndarray
 
 
-def build_town(town_seed: int, traverse_seed: int, texture_px: int = 512) -> Town:
-    """The town of this seed, with the parked cars and lit windows of this traverse."""
+def build_town(town_seed: int, drive_seed: int, texture_px: int = 512) -> Town:
+    """The town of this seed, with the parked cars and lit windows of this drive."""
     rng = np.random.default_rng([town_seed, 2])
-    varying = np.random.default_rng([town_seed, traverse_seed, 3])
+    varying = np.random.default_rng([town_seed, drive_seed, 3])
     loop, mesh = town_loop(town_seed), Mesh()
     textures = _common_textures(rng)
     houses = HouseBuilder(mesh, textures, rng, varying, texture_px)
@@ -141,29 +141,29 @@ def _inner_side(houses: HouseBuilder, loop: Loop, rng: Rng) -> None:
     """Houses round the block inside the loop; now and then a garden gap."""
     themes = rng.permutation(THEMES * 3)
     for k, start, yaw, length in _edges(offset_polygon(loop.corners, STREET_HALF_M)):
-        frame = Frame(start, yaw)
+        spot = Spot(start, yaw)
         # At the block's corners the first house begins behind the last one of the street before.
         skip = 7.0 if k in SQUARE_CORNERS else 0.0
         x = skip
         for width in _widths(rng, length - skip):
             if rng.random() < 0.12 and 5 < width < 9:
-                _garden(houses.mesh, frame.child(x, 0), width, rng)
+                _garden(houses.mesh, spot.child(x, 0), width, rng)
             else:
                 front = random_front(rng, width, str(themes[k]))
-                houses.build(frame.child(x, float(rng.choice([0, 0, 0.4]))), front, 7.0)
+                houses.build(spot.child(x, float(rng.choice([0, 0, 0.4]))), front, 7.0)
             x += width
 
 
-def _garden(mesh: Mesh, frame: Frame, width: float, rng: Rng) -> None:
+def _garden(mesh: Mesh, spot: Spot, width: float, rng: Rng) -> None:
     """A gap between houses: wall or hedge, trees behind."""
     if rng.random() < 0.5:
-        props.hedge(mesh, frame, width, rng)
+        props.hedge(mesh, spot, width, rng)
     else:
         props.wall(
-            mesh, frame, width, float(rng.uniform(0.9, 2.0)), 'brickwork', rng.uniform(0.7, 1.2, 3)
+            mesh, spot, width, float(rng.uniform(0.9, 2.0)), 'brickwork', rng.uniform(0.7, 1.2, 3)
         )
     for _ in range(2):
-        place = frame.child(float(rng.uniform(1, width - 1)), float(rng.uniform(2, 6)))
+        place = spot.child(float(rng.uniform(1, width - 1)), float(rng.uniform(2, 6)))
         props.tree(mesh, place, rng, float(rng.uniform(5, 9)))
 
 
@@ -177,18 +177,18 @@ def _outer_side(houses: HouseBuilder, loop: Loop, rng: Rng) -> None:
     ]
     for k, start, yaw, length in _edges(corners):
         end = start + length * np.array([np.cos(yaw), np.sin(yaw)])
-        frame = Frame(end, yaw + np.pi)  # seen from the street: x to the right, y away from it
+        spot = Spot(end, yaw + np.pi)  # seen from the street: x to the right, y away from it
         if k == park:
-            _park(houses.mesh, frame, length, rng)
+            _park(houses.mesh, spot, length, rng)
             continue
         x = 0.0
         for n, width in enumerate(_widths(rng, length)):
             if k in crossings and n == 1:
-                _side_street(houses, frame.child(x, 0), rng, str(themes[k]))
+                _side_street(houses, spot.child(x, 0), rng, str(themes[k]))
                 x += width
                 continue
             front = random_front(rng, width, str(themes[k]))
-            houses.build(frame.child(x, float(rng.choice([0, 0, 0.5, 1.2]))), front, 9.0)
+            houses.build(spot.child(x, float(rng.choice([0, 0, 0.5, 1.2]))), front, 9.0)
             x += width
     for _, start, yaw, length in _edges(offset_polygon(loop.corners, -(STREET_HALF_M + 26))):
         end = start + length * np.array([np.cos(yaw), np.sin(yaw)])
@@ -196,7 +196,7 @@ def _outer_side(houses: HouseBuilder, loop: Loop, rng: Rng) -> None:
         for width in _widths(rng, length):
             if rng.random() < 0.75:
                 houses.build(
-                    Frame(end, yaw + np.pi).child(x, 0),
+                    Spot(end, yaw + np.pi).child(x, 0),
                     random_front(rng, width, 'old'),
                     8,
                     detail=False,
@@ -204,41 +204,41 @@ def _outer_side(houses: HouseBuilder, loop: Loop, rng: Rng) -> None:
             x += width + 1
 
 
-def _side_street(houses: HouseBuilder, frame: Frame, rng: Rng, theme: str) -> None:
+def _side_street(houses: HouseBuilder, spot: Spot, rng: Rng, theme: str) -> None:
     """An opening between the houses: a lane of 18 m and a tree, seen from the loop."""
     for y in range(0, 18, 6):
         points = [
-            frame(0.4, y, -0.02),
-            frame(5.6, y, -0.02),
-            frame(5.6, y + 6, -0.02),
-            frame(0.4, y + 6, -0.02),
+            spot(0.4, y, -0.02),
+            spot(5.6, y, -0.02),
+            spot(5.6, y + 6, -0.02),
+            spot(0.4, y + 6, -0.02),
         ]
         houses.mesh.quad(points, 'road_cobble', material=GROUND, normal=(0, 0, 1))
-    props.tree(houses.mesh, frame.child(2.5, 20), rng, 8.0)
-    props.wall(houses.mesh, frame.child(0, 18.5), 6.0, 1.4, 'stonework', rng.uniform(0.6, 1, 3))
+    props.tree(houses.mesh, spot.child(2.5, 20), rng, 8.0)
+    props.wall(houses.mesh, spot.child(0, 18.5), 6.0, 1.4, 'stonework', rng.uniform(0.6, 1, 3))
 
 
-def _park(mesh: Mesh, frame: Frame, length: float, rng: Rng) -> None:
+def _park(mesh: Mesh, spot: Spot, length: float, rng: Rng) -> None:
     """A lawn with a low wall, trees, fountain, kiosk and the church behind."""
     for x in np.arange(0, length, 6):
         for y in (1.5, 9.5, 17.5):
             end = min(x + 6, length)
             points = [
-                frame(x, y, 0.03),
-                frame(end, y, 0.03),
-                frame(end, y + 8, 0.03),
-                frame(x, y + 8, 0.03),
+                spot(x, y, 0.03),
+                spot(end, y, 0.03),
+                spot(end, y + 8, 0.03),
+                spot(x, y + 8, 0.03),
             ]
             uv = [[0, 0], [2, 0], [2, 2.6], [0, 2.6]]
             mesh.quad(points, 'grass', material=GROUND, uv=uv, normal=(0, 0, 1))
-    props.wall(mesh, frame.child(0, 0.6), length * 0.45, 0.6, 'stonework', (0.8, 0.75, 0.7))
-    props.church(mesh, frame.child(length * 0.3, 15, float(rng.uniform(-0.3, 0.3))), rng)
-    props.fountain(mesh, frame.child(length * 0.72, 6))
-    props.kiosk(mesh, frame.child(length * 0.92, 2.5), rng)
+    props.wall(mesh, spot.child(0, 0.6), length * 0.45, 0.6, 'stonework', (0.8, 0.75, 0.7))
+    props.church(mesh, spot.child(length * 0.3, 15, float(rng.uniform(-0.3, 0.3))), rng)
+    props.fountain(mesh, spot.child(length * 0.72, 6))
+    props.kiosk(mesh, spot.child(length * 0.92, 2.5), rng)
     for x in np.arange(2, length - 1, 5.5):
         props.tree(
             mesh,
-            frame.child(x + rng.uniform(-1, 1), rng.uniform(2.5, 9)),
+            spot.child(x + rng.uniform(-1, 1), rng.uniform(2.5, 9)),
             rng,
             float(rng.uniform(5, 10)),
         )
@@ -251,29 +251,29 @@ def _street_furniture(mesh: Mesh, loop: Loop, rng: Rng) -> np.ndarray:
     for k in range(count):
         xy, heading = loop.at(k * loop.length / count + rng.uniform(-1.5, 1.5))
         side = 1 if k % 2 else -1
-        frame = Frame(xy, heading, KERB_M).child(
+        spot = Spot(xy, heading, KERB_M).child(
             0, side * (ROAD_HALF_M + 0.4), 0 if side < 0 else np.pi
         )
-        lamps.append(props.lamp(mesh, frame))
+        lamps.append(props.lamp(mesh, spot))
     for _ in range(3):
         start, side = rng.uniform(0, loop.length), rng.choice([-1, 1])
         height = rng.uniform(4.5, 7)
         for s in np.arange(start, start + 24, rng.uniform(6, 8)):
             xy, heading = loop.at(s)
-            frame = Frame(xy, heading, KERB_M).child(0, side * (STREET_HALF_M - 1.4))
-            props.tree(mesh, frame, rng, float(height * rng.uniform(0.9, 1.1)))
+            spot = Spot(xy, heading, KERB_M).child(0, side * (STREET_HALF_M - 1.4))
+            props.tree(mesh, spot, rng, float(height * rng.uniform(0.9, 1.1)))
     for s in rng.uniform(0, loop.length, 2):
         xy, heading = loop.at(s)
-        props.shelter(mesh, Frame(xy, heading + np.pi, KERB_M).child(0, ROAD_HALF_M + 0.5), rng)
+        props.shelter(mesh, Spot(xy, heading + np.pi, KERB_M).child(0, ROAD_HALF_M + 0.5), rng)
     return np.array(lamps)
 
 
 def _cars(mesh: Mesh, loop: Loop, rng: Rng) -> None:
-    """Parked cars, half on the pavement, other ones at other places for every traverse."""
+    """Parked cars, half on the pavement, other ones at other places for every drive."""
     s = 0.0
     while s < loop.length - 6:
         s += float(rng.uniform(9, 34))
         side = int(rng.choice([-1, 1]))
         xy, heading = loop.at(s)
-        frame = Frame(xy, heading).child(0, side * (ROAD_HALF_M + 0.25), 0 if side < 0 else np.pi)
-        props.car(mesh, frame, rng)
+        spot = Spot(xy, heading).child(0, side * (ROAD_HALF_M + 0.25), 0 if side < 0 else np.pi)
+        props.car(mesh, spot, rng)

@@ -28,11 +28,12 @@ HEADER = ['file', 'stamp', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw']
 
 
 @dataclass(frozen=True)
-class Traverse:
-    """One drive along the loop: metres, degrees, seconds. `seed` moves cars, lit windows, clouds.
+class Drive:
+    """One drive along the loop, in metres, degrees, seconds and pixels; a walk folder comes of it.
 
-    lateral: to the left of the right-hand lane (3 is the other side of the road); phase: distance
-    of the first picture along the loop; frames: 0 drives exactly once round.
+    `seed`: of cars, lit windows, clouds and jitter; `lateral`: distance to the left of the
+    right-hand lane (3 is the other side of the road); `phase`: distance of the first picture along
+    the loop; `frames`: number of pictures, 0 for exactly one round.
     """
 
     seed: int = 0
@@ -74,11 +75,11 @@ class Traverse:
         ]
         for fine, message in limits:
             if not fine:
-                raise VprError(f'traverse: {message}')
+                raise VprError(f'drive: {message}')
 
 
 @dataclass(frozen=True)
-class Pose:
+class CameraPose:
     """Camera body (x forward, y left, z up): ENU metres, yaw in radians, stamp in seconds."""
 
     stamp: float
@@ -93,62 +94,62 @@ class Pose:
         return 0.0, 0.0, float(np.sin(self.yaw / 2)), float(np.cos(self.yaw / 2))
 
 
-def traverse_poses(loop: Loop, traverse: Traverse) -> list[Pose]:
-    """The poses of a traverse along a loop, in order of time."""
-    traverse.check()
-    count = traverse.frames or max(1, int(loop.length / traverse.spacing))
-    rng = np.random.default_rng([traverse.seed, 5])
+def drive_poses(loop: Loop, drive: Drive) -> list[CameraPose]:
+    """The poses of a drive along a loop, in order of time."""
+    drive.check()
+    count = drive.frames or max(1, int(loop.length / drive.spacing))
+    rng = np.random.default_rng([drive.seed, 5])
     jitter = np.clip(rng.standard_normal((count, 2)), -2, 2)
-    driven = traverse.phase + traverse.spacing * np.arange(count)
-    xy, heading = loop.at(-driven if traverse.reverse else driven)
-    heading = heading + np.pi * traverse.reverse
-    lateral = traverse.lateral - LANE_M + traverse.lateral_jitter * jitter[:, 0]
+    driven = drive.phase + drive.spacing * np.arange(count)
+    xy, heading = loop.at(-driven if drive.reverse else driven)
+    heading = heading + np.pi * drive.reverse
+    lateral = drive.lateral - LANE_M + drive.lateral_jitter * jitter[:, 0]
     left = np.stack([-np.sin(heading), np.cos(heading)], axis=1)
     xy = xy + left * lateral[:, None]
-    yaw = heading + np.radians(traverse.yaw + traverse.yaw_jitter * jitter[:, 1])
+    yaw = heading + np.radians(drive.yaw + drive.yaw_jitter * jitter[:, 1])
     yaw = np.angle(np.exp(1j * yaw))
-    stamp = traverse.start + traverse.spacing / traverse.speed * np.arange(count)
+    stamp = drive.start + drive.spacing / drive.speed * np.arange(count)
     rows = np.column_stack([stamp, xy, np.full(count, EYE_M), yaw])
-    return [Pose(*(float(v) for v in row)) for row in rows]
+    return [CameraPose(*(float(v) for v in row)) for row in rows]
 
 
-def iterate_walk(town_seed: int, traverse: Traverse) -> Iterator[tuple[np.ndarray, Pose]]:
+def iterate_walk(town_seed: int, drive: Drive) -> Iterator[tuple[np.ndarray, CameraPose]]:
     """Pictures uint8 (height, width, 3) RGB with their poses, without writing anything."""
     if town_seed < 0:
         raise VprError(f'town seed {town_seed} must be 0 or more')
-    poses = traverse_poses(town_loop(town_seed), traverse)
-    texture_px = 512 if traverse.width >= 240 else 256
-    town = build_town(town_seed, traverse.seed, texture_px)
+    poses = drive_poses(town_loop(town_seed), drive)
+    texture_px = 512 if drive.width >= 240 else 256
+    town = build_town(town_seed, drive.seed, texture_px)
     raster = Rasteriser(town.faces, town.textures)
-    shader = Shader(town, raster, condition(traverse.condition), traverse.seed)
+    shader = Shader(town, raster, condition(drive.condition), drive.seed)
     for number, pose in enumerate(poses):
         # Drawn twice as large and halved by the shader: smooth edges.
-        position, size = (pose.x, pose.y, pose.z), (2 * traverse.width, 2 * traverse.height)
-        pixels = raster.perspective(*size, traverse.hfov, position, pose.yaw)
-        rng = np.random.default_rng([town_seed, traverse.seed, number, 6])
-        yield shader.picture(pixels, position, pose.yaw, traverse.hfov, rng), pose
+        position, size = (pose.x, pose.y, pose.z), (2 * drive.width, 2 * drive.height)
+        pixels = raster.perspective(*size, drive.hfov, position, pose.yaw)
+        rng = np.random.default_rng([town_seed, drive.seed, number, 6])
+        yield shader.picture(pixels, position, pose.yaw, drive.hfov, rng), pose
 
 
-def render_walk(town_seed: int, traverse: Traverse, out: Path, progress: bool = False) -> int:
+def render_walk(town_seed: int, drive: Drive, out: Path, progress: bool = False) -> int:
     """Write poses.csv, images/ and walk.yaml to a new or empty folder, all of them or nothing.
 
     Returns how many pictures were written.
 
     VprError: a bad setting, a folder that is not empty or cannot be written.
     """
-    traverse.check()
+    drive.check()
     out = resolved(out)  # a link stays
-    frames = iterate_walk(town_seed, traverse)
-    total = len(traverse_poses(town_loop(max(0, town_seed)), traverse))
+    pictures = iterate_walk(town_seed, drive)
+    total = len(drive_poses(town_loop(max(0, town_seed)), drive))
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise VprError(f'{out} is not an empty folder: choose another or remove it first')
         load_panda3d()  # says so before anything is written where it is missing
         bar = tqdm(
-            frames, total=total, desc=f'{out.name} ({traverse.condition})', disable=not progress
+            pictures, total=total, desc=f'{out.name} ({drive.condition})', disable=not progress
         )
         settings = {'generator': VERSION, 'town_seed': town_seed, 'frame': 'map'}
-        settings |= asdict(traverse)
+        settings |= asdict(drive)
         with whole_folder(out) as new:
             return _write_walk(new, bar, settings)
     except OSError as error:
@@ -156,11 +157,11 @@ def render_walk(town_seed: int, traverse: Traverse, out: Path, progress: bool = 
 
 
 def _write_walk(
-    folder: Path, frames: Iterable[tuple[np.ndarray, Pose]], settings: dict[str, object]
+    folder: Path, pictures: Iterable[tuple[np.ndarray, CameraPose]], settings: dict[str, object]
 ) -> int:
     (folder / 'images').mkdir(parents=True)
     rows = []
-    for number, (image, pose) in enumerate(frames):
+    for number, (image, pose) in enumerate(pictures):
         name = f'images/{number:04d}.jpg'
         (folder / name).write_bytes(_jpeg(image, settings['quality']))
         numbers = (pose.x, pose.y, pose.z, *pose.quaternion)

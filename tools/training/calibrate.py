@@ -30,7 +30,7 @@ from ashtkd_ros.maps.place_map import MapInfo, Place, PlaceMap
 from ashtkd_ros.network.confidence import COEFFICIENTS, check_coefficients, probability
 from ashtkd_ros.network.embedder import CONFIDENCE_KEY, Embedder
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.image_folder import file_frame
 from tools.training.config import SetsSource, Source, read_config
 from tools.training.data.augment import degrade
 from tools.training.data.sources import set_members
@@ -79,7 +79,7 @@ def _match_set(
     for number, (label, members) in enumerate(groups.items()):
         for order, path in members:
             at = number * _ELSEWHERE + (len(frames) if walk else 0)
-            frames.append((order, Frame(path, float(len(frames)), at, None, label)))
+            frames.append((order, file_frame(path, float(len(frames)), at, None, label)))
     mapped = [f for i, f in enumerate(frames) if i % 2 == 0 and (i // 30) % 3 != 2]
     if len(groups) < 2 and not walk or len(mapped) < 2:  # nothing to be taken for
         return

@@ -31,8 +31,8 @@ from ashtkd_ros.network.embedder import PREPROCESSING_KEY, Embedder
 from tools.training.calibrate import calibrate
 from tools.training.config import read_sources
 from tools.training.data.views import Views
-from tools.training.loop import load_checkpoint
 from tools.training.networks.student import DSFormer, StudentConfig
+from tools.training.run_folder import load_checkpoint
 from tools.training.whitening import POWER, describe_pictures, fit_projection
 
 _LEAST_COSINE = 0.9999

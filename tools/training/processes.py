@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from ashtkd_ros.errors import VprError
-from tools.training.networks.layers import Described
+from tools.training.networks.layers import NetworkOutput
 
 
 def join_processes() -> None:
@@ -45,14 +45,14 @@ class _Gather(torch.autograd.Function):
         return gradient[start : start + ctx.rows]
 
 
-def gathered(described: Described) -> Described:
-    """What all processes described, or the same where there is only one."""
+def gathered(outputs: NetworkOutput) -> NetworkOutput:
+    """What all processes outputs, or the same where there is only one."""
     if not dist.is_initialized():
-        return described
-    return Described(
-        _Gather.apply(described.descriptor),
-        [_Gather.apply(s) for s in described.sums],
-        [_Gather.apply(m) for m in described.maps],
+        return outputs
+    return NetworkOutput(
+        _Gather.apply(outputs.descriptor),
+        [_Gather.apply(s) for s in outputs.sums],
+        [_Gather.apply(m) for m in outputs.maps],
     )
 
 

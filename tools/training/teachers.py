@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The teachers of a config: made or trained once, then known by what they say of every view."""
+"""The teachers of a config, made before the student: trained once, then kept with their outputs.
+
+A teacher's folder, `out`/teachers/NAME, holds teacher.pt (weights) and taught.npz (its outputs for
+every fixed view); it counts as finished when the second is there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,133 +16,182 @@ import torch.nn.functional as F
 from torch import nn
 
 from ashtkd_ros.errors import VprError
-from tools.training.config import Lesson, TeacherConfig, TrainConfig, as_plain
-from tools.training.data.views import load_arrays, reduced, save_arrays
-from tools.training.lectures import Lectures, TrunkMaps
-from tools.training.loop import (
-    Run,
-    check_settings,
-    first_line,
-    start_folder,
-    train,
-    write_results,
-    write_torch,
-)
-from tools.training.losses.objective import Objective
+from tools.training.config import TeacherConfig, TrainConfig, as_plain
+from tools.training.data.datasets import TrainingData, TrunkMaps
+from tools.training.data.views import load_arrays, save_arrays
+from tools.training.loop import Run, train
 from tools.training.networks.apformer import APFormer
-from tools.training.networks.layers import Described, count
-from tools.training.networks.trunk import FrozenTrunk
+from tools.training.networks.layers import NetworkOutput, count
+from tools.training.networks.teacher import SharedTrunk, Teacher
+from tools.training.objective import objective_for
 from tools.training.processes import first_alone, is_first, wait_for_all
+from tools.training.run_folder import check_settings, first_line, start_folder, write_torch
+from tools.training.run_results import write_results
 from tools.training.whitening import whitening_layer
 
 
-def teachers_of(config: TrainConfig, lesson: Lesson, lectures: Lectures) -> list[Described]:
-    """What the teachers of a lesson say of every view, in its order; those that are not yet
-    trained are. Descriptors of length 1, everything float16."""
+def make_teachers(
+    config: TrainConfig, data: TrainingData, names: Sequence[str] | None = None
+) -> list[Teacher]:
+    """The teachers of these names, by default those of the student's lesson, finished.
+
+    Those that are not yet trained are; so are first those that teach them. VprError where a
+    finished one is of other settings or of other views.
+    """
+    names = config.lesson.teachers if names is None else names
+    finished: dict[str, Teacher] = {}
+    trunks: dict[Path, SharedTrunk] = {}
+    order = _teaching_order(config, names)
+    wait_for_all()  # no process may find what another has just made
+    for teacher, is_new in order:
+        if is_new:
+            guides = [finished[name] for name in teacher.lesson.teachers if teacher.apformer]
+            _make(_Plan(config, teacher), data, guides)
+        elif is_first():
+            _check(config, teacher)
+        trunk = trunks.setdefault(teacher.trunk, SharedTrunk(teacher.trunk))
+        finished[teacher.name] = _load(_Plan(config, teacher), data, trunk)
+    return [finished[name] for name in names]
+
+
+def _teaching_order(config: TrainConfig, names: Sequence[str]) -> list[tuple[TeacherConfig, bool]]:
+    """Each teacher after those that teach it, and whether it is still to be made.
+
+    A finished one needs no teachers any more.
+    """
     by_name = {t.name: t for t in config.teachers}
-    return [_learn(config, by_name[name], lectures) for name in lesson.teachers]
+    order: dict[str, tuple[TeacherConfig, bool]] = {}
+
+    def visit(name: str) -> None:
+        if name in order:
+            return
+        teacher = by_name[name]
+        is_new = not _Plan(config, teacher).outputs_file.exists()
+        if is_new and teacher.apformer is not None:
+            for other in teacher.lesson.teachers:
+                visit(other)
+        order[name] = teacher, is_new
+
+    for name in names:
+        visit(name)
+    return list(order.values())
 
 
-def folder_of(config: TrainConfig, name: str) -> Path:
-    """Where a teacher's files are."""
-    return config.out / 'teachers' / name
+class _Plan:
+    """One teacher to make: its settings, and where its files are."""
 
-
-def settings_of(config: TrainConfig, teacher: TeacherConfig) -> dict:
-    """What a teacher is made of, as YAML takes it."""
-    return {'teacher': as_plain(teacher), 'data': as_plain(config)['sources']}
-
-
-def objective_for(
-    lesson: Lesson, network: nn.Module, example: torch.Tensor, teachers: list[Described]
-) -> Objective:
-    """The loss for a network of `describe` and `project`; `example`: an input of it."""
-    with torch.no_grad():
-        sums = [s.shape[1] for s in network.eval().describe(example).sums]
-    said = [(t.descriptor.shape[1], [s.shape[1] for s in t.sums]) for t in teachers]
-    return Objective(lesson, network.project.out_features, sums, said)
-
-
-def _learn(config: TrainConfig, teacher: TeacherConfig, lectures: Lectures) -> Described:
-    """What a teacher says of every view; it is trained first where it is an APFormer."""
-    folder, settings = folder_of(config, teacher.name), settings_of(config, teacher)
-    file = folder / 'taught.npz'
-    missing = not file.exists()
-    wait_for_all()
-    if missing:
-        start_folder(folder, settings)
-        with first_alone():
-            seen = lectures.views.seen_by(teacher.trunk)
-        whole = lectures.views.whole()
-        if teacher.apformer is None:
-            taught, network = _whitened(torch.from_numpy(seen.pooled), teacher, whole)
-        elif seen.maps is None:
-            raise VprError(f'{teacher.trunk}: has no output "map"; an APFormer needs one')
-        else:
-            network = train_apformer(config, teacher, lectures, seen.maps)
-            taught = listen(network, seen.maps, whole, teacher.dimensions)
-        if is_first():
-            write_torch(folder / 'teacher.pt', network.state_dict())
-            arrays = {'descriptors': taught.descriptor.numpy()}
-            for name in ('sums', 'maps'):
-                arrays |= {f'{name}{i}': x.numpy() for i, x in enumerate(getattr(taught, name))}
-            save_arrays(file, **arrays)
-        wait_for_all()
-    elif is_first():
-        _check(config, teacher)
-    arrays = {name: torch.from_numpy(x) for name, x in load_arrays(file).items()}
-    if len(arrays['descriptors']) != len(lectures.views.jpegs):
-        raise VprError(f'{file}: made of other views; remove it, it is made again')
-    levels = range(sum(name.startswith('sums') for name in arrays))
-    sums, maps = ([arrays[f'{kind}{i}'] for i in levels] for kind in ('sums', 'maps'))
-    return Described(arrays['descriptors'], sums, maps)
+    def __init__(self, config: TrainConfig, teacher: TeacherConfig):
+        self.teacher = teacher
+        self.folder = config.out / 'teachers' / teacher.name
+        self.weights_file = self.folder / 'teacher.pt'
+        self.outputs_file = self.folder / 'taught.npz'
+        self.settings = {'teacher': as_plain(teacher), 'data': as_plain(config)['sources']}
 
 
 def _check(config: TrainConfig, teacher: TeacherConfig) -> None:
-    """VprError where a trained teacher, or one that it learned from, was of other settings."""
-    check_settings(folder_of(config, teacher.name), settings_of(config, teacher))
+    """VprError where a finished teacher, or one that it learned from, was of other settings."""
+    plan = _Plan(config, teacher)
+    check_settings(plan.folder, plan.settings)
     if teacher.apformer is not None:
         for other in config.teachers:
             if other.name in teacher.lesson.teachers:
                 _check(config, other)
 
 
-@torch.no_grad()
-def _whitened(
-    vectors: torch.Tensor, teacher: TeacherConfig, whole: list[int]
-) -> tuple[Described, nn.Linear]:
-    """A frozen trunk says its vector, whitened on the rows `whole`."""
-    layer = _fitted(vectors[whole], teacher.dimensions)
-    parts = [F.normalize(layer(part.float()), dim=1).half() for part in vectors.split(2000)]
-    return Described(torch.cat(parts), [], []), layer
-
-
-def train_apformer(
-    config: TrainConfig, teacher: TeacherConfig, lectures: Lectures, maps: np.ndarray
-) -> APFormer:
-    """Metric learning on the trunk's maps, guided by the teachers that its lesson names."""
-    taught = teachers_of(config, teacher.lesson, lectures)
-    torch.manual_seed(teacher.schedule.seed)
-    network, example = (
-        APFormer(*maps.shape[1:3], teacher.apformer),
-        torch.zeros(1, *maps.shape[1:]),
-    )
-    parameters, macs = count(network, example)
+def _make(plan: _Plan, data: TrainingData, guides: list[Teacher]) -> None:
+    """Train an APFormer, or whiten a frozen trunk; write the weights and the outputs."""
+    teacher = plan.teacher
+    start_folder(plan.folder, plan.settings)
+    with first_alone():
+        features = data.views.trunk_features(teacher.trunk)
+    whole = data.views.whole()
+    if teacher.apformer is None:
+        vectors = torch.from_numpy(features.pooled)
+        network = _fitted(vectors[whole], teacher.dimensions)
+        outputs = _whitened_outputs(network, vectors)
+    elif features.maps is None:
+        raise VprError(f'{teacher.trunk}: has no output "map"; an APFormer needs one')
+    else:
+        network = _train_apformer(plan, data, features.maps, guides)
+        outputs = _apformer_outputs(network, features.maps, whole, teacher.dimensions)
     if is_first():
-        print(f'{teacher.name}: {parameters:.2f} M parameters, {macs:.3f} GMAC above its trunk')
-    objective = objective_for(teacher.lesson, network, example, taught)
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    schedule, folder = teacher.schedule, folder_of(config, teacher.name)
-    settings = settings_of(config, teacher)
-    run = Run(network.to(device), objective.to(device), schedule, folder, settings=settings)
-    network = train(run, TrunkMaps(maps, taught), lectures.batches(schedule), workers=0).cpu()
-    write_results(folder, schedule, parameters, macs)
+        write_torch(plan.weights_file, network.state_dict())
+        arrays = {'descriptors': outputs.descriptor.numpy()}
+        for name in ('sums', 'maps'):
+            arrays |= {f'{name}{i}': x.numpy() for i, x in enumerate(getattr(outputs, name))}
+        save_arrays(plan.outputs_file, **arrays)
+    wait_for_all()
+
+
+def _load(plan: _Plan, data: TrainingData, trunk: SharedTrunk) -> Teacher:
+    """A finished teacher from its files."""
+    file = plan.outputs_file
+    arrays = {name: torch.from_numpy(x) for name, x in load_arrays(file).items()}
+    if len(arrays['descriptors']) != len(data.views.jpegs):
+        raise VprError(f'{file}: made of other views; remove it, and it is made again')
+    levels = range(sum(name.startswith('sums') for name in arrays))
+    sums, maps = ([arrays[f'{kind}{i}'] for i in levels] for kind in ('sums', 'maps'))
+    axes = data.views.folder_of(plan.teacher.trunk) / 'axes.npy'
+    outputs = NetworkOutput(arrays['descriptors'], sums, maps)
+    return Teacher(plan.teacher.name, outputs, _load_network(plan), trunk, axes)
+
+
+def _load_network(plan: _Plan) -> nn.Module:
+    """An APFormer, or the whitening of a frozen trunk's vector."""
+    file = plan.weights_file
+    try:
+        state = torch.load(file, weights_only=True, map_location='cpu')
+        if plan.teacher.apformer is None:
+            network = nn.Linear(*reversed(state['weight'].shape))
+        else:
+            channels, positions = (
+                state[f'down.{k}'].shape[1] for k in ('merge.weight', 'position')
+            )
+            network = APFormer(channels, round(positions**0.5), plan.teacher.apformer)
+            network.project = nn.Linear(*reversed(state['project.weight'].shape))
+        network.load_state_dict(state)
+    except Exception as error:  # torch's loader raises many kinds
+        raise VprError(
+            f'{file}: cannot be read ({first_line(error)}); remove {plan.folder}, and the teacher '
+            'is made again'
+        ) from error
     return network
 
 
 @torch.no_grad()
-def listen(network: APFormer, maps: np.ndarray, whole: list[int], dimensions: int) -> Described:
-    """What a trained teacher says of every view, float16.
+def _whitened_outputs(whitening: nn.Linear, vectors: torch.Tensor) -> NetworkOutput:
+    """The outputs of a frozen trunk for its pooled vectors float16 (N, V) of all views."""
+    parts = [F.normalize(whitening(part.float()), dim=1).half() for part in vectors.split(2000)]
+    return NetworkOutput(torch.cat(parts), [], [])
+
+
+def _train_apformer(
+    plan: _Plan, data: TrainingData, maps: np.ndarray, guides: list[Teacher]
+) -> APFormer:
+    """Metric learning on the trunk's maps, guided by finished teachers."""
+    teacher, schedule = plan.teacher, plan.teacher.schedule
+    torch.manual_seed(schedule.seed)
+    network = APFormer(*maps.shape[1:3], teacher.apformer)
+    example = torch.zeros(1, *maps.shape[1:])
+    parameters, macs = count(network, example)
+    if is_first():
+        print(f'{teacher.name}: {parameters:.2f} M parameters, {macs:.3f} GMAC above its trunk')
+    targets = [guide.outputs for guide in guides]
+    objective = objective_for(teacher.lesson, network, example, targets)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    run = Run(
+        network.to(device), objective.to(device), schedule, plan.folder, settings=plan.settings
+    )
+    network = train(run, TrunkMaps(maps, guides), data.batches(schedule), workers=0).cpu()
+    write_results(plan.folder, schedule, parameters, macs)
+    return network
+
+
+@torch.no_grad()
+def _apformer_outputs(
+    network: APFormer, maps: np.ndarray, whole: list[int], dimensions: int
+) -> NetworkOutput:
+    """The outputs of a trained APFormer for the trunk's maps float16 (N, c, h, w) of all views.
 
     Its last layer is fitted to the rows `whole` first, as a student's is.
     """
@@ -153,80 +206,9 @@ def listen(network: APFormer, maps: np.ndarray, whole: list[int], dimensions: in
     together = torch.cat(sums, dim=1)
     network.project = _fitted(together[whole], dimensions)
     descriptors = F.normalize(network.project(together), dim=1).half()
-    return Described(descriptors, [s.half() for s in sums], salient)
+    return NetworkOutput(descriptors, [s.half() for s in sums], salient)
 
 
 def _fitted(vectors: torch.Tensor, dimensions: int) -> nn.Linear:
     """Whitening to `dimensions`, or to as many as few or small vectors allow."""
     return whitening_layer(vectors, min(dimensions, vectors.shape[1], len(vectors) - 1))
-
-
-def load_teacher(config: TrainConfig, teacher: TeacherConfig) -> nn.Module:
-    """A trained teacher in eval mode, for `say`: an APFormer, or a frozen trunk's whitening."""
-    file = folder_of(config, teacher.name) / 'teacher.pt'
-    try:
-        state = torch.load(file, weights_only=True, map_location='cpu')
-    except Exception as error:  # torch's loader raises many kinds
-        raise VprError(f'{file}: cannot be read ({first_line(error)})') from error
-    if teacher.apformer is None:
-        network = nn.Linear(*reversed(state['weight'].shape))
-    else:
-        channels, positions = state['down.merge.weight'].shape[1], state['down.position'].shape[1]
-        network = APFormer(channels, round(positions**0.5), teacher.apformer)
-        network.project = nn.Linear(*reversed(state['project.weight'].shape))
-    network.load_state_dict(state)
-    return network.eval()
-
-
-@torch.no_grad()
-def say(network: nn.Module, maps: torch.Tensor | None, vectors: torch.Tensor) -> Described:
-    """What a loaded teacher says of what its trunk sees, descriptors of length 1.
-
-    `maps` (B, c, h, w), reduced; `vectors` (B, V).
-    """
-    if isinstance(network, nn.Linear):
-        return Described(F.normalize(network(vectors), dim=1), [], [])
-    said = network.describe(maps)
-    return said._replace(descriptor=F.normalize(said.descriptor, dim=1))
-
-
-class LiveTeacher:
-    """A teacher that speaks of any view: images float32 (B, 3, S, S) → Described, float32.
-
-    Teachers on one trunk share `seen`: the trunk looks at a batch once.
-    """
-
-    def __init__(
-        self, config: TrainConfig, teacher: TeacherConfig, lectures: Lectures, seen: dict
-    ):
-        self._trunk, self._seen = teacher.trunk, seen
-        self._axes = lectures.views.folder_of(teacher.trunk) / 'axes.npy'
-        if teacher.trunk not in seen:
-            seen[teacher.trunk] = _Memory(FrozenTrunk(teacher.trunk))
-        self._network = load_teacher(config, teacher)
-
-    @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> Described:
-        seen, vectors = self._seen[self._trunk](images)
-        maps = None if seen is None else reduced(seen, self._axes)
-        return say(self._network.to(vectors.device), maps, vectors)
-
-
-class _Memory:
-    """A function of the last batch, remembered."""
-
-    def __init__(self, trunk: FrozenTrunk):
-        self._trunk, self._last, self._said = trunk, None, None
-
-    def __call__(self, images: torch.Tensor):
-        if images is not self._last:
-            self._last, self._said = images, self._trunk.look(images)
-        return self._said
-
-
-def live_teachers(
-    config: TrainConfig, lesson: Lesson, lectures: Lectures
-) -> list[Callable[[torch.Tensor], Described]]:
-    """The trained teachers of a lesson as functions of images."""
-    by_name, seen = {t.name: t for t in config.teachers}, {}
-    return [LiveTeacher(config, by_name[name], lectures, seen) for name in lesson.teachers]

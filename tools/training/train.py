@@ -1,48 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the teachers, then the student: ASHT-KD as method.md describes it.
+"""Train the teachers, then the student: ASHT-KD as doc/method.md describes it.
 
     python -m tools.training.train --config config/train/student.yaml
 
-Views of the pictures and what trunks and teachers say of them are made once and kept. What is
-finished is not done again; what was interrupted goes on from its checkpoint, as long as the
-settings are the same. Several processes:
+Views of the pictures, the features of frozen trunks and the outputs of teachers are made once and
+kept. What is finished is not done again. A run that was interrupted goes on from its checkpoint,
+as long as the settings are the same. Several processes:
 torchrun --nproc-per-node 2 -m tools.training.train --config ...
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import write_text
 from tools.training.config import TrainConfig, as_plain, read_config
+from tools.training.data.datasets import FixedViews, FreshViews, TrainingData
 from tools.training.data.places import TrainingPlaces, summary
 from tools.training.data.sources import read_places
 from tools.training.data.views import Views
-from tools.training.lectures import FixedViews, FreshViews, Lectures
-from tools.training.loop import (
-    Run,
-    make_folder,
-    start_folder,
-    train,
-    write_results,
-    write_torch,
-)
+from tools.training.loop import Run, train
 from tools.training.networks.layers import count
 from tools.training.networks.student import DSFormer
+from tools.training.networks.teacher import Teacher
+from tools.training.objective import Objective, objective_for
 from tools.training.processes import first_alone, is_first, join_processes
-from tools.training.teachers import live_teachers, objective_for, teachers_of
+from tools.training.run_folder import make_folder, start_folder, write_torch
+from tools.training.run_results import write_results
+from tools.training.teachers import make_teachers
 from tools.training.whitening import fit_projection, sums_of_whole
 
 # Pictures that the last layer is fitted to at the start of a training.
 _FITTED_ON = 1500
 
 
-def prepare(config: TrainConfig) -> Lectures:
+def train_all(config: TrainConfig) -> DSFormer:
+    """The steps of the method, in order: data, teachers, student, loop; all files are in `out`."""
+    data = prepare(config)
+    teachers = make_teachers(config, data)
+    return train_student(config, data, teachers, config.out / 'student')
+
+
+def prepare(config: TrainConfig) -> TrainingData:
     """Read the places and make their views; pictures left out are in `out`/skipped.txt."""
     make_folder(config.out)
     if config.start is not None and not config.start.exists():
@@ -52,8 +56,8 @@ def prepare(config: TrainConfig) -> Lectures:
         views = Views(config.views_folder)
         views.add([p.path for p in places.pictures], config.views_of_picture)
     if is_first():
-        _name_skipped(places, views.bad, config.out / 'skipped.txt')
-    places = places.without(views.bad)
+        _name_skipped(places, views.unreadable, config.out / 'skipped.txt')
+    places = places.without(views.unreadable)
     if not places.anchors:
         raise VprError(
             f'none of {len(places.pictures)} pictures can be read; replace them, or give other '
@@ -61,94 +65,102 @@ def prepare(config: TrainConfig) -> Lectures:
         )
     if is_first():
         print(summary(places))
-    return Lectures(places, views, config.views_of_picture)
+    return TrainingData(places, views, config.views_of_picture)
 
 
-def _name_skipped(places: TrainingPlaces, bad: set[str], file: Path) -> None:
+def _name_skipped(places: TrainingPlaces, unreadable: set[str], file: Path) -> None:
     """Every picture that is left out and why, in a file; how many and the first ones, in print."""
-    why = {str(path): 'missing' for path in places.skipped}
-    unreadable = (str(p.path) for p in places.pictures if str(p.path) in bad)
-    why |= dict.fromkeys(unreadable, 'not a readable image')
+    reasons = {str(path): 'missing' for path in places.skipped}
+    damaged = (str(p.path) for p in places.pictures if str(p.path) in unreadable)
+    reasons |= dict.fromkeys(damaged, 'not a readable image')
     file.unlink(missing_ok=True)
-    if why:
-        lines = [f'{path}: {reason}' for path, reason in why.items()]
+    if reasons:
+        lines = [f'{path}: {reason}' for path, reason in reasons.items()]
         write_text(file, '\n'.join(lines) + '\n')
         print(f'{len(lines)} pictures left out ({file}): {"; ".join(lines[:3])}')
 
 
-def new_student(config: TrainConfig, lectures: Lectures) -> DSFormer:
+def new_student(config: TrainConfig, data: TrainingData) -> DSFormer:
     """The student at its start, its last layer fitted to it."""
     torch.manual_seed(config.schedule.seed)
-    network = DSFormer(config.student)
+    student = DSFormer(config.student)
     if config.start is not None and config.start.suffix == '.onnx':
-        network.load_exported(config.start)
+        student.load_exported(config.start)
     elif config.start is not None:
-        network.load_mobilenetv2(config.start)
-    fit_projection(network, lectures.views, _FITTED_ON)
-    return network
+        student.load_mobilenetv2(config.start)
+    fit_projection(student, data.views, _FITTED_ON)
+    return student
 
 
-def _pretrained(network: DSFormer, start: Path | None) -> list[torch.nn.Parameter]:
+def _pretrained(student: DSFormer, start: Path | None) -> list[torch.nn.Parameter]:
+    """The parameters that were trained before, and learn at `pretrained_rate`."""
     if start is None:
         return []
     if start.suffix == '.onnx':
-        return list(network.parameters())
-    return [*network.stem.parameters(), *network.levels[0].parameters()]
+        return list(student.parameters())
+    return [*student.stem.parameters(), *student.levels[0].parameters()]
 
 
 def train_student(
     config: TrainConfig,
-    lectures: Lectures,
-    folder: Path | None = None,
-    network: DSFormer | None = None,
+    data: TrainingData,
+    teachers: Sequence[Teacher],
+    folder: Path,
+    student: DSFormer | None = None,
 ) -> DSFormer:
-    """The student, taught by all that its lesson names; its folder is `out`/student.
+    """The student after its training by finished teachers, those of its lesson in this order.
 
-    `network`: where it starts; by default `new_student`. Its last layer is not trained: the
+    `student`: where it starts; by default `new_student`. Its last layer is not trained: the
     teaching shapes what the levels see, and the layer is fitted to that in the end.
     """
-    taught = teachers_of(config, config.lesson, lectures)
-    schedule, folder = config.schedule, folder or config.out / 'student'
-    settings = as_plain(config)
+    settings, schedule = as_plain(config), config.schedule
     start_folder(folder, settings)
-    network = network or new_student(config, lectures)
-    network.freeze(schedule.frozen)
-    network.project.requires_grad_(False)
-    size = config.student.image_size
-    torch.manual_seed(schedule.seed)
-    objective = objective_for(config.lesson, network, torch.zeros(1, 3, size, size), taught)
-    if config.lesson.descriptor and not (folder / 'checkpoint.pt').exists():
-        rows, sums = sums_of_whole(network, lectures.views, _FITTED_ON)
-        objective.fit_guidance(sums, [t.rows(rows) for t in taught])
+    student = student or new_student(config, data)
+    student.freeze(schedule.frozen)
+    student.project.requires_grad_(False)
+    objective = _student_objective(config, data, teachers, student, folder)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    network.to(device, memory_format=torch.channels_last)
-    old = _pretrained(network, config.start)
-    run = Run(network, objective.to(device), schedule, folder, old, settings)
-    if config.fresh_views:
-        live = live_teachers(config, config.lesson, lectures)
-        data = FreshViews(lectures.views, schedule, size, live)
-    else:
-        data = FixedViews(lectures.views, schedule, size, taught)
-    network = train(run, data, lectures.batches(schedule)).cpu()
-    if config.fresh_views and data.lost:
-        print(f'{data.lost} images are of pictures that have gone: their fixed views were shown')
+    student.to(device, memory_format=torch.channels_last)
+    pretrained = _pretrained(student, config.start)
+    run = Run(student, objective.to(device), schedule, folder, pretrained, settings)
+    kind = FreshViews if config.fresh_views else FixedViews
+    views = kind(data.views, schedule, config.student.image_size, teachers)
+    student = train(run, views, data.batches(schedule)).cpu()
+    if config.fresh_views and views.lost:
+        print(f'{views.lost} images are of pictures that are gone: their fixed views were shown')
     if objective.ranker is not None and is_first():
         write_torch(folder / 'ranker.pt', objective.ranker.cpu().state_dict())
-    return network
+    return student
+
+
+def _student_objective(
+    config: TrainConfig,
+    data: TrainingData,
+    teachers: Sequence[Teacher],
+    student: DSFormer,
+    folder: Path,
+) -> Objective:
+    """The loss, its descriptor guidance fitted to the student's start unless the run goes on."""
+    torch.manual_seed(config.schedule.seed)
+    size = config.student.image_size
+    targets = [teacher.outputs for teacher in teachers]
+    objective = objective_for(config.lesson, student, torch.zeros(1, 3, size, size), targets)
+    if config.lesson.descriptor and not (folder / 'checkpoint.pt').exists():
+        rows, sums = sums_of_whole(student, data.views, _FITTED_ON)
+        objective.fit_guidance(sums, [t.rows(rows) for t in targets])
+    return objective
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('--config', type=Path, required=True, help='config/train/*.yaml')
     args = parser.parse_args(argv)
     config = read_config(args.config)
     join_processes()
-    network = train_student(config, prepare(config))
+    student = train_all(config)
     size = config.student.image_size
-    parameters, macs = count(network, torch.zeros(1, 3, size, size))
+    parameters, macs = count(student, torch.zeros(1, 3, size, size))
     folder = config.out / 'student'
     write_results(folder, config.schedule, parameters, macs)
     if is_first():

@@ -16,7 +16,7 @@ from torch import nn
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import resize
 from tools.training.data.views import Views
-from tools.training.networks.layers import Described
+from tools.training.networks.layers import NetworkOutput
 from tools.training.networks.student import DSFormer
 
 POWER = 0.5
@@ -45,7 +45,7 @@ def whitening_layer(vectors: torch.Tensor, dimensions: int, power: float = POWER
 
 
 @torch.no_grad()
-def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> Described:
+def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> NetworkOutput:
     """What the network says of encoded pictures of any size, in float32, without the maps."""
     descriptors, sums, size = [], [], (network.config.image_size,) * 2
     for start in range(0, len(jpegs), 32):
@@ -53,10 +53,12 @@ def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> Described:
         if pictures[0].shape[:2] != size:
             pictures = [resize(p, size) for p in pictures]
         x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
-        described = network.describe(x.float() / 255)
-        descriptors.append(described.descriptor)
-        sums.append(described.sums)
-    return Described(torch.cat(descriptors), [torch.cat(s) for s in zip(*sums, strict=True)], [])
+        outputs = network.describe(x.float() / 255)
+        descriptors.append(outputs.descriptor)
+        sums.append(outputs.sums)
+    return NetworkOutput(
+        torch.cat(descriptors), [torch.cat(s) for s in zip(*sums, strict=True)], []
+    )
 
 
 def sums_of_whole(
@@ -65,8 +67,8 @@ def sums_of_whole(
     """Rows of about `pictures` whole pictures, by default all, and the levels' sums (N, C)."""
     rows = views.whole()
     some = rows[:: max(1, len(rows) // (pictures or len(rows)))]
-    described = describe_pictures(network.eval(), [views.jpegs[row] for row in some])
-    return some, torch.cat(described.sums, dim=1)
+    outputs = describe_pictures(network.eval(), [views.jpegs[row] for row in some])
+    return some, torch.cat(outputs.sums, dim=1)
 
 
 def fit_projection(

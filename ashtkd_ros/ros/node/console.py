@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person at the console must hear: changes of the diagnostics' level, and waiting."""
+"""Log lines of what the diagnostics say: changes of their level, and waiting for images."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _NAMES = {
 
 
 class Console:
-    """Log lines of a node's diagnostics, as few as tell all."""
+    """Logs as few lines as possible."""
 
     def __init__(self, logger):
         self._logger = logger
-        # A node that is not configured yet: what fails then is logged where it fails.
+        # A node begins unconfigured, which is an ERROR; the reason is logged where it occurs.
         self._level, self._next_s = DiagnosticStatus.ERROR, _FIRST_S
 
-    def tell(self, level: bytes, text: str) -> None:
-        """The level of the diagnostics, with their message: a line where it has changed."""
+    def report_level(self, level: bytes, text: str) -> None:
+        """Log the level of the diagnostics and their message, if the level has changed."""
         if level == self._level:
             return
         self._level = level
         line = f'diagnostics {_NAMES[level]}: {text}'
-        # One place a severity: rclpy refuses a line that logs under another one.
+        # Separate calls: rclpy allows only one severity for each line of code.
         if level == DiagnosticStatus.ERROR:
             self._logger.error(line)
         elif level == DiagnosticStatus.WARN:
@@ -37,8 +37,8 @@ class Console:
         else:
             self._logger.info(line)
 
-    def wait(self, waited_s: float, topic: str, why: Callable[[], str]) -> None:
-        """No image for so many seconds: a line after 3 s, then rarely."""
+    def report_waiting(self, waited_s: float, topic: str, why: Callable[[], str]) -> None:
+        """Log that no image has come for `waited_s` seconds: first after 3 s, then rarely."""
         if waited_s < _FIRST_S:
             self._next_s = _FIRST_S
         if waited_s >= self._next_s:

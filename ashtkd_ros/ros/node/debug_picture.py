@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A query beside the place it was recognised as, with a line of text, for people to look at."""
+"""A query beside its matched place, with a line of text, for people to look at."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps.own_pictures import recorded
 from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.traverses.opening import quick_originals_of
 
 _HEIGHT, _WIDEST, _BAND = 240, 1920, 28
 
@@ -18,9 +18,9 @@ _HEIGHT, _WIDEST, _BAND = 240, 1920, 28
 def debug_picture(
     image: np.ndarray, order: str, match: np.ndarray | None, text: str, without: str = ''
 ) -> np.ndarray:
-    """uint8 image (H, W[, 3]) in `order` and its match, RGB or None → uint8 RGB, 268 high.
+    """The image, uint8 (H, W[, 3]) in `order`, beside its match → uint8 RGB, 268 pixels high.
 
-    `without`: what stands in the place of a match that has no picture.
+    `match`: uint8 RGB, or None; then the text `without` takes its place.
     """
     query = _tile(image)
     if query.ndim == 2:
@@ -37,7 +37,7 @@ def debug_picture(
 
 
 def _write(image: np.ndarray, text: str, y: int) -> None:
-    # The font has no other letters than these.
+    # The font has only ASCII letters.
     plain = text.encode('ascii', 'replace').decode()
     cv2.putText(image, plain, (6, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
 
@@ -49,18 +49,19 @@ def _tile(image: np.ndarray) -> np.ndarray:
 
 
 def picture_reader(place_map: PlaceMap) -> Callable[[Place], np.ndarray | None]:
-    """Place → its picture, RGB, from the map's thumbnails or the folder it was built from.
+    """A function from a place to its picture, RGB; None if there is none.
 
-    None where there is neither: a bag is not opened for it while a robot drives.
+    The picture comes from the thumbnails of the map, or from the folder that the map was built
+    from. A bag is not opened for it, since that takes too long while a robot drives.
     """
 
     def read(place: Place) -> np.ndarray | None:
         picture = place_map.picture(place)
         if picture is not None or place.traverse >= len(place_map.traverses):
             return picture
-        traverse = place_map.traverses[place.traverse]
+        originals = quick_originals_of(place_map.traverses[place.traverse])
         try:
-            return None if 'image_topic' in traverse else recorded(traverse, place)
+            return None if originals is None else originals.read(place.source)
         except VprError:
             return None
 

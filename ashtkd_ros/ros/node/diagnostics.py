@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Once a second: what the node is like and what is not as it should be, on /diagnostics."""
+"""The state of the node and what is wrong with it, once a second on /diagnostics."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import math
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 
+from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.console import Console
-from ashtkd_ros.ros.quiet_publisher import quiet_publisher
 
 _ADVICE = {
-    'frozen': ' (frozen_after: 0 for a simulated camera without noise)',
-    'blurred': ' (max_blur: 1 to match them all the same)',
-    'nearly black': ' (min_light: 0 to match them all the same)',
+    'frozen': ' (set frozen_after to 0 for a simulated camera without noise)',
+    'blurred': ' (set max_blur to 1 to match them anyway)',
+    'nearly black': ' (set min_light to 0 to match them anyway)',
 }
-_STAMPS_STAND = ' (their stamps stand still as well: one image comes again and again)'
+_SAME_STAMPS = ' (their stamps do not change either: one image is sent again and again)'
 
 
 class Diagnostics:
-    """Publishes as long as the node lives, in every state."""
+    """Publishes in every state, as long as the node lives."""
 
     def __init__(self, node):
         self._node, self._console = node, Console(node.get_logger())
-        self._publisher = quiet_publisher(node, DiagnosticArray, '/diagnostics', 10)
-        # The node's own clock may stand still, or be set back.
+        self._publisher = create_eventless_publisher(node, DiagnosticArray, '/diagnostics', 10)
+        # The node's own clock may stop or go back.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(1.0, self._publish, clock=steady)
 
@@ -35,55 +35,56 @@ class Diagnostics:
         if node.state == 'unconfigured':
             errors.append(node.health.last_error or 'not configured')
         if node.state == 'finalized':
-            warnings.append('the node has been shut down; start it anew')
-        if node.given_up and node.state == 'inactive':
-            errors.append(node.given_up)
+            warnings.append('the node has been shut down; start it again')
+        if node.recovery.reason and node.state == 'inactive':
+            errors.append(node.recovery.reason)
         if node.state == 'active' and node.health.failures:
             errors.append(f'recognition failed: {node.health.last_error}')
-        if node.served is not None:
-            facts['map'] = node.served.parameters.map_path
-            facts['places in map'] = len(node.served.places)
+        if node.loaded_map is not None:
+            facts['map'] = node.loaded_map.parameters.map_path
+            facts['places in map'] = len(node.loaded_map.places)
             facts['execution provider'] = node.embedder.provider
-            warnings = [trouble for trouble in self._troubles() if trouble]
-            node.answers.greet()
+            warnings = [text for text in self._warnings() if text]
+            node.outputs.publish_map_to_new_subscribers()
         name = f'{node.get_fully_qualified_name()}: place recognition'
         stamp = node.get_clock().now().to_msg()
         message = node.health.message(name, node.state, facts, errors, warnings, stamp)
         self._publisher.publish(message)
-        self._console.tell(message.status[0].level, message.status[0].message)
+        self._console.report_level(message.status[0].level, message.status[0].message)
         if node.state == 'active' and node.enabled:
-            camera = node.camera
-            self._console.wait(node.health.waiting_s, camera.topic, camera.trouble)
+            images = node.pipeline.subscription
+            self._console.report_waiting(node.health.waiting_s, images.topic, images.diagnose)
 
-    def _troubles(self) -> list[str]:
-        """A phrase each; empty ones count for nothing."""
+    def _warnings(self) -> list[str]:
+        """One phrase for each problem; empty phrases mean nothing."""
         node = self._node
-        # What stands longest comes last: `ros2 topic echo` shows the first 128 letters.
+        # What lasts longest comes last: `ros2 topic echo` shows only the first 128 letters.
         found = []
         if node.state == 'active' and not node.enabled:
-            found.append('disabled, call ~/enable')
+            found.append('disabled; call ~/enable with data: true')
         elif node.state == 'active':
-            found += self._of_the_camera()
-        return [*found, node.served.watch.trouble(), *node.embedder.warnings]
+            found += self._image_warnings()
+        return [*found, node.loaded_map.watch.warning(), *node.embedder.warnings]
 
-    def _of_the_camera(self) -> list[str]:
+    def _image_warnings(self) -> list[str]:
         node, health = self._node, self._node.health
-        patience = node.get_parameter('image_timeout_s').value
+        images = node.pipeline.subscription
+        timeout = node.get_parameter('image_timeout_s').value
         silence = health.silence_s
-        node.camera.look_around()
+        images.check_other_topic()
         found = []
-        if health.waiting_s > patience:
+        if health.waiting_s > timeout:
             none = f'no image for {silence:.1f} s' if math.isfinite(silence) else 'no image yet'
-            return [f'{none}: {node.camera.trouble()}', health.jump]
+            return [f'{none}: {images.diagnose()}', health.jump]
         if not math.isfinite(silence):
-            return [health.jump]  # it has just been activated
+            return [health.jump]  # the node has just been activated
         if rate := node.get_parameter('max_rate_hz').value:
-            patience = max(patience, 2.0 / rate)
-        if health.unanswered_s > patience:
+            timeout = max(timeout, 2.0 / rate)
+        if health.unanswered_s > timeout:
             why = health.last_error or 'the network does not answer'
             found.append(f'no image could be used for {health.unanswered_s:.1f} s: {why}')
         if health.fault:
-            stand = health.fault == 'frozen' and node.frozen.stamps_stand
-            advice = _STAMPS_STAND if stand else _ADVICE.get(health.fault, '')
+            same_stamps = health.fault == 'frozen' and node.pipeline.frozen.same_stamps
+            advice = _SAME_STAMPS if same_stamps else _ADVICE.get(health.fault, '')
             found.append(f'camera: {health.fault} images{advice}')
         return [*found, health.jump]

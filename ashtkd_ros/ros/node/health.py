@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node tells of itself on /diagnostics."""
+"""What the node counts and measures, and the message about it on /diagnostics."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ashtkd_ros.recognition.recogniser import Recognition
 
 _WINDOW = 200
 _RATE_S = 5.0
-# A jump ahead is more than the time that passed, were it a recording played so many times as fast.
+# Stamps jump ahead if they advance more than a recording would at this many times its speed.
 _JUMP_S, _FASTEST_REPLAY = 10.0, 20.0
 _LATELY_S = 10.0
 
 
 class Health:
-    """Counts since the node started, latencies of the last images.
+    """Counts since the node started, and latencies of the last images.
 
-    The receiver counts what comes, the worker what becomes of it.
+    The thread that receives counts the images, the thread that recognises counts the answers.
     """
 
     def __init__(self):
@@ -34,7 +34,7 @@ class Health:
         self.failures = self.stamps_back = self.stamps_ahead = 0
         self.similarity = self.margin = self.confidence = float('nan')
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
-        # Seconds of the last images: decoded and resized, embedded, all else in the worker.
+        # Seconds for each of the last images: decoding and resizing, embedding, everything else.
         self.stages: deque[tuple[float, float, float]] = deque(maxlen=_WINDOW)
         self._jump, self._jumped_at = '', -math.inf
         self._last_stamp = -1.0
@@ -42,7 +42,7 @@ class Health:
         self._ticks: deque[tuple[float, int, int]] = deque(maxlen=30)
 
     def begin(self) -> None:
-        """The node was activated: no image has come since."""
+        """The node is being activated: no image has come yet."""
         self._last_image: float | None = None
         self._begun = self._answered_at = time.monotonic()
         self.fault, self.place = '', 'none'
@@ -64,7 +64,7 @@ class Health:
 
     @property
     def jump(self) -> str:
-        """What the images' clock did lately; '' when nothing."""
+        """How the stamps of the images jumped lately; empty if they did not."""
         lately = time.monotonic() - self._jumped_at < _LATELY_S
         return f"the images' stamps jumped {self._jump}" if lately else ''
 
@@ -74,12 +74,12 @@ class Health:
         return time.monotonic() - self._answered_at
 
     def saw_error(self, kind: str, text: str) -> None:
-        """A message could not be used: counted under `kind`, `text` kept."""
+        """A message could not be used: count it under `kind`, and keep `text`."""
         self.bad[kind] += 1
         self.last_error = text
 
     def saw_fault(self, kind: str, seconds: float) -> None:
-        """The camera gave an image of no use, which was answered with "unknown"."""
+        """An image had a fault of this kind and was answered as unknown, after so many seconds."""
         self.faults[kind] += 1
         self.fault = self.refusal = kind
         self.processed += 1
@@ -88,7 +88,7 @@ class Health:
         self._latencies.append(seconds)
 
     def answered(self, recognition: Recognition, seconds: float) -> None:
-        """A place message went out, `seconds` after its image came in."""
+        """A place was published, `seconds` after its image was received."""
         self.processed += 1
         self.unknown += not recognition.accepted
         self.refusal, self.fault, self.failures = recognition.refusal, '', 0
@@ -101,7 +101,7 @@ class Health:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since the last image; infinite when none has come."""
+        """Seconds since the last image; infinite if none has come."""
         return np.inf if self._last_image is None else time.monotonic() - self._last_image
 
     @property
@@ -111,7 +111,7 @@ class Health:
         return time.monotonic() - since
 
     def _rates(self) -> tuple[float, float]:
-        """Images and answers a second over the last seconds."""
+        """Images and answers per second, over the last seconds."""
         now = time.monotonic()
         self._ticks.append((now, self.received, self.processed))
         old = next(t for t in self._ticks if now - t[0] <= _RATE_S + 0.5)
@@ -127,18 +127,28 @@ class Health:
         warnings: Sequence[str],
         stamp,
     ) -> DiagnosticArray:
-        """One status: ERROR where `errors` holds a reason, WARN where `warnings` does, else OK."""
+        """One status: ERROR if there are `errors`, else WARN if there are `warnings`, else OK.
+
+        `facts` are values that come after the state and before the counts.
+        """
         level = DiagnosticStatus.OK
         if errors or warnings:
             level = DiagnosticStatus.ERROR if errors else DiagnosticStatus.WARN
-        # Taken once: the worker adds kinds meanwhile.
+        values = {'state': state, **facts, **self._counts(), **self._last_image_values(state)}
+        values |= {**self._durations(), 'seconds since last image': f'{self.silence_s:.1f}'}
+        pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        text = '; '.join([*errors, *warnings]) or state
+        status = DiagnosticStatus(level=level, name=name, message=text, values=pairs)
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = stamp
+        return message
+
+    def _counts(self) -> dict[str, object]:
+        """Counts since the node started, and rates of the last seconds."""
+        # Copied once: the worker's thread adds kinds meanwhile.
         bad, faults = dict(self.bad), dict(self.faults)
-        p50, p95 = np.percentile(list(self._latencies) or [np.nan], (50, 95)) * 1000
-        decode, embed, rest = 1000 * np.median(list(self.stages) or [(np.nan,) * 3], axis=0)
         image_hz, place_hz = self._rates()
-        values = {
-            'state': state,
-            **facts,
+        return {
             'images received': self.received,
             'images received Hz': f'{image_hz:.1f}',
             'places published': self.processed,
@@ -152,22 +162,26 @@ class Health:
             **{f'bad images: {kind}': n for kind, n in bad.items()},
             'camera faults': sum(faults.values()),
             **{f'camera faults: {kind}': n for kind, n in faults.items()},
+        }
+
+    def _last_image_values(self, state: str) -> dict[str, object]:
+        return {
             'last error': self.last_error,
             'place': self.place if state == 'active' and self.silence_s < _LATELY_S else 'none',
             'last refusal': self.refusal,
             'last confidence': f'{self.confidence:.3f}',
             'last similarity': f'{self.similarity:.3f}',
             'last margin': f'{self.margin:.3f}',
+        }
+
+    def _durations(self) -> dict[str, object]:
+        """Percentiles over the last images, in milliseconds."""
+        p50, p95 = np.percentile(list(self._latencies) or [np.nan], (50, 95)) * 1000
+        decode, embed, rest = 1000 * np.median(list(self.stages) or [(np.nan,) * 3], axis=0)
+        return {
             'latency p50 ms': f'{p50:.1f}',
             'latency p95 ms': f'{p95:.1f}',
             'decode p50 ms': f'{decode:.1f}',
             'embed p50 ms': f'{embed:.1f}',
             'rest p50 ms': f'{rest:.1f}',
-            'seconds since last image': f'{self.silence_s:.1f}',
         }
-        pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        text = '; '.join([*errors, *warnings]) or state
-        status = DiagnosticStatus(level=level, name=name, message=text, values=pairs)
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = stamp
-        return message

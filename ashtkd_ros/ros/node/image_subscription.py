@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera topic: subscribed to as its publisher offers it, thinned by rate, watched."""
+"""The subscription to the images: it follows what the publisher offers, and says what is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from ashtkd_ros.ros.node.qos_overrides import OVERRIDABLE
-from ashtkd_ros.ros.node.threaded_subscription import OffExecutor, Receiver
+from ashtkd_ros.ros.node.threaded_subscription import NoExecutorGroup, SubscriptionThread
 from ashtkd_ros.ros.topic_names import COMPRESSED, image_topics
 
 try:
@@ -30,54 +30,57 @@ _COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 _RELIABLE = ReliabilityPolicy.RELIABLE
 
 
-class Camera:
+class ImageSubscription:
     """Subscription to `image`, or to `image/compressed`.
 
-    `receive` gets each message in a thread of its own, `failed` what goes wrong there.
-    Reliable first, since best effort loses images above 0.5 MB under Fast DDS's defaults; best
-    effort as soon as a camera offers no more. The user's QoS overrides stand.
+    `receive` is called with each message in a thread of its own, `on_error` with errors there.
+    The subscription is reliable first, since best effort loses images above 0.5 MB with the
+    defaults of Fast DDS; it becomes best effort if the camera offers only that. QoS overrides of
+    the user are kept.
     """
 
-    def __init__(self, node: LifecycleNode, transport: str, receive: Callable, failed: Callable):
-        self._node, self._receive, self._failed = node, receive, failed
+    def __init__(self, node: LifecycleNode, transport: str, receive: Callable, on_error: Callable):
+        self._node, self._receive, self._on_error = node, receive, on_error
         compressed = transport == 'compressed'
         self._kind = CompressedImage if compressed else Image
-        self._subscription = self._receiver = None
-        self._group = OffExecutor()
+        self._subscription = self._thread = None
+        self._group = NoExecutorGroup()
         self._base = node.resolve_topic_name('image')
-        # `image` may name compressed images itself, and `image/compressed` may be remapped.
+        # `image` itself may carry compressed images, and `image/compressed` may be remapped.
         asked = node.resolve_topic_name('image/compressed', only_expand=True)
         given = node.resolve_topic_name('image/compressed')
-        self._places = image_topics(compressed, self._base, given if given != asked else '')
-        self._look_at(self._places[0])
+        self._topics = image_topics(compressed, self._base, given if given != asked else '')
+        self._select(self._topics[0])
 
-    def _look_at(self, topic: str) -> None:
+    def _select(self, topic: str) -> None:
         node, self.topic = self._node, topic
         given = node.get_parameters_by_prefix('qos_overrides')
         names = {f'{self.topic}.subscription.{k.name.lower()}': k for k in OVERRIDABLE}
         self._overridden = [names[name] for name in given if name in names]
         for name in sorted(set(given) - set(names)):
             node.get_logger().warning(
-                f'qos_overrides.{name} has no effect; this node knows {", ".join(names)}'
+                f'qos_overrides.{name} has no effect; those with an effect are {", ".join(names)}'
             )
 
-    def look_around(self) -> None:
-        """Take compressed images from the other place, where they come there and nowhere else.
+    def check_other_topic(self) -> None:
+        """Subscribe to the other topic of compressed images if they are only published there.
 
-        Called now and then, as publishers are found one after the other.
+        To be called now and then, since publishers are discovered one after the other.
         """
-        if len(self._places) == 1 or self._node.count_publishers(self.topic):
+        if len(self._topics) == 1 or self._node.count_publishers(self.topic):
             return
-        (other,) = set(self._places) - {self.topic}
+        (other,) = set(self._topics) - {self.topic}
         infos = self._node.get_publishers_info_by_topic(other)
         if infos and all(info.topic_type == _COMPRESSED_TYPE for info in infos):
             itself = ' itself' if other == self._base else ''
-            self._node.get_logger().info(f'compressed images are on {other}{itself}')
-            self._look_at(other)
+            self._node.get_logger().info(
+                f'compressed images are published on {other}{itself}; subscribing there'
+            )
+            self._select(other)
             self.start()
 
     def start(self, reliability: ReliabilityPolicy = _RELIABLE) -> None:
-        """Subscribe, in the place of what was subscribed to before."""
+        """Subscribe; an earlier subscription is closed."""
         self.close()
         self._subscription = self._node.create_subscription(
             self._kind,
@@ -85,49 +88,54 @@ class Camera:
             self._receive,
             QoSProfile(depth=1, reliability=reliability),
             callback_group=self._group,
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._refused),
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos),
             qos_overriding_options=QoSOverridingOptions(self._overridden),
         )
-        self._receiver = Receiver(self._node, self._subscription, self._receive, self._failed)
-        self._receiver.start()
+        self._thread = SubscriptionThread(
+            self._node, self._subscription, self._receive, self._on_error
+        )
+        self._thread.start()
 
-    def _refused(self, event) -> None:
+    def _on_incompatible_qos(self, event) -> None:
         kind = event.last_policy_kind
         if (
             kind == QoSPolicyKind.RELIABILITY
             and kind not in self._overridden
             and self._subscription.qos_profile.reliability == _RELIABLE
         ):
-            # Not from within a callback of the subscription that is to go.
-            self._node.executor.create_task(self._start_again)
+            # Not here, in a callback of the subscription that will be destroyed.
+            self._node.executor.create_task(self._start_best_effort)
             return
         self._node.get_logger().warning(
-            f'{self.topic}: a publisher of another QoS ({QoSPolicyKind(kind).name.lower()})'
+            f'{self.topic}: the QoS of a publisher is not compatible '
+            f'({QoSPolicyKind(kind).name.lower()})'
         )
 
-    def _start_again(self) -> None:
+    def _start_best_effort(self) -> None:
         subscription = self._subscription
         if subscription is None or subscription.qos_profile.reliability != _RELIABLE:
             return
-        self._node.get_logger().info('the camera publishes best effort; subscribing likewise')
+        self._node.get_logger().info(
+            'the camera publishes best effort; the node subscribes best effort too'
+        )
         try:
             self.start(ReliabilityPolicy.BEST_EFFORT)
-        except Exception as error:  # of the middleware; an executor's task would end the node
-            self._failed(error)
+        except Exception as error:  # from the middleware; it would end the node here
+            self._on_error(error)
 
-    def trouble(self) -> str:
-        """Why no image may come, from who publishes on the topic and how."""
+    def diagnose(self) -> str:
+        """Why no images may come, as far as the publishers on the topic show it."""
         mine = f'sensor_msgs/msg/{self._kind.__name__}'
         infos = self._node.get_publishers_info_by_topic(self.topic)
         if not infos:
             nobody = f'nobody publishes on {self.topic}'
-            advice = self._elsewhere(mine)
-            return f'{advice}, {nobody}' if advice else nobody
+            advice = self._advice_on_topic(mine)
+            return f'{advice}; {nobody}' if advice else nobody
         other = next((i for i in infos if i.topic_type != mine), None)
         if other is not None:
             transport = 'compressed' if other.topic_type == _COMPRESSED_TYPE else 'raw'
             return (
-                f'set image_transport to {transport}, {_name(other)} publishes '
+                f'set image_transport to {transport}: {_name(other)} publishes '
                 f'{other.topic_type} on {self.topic}, not {mine}'
             )
         offers = '; '.join(f'{_name(i)} offers {_words(i.qos_profile)}' for i in infos)
@@ -142,12 +150,12 @@ class Camera:
         if reasons:
             return (
                 f'{self.topic}: incompatible QoS ({"; ".join(sorted(reasons))}): {offers}; '
-                f'this node wants {_words(wanted)}'
+                f'this node requests {_words(wanted)}'
             )
         return f'{self.topic} is silent: {offers}'
 
-    def _elsewhere(self, mine: str) -> str:
-        """What to set where the camera's images are on the topic of the other transport."""
+    def _advice_on_topic(self, mine: str) -> str:
+        """What to set if images of the other transport are on another topic; else empty."""
         raw = self._base.removesuffix(COMPRESSED)
         for topic, transport, kind in (
             (self._base, 'raw', _RAW_TYPE),
@@ -166,10 +174,10 @@ class Camera:
 
     def close(self) -> None:
         """Unsubscribe."""
-        receiver, subscription = self._receiver, self._subscription
-        self._receiver = self._subscription = None
-        if receiver is not None:
-            receiver.close()
+        thread, subscription = self._thread, self._subscription
+        self._thread = self._subscription = None
+        if thread is not None:
+            thread.close()
         if subscription is not None:
             self._node.destroy_subscription(subscription)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of places for people: never waited for longer than an image may take."""
+"""Pictures of places for people to look at, read from disk without blocking recognition."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.ros.timeouts import Task
 
-_PATIENCE_S = 0.2
+_TIMEOUT_S = 0.2
 
 
-class Pictures:
-    """`read(place)` where that is quick, else None, as long as a slow reading is out."""
+class MapPictures:
+    """Calls `read(place)`; gives None if that is slow, or if an earlier call has not returned."""
 
     def __init__(self, read: Callable[[Place], np.ndarray | None]):
         self._read = read
@@ -25,4 +25,4 @@ class Pictures:
         if self._task is not None and not self._task.over:
             return None
         self._task = task = Task('pictures', lambda: self._read(place))
-        return task.result() if task.wait(_PATIENCE_S, lambda: True) else None
+        return task.result() if task.wait(_TIMEOUT_S, lambda: True) else None

@@ -33,11 +33,11 @@ def fault(name: str, value: object) -> str:
     shown = f'"{value}"' if isinstance(value, str) else str(value)
     if policy == 'depth':
         whole = type(value) is int and 0 <= value <= _MOST_DEPTH
-        return '' if whole else f'{shown}; it is a whole number from 0 to {_MOST_DEPTH}'
+        return '' if whole else f'{shown}; it must be a whole number from 0 to {_MOST_DEPTH}'
     if policy not in _WORDS:
         return ''
     words = [word.lower() for word in _WORDS[policy].__members__ if word == word.upper()]
     words = [word for word in words if word != 'unknown' and not word.startswith('rmw_')]
     if isinstance(value, str) and value.lower() in words:
         return ''
-    return f'{shown}; it is {" or ".join(words)}'
+    return f'{shown}; it must be {" or ".join(words)}'

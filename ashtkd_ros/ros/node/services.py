@@ -10,125 +10,131 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
-from ashtkd_ros.ros.node.messages import rehearse
-from ashtkd_ros.ros.quiet_publisher import quiet_publisher
-from ashtkd_ros.ros.session import answering, told
+from ashtkd_ros.errors import error_text
+from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
+from ashtkd_ros.ros.node.callback_errors import answer_with_errors
+from ashtkd_ros.ros.node.messages import check_messages
 from ashtkd_ros.ros.threads import start_thread
 
 
 class Services:
-    """Offered as long as the node lives; what its state does not allow is refused in words."""
+    """Offered as long as the node lives; a refusal says why the state does not allow the call."""
 
     def __init__(self, node):
         self._node = node
-        self._initial_pose = quiet_publisher(node, PoseWithCovarianceStamped, 'initialpose', 1)
+        self._initial_pose = create_eventless_publisher(
+            node, PoseWithCovarianceStamped, 'initialpose', 1
+        )
         node.create_service(SetBool, '~/enable', self._enable)
-        # A group of its own: others are served while it waits.
+        # A callback group of its own: the other services are answered while a map is loaded.
         alone = MutuallyExclusiveCallbackGroup()
         node.create_service(Trigger, '~/reload_map', self._reload_map, callback_group=alone)
         node.create_service(Trigger, '~/relocalize', self._relocalize)
 
-    @answering
+    @answer_with_errors
     def _enable(self, request, response):
-        """Look at images or not, without a change of the lifecycle's state."""
+        """Use the images or ignore them; the life-cycle state stays as it is."""
         if self._node.state != 'active':
-            return _said(response, False, _not_active(self._node.state))
+            return _answer(response, False, _not_active(self._node.state))
         self._node.enable(request.data)
-        what = 'enabled' if request.data else 'disabled: images are not looked at'
-        return _said(response, True, what)
+        what = 'enabled' if request.data else 'disabled: images are ignored'
+        return _answer(response, True, what)
 
     async def _reload_map(self, request, response):
-        """Load the map anew, off this thread; the old one stays in use if that fails."""
+        """Load the map again in another thread; the old map stays in use if that fails."""
         node = self._node
-        if node.served is None:
+        if node.loaded_map is None:
             return self._start(response)
         embedder = node.embedder
         try:
-            result = await self._loaded()
+            loaded = await self._load_map()
             if node.embedder is not embedder:
-                text = 'the node was cleaned up or configured anew meanwhile'
-                return _said(response, False, text)
-            node.serve(result)
-        except Exception as error:  # what is raised here would end the node
-            node.get_logger().error(f'the map was not reloaded: {told(error)}')
-            return _said(response, False, f'{told(error)}; the old map stays in use')
-        revived = ', active again' if node.revive() else ''
-        return _said(response, True, f'{len(result.places)} places{revived}')
+                text = 'the node was cleaned up or configured again meanwhile'
+                return _answer(response, False, text)
+            node.use_map(loaded)
+        except Exception as error:  # an error that leaves this function would end the node
+            node.get_logger().error(f'the map was not reloaded: {error_text(error)}')
+            return _answer(response, False, f'{error_text(error)}; the old map stays in use')
+        again = ', active again' if node.recovery.reactivate() else ''
+        return _answer(response, True, f'{len(loaded.places)} places{again}')
 
     def _start(self, response):
-        """A node that came to nothing when it started by itself is started again."""
+        """Start a node again that could not start by itself."""
         node = self._node
         if node.state == 'finalized':
-            return _said(response, False, 'the node is finalized: start it anew')
+            return _answer(response, False, 'the node is finalized: start it again')
         if node.state != 'unconfigured' or not node.get_parameter('autostart').value:
-            return _said(response, False, f'the node is {node.state}: configure it')
-        if not node.start():
-            return _said(response, False, f'the node is {node.state}: {node.health.last_error}')
-        return _said(response, True, f'{len(node.served.places)} places, active')
+            return _answer(response, False, f'the node is {node.state}: configure it')
+        if not node.autostart.start():
+            return _answer(response, False, f'the node is {node.state}: {node.health.last_error}')
+        return _answer(response, True, f'{len(node.loaded_map.places)} places, active')
 
-    def _loaded(self) -> Future:
-        """The map on the disk, or what is wrong with it, when it has been tried."""
+    def _load_map(self) -> Future:
+        """The map on disk, or the error that loading it raised."""
         node, embedder, configured = self._node, self._node.embedder, self._node.parameters
-        loaded = Future(executor=node.executor)
-        loaded.add_done_callback(lambda _: node.executor.wake())
+        result = Future(executor=node.executor)
+        result.add_done_callback(lambda _: node.executor.wake())
 
         def load() -> None:
             try:
-                served = node.load_map(embedder, configured)
-                rehearse(served)
-                loaded.set_result(served)
+                loaded = node.load_map(embedder, configured)
+                check_messages(loaded)
+                result.set_result(loaded)
             except Exception as error:  # a future that is never done would block the service
-                loaded.set_exception(error)
+                result.set_exception(error)
 
         start_thread('map loader', load)
-        return loaded
+        return result
 
-    @answering
+    @answer_with_errors
     def _relocalize(self, request, response):
-        """Publish the pose of the current match on `initialpose`, once."""
+        """Publish the pose of the last match on `initialpose`, once."""
         node = self._node
-        if node.state != 'active':
-            return _said(response, False, _not_active(node.state))
-        if not node.enabled:
-            return _said(response, False, 'the node is disabled; call ~/enable')
-        now = node.current
-        age = time.monotonic() - now.at
-        if now.pose is None:
-            return _said(response, False, now.why)
-        if now.served is not node.served:
-            return _said(response, False, 'no image has been recognised in this map yet')
-        if age > node.get_parameter('image_timeout_s').value:
-            return _said(response, False, f'the last match is {age:.1f} s old')
-        if not self._initial_pose.get_subscription_count():
-            return _said(response, False, f'nobody listens to {self._initial_pose.topic_name}')
-        pose = now.pose()
+        if refusal := self._why_no_pose():
+            return _answer(response, False, refusal)
+        pose = node.last_match.pose()
         self._initial_pose.publish(pose)
-        place = f'{pose.pose.pose.position.x:.2f}, {pose.pose.pose.position.y:.2f}'
-        said = f'{place} in {pose.header.frame_id}'
-        caution = _of_another_frame(
-            pose.header.frame_id, node.get_parameter('initialpose_frame').value
-        )
-        if caution:
-            node.get_logger().warning(f'relocalize: {caution}')
-            said = f'{caution}; published: {said}'
-        return _said(response, True, said)
+        position, frame = pose.pose.pose.position, pose.header.frame_id
+        text = f'{position.x:.2f}, {position.y:.2f} in {frame}'
+        if warning := _warn_of_frame(frame, node.get_parameter('initialpose_frame').value):
+            node.get_logger().warning(f'relocalize: {warning}')
+            text = f'{warning}; published: {text}'
+        return _answer(response, True, text)
+
+    def _why_no_pose(self) -> str:
+        """Why the last match gives no pose for `initialpose` now; empty if it does."""
+        node, last = self._node, self._node.last_match
+        age = time.monotonic() - last.at
+        if node.state != 'active':
+            return _not_active(node.state)
+        if not node.enabled:
+            return 'the node is disabled; call ~/enable with data: true'
+        if last.pose is None:
+            return last.refusal
+        if last.loaded_map is not node.loaded_map:
+            return 'no image has been recognised in this map yet'
+        if age > node.get_parameter('image_timeout_s').value:
+            return f'the last match is {age:.1f} s old'
+        if not self._initial_pose.get_subscription_count():
+            return f'nobody subscribes to {self._initial_pose.topic_name}'
+        return ''
 
 
-def _of_another_frame(frame: str, wanted: str) -> str:
-    """Why a pose in `frame` may be passed over by who listens for `wanted`; else ''."""
-    frame, wanted = frame.lstrip('/'), wanted.lstrip('/')
-    if not wanted or frame == wanted:
+def _warn_of_frame(frame: str, expected: str) -> str:
+    """The warning if the subscriber expects another frame than the pose's; empty if not."""
+    frame, expected = frame.lstrip('/'), expected.lstrip('/')
+    if not expected or frame == expected:
         return ''
     return (
-        f'the pose is in "{frame}", AMCL takes those in "{wanted}" only and passes over others: '
-        f'build the map with poses in {wanted}, or set initialpose_frame if {frame} is right'
+        f'the pose is in "{frame}", but AMCL ignores poses outside of "{expected}": build the map '
+        f'with poses in {expected}, or set initialpose_frame if {frame} is right'
     )
 
 
 def _not_active(state: str) -> str:
-    return f'the node is {state}: {"start it anew" if state == "finalized" else "activate it"}'
+    return f'the node is {state}: {"start it again" if state == "finalized" else "activate it"}'
 
 
-def _said(response, success: bool, message: str):
+def _answer(response, success: bool, message: str):
     response.success, response.message = success, message
     return response

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fast DDS's shared memory that killed nodes of this user have left in /dev/shm: taken away.
+"""Removes shared memory of Fast DDS that killed nodes of this user have left in /dev/shm.
 
-Whoever lives holds a lock (flock) on the file beside his segment, or has it mapped. What is of
-another user, locked, mapped, new, or named otherwise is not touched. Ports (52 kB) are left: their
-names are few, Fast DDS uses them again, and one that just begins to listen looks like a dead one.
-Other middlewares (Cyclone DDS with iceoryx) clean up through a daemon of theirs.
+A living process holds a lock (flock) on the file beside its segment, or has the segment mapped.
+Files of another user, and files that are locked, mapped, new or named in another way, stay. Ports
+(52 kB) stay too: they have few names, Fast DDS uses them again, and one that has just begun to
+listen looks like a dead one. Other middlewares, such as Cyclone DDS with iceoryx, clean up through
+their own daemon.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _FOLDER = Path('/dev/shm')
 # Fast DDS 2 (Humble, Jazzy) and 3 (Kilted)
 _NAME = re.compile(r'((?:fastrtps|fastdds)_[0-9a-f]{16})(?:_el|_sl|)')
 _LOCKS = ('_el', '_sl')
-_YOUNG_S = 1.0  # a file is made a moment before it is locked
+_YOUNG_S = 1.0  # a file is created a moment before it is locked
 
 
 def clean_up(folder: Path = _FOLDER) -> tuple[int, int]:
-    """Remove what nobody uses any more; numbers of files and of bytes that are gone."""
+    """Remove files that nobody uses any more; how many files and bytes were removed."""
     try:
         names = set(os.listdir(folder))
     except OSError:
@@ -42,7 +43,7 @@ def clean_up(folder: Path = _FOLDER) -> tuple[int, int]:
 
 
 def _files(base: str, names: set[str]) -> list[str]:
-    """What belongs to a segment, the locks last."""
+    """The files of a segment, its locks last."""
     wanted = [base, *(base + lock for lock in _LOCKS)]
     return [name for name in wanted if name in names]
 
@@ -53,10 +54,10 @@ def _is_dead(folder: Path, base: str, names: set[str]) -> bool:
 
 
 def _lock(held: contextlib.ExitStack, folder: Path, base: str, names: set[str]) -> bool:
-    """Hold all locks of a segment; whether all of it is this user's, old, and unlocked."""
+    """Take all locks of a segment; whether it is this user's, old, and nobody held a lock."""
     files = _files(base, names)
     if not any(name.endswith(_LOCKS) for name in files):
-        return False  # nothing tells whether it is in use
+        return False  # without a lock nobody can tell whether it is in use
     try:
         for name in files:
             found = os.lstat(folder / name)
@@ -77,7 +78,7 @@ def _lock(held: contextlib.ExitStack, folder: Path, base: str, names: set[str]) 
 
 
 def _remove(folder: Path, base: str, names: set[str], mapped: set[int]) -> list[int]:
-    """Sizes of the files that are gone; they are locked until then."""
+    """Remove the files of a segment while they are locked; the sizes of the removed ones."""
     gone = []
     with contextlib.ExitStack() as held, contextlib.suppress(OSError):
         if not _lock(held, folder, base, names):
@@ -92,7 +93,7 @@ def _remove(folder: Path, base: str, names: set[str], mapped: set[int]) -> list[
 
 
 def _mapped() -> set[int]:
-    """Numbers of the files that any process has mapped, as far as this user may know."""
+    """Inode numbers of the files that processes have mapped, as far as this user may see."""
     found = set()
     for process in Path('/proc').iterdir():
         if not process.name.isdecimal():

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A subscription with a thread of its own.
+"""A subscription that is served by a thread of its own, not by the executor.
 
 rclpy's executor looks through all services, timers and events of a node whenever it wakes. An
-event handler of the subscription wakes it some twenty times for each large image, with nothing
-ready: about a millisecond an image; and a call would wait while an image is copied. The thread
-waits as `rclpy.wait_for_message` does.
+event handler of the subscription wakes it about twenty times for each large image although nothing
+is ready: this costs about a millisecond for each image, and a service call would wait while an
+image is copied. The thread waits as `rclpy.wait_for_message` does.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ashtkd_ros.ros.threads import start_thread
 _PAUSE_S = 0.1  # after an error, which may come again at once
 
 
-class OffExecutor(MutuallyExclusiveCallbackGroup):
-    """Callback group of subscriptions, with their events, that no executor serves."""
+class NoExecutorGroup(MutuallyExclusiveCallbackGroup):
+    """Callback group of subscriptions and their events that no executor serves."""
 
     def can_execute(self, entity: object) -> bool:
         """Never."""
         return False
 
 
-class Receiver:
-    """Calls `receive(message)` in a thread for each message of a subscription in `OffExecutor`.
+class SubscriptionThread:
+    """Calls `receive(message)` for each message of a subscription in `NoExecutorGroup`.
 
-    Its events are handled there too. A message that cannot be taken, and what `receive` raises,
-    goes to `failed`; the thread goes on.
+    The events of the subscription are handled in the same thread. If a message cannot be taken, or
+    `receive` raises an error, the error is passed to `on_error`, and the thread goes on.
     """
 
     def __init__(
@@ -45,20 +45,20 @@ class Receiver:
         node: Node,
         subscription: Subscription,
         receive: Callable[[Any], None],
-        failed: Callable[[Exception], None],
+        on_error: Callable[[Exception], None],
     ):
         self._context, self._subscription = node.context, subscription
-        self._receive, self._failed = receive, failed
+        self._receive, self._on_error = receive, on_error
         self._closed = threading.Event()
         self._stop = GuardCondition(callback=None, callback_group=None, context=node.context)
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """From now on."""
+        """Receive from now on."""
         self._thread = start_thread('receiver', self._run)
 
     def close(self) -> None:
-        """End the thread; returns when the message in hand has been received."""
+        """End the thread; waits until `receive` has returned."""
         if self._closed.is_set():
             return
         self._closed.set()
@@ -74,12 +74,12 @@ class Receiver:
                 try:
                     ready = ready or self._wait_set(held)
                     self._wait(ready)
-                except Exception as error:  # a thread that dies would leave a deaf node
-                    self._failed(error)
+                except Exception as error:  # without this thread nothing would be received
+                    self._on_error(error)
                     self._closed.wait(_PAUSE_S)
 
     def _wait_set(self, held: contextlib.ExitStack) -> _rclpy.WaitSet:
-        """All that is waited for cannot be destroyed while it is held."""
+        """What the thread waits for; nothing of it can be destroyed before `held` is closed."""
         events, context = self._subscription.event_handlers, self._context.handle
         for used in (self._subscription.handle, self._stop.handle, context, *events):
             held.enter_context(used)

@@ -1,129 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vpr_node: camera images in, places out; parameters in `parameters`, topics in `answers`."""
+"""vpr_node: recognises places in camera images; see `parameters`, `publishers`, `services`."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from dataclasses import replace
+import sys
 from functools import partial
 from pathlib import Path
 
 import rclpy
-from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecycleState
 
 from ashtkd_ros.cli.command import run_command
-from ashtkd_ros.errors import VprError
-from ashtkd_ros.images.bit_depth import BitDepth, map_bits
-from ashtkd_ros.images.faults import Frozen, fault
-from ashtkd_ros.images.message_decoding import ImageError, compressed_to_array
-from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
+from ashtkd_ros.cli.terminal import fail
+from ashtkd_ros.errors import VprError, error_text
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.model_file import read_model
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.recognition.matcher import MatcherConfig
-from ashtkd_ros.recognition.rate_gate import RateGate
-from ashtkd_ros.recognition.recogniser import Recogniser
-from ashtkd_ros.ros.node import memory, parameters, shared_memory
-from ashtkd_ros.ros.node.cv_bridge_fallback import image_to_array
-from ashtkd_ros.ros.node.debug_picture import picture_reader
+from ashtkd_ros.ros.node import memory, parameter_values, shared_memory
+from ashtkd_ros.ros.node.autostart import Autostart, StartFailed
+from ashtkd_ros.ros.node.callback_errors import log_transition_errors, refuse_invalid_transitions
+from ashtkd_ros.ros.node.command_line import help_text, refusal_of, wants_help
 from ashtkd_ros.ros.node.diagnostics import Diagnostics
+from ashtkd_ros.ros.node.failure_recovery import FailureRecovery
 from ashtkd_ros.ros.node.health import Health
-from ashtkd_ros.ros.node.image_subscription import Camera
-from ashtkd_ros.ros.node.map_pictures import Pictures
-from ashtkd_ros.ros.node.map_watch import MapWatch
-from ashtkd_ros.ros.node.messages import map_markers, rehearse
-from ashtkd_ros.ros.node.publishers import Answers, Current, Served
+from ashtkd_ros.ros.node.image_pipeline import ImagePipeline
+from ashtkd_ros.ros.node.last_match import LastMatch
+from ashtkd_ros.ros.node.loaded_map import LoadedMap, load_map
+from ashtkd_ros.ros.node.messages import check_messages
+from ashtkd_ros.ros.node.parameters import Parameters
+from ashtkd_ros.ros.node.publishers import Publishers
 from ashtkd_ros.ros.node.services import Services
-from ashtkd_ros.ros.node.worker import Worker
-from ashtkd_ros.ros.session import (
-    end_of_signals,
-    noted_interrupts,
-    refusing,
-    session,
-    spin,
-    told,
-    transition,
-)
-from ashtkd_ros.ros.timeouts import Reader
-
-# As many failures of the network in a row are no accident: the node stops trying.
-_MOST_FAILURES = 10
-_RETRY_S = 5.0
-_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
-_NOT_YET = 'no image has been recognised yet'
-
-
-class StartFailed(Exception):
-    """The node could not start, which has been logged: the process ends with status 1."""
+from ashtkd_ros.ros.session import ros_session, spin
+from ashtkd_ros.ros.signals import ignore_signals, record_interrupts
+from ashtkd_ros.ros.timeouts import DiskReader
 
 
 class VprNode(LifecycleNode):
-    """Configure loads network and map and warms up; activate only subscribes."""
+    """Configure loads network and map and runs the network once; activate only subscribes."""
 
     def __init__(self):
         try:
             super().__init__('vpr_node', automatically_declare_parameters_from_overrides=True)
         except ValueError as error:
-            raise parameters.not_made(self, error) from error
+            raise parameter_values.creation_error(self, error) from error
         service = self._service_change_state
-        service.callback = refusing(service.callback)
+        service.callback = refuse_invalid_transitions(service.callback)
         self.health, self.state, self.enabled = Health(), 'unconfigured', True
-        self.served = self.parameters = self.answers = self.embedder = None
-        self.camera = self._worker = None
-        self._maps_loaded = 0
-        self.given_up = self._refused = self.last_said = ''
-        self.retrying, self._pause_s = False, _PAUSE_S / 2
-        seconds = partial(self._value, 'load_timeout_s')
-        self._reader = Reader(seconds, self.context.ok)
-        self._forget()
+        self.loaded_map = self.parameters = self.outputs = self.embedder = self.pipeline = None
+        self.last_match, self._maps_loaded = LastMatch(), 0
+        self.autostart, self.recovery = Autostart(self), FailureRecovery(self)
+        timeout = partial(self.get_parameter, 'load_timeout_s')
+        self._disk = DiskReader(lambda: timeout().value, self.context.ok)
+        self.parameter_error = ''
         try:
-            parameters.declare(self)
+            parameter_values.declare(self)
         except VprError as error:
-            self._refused = str(error)
-        self.add_on_set_parameters_callback(parameters.refuse_bad)
+            self.parameter_error = str(error)
+        self.add_on_set_parameters_callback(parameter_values.refuse_invalid)
         Services(self)
         Diagnostics(self)
 
-    def begin(self) -> None:
-        """Configure and activate, unless `autostart` is false; `on_start_failure` where it fails.
-
-        StartFailed where the process is to end; what failed has been logged.
-        """
-        if not (self._refused or self._value('autostart')) or self.start():
-            return
-        choice = parameters.on_start_failure(self)
-        if choice == 'stay' or not self.context.ok():
-            return
-        if choice == 'exit' or self._refused:  # what was refused is refused again
-            raise StartFailed
-        self.get_logger().warning(f'trying again every {_RETRY_S:.0f} s')
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._retry_timer = self.create_timer(_RETRY_S, self._retry, clock=steady)
-
-    def start(self) -> bool:
-        """Configure and activate; whether that went well. What fails is logged."""
-        configured = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        return configured and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
-
-    def _retry(self) -> None:
-        self.retrying = True
-        try:
-            if self.state != 'unconfigured' or self.start():
-                self._retry_timer.cancel()
-        finally:
-            self.retrying = False
-
-    def _value(self, name: str):
-        return self.get_parameter(name).value
-
-    @transition
+    @log_transition_errors
     def on_configure(self, state: LifecycleState) -> None:
-        """Load and check network and map, run the network once, offer the topics."""
-        if self._refused:
-            raise VprError(self._refused)
+        """Load and check network and map, run the network once, create the publishers."""
+        if self.parameter_error:
+            raise VprError(self.parameter_error)
         try:
             self._configure()
         except BaseException:
@@ -131,10 +74,21 @@ class VprNode(LifecycleNode):
             raise
 
     def _configure(self) -> None:
-        self.parameters = p = parameters.read(self)
+        self.parameters = p = parameter_values.read(self)
+        self.embedder = self._load_network(p)
+        loaded = self.load_map(self.embedder, p)
+        self.embedder.warm_up()
+        check_messages(loaded)
+        self.outputs = Publishers(self)
+        self.use_map(loaded)
+        self.state, self.health.last_error = 'inactive', ''
+        if not self.autostart.retrying:
+            self.get_logger().info(f'configured: {self._summary()}')
+
+    def _load_network(self, p: Parameters) -> Embedder:
         model = Path(p.model_path or shipped_model())
-        self._reader.read(str(model), partial(read_model, model))
-        self.embedder = Embedder(
+        self._disk.read(str(model), partial(read_model, model))
+        embedder = Embedder(
             model,
             p.providers,
             p.num_threads,
@@ -142,225 +96,116 @@ class VprNode(LifecycleNode):
             cache=p.engine_cache or None,
             notify=self.get_logger().info,
         )
-        for warning in self.embedder.warnings:
+        for warning in embedder.warnings:
             self.get_logger().warning(warning)
-        served = self.load_map(self.embedder, p)
-        self.embedder.warm_up()
-        rehearse(served)
-        self.answers = Answers(self)
-        self.serve(served)
-        self.state, self.health.last_error = 'inactive', ''
-        if not self.retrying:
-            self.get_logger().info(f'configured: {self._of_the_map()}')
+        return embedder
 
-    def _of_the_map(self) -> str:
-        served, embedder = self.served, self.embedder
+    def _summary(self) -> str:
+        loaded, embedder = self.loaded_map, self.embedder
         return (
-            f'{len(served.places)} places from {served.parameters.map_path}, model '
+            f'{len(loaded.places)} places from {loaded.parameters.map_path}, model '
             f'{embedder.name} {embedder.hash[:8]} on {embedder.provider}'
         )
 
-    def load_map(self, embedder: Embedder, configured: parameters.Parameters) -> Served:
-        """The map at `map_path` as it is now, checked; VprError says what is wrong with it.
+    def load_map(self, embedder: Embedder, configured: Parameters) -> LoadedMap:
+        """Load the map that `map_path` names now; VprError says what is wrong with it.
 
-        Within `load_timeout_s`, whatever its disk does.
+        This takes `load_timeout_s` at most, also if the disk does not answer.
         """
-        path = parameters.path_of(self, 'map_path')
+        path = parameter_values.path_of(self, 'map_path')
         if not path:
-            raise VprError(f'map_path is not set; {parameters.advice_for(self)}')
-        return self._reader.read(path, partial(self._load_map, path, embedder, configured))
+            raise VprError(f'map_path is not set; {parameter_values.advice_for(self)}')
+        warn = self.get_logger().warning
+        return self._disk.read(path, partial(load_map, path, embedder, configured, warn))
 
-    def _load_map(self, path: str, embedder: Embedder, configured) -> Served:
-        watch = MapWatch(Path(path))
-        place_map = PlaceMap.load(Path(path), embedder)
-        for warning in place_map.warnings:
-            self.get_logger().warning(warning)
-        p = replace(configured, map_path=path)
-        recogniser = Recogniser(
-            embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence
-        )
-        pictures = Pictures(picture_reader(place_map))
-        served = Served(recogniser, p, pictures, watch, place_spacing(place_map.places))
-        return replace(served, markers=map_markers(served))
+    def use_map(self, loaded: LoadedMap) -> None:
+        """Use a map from the next image on; the old map stays if the new one cannot be published.
 
-    def serve(self, served: Served) -> None:
-        """Use a map from the next image on; the one before stays where telling of it fails."""
-        self.answers.serve(served, self._maps_loaded + 1)
+        The last match is forgotten.
+        """
+        self.outputs.publish_map(loaded, self._maps_loaded + 1)
         self._maps_loaded += 1
-        self.served = served
-        self._forget()
+        self.loaded_map, self.last_match = loaded, LastMatch()
 
-    def revive(self) -> bool:
-        """Activate the node where it has given up; whether it is active again."""
-        if not (self.given_up and self.state == 'inactive'):
-            return False
-        self.get_logger().info('trying again after: ' + self.given_up)
-        return self.trigger_activate() == TransitionCallbackReturn.SUCCESS
-
-    def _forget(self) -> None:
-        self.current = Current(None, None, _NOT_YET)
-
-    @transition
+    @log_transition_errors
     def on_activate(self, state: LifecycleState) -> None:
-        """Subscribe to `image`."""
-        self.given_up, self.health.failures = '', 0
-        self._processed_before = self.health.processed
-        self._gate, self.frozen = RateGate(), Frozen()
-        transport = self.parameters.image_transport
-        bits = map_bits(self.served.recogniser.matcher.map.traverses)
-        depth = BitDepth(bits or 8, self.get_logger().info, of_map=bool(bits))
-        self._decode = partial(image_to_array, depth=depth)
-        if transport == 'compressed':
-            size = self.embedder.ample_size
-            self._decode = partial(compressed_to_array, at_least=size, depth=depth)
-        self._worker = Worker(self._process, self._failed)
+        """Subscribe to the images."""
+        self.recovery.begin()
+        self.pipeline = ImagePipeline(self)
         self.health.begin()
-        self.camera = Camera(self, transport, self._receive, self._not_received)
-        self.camera.start()
+        self.pipeline.start()
         self.state = 'active'
         self.enable(True)
         super().on_activate(state)
-        self.get_logger().info(
-            f'active: {self._of_the_map()}, images from {self.camera.topic} ({transport})'
-        )
+        topic, transport = self.pipeline.subscription.topic, self.parameters.image_transport
+        self.get_logger().info(f'active: {self._summary()}, images from {topic} ({transport})')
 
-    @transition
+    @log_transition_errors
     def on_deactivate(self, state: LifecycleState) -> None:
         """Unsubscribe; the image in hand is still answered."""
-        self._close_camera()
-        self.answers.forget(self.served, self.get_clock().now().to_msg())
+        self.close_pipeline()
+        self.outputs.clear_match(self.loaded_map, self.get_clock().now().to_msg())
         self.state = 'inactive'
         super().on_deactivate(state)
 
-    @transition
+    @log_transition_errors
     def on_cleanup(self, state: LifecycleState) -> None:
-        """Let go of network and map."""
+        """Release network and map."""
         self._tear_down('unconfigured')
-        self.health.last_error = ''  # an image's, which is not why the node is unconfigured
+        self.health.last_error = ''  # it was about an image, not about this state
 
-    @transition
+    @log_transition_errors
     def on_shutdown(self, state: LifecycleState) -> None:
-        """As cleanup, from any state."""
+        """Release network and map, from any state."""
         self._tear_down('finalized')
 
-    @transition
+    @log_transition_errors
     def on_error(self, state: LifecycleState) -> None:
-        """After an unforeseen error: back to unconfigured, ready to be configured again."""
+        """After an unforeseen error: become unconfigured, ready to be configured again."""
         self._tear_down('unconfigured')
 
     def _tear_down(self, state: str) -> None:
-        self._close_camera()
-        if self.answers is not None:
-            self.answers.destroy()
-        self.served = self.parameters = self.answers = self.embedder = None
-        self.given_up = ''
-        memory.give_back()
+        self.close_pipeline()
+        if self.outputs is not None:
+            self.outputs.destroy()
+        self.loaded_map = self.parameters = self.outputs = self.embedder = None
+        self.recovery.reason = ''
+        memory.return_free_memory()
         self.state = state
 
-    def _close_camera(self) -> None:
-        if self.camera is not None:
-            self.camera.close()
-            self.camera = None
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
-        self._forget()
+    def close_pipeline(self) -> None:
+        """Unsubscribe and end the threads of an active node."""
+        if self.pipeline is not None:
+            self.pipeline.close()
+            self.pipeline = None
+        self.last_match = LastMatch()
 
     def enable(self, enabled: bool) -> None:
-        """Look at images, or let them pass."""
+        """Use the images that come, or ignore them."""
         self.enabled = enabled
-        self._forget()
-
-    def _receive(self, message) -> None:
-        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
-        self.health.saw_image(stamp)
-        if not self.enabled:
-            return
-        if not self._gate.lets(stamp, self.get_parameter('max_rate_hz').value):
-            self.health.skipped += 1
-        elif not self._worker.offer((message, time.perf_counter())):
-            self.health.dropped += 1
-
-    def _process(self, item) -> None:
-        message, received = item
-        loaded, header = self.served, message.header
-        p = parameters.live(self, loaded.parameters)
-        served = loaded if p is loaded.parameters else replace(loaded, parameters=p)
-        started = time.perf_counter()
-        try:
-            image, order = self._decode(message)
-        except ImageError as error:
-            self.health.saw_error(error.kind, str(error))
-            self.get_logger().warning(f'image not used: {error}', throttle_duration_sec=5.0)
-            return
-        small = served.recogniser.embedder.resize(image)
-        decoded = time.perf_counter() - started
-        why = fault(small, p.max_blur, p.min_light)
-        stamp = header.stamp.sec + header.stamp.nanosec * 1e-9
-        noisy = not self._value('use_sim_time')  # a simulation's camera has none
-        if self.frozen.sees(small, p.frozen_after, stamp, noisy):
-            why = 'frozen'
-        if why:
-            self.answers.unknown(served, header, image, order, f'{why} image')
-            self.current = Current(None, None, f'the image is {why}')
-            self.health.saw_fault(why, time.perf_counter() - received)
-            return
-        found = served.recogniser.recognise(small, order, p.top_k, p.min_confidence)
-        pose = self.answers.answer(served, header, image, order, found)
-        why = found.refusal or 'the map has no pose for the place'
-        self.current = Current(loaded, pose, why)
-        now = time.perf_counter()
-        self.health.answered(found, now - received)
-        rest = now - started - decoded - found.embed_s
-        self.health.stages.append((decoded, found.embed_s, rest))
-
-    def _not_received(self, error: Exception) -> None:
-        if not self.context.ok():
-            return
-        text = told(error)
-        self.health.saw_error('not received', text)
-        self.get_logger().error(f'image not received: {text}', throttle_duration_sec=5.0)
-
-    def _failed(self, error: Exception) -> None:
-        if not self.context.ok():  # the node was told to end while an image was in hand
-            return
-        text = told(error)
-        self.health.saw_error('recognition failed', text)
-        self.get_logger().error(f'recognition failed: {text}', throttle_duration_sec=5.0)
-        self.health.failures += 1
-        if self.health.failures >= _MOST_FAILURES and not self.given_up:
-            self.given_up = f'recognition failed {_MOST_FAILURES} times in a row: {text}'
-            # Not from the worker's thread, for which the transition waits.
-            self.executor.create_task(self._give_up)
-
-    def _give_up(self) -> None:
-        if self.state != 'active':
-            return
-        sound = self.health.processed > self._processed_before
-        self._pause_s = _PAUSE_S if sound else min(2 * self._pause_s, _LONGEST_PAUSE_S)
-        again = self._value('autostart')  # else somebody else decides on the state
-        then = f', again in {self._pause_s:.0f} s' if again else ''
-        self.get_logger().error(f'{self.given_up}; deactivated{then}')
-        self.trigger_deactivate()
-        if again:
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._revival = self.create_timer(self._pause_s, self._come_back, clock=steady)
-
-    def _come_back(self) -> None:
-        self.destroy_timer(self._revival)
-        self.revive()
+        self.last_match = LastMatch()
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the node until SIGINT or SIGTERM (exit status 0); 1 where it cannot start."""
+    """Run the node until SIGINT or SIGTERM: exit status 0.
+
+    1: it could not start; 2: wrong arguments. `--help` prints the parameters instead.
+    """
 
     def command() -> int:
-        interrupts = noted_interrupts()
-        with contextlib.suppress(KeyboardInterrupt), session(args):
+        given = sys.argv if args is None else args
+        if wants_help(given):
+            print(help_text())
+            return 0
+        if refusal := refusal_of(given):
+            fail(refusal)
+            return 2
+        interrupts = record_interrupts()
+        with contextlib.suppress(KeyboardInterrupt), ros_session(args):
             try:
                 return 0 if interrupts else _run()
             finally:
-                end_of_signals()
+                ignore_signals()
         return 0
 
     run_command(command)
@@ -371,24 +216,24 @@ def _run() -> int:
     files, size = shared_memory.clean_up()
     try:
         node = VprNode()
-    except Exception as error:  # RCLError: names, keys of SROS2, the middleware
+    except Exception as error:  # RCLError: invalid names, keys of SROS2, the middleware
         if not rclpy.ok():  # a signal has closed the context
             return 0
-        raise VprError(f'the node cannot be made: {told(error)}') from error
+        raise VprError(f'the node cannot be created: {error_text(error)}') from error
     if files:
         node.get_logger().info(
-            f'{files} files ({size / 1e6:.1f} MB) that killed nodes have left in /dev/shm are gone'
+            f'removed {files} files ({size / 1e6:.1f} MB) from /dev/shm that killed nodes had left'
         )
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        node.begin()
+        node.autostart.begin()
         spin(executor, node.get_logger())
     except StartFailed:
         return 1
     finally:
-        end_of_signals()
-        node._close_camera()
+        ignore_signals()
+        node.close_pipeline()
         executor.shutdown()
     return 0
 

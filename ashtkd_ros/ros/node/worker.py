@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One thread behind a mailbox with one slot: the newest message wins."""
+"""A thread that works on the newest message; older ones that wait are dropped."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ashtkd_ros.ros.threads import start_thread
 
 
 class Worker:
-    """Calls `process(message)` off the caller's thread; a message not yet begun is replaced.
+    """Calls `process(message)` in its own thread; a newer message replaces one that still waits.
 
-    What `process` raises goes to `failed`; the thread lives on.
+    An error of `process` is passed to `on_error`, and the thread goes on.
     """
 
-    def __init__(self, process: Callable[[Any], None], failed: Callable[[Exception], None]):
-        self._process, self._failed = process, failed
+    def __init__(self, process: Callable[[Any], None], on_error: Callable[[Exception], None]):
+        self._process, self._on_error = process, on_error
         self._slot, self._open = None, True
         self._wake = threading.Condition()
         self._thread = start_thread('recogniser', self._run)
 
     def offer(self, message: Any) -> bool:
-        """Hand over a message; False when an older one was dropped for it, or this one is late."""
+        """Hand over a message; False if an older one, or this one after `close`, is dropped."""
         with self._wake:
             if not self._open:
                 return False
@@ -33,7 +33,7 @@ class Worker:
         return fresh
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Finish the message in hand, forget the one in the slot, and end the thread."""
+        """Finish the message in work, drop the one that waits, and end the thread."""
         with self._wake:
             self._open = False
             self._wake.notify()
@@ -48,5 +48,5 @@ class Worker:
                 message, self._slot = self._slot, None
             try:
                 self._process(message)
-            except Exception as error:  # a thread that dies in silence would leave a deaf node
-                self._failed(error)
+            except Exception as error:  # without this thread nothing would be answered
+                self._on_error(error)

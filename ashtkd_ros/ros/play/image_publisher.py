@@ -13,8 +13,8 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.node_answers import header_ns
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.stamps import split_ns
+from ashtkd_ros.traverses.frame import Frame
 
 
 class ImagePublisher(Node):
@@ -54,10 +54,9 @@ class ImagePublisher(Node):
         if isinstance(frame, bytes):
             return frame
         if self._compressed:
-            if frame.path.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
-                raise VprError(f'{frame.path}: only JPEG and PNG files can be sent compressed')
-            message = CompressedImage(format=frame.path.suffix.lower().lstrip('.'))
-            message.data = array.array('B', frame.encoded())
+            data, kind = frame.image.encoded()
+            message = CompressedImage(format=kind)
+            message.data = array.array('B', data)
         else:
             pixels = frame.read()
             height, width = pixels.shape[:2]
@@ -65,7 +64,7 @@ class ImagePublisher(Node):
             message.data = array.array('B', pixels.tobytes())
         message.header.frame_id = self._frame_id
         stamp = message.header.stamp
-        stamp.sec, stamp.nanosec = divmod(header_ns(frame), 10**9)
+        stamp.sec, stamp.nanosec = split_ns(frame.header_ns)
         return message
 
     def publish(self, message: Image | CompressedImage | bytes) -> None:

@@ -42,14 +42,13 @@ from ashtkd_ros.ros.play.message_stamps import Stamp
 from ashtkd_ros.ros.play.observer import FIND_S, Observer, wait_for
 from ashtkd_ros.ros.play.players import play
 from ashtkd_ros.ros.play.replay import (
-    Folder,
-    Recording,
     add_source_options,
-    open_source,
+    open_playback,
     own_arguments,
 )
-from ashtkd_ros.ros.session import session
+from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.stamps import NS_PER_S
+from ashtkd_ros.traverses.traverse import Playback
 
 PLAYERS = ('auto', 'own', 'ros2')
 _PLACE_TYPE = 'vision_msgs/msg/Classification'
@@ -166,18 +165,18 @@ def _end_on_signal() -> None:
         raise KeyboardInterrupt
 
 
-def choose_player(wanted: str, source: Folder | Recording) -> str:
+def choose_player(wanted: str, source: Playback) -> str:
     """'ros2' where `ros2 bag play` is there and can play the source, else 'own'.
 
     VprError where it cannot and is `wanted`.
     """
     reason = ''
-    if not isinstance(source, Recording) or source.bag.is_ros1 or not source.path.is_dir():
+    if not source.ros2_topic:
         reason = f'{source.path}: only the folder of a ROS 2 bag can be played by ros2'
     elif source.hz:
         reason = f'{source.path}: ros2 bag play knows no --hz; use --rate'
-    elif wanted == 'auto' and source.bag.notes:  # it may read less of it, or nothing
-        reason = f'{source.path}: {source.bag.notes[0]}'
+    elif wanted == 'auto' and source.traverse.notes:  # it may read less of it, or nothing
+        reason = f'{source.path}: {source.traverse.notes[0]}'
     elif wanted != 'own' and not _has_ros2_bag():
         reason = '"ros2 bag play" does not work here; use --player own'
     if wanted == 'ros2' and reason:
@@ -192,10 +191,10 @@ def _has_ros2_bag() -> bool:
 
 
 def play_with_ros2(
-    source: Recording, image_topic: str, rate: float, watch: Callable[[], None]
+    source: Playback, image_topic: str, rate: float, watch: Callable[[], None]
 ) -> int:
     """As `play`, by `ros2 bag play`, its options those of Humble, Jazzy and Kilted alike."""
-    topic = source.topic.name
+    topic = source.ros2_topic
     with tempfile.NamedTemporaryFile('w', suffix='.yaml') as qos:
         # As recorded it would be best effort for most cameras, which loses large images.
         json.dump({topic: {'reliability': 'reliable', 'depth': 5}}, qos)
@@ -212,17 +211,17 @@ def play_with_ros2(
                 time.sleep(0.02)
             if player.process.returncode:
                 raise player.failure()
-    return source.topic.count
+    return source.traverse.count
 
 
-def check_stamps(source: Folder | Recording) -> int:
+def check_stamps(source: Playback) -> int:
     """How many images will be played; VprError where their stamps do not tell them apart.
 
     An answer bears the stamp of its image, and nothing else to know that by.
     """
     stamps = Counter(source.stamps())
     count = stamps.total()
-    zero = stamps[0, 0] if isinstance(source, Recording) else 0
+    zero = stamps[0] if source.zero_is_unset else 0
     shared = sum(n for n in stamps.values() if n > 1)
     if zero or shared:
         what = f'{zero} of {count} images have stamp zero'
@@ -242,7 +241,7 @@ def check_served(name: str, node: Mapping[str, str], folder: Path) -> None:
         )
 
 
-def record(args: argparse.Namespace, source: Folder | Recording, player: str) -> dict[str, object]:
+def record(args: argparse.Namespace, source: Playback, player: str) -> dict[str, object]:
     """Play the source through the node; what the file of answers holds."""
     checksum, count = map_checksum(args.map), check_stamps(source)
     node = running_node if args.node else own_node
@@ -319,11 +318,11 @@ def main(argv: list[str] | None = None) -> None:
     def command() -> int:
         if args.node and args.model:
             raise VprError('--model is for a node that is started; leave it or --node out')
-        source, answers = open_source(args), None
+        source, answers = open_playback(args), None
         player = choose_player(args.player, source)
         check_output(args.out)
         check_answers(args.out)
-        with session(argv):
+        with ros_session(argv):
             answers = record(args, source, player)
         if answers is None:  # a signal came amid a call of rclpy
             raise KeyboardInterrupt

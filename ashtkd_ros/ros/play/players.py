@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import rclpy
 
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
-from ashtkd_ros.traverses.image_folder import Frame
+from ashtkd_ros.traverses.frame import Frame
 
 
 def play(

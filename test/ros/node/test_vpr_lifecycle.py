@@ -41,9 +41,9 @@ UNFIT = {
     'missing_model': 'model cannot be read',
     'no_model': 'not a model',
     'unknown_parameter': 'unknown parameter "map_pth"; did you mean map_path?',
-    'wrong_type': 'parameter top_k is "many"; it is a whole number',
+    'wrong_type': 'parameter top_k is "many"; it must be a whole number',
     'integer_for_float': 'write 1.0',
-    'out_of_range': 'parameter min_confidence is 1.5; it lies between 0.0 and 1.0',
+    'out_of_range': 'parameter min_confidence is 1.5; it must be from 0.0 to 1.0',
     'wrong_word': 'parameter image_transport is "png"',
     'bad_qos': 'reliability',
 }
@@ -166,9 +166,9 @@ def test_transitions_out_of_turn_are_refused_without_harm(start_node, peer, town
     peer.until(client.service_is_ready, 'the service')
     future = client.call_async(Trigger.Request())
     peer.until(future.done, 'an answer')
-    assert future.result().message == 'the node is finalized: start it anew'
+    assert future.result().message == 'the node is finalized: start it again'
     status, _ = peer.status(state='finalized')
-    assert status.level == DiagnosticStatus.WARN and 'start it anew' in status.message
+    assert status.level == DiagnosticStatus.WARN and 'start it again' in status.message
     node.end()
 
 

@@ -92,7 +92,7 @@ def test_qos_that_cannot_meet(start, peer: Peer, walk, wanted, offered, reason) 
     overrides = {f'qos_overrides./scene.subscription.{k}': v for k, v in wanted.items()}
     start(frozen_after=0, **overrides)
     camera = peer.node.create_publisher(Image, 'scene', offered)
-    warned(peer, f'incompatible QoS ({reason}', '/peer offers', 'this node wants')
+    warned(peer, f'incompatible QoS ({reason}', '/peer offers', 'this node requests')
     peer.node.destroy_publisher(camera)
     better = RELIABLE if 'reliability' in wanted else LATCHED
     well(peer, peer.node.create_publisher(Image, 'scene', better), walk, 3, 5.0)
@@ -239,7 +239,7 @@ def test_stamps_that_stand_still_are_named(start, peer: Peer, walk) -> None:
             camera.publish(image_message(walk[4], 1.0))
             peer.spin(0.1)
         message = peer.status(state='active')[0].message
-        return 'camera: frozen images (their stamps stand still' in message
+        return 'camera: frozen images (their stamps do not change' in message
 
     peer.until(told, 'stamps')
 

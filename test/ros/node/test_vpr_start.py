@@ -19,7 +19,8 @@ from ros_helpers import MAP_PLACES, NodeProcess, OddNode, Peer, image_message
 from std_srvs.srv import Trigger
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.ros.node.parameters import Parameters, _nearest
+from ashtkd_ros.ros.node.parameter_values import _nearest
+from ashtkd_ros.ros.node.parameters import Parameters
 from ashtkd_ros.ros.node.qos_overrides import fault
 
 pytest_plugins = ['ros_fixtures']
@@ -28,16 +29,16 @@ QOS = 'qos_overrides./image.subscription'
 FAILING = {
     'no map': ({'map_path': '/nowhere'}, '/nowhere: no such map'),
     'no key': ({'map_pat': '/nowhere'}, 'unknown parameter "map_pat"; did you mean map_path?'),
-    'range': ({'top_k': 0}, 'parameter top_k is 0; it lies between 1 and 100'),
+    'range': ({'top_k': 0}, 'parameter top_k is 0; it must be from 1 to 100'),
     'model': ({'map_path': 'x', 'model_path': '/none.onnx'}, '/none.onnx: the model cannot be'),
-    'qos depth': ({f'{QOS}.depth': 'abc'}, f'{QOS}.depth is "abc"; it is a whole number from 0'),
-    'qos depth below 0': ({f'{QOS}.depth': -1}, f'{QOS}.depth is -1; it is a whole number from'),
-    'qos too deep': ({f'{QOS}.depth': 10**12}, f'{QOS}.depth is 1000000000000; it is a whole'),
-    'qos word': ({f'{QOS}.history': 'all'}, f'{QOS}.history is "all"; it is system_default or'),
-    'qos unknown': ({f'{QOS}.durability': 'unknown'}, f'{QOS}.durability is "unknown"; it is'),
-    'qos number': ({f'{QOS}.reliability': 7}, f'{QOS}.reliability is 7; it is'),
+    'qos depth': ({f'{QOS}.depth': 'abc'}, f'{QOS}.depth is "abc"; it must be a whole number'),
+    'qos depth below 0': ({f'{QOS}.depth': -1}, f'{QOS}.depth is -1; it must be a whole number'),
+    'qos too deep': ({f'{QOS}.depth': 10**12}, f'{QOS}.depth is 1000000000000; it must be a'),
+    'qos word': ({f'{QOS}.history': 'all'}, f'{QOS}.history is "all"; it must be system_default'),
+    'qos unknown': ({f'{QOS}.durability': 'unknown'}, f'{QOS}.durability is "unknown"; it must'),
+    'qos number': ({f'{QOS}.reliability': 7}, f'{QOS}.reliability is 7; it must be'),
     'empty': ({'providers': '[]'}, 'parameter providers is given without a value'),
-    'word': ({'on_start_failure': 'explode'}, 'on_start_failure is "explode"; it is exit or'),
+    'word': ({'on_start_failure': 'explode'}, 'on_start_failure is "explode"; it must be exit or'),
 }
 
 
@@ -57,7 +58,7 @@ def test_a_start_that_fails_ends_the_process_with_one_line(start_node, case: str
 def test_a_clock_that_is_none_is_refused(start_node) -> None:
     node = start_node(use_sim_time='yes please', map_path='x')
     assert node.wait() == 1
-    assert 'parameter use_sim_time is "yes please"; it is true or false' in node.stderr
+    assert 'parameter use_sim_time is "yes please"; it must be true or false' in node.stderr
 
 
 @pytest.mark.parametrize('word', ['reliable', 'BEST_EFFORT', 'system_default'])
@@ -94,7 +95,7 @@ def test_a_parameters_file_for_another_node_is_named(start_node, tmp_path: Path)
     file.write_text('vpr:\n  ros__parameters:\n    map_path: /maps/x\n')
     node = start_node('--params-file', str(file))
     assert node.wait() == 1
-    assert f'nothing in {file} is for /vpr_node: its section is /vpr_node, or /**' in node.stderr
+    assert f'{file} has no section for this node; name the section /vpr_node or /**' in node.stderr
 
 
 def test_what_cannot_be_mended_is_not_tried_again(start_node) -> None:
@@ -106,7 +107,7 @@ def test_what_cannot_be_mended_is_not_tried_again(start_node) -> None:
 def test_a_range_error_of_a_node_that_others_configure_ends_it_too(start_node) -> None:
     node = start_node(autostart=False, min_confidence=7.0)
     assert node.wait() == 1
-    assert 'min_confidence is 7.0; it lies between 0.0 and 1.0' in node.stderr
+    assert 'min_confidence is 7.0; it must be from 0.0 to 1.0' in node.stderr
 
 
 def test_retry_until_the_map_is_there(start_node, peer: Peer, town_map, tmp_path, walk) -> None:
@@ -161,7 +162,7 @@ def test_misspelt_names_are_told_the_nearest() -> None:
         )
         right += _nearest(spelt, known) == f'did you mean {name}?'
     assert right > 285
-    assert _nearest('zzz', known).startswith('known are model_path, ')
+    assert _nearest('zzz', known).startswith('the known parameters are model_path, ')
     assert issubclass(VprError, Exception)
 
 
@@ -248,7 +249,7 @@ def test_it_comes_back_by_itself_when_the_network_is_sound_again(odd, peer: Peer
     def given_up() -> bool:
         peer.camera.publish(image_message(walk[3], 2.0))
         peer.spin(0.05)
-        return 'deactivated, again in 10 s' in odd.stderr
+        return 'the node deactivates itself and tries again in 10 s' in odd.stderr
 
     peer.until(given_up, 'the node to give up')
     assert peer.status(state='inactive')[0].level == DiagnosticStatus.ERROR

@@ -19,14 +19,13 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 import bag_helpers
 import rclpy
-from bag_helpers import write_bag
+from bag_helpers import playback, write_bag
 from conftest import checksums
 from ros_helpers import MAP_PLACES, TOWN, Process, image_message, until
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification, ObjectHypothesis
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.node_answers import header_ns
 from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
@@ -34,10 +33,9 @@ from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.ros.play import live
 from ashtkd_ros.ros.play.message_stamps import stamp_of
-from ashtkd_ros.ros.play.replay import Folder, Recording
-from ashtkd_ros.traverses.bag_traverse import open_traverse
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 pytest_plugins = ['ros_fixtures']
@@ -91,7 +89,7 @@ def check_places(answers: list[dict], source: Path, town_map: Path, count: int) 
     matcher = Matcher(PlaceMap.load(town_map, embedder), MatcherConfig(top_k=count))
     given = {answer['stamp_ns']: answer for answer in answers}
     for _, frame in open_traverse(source, TraverseOptions()).frames():
-        answer = given.pop(header_ns(frame), None)
+        answer = given.pop(frame.header_ns, None)
         if answer is not None:
             found = matcher.match(embedder.embed(*frame.pixels()))
             assert answer['places'] == [c.place.id for c in found]
@@ -155,7 +153,7 @@ def test_stamps_that_tell_no_image_from_another(stamps, said: str, tmp_path: Pat
     grey = np.zeros((2, 2), np.uint8)
     records = [bag_helpers.image(t, grey, received=1.0 + i) for i, t in enumerate(stamps)]
     with pytest.raises(VprError, match=said):
-        live.check_stamps(Recording(write_bag(tmp_path / 'bag', records=records)))
+        live.check_stamps(playback(write_bag(tmp_path / 'bag', records=records)))
 
 
 def test_how_far_a_long_replay_is_is_told(capsys, monkeypatch) -> None:
@@ -284,8 +282,8 @@ def test_a_player_that_fails(start, ros2, tmp_path: Path) -> None:
 
 
 def test_who_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bag = Recording(town_bag(tmp_path))
-    others = (Folder(TOWN / 'dusk'), Recording(bag.path, hz=10))
+    bag = playback(town_bag(tmp_path))
+    others = (playback(TOWN / 'dusk'), playback(bag.path, hz=10))
     for there in (False, True):
         monkeypatch.setattr(live, '_has_ros2_bag', lambda there=there: there)
         assert live.choose_player('auto', bag) == ('ros2' if there else 'own')
@@ -296,7 +294,7 @@ def test_who_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 live.choose_player('ros2', source)
     assert live.choose_player('ros2', bag) == 'ros2'
     (bag.path / 'metadata.yaml').unlink()  # ros2 bag play would not read what we do
-    odd = Recording(bag.path)
+    odd = playback(bag.path)
     assert (live.choose_player('auto', odd), live.choose_player('ros2', odd)) == ('own', 'ros2')
     monkeypatch.setattr(live, '_has_ros2_bag', lambda: False)
     with pytest.raises(VprError, match='use --player own'):

@@ -17,7 +17,7 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 import bag_helpers
 import rclpy
-from bag_helpers import cut, write_bag
+from bag_helpers import cut, playback, write_bag
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.serialization import deserialize_message
 from ros_helpers import TOWN, Process, until
@@ -26,7 +26,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from ashtkd_ros.bags.bag import Bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.play.players import play
-from ashtkd_ros.ros.play.replay import Folder, Recording
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
 
@@ -125,7 +124,7 @@ def test_compressed_images_are_the_files_bytes(replay, listen, shuffled_walk: Pa
     frames = read_source(shuffled_walk)
     check_stamps(listener.images, frames)
     for image, frame in zip(listener.images, frames, strict=True):
-        assert bytes(image.data) == frame.path.read_bytes()
+        assert bytes(image.data) == frame.file.read_bytes()
         assert cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR) is not None
 
 
@@ -143,7 +142,7 @@ def test_a_folder_without_a_csv(replay, tmp_path: Path) -> None:
 
 def test_a_broken_image(replay, listen, shuffled_walk: Path) -> None:
     listener = listen(Image, 'image')
-    read_source(shuffled_walk)[1].path.write_bytes(b'no image')
+    read_source(shuffled_walk)[1].file.write_bytes(b'no image')
     assert 'not a readable image' in failure(replay(shuffled_walk, '--hz', 20))
     listener.hear(1)
 
@@ -242,14 +241,14 @@ class Film:
     ('hz', 'rate', 'seconds'), [(0, 2, 2.45 / 2), (0, 10, 0.245), (20, 1, 0.35), (20, 2, 0.175)]
 )
 def test_rate_and_hz(hz: float, rate: float, seconds: float, ros, tmp_path: Path) -> None:
-    film, recording = Film(), Recording(town_bag(tmp_path / 'bag'), hz=hz)
+    film, recording = Film(), playback(town_bag(tmp_path / 'bag'), hz=hz)
     started = time.monotonic()
     assert play(film, recording, rate) == len(film.images) == FRAMES
     assert time.monotonic() - started >= seconds - 0.01
 
 
 def test_one_message_is_in_memory_at_a_time(ros, tmp_path: Path) -> None:
-    film, recording, ahead = Film(), Recording(town_bag(tmp_path / 'bag'), hz=100), []
+    film, recording, ahead = Film(), playback(town_bag(tmp_path / 'bag'), hz=100), []
     source = enumerate(recording, 1)
 
     def counted():
@@ -269,7 +268,7 @@ def test_what_watches_ends_it(ros, tmp_path: Path) -> None:
             raise VprError('enough')
 
     with pytest.raises(VprError, match='enough'):
-        play(film, Recording(town_bag(tmp_path / 'bag')), 10, watch)
+        play(film, playback(town_bag(tmp_path / 'bag')), 10, watch)
     assert len(film.images) == 2
 
 
@@ -278,15 +277,15 @@ def test_pauses_are_kept_and_told(tmp_path: Path, capsys) -> None:
         bag_helpers.image(9.0, np.zeros((2, 2), np.uint8), received=t) for t in (1.0, 2.0, 9.5)
     ]
     bag = write_bag(tmp_path / 'bag', records=records)
-    assert [seconds for seconds, _ in Recording(bag)] == pytest.approx([0, 1, 8.5])
+    assert [seconds for seconds, _ in playback(bag)] == pytest.approx([0, 1, 8.5])
     assert 'a pause of 7.5 s follows' in capsys.readouterr().out
-    assert [seconds for seconds, _ in Recording(bag, hz=4)] == [0, 0.25, 0.5]
+    assert [seconds for seconds, _ in playback(bag, hz=4)] == [0, 0.25, 0.5]
     assert capsys.readouterr().out == ''
 
 
 def test_a_folder_is_played_evenly() -> None:
-    assert [s for s, _ in Folder(TOWN / 'day')][:3] == pytest.approx([0, 0.1, 0.2])
-    assert [s for s, _ in Folder(TOWN / 'day', hz=5.0)][:3] == pytest.approx([0, 0.2, 0.4])
+    assert [s for s, _ in playback(TOWN / 'day')][:3] == pytest.approx([0, 0.1, 0.2])
+    assert [s for s, _ in playback(TOWN / 'day', hz=5.0)][:3] == pytest.approx([0, 0.2, 0.4])
 
 
 @pytest.mark.parametrize(

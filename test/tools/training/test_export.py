@@ -19,7 +19,7 @@ from ashtkd_ros.network.embedder import Embedder
 from tools.training import calibrate, export
 from tools.training.config import read_config
 from tools.training.data.views import Views
-from tools.training.loop import start_folder
+from tools.training.run_folder import start_folder
 from tools.training.whitening import describe_pictures, fit_projection
 
 onnx = pytest.importorskip('onnx')

@@ -7,21 +7,23 @@ import pytest
 from small_student import torch
 
 from tools.training.config import Lesson
-from tools.training.losses import teaching
-from tools.training.losses.objective import Objective
-from tools.training.networks.layers import Described
+from tools.training.losses.adaptive_weights import adaptive_weights
+from tools.training.losses.guidance import salient_guidance
+from tools.training.losses.ranking import same_place
+from tools.training.networks.layers import NetworkOutput
+from tools.training.objective import Objective
 
 F = torch.nn.functional
 PLACES = torch.tensor([0, 0, 1, 1])
 QUERY = torch.tensor([True, False, True, False])
 
 
-def described(levels: int, wide: int) -> Described:
+def random_outputs(levels: int, wide: int) -> NetworkOutput:
     """What a network of some levels says of four images, at random."""
     logits = [torch.randn(4, 1, 4) for _ in range(levels)]
     maps = [m.softmax(2).unflatten(2, (2, 2)) for m in logits]
     descriptor = F.normalize(torch.randn(4, 8), dim=1)
-    return Described(descriptor, [torch.randn(4, wide) for _ in range(levels)], maps)
+    return NetworkOutput(descriptor, [torch.randn(4, wide) for _ in range(levels)], maps)
 
 
 def objective_of(lesson: Lesson, ours: int, *theirs: int) -> Objective:
@@ -32,7 +34,7 @@ def objective_of(lesson: Lesson, ours: int, *theirs: int) -> Objective:
 def test_a_teacher_of_another_depth_guides_the_topmost_levels(depths: tuple[int, int]):
     torch.manual_seed(0)
     ours, theirs = depths
-    student, teacher = described(ours, 6), described(theirs, 5)
+    student, teacher = random_outputs(ours, 6), random_outputs(theirs, 5)
     objective = objective_of(Lesson(teachers=('t',), levels=1.0, salient=1.0), ours, theirs)
     losses = objective(student, [teacher], PLACES, QUERY)
     if not theirs:
@@ -43,36 +45,41 @@ def test_a_teacher_of_another_depth_guides_the_topmost_levels(depths: tuple[int,
     assert len(apart) == min(depths)
     assert float(losses['levels']) == pytest.approx(float(torch.stack(apart).mean()), rel=1e-5)
     pairs = zip(student.maps[::-1], teacher.maps[::-1], strict=False)
-    apart = [teaching.salient_guidance(s, t, torch.ones(4)) for s, t in pairs]
+    apart = [salient_guidance(s, t, torch.ones(4)) for s, t in pairs]
     assert float(losses['salient']) == pytest.approx(float(torch.stack(apart).mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize('name', ['levels', 'salient'])
 def test_a_level_is_guided_by_the_weighted_sum_of_the_teachers_that_have_it(name: str):
     torch.manual_seed(0)
-    student, one, two, trunk = described(2, 6), described(2, 5), described(1, 5), described(0, 5)
+    student, one, two, trunk = (
+        random_outputs(2, 6),
+        random_outputs(2, 5),
+        random_outputs(1, 5),
+        random_outputs(0, 5),
+    )
 
-    def loss(*taught: Described) -> tuple[float, torch.Tensor]:
-        teachers = tuple('abc'[: len(taught)])
+    def loss(*targets: NetworkOutput) -> tuple[float, torch.Tensor]:
+        teachers = tuple('abc'[: len(targets)])
         lesson = Lesson(teachers=teachers, **{name: 1.0}, metric=0.0, tau=1.0)
         torch.manual_seed(1)
-        objective = objective_of(lesson, 2, *(len(t.sums) for t in taught))
+        objective = objective_of(lesson, 2, *(len(t.sums) for t in targets))
         for own in objective.levels:
             for layer in own:
                 torch.nn.init.eye_(layer.weight)
                 torch.nn.init.zeros_(layer.bias)
-        unit = torch.stack([t.descriptor for t in taught])
+        unit = torch.stack([t.descriptor for t in targets])
         similarity = unit[:, QUERY] @ unit[:, ~QUERY].transpose(1, 2)
-        positive = teaching.same_place(PLACES[QUERY], PLACES[~QUERY])
-        weights = teaching.adaptive_weights(similarity, positive, lesson.tau, lesson.tau_w)
+        positive = same_place(PLACES[QUERY], PLACES[~QUERY])
+        weights = adaptive_weights(similarity, positive, lesson.tau, lesson.tau_w)
         spread = weights.mean(0).repeat(4, 1)
         spread[QUERY] = weights
-        return float(objective(student, list(taught), PLACES, QUERY)[name]), spread
+        return float(objective(student, list(targets), PLACES, QUERY)[name]), spread
 
-    def gap(teacher: Described, level: int, weight: torch.Tensor) -> float:
+    def gap(teacher: NetworkOutput, level: int, weight: torch.Tensor) -> float:
         if name == 'salient':
             pair = student.maps[level], teacher.maps[level]
-            return float(teaching.salient_guidance(*pair, weight))
+            return float(salient_guidance(*pair, weight))
         pair = student.sums[level][:, :5], teacher.sums[level]
         return float((weight * (1 - F.cosine_similarity(*pair))).mean())
 
@@ -91,7 +98,7 @@ def test_guidance_starts_as_a_regression():
     sums = torch.randn(400, 10)
     theirs = F.normalize(sums @ torch.randn(10, 5) + 1.0, dim=1)
     guided = F.cosine_similarity(objective.projections[0](sums), theirs)
-    objective.fit_guidance(sums, [Described(theirs, [], [])])
+    objective.fit_guidance(sums, [NetworkOutput(theirs, [], [])])
     fitted = F.cosine_similarity(objective.projections[0](sums), theirs)
     assert fitted.mean() > 0.9 > guided.mean() + 0.3
 
@@ -124,8 +131,8 @@ def trained_gate(gaps) -> tuple[Objective, torch.Tensor]:
     places, query = torch.arange(COUNT).repeat(2), torch.arange(2 * COUNT) < COUNT
     for _ in range(500):
         unit = F.normalize(torch.randn(COUNT, SIZE), dim=1).repeat(2, 1)
-        taught = [Described(teacher_of(g, 0.3), [], []) for g in gaps(unit[query])]
-        losses = objective(Described(unit, [], []), taught, places, query)
+        targets = [NetworkOutput(teacher_of(g, 0.3), [], []) for g in gaps(unit[query])]
+        losses = objective(NetworkOutput(unit, [], []), targets, places, query)
         optimiser.zero_grad()
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
@@ -158,9 +165,9 @@ def test_only_the_gates_own_loss_trains_it():
     torch.manual_seed(0)
     parts = dict.fromkeys(('soft', 'hard', 'descriptor', 'levels', 'salient'), 1.0)
     objective = objective_of(Lesson(teachers=('a', 'b'), adaptive='gate', **parts), 2, 2, 2)
-    student = described(2, 6)
+    student = random_outputs(2, 6)
     student.descriptor.requires_grad_()
-    losses = objective(student, [described(2, 5), described(2, 5)], PLACES, QUERY)
+    losses = objective(student, [random_outputs(2, 5), random_outputs(2, 5)], PLACES, QUERY)
     assert set(losses) == {*parts, 'metric', 'gate'}
     sum(losses.values()).backward(retain_graph=True)
     by_all = objective.gate.latent.weight.grad.clone()

@@ -23,9 +23,9 @@ from small_student import SMALL, small_student, torch
 from small_training import PARTS, curve, learn, same, write_settings
 
 from ashtkd_ros.errors import VprError
-from tools.training import loop, train
+from tools.training import loop, run_results, train
 from tools.training.config import Schedule, read_config
-from tools.training.loop import load_checkpoint, start_folder
+from tools.training.run_folder import load_checkpoint, start_folder
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def with_source(**values: object) -> dict:
 OTHERS = [
     (with_schedule(steps=20), 'schedule.steps (10, now 20)'),
     (with_source(path='paintings'), 'sources.0.path'),
-    (with_source(weight=3), 'sources.0.weight (None, now 3)'),
+    (with_source(weight=3), 'sources.0.weight (None, now 3.0)'),
     ({**PLAIN, 'sources': PLAIN['sources'] * 2}, 'sources'),
     ({**PLAIN, 'teachers': [{**PLAIN['teachers'][0], 'dimensions': 9}]}, 'teachers.t.dimensions'),
 ]
@@ -75,6 +75,7 @@ ALIKE = [
     with_schedule(checkpoint_steps=1),
     {**PLAIN, 'out': 'b', 'revision': 'other', 'views_folder': 'v'},
     with_source(path=os.path.abspath('photos')),
+    with_source(weight=None),  # the default
     {**PLAIN, 'later': 1},  # of a newer version
     {**PLAIN, 'teachers': [*PLAIN['teachers'], {'name': 'unused'}]},
 ]
@@ -93,6 +94,20 @@ def test_a_run_is_not_resumed_with_other_settings(tmp_path: Path, where: str):
         assert (folder / 'config.yaml').read_text() == text
     for alike in ALIKE:
         start_folder(folder, alike)
+
+
+def test_sources_are_compared_with_what_they_leave_out(tmp_path: Path):
+    short = {'kind': 'sets', 'path': 'photos'}
+    kept(tmp_path / 'run', {**PLAIN, 'sources': [short]})  # as versions before wrote it
+    start_folder(tmp_path / 'run', {**PLAIN, 'sources': [{**short, 'radius': 1.0, 'only': None}]})
+    for changes, expected in (({'radius': 2}, 'radius (1.0, now 2.0)'), ({'only': ['a']}, 'only')):
+        with pytest.raises(VprError) as error:
+            start_folder(tmp_path / 'run', {**PLAIN, 'sources': [{**short, **changes}]})
+        assert f'has another sources.0.{expected}' in line_of(error)
+    odd = {**PLAIN, 'sources': [{**short, 'later': 1}]}  # of a newer version
+    with pytest.raises(VprError) as error:
+        start_folder(tmp_path / 'run', odd)
+    assert 'has another sources.0.later' in line_of(error)
 
 
 def test_a_run_that_kept_no_settings_goes_on(tmp_path: Path):
@@ -169,7 +184,7 @@ def test_the_curve_is_written_before_its_checkpoint(
     for path in (tmp_path / 'out' / 'student').iterdir():
         path.unlink()
     monkeypatch.setattr(loop.Run, 'save', killed)
-    monkeypatch.setattr(loop.Curve, '__exit__', lambda *_: None)  # as kill -9 has none
+    monkeypatch.setattr(run_results.Curve, '__exit__', lambda *_: None)  # as kill -9 has none
     with pytest.raises(KeyboardInterrupt):
         learn(settings, tmp_path / 'out')
     assert len(curve(tmp_path / 'out' / 'student')) == 3
@@ -203,7 +218,7 @@ def test_a_training_leaves_its_results(settings: Path, tmp_path: Path):
 def test_results_are_of_the_whole_curve(tmp_path: Path):
     rows = ''.join(f'{i},{i / 10},{100 if i <= 50 else 2}\n' for i in range(1, 101))
     (tmp_path / 'curve.csv').write_text('step,seconds,loss\n' + rows)
-    loop.write_results(tmp_path, Schedule(steps=100, places=8, views=4), 1.5, 0.25)
+    run_results.write_results(tmp_path, Schedule(steps=100, places=8, views=4), 1.5, 0.25)
     results = json.loads((tmp_path / 'results.json').read_text())
     assert results == {
         'parameters_m': 1.5,
@@ -230,8 +245,8 @@ def test_pictures_left_out_are_all_named_with_the_reason(settings: Path, tmp_pat
     folder = photos(tmp_path / 'photos', [1, 2, 3])
     source = {'kind': 'sets', 'path': str(tmp_path), 'only': ['photos']}
     change(settings, lambda c: c.update(sources=[source]))
-    lectures = train.prepare(read_config(settings))
-    assert len(lectures.places.anchors) == 3
+    data = train.prepare(read_config(settings))
+    assert len(data.places.anchors) == 3
     lines = (tmp_path / 'out' / 'skipped.txt').read_text().splitlines()
     unreadable = [f'{folder}/{i}.png: not a readable image' for i in (1, 2, 3)]
     assert lines == [f'{folder}/6.png: missing', *unreadable]

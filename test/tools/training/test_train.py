@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,14 +17,15 @@ from small_student import SMALL, torch
 from small_training import PARTS, STEPS, curve, learn, same, write_settings
 
 from ashtkd_ros.errors import VprError
-from tools.training import processes, train
-from tools.training.config import Lesson, Schedule, read_config
+from tools.training import processes
+from tools.training.config import Lesson, Schedule
+from tools.training.data.datasets import Batch, FixedViews, FreshViews
 from tools.training.data.views import Views
-from tools.training.lectures import FixedViews, FreshViews
-from tools.training.loop import Run, load_checkpoint
-from tools.training.losses.objective import Objective
-from tools.training.networks.layers import Described
+from tools.training.loop import Run
+from tools.training.networks.layers import NetworkOutput
 from tools.training.networks.student import DSFormer
+from tools.training.objective import Objective
+from tools.training.run_folder import load_checkpoint
 
 default_collate = torch.utils.data.default_collate
 
@@ -56,10 +56,10 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
     whole = learn(settings, tmp_path / 'whole')
     update = Run.update
 
-    def killed(run, *batch):
+    def killed(run, batch):
         if run.step == 5 and run.folder.name == 'student':
             raise KeyboardInterrupt  # checkpoints are at 3 and 6: two steps are lost
-        return update(run, *batch)
+        return update(run, batch)
 
     monkeypatch.setattr(Run, 'update', killed)
     with pytest.raises(KeyboardInterrupt):
@@ -105,17 +105,42 @@ def small_run(folder: Path, lesson: Lesson | None = None) -> Run:
     return Run(network, objective, Schedule(steps=20, places=4, views=2), folder)
 
 
-def batch(*said: torch.Tensor) -> tuple:
-    """A lesson; `said`: each teacher's descriptors of the 8 images."""
+def batch(*descriptors: torch.Tensor) -> Batch:
+    """Eight images of four places; `descriptors`: each teacher's for these images."""
     images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    taught = [Described(s, [], []) for s in said]
-    return images, taught, torch.arange(8) // 2, torch.arange(8) % 2 == 1
+    targets = [NetworkOutput(d, [], []) for d in descriptors]
+    return Batch(images, targets, torch.arange(8) // 2, torch.arange(8) % 2 == 1)
 
 
 def test_the_loss_falls(tmp_path: Path):
     run = small_run(tmp_path / 'run')
-    losses = [run.update(*batch())['loss'] for _ in range(20)]
+    losses = [run.update(batch())['loss'] for _ in range(20)]
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_average_follows_the_weights_faster_in_the_first_steps(tmp_path: Path):
+    run = small_run(tmp_path / 'run')
+    expected = {k: v.clone() for k, v in run.network.state_dict().items()}
+    for step in range(1, 5):
+        run.update(batch())
+        keep = min(run.schedule.average, step / (step + 10))
+        for name, value in run.network.state_dict().items():
+            if value.is_floating_point():
+                expected[name].lerp_(value, 1 - keep)
+    assert same(expected, run.average.module.state_dict())
+    assert not same(expected, run.network.state_dict())
+
+
+def test_the_average_goes_on_where_a_checkpoint_left_it(tmp_path: Path):
+    whole = small_run(tmp_path / 'run')
+    for _ in range(3):
+        whole.update(batch())
+    whole.save()
+    resumed = small_run(tmp_path / 'run')
+    assert same(resumed.average.module.state_dict(), whole.average.module.state_dict())
+    for run in (whole, resumed):
+        run.update(batch())
+    assert same(resumed.average.module.state_dict(), whole.average.module.state_dict())
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path: Path):
@@ -125,7 +150,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path: Path):
     before = run.file.read_bytes()
     weights = {k: v.clone() for k, v in run.network.state_dict().items()}
     with pytest.raises(VprError) as error:
-        run.update(*batch(broken))
+        run.update(batch(broken))
     assert 'step 0: the loss is not a number' in line_of(error)
     assert 'descriptor nan' in str(error.value) and 'last good state' in str(error.value)
     assert run.file.read_bytes() == before and same(weights, run.network.state_dict())
@@ -134,7 +159,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path: Path):
 def test_where_no_state_is_kept_none_is_promised(tmp_path: Path):
     run = small_run(tmp_path / 'run', Lesson(teachers=('t',), descriptor=1.0))
     with pytest.raises(VprError) as error:
-        run.update(*batch(torch.full((8, 16), torch.nan)))
+        run.update(batch(torch.full((8, 16), torch.nan)))
     assert 'no checkpoint yet' in line_of(error) and 'checkpoint.pt' not in str(error.value)
 
 
@@ -159,20 +184,20 @@ def test_a_network_that_broke_without_a_loss_that_tells_is_noticed(tmp_path: Pat
     with torch.no_grad():
         run.network.project.weight.fill_(torch.nan)
     with pytest.raises(VprError) as error:
-        run.update(*batch())
+        run.update(batch())
     assert 'step 0: the loss is not a number' in line_of(error)
 
 
 def test_only_the_weighted_losses_are_computed(tmp_path: Path):
     run = small_run(tmp_path / 'run', Lesson(metric=0.0, ranking=0.5))
-    assert set(run.update(*batch())) == {'loss', 'ranking'}
+    assert set(run.update(batch())) == {'loss', 'ranking'}
 
 
 def test_the_learned_gate_is_taught_by_the_truth(tmp_path: Path):
     unit = torch.nn.functional.normalize(torch.rand(2, 8, 16), dim=2)
     run = small_run(tmp_path / 'run', Lesson(teachers=('a', 'b'), adaptive='gate', soft=1.0))
     before = run.objective.gate.latent.weight.clone()
-    run.update(*batch(*unit))
+    run.update(batch(*unit))
     assert not torch.equal(run.objective.gate.latent.weight, before)
 
 
@@ -180,7 +205,7 @@ def test_frozen_levels_stay_as_they_are(tmp_path: Path):
     run = small_run(tmp_path / 'run')
     run.network.freeze(1)
     before = {k: v.clone() for k, v in run.network.state_dict().items()}
-    run.update(*batch())
+    run.update(batch())
     changed = {
         k.split('.')[0] for k, v in run.network.state_dict().items() if (v != before[k]).any()
     }
@@ -217,9 +242,9 @@ def test_fresh_views_show_teachers_what_the_student_sees_undegraded(views):
     schedule = Schedule(clean_query=0.0, clean_database=1.0)
     asked = []
 
-    def teach(images: torch.Tensor) -> Described:
+    def teach(images: torch.Tensor) -> NetworkOutput:
         asked.append(images)
-        return Described(images.mean(dim=(2, 3)), [], [])
+        return NetworkOutput(images.mean(dim=(2, 3)), [], [])
 
     data = FreshViews(views, schedule, 32, [teach])
     entries = [(3, 0, 5, 0, False), (3, 1, 6, 1, True)]
@@ -229,9 +254,9 @@ def test_fresh_views_show_teachers_what_the_student_sees_undegraded(views):
     half = torch.nn.functional.avg_pool2d(shown[1][None], 2)[0]
     torch.testing.assert_close(shown[0], half, atol=0.02, rtol=0)
     batch = default_collate([data[e] for e in entries])
-    images, taught, places, query = data.lesson(batch, entries)
+    images, targets, places, query = data.batch(batch, entries)
     assert torch.equal(images, batch[0]) and torch.equal(asked[0], batch[1])
-    assert taught[0].descriptor.shape == (2, 3)
+    assert targets[0].descriptor.shape == (2, 3)
     assert places.tolist() == [0, 1] and query.tolist() == [False, True] and data.lost == 0
 
 
@@ -247,24 +272,8 @@ def test_a_picture_that_has_gone_is_shown_as_its_fixed_view(tmp_path: Path):
     for row in (0, 1):
         fixed = torch.from_numpy(views.image(row).copy()).permute(2, 0, 1) / 255
         assert torch.equal(shown[0][row], fixed) and torch.equal(shown[1][row], fixed)
-    data.lesson(shown, entries)
+    data.batch(shown, entries)
     assert data.lost == 2
-
-
-def test_teachers_on_the_fly_say_what_they_said_of_the_fixed_views(settings: Path, tmp_path: Path):
-    config = replace(read_config(settings), out=tmp_path / 'out')
-    lectures = train.prepare(config)
-    said = train.teachers_of(config, config.lesson, lectures)
-    rows = [0, 1, 70]
-    images = np.stack([lectures.views.image(r) for r in rows]).transpose(0, 3, 1, 2) / 255
-    for fixed, live in zip(
-        said, train.live_teachers(config, config.lesson, lectures), strict=True
-    ):
-        now = live(torch.from_numpy(images).float())
-        assert [m.shape for m in now.maps] == [m[rows].shape for m in fixed.maps]
-        torch.testing.assert_close(
-            now.descriptor, fixed.descriptor[rows].float(), atol=0.02, rtol=0
-        )
 
 
 def test_a_training_on_fresh_views_ends_as_it_should(settings: Path, tmp_path: Path):

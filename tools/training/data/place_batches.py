@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from tools.training.data.places import TrainingPlaces
-from tools.training.data.sources import refuse_unknown
+from tools.training.data.places import TrainingPlaces, refuse_unknown
 
 
 class PlaceBatches:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ashtkd_ros.errors import VprError
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -70,6 +72,13 @@ class TrainingPlaces:
         for a in self.anchors:
             rest.add((i for i in a.pictures if i not in out), a.domain, a.group, a.at, a.apart)
         return rest
+
+
+def refuse_unknown(where: str, unknown: set[str], known: Iterable[str]) -> None:
+    """VprError where sets or domains are named that are not there."""
+    if unknown:
+        names = ', '.join(sorted(unknown))
+        raise VprError(f'{where}: no set is named {names}; there are {", ".join(sorted(known))}')
 
 
 def summary(places: TrainingPlaces) -> str:

@@ -10,16 +10,17 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import read_rows
-from ashtkd_ros.traverses.image_folder import Frame, read_source
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import read_source
 from tools.training.config import FoldersSource, GsvSource, SetsSource, Source, WalksSource
 from tools.training.data.gsv import read_gsv
-from tools.training.data.places import TrainingPlaces
+from tools.training.data.places import TrainingPlaces, refuse_unknown
 
 _APART_PICTURES = 10.0
 _APART_METRES = 15.0
@@ -60,13 +61,6 @@ def _read_sets(places: TrainingPlaces, source: SetsSource) -> None:
     for name, folder in folders.items():
         if source.only is None or name in source.only:
             _read_set(places, folder, source.positives.get(name), source.radius)
-
-
-def refuse_unknown(where: str, unknown: set[str], known: Iterable[str]) -> None:
-    """VprError where sets or domains are named that are not there."""
-    if unknown:
-        names = ', '.join(sorted(unknown))
-        raise VprError(f'{where}: no set is named {names}; there are {", ".join(sorted(known))}')
 
 
 def _read_set(places: TrainingPlaces, folder: Path, positives: str | None, radius: float) -> None:
@@ -135,7 +129,7 @@ def _read_walks(places: TrainingPlaces, source: WalksSource) -> None:
         if any(frame.pose is None for frame in walk):
             raise VprError(f'{path}: has no poses; walks need a poses.csv')
     domain = str(source.paths[0].parent)
-    indices = [places.take((f.path for f in walk), domain) for walk in walks]
+    indices = [places.take((f.file for f in walk), domain) for walk in walks]
     last: Frame | None = None
     for frame in walks[0]:
         if last is not None and _distance(frame, last) < source.spacing:

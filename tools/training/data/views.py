@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixed views of training pictures, and what frozen trunks see in them, kept on disk.
+"""Fixed views of training pictures, and the features that frozen trunks compute of them, on disk.
 
 View 0 is the whole picture, view n > 0 the picture from elsewhere (`augment.change_viewpoint`).
-Trunks see each view clean, once; light and weather are the student's trouble alone, fresh at each
-step. Shards of 1,000 views: an interrupted run goes on where it stopped, and pictures or trunks
-that are added later only cost themselves.
+Trunks see each view clean, once; only the student's images get other light and weather, anew at
+each step. The views are in files (shards) of 1,000: an interrupted run goes on where it stopped,
+and pictures or trunks that are added later cost only their own time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import resize
 from tools.training.data.augment import change_viewpoint
+from tools.training.networks.teacher import reduced
 from tools.training.networks.trunk import FrozenTrunk, channel_axes
 
 SHARD = 1000
@@ -35,11 +36,11 @@ _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one trunk sees, a row a view.
+class TrunkFeatures:
+    """What one trunk computes of every view, a row a view.
 
     `maps`: float16 (n, c, h, w), channels reduced to the trunk's principal ones, None where the
-    trunk has no map; `pooled`: float16 (n, V), see `trunk.FrozenTrunk.look`.
+    trunk has no map; `pooled`: float16 (n, V), see `trunk.FrozenTrunk.features`.
     """
 
     maps: np.ndarray | None
@@ -47,9 +48,9 @@ class Seen:
 
 
 class Views:
-    """The views in a folder: `rows[path, view]` is a row of `jpegs` and of what trunks saw.
+    """The views in a folder: `rows[path, view]` is a row of `jpegs` and of the trunks' features.
 
-    `jpegs`: encoded pictures of size x size; `bad`: pictures that could not be read.
+    `jpegs`: encoded pictures of size x size; `unreadable`: pictures that cannot be read.
     """
 
     def __init__(self, folder: Path, size: int = 224, seed: int = 0):
@@ -63,7 +64,7 @@ class Views:
         self.jpegs: list[np.ndarray] = []
         self.rows: dict[tuple[str, int], int] = {}
         self._paths: list[str] = []
-        self.bad: set[str] = set()
+        self.unreadable: set[str] = set()
         self.shards = sorted(self.folder.glob('[0-9]*.npz'))
         for shard in self.shards:
             self._take(shard)
@@ -71,7 +72,7 @@ class Views:
     def add(self, pictures: Iterable[Path], views: int) -> None:
         """Make the views 0 to views - 1 of each picture that are not there yet."""
         wanted = [(str(p), v) for v in range(views) for p in pictures]
-        todo = [k for k in wanted if k not in self.rows and k[0] not in self.bad]
+        todo = [k for k in wanted if k not in self.rows and k[0] not in self.unreadable]
         # Mixed, so that a part of the shards is a fair sample of all sets.
         todo = [todo[i] for i in np.random.default_rng(self.seed).permutation(len(todo))]
         for start in tqdm(range(0, len(todo), SHARD), unit='shard', desc='views', delay=2):
@@ -80,8 +81,8 @@ class Views:
             self.shards.append(shard)
             self._take(shard)
 
-    def seen_by(self, trunk: Path, axes: Path | None = None) -> Seen:
-        """What a frozen ONNX trunk sees in every view; only what is missing is computed.
+    def trunk_features(self, trunk: Path, axes: Path | None = None) -> TrunkFeatures:
+        """The features of every view by a frozen ONNX trunk; only what is missing is computed.
 
         `axes`: the principal axes of other views, whose maps these are to be compared with.
         """
@@ -92,15 +93,15 @@ class Views:
             if not file.exists():
                 network = network or FrozenTrunk(trunk)
                 jpegs = _split(load_arrays(shard))
-                self._look(network, jpegs, file, axes or folder / 'axes.npy')
+                self._compute(network, jpegs, file, axes or folder / 'axes.npy')
             arrays = load_arrays(file)
             maps.append(arrays.get('maps'))
             pooled.append(arrays['pooled'])
         without = any(m is None for m in maps)
-        return Seen(None if without else np.concatenate(maps), np.concatenate(pooled))
+        return TrunkFeatures(None if without else np.concatenate(maps), np.concatenate(pooled))
 
     def folder_of(self, trunk: Path) -> Path:
-        """Where what a trunk sees is kept; VprError where that is of another of the same name."""
+        """The folder of a trunk's features; VprError where another of the same name has it."""
         folder = self.folder / Path(trunk).stem
         folder.mkdir(exist_ok=True)
         if Path(trunk).is_file():
@@ -110,8 +111,8 @@ class Views:
                 write_text(record, file_hash)
             elif record.read_text() != file_hash:
                 raise VprError(
-                    f'{folder}: holds what another network named {Path(trunk).name} sees; rename '
-                    f'{trunk}, or remove the folder'
+                    f'{folder}: holds the features of another network named {Path(trunk).name}; '
+                    f'rename {trunk}, or remove the folder'
                 )
         return folder
 
@@ -135,13 +136,13 @@ class Views:
             self.rows[path, view] = len(self.rows)
             self._paths.append(path)
         self.jpegs += _split(arrays)
-        self.bad |= set(arrays['bad'].tolist())
+        self.unreadable |= set(arrays['bad'].tolist())
 
     def _write(self, shard: Path, keys: list[tuple[str, int]]) -> None:
         with ThreadPoolExecutor(2) as pool:
             pictures = list(pool.map(lambda key: self._make(*key), keys))
         made = [(k, p) for k, p in zip(keys, pictures, strict=True) if p is not None]
-        bad = [k[0] for k, p in zip(keys, pictures, strict=True) if p is None]
+        unreadable = [k[0] for k, p in zip(keys, pictures, strict=True) if p is None]
         jpegs = [p for _, p in made]
         save_arrays(
             shard,
@@ -150,7 +151,7 @@ class Views:
             views=np.array([view for (_, view), _ in made], dtype=np.int64),
             lengths=np.array([len(j) for j in jpegs], dtype=np.int64),
             bytes=np.concatenate([np.zeros(0, np.uint8), *jpegs]),
-            bad=np.array(bad, dtype=str),
+            bad=np.array(unreadable, dtype=str),
         )
 
     def _make(self, path: str, view: int) -> np.ndarray | None:
@@ -165,26 +166,22 @@ class Views:
             image = change_viewpoint(image, rng, self.size)
         return cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)[1].ravel()
 
-    def _look(self, network: FrozenTrunk, jpegs: list[np.ndarray], file: Path, axes: Path) -> None:
+    def _compute(
+        self, network: FrozenTrunk, jpegs: list[np.ndarray], file: Path, axes: Path
+    ) -> None:
         maps, pooled = [], []
         for start in range(0, len(jpegs), _BATCH):
             batch = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + _BATCH]]
             x = torch.from_numpy(np.stack(batch)[..., ::-1].copy()).permute(0, 3, 1, 2) / 255
-            seen, vectors = network.look(x)
+            feature_map, vectors = network.features(x)
             pooled.append(vectors.half().cpu().numpy())
-            if seen is not None:
+            if feature_map is not None:
                 if not axes.exists():  # the channels' principal axes: of the first views, for good
                     with whole_file(axes) as draft:
-                        np.save(draft, channel_axes(seen).cpu().numpy())
-                maps.append(reduced(seen, axes).half().cpu().numpy())
+                        np.save(draft, channel_axes(feature_map).cpu().numpy())
+                maps.append(reduced(feature_map, axes).half().cpu().numpy())
         arrays = {'maps': np.concatenate(maps)} if maps else {}
         save_arrays(file, pooled=np.concatenate(pooled), **arrays)
-
-
-def reduced(feature_map: torch.Tensor, axes: Path) -> torch.Tensor:
-    """A trunk's map (B, C, h, w) in the principal axes of a file, (c, C): (B, c, h, w)."""
-    onto = torch.from_numpy(np.load(axes)).to(feature_map.device)
-    return torch.einsum('dc,bchw->bdhw', onto, feature_map)
 
 
 def save_arrays(file: Path, **arrays: np.ndarray) -> None:
@@ -203,4 +200,4 @@ def load_arrays(file: Path) -> dict[str, np.ndarray]:
         with np.load(file) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise VprError(f'{file}: is damaged; remove it, it is made again') from error
+        raise VprError(f'{file}: is damaged; remove it, and it is made again') from error

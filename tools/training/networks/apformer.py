@@ -4,7 +4,7 @@
 The paper's part: an hourglass of transformer levels with lateral links; each level → attention
 head → salient map → weighted sum over positions; concat of all levels → linear → L2 norm.
 This project's choices: the lowest level is a frozen ImageNet trunk's feature map with its channels
-reduced (`views.Views.seen_by`), so that it is computed once and a teacher trains in minutes.
+reduced (`Views.trunk_features`), so that it is computed once and a teacher trains in minutes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tools.training.networks.layers import Described, SalientHead, TransformerBlock, VitLevel
+from tools.training.networks.layers import NetworkOutput, SalientHead, TransformerBlock, VitLevel
 from tools.training.setting_types import NonNegativeInt, PositiveInt
 
 
@@ -74,7 +74,7 @@ class APFormer(nn.Module):
         self.heads = nn.ModuleList(SalientHead(c, s, config.maps) for c, s in shapes)
         self.project = nn.Linear(config.maps * sum(c for c, _ in shapes), config.dimensions)
 
-    def describe(self, trunk: torch.Tensor) -> Described:
+    def describe(self, trunk: torch.Tensor) -> NetworkOutput:
         """Descriptor, salient sums and salient maps of a batch of trunk maps."""
         # A position's channels to length sqrt(C): trunks differ in scale by orders of magnitude.
         trunk = F.normalize(trunk, dim=1) * trunk.shape[1] ** 0.5
@@ -83,7 +83,7 @@ class APFormer(nn.Module):
         levels = [trunk, down, low, self.up(low, down)]
         pairs = [head(level) for head, level in zip(self.heads, levels, strict=True)]
         sums, maps = [s for s, _ in pairs], [m for _, m in pairs]
-        return Described(self.project(torch.cat(sums, dim=1)), sums, maps)
+        return NetworkOutput(self.project(torch.cat(sums, dim=1)), sums, maps)
 
     def forward(self, trunk: torch.Tensor) -> torch.Tensor:
         return F.normalize(self.describe(trunk).descriptor, dim=1)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 
-class Described(NamedTuple):
+class NetworkOutput(NamedTuple):
     """What a network says of a batch.
 
     `descriptor`: (B, D) before the L2 norm; `sums`: each level's salient sums (B, K*C), length 1;
@@ -21,19 +21,19 @@ class Described(NamedTuple):
     sums: list[torch.Tensor]
     maps: list[torch.Tensor]
 
-    def rows(self, rows: list[int]) -> Described:
+    def rows(self, rows: list[int]) -> NetworkOutput:
         """The same of these rows."""
-        return Described(
+        return NetworkOutput(
             self.descriptor[rows], [s[rows] for s in self.sums], [m[rows] for m in self.maps]
         )
 
-    def to(self, device: torch.device) -> Described:
+    def to(self, device: torch.device) -> NetworkOutput:
         """The same as float32 on a device."""
 
         def moved(x: torch.Tensor) -> torch.Tensor:
             return x.to(device, torch.float32)
 
-        return Described(
+        return NetworkOutput(
             moved(self.descriptor), [*map(moved, self.sums)], [*map(moved, self.maps)]
         )
 

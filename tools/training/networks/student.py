@@ -24,8 +24,8 @@ from torch import nn
 
 from ashtkd_ros.errors import VprError
 from tools.training.networks.layers import (
-    Described,
     InvertedResidual,
+    NetworkOutput,
     SalientHead,
     VitLevel,
     conv,
@@ -92,7 +92,7 @@ class DSFormer(nn.Module):
         total = config.maps * (32 + 96 + sum(config.vit_widths))
         self.project = nn.Linear(total, config.dimensions)
 
-    def describe(self, images: torch.Tensor) -> Described:
+    def describe(self, images: torch.Tensor) -> NetworkOutput:
         """Descriptor, salient sums and salient maps of a batch of images."""
         sums, maps = [], []
         x = (images - self.mean) / self.std
@@ -102,14 +102,14 @@ class DSFormer(nn.Module):
             level_sum, salient = head(x)
             sums.append(level_sum)
             maps.append(salient)
-        return Described(self.project(torch.cat(sums, dim=1)), sums, maps)
+        return NetworkOutput(self.project(torch.cat(sums, dim=1)), sums, maps)
 
     def forward(
         self, images: torch.Tensor, with_maps: bool = False
     ) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        described = self.describe(images)
-        descriptor = unit(described.descriptor)
-        return (descriptor, *described.maps) if with_maps else descriptor
+        outputs = self.describe(images)
+        descriptor = unit(outputs.descriptor)
+        return (descriptor, *outputs.maps) if with_maps else descriptor
 
     def smaller(self, levels: int, image_size: int) -> DSFormer:
         """The same network with its lowest levels alone (2 or more), or of another image size.

@@ -24,11 +24,12 @@ _TAIL = {'Max', 'Pow', 'GlobalAveragePool', 'Flatten', 'LpNormalization'}
 
 
 class FrozenTrunk:
-    """What a frozen ONNX network sees: input RGB in [0, 1], output `map` and/or `descriptor`.
+    """A frozen ONNX network: input RGB in [0, 1], output `map` or `descriptor` or both.
 
-    A network with a `map` is pooled here over regions, weights expanded and cast to `dtype`; one
-    without serves by its `descriptor`. Where there is no GPU and no bf16 in the processor, and for
-    networks without a map, ONNX Runtime computes it: twice as fast as torch in fp32.
+    The `map` of a network is pooled here over regions, its weights are expanded and cast to
+    `dtype`; of a network without one the `descriptor` is taken. ONNX Runtime computes networks
+    without a map, and all where neither GPU nor processor has bf16: there it is twice as fast as
+    torch.
     """
 
     def __init__(self, path: Path, dtype: torch.dtype | None = None, device: str | None = None):
@@ -72,21 +73,21 @@ class FrozenTrunk:
         self._last_use = {name: i for i, n in enumerate(self._nodes) for name in n.input}
 
     @torch.no_grad()
-    def look(self, images: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+    def features(self, images: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
         """float32 (B, 3, H, W) RGB in [0, 1] → map (B, C, h, w) or None, vectors (B, V).
 
         The vectors are `regional_gem` of the map, or the network's own descriptor.
         """
         if self.has_map:
-            seen = self.feature_map(images)
-            return seen, regional_gem(seen)
+            feature_map = self.feature_map(images)
+            return feature_map, regional_gem(feature_map)
         shape = self._session.get_inputs()[0].shape
         size = [s for s in shape[2:] if isinstance(s, int)]
         if size and list(images.shape[2:]) != size:
             images = F.interpolate(images, size, mode='bilinear', antialias=True)
         inputs = {self._image: images.cpu().numpy()}
-        described = torch.from_numpy(self._session.run(['descriptor'], inputs)[0])
-        return None, F.normalize(described.to(self._device), dim=1)
+        outputs = torch.from_numpy(self._session.run(['descriptor'], inputs)[0])
+        return None, F.normalize(outputs.to(self._device), dim=1)
 
     @torch.no_grad()
     def feature_map(self, images: torch.Tensor) -> torch.Tensor:

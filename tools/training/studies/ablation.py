@@ -28,15 +28,15 @@ from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.image_folder import Frame
-from tools.training.config import TEACHER_LOSSES, TeacherConfig, TrainConfig, as_plain, read_config
+from ashtkd_ros.traverses.frame import Frame
+from tools.training.config import TEACHER_LOSSES, TrainConfig, as_plain, read_config
 from tools.training.data.views import Views
 from tools.training.export import metadata_of, write_onnx
-from tools.training.lectures import Lectures
-from tools.training.loop import check_settings, start_folder
 from tools.training.networks.student import DSFormer
+from tools.training.networks.teacher import Teacher
+from tools.training.run_folder import check_settings, start_folder
 from tools.training.studies.evaluate_sets import embedded, recalls, validation_sets
-from tools.training.teachers import load_teacher, say, teachers_of
+from tools.training.teachers import make_teachers
 from tools.training.train import new_student, prepare, train_student
 from tools.training.whitening import fit_projection
 
@@ -89,34 +89,32 @@ def rows(config: TrainConfig) -> dict[str, dict]:
     }
 
 
-def measure(network: DSFormer, lectures: Lectures, folder: Path, sets: list[Path]) -> None:
+def measure(network: DSFormer, views: Views, folder: Path, sets: list[Path]) -> None:
     """Fit the last layer, export and measure one student; results.json in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    fit_projection(network, lectures.views, FITTED_ON)
+    fit_projection(network, views, FITTED_ON)
     write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
-    found = recalls(embedded(Embedder(folder / 'student.onnx')), sets)
-    write_text(folder / 'results.json', json.dumps(found, indent=2))
+    measured = recalls(embedded(Embedder(folder / 'student.onnx')), sets)
+    write_text(folder / 'results.json', json.dumps(measured, indent=2))
 
 
 def teacher_recalls(
-    config: TrainConfig, teacher: TeacherConfig, lectures: Lectures, sets: list[Path]
+    config: TrainConfig, teacher: Teacher, trunk: Path, sets: list[Path]
 ) -> dict[str, float]:
-    """Recall@1 in % of one teacher alone on each set."""
-    teachers_of(config, replace(config.lesson, teachers=(teacher.name,)), lectures)
+    """Recall@1 in % of one teacher alone on each set; `trunk`: the file of its trunk."""
     views = Views(Path(f'{config.views_folder}_validation'))
-    axes = config.views_folder / teacher.trunk.stem / 'axes.npy'
-    network = load_teacher(config, teacher)
+    axes = config.views_folder / trunk.stem / 'axes.npy'
 
     def describe(frames: list[Frame]) -> np.ndarray:
-        views.add([f.path for f in frames], 1)
-        seen = views.seen_by(teacher.trunk, axes)
-        rows = np.array([views.rows[str(f.path), 0] for f in frames])
-        said = []
+        views.add([f.file for f in frames], 1)
+        features = views.trunk_features(trunk, axes)
+        rows = np.array([views.rows[str(f.file), 0] for f in frames])
+        descriptors = []
         for part in np.array_split(rows, len(rows) // 64 + 1):
-            maps = None if seen.maps is None else torch.from_numpy(seen.maps[part]).float()
-            vectors = torch.from_numpy(seen.pooled[part]).float()
-            said.append(say(network, maps, vectors).descriptor)
-        return torch.cat(said).numpy()
+            maps = None if features.maps is None else torch.from_numpy(features.maps[part]).float()
+            vectors = torch.from_numpy(features.pooled[part]).float()
+            descriptors.append(teacher.of_features(maps, vectors).descriptor)
+        return torch.cat(descriptors).numpy()
 
     return recalls(describe, sets)
 
@@ -201,24 +199,24 @@ def stored_recalls(folder: Path, config: TrainConfig, sets: list[Path]) -> dict 
         raise VprError(f'{folder}: results of unknown settings; remove it, it is made again')
     check_settings(folder, as_plain(config))
     try:
-        found = json.loads(file.read_text())
-        if list(found) == [s.name for s in sets]:
-            return found
+        measured = json.loads(file.read_text())
+        if list(measured) == [s.name for s in sets]:
+            return measured
     except (OSError, ValueError, TypeError) as error:
         raise VprError(f'{file}: is damaged; remove it, it is made again') from error
     raise VprError(f'{file}: is of other validation sets; remove it, it is made again')
 
 
-def ablation(config: TrainConfig, data: Path, seeds: int) -> str:
+def ablation(config: TrainConfig, validation: Path, seeds: int) -> str:
     """Everything; returns the report, which is also written to `out`/ablation."""
-    sets, lectures, out = validation_sets(data), prepare(config), config.out / 'ablation'
+    sets, data, out = validation_sets(validation), prepare(config), config.out / 'ablation'
+    teachers = {t.name: t for t in make_teachers(config, data, [t.name for t in config.teachers])}
     results = {
-        f'teacher "{t.name}" alone': [teacher_recalls(config, t, lectures, sets)]
+        f'teacher "{t.name}" alone': [teacher_recalls(config, teachers[t.name], t.trunk, sets)]
         for t in config.teachers
     }
-    start = new_student(config, lectures)
-    jobs = [('not trained', 0)] + [(row, seed) for seed in range(seeds) for row in rows(config)]
-    for row, seed in tqdm(jobs, desc='ablation'):
+    start = new_student(config, data)
+    for row, seed in tqdm(_jobs(config, seeds), desc='ablation'):
         folder, changed = out / f'{row.replace(" ", "_").replace(",", "")}_{seed}', config
         if row in rows(config):
             changed = replace(config, lesson=replace(config.lesson, **rows(config)[row]))
@@ -226,16 +224,22 @@ def ablation(config: TrainConfig, data: Path, seeds: int) -> str:
         if stored_recalls(folder, changed, sets) is None:
             network = deepcopy(start)
             if row in rows(config):
-                network = train_student(changed, lectures, folder, network)
+                taught_by = [teachers[name] for name in changed.lesson.teachers]
+                network = train_student(changed, data, taught_by, folder, network)
             else:
                 start_folder(folder, as_plain(changed))
-            measure(network, lectures, folder, sets)
+            measure(network, data.views, folder, sets)
         results.setdefault(row, []).append(stored_recalls(folder, changed, sets))
     report = report_of(results)
     write_text(out / 'report.md', report)
     write_text(out / 'report.json', json.dumps(results, indent=2))
     picture(results, out / 'ablation.png')
     return report
+
+
+def _jobs(config: TrainConfig, seeds: int) -> list[tuple[str, int]]:
+    """(row, seed) of every student to measure, the one that is not trained first."""
+    return [('not trained', 0)] + [(row, seed) for seed in range(seeds) for row in rows(config)]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -28,7 +28,8 @@ from ashtkd_ros.network.embedder import Embedder, resize
 from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
-from ashtkd_ros.traverses.image_folder import Frame, read_source
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import TIMED_SIZE, open_session
 
 # Frames → descriptors (N, D), rows of length 1.
@@ -42,7 +43,7 @@ def embedded(embedder: Embedder) -> Describe:
     known: dict[tuple[Path, ...], np.ndarray] = {}
 
     def describe(frames: list[Frame]) -> np.ndarray:
-        paths = tuple(frame.path for frame in frames)
+        paths = tuple(frame.file for frame in frames)
         if paths not in known:
             known[paths] = embed_frames(embedder, frames, embedder.name)
         return known[paths]

@@ -30,9 +30,10 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.training.config import TrainConfig, read_config
+from tools.training.data.datasets import FixedViews, TrainingData
 from tools.training.data.places import Anchor
-from tools.training.lectures import FixedViews, Lectures
-from tools.training.losses.teaching import LossNetwork, ranking_network_loss, same_place
+from tools.training.losses.loss_network import LossNetwork, ranking_network_loss
+from tools.training.losses.ranking import same_place
 from tools.training.studies.evaluate_sets import truth, validation_sets
 from tools.training.train import prepare
 
@@ -51,13 +52,13 @@ class Drawn:
     views: torch.Tensor
 
 
-def describe(embedder: Embedder, config: TrainConfig, lectures: Lectures) -> Drawn:
+def describe(embedder: Embedder, config: TrainConfig, data: TrainingData) -> Drawn:
     """Batches as in training, degraded as in training, by the finished student."""
     schedule = replace(config.schedule, steps=_BATCHES, seed=config.schedule.seed + 1)
-    data = FixedViews(lectures.views, schedule, embedder.preprocessing.size[0], [])
-    batches, rows = lectures.batches(schedule), []
+    images = FixedViews(data.views, schedule, embedder.preprocessing.size[0], [])
+    batches, rows = data.batches(schedule), []
     for batch in tqdm(batches, desc='describe', delay=2):
-        rows.append(embedder.run(np.stack([data[entry].numpy() for entry in batch])))
+        rows.append(embedder.run(np.stack([images[entry].numpy() for entry in batch])))
     _, _, views, *labels = zip(*(e for b in batches for e in b), strict=True)
     return Drawn(
         torch.from_numpy(np.concatenate(rows)), *map(torch.tensor, labels), torch.tensor(views)
@@ -192,9 +193,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('-o', '--out', type=Path, default=Path('models/ashtkd_reranker.onnx'))
     args = parser.parse_args(argv)
     config, embedder = read_config(args.config), Embedder(args.model)
-    sets, lectures = validation_sets(args.data), prepare(config)
-    drawn = describe(embedder, config, lectures)
-    network = train_reranker(drawn, lectures.places.anchors, config.lesson.hidden)
+    sets, data = validation_sets(args.data), prepare(config)
+    drawn = describe(embedder, config, data)
+    network = train_reranker(drawn, data.places.anchors, config.lesson.hidden)
     pairs = {folder.name: recalls(embedder, network, folder) for folder in sets}
     pairs['mean'] = tuple(np.mean(list(pairs.values()), axis=0))
     for name, (before, after) in pairs.items():

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a build of a map has come to, in lines for the user."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ashtkd_ros.files.reading import is_file
+from ashtkd_ros.geometry.trajectory import REASONS
+from ashtkd_ros.mapping.build import LOST
+from ashtkd_ros.maps.folder import ROUTE
+from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
+from ashtkd_ros.traverses.traverse import Traverse
+
+
+def summary(place_map: PlaceMap, counts: Counter, out: Path) -> list[str]:
+    """What a build has come to, a line each."""
+    places = place_map.places
+    spacing = place_spacing(places)
+    with_poses = any(place.pose is not None for place in places)
+    apart = '' if with_poses else ', without poses'
+    apart = f', {spacing:.1f} m apart' if spacing else apart
+    lines = [f'{out}: {len(places)} places{apart}, model {place_map.info.model["name"]}']
+    rest = ', '.join(f'{n} {what}' for what, n in counts.items() if what != 'images' and n)
+    lines.append(f'{counts["images"]} images{": " if rest else ""}{rest}')
+    origin = place_map.info.built.get('origin')
+    if origin:
+        where = f'{origin["lat"]:.7f}, {origin["lon"]:.7f}, {origin["alt"]:.1f} m'
+        lines.append(f'x east, y north, z up of {where}')
+    return lines
+
+
+def warnings(traverses: Sequence[Traverse], said: Sequence[int], counts: Counter) -> list[str]:
+    """What the user should know after a build, a line each.
+
+    `said`: how many notes of each traverse were told before; `counts`: what became of the images.
+    """
+    lines = []
+    for traverse, before in zip(traverses, said, strict=True):
+        found = [*traverse.notes[before:], traverse.depth.text_of_brighter()]
+        lines += [f'{traverse.path}: {text}' for text in found if text]
+    unposed = sum(counts[why] for why in REASONS[1:])
+    if 2 * unposed > counts['images']:
+        lines.append(
+            f'{unposed} of {counts["images"]} images have no pose and are no places; see '
+            'what the poses cover with --dry-run, or choose others (--pose-topic)'
+        )
+    if lost := counts[LOST]:
+        lines.append(
+            f'{lost} images cannot be read: a recording is damaged within; the map lacks them'
+        )
+    return lines
+
+
+def route_line(place_map: PlaceMap, out: Path) -> tuple[str, str]:
+    """Where the picture of the route is, and else why there is none; both empty without poses."""
+    if all(place.pose is None for place in place_map.places):
+        return '', ''
+    if is_file(out / ROUTE):
+        return f'route: {out / ROUTE}', ''
+    return '', 'the route could not be drawn; the map is complete without it'

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The values of the node's parameters: declared, checked, read."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from itertools import pairwise
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.path_expansion import expand_path
+from ashtkd_ros.ros.node import qos_overrides
+from ashtkd_ros.ros.node.parameters import TYPE_NAMES, Parameters
+from ashtkd_ros.text import one_line
+
+# Parameters that rclpy itself declares.
+_OF_RCLPY = ('use_sim_time', 'start_type_description_service')
+_LIVE_NAMES = [f.name for f in fields(Parameters) if f.metadata['live']]
+
+
+def declare(node: Node) -> None:
+    """Declare every parameter; VprError if a given value has the wrong type or is out of range.
+
+    The node must have been created with automatically_declare_parameters_from_overrides, so that
+    an unknown parameter is seen and refused instead of silently having no effect.
+    """
+    given = node.get_parameters_by_prefix('')
+    for name, parameter in given.items():
+        _check_name(name, parameter.value)
+    for spec in fields(Parameters):
+        name, default = spec.name, spec.default
+        if name in given:
+            if fault := _fault(spec, node.get_parameter(name).value):
+                raise VprError(f'parameter {name} is {fault}')
+            node.undeclare_parameter(name)
+        default = list(default) if isinstance(default, tuple) else default
+        try:
+            node.declare_parameter(name, default, _descriptor(spec))
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            raise VprError(f'parameter {name}: {error}') from error
+
+
+def _check_name(name: str, value: object) -> None:
+    """VprError if no parameter has this name, or a parameter of rclpy has a wrong value."""
+    known, fault = [spec.name for spec in fields(Parameters)], ''
+    if name.startswith(qos_overrides.PREFIX):
+        fault = qos_overrides.fault(name, value)
+    elif name in _OF_RCLPY:
+        fault = '' if isinstance(value, bool) else _not_a(bool, value)
+    elif name not in known:
+        raise VprError(f'unknown parameter "{one_line(name)}"; {_nearest(name, known)}')
+    if fault:
+        raise VprError(f'parameter {one_line(name)} is {fault}')
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name.rpartition('.')[2].lower(), known, 1, 0.6)
+    return f'did you mean {near[0]}?' if near else f'the known parameters are {", ".join(known)}'
+
+
+def _shown(value) -> str:
+    return f'"{one_line(value)}"' if isinstance(value, str) else str(value)
+
+
+def _not_a(kind: type, value) -> str:
+    return f'{_shown(value)}; it must be {TYPE_NAMES[kind]}'
+
+
+def _fault(spec, value) -> str:
+    """What is wrong with a value that was given at the start; '' if nothing is."""
+    kind, (low, high), choices = (
+        type(spec.default),
+        spec.metadata['range'],
+        spec.metadata['choices'],
+    )
+    shown = _shown(value)
+    if kind is float and type(value) is int:
+        return f'the integer {value}; write {value}.0'
+    if kind is tuple:
+        fits = isinstance(value, Sequence) and all(isinstance(v, str) for v in value)
+        fits = fits and not isinstance(value, str)
+    else:
+        fits = type(value) is kind
+    if not fits:
+        return _not_a(kind, value)
+    if choices and value not in choices:
+        return f'{shown}; it must be {" or ".join(choices)}'
+    if low is not None and not low <= value <= high:  # NaN as well
+        return f'{shown}; it must be from {low} to {high}'
+    return ''
+
+
+def creation_error(node: Node, error: ValueError) -> VprError:
+    """The error for a node that rclpy has refused to create: a parameter is given as `[]`."""
+    given = getattr(node, '_parameter_overrides', {})
+    names = [one_line(name) for name, parameter in given.items() if parameter.value is None]
+    named = f'parameter {", ".join(names)}' if names else 'a parameter'
+    return VprError(f'{named} is given without a value ({error})')
+
+
+def advice_for(node: Node) -> str:
+    """What to do if nothing sets map_path."""
+    name = node.get_fully_qualified_name()
+    given = [after for word, after in pairwise(sys.argv) if word == '--params-file']
+    received = set(getattr(node, '_parameter_overrides', ['unknown'])) - set(_OF_RCLPY)
+    if given and not received:
+        files = ', '.join(map(one_line, given))
+        return f'{files} has no section for this node; name the section {name} or /**'
+    return 'set it to the folder that build_map wrote'
+
+
+def on_start_failure(node: Node) -> str:
+    """The parameter of this name, or its default if the parameters could not be declared."""
+    (spec,) = (f for f in fields(Parameters) if f.name == 'on_start_failure')
+    value = node.get_parameter(spec.name).value if node.has_parameter(spec.name) else None
+    return value if value in spec.metadata['choices'] else spec.default
+
+
+def live(node: Node, configured: Parameters) -> Parameters:
+    """The parameters of `configured`, but the live ones with their values of now."""
+    now = {name: node.get_parameter(name).value for name in _LIVE_NAMES}
+    same = all(getattr(configured, name) == value for name, value in now.items())
+    return configured if same else replace(configured, **now)
+
+
+def refuse_invalid(changes: Sequence[Parameter]) -> SetParametersResult:
+    """Callback of changes: refuses a text that is no choice, and NaN or infinity.
+
+    rclpy itself checks types and ranges.
+    """
+    known = {f.name: f for f in fields(Parameters)}
+    for change in changes:
+        choices = known[change.name].metadata['choices'] if change.name in known else ()
+        if choices and change.value not in choices:
+            reason = f'{change.name} is "{change.value}"; it must be {" or ".join(choices)}'
+            return SetParametersResult(successful=False, reason=reason)
+        if isinstance(change.value, float) and not math.isfinite(change.value):
+            return SetParametersResult(successful=False, reason=f'{change.name} must be finite')
+    return SetParametersResult(successful=True)
+
+
+def _descriptor(spec) -> ParameterDescriptor:
+    about, descriptor = spec.metadata, ParameterDescriptor()
+    descriptor.description = about['meaning']
+    descriptor.additional_constraints = ' or '.join(about['choices'])
+    low, high = about['range']
+    if isinstance(spec.default, float) and low is not None:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    elif isinstance(spec.default, int) and low is not None:
+        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high)]
+    return descriptor
+
+
+def read(node: Node) -> Parameters:
+    """The parameters as they are now; VprError if a text is not one of its choices."""
+    values = {}
+    for spec in fields(Parameters):
+        value = node.get_parameter(spec.name).value
+        choices = spec.metadata['choices']
+        if choices and value not in choices:
+            raise VprError(
+                f'parameter {spec.name} is "{value}"; it must be {" or ".join(choices)}'
+            )
+        if spec.metadata['path']:
+            value = path_of(node, spec.name)
+        values[spec.name] = tuple(value) if isinstance(spec.default, tuple) else value
+    return Parameters(**values)
+
+
+def path_of(node: Node, name: str) -> str:
+    """A path parameter as it is now, expanded; VprError if a variable or user is not known."""
+    try:
+        return expand_path(node.get_parameter(name).value)
+    except VprError as error:
+        raise VprError(f'parameter {name}: {error}') from error

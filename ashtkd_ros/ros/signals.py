@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGINT and SIGTERM: how a process of rclpy ends without a traceback."""
+
+from __future__ import annotations
+
+import signal
+
+from rclpy.signals import uninstall_signal_handlers
+
+
+def record_interrupts() -> list[int]:
+    """The list of all SIGINTs that arrive from now on; call this before `ros_session`.
+
+    `ros_session` then ends by SIGINT as it does by SIGTERM. Python's own handler would raise
+    KeyboardInterrupt wherever the program is, also in destructors, where it would be lost.
+    """
+    received: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    return received
+
+
+def ignore_signals() -> None:
+    """Ignore SIGINT and SIGTERM: the process is ending, and a second signal must not kill it.
+
+    Ctrl-C under a launch sends two. rclpy's signal thread is stopped too, since it would touch
+    what is destroyed next.
+    """
+    for step in (_ignore, uninstall_signal_handlers, _ignore):
+        step()
+
+
+def _ignore() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
