@@ -23,13 +23,13 @@ _LONGEST_STEM, _LONGEST_SUFFIX = 40, 12  # characters that a draft takes from th
 def check_output(path: Path) -> None:
     """Make the folder of a file that will be written; VprError where the file cannot be written.
 
-    Where `path` is a link, the folder that it leads to is made and tried as well.
+    Where `path` is a link, that is the folder of its target.
     """
     try:
-        _state_of(resolved(path))
-        for folder in (path.parent, resolved(path).parent):
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
+        target = resolved(path)
+        _state_of(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=target.parent).close()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a zero byte
         raise VprError(
             f'{path}: cannot be written ({reason_of(error)}); give another place'

@@ -298,7 +298,7 @@ def _answer(observer: Observer, stamp: Stamp) -> dict[str, object]:
 def write_answers(path: Path, answers: dict[str, object]) -> None:
     """Write the file as a whole or not at all; VprError where it cannot be written."""
     try:
-        write_text(path, json.dumps(answers) + '\n', follow_links=False)
+        write_text(path, json.dumps(answers) + '\n')
     except OSError as error:
         raise VprError(f'{path}: cannot be written ({error.strerror})') from error
 
