@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few of many, evenly spread."""
+"""A few of many rows, evenly spread."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import numpy as np
 
 
 def thin(count: int, most: int) -> np.ndarray:
-    """At most `most` of the rows 0 to count - 1, evenly spread, first and last among them."""
+    """At most `most` of the rows 0 to count - 1, evenly spread, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text of any origin as one line that no terminal obeys."""
+"""Text of any origin as one line without control characters."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import unicodedata
 
 
 def reason_of(error: BaseException) -> str:
-    """What an exception says, without its number and path, on one line."""
+    """The text of an exception in one line, without its number and path."""
     return one_line(getattr(error, 'strerror', None) or str(error) or type(error).__name__)
 
 
 def one_line(text: str) -> str:
-    """Text of any origin as one line that no terminal obeys: control characters are escaped."""
+    """The text as one line in which control characters are escaped, safe for a terminal."""
     if text.isascii() and text.isprintable():
         return text
     words = ' '.join(text.split('\n')).strip() if '\n' in text else text
@@ -20,5 +20,5 @@ def one_line(text: str) -> str:
 
 
 def _harmless(character: str) -> bool:
-    """Neither a control character nor one that reorders or hides text, nor half of a pair."""
+    """Whether a character is no control character, reorders or hides no text, and is whole."""
     return unicodedata.category(character) not in ('Cc', 'Cf', 'Cs', 'Co', 'Zl', 'Zp')

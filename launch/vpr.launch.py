@@ -9,71 +9,63 @@ The second starts /front/vpr_node, which looks at /front/image_raw, and /rear/vp
 
 import os
 from dataclasses import fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler
-from launch.conditions import IfCondition, InvalidConditionExpressionError
+from launch.actions import OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnShutdown
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import PathJoinSubstitution
 from launch.utilities.type_utils import coerce_to_type
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.path_expansion import expand_path
+from ashtkd_ros.ros.launch_arguments import LaunchArguments, declare
 from ashtkd_ros.ros.node.parameters import Parameters, describe
-from ashtkd_ros.ros.topic_names import parse_remappings
 
 _ARGUMENTS = (
-    ('image_topic', 'image', 'camera topic; one that begins without / lies in the namespace'),
+    ('image_topic', 'image', 'topic of the images; without a leading / it is in the namespace'),
     (
         'cameras',
         '',
-        'front,rear: a node for each, in a namespace of that name; {camera} stands for the name '
-        'in arguments that are text; initialpose stays outside',
+        'names of cameras, such as front,rear: each has a node in a namespace of its name; in '
+        'arguments that are text, {camera} stands for the name; the topic initialpose stays in '
+        'the namespace of the robot',
     ),
     ('namespace', '', 'namespace of every node'),
-    ('remappings', '', 'further remappings, FROM:=TO, a space between them; they come first'),
-    ('use_sim_time', '', 'take the time from /clock'),
-    ('log_level', 'info', 'debug, info, warn, error or fatal'),
-    ('respawn', 'false', 'start a node again, after 2 s, when it has died'),
+    ('remappings', '', 'further remappings FROM:=TO, separated by spaces; they take precedence'),
+    ('use_sim_time', '', 'true: take the time from /clock; false where nothing sets it'),
+    ('log_level', 'info', 'least severity of what is logged: debug, info, warn, error or fatal'),
+    ('respawn', 'false', 'true: start a node again 2 s after it has died'),
 )
-
-
 _FAILURE = 'ashtkd_ros.failure'
+_KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'text'}
 
 
 def _start(context):
-    def text(name):
-        return LaunchConfiguration(name).perform(context)
-
-    cameras = [word.strip() for word in text('cameras').split(',') if word.strip()]
-    topic = text('image_topic')
+    arguments = LaunchArguments(context)
+    cameras, topic = arguments.cameras(), arguments.text('image_topic')
     if len(cameras) > 1 and topic.startswith('/') and '{camera}' not in topic:
-        raise RuntimeError(f'image_topic {topic} would be one for all: leave out the first /')
-    respawn = _respawn(context)
-    _check_file(_expanded('params_file', text('params_file')))
-    pushed = context.launch_configurations.get('ros_namespace') or ''
-    robot = PurePosixPath('/', pushed, text('namespace'))
-    return [_node(text, camera, robot, respawn) for camera in cameras or ['']]
+        raise RuntimeError(
+            f'image_topic is {topic}, which is the same for all cameras; leave out the first /'
+        )
+    _check_file(arguments.path('params_file'))
+    return [_node(arguments, camera) for camera in cameras]
 
 
-def _node(text, camera, robot, respawn):
-    remappings = _remappings(_fill(text('remappings'), camera))  # the first that fits is taken
-    remappings.append(('image', _fill(text('image_topic'), camera)))
+def _node(arguments, camera):
+    remappings = arguments.remappings(camera)  # the first that fits is taken
     if camera:  # what is localised is the robot, not the camera
-        remappings.append(('initialpose', str(robot / 'initialpose')))
-    file = _expanded('params_file', text('params_file'))
+        remappings.append(('initialpose', str(arguments.robot() / 'initialpose')))
+    file, respawn = arguments.path('params_file'), arguments.is_true('respawn')
     return LifecycleNode(
         package='ashtkd_ros',
         executable='vpr_node',
         name='vpr_node',
-        namespace='/'.join(word for word in (text('namespace'), camera) if word),
-        parameters=[*([file] if file else []), _parameters(text, camera)],
+        namespace='/'.join(word for word in (arguments.text('namespace'), camera) if word),
+        parameters=[*([file] if file else []), _parameters(arguments, camera)],
         remappings=remappings,
-        arguments=['--ros-args', '--log-level', text('log_level')],
+        arguments=['--ros-args', '--log-level', arguments.text('log_level')],
         respawn=respawn,
         respawn_delay=2.0,
         output='screen',
@@ -81,25 +73,10 @@ def _node(text, camera, robot, respawn):
     )
 
 
-def _respawn(context):
-    try:
-        return IfCondition(LaunchConfiguration('respawn')).evaluate(context)
-    except InvalidConditionExpressionError as error:
-        value = LaunchConfiguration('respawn').perform(context)
-        raise RuntimeError(f'respawn is "{value}"; it is true or false') from error
-
-
 def _check_file(file):
-    """launch_ros would warn of what is not there, and start the node without it."""
+    """A file that is missing: launch_ros would warn, and start the node without it."""
     if file and not (Path(file).is_file() and os.access(file, os.R_OK)):
         raise RuntimeError(f'params_file is {file}: no such file, or it cannot be read')
-
-
-def _remappings(text):
-    try:
-        return parse_remappings(text)
-    except VprError as error:
-        raise RuntimeError(str(error)) from error
 
 
 def _note_failure(event, context):
@@ -109,21 +86,20 @@ def _note_failure(event, context):
 
 
 def _fail(event, context):
-    """However a launch ends, it ends with status 1 if a node of it has failed."""
+    """End the launch with status 1 if one of its nodes has failed, whatever ended it."""
     failure = context.get_locals_as_dict().get(_FAILURE)
-    if failure and not event.reason.startswith('Caught exception'):  # that has been said
+    if failure and not event.reason.startswith('Caught exception'):  # launch has printed that
         raise RuntimeError(f'{failure}, see above')
 
 
-def _parameters(text, camera):
-    """The parameters that are given; what is left empty is left to the file and the node."""
+def _parameters(arguments, camera):
+    """The parameters that have a value; the others are left to the file and the node."""
     defaults = {'use_sim_time': False, **{f.name: f.default for f in fields(Parameters)}}
     paths = {f.name for f in fields(Parameters) if f.metadata['path']}
     given = {}
     for name, default in defaults.items():
-        value, kind = _fill(text(name), camera), type(default)
-        if name in paths:
-            value = _expanded(name, value)
+        read, kind = arguments.path if name in paths else arguments.text, type(default)
+        value = read(name, camera)
         if not value:
             continue
         if kind is tuple:
@@ -132,20 +108,8 @@ def _parameters(text, camera):
         try:
             given[name] = ParameterValue(coerce_to_type(value, kind), value_type=kind)
         except ValueError as error:
-            raise RuntimeError(f'{name} is "{value}", which is no {kind.__name__}') from error
+            raise RuntimeError(f'{name} is "{value}"; it must be {_KINDS[kind]}') from error
     return given
-
-
-def _fill(value, camera):
-    """With the camera's name, if there is one, in its place."""
-    return value.replace('{camera}', camera) if camera else value
-
-
-def _expanded(name, value):
-    try:
-        return expand_path(value)
-    except VprError as error:
-        raise RuntimeError(f'{name} is {error}') from error
 
 
 def generate_launch_description():
@@ -153,12 +117,8 @@ def generate_launch_description():
     shipped = PathJoinSubstitution([FindPackageShare('ashtkd_ros'), 'config', 'vpr.yaml'])
     arguments = [
         *_ARGUMENTS,
-        ('params_file', shipped, 'parameters; arguments come before'),
+        ('params_file', shipped, 'YAML file of parameters; an argument overrides it'),
         *((field.name, '', describe(field)) for field in fields(Parameters)),
     ]
-    declared = [
-        DeclareLaunchArgument(name, default_value=default, description=meaning)
-        for name, default, meaning in arguments
-    ]
     failing = RegisterEventHandler(OnShutdown(on_shutdown=_fail))
-    return LaunchDescription([*declared, failing, OpaqueFunction(function=_start)])
+    return LaunchDescription([*declare(arguments), failing, OpaqueFunction(function=_start)])

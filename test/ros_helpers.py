@@ -28,6 +28,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification, VisionInfo
 
+from ashtkd_ros.ros.play import image_publisher as publisher
+from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +38,7 @@ TOWN = ROOT / 'test' / 'data' / 'town'
 PATIENCE_S = 60.0
 EXIT_S = 2.0
 MAP_PLACES = 12
+PLAYED = 8  # images of a bag of `town_bag`
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
 
@@ -285,16 +288,19 @@ def picture(number: int = 0, walk: str = 'day') -> np.ndarray:
 
 def image_message(pixels: np.ndarray, stamp: float = 1.0, encoding: str = 'rgb8') -> Image:
     """uint8 (H, W, 3) as an Image."""
-    height, width = pixels.shape[:2]
-    message = Image(height=height, width=width, encoding=encoding, step=pixels[0].nbytes)
-    message.data = array.array('B', pixels.tobytes())
-    return stamped(message, stamp)
+    return stamped(publisher.image_message(pixels, encoding), stamp)
 
 
 def compressed_message(pixels: np.ndarray, stamp: float = 1.0, kind: str = 'jpg'):
     """uint8 (H, W, 3), RGB, as a CompressedImage."""
     data = cv2.imencode(f'.{kind}', pixels[..., ::-1])[1]
     return stamped(CompressedImage(format=kind, data=array.array('B', data.tobytes())), stamp)
+
+
+def town_bag(path: Path, walk: str = 'day', **options: object) -> Path:
+    """A rosbag of the first frames of a shipped walk, 0.35 s apart; options as BagOptions."""
+    make_bag(read_source(TOWN / walk)[:PLAYED], path, BagOptions(**options))
+    return path
 
 
 def stamped(message, stamp: float):

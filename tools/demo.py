@@ -8,218 +8,124 @@ make demo DATA=folder     your photos: an index.csv with roles, or two walks map
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from vision_msgs.msg import Classification
-
 from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.terminal import say
 from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.metrics import RECALL_AT, Metrics, Tolerance, positives
-from ashtkd_ros.evaluation.report import Evaluation, Timing, Traffic, write_picture, write_report
-from ashtkd_ros.evaluation.run import (
-    SINGLE,
-    EvaluationOptions,
-    Queries,
-    Replies,
-    evaluate_traverse,
-    needs_poses,
-)
+from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
+from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
+from ashtkd_ros.evaluation.node_answers import NodeAnswer
+from ashtkd_ros.evaluation.overview_picture import write_overview_picture
+from ashtkd_ros.evaluation.report import write_report
+from ashtkd_ros.evaluation.result import Evaluation
+from ashtkd_ros.evaluation.run import SINGLE, evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.mapping.build import MapOptions, build_map
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
-from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.ros.node.parameters import Parameters
-from ashtkd_ros.ros.play.image_publisher import ImagePublisher
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
+from ashtkd_ros.ros.play.observer import Observer
+from ashtkd_ros.ros.play.recording import answers_document, map_node, write_answers
+from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import Traverse, TraverseOptions
-
-TOWN = Path(__file__).resolve().parents[1] / 'test' / 'data' / 'town'
-# Below this the node, left to itself, says "unknown"; the demo asks for the candidate even so.
-TRUSTED = Parameters().min_confidence
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The node's answer to one image: candidates best first, seconds from sent to received."""
-
-    ids: list[int]
-    scores: list[float]
-    seconds: float
-
-
-class Observer:
-    """Camera and listener in this process, the node in another."""
-
-    def __init__(self, compressed: bool = False):
-        rclpy.init()
-        self.camera = ImagePublisher(compressed)
-        self.received: dict[tuple[int, int], tuple[Classification, float]] = {}
-        self.camera.create_subscription(Classification, 'vpr_node/place', self._hear, 10)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.camera)
-
-    def _hear(self, place: Classification) -> None:
-        stamp = place.header.stamp
-        self.received[stamp.sec, stamp.nanosec] = place, time.perf_counter()
-
-    def wait_for_node(self, timeout_s: float = 30.0) -> None:
-        """Return when images reach the node and its answers reach us; VprError after a while."""
-        self.camera.wait_for_subscriber(timeout_s)
-        end = time.monotonic() + timeout_s
-        while not self.camera.count_publishers('vpr_node/place'):
-            if time.monotonic() > end:
-                raise VprError('vpr_node offers no ~/place; see its messages above')
-            time.sleep(0.02)
-        time.sleep(0.5)  # both ends of a topic learn of each other one after the other
-
-    def ask(self, frame: Frame, timeout_s: float = 5.0) -> Reply:
-        """Publish one frame and wait for the place with its stamp; VprError when none comes."""
-        message = self.camera.message(frame)
-        stamp = message.header.stamp
-        sent = time.perf_counter()
-        self.camera.publish(message)
-        while (stamp.sec, stamp.nanosec) not in self.received:
-            if time.perf_counter() > sent + timeout_s:
-                raise VprError(f'no place for {frame.name} in {timeout_s:.0f} s')
-            self._executor.spin_once(timeout_sec=0.1)
-        place, at = self.received.pop((stamp.sec, stamp.nanosec))
-        ids = [int(r.class_id) for r in place.results]
-        return Reply(ids, [r.score for r in place.results], at - sent)
-
-    def close(self) -> None:
-        """Leave ROS."""
-        self._executor.shutdown()
-        rclpy.try_shutdown()
-
-
-@contextlib.contextmanager
-def running_node(**parameters: str) -> Iterator[subprocess.Popen]:
-    """The installed vpr_node as a process of its own, asked to stop at the end."""
-    overrides = [x for name, v in parameters.items() for x in ('-p', f'{name}:={v}')]
-    command = ['vpr_node', '--ros-args', '--log-level', 'warn', *overrides]
-    try:
-        process = subprocess.Popen(command)
-    except OSError as error:
-        raise VprError('vpr_node is not on the PATH; run make, then . .venv/env.sh') from error
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
+from tools.town import DAY, DUSK
 
 
 def traverses(data: Path | None) -> tuple[Traverse, Traverse]:
-    """The mapping traverse and the one that asks."""
-
-    def folder(path: Path, role: str = '') -> Traverse:
-        return open_traverse(path, TraverseOptions(role=role))
-
+    """The traverse that becomes the map, and the one that is replayed."""
     if data is None:
-        return folder(TOWN / 'day'), folder(TOWN / 'dusk')
+        return open_traverse(DAY), open_traverse(DUSK)
     if (data / 'index.csv').is_file():
-        return folder(data, 'database'), folder(data, 'query')
+        database, query = TraverseOptions(role='database'), TraverseOptions(role='query')
+        return open_traverse(data, database), open_traverse(data, query)
     if (data / 'map').is_dir() and (data / 'query').is_dir():
-        return folder(data / 'map'), folder(data / 'query')
+        return open_traverse(data / 'map'), open_traverse(data / 'query')
     raise VprError(f'{data}: has neither an index.csv nor the folders map/ and query/')
 
 
-def replay(observer: Observer, queries: list[Frame], place_map: PlaceMap, truth: np.ndarray):
-    """Ask about every query once, in order of time, and print a line for each."""
-    replies = []
-    for i, frame in enumerate(queries):
-        reply = observer.ask(frame)
-        replies.append(reply)
-        place = place_map.places[reply.ids[0]]
-        verdict = 'right' if truth[i, place.id] else 'WRONG'
-        doubt = '' if reply.scores[0] >= TRUSTED else '  (would be reported as unknown)'
-        print(
-            f'{frame.name:>16} → place {place.id:4d} ({place.source})  '
-            f'confidence {reply.scores[0]:.2f}  {verdict}  {1000 * reply.seconds:5.1f} ms{doubt}',
-            flush=True,
-        )
-    return replies
-
-
-def judged(
-    replies: list[Reply],
-    queries: Queries,
-    frames: list[Frame],
-    place_map: PlaceMap,
-    options: EvaluationOptions,
-) -> Evaluation:
-    """What the report shows."""
-    answered = Replies(
-        frames,
-        np.array([r.ids for r in replies]),
-        np.array([r.scores[0] for r in replies]),
-        np.full(len(replies), np.nan),
-        timing={'sent → answered': Timing.of([r.seconds for r in replies])},
-        traffic=Traffic(len(frames), len(replies), 0),
-    )
-    where = {'Replayed': str(queries.traverse.path), 'How': 'by the node, live'}
-    title = f'{queries.traverse.path.name} in map of {Path(place_map.traverses[0]["source"]).name}'
-    pictures = PlacePictures(place_map)
-    return evaluate_traverse(answered, place_map, pictures, queries, options, title, where)
-
-
-def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = False) -> Metrics:
-    """Build, replay, print, report."""
-    mapped, asked = traverses(data)
-    embedder = Embedder(shipped_model(), num_threads=1)
-    map_folder = out / 'map'
-    place_map, _ = build_map([mapped], embedder, map_folder, MapOptions(replace=True))
-    options = EvaluationOptions(tolerance, min_confidence=TRUSTED)
-    queries = Queries(asked, needs_poses(place_map, asked, options), 0.0)
-    frames = list(queries)
-    truth = positives(frames, place_map.places, tolerance)
+def print_map(place_map: PlaceMap) -> None:
+    """How many places a map has, and how far apart they are."""
     spacing = place_spacing(place_map.places)
     apart = f', {spacing:.1f} m apart' if spacing else ''
-    print(f'map: {len(place_map.places)} places{apart}, in {map_folder}')
-    count = min(max(RECALL_AT), len(place_map.places))
-    transport = 'compressed' if compressed else 'raw'
-    observer = Observer(compressed)
-    try:
-        with running_node(
-            map_path=map_folder, min_confidence=0.0, top_k=count, image_transport=transport
-        ):
-            observer.wait_for_node()
-            print(f'vpr_node runs; {len(frames)} images follow as camera messages', flush=True)
-            replies = replay(observer, frames, place_map, truth)
-    finally:
-        observer.close()
-    evaluation = judged(replies, queries, frames, place_map, options)
-    metrics, timing = evaluation.methods[SINGLE], evaluation.timing['sent → answered']
-    print(metrics.line())
-    print(
+    say(f'map: {len(place_map.places)} places{apart}, in {place_map.folder}')
+
+
+def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, is_right: bool) -> None:
+    """One line for the best candidate, which the node would keep to itself if it is in doubt."""
+    place, confidence = place_map.places[answer.places[0]], answer.scores[0]
+    doubt = '' if confidence >= MIN_CONFIDENCE else '  (would be reported as unknown)'
+    say(
+        f'{frame.name:>16} → place {place.id:4d} ({place.source})  confidence {confidence:.2f}  '
+        f'{"right" if is_right else "WRONG"}  {1000 * answer.seconds:5.1f} ms{doubt}'
+    )
+
+
+def replay(observer: Observer, experiment: Experiment) -> dict[str, float]:
+    """Ask about every query once, in order of time; what was sent, as `answers_document` takes it.
+
+    The next image is sent when the last one is answered.
+    """
+    frames, place_map = list(experiment.queries), experiment.place_map
+    truth = positives(frames, place_map.places, experiment.options.tolerance)
+    say(f'vpr_node runs; {len(frames)} images follow as camera messages')
+    started = time.monotonic()
+    for frame, right in zip(frames, truth, strict=True):
+        answer = observer.ask(frame)
+        print_answer(frame, answer, place_map, right[answer.places[0]])
+    hz = len(frames) / (time.monotonic() - started)
+    return {'sent': len(frames), 'rate': 1.0, 'hz': round(hz, 1)}
+
+
+def record(experiment: Experiment, compressed: bool) -> dict[str, object]:
+    """Start a node, replay the queries through it, and return the document of its answers."""
+    folder, source = experiment.place_map.folder, experiment.traverse.path
+    checksum = map_checksum(folder)
+    with ros_session([]), map_node(folder, compressed) as (observer, _):
+        observer.wait_until_active()
+        played = replay(observer, experiment)
+        observer.wait_for_answers(played['sent'])  # the node's counts, not the answers, are late
+        return answers_document(observer, played, source, folder, checksum)
+    raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
+
+
+def print_figures(evaluation: Evaluation) -> None:
+    """The figures of merit and the latency."""
+    timing = evaluation.timing['sent → answered']
+    say(evaluation.methods[SINGLE].line())
+    say(
         'latency, camera message sent → place received: '
         f'p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f} ms'
     )
-    pictures = PlacePictures(place_map)
+
+
+def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = False) -> None:
+    """Build, replay, print, report."""
+    mapped, replayed = traverses(data)
+    embedder = Embedder(shipped_model(), num_threads=1)
+    answers, report = out / 'report.answers.json', out / 'report.html'
+    place_map, _ = build_map([mapped], embedder, out / 'map', MapOptions(replace=True))
+    print_map(place_map)
+    options = EvaluationOptions(tolerance)
+    experiment = Experiment(place_map, replayed, options)
+    experiment.check()
+    write_answers(answers, record(experiment, compressed))
+    evaluation = evaluate_map(experiment, embedder, answers)
+    print_figures(evaluation)
     write_report(
-        out / 'report.html',
+        report,
         evaluation,
-        pictures,
+        experiment.pictures,
         lambda image: overlay(image, embedder.salient_maps(image)),
     )
-    write_picture(out / 'at_work.png', evaluation.answers, pictures)
-    print(f'report: {out / "report.html"}')
-    return metrics
+    write_overview_picture(out / 'at_work.png', evaluation.judged, experiment.pictures)
+    say(f'report: {report}')
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -227,17 +133,21 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--data', type=Path, help='folder of own photos')
-    parser.add_argument('-o', '--out', type=Path, default=Path('demo_output'))
-    parser.add_argument('--compressed', action='store_true', help='send JPEG instead of raw')
+    add = parser.add_argument
+    add('--data', type=Path, help='folder of your own photos (default: the rendered walks)')
+    add(
+        '-o',
+        '--out',
+        type=Path,
+        default=Path('demo_output'),
+        help='folder for the map and the report (default: %(default)s)',
+    )
+    add('--compressed', action='store_true', help='send JPEG or PNG bytes (default: send pixels)')
     add_tolerance_options(parser)
     args = parser.parse_args(argv)
 
     def command() -> int:
-        try:
-            demo(args.data, args.out, tolerance_of(args), args.compressed)
-        except ExternalShutdownException as error:  # SIGTERM, which rclpy takes
-            raise VprError('told to end') from error
+        demo(args.data, args.out, tolerance_of(args), args.compressed)
         return 0
 
     run_command(command)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every command shares: its frame, its arguments, what it prints."""
+"""What all commands share: exit status, types of arguments, printing."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of arguments: numbers that are none, or out of range, are refused with the usage."""
+"""Types of arguments; texts that are not numbers, or out of range, are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def positive(text: str) -> float:
 
 
 def rate(text: str) -> float:
-    """Type of an argument: times a second, or a factor of speed, that a machine can follow."""
+    """Type of an argument: a rate in Hz, or a factor of speed, from 0.001 to 10000."""
     return _number(text, 'a number from 0.001 to 10000', lambda n: 1e-3 <= n <= 1e4)
 
 

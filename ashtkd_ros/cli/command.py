@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frame all commands share: exit status, one-line errors, help out of a docstring."""
+"""How every command runs: exit status, errors in one line, help from a docstring."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from ashtkd_ros.cli.terminal import Parser, fail, let_go_of_output, line_of, tame_output
+from ashtkd_ros.cli.terminal import (
+    SafeParser,
+    discard_output,
+    fail,
+    safe_output,
+    unforeseen_error_line,
+)
 from ashtkd_ros.errors import VprError
 
 
 def run_command(command: Callable[[], int]) -> None:
-    """Run a command's body and exit: 0 done, 1 failed with one line that says why.
+    """Run `command` and exit: with its status, or 1 and one line that says why it failed.
 
-    With ASHTKD_DEBUG=1 the traceback comes before that line.
+    With ASHTKD_DEBUG=1 the traceback is printed before that line.
     """
-    with tame_output():
+    with safe_output():
         status = _status(command)
         try:
             sys.stdout.flush()
-        except (OSError, ValueError):  # it would be tried again at exit, with a traceback
-            let_go_of_output()
+        except (OSError, ValueError):  # Python would try again at exit, with a traceback
+            discard_output()
     sys.exit(status)
 
 
@@ -32,17 +38,17 @@ def _status(command: Callable[[], int]) -> int:
         return status
     except VprError as error:
         fail(str(error))
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        let_go_of_output()
+    except BrokenPipeError:  # the reader (head, less) has closed the pipe
+        discard_output()
         return 0
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
-    except Exception as error:  # whatever no door foresaw: never a traceback for a user
-        fail(line_of(error))
+    except Exception as error:  # whatever nobody foresaw: a user never sees a traceback
+        fail(unforeseen_error_line(error))
     return 1
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
-    """Parser whose help is the command's own docstring, example included."""
-    return Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """A parser whose help is the docstring of the command, with its examples."""
+    return SafeParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

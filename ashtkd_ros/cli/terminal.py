@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands print: a line is a line, and no name in it gives the terminal an order."""
+"""What commands print: each text as one line, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def _cut(text: str) -> str:
 
 
 def say(*lines: str) -> None:
-    """Print each text as one line, at once."""
+    """Print each text as one line, and flush."""
     for line in lines:
         print(_cut(line))
     sys.stdout.flush()
 
 
 def note(*lines: str) -> None:
-    """Print each text as one line on the standard error, as something to know of."""
+    """Print each text as one line on standard error, as a note to the user."""
     for line in lines:
         print(f'note: {_cut(line)}', file=sys.stderr)
 
 
 def fail(text: str) -> None:
-    """Print in one line why the command ends, after the traceback where ASHTKD_DEBUG is set.
+    """Print in one line why the command fails, after the traceback if ASHTKD_DEBUG is set.
 
-    A terminal or pipe that has gone is no further error.
+    If the terminal or pipe is closed, nothing happens.
     """
     with contextlib.suppress(OSError, ValueError):
         if is_debugging() and sys.exc_info()[0] is not None:
@@ -49,7 +49,7 @@ def fail(text: str) -> None:
         print(f'error: {_cut(text)}', file=sys.stderr)
 
 
-def line_of(error: BaseException) -> str:
+def unforeseen_error_line(error: BaseException) -> str:
     """What an exception that nobody foresaw means to the user, in one line."""
     kind, files = type(error).__name__, []
     if isinstance(error, OSError):
@@ -57,9 +57,9 @@ def line_of(error: BaseException) -> str:
     if files:
         return f'{" and ".join(files)}: {reason_of(error)}'
     if isinstance(error, MemoryError):
-        return 'the memory does not suffice; take a smaller source, or free some'
+        return 'there is not enough memory; use a smaller source, or free some memory'
     if isinstance(error, RecursionError):
-        return f'something given is nested too deeply; {DEBUG}=1 shows where'
+        return f'an input is nested too deeply; {DEBUG}=1 shows where'
     said = reason_of(error)[:300]
     return f'{kind}{f": {said}" if said != kind else ""}; {DEBUG}=1 shows where'
 
@@ -69,15 +69,20 @@ def _is_path(name: object) -> bool:
 
 
 @contextlib.contextmanager
-def tame_output() -> Iterator[None]:
-    """Meanwhile no letter that the terminal's encoding lacks ends a command, and libraries, whose
-    warnings may name what is in files, warn in one line; OpenCV not at all: we say what it is."""
+def safe_output() -> Iterator[None]:
+    """Make output safe while a command runs.
+
+    A character that the encoding of the terminal lacks is escaped instead of ending the command.
+    Warnings of libraries, which may contain names from files, are printed as one line. OpenCV
+    prints nothing, since its errors are reported by the commands themselves.
+    """
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, 'errors', '') == 'strict' and hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
     if not is_debugging():
-        with contextlib.suppress(AttributeError):  # an OpenCV without it
+        with contextlib.suppress(AttributeError):  # not in every version of OpenCV
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # FFmpeg's AV_LOG_QUIET
     before, warnings.formatwarning = warnings.formatwarning, _warning
     try:
         yield
@@ -90,23 +95,23 @@ def _warning(message: Warning | str, *_: object, **__: object) -> str:
 
 
 def is_debugging() -> bool:
-    """Whether ASHTKD_DEBUG is set: tracebacks, and what libraries say."""
+    """Whether ASHTKD_DEBUG is set: then tracebacks and messages of libraries are printed."""
     return os.environ.get(DEBUG, '') not in ('', '0')
 
 
-def let_go_of_output() -> None:
-    """Flush to nowhere: nobody reads the standard output any more, or it is full."""
+def discard_output() -> None:
+    """Send standard output to nowhere, since nobody reads it any more, or its disk is full."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell_notes(path: Path, notes: Sequence[str]) -> None:
-    """What the user should know of a source, on the error output."""
+    """Print on standard error what the user should know of a source."""
     note(*(f'{path}: {line}' for line in notes))
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors show no argument raw: a shell may have filled in hostile names."""
+class SafeParser(argparse.ArgumentParser):
+    """A parser that escapes arguments in its errors, since a shell may insert any file name."""
 
     def error(self, message: str) -> None:
         """Usage and the error in one line; exit status 2."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ashtkd_ros.cli.arguments import count, not_negative
+from ashtkd_ros.cli.arguments import count, finite, not_negative
 from ashtkd_ros.geometry.camera_axes import CHOICES
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
@@ -25,26 +25,34 @@ def load_embedder(args: argparse.Namespace) -> Embedder:
 
 
 def add_traverse_options(parser: argparse.ArgumentParser) -> None:
-    """What of a bag or folder to use."""
+    """What of a bag, a video or a folder to use."""
     default = TraverseOptions()
-    group = parser.add_argument_group('what of a source to use')
-    add = group.add_argument
-    add(
-        '--role',
-        default='',
-        help='rows of an index.csv to take; else database for a map, query to replay',
-    )
-    add('--image-topic', default='', help='where a bag has several')
-    add('--pose-topic', default='', help='odometry, pose, /tf or NavSatFix; "none": no poses')
-    add('--trajectory', type=Path, help='file in TUM format instead of a topic')
-    add('--stamps', choices=('header', 'receive'), default=default.stamps, help='whose times')
+    add = parser.add_argument_group('what of a source to use').add_argument
+    text = 'take the rows of index.csv with this role (default: database for a map, else query)'
+    add('--role', default='', help=text)
+    text = "topic of a bag's images (default: the only one)"
+    add('--image-topic', default='', help=text)
+    text = 'topic of poses in a bag: odometry, poses, tf or NavSatFix; "none": use no poses '
+    add('--pose-topic', default='', help=text + '(default: the only one)')
+    text = 'file of poses in TUM format, for a bag or a video (default: a topic, or no poses)'
+    add('--trajectory', type=Path, help=text)
+    text = "time of a video's first image in seconds, on the clock of its --trajectory "
+    add('--video-start', type=finite, default=default.video_start, metavar='S', help=text + '(0)')
+    text = 'times of messages: of their header, or of their receipt '
+    text += f'(default: {default.stamps})'
+    add('--stamps', choices=('header', 'receive'), default=default.stamps, help=text)
     gap = default.max_pose_gap_s
-    add('--max-pose-gap', type=not_negative, default=gap, metavar='S', help=f'seconds ({gap})')
-    add('--map-frame', default='', help='with /tf: the fixed frame; else map, odom or the root')
-    add('--camera-frame', default='', help="with /tf; else the images' own frame")
-    text = "axes of the camera's frame; auto: by its motion, else by its name"
+    text = f'an image between two poses further apart than this has none, in seconds ({gap})'
+    add('--max-pose-gap', type=not_negative, default=gap, metavar='S', help=text)
+    text = 'fixed frame of the poses in tf (default: map, else odom, else the root)'
+    add('--map-frame', default='', help=text)
+    text = "frame of the camera in tf (default: the one that the images' headers name)"
+    add('--camera-frame', default='', help=text)
+    text = 'whether poses have the axes of a lens (optical: z ahead) or of a body (x ahead); '
+    text += 'auto: the motion tells, else the name of the frame (default: auto)'
     add('--camera-frame-is', choices=CHOICES, default=default.camera_frame_is, help=text)
-    add('--labels', type=Path, help='CSV frame,label; else labels.csv in the bag')
+    text = "CSV with the columns frame,label: place names of a recording's images "
+    add('--labels', type=Path, help=text + '(default: labels.csv in the folder of a bag)')
 
 
 def traverse_options(args: argparse.Namespace, **others: object) -> TraverseOptions:
@@ -60,5 +68,6 @@ def traverse_options(args: argparse.Namespace, **others: object) -> TraverseOpti
         camera_frame=args.camera_frame,
         camera_frame_is=args.camera_frame_is,
         labels=args.labels,
+        video_start=args.video_start,
         **others,
     )

@@ -12,26 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.figures import (
-    PRECISION_RECALL,
-    RELIABILITY,
-    illustration,
-    precision_recall_figure,
-    reliability_figure,
-)
+from ashtkd_ros.evaluation.figures import precision_recall_figure, reliability_figure
+from ashtkd_ros.evaluation.illustrations import PRECISION_RECALL, RELIABILITY, illustration
 from ashtkd_ros.evaluation.metrics import RECALL_AT, Calibration
-from ashtkd_ros.evaluation.report import (
-    ANSWER_COLUMNS,
-    PAGE_MARKS,
-    SCHEMA_VERSION,
-    decimal,
-    render,
-    save_text,
-)
-from ashtkd_ros.files.documents import parse_json
-from ashtkd_ros.files.reading import is_file, is_folder, read_text
-from ashtkd_ros.files.writing import check_replaceable
-from ashtkd_ros.text import one_line, reason_of
+from ashtkd_ros.evaluation.page import PAGE_MARKS, decimal, render, save_text
+from ashtkd_ros.evaluation.report import ANSWER_COLUMNS
+from ashtkd_ros.evaluation.report_file import Report
+from ashtkd_ros.files.writing import check_replaceable, resolved
+from ashtkd_ros.text import one_line
 
 # Key of a figure → heading, factor to show it by, decimals.
 FIGURES = {
@@ -42,118 +30,12 @@ FIGURES = {
 }
 # How an answer may differ between two reports → heading.
 CHANGES = {
-    'lost': 'Right, then wrong',
-    'silent': 'Right, then no place named',
-    'won': 'Wrong, then right',
-    'spoke': 'No place named, then right',
+    'right_to_wrong': 'Right, then wrong',
+    'right_to_unnamed': 'Right, then no place named',
+    'wrong_to_right': 'Wrong, then right',
+    'unnamed_to_right': 'No place named, then right',
 }
 _MOST_CHANGES = 200
-_NUMBER = (int, float)
-_OPTIONAL = (int, float, type(None))
-_KINDS = {
-    'title': str,
-    'facts': dict,
-    'min_confidence': _NUMBER,
-    'methods': list,
-    'calibration': dict,
-    'localisation_m': (dict, type(None)),
-    'unknown_share': _NUMBER,
-    'answers': list,
-}
-_METHOD_KINDS = {
-    'name': str,
-    'recall': dict,
-    'average_precision': _NUMBER,
-    'recall_at_full_precision': _NUMBER,
-    'f1_max': _NUMBER,
-    'f1_threshold': _OPTIONAL,
-    'curve': dict,
-}
-_ANSWER_KINDS = ['number'] * 5 + ['bool'] * 3
-
-
-@dataclass(frozen=True)
-class Report:
-    """A report that was read: its .json, and what it holds (`report.report_values`)."""
-
-    path: Path
-    values: Mapping
-
-    @property
-    def methods(self) -> dict[str, dict]:
-        """Name → figures, in the report's order."""
-        return {one_line(m['name']): m for m in self.values['methods']}
-
-    @property
-    def queries(self) -> list[tuple]:
-        """Frame number and stamp of each query."""
-        return [(a[0], a[1]) for a in self.values['answers']]
-
-
-def load_report(path: Path) -> Report:
-    """Read a report by its .json, the .html beside it, or the folder of a report.json.
-
-    VprError that names the file where it is missing, no JSON, no report or of another version.
-    """
-    path = Path(path)
-    file = path / 'report.json' if is_folder(path) else path.with_suffix('.json')
-    if path.suffix != '.html' and is_file(path):
-        file = path  # whatever it is: that is what the error is about
-    try:
-        values = parse_json(read_text(file))
-    except FileNotFoundError as error:
-        raise VprError(f'{file}: no such report; write one with evaluate -o') from error
-    except OSError as error:
-        raise VprError(f'{file}: the report cannot be read ({reason_of(error)})') from error
-    except ValueError as error:
-        raise VprError(f'{file}: is no JSON; name the .json of a report') from error
-    if not isinstance(values, dict) or not {'schema_version', 'answers'} <= values.keys():
-        raise VprError(f'{file}: is no report of evaluate; name the .json beside a report')
-    if values['schema_version'] != SCHEMA_VERSION:
-        raise VprError(
-            f'{file}: has report format {str(values["schema_version"])[:20]}, this program reads '
-            f'{SCHEMA_VERSION}; write it anew with evaluate -o'
-        )
-    if not _whole(values):
-        raise VprError(f'{file}: the report is damaged; write it anew with evaluate -o')
-    return Report(file, values)
-
-
-def _whole(values: dict) -> bool:
-    """Has it everything that a comparison reads?"""
-    if not _has(values, _KINDS) or values.get('answer_columns') != list(ANSWER_COLUMNS):
-        return False
-    methods, answers = values['methods'], values['answers']
-    if not methods or not answers:
-        return False
-    if not all(isinstance(m, dict) and _has(m, _METHOD_KINDS) for m in methods):
-        return False
-    curves = [_columns(m['curve'], ('found', 'precision')) for m in methods]
-    bins = _columns(values['calibration'], ('count', 'confidence', 'right'))
-    rows = all(isinstance(a, list) and list(map(_kind, a)) == _ANSWER_KINDS for a in answers)
-    shares = all(isinstance(r, _NUMBER) for m in methods for r in m['recall'].values())
-    error = isinstance(values['calibration'].get('error'), _NUMBER)
-    metres = values.get('localisation_m') or {'median': 0.0, 'p95': 0.0}
-    found = _has(metres, {'median': _NUMBER, 'p95': _NUMBER})
-    return rows and shares and error and found and bins and all(curves)
-
-
-def _kind(value: object) -> str:
-    if value is None or (isinstance(value, _NUMBER) and not isinstance(value, bool)):
-        return 'number'
-    return type(value).__name__
-
-
-def _has(values: dict, kinds: Mapping) -> bool:
-    return all(isinstance(values.get(key), kind) for key, kind in kinds.items())
-
-
-def _columns(values: dict, names: Sequence[str]) -> bool:
-    """Are there lists of numbers of these names, all of one length?"""
-    lists = [values.get(name) for name in names]
-    if not all(isinstance(v, list) and v for v in lists) or len({len(v) for v in lists}) > 1:
-        return False
-    return all(isinstance(x, _OPTIONAL) for v in lists for x in v)
 
 
 @dataclass(frozen=True)
@@ -193,7 +75,7 @@ def _figures(method: Mapping) -> dict[str, float | None]:
 
 
 def names_of(reports: Sequence[Report]) -> list[str]:
-    """A short name for each report, no two alike: of its file, its folder or its whole path."""
+    """A short name for each report, all different: its file, its folder or its whole path."""
     short = [r.path.parent.name if r.path.stem == 'report' else r.path.stem for r in reports]
     if '' in short or len(set(short)) < len(short):
         short = [os.fspath(r.path) for r in reports]
@@ -202,7 +84,7 @@ def names_of(reports: Sequence[Report]) -> list[str]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Text for a terminal: a line a report and method, in brackets the change to the first."""
+    """Text for a terminal: a line for each report and method, changes to the first in brackets."""
     cells = [['report', 'method', *(heading for heading, _, _ in FIGURES.values())]]
     for row in rows:
         mark = '' if row.comparable else ' *'
@@ -216,7 +98,7 @@ def table(rows: Sequence[Row]) -> str:
         for line in cells
     ]
     if not all(row.comparable for row in rows):
-        lines.append('* other queries than the first report: the changes say nothing')
+        lines.append('* This report has other queries than the first; the changes mean nothing.')
     return '\n'.join(lines)
 
 
@@ -228,7 +110,7 @@ def _cell(row: Row, key: str) -> str:
 
 
 def differences(reports: Sequence[Report]) -> list[str]:
-    """What keeps reports from being compared with the first, a line each."""
+    """Reasons why reports cannot be compared with the first, a line each."""
     first, lines = reports[0], []
     names = names_of(reports)
     truth = [a[-1] for a in first.values['answers']]
@@ -247,7 +129,10 @@ def differences(reports: Sequence[Report]) -> list[str]:
 
 @dataclass(frozen=True)
 class Changed:
-    """A query that one report has right and the other wrong: its number, stamp, both answers."""
+    """A query that is right in one report and wrong in the other.
+
+    `query`: its frame number; `stamp`: in seconds; `before`, `after`: see `ANSWER_COLUMNS`.
+    """
 
     query: int
     stamp: float
@@ -256,25 +141,31 @@ class Changed:
 
 
 def changes(first: Report, second: Report) -> dict[str, list[Changed]] | None:
-    """By the keys of CHANGES; None for other queries."""
+    """The queries that changed, by the keys of `CHANGES`; None where the queries differ."""
     if first.queries != second.queries:
         return None
-    found: dict[str, list[Changed]] = {kind: [] for kind in CHANGES}
+    changed: dict[str, list[Changed]] = {kind: [] for kind in CHANGES}
     for row, other in zip(first.values['answers'], second.values['answers'], strict=True):
         before, after = (dict(zip(ANSWER_COLUMNS, r, strict=True)) for r in (row, other))
         if before['right'] != after['right']:
-            named, silent = ('lost', 'silent') if before['right'] else ('won', 'spoke')
-            other_place = after['place'] if before['right'] else before['place']
-            kind = silent if other_place is None else named
-            found[kind].append(Changed(before['query'], before['stamp'], before, after))
-    return found
+            wrong = after if before['right'] else before
+            state = 'unnamed' if wrong['place'] is None else 'wrong'
+            kind = f'right_to_{state}' if before['right'] else f'{state}_to_right'
+            changed[kind].append(Changed(before['query'], before['stamp'], before, after))
+    return changed
 
 
 def write_comparison(path: Path, reports: Sequence[Report]) -> None:
-    """One HTML file of the reports; VprError when it cannot be written or there is but one."""
+    """Write one HTML file.
+
+    Raises VprError where it cannot be written or would replace one of the reports, or where there
+    is only one report.
+    """
     if len(reports) < 2:
-        raise VprError(f'{path}: a comparison needs two reports; name another')
+        raise VprError(f'{path}: a comparison needs at least two reports; name another one')
     check_replaceable(path, PAGE_MARKS)
+    if any(resolved(path) == resolved(r.path.with_suffix('.html')) for r in reports):
+        raise VprError(f'{path}: is one of the reports that are compared; give another name')
     names = names_of(reports)
     facts = {key: None for r in reports for key in r.values['facts']}
     told = {key: [r.values['facts'].get(key, '–') for r in reports] for key in facts}

@@ -1,29 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of a report; colours that colour-blind people tell apart (Okabe and Ito 2008)."""
+"""Figures of judged queries; colour-blind people tell the colours apart (Okabe and Ito 2008)."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-import cv2
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from ashtkd_ros.evaluation.metrics import (
-    Answer,
-    Calibration,
-    Metrics,
-    calibration,
-    localisation_errors,
-)
+from ashtkd_ros.evaluation.ground_truth import JudgedQuery
+from ashtkd_ros.evaluation.metrics import Calibration
 from ashtkd_ros.sampling import thin
-from ashtkd_ros.text import reason_of
 
 # State of an answer → colour, marker, name in the legend.
 STATES = {
@@ -40,114 +29,15 @@ _LINES = (
     ('#E69F00', (0, (5, 1))),
     ('#56B4E9', (0, (1, 1))),
 )
-_SIZE = (4.5, 3.4)
+FIGURE_SIZE = (4.5, 3.4)
 # More marks than this are drawn as pixels: as vectors they would swell the file.
 _MOST_VECTORS = 3000
 CURVE_POINTS = 500
-_WIDEST = 4096  # pixels; a JPEG of twenty times that cannot be
-
-PRECISION_RECALL = (
-    'As the threshold on the score falls, more is found and more of it is wrong. The further a '
-    'curve runs along the top before it falls, the better; AP is the area under it.'
-)
-RELIABILITY = (
-    'Of the answers with a confidence of 0.8, 80 % should be right. Dots below the dotted line '
-    'are too sure, dots above it too modest; a large dot stands for many answers.'
-)
-_ROUTE = (
-    'Each mark is a query, an unknown one was refused. With poses it is where it was taken, and '
-    'from a wrong one a line leads to the place it was taken for; without poses it is its frame '
-    'over the map frame it was matched to, where a clean diagonal is a good traverse.'
-)
-_SIMILARITY = (
-    'Bright: the query looks like the place. One bright line is a route that is recognised; '
-    'bright blocks off it are places that look alike.'
-)
-_CONFIDENCES = (
-    'What lies left of the dashed line is refused as unknown. Right and wrong should lie far '
-    'apart, the wrong left of the line.'
-)
-_LOCALISATION = (
-    'Share of the accepted answers, right or wrong, whose place is nearer to the query than the '
-    'metres below. Where some are more than 10 m away, the scale is logarithmic above 1 m.'
-)
 
 
-def state_of(answer: Answer) -> str:
+def state_of(judged: JudgedQuery) -> str:
     """A key of `STATES`: "unknown" where the place was refused, else "right" or "wrong"."""
-    return 'unknown' if not answer.accepted else 'right' if answer.right else 'wrong'
-
-
-def calibration_of(answers: Sequence[Answer]) -> Calibration:
-    """Of at least one answer, refused ones too; a query that nothing came of tells nothing."""
-    told = [a for a in answers if a.place is not None] or answers
-    return calibration(np.array([a.confidence for a in told]), np.array([a.right for a in told]))
-
-
-@dataclass(frozen=True)
-class Illustration:
-    """A figure in HTML: its data URI, its title, and how to read it."""
-
-    uri: str
-    title: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    title: str
-    caption: str
-    draw: Callable[[], Figure]
-    uri_of: Callable[[Figure], str] | None = None
-
-
-def illustrations(
-    methods: Mapping[str, Metrics],
-    answers: Sequence[Answer],
-    similarity: np.ndarray | None,
-    min_confidence: float,
-) -> list[Illustration]:
-    """Every figure of a report; see `report.Evaluation` for what they are drawn from."""
-    curves = {
-        f'{name}, AP {m.average_precision:.3f}': (m.found, m.precision)
-        for name, m in methods.items()
-    }
-    drawn = [
-        _Wanted('Precision and recall', PRECISION_RECALL, lambda: precision_recall_figure(curves)),
-        _Wanted('Along the route', _ROUTE, lambda: route_figure(answers)),
-    ]
-    if similarity is not None:
-        title = 'Similarity of queries and map'
-        drawn.append(_Wanted(title, _SIMILARITY, lambda: similarity_figure(similarity), png_uri))
-    first = next(iter(methods))
-    title = 'Reliability of the confidence'
-    drawn.append(
-        _Wanted(title, RELIABILITY, lambda: reliability_figure({first: calibration_of(answers)}))
-    )
-    drawn.append(
-        _Wanted('Confidences', _CONFIDENCES, lambda: confidence_figure(answers, min_confidence))
-    )
-    errors = localisation_errors(answers)
-    if errors.size:
-        title = 'Localisation error'
-        drawn.append(_Wanted(title, _LOCALISATION, lambda: localisation_figure(errors)))
-    return [illustration(w.draw, w.title, w.caption, w.uri_of) for w in drawn]
-
-
-def illustration(
-    draw: Callable[[], Figure],
-    title: str,
-    caption: str,
-    uri_of: Callable[[Figure], str] | None = None,
-) -> Illustration:
-    """A figure as SVG, or what `uri_of` makes of it; one that cannot be drawn says so instead."""
-    try:
-        return Illustration((uri_of or svg_uri)(draw()), title, caption)
-    except Exception as error:  # of Matplotlib, of any kind: no figure is worth the report
-        figure = Figure(figsize=_SIZE)
-        text = f'cannot be drawn\n{reason_of(error)[:60]}'
-        figure.text(0.5, 0.5, text, ha='center', parse_math=False)
-        return Illustration(svg_uri(figure), title, caption)
+    return 'unknown' if not judged.accepted else 'right' if judged.right else 'wrong'
 
 
 def precision_recall_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
@@ -171,45 +61,45 @@ def precision_recall_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]])
     return figure
 
 
-def route_figure(answers: Sequence[Answer]) -> Figure:
+def route_figure(judged: Sequence[JudgedQuery]) -> Figure:
     """The queries where they were taken, by state; without poses query against matched frame."""
     figure, axes = _figure()
-    draw_route(axes, answers)
+    draw_route(axes, judged)
     _legend_above(axes)
     return figure
 
 
-def draw_route(axes: Axes, answers: Sequence[Answer]) -> None:
+def draw_route(axes: Axes, judged: Sequence[JudgedQuery]) -> None:
     """As `route_figure`, into axes; the legend is left to the caller."""
-    with_poses = all(a.query.pose is not None for a in answers)
+    with_poses = all(q.query.pose is not None for q in judged)
     if with_poses:
-        points = np.array([(a.query.pose.x, a.query.pose.y) for a in answers])
+        points = np.array([(q.query.pose.x, q.query.pose.y) for q in judged])
         axes.set(xlabel='x [m]', ylabel='y [m]')
         axes.set_aspect('equal', adjustable='datalim')
-        _draw_errors(axes, answers)
+        _draw_errors(axes, judged)
     else:
-        answers = [a for a in answers if a.place is not None]  # there is no frame to draw it at
-        points = np.array([(a.query.order, a.place.order) for a in answers]).reshape(-1, 2)
+        judged = [q for q in judged if q.place is not None]  # there is no frame to draw it at
+        points = np.array([(q.query.order, q.place.order) for q in judged]).reshape(-1, 2)
         axes.set(xlabel='query frame', ylabel='matched map frame')
-    states = np.array([state_of(a) for a in answers])
+    states = np.array([state_of(q) for q in judged])
     for state in ('unknown', 'right', 'wrong'):  # the last on top
         chosen = states == state
         colour, marker, name = STATES[state]
         axes.scatter(
             *points[chosen].T,
-            s=22 if len(answers) <= _MOST_VECTORS else 5,
+            s=22 if len(judged) <= _MOST_VECTORS else 5,
             marker=marker,
             linewidths=0,
             color=colour,
             label=f'{name} ({chosen.sum()})',
-            rasterized=len(answers) > _MOST_VECTORS,
+            rasterized=len(judged) > _MOST_VECTORS,
         )
 
 
-def _draw_errors(axes: Axes, answers: Sequence[Answer]) -> None:
+def _draw_errors(axes: Axes, judged: Sequence[JudgedQuery]) -> None:
     """A thin line from a wrong query to the place it was taken for."""
-    wrong = [a for a in answers if state_of(a) == 'wrong' and a.place.pose is not None]
-    lines = [((a.query.pose.x, a.query.pose.y), (a.place.pose.x, a.place.pose.y)) for a in wrong]
+    wrong = [q for q in judged if state_of(q) == 'wrong' and q.place.pose is not None]
+    lines = [((q.query.pose.x, q.query.pose.y), (q.place.pose.x, q.place.pose.y)) for q in wrong]
     if len(lines) <= 200:  # more would hide the route
         colour = STATES['wrong'][0]
         axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.7, alpha=0.4))
@@ -252,12 +142,12 @@ def reliability_figure(named: Mapping[str, Calibration]) -> Figure:
     return figure
 
 
-def confidence_figure(answers: Sequence[Answer], min_confidence: float) -> Figure:
+def confidence_figure(judged: Sequence[JudgedQuery], min_confidence: float) -> Figure:
     """Histogram of the confidences of right and of wrong best places, refused ones too."""
     figure, axes = _figure()
-    answers = [a for a in answers if a.place is not None]
-    confidences = np.array([a.confidence for a in answers])
-    right = np.array([a.right for a in answers], bool)
+    judged = [q for q in judged if q.place is not None]
+    confidences = np.array([q.confidence for q in judged])
+    right = np.array([q.right for q in judged], bool)
     axes.hist(
         [confidences[right], confidences[~right]],
         bins=np.linspace(0, 1, 21),
@@ -294,7 +184,7 @@ def localisation_figure(errors: np.ndarray) -> Figure:
 
 
 def _figure(grid: bool = True) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_SIZE, layout='constrained')
+    figure = Figure(figsize=FIGURE_SIZE, layout='constrained')
     # Room for the number at the end of an axis, which the layout does not see.
     figure.get_layout_engine().set(w_pad=0.12)
     axes = figure.subplots()
@@ -330,31 +220,3 @@ def _label(name: str) -> str:
     text = name.encode('utf-8', 'replace').decode()
     text = text if len(text) <= 48 else f'…{text[-47:]}'
     return f' {text}' if text.startswith('_') else text
-
-
-def svg_uri(figure: Figure) -> str:
-    """Data URI of the figure as SVG; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({'svg.hashsalt': 'ashtkd_ros'}):
-        figure.savefig(buffer, format='svg', metadata={'Date': None})
-    return _data('svg+xml', buffer.getvalue())
-
-
-def png_uri(figure: Figure) -> str:
-    """Data URI of the figure as PNG; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=160, metadata={'Software': None})
-    return _data('png', buffer.getvalue())
-
-
-def picture_uri(image: np.ndarray, height: int = 240) -> str:
-    """Data URI of uint8 RGB (H, W, 3) as a small JPEG."""
-    height = min(height, image.shape[0])
-    width = min(max(1, round(image.shape[1] * height / image.shape[0])), _WIDEST)
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    bgr = np.ascontiguousarray(small[..., ::-1])
-    return _data('jpeg', cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'

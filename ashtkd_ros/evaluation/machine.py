@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What durations were measured on, without which they tell nothing: date, processor, versions."""
+"""The machine that durations were measured on: date, processor and versions."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def _version(names: tuple[str, ...]) -> str:
             return metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return 'of no known version'
+    return 'of unknown version'
 
 
 def _processor() -> str:
-    """As the kernel names it; on ARM boards that is the board's name."""
+    """The processor as the kernel names it; on ARM boards that is the name of the board."""
     for file, key in (('/proc/cpuinfo', 'model name'), ('/proc/device-tree/model', '')):
         try:
             lines = Path(file).read_text(errors='replace').splitlines()

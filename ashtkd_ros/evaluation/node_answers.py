@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a node answered to a traverse, as `live` wrote it down."""
+"""The answers of a node to a traverse, as `live` recorded them in a file."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from ashtkd_ros.files.documents import parse_json
 from ashtkd_ros.files.reading import read_text
 from ashtkd_ros.files.writing import check_replaceable
 from ashtkd_ros.maps.map_files import map_checksum
+from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.text import reason_of
 
 SCHEMA_VERSION = 2
+# By this an earlier file of answers is known; a report has no space before the number.
+_MARK = b'{"schema_version": '
 _NUMBER = (int, float)
 
 
 def check_answers(path: Path) -> None:
-    """VprError where a file of answers would replace what is none."""
-    check_replaceable(path, (b'{"schema_version":',))
+    """Raise VprError where a file of answers would replace a file of another kind."""
+    check_replaceable(path, (_MARK,))
 
 
 @dataclass(frozen=True)
 class NodeAnswer:
-    """Ids of places best first, their scores, seconds from image to answer or None."""
+    """Answer to one image: ids of places best first, their confidences, and the latency.
+
+    `seconds`: from sending the image to receiving the answer; None where it is not known.
+    """
 
     places: list[int]
     scores: list[float]
@@ -34,11 +40,13 @@ class NodeAnswer:
 
 
 @dataclass(frozen=True)
-class NodeAnswers:
-    """`sent`: images played; `hz`: images a second, 0: as recorded; both `rate` times as fast.
+class RecordedAnswers:
+    """A file of answers.
 
-    `node`: values of the node's own diagnostics; `answers`: by the image's stamp in ns;
-    `machine`: see `machine.measured_on`, empty in files of older versions.
+    `source`: what was played. `map_sha256`: see `map_checksum`. `sent`: number of images played.
+    `rate`: how many times faster than recorded. `hz`: images a second before `rate`; 0: as
+    recorded. `node`: values of the node's own diagnostics. `answers`: stamp of an image in ns →
+    answer. `machine`: see `machine.measured_on`; it is empty in files of older versions.
     """
 
     path: Path
@@ -52,24 +60,25 @@ class NodeAnswers:
     machine: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> NodeAnswers:
-        """VprError where the file cannot be read, or is none that `live` wrote."""
-        path = Path(path)
+    def read(cls, path: Path) -> RecordedAnswers:
+        """Raise VprError where the file cannot be read, or `live` did not write it."""
+        path, advice = Path(path), 'record them with live'
         try:
             values = parse_json(read_text(path))
         except OSError as error:
-            raise VprError(f'{path}: no answers can be read ({reason_of(error)})') from error
+            raise VprError(
+                f'{path}: the answers cannot be read ({reason_of(error)}); {advice}'
+            ) from error
         except ValueError:
             values = None
-        advice = 'record them with live'
         if not isinstance(values, dict) or 'answers' not in values:
-            raise VprError(f'{path}: holds no answers of the node; {advice}')
+            raise VprError(f'{path}: is not a file of answers; {advice}')
         if values.get('schema_version') != SCHEMA_VERSION:
             raise VprError(
-                f'{path}: has answers of format {str(values.get("schema_version"))[:20]}, '
+                f'{path}: has answers in format {str(values.get("schema_version"))[:20]}, '
                 f'this program reads {SCHEMA_VERSION}; {advice}'
             )
-        if not _whole(values):
+        if not _is_whole(values):
             raise VprError(f'{path}: the answers are damaged; {advice}')
         answers = {
             a['stamp_ns']: NodeAnswer(a['places'], a['scores'], a['seconds'])
@@ -80,14 +89,18 @@ class NodeAnswers:
         machine = values.get('machine', {})
         return cls(path, Path(values['source']), *given, answers, machine)
 
-    def check_map(self, folder: Path, places: int) -> None:
-        """VprError where the answers are those of another map."""
+    def check_map(self, place_map: PlaceMap) -> None:
+        """Raise VprError where the answers are those of another map."""
+        folder, count = place_map.folder, len(place_map.places)
         ids = {i for a in self.answers.values() for i in a.places}
-        if self.map_sha256 != map_checksum(folder) or ids and max(ids) >= places:
-            raise VprError(f'{self.path}: was recorded with another map than {folder}; name that')
+        if self.map_sha256 != map_checksum(folder) or ids and max(ids) >= count:
+            raise VprError(
+                f'{self.path}: was recorded with another map than {folder}; name the map that it '
+                'was recorded with'
+            )
 
     def facts(self) -> dict[str, str]:
-        """For the report: how fast it was played, what the node tells of itself."""
+        """Facts for the report: how fast the images were played, what the node says of itself."""
         speed = f'{self.rate:g} times as fast as recorded'
         if self.hz:
             speed = f'{self.hz * self.rate:g} images a second'
@@ -102,7 +115,7 @@ class NodeAnswers:
         return {'How': f'by the node, live, {speed}', **told}
 
 
-def _whole(values: dict) -> bool:
+def _is_whole(values: dict) -> bool:
     texts = all(isinstance(values.get(key), str) for key in ('source', 'map_sha256'))
     numbers = all(_is(values.get(key), _NUMBER) for key in ('rate', 'hz'))
     node = values.get('node')
@@ -111,10 +124,10 @@ def _whole(values: dict) -> bool:
         return False
     if not (texts and numbers and _is(values.get('sent'), int) and isinstance(node, dict)):
         return False
-    return isinstance(values['answers'], list) and all(map(_whole_answer, values['answers']))
+    return isinstance(values['answers'], list) and all(map(_is_answer, values['answers']))
 
 
-def _whole_answer(answer: object) -> bool:
+def _is_answer(answer: object) -> bool:
     if not isinstance(answer, dict) or not _is(answer.get('stamp_ns'), int):
         return False
     places, scores = answer.get('places'), answer.get('scores')

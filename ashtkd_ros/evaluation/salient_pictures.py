@@ -11,8 +11,8 @@ import numpy as np
 _HEIGHT = 224
 
 
-def picture(image: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
-    """The image and, for each level, the image darkened where the level does not look.
+def level_pictures(image: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
+    """The image, and for each level the image darkened where the level does not look.
 
     uint8 RGB (H, W, 3) and each level's maps (K, h, w) → uint8 RGB, 224 pixels high.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an evaluation asks for images that the map was made of, which any method finds."""
+"""Queries that are images of the map itself, which any method finds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.opening import images_described, originals_of
 from ashtkd_ros.traverses.traverse import Originals, Traverse
 
-# Of two descriptors of one image: what is lost by rounding, which no two images come near.
+# Two descriptors of one image differ by rounding only; no two images are so similar.
 _SAME = 1.0 - 1e-5
 
 
@@ -28,8 +28,8 @@ def shared_images(
 ) -> int:
     """How many of the queries are images of the map.
 
-    By their source; files by their bytes, too; and where there is a descriptor of each query, rows
-    of float32 (Q, D), by that, which finds copies in other recordings.
+    Images are compared by their source, and files by their bytes, too. Where `descriptors`
+    float32 (Q, D) has a row for each query, they find copies in other recordings.
     """
     same = np.zeros(len(frames), bool)
     mapped, described = _sources(place_map), traverse.describe()
@@ -39,7 +39,7 @@ def shared_images(
     if descriptors is not None and len(descriptors) == len(frames):
         count = min(2, len(place_map.places))
         scores, _ = place_map.index.search(np.ascontiguousarray(descriptors, np.float32), count)
-        # Where two places look just the same, such a descriptor tells of no image.
+        # Where two places look just the same, their descriptors do not tell images apart.
         same |= (scores[:, 0] >= _SAME) & ((count == 1) | (scores[:, -1] < _SAME))
     if not same.all():
         files = [path for path in mapped if isinstance(path, str)]
@@ -47,14 +47,14 @@ def shared_images(
     return int(same.sum())
 
 
-def note_of(shared: int, count: int, preselected: bool) -> list[str]:
-    """What the user is told; nothing where no image is shared."""
+def shared_images_note(shared: int, count: int, preselected: bool) -> list[str]:
+    """A note for the user, or none where no image is shared."""
     if not shared:
         return []
     advice = 'other images (--role)' if preselected else 'another recording'
     return [
-        f'{shared} of {count} images replayed are images of the map itself, and found by any '
-        f'method; these figures say little: evaluate with {advice}'
+        f'{shared} of {count} images replayed are images of the map itself, which any method '
+        f'finds, so that the figures say little; evaluate with {advice}'
     ]
 
 

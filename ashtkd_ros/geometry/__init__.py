@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses, trajectories, frames and the earth."""
+"""Poses, trajectories, coordinate frames, and positions on earth."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and image messages to arrays, and what is wrong with them."""
+"""Image files and image messages as arrays, and the faults of images."""

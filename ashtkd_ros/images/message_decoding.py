@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image messages → arrays: the only place where that happens, for node and rosbags alike.
+"""Image messages → arrays, for node and rosbags alike; this happens nowhere else.
 
-The array is a view of the message's data wherever the encoding allows; `step` and `is_bigendian`
-are honoured. What cannot be an image raises ImageError with the reason, and reads nothing outside
-the data. Alpha goes and YUV becomes RGB at full size, for that takes a twentieth of the time of
-squeezing the picture afterwards (python -m tools.bench.image_path).
+The array is a view of the message's data if the encoding allows it; `step` and `is_bigendian` are
+observed. A message that is no valid image raises ImageError with the reason; nothing outside its
+data is read. Alpha is removed and YUV converted to RGB at full size: this takes a twentieth of the
+time that resizing takes afterwards (python -m tools.bench.image_path).
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ _EVEN_WIDTH = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', *_HALF_HEIGHT_CHROMA)
 def image_to_array(msg, depth: BitDepth | None = None) -> tuple[np.ndarray, str]:
     """sensor_msgs/Image → uint8 (H, W, 3) or (H, W), and its order: RGB, BGR or GREY.
 
-    `depth` of the source, for values of 16 bits; None: that of this image. rgb8, bgr8, mono8 and
-    their like are views, not copies.
+    `depth`: bit depth of the source, for values of 16 bits; None: that of this image. Encodings
+    like rgb8, bgr8 and mono8 give views, not copies.
     """
     if msg.encoding not in ENCODINGS:
         raise ImageError('unknown encoding', f'unknown encoding "{msg.encoding}"')
@@ -76,7 +76,7 @@ def image_to_array(msg, depth: BitDepth | None = None) -> tuple[np.ndarray, str]
 
 
 def _pixels(msg, channels: int, dtype: np.dtype) -> np.ndarray:
-    """View of the message's data, (rows, W) or (rows, W, channels); checks every size first."""
+    """A view of the message's data, (rows, W[, channels]); all sizes are checked first."""
     height, width, step = msg.height, msg.width, msg.step
     if not height or not width:
         raise ImageError('zero size', f'image of zero size, {width} x {height}')
@@ -131,7 +131,7 @@ def compressed_to_array(
 ) -> tuple[np.ndarray, str]:
     """sensor_msgs/CompressedImage (JPEG, PNG or TIFF) → uint8 (H, W, 3) and its order, BGR.
 
-    The data is asked what it is; what `format` says of it is only told to the user. See
+    The data itself shows its format; the field `format` only appears in error messages. See
     `decode_picture` for `at_least` and `depth`.
     """
     data = np.frombuffer(msg.data, np.uint8)

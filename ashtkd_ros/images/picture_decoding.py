@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes of picture files (JPEG, PNG, TIFF and what else OpenCV reads) → arrays, whole or not.
+"""Bytes of picture files (JPEG, PNG, TIFF and others that OpenCV reads) → arrays.
 
-The decoder is trusted about what is a picture. It fills up what a cut one lacks with grey and
-tells nobody, so that a JPEG that seems cut is decoded with two different things appended: one that
-is whole does not change by it.
+Truncated pictures are refused. The decoder silently fills the missing part of a truncated JPEG
+with grey. So a JPEG that looks truncated is decoded twice with different bytes appended: a
+complete one does not change.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ashtkd_ros.images.picture_limits import excess, segments, stated_size
 from ashtkd_ros.text import one_line
 
 _PNG = b'\x89PNG\r\n\x1a\n'
-_TIFF = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '', b'MM\0+': ''}  # the latter are large files
+_TIFF = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '', b'MM\0+': ''}  # the last two: BigTIFF
 _EOI = b'\xff\xd9'
-_PADDING = 16  # bytes of 0 or 0xFF in a row before the end: what was lost in a buffer, perhaps
-_FILLED = 128  # each value of a pixel that the decoder made up
-# Codes of nothing in particular, for the decoder to take for missing ones.
+_PADDING = 16  # more bytes of 0 or 0xFF before the end may stand for lost data
+_FILLED = 128  # every value of a pixel that the decoder has filled in
+# Arbitrary codes that the decoder reads in place of missing ones.
 _NOISE = bytes(random.Random(0).choices(range(1, 255), k=256))
-# What divides a JPEG's sides, and how to ask for it; libjpeg then computes no more than that.
+# Factors that divide a JPEG's sides, and the flag for each; libjpeg then computes only that size.
 _REDUCED = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),
@@ -38,7 +38,7 @@ _REDUCED = (
 
 
 class ImageError(VprError):
-    """There is no image; the text says why, `kind` in one or two words for counting."""
+    """The data is no valid image; `kind` gives the reason in one or two words, for counting."""
 
     def __init__(self, kind: str, text: str):
         super().__init__(text)
@@ -46,7 +46,7 @@ class ImageError(VprError):
 
     @property
     def reason(self) -> str:
-        """For counts that people read: with the encoding or format, where that is the matter."""
+        """The reason in counts that people read, with the format if that is unknown."""
         named = self.kind in ('unknown encoding', 'not decodable')
         return str(self) if named else self.kind
 
@@ -57,11 +57,12 @@ def decode_picture(
     at_least: tuple[int, int] | None = None,
     depth: BitDepth | None = None,
 ) -> np.ndarray:
-    """uint8 (N,) bytes of a picture → uint8 (H, W, 3), BGR; ImageError where they hold none.
+    """Bytes of a picture, uint8 (N,) → uint8 (H, W, 3), BGR; ImageError if they are no picture.
 
-    `name`: the format, as told by whoever sent it. `at_least` (height, width): a JPEG may come at
-    a half, a quarter or an eighth of its size, but neither side smaller than that. `depth`: of the
-    source, for 16 bit values; None: that of the picture. An orientation in EXIF is followed.
+    `name`: the format as the sender names it. `at_least` (height, width) in pixels: a JPEG may be
+    decoded at a half, a quarter or an eighth of its size, but no side becomes smaller than this.
+    `depth`: bit depth of the source, for 16 bit values; None: that of this picture. The
+    orientation in EXIF is applied.
     """
     if not data.size:
         raise ImageError('truncated data', 'compressed image without data')
@@ -79,13 +80,13 @@ def decode_picture(
 
 
 def is_known(data: np.ndarray) -> bool:
-    """Whether bytes begin as a JPEG, PNG or TIFF does."""
+    """Whether bytes begin like a JPEG, PNG or TIFF."""
     head = data[:8].tobytes()
     return head[:2] == b'\xff\xd8' or head == _PNG or head[:4] in _TIFF
 
 
 def is_deep(data: np.ndarray) -> bool:
-    """Whether bytes are of a picture that may have 16 bits a value."""
+    """Whether bytes are a picture that may have 16 bits per value."""
     head = data[:32].tobytes()
     if head[:2] in (b'P2', b'P3', b'P5', b'P6'):
         return True
@@ -95,12 +96,12 @@ def is_deep(data: np.ndarray) -> bool:
 
 
 def undecodable(name: str) -> ImageError:
-    """That bytes which were said to be of a format are no picture."""
+    """The error for bytes that are no picture of the format `name`."""
     named = f'format "{one_line(name)[:80]}"'
     if 'compresseddepth' in name.lower():
-        text = f'{named} is depth packed for image_transport, which is no picture of a camera'
+        text = f'{named} is depth packed for image_transport, not a picture of a camera'
     else:
-        text = f'compressed image of {named} is no JPEG, PNG or TIFF that can be decoded'
+        text = f'compressed image of {named} is not a JPEG, PNG or TIFF that can be decoded'
     return ImageError('not decodable', text)
 
 
@@ -121,9 +122,9 @@ def _imdecode(raw: bytes, flag: int) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Of a JPEG: where its first scan's header and its end stand, -1: nowhere.
+    """Positions in a JPEG of the header of its first scan and of its end; -1: not there.
 
-    `is_plain`: one scan has all, and grey is what the decoder makes of missing data.
+    `is_plain`: a single scan has everything, so the decoder fills missing data with grey.
     """
 
     has_frame: bool
@@ -163,7 +164,7 @@ def _decode_jpeg(
     image = _whole_jpeg(raw, layout, flag, name)
     if flag != cv2.IMREAD_COLOR and (
         image.shape[0] < at_least[0] or image.shape[1] < at_least[1]
-    ):  # a quarter turn told in EXIF swaps the sides
+    ):  # a quarter turn in EXIF swaps the sides
         image = _whole_jpeg(raw, layout, cv2.IMREAD_COLOR, name)
     return image
 
@@ -177,7 +178,7 @@ def _reduction(height: int, width: int, at_least: tuple[int, int] | None) -> int
 
 
 def _whole_jpeg(raw: bytes, layout: _Layout, flag: int, name: str) -> np.ndarray:
-    """The picture; ImageError where it is none, or the decoder would have to make up a part."""
+    """The picture; ImageError if it is none, or if the decoder would have to fill in a part."""
     cut, end = _truncated(name, 'has no end'), layout.end
     if layout.start < 0:
         raise cut
@@ -199,25 +200,25 @@ def _whole_jpeg(raw: bytes, layout: _Layout, flag: int, name: str) -> np.ndarray
 
 
 def _filler(head: bytes, start: int) -> bytes:
-    """Noise, and the markers of restart that the decoder would wait for."""
+    """Noise, with the restart markers that the decoder expects next."""
     last = max((head.rfind(bytes((0xFF, n)), start), n) for n in range(0xD0, 0xD8))
     after = last[1] + 1 if last[0] >= 0 else 0xD0
     return _NOISE + b''.join(bytes((0xFF, 0xD0 + (after + i) % 8)) + _NOISE for i in range(16))
 
 
 def _looks_filled(image: np.ndarray) -> bool:
-    """Whether a corner is of the grey that the last blocks get where the data ends early."""
+    """Whether a corner has the grey that the last blocks get if the data ends early."""
     return bool((image[[0, 0, -1, -1], [0, -1, 0, -1]] == _FILLED).all(axis=1).any())
 
 
 def _without_padding(raw: bytes) -> bytes:
-    """Without what camera buffers have after the data, but with a zero that may belong to it."""
+    """Remove the padding after the data, except a zero that may belong to the data."""
     end = len(raw.rstrip(b'\0\xff'))
     return raw[:end] + re.match(rb'(?:\xff\0)?\0?', raw[end:]).group()
 
 
 def _has_all_scans(raw: bytes) -> bool:
-    """Whether the scans bring every component's every coefficient to its last bit."""
+    """Whether the scans give every coefficient of every component to its last bit."""
     needed: dict[int, set[int]] = {}
     for marker, at in segments(raw):
         if marker == 0xD9:
@@ -245,13 +246,13 @@ def _decode_png(raw: bytes, name: str, depth: BitDepth | None) -> np.ndarray:
     bits = raw[24]
     if raw[12:16] != b'IHDR':
         raise undecodable(name)
-    if _chunk(b'IEND', b'') not in raw:  # else the decoder sees what is lacking
+    if _chunk(b'IEND', b'') not in raw:  # otherwise the decoder itself sees what is missing
         raw = _with_end(raw, name)
     return _deep(raw, bits == 16, name, depth)
 
 
 def _with_end(raw: bytes, name: str) -> bytes:
-    """A PNG of the same pixels with its end; ImageError where pixels lack."""
+    """The same PNG with its end; ImageError if pixels are missing."""
     at, before, pixels = 8, 0, []
     while at + 8 <= len(raw):
         length, kind = struct.unpack_from('>I4s', raw, at)
@@ -280,13 +281,13 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _has_deep_tags(raw: bytes) -> bool:
-    """16 bits a value, and these whole numbers."""
+    """Whether values have 16 bits and are integers."""
     tags = _tiff_tags(raw)
     return tags.get(258) == 16 and tags.get(339, 1) == 1
 
 
 def _tiff_tags(raw: bytes) -> dict[int, int]:
-    """Tags of the first picture that are whole numbers, the first number of each."""
+    """Integer tags of the first picture, with the first number of each."""
     order, tags = _TIFF[raw[:4]], {}
     if not order:
         return tags
@@ -295,7 +296,7 @@ def _tiff_tags(raw: bytes) -> dict[int, int]:
         (count,) = struct.unpack_from(order + 'H', raw, at)
         for entry in range(at + 2, at + 2 + 12 * count, 12):
             tag, kind, number, value = struct.unpack_from(order + 'HHII', raw, entry)
-            if kind == 3:  # short: the first two bytes, or where it says
+            if kind == 3:  # short: in the first two bytes, or at the offset that they give
                 place = entry + 8 if number <= 2 else value
                 (value,) = struct.unpack_from(order + 'H', raw, place)
             elif number > 1:
@@ -307,7 +308,7 @@ def _tiff_tags(raw: bytes) -> dict[int, int]:
 
 
 def _deep(raw: bytes, is_deep: bool, name: str, depth: BitDepth | None) -> np.ndarray:
-    """Decode what may have 16 bits a value."""
+    """Decode a picture that may have 16 bits per value."""
     flag = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if is_deep else 0)
     image = _imdecode(raw, flag)
     if image is None:

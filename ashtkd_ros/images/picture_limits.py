@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoded pictures of any origin: one limit of size, asked of the header before decoding.
+"""Limits for encoded pictures of any origin, checked in their headers before decoding.
 
-A picture of some kilobytes can claim gigabytes. OpenCV's own limit is far above what fits a robot.
+A picture of some kilobytes can claim gigabytes, and OpenCV's own limit is far above the memory of
+a robot.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import numpy as np
 from ashtkd_ros.files.reading import read_regular
 
 MAX_PIXELS = 2**26  # 8192 x 8192
-# A JPEG of some kilobytes can repeat a scan of all its pixels thousands of times. Progressive ones
-# have about 10, and each is gone through at every pixel.
+# A JPEG of some kilobytes can repeat a scan of all its pixels thousands of times; a progressive
+# one has about 10. Each scan costs the decoder time at every pixel.
 MAX_SCANS = 100
 _MAX_WORK = 2**30  # scans times pixels: 16 scans of the largest picture
-_MARKER = re.compile(rb'\xff[\x02-\xcf\xd8-\xfe]')  # not what may stand within coded data
-_FILE_LIMIT = 2**29  # bytes, of that many pixels without compression
+_MARKER = re.compile(rb'\xff[\x02-\xcf\xd8-\xfe]')  # none of these occurs within coded data
+_FILE_LIMIT = 2**29  # bytes, enough for so many pixels without compression
 _FORMATS = 'JPEG, PNG, BMP, TIFF, WebP, PGM or PPM'
 _HEADER_LIMIT = 2**24  # bytes before the size in a JPEG: thumbnails, colour profiles
 _TIFF_SIZES = {256: 'width', 257: 'height', 258: 'bits', 277: 'samples', 322: 'w', 323: 'h'}
@@ -31,23 +32,23 @@ _NUMBER = re.compile(rb'(?:\s|#[^\n]*\n)*(\d{1,9})(?=[\s#]|$)')
 
 
 def read_bytes(path: str | os.PathLike) -> np.ndarray:
-    """All of a picture's file, uint8 (N,); OSError, ValueError where it is none to be read."""
+    """All bytes of a picture file, uint8 (N,); OSError or ValueError if it cannot be read."""
     return np.frombuffer(read_regular(path, _FILE_LIMIT), np.uint8)
 
 
 def check_size(data: np.ndarray) -> None:
-    """ValueError for an encoded picture, uint8 (N,), of unknown format or of too many pixels."""
+    """ValueError if an encoded picture, uint8 (N,), has an unknown format or too many pixels."""
     size = stated_size(data)
     if size is None:
-        raise ValueError(f'it is no {_FORMATS}')
+        raise ValueError(f'it is not a {_FORMATS}')
     if why := excess(data, size):
         raise ValueError(f'it {why}')
 
 
 def excess(data: np.ndarray, size: tuple[int, int]) -> str:
-    """Why an encoded picture, uint8 (N,), of that width and height is too much; empty: it is not.
+    """Why an encoded picture, uint8 (N,), of this width and height is too large; empty if not.
 
-    Whoever decodes asks this first.
+    To be called before decoding.
     """
     pixels = size[0] * size[1]
     if pixels > MAX_PIXELS:
@@ -61,9 +62,9 @@ def excess(data: np.ndarray, size: tuple[int, int]) -> str:
 
 
 def segments(raw: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and where its length stands, of each segment of a JPEG; perhaps the end, 0xD9, last.
+    """For each segment of a JPEG: its marker and the position of its length; 0xD9 is the end.
 
-    Coded data is passed over. As in the standard, any number of 0xFF may come before a marker.
+    Coded data is skipped. As in the standard, any number of 0xFF may come before a marker.
     """
     at = 2
     while found := _MARKER.search(raw, at):
@@ -80,7 +81,7 @@ def segments(raw: bytes) -> Iterator[tuple[int, int]]:
 
 
 def stated_size(data: np.ndarray) -> tuple[int, int] | None:
-    """Width and height in the header of an encoded picture, uint8 (N,); None: no known one."""
+    """Width and height in the header of an encoded picture, uint8 (N,); None if unknown."""
     start = data[:64].tobytes()
     try:
         if start[:8] == b'\x89PNG\r\n\x1a\n':
@@ -95,13 +96,13 @@ def stated_size(data: np.ndarray) -> tuple[int, int] | None:
             return _tiff(memoryview(data))
         if start[:1] == b'P' and start[1:2] in b'123456' and start[1:2]:
             return _pnm(data[2:4096].tobytes())
-    except (struct.error, IndexError):  # it is cut short
+    except (struct.error, IndexError):  # it is truncated
         return None
     return None
 
 
 def _jpeg(data: bytes) -> tuple[int, int] | None:
-    """From marker to marker, as libjpeg goes: what lies between them is passed over."""
+    """Goes from marker to marker, as libjpeg does; data between them is skipped."""
     at = 2
     while (at := data.find(b'\xff', at)) >= 0:
         marker = data[at + 1]
@@ -142,7 +143,7 @@ def _webp(start: bytes) -> tuple[int, int] | None:
 
 
 def _tiff(data: memoryview) -> tuple[int, int] | None:
-    """Of the first picture in the file, or of its tiles or numbers where these are larger."""
+    """Size of the first picture in the file, or of its tiles if these are larger."""
     order, big = ('<' if data[0] == 0x49 else '>'), 43 in (data[2], data[3])
     entry, pointer = (20, 'Q') if big else (12, 'I')
     (at,) = struct.unpack_from(order + pointer, data, 8 if big else 4)
@@ -162,7 +163,7 @@ def _tiff(data: memoryview) -> tuple[int, int] | None:
             )
             name = _TIFF_SIZES[tag]
             found[name] = max(found.get(name, 0), *number)
-        elif tag != 258:  # of which there is one a sample
+        elif tag != 258:  # of which there is one for each sample
             return None
     if 'width' not in found or 'height' not in found:
         return None

@@ -99,16 +99,16 @@ class PlaceMap:
         above (PNG). Either may not exist. The user's files in the folder stay there.
         """
         check_target(folder)
-        folder = Path(folder).resolve()  # "." has no name of its own; a link keeps pointing
+        target = Path(folder).resolve()  # "." has no name of its own; a link keeps pointing
         try:
-            with replacing(folder) as new:
+            with replacing(target) as new:
                 self._write(new, thumbnails, route)
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: of faiss
             raise VprError(
-                f'{folder}: the map could not be written ({reason_of(error)}); '
+                f'{target}: the map could not be written ({reason_of(error)}); '
                 'what was there before is untouched'
             ) from error
-        self.folder = folder
+        self.folder = Path(folder)
 
     def _write(self, new: Path, thumbnails: Path | None, route: Path | None) -> None:
         _check_traverses(self.info, self.places)

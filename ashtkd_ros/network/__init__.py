@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network: an image to a descriptor, a similarity to a confidence."""
+"""The network: from an image to its descriptor, from a similarity to a confidence."""

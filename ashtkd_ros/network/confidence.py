@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From similarity and margin to a probability: the numbers that a model brings, and their use."""
+"""From similarity and margin to a probability, by coefficients that come with the model."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from collections.abc import Mapping
 
 COEFFICIENTS = ('similarity', 'margin', 'offset')
 _LARGEST = 200.0
-_LIKE_NOTHING = (0.1, 0.01)  # similarity and margin that any two images have
-_POOR, _MOST_OF_POOR = (0.3, 0.03), 0.9  # those of a poor match, and its highest confidence
+_LIKE_NOTHING = (0.1, 0.01)  # similarity and margin of any two images
+_POOR, _MOST_OF_POOR = (
+    (0.3, 0.03),
+    0.9,
+)  # of a poor match; its highest confidence
 
 
 def check_coefficients(given: object) -> dict[str, float]:
-    """The coefficients as they are, or none; ValueError where they cannot be those of a fit.
+    """The coefficients, {} if there are none; ValueError if they cannot come from a fit.
 
-    They must be finite, of a usable size, and must not trust an image that is like no place.
+    They must be finite and of a usable size, and must not trust an image that is like no place.
     """
     if not isinstance(given, Mapping):
-        raise ValueError('the calibration is no table of numbers')
+        raise ValueError('the calibration is not a table of numbers')
     if not given:
         return {}
     if set(given) != set(COEFFICIENTS):
         raise ValueError(f'the calibration must name {", ".join(COEFFICIENTS)}')
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f'{name} of the calibration is no number')
+            raise ValueError(f'{name} of the calibration is not a number')
         if not abs(value) <= _LARGEST:  # NaN as well
             raise ValueError(f'{name} of the calibration is {value}, not within {_LARGEST:g}')
     known = {name: float(given[name]) for name in COEFFICIENTS}
@@ -34,15 +37,15 @@ def check_coefficients(given: object) -> dict[str, float]:
     if probability(*_POOR, known) > _MOST_OF_POOR:
         raise ValueError('the calibration makes a poor match certain')
     if probability(1.0, 1.0, known) <= probability(0.0, 0.0, known):
-        raise ValueError('the calibration trusts a match less the better it is')
+        raise ValueError('the calibration trusts a better match less')
     return known
 
 
 def probability(similarity: float, margin: float, coefficients: Mapping[str, float]) -> float:
-    """Confidence in [0, 1]: sigmoid(a * similarity + b * margin + c), by COEFFICIENTS.
+    """Confidence in [0, 1]: sigmoid(a * similarity + b * margin + c), with COEFFICIENTS a, b, c.
 
-    Without coefficients it is the similarity itself, cut to [0, 1]. ValueError for what is no
-    finite number: min and max would make certainty of it.
+    Without coefficients it is the similarity, limited to [0, 1]. ValueError if the sum is not
+    finite: the limits would turn it into certainty.
     """
     if not coefficients:
         x = similarity

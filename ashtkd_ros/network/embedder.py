@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image → descriptor by ONNX Runtime; size, colours and normalisation are read from the model."""
+"""From an image to its descriptor by ONNX Runtime; the model itself tells its preprocessing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _Node = tuple[str, str, list]  # name, type and shape of an input or output
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What the network expects: `size` (height, width) pixels, (pixel/255 - mean) / std, order."""
+    """What the network expects: (pixel / 255 - mean) / std of an image of `size`.
+
+    `size`: (height, width) in pixels; `colour_order`: RGB or BGR.
+    """
 
     size: tuple[int, int]
     mean: tuple[float, float, float]
@@ -39,13 +42,13 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessing:
-        """Parse the metadata entry; ValueError says what is wrong with it."""
+        """Read the entry in the model's metadata; ValueError says what is wrong with it."""
         try:
             values = json.loads(text)
         except RecursionError as error:
             raise ValueError('it is nested too deeply') from error
         if not isinstance(values, dict):
-            raise ValueError('it is no table')
+            raise ValueError('it is not a table')
         size = _numbers(values, 'size', 2)
         if not all(type(s) is int and 0 < s <= _LONGEST for s in size):
             raise ValueError(f'size is not two whole numbers from 1 to {_LONGEST}')
@@ -73,22 +76,22 @@ def _numbers(values: dict, name: str, count: int) -> tuple:
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image at (width, height) pixels by area, as runtime and training both do it.
+    """Resize an image to (width, height) pixels by area, as training does too.
 
-    Small images too: enlarged more smoothly than those that a student learned from, a picture of
-    160 x 120 is recognised less often.
+    This applies also to small images: with a smoother enlargement than in training, an image of
+    160 x 120 pixels is recognised less often.
     """
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 class Embedder:
-    """A place-recognition network, ready to run.
+    """A network for place recognition, ready to run.
 
     `providers`, `num_threads`, `spinning`, `fp16` and `cache`: see `providers.RuntimeOptions`.
-    `notify` is told, in one line, before something that takes minutes. Afterwards `provider` is
-    the execution provider that is active and `warnings` says why those before it are not. Raises
-    VprError when the model is missing, unreadable, needs other files, tells no preprocessing, or
-    gives a picture no descriptor of length 1, and for a provider that ONNX Runtime does not know.
+    `notify` is called with a line before something that takes minutes. `provider` is the active
+    execution provider, and `warnings` says why those before it are not used. VprError if the model
+    is missing, cannot be read, needs other files, has no preprocessing in its metadata, or gives
+    no descriptor of length 1, and for a provider that ONNX Runtime does not know.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class Embedder:
             self._session, self.warnings = open_session(data, options, notify)
             self.provider = self._session.get_providers()[0]
             metadata = dict(self._session.get_modelmeta().custom_metadata_map)
-            # Names in a model may be no text, which only shows when they are asked for.
+            # Names in a model may not be valid text, which only shows when they are read.
             inputs, outputs = (
                 [(n.name, n.type, list(n.shape or ())) for n in nodes]
                 for nodes in (self._session.get_inputs(), self._session.get_outputs())
@@ -131,43 +134,41 @@ class Embedder:
     def _read_metadata(self, metadata: dict[str, str]) -> None:
         if PREPROCESSING_KEY not in metadata:
             raise VprError(
-                f'{self.path}: the model tells no preprocessing; export it with '
+                f'{self.path}: the model has no preprocessing in its metadata; export it with '
                 'tools.training.export'
             )
         try:
             self.preprocessing = Preprocessing.from_json(metadata[PREPROCESSING_KEY])
         except ValueError as error:
             raise VprError(
-                f'{self.path}: the model tells no preprocessing that can be used '
-                f'({reason_of(error)}); export it with '
-                'tools.training.export'
+                f'{self.path}: the preprocessing in the metadata of the model cannot be used '
+                f'({reason_of(error)}); export it with tools.training.export'
             ) from error
         try:
             self.confidence = check_coefficients(json.loads(metadata.get(CONFIDENCE_KEY, '{}')))
         except (ValueError, OverflowError, RecursionError) as error:
             raise VprError(
-                f'{self.path}: the model tells no confidence that can be used '
+                f'{self.path}: the confidence in the metadata of the model cannot be used '
                 f'({reason_of(error)}); fit it with tools.training.calibrate'
             ) from error
         self.name = one_line(metadata.get('name', ''))[:200] or one_line(self.path.stem)
 
     def _read_shapes(self, inputs: Sequence[_Node], outputs: Sequence[_Node]) -> None:
-        """VprError where the network does not take pictures and give a row of numbers of each."""
-        why = self._misfit(inputs, outputs)
+        """VprError if the network does not make a descriptor of each picture."""
+        why = self._shape_error(inputs, outputs)
         if why:
             height, width = self.preprocessing.size
             raise VprError(
                 f'{self.path}: does not make descriptors (N, D) of pictures (N, 3, {height}, '
-                f'{width}), both float32: {why}; export it with '
-                'tools.training.export'
+                f'{width}), both float32: {why}; export it with tools.training.export'
             )
         (self._input, _, taken), (self._output, _, given) = inputs[0], outputs[0]
-        # One compiled for single images takes no batch.
+        # A network that was compiled for single images takes no batch.
         self._single, self.dimensions = 1 in (taken[0], given[0]), given[1]
         self._salient = [name for name, _, _ in outputs if name.startswith('salient')]
 
-    def _misfit(self, inputs: Sequence[_Node], outputs: Sequence[_Node]) -> str:
-        """What of a network's inputs and outputs is not as it must be; empty: nothing."""
+    def _shape_error(self, inputs: Sequence[_Node], outputs: Sequence[_Node]) -> str:
+        """What is wrong with the inputs and outputs of a network; empty if nothing is."""
         if len(inputs) != 1 or not outputs:
             return f'it has {len(inputs)} inputs and {len(outputs)} outputs'
         (_, takes, taken), (_, gives, given) = inputs[0], outputs[0]
@@ -185,28 +186,31 @@ class Embedder:
 
     @property
     def ample_size(self) -> tuple[int, int]:
-        """Height and width in pixels from which on a picture need not be decoded any larger.
+        """Height and width in pixels at which a picture is large enough to be decoded.
 
-        Twice the network's: resized from there, descriptors are within 0.0003 of the full
-        picture's (cosine, mean); from its own size within 0.003, which costs recall.
+        This is twice the size of the network. Descriptors from there differ by 0.0003 from those
+        of the full picture (mean cosine distance); from the network's own size they differ by
+        0.003, which costs recall.
         """
         height, width = self.preprocessing.size
         return 2 * height, 2 * width
 
     def resize(self, image: np.ndarray) -> np.ndarray:
-        """uint8 (H, W[, 3]) → uint8 (h, w[, 3]), the network's size; one of it stays as is."""
+        """uint8 (H, W[, 3]) → uint8 (h, w[, 3]), the network's size; the same array if it fits."""
         height, width = self.preprocessing.size
         return image if image.shape[:2] == (height, width) else resize(image, (width, height))
 
     def preprocess(self, image: np.ndarray, order: str = 'RGB', out: np.ndarray | None = None):
-        """uint8 (H, W, 3) in `order`, or (H, W) grey → float32 (3, h, w), into `out` if given.
+        """uint8 (H, W, 3) in `order`, or (H, W) grey → float32 (3, h, w), in `out` if given.
 
         The whole image is resized to the network's size, whatever its shape, so that nothing at
         its sides is lost; it is read once and never copied at full size.
         """
         flat = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
         if image.dtype != np.uint8 or not flat or image.size == 0:
-            raise VprError(f'image is {image.dtype} {image.shape}; expected uint8 (H, W[, 3])')
+            raise VprError(
+                f'the image is {image.dtype} {image.shape}; it must be uint8 (H, W[, 3])'
+            )
         height, width = self.preprocessing.size
         small = self.resize(image)
         if small.ndim == 2:
@@ -227,9 +231,9 @@ class Embedder:
         return self.run(np.stack([self.preprocess(image) for image in images]))
 
     def run(self, blob: np.ndarray) -> np.ndarray:
-        """float32 (N, 3, h, w) as `preprocess` makes it → float32 (N, D), rows of length 1.
+        """float32 (N, 3, h, w) from `preprocess` → descriptors float32 (N, D) of length 1.
 
-        VprError where the network gives anything else.
+        VprError if the network gives anything else.
         """
         if self._single and len(blob) > 1:
             return np.concatenate([self.run(row[None]) for row in blob])
@@ -238,24 +242,22 @@ class Embedder:
         if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype != np.float32:
             raise VprError(
                 f'{self.path}: gives {getattr(rows, "shape", "no array")} and not {shape}; '
-                'export it with '
-                'tools.training.export'
+                'export it with tools.training.export'
             )
         bad = first_not_unit(rows)
         if bad is not None:
             with np.errstate(over='ignore', invalid='ignore'):
                 length = float(np.linalg.norm(rows[bad]))
             raise VprError(
-                f'{self.path}: gives a descriptor of length {length:.4g}, not 1; the network is '
-                'not sound, or not on this provider; export it with '
-                'tools.training.export'
+                f'{self.path}: gives a descriptor of length {length:.4g}, not 1; the network does '
+                'not work, at least on this provider; export it with tools.training.export'
             )
         return rows
 
     def warm_up(self) -> None:
-        """Run the network once, so that the first image need not wait for what is made then.
+        """Run the network, so that the first image need not wait for what the first run prepares.
 
-        VprError where it fails, or what it gives is no descriptor, or one for all pictures.
+        VprError if it fails, gives no descriptor, or the same descriptor for two pictures.
         """
         height, width = self.preprocessing.size
         shades = np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3)
@@ -265,15 +267,14 @@ class Embedder:
         first, second = self.embed(noise), self.embed(other)
         if float(first @ second) > _SAME_DESCRIPTOR:
             raise VprError(
-                f'{self.path}: gives two different pictures the same descriptor; the network is '
-                'not sound; export it with '
-                'tools.training.export'
+                f'{self.path}: gives two different pictures the same descriptor; the network does '
+                'not work; export it with tools.training.export'
             )
 
     def salient_maps(self, image: np.ndarray, order: str = 'RGB') -> list[np.ndarray]:
-        """uint8 (H, W, 3) or (H, W) → each level's maps float32 (K, h, w), each summing to 1.
+        """uint8 (H, W, 3) or (H, W) → salient maps of each level, float32 (K, h, w), with sum 1.
 
-        Finest level first; VprError where the model gives none.
+        The finest level comes first. VprError if the model gives no maps.
         """
         if not self._salient:
             raise VprError(

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An .onnx file: read within limits, and looked at for what lies outside of it.
+"""An .onnx file, read within limits; a model that needs other files is refused.
 
-ONNX Runtime looks weights that a model keeps in other files up in the working directory, and the
-model's checksum does not cover them. Only the wire format of protobuf is read here: robots have
-no package onnx.
+ONNX Runtime would look for such files in the working directory, and the checksum of the model does
+not cover them. Only the wire format of protobuf is read here, since robots do not have the package
+onnx.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ashtkd_ros.text import reason_of
 _LIMIT = 2**31  # bytes; protobuf has no larger message
 _DEPTH = 32
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-# Message → number of a field → the message that it holds, on every way that leads to a tensor.
+# Message → number of a field → the message in it, for every path that leads to a tensor.
 _INNER = {
     'model': {7: 'graph', 20: 'training', 25: 'function'},
     'training': {1: 'graph', 2: 'graph'},
@@ -37,7 +37,7 @@ _EXTERNAL_DATA, _DATA_LOCATION, _OP_TYPE = 13, 14, 4
 
 
 def read_model(path: Path) -> bytes:
-    """All of a model; VprError where it cannot be read, or needs other files beside it."""
+    """All bytes of a model; VprError if it cannot be read, or if it needs other files."""
     try:
         data = read_regular(path, _LIMIT)
     except (OSError, ValueError) as error:
@@ -57,7 +57,7 @@ def read_model(path: Path) -> bytes:
 
 
 def _leads_outside(data: memoryview, message: str, depth: int) -> bool:
-    """Whether a message has a tensor, or a compiled part, that lies in another file."""
+    """Whether a message has a tensor, or a compiled part, in another file."""
     if depth > _DEPTH:
         raise ValueError('it is nested too deeply')
     inner = _INNER[message]
@@ -70,14 +70,14 @@ def _leads_outside(data: memoryview, message: str, depth: int) -> bool:
             return True
         if field in inner:
             if kind != _BYTES:
-                raise ValueError(f'field {field} of a {message} is of another kind')
+                raise ValueError(f'field {field} of a {message} has the wrong type')
             if _leads_outside(value, inner[field], depth + 1):
                 return True
     return False
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """Number, kind and value of each field of a message; ValueError where it is none."""
+    """Number, kind and value of each field of a message; ValueError if it is not valid."""
     at, end = 0, len(data)
     while at < end:
         key, at = _varint(data, at)
@@ -91,21 +91,21 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
             length, at = _varint(data, at)
             value, at = data[at : at + length], at + length
         if not field or kind not in (_VARINT, _FIXED64, _BYTES, _FIXED32):
-            raise ValueError('it is no ONNX file')
+            raise ValueError('it is not an ONNX file')
         if at > end:
-            raise ValueError('it is cut short')
+            raise ValueError('it is truncated')
         yield field, kind, value
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A number of up to ten bytes and where the next thing begins."""
+    """A number of up to ten bytes, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
-            raise ValueError('it is cut short')
+            raise ValueError('it is truncated')
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise ValueError('it is no ONNX file')
+    raise ValueError('it is not an ONNX file')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network in ONNX Runtime, on the first of the wanted execution providers that works here."""
+"""A network in ONNX Runtime, on the first of the given execution providers that works here."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.text import one_line
 
-# Where a program imported ONNX Runtime before this package, which turns its telemetry off.
+# For programs that imported ONNX Runtime before this package, which disables its telemetry.
 onnxruntime.disable_telemetry_events()
 
 CPU = 'CPUExecutionProvider'
 TENSORRT, OPENVINO = 'TensorrtExecutionProvider', 'OpenVINOExecutionProvider'
-# They compile a network for given shapes.
+# These compile a network for fixed shapes.
 _COMPILERS = (TENSORRT, OPENVINO)
 _PACKAGES = {
     TENSORRT: 'onnxruntime-gpu',
@@ -33,11 +33,11 @@ _PACKAGES = {
 class RuntimeOptions:
     """How a network is run.
 
-    `providers`: ONNX Runtime's names, the preferred first; the CPU is the last resort and need not
-    be named. `num_threads` of the CPU and of OpenVINO, 0: every core. `spinning`: whether idle
-    threads wait by busy looping, which answers a little sooner and burns the cores. `fp16`: halves
-    the precision under TensorRT. `cache`: folder for what TensorRT builds, by default
-    ~/.cache/ashtkd_ros.
+    `providers`: names of ONNX Runtime, the preferred one first; the CPU is always the last and
+    need not be named. `num_threads`: threads of the CPU and of OpenVINO; 0: one for each core.
+    `spinning`: whether idle threads wait in a busy loop, which answers a little sooner but keeps
+    the cores busy. `fp16`: use half precision with TensorRT. `cache`: folder for the engines that
+    TensorRT builds; None: ~/.cache/ashtkd_ros.
     """
 
     providers: tuple[str, ...] = ()
@@ -48,23 +48,23 @@ class RuntimeOptions:
 
 
 def check_names(providers: Sequence[str]) -> None:
-    """VprError where a name is not one of ONNX Runtime's execution providers."""
+    """VprError if a name is not one of ONNX Runtime's execution providers."""
     known = onnxruntime.get_all_providers()
     for name in providers:
         if name not in known:
             raise VprError(
-                f'unknown execution provider "{name}"; known are {", ".join(sorted(known))}'
+                f'unknown execution provider "{name}"; use one of {", ".join(sorted(known))}'
             )
 
 
 def open_session(
     data: bytes, options: RuntimeOptions, notify: Callable[[str], None] | None = None
 ) -> tuple[onnxruntime.InferenceSession, list[str]]:
-    """The network of an ONNX file's bytes, and a warning for each provider that was passed over.
+    """Open the network in an ONNX file's bytes; also a warning for each provider that failed.
 
-    A provider works when it has started and, the CPU apart, run the network once. `notify` is told
-    before something that takes minutes. Raises VprError for a name that is no provider, and what
-    ONNX Runtime raises when the CPU cannot load the network.
+    A provider works if it has started and, except the CPU, has run the network once. `notify` is
+    called with a line before something that takes minutes. VprError for an unknown provider; the
+    error of ONNX Runtime if the CPU cannot load the network.
     """
     check_names(options.providers)
     wanted, warnings = _available(options.providers)
@@ -81,13 +81,13 @@ def open_session(
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, on one line."""
+    """The first line of an exception's text."""
     lines = str(error).strip().splitlines()
     return one_line(lines[0]) if lines else type(error).__name__
 
 
 def _available(providers: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those before the CPU that this build has; warnings about the others."""
+    """The providers before the CPU that this build has, and warnings about the others."""
     available = onnxruntime.get_available_providers()
     wanted, warnings = [], []
     for name in dict.fromkeys(providers):
@@ -99,7 +99,7 @@ def _available(providers: Sequence[str]) -> tuple[list[str], list[str]]:
             package = _PACKAGES.get(name, 'a build')
             warnings.append(
                 f'{name} is not in this build of onnxruntime, which has {", ".join(available)}; '
-                f'install {package} that has it'
+                f'install {package} with it'
             )
     return wanted, warnings
 
@@ -135,13 +135,13 @@ def _session(data: bytes, chosen: list[tuple[str, dict]], options: RuntimeOption
     settings.add_session_config_entry(
         'session.intra_op.allow_spinning', '1' if options.spinning else '0'
     )
-    # Nothing is printed: failures are raised as well, and names in a model may be escapes.
+    # Nothing is printed: errors are raised too, and names in a model may contain escape codes.
     settings.log_severity_level = 4
-    # Not its own format, of which nobody has looked for parts in other files.
+    # Not ONNX Runtime's own format, which `model_file` does not check for other files.
     settings.add_session_config_entry('session.load_model_format', 'ONNX')
     if chosen and chosen[0][0] in _COMPILERS:
         settings.add_free_dimension_override_by_name('batch', 1)
-    # With its fallback, ONNX Runtime goes on with the CPU, and tells only standard output.
+    # With the fallback, ONNX Runtime would go on with the CPU and only print this.
     return onnxruntime.InferenceSession(
         data, settings, providers=[*chosen, CPU], enable_fallback=0
     )
@@ -150,7 +150,7 @@ def _session(data: bytes, chosen: list[tuple[str, dict]], options: RuntimeOption
 def _tensorrt(
     data: bytes, options: RuntimeOptions, notify: Callable[[str], None]
 ) -> dict[str, object]:
-    """Options for engines that are built once and kept, by network and ONNX Runtime."""
+    """Options for engines that are built once and kept for this network and ONNX Runtime."""
     cache = options.cache or Path(os.path.expanduser('~'), '.cache', 'ashtkd_ros')
     key = f'{sha256_of(data)[:16]}-{onnxruntime.__version__}'
     folder = Path(cache).expanduser().resolve() / 'tensorrt' / key

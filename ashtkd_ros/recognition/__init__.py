@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A descriptor to places, and the pipeline that node and evaluation share."""
+"""From a descriptor to places, and the pipeline that node and evaluation share."""

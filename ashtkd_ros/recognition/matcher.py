@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Descriptor → candidates with a confidence each."""
+"""From a descriptor to candidate places, each with its confidence."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.confidence import check_coefficients, probability
 
-_MOST = 1.01  # a similarity of vectors of length 1, and what rounding adds
+_MOST = 1.01  # highest similarity of vectors of length 1, with rounding errors
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A place of the map that may be the query's.
+    """A place of the map at which the query may have been taken.
 
-    `similarity`: inner product of the descriptors in [-1, 1]; `margin`: similarity above that of
-    the best candidate elsewhere; `confidence`: probability that the place is right, [0, 1].
+    `similarity`: inner product of the descriptors, in [-1, 1]; `margin`: similarity minus that of
+    the best candidate elsewhere; `confidence`: probability that the place is right, in [0, 1].
     """
 
     place: Place
@@ -31,8 +31,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class MatcherConfig:
-    """`top_k`: candidates returned. Two places are neighbours, and so no rivals, within
-    `neighbour_m` metres, or without poses within `neighbour_frames` frames of one route."""
+    """How candidates are chosen.
+
+    `top_k`: number of candidates. Two places are neighbours, and so no rivals for the margin, if
+    they are within `neighbour_m` metres, or without poses within `neighbour_frames` frames of one
+    traverse.
+    """
 
     top_k: int = 5
     neighbour_m: float = 10.0
@@ -42,11 +46,11 @@ class MatcherConfig:
 class Matcher:
     """Top-k search in a map; confidence = sigmoid(a * similarity + b * margin + c).
 
-    a, b, c come with the model (fitted by tools.training.calibrate on training revisits) through
-    the map; without them the confidence is the similarity itself, cut to [0, 1].
+    The map has a, b and c from its model; tools.training.calibrate fits them on revisited places
+    of the training data. Without them the confidence is the similarity, limited to [0, 1].
     """
 
-    # Rivals are looked for among this many candidates; deeper ones change no margin that matters.
+    # Rivals are searched among so many candidates; later ones change no margin that matters.
     _DEPTH = 64
 
     def __init__(self, place_map: PlaceMap, config: MatcherConfig | None = None):
@@ -66,23 +70,23 @@ class Matcher:
         count = top_k or self.config.top_k
         ids, similarities = self.map.search(descriptor, max(self._DEPTH, count))
         ids, similarities = ids.tolist(), similarities.tolist()
-        # FAISS answers a query that is no vector with place -1, NaN, or any number at all
+        # For a query that is not finite, FAISS gives place -1, NaN, or any number.
         if ids[0] < 0 or not all(-_MOST <= s <= _MOST for s in similarities):
             raise VprError(
-                'the descriptor is not of length 1: no place is like it; check the network'
+                'the descriptor does not have length 1, so it fits no place; check the network'
             )
         found: list[Candidate] = []
         for i, similarity in zip(ids[:count], similarities, strict=False):
             margin = similarity - self._rival(i, ids, similarities)
             confidence = probability(similarity, margin, self._coefficients)
-            if found:  # a less similar place is not the more probable one, whoever its rivals are
+            if found:  # a less similar place is never more probable, whatever its rivals are
                 confidence = min(confidence, found[-1].confidence)
             found.append(Candidate(self.map.places[i], similarity, margin, confidence))
         return found
 
     def _rival(self, i: int, ids: list[int], similarities: list[float]) -> float:
-        """Best similarity elsewhere than at place i; the worst of all where all are near."""
-        # Plain Python: it ends after a few places, and numpy's calls would take ten times as long.
+        """The best similarity of places not near place i; the worst of all if all are near."""
+        # Plain Python ends after a few places; the calls of numpy would take ten times as long.
         elsewhere = (s for j, s in zip(ids, similarities, strict=True) if not self._near(i, j))
         return next(elsewhere, similarities[-1])
 

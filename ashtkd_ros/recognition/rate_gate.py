@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images are too many a second: one rule for the node and for an evaluation."""
+"""Limits the number of images per second, by one rule for the node and for evaluations."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import time
 
 
 class RateGate:
-    """Lets at most so many images a second through, by their stamps; back in time starts anew."""
+    """Admits at most so many images per second, by their stamps; starts again if they go back."""
 
     def __init__(self):
         self._last = -1.0
 
     def admits(self, stamp_s: float, max_rate_hz: float) -> bool:
-        """Whether an image with this stamp is to be used; a stamp of zero is no time: now is."""
+        """Whether to use an image with this stamp in seconds; a stamp of 0 means the time of now.
+
+        `max_rate_hz`: the most images per second; 0: all.
+        """
         now = stamp_s or time.monotonic()
-        # A hundredth of slack: a camera of just that rate keeps it only on average.
+        # With a tolerance of 1 %: a camera of exactly this rate keeps it only on average.
         early = 0.0 <= now - self._last < 0.99 / max_rate_hz if max_rate_hz else False
         if not early:
             self._last = now

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image → recognition: the whole pipeline that node, demo and evaluation share."""
+"""From an image to its place: the whole pipeline that node, demo and evaluation share."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ MIN_CONFIDENCE = 0.5  # default: a less probable match is an unknown place
 
 @dataclass(frozen=True)
 class Recognition:
-    """`candidates` best first; `accepted` tells whether the best is trusted, `refusal` why not.
+    """The answer for one image.
 
-    `embed_s` and `match_s`: seconds that preprocessing with inference, and matching, took.
+    `candidates`: best first; `accepted`: whether the best one is trusted; `refusal`: why it is
+    not; `embed_s` and `match_s`: seconds for preprocessing and inference, and for matching.
     """
 
     candidates: list[Candidate]
@@ -30,7 +31,7 @@ class Recognition:
 
 
 class Recogniser:
-    """A network and the map it made; a match below `min_confidence` is an unknown place."""
+    """A network with a map that it made; a match below `min_confidence` is an unknown place."""
 
     def __init__(
         self,
@@ -49,10 +50,10 @@ class Recogniser:
         top_k: int | None = None,
         min_confidence: float | None = None,
     ) -> Recognition:
-        """uint8 (H, W, 3) in `order`, or (H, W) grey → Recognition; `top_k` and `min_confidence`
-        for this image only.
+        """Recognise the place in an image: uint8 (H, W, 3) in `order`, or (H, W) grey.
 
-        VprError where the network gives no vector of length 1.
+        `top_k` and `min_confidence` apply to this image only. VprError if the network gives no
+        descriptor of length 1.
         """
         least = self.min_confidence if min_confidence is None else min_confidence
         started = time.perf_counter()

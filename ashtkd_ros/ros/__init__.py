@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thin ROS 2 skin around the core."""
+"""The thin ROS 2 layer around the core."""

@@ -17,7 +17,6 @@ from ashtkd_ros.bags.message_header import stamp_ns_of
 from ashtkd_ros.bags.sqlite_journals import orphans, side_files
 from ashtkd_ros.cli.terminal import say
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
 from ashtkd_ros.geometry.trajectory import PoseTrack
 from ashtkd_ros.stamps import ns_to_s, stamp_to_ns, stamp_to_s
@@ -25,7 +24,6 @@ from ashtkd_ros.text import one_line
 from ashtkd_ros.traverses.bag_image import BagImage, BagOriginals, source_name
 from ashtkd_ros.traverses.depth_sampling import depth_of_bag
 from ashtkd_ros.traverses.frame import BACK, BACK_S, DAMAGED, ZERO, Frame
-from ashtkd_ros.traverses.labels import LABELS, order_of, read_labels
 from ashtkd_ros.traverses.pose_messages import ODOMETRY_TYPE, TfPoses, pose_reader
 from ashtkd_ros.traverses.topic_choice import (
     NO_POSES,
@@ -40,7 +38,6 @@ from ashtkd_ros.traverses.traverse import (
     Playback,
     RecordedTraverse,
     TraverseOptions,
-    stats_of,
 )
 
 _LONG_PAUSE_S = 5.0
@@ -84,13 +81,11 @@ class BagTraverse(RecordedTraverse):
         self.topic = choose_image_topic(self.bag, options.image_topic)
         self.count = self.topic.count
         self._use_received = options.stamps == 'receive'
-        self._labels: dict[int, str] = {}
         if options.purpose == PLAY:
             return
         self._take_poses(self._first.frame_id)
-        self._labels = read_labels(self.path, options.labels)
         self.depth = depth_of_bag(self.bag, self.topic.name, options.bits)
-        self.depth.tell_to(self.notes.append)
+        self.depth.notify_by(self.notes.append)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -139,7 +134,7 @@ class BagTraverse(RecordedTraverse):
         options = self.options
         if options.trajectory is not None:
             self._tell_unused_flags(str(options.trajectory), is_tf=False)
-            self.take_trajectory(options.trajectory)
+            self.take_trajectory()
             return
         topic = choose_pose_topic(self.bag, options.pose_topic, self.count)
         if topic is None:
@@ -203,42 +198,21 @@ class BagTraverse(RecordedTraverse):
                 yield Cursor(number, received, first, **asdict(clock)), frame
             number += 1
         self._tell_lost()
-        note = f'{self.count - number} images of {self.count} cannot be read'
-        if self._labels:
-            note += f'; {LABELS} counts the others, so that its names may be of other images'
-        # What a reader passes over where a file is damaged within.
-        if number < self.count and note not in self.notes:
-            self.notes.append(note)
+        self.tell_unread(number)  # what a reader passes over where a file is damaged within
 
     def _frame(self, number: int, received: int, nth: int, message, clock: Clock) -> Frame:
         header_ns = None if message is None else stamp_to_ns(message.header.stamp)
         stamp_ns = received if self._use_received or message is None else header_ns
-        stamp = ns_to_s(stamp_ns)
-        pose, refusal, geo = None, '', None
+        refusal = ''
         if message is None:
             refusal = DAMAGED
         elif stamp_ns <= 0:
             refusal = ZERO
-        elif clock.refuses(stamp, ns_to_s(received)):
+        elif clock.refuses(ns_to_s(stamp_ns), ns_to_s(received)):
             refusal = BACK
-        else:
-            pose, refusal, geo = self.pose_at(stamp)
-        label = self._labels.get(number, '')
-        image = BagImage(
-            self.bag, self.topic.name, received, nth, message is None, message, self.depth
-        )
-        return Frame(
-            stamp_ns,
-            header_ns,
-            order_of(label, number),
-            image,
-            source_name(received, nth),
-            f'image {number}',
-            pose,
-            label,
-            refusal,
-            geo,
-        )
+        topic, source = self.topic.name, source_name(received, nth)
+        image = BagImage(self.bag, topic, received, nth, message is None, message, self.depth)
+        return self.frame(number, stamp_ns, header_ns, image, source, refusal)
 
     def plan(self) -> list[str]:
         """See Traverse."""
@@ -264,16 +238,14 @@ class BagTraverse(RecordedTraverse):
         facts |= {'bits': self.depth.bits} if self.depth.used else {}
         return facts | ({ODOMETRY_KEY: 'yes'} if self.by_odometry else {})
 
-    def fingerprint(self) -> str:
-        """See Traverse; of the options, and of the files' names, sizes and times of change."""
+    def files(self) -> list[Path]:
+        """See RecordedTraverse; with the journals that databases have beside them."""
         own = [self.path]
         if self.path.is_dir():
             own = sorted(f for f in self.path.iterdir() if f.is_file())
         # Of a link the journals lie where it leads.
         beside = {j for f in own for j in side_files(f) or orphans(f)[:1]} - set(own)
-        files = own + sorted(beside)
-        files += [f for f in (self.options.trajectory, self.options.labels) if f is not None]
-        return sha256_of(repr((stats_of(files), self.options)).encode())
+        return own + sorted(beside)
 
     @classmethod
     def originals(cls, description: Mapping) -> Originals:

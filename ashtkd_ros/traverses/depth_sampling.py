@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ashtkd_ros.bags.bag import Bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import open_regular
-from ashtkd_ros.images.bit_depth import BitDepth, Looker, bits_of_source
+from ashtkd_ros.images.bit_depth import BitDepth, DepthSampler, bits_of_source
 from ashtkd_ros.images.message_decoding import compressed_to_array, image_to_array, is_deep_message
 from ashtkd_ros.images.picture_decoding import ImageError, decode_picture, is_deep
 from ashtkd_ros.images.picture_limits import check_size, read_bytes
+
+if TYPE_CHECKING:  # a robot's node reads pictures of a folder, and must not load bag readers
+    from ashtkd_ros.bags.bag import Bag
 
 _FIRST = 12  # files whose header does not tell: whether there are any of 16 bits
 _SAMPLES = 300
@@ -55,10 +58,10 @@ def _spread(bag: Bag, topic: str) -> Iterator[object]:
             yield from islice(_sound(bag, topic, int(start * 1e9)), 1)
 
 
-def _look_at_message(message: object, looker: Looker) -> None:
+def _look_at_message(message: object, sampler: DepthSampler) -> None:
     if is_deep_message(message):
         decode = image_to_array if hasattr(message, 'encoding') else compressed_to_array
-        decode(message, depth=looker)
+        decode(message, depth=sampler)
 
 
 def depth_of_files(files: Sequence[Path], bits: int) -> BitDepth:
@@ -84,21 +87,21 @@ def _evenly(files: Sequence[Path], most: int) -> list[Path]:
     return [files[len(files) * i // most] for i in range(most)]
 
 
-def _look_at_file(path: Path, looker: Looker) -> None:
+def _look_at_file(path: Path, sampler: DepthSampler) -> None:
     data = read_bytes(path)
     if is_deep(data):
         check_size(data)
-        decode_picture(data, depth=looker)
+        decode_picture(data, depth=sampler)
 
 
 def _looked(items: Iterable, look: Callable) -> list[Sequence[float]]:
     """What each of them needs, found by several threads; few are held at a time."""
 
     def needs(item: object) -> list[Sequence[float]]:
-        looker = Looker()
+        sampler = DepthSampler()
         with contextlib.suppress(OSError, ValueError, ImageError):
-            look(item, looker)
-        return looker.images
+            look(item, sampler)
+        return sampler.images
 
     found: list[Sequence[float]] = []
     items = iter(items)

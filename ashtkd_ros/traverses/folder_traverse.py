@@ -49,7 +49,7 @@ class FolderTraverse(Traverse):
         if options.purpose == PLAY:
             return
         self.depth = depth_of_files([f.file for f in self._frames], options.bits)
-        self.depth.tell_to(self.notes.append)
+        self.depth.notify_by(self.notes.append)
         self._frames = [replace(f, image=ImageFile(f.file, self.depth)) for f in self._frames]
         if is_file(self.path / WALK):
             self._leave_out_poses()

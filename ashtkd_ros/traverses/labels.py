@@ -28,8 +28,3 @@ def read_labels(recording: Path, table: Path | None) -> dict[int, str]:
         if labels.setdefault(int(row['frame']), row['label']) != row['label']:
             raise VprError(f'{table}:{line}: frame {row["frame"]} has another label above')
     return labels
-
-
-def order_of(label: str, number: int) -> int:
-    """`Frame.order` of an image: a place that is named by a number counts frames of the route."""
-    return int(label) if is_whole(label) else number

@@ -37,6 +37,7 @@ class Kind:
 # In the order in which they are asked. Of the last one map.yaml has no entry of its own.
 KINDS = (
     Kind('image_topic', 'bag_traverse', 'BagTraverse'),
+    Kind('video', 'video_traverse', 'VideoTraverse'),
     Kind('', 'folder_traverse', 'FolderTraverse', is_quick=True),
 )
 # The options that are for some kinds only.
@@ -44,10 +45,12 @@ _FOR = {
     'role': 'folders with an index.csv',
     'image_topic': 'bags',
     'pose_topic': 'bags',
-    'trajectory': 'bags',
-    'labels': 'bags',
+    'trajectory': 'bags and videos',
+    'labels': 'bags and videos',
+    'video_start': 'videos',
 }
 _KNOWN = 'a bag is a folder, or a .db3, .mcap or .bag file'
+_KNOWN += '; a video is a .mp4, .mov, .avi, .mkv or .webm file'
 
 
 def open_traverse(path: Path, options: TraverseOptions | None = None) -> Traverse:
@@ -61,7 +64,7 @@ def open_traverse(path: Path, options: TraverseOptions | None = None) -> Travers
             return opened(path, options)
     from ashtkd_ros.bags.rosbag2 import misnamed
 
-    raise VprError(f'{path}: is no bag; {_KNOWN}{misnamed(path)}')
+    raise VprError(f'{path}: is neither a bag nor a video; {_KNOWN}{misnamed(path)}')
 
 
 def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions) -> None:

@@ -6,6 +6,7 @@ A kind of source is a class below `Traverse` in a file of its own, and a line in
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ashtkd_ros.files.checksums import sha256_of
+from ashtkd_ros.files.tables import is_whole
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.pose_checks import notes_on
@@ -21,7 +24,8 @@ from ashtkd_ros.geometry.tf_chain import with_body_axes
 from ashtkd_ros.geometry.trajectory import PoseTrack, read_tum
 from ashtkd_ros.images.bit_depth import BitDepth, bits_of
 from ashtkd_ros.stamps import ns_to_s
-from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.frame import Frame, StoredImage
+from ashtkd_ros.traverses.labels import LABELS, read_labels
 
 PLAY = 'play'
 _MOST_ESTIMATED = 10**6  # images; a damaged file may claim any number
@@ -41,7 +45,7 @@ class TraverseOptions:
     `origin`: of the local frame for NavSatFix. `bits`: bits in use of 16 bit values, of the map
     that these images are queries to; 0: none. `purpose`: "map" or "query", which chooses rows of
     an index.csv without `role`; "play": as "query", and neither poses nor bit depth are looked
-    for. `video_start_s`: when a video began, in seconds on the clock of its trajectory.
+    for. `video_start`: time of a video's first image, in seconds on the clock of its trajectory.
     """
 
     role: str = ''
@@ -57,7 +61,7 @@ class TraverseOptions:
     origin: GeoOrigin | None = None
     bits: int = 0
     purpose: str = ''
-    video_start_s: float = 0.0
+    video_start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,16 +85,17 @@ class Traverse(ABC):
 
     `kind`: what errors call such a source; `accepted`: the options that are for it, of those that
     are not for all; `preselected`: whether somebody chose the images, as in a folder, so that each
-    is wanted. `count`: images at most. `poses`: what the poses come from, empty: nothing;
-    `has_poses`: whether images have poses at all, in the frame `frame_id`, whose `origin` on earth
-    may be known; `track`: the poses over time, where images are given theirs by time;
-    `by_odometry`: whether their frame begins anew with each drive. `depth`: bits in use of images
-    of 16 bit values. `notes`: lines for the user.
+    is wanted; `endings`: how the names of such files end. `count`: number of images at most.
+    `poses`: what the poses come from, empty: nothing; `has_poses`: whether images have poses at
+    all, in the frame `frame_id`, whose `origin` on earth may be known; `track`: the poses over
+    time, where images are given theirs by time; `by_odometry`: whether their frame begins anew
+    with each drive. `depth`: bits in use of images of 16 bit values. `notes`: lines for the user.
     """
 
     kind: ClassVar[str]
     accepted: ClassVar[frozenset[str]] = frozenset()
     preselected: ClassVar[bool] = False
+    endings: ClassVar[tuple[str, ...]] = ()
     poses: str = ''
     has_poses: bool = False
     frame_id: str = 'map'
@@ -105,9 +110,9 @@ class Traverse(ABC):
         self.notes: list[str] = []
 
     @classmethod
-    @abstractmethod
     def recognises(cls, path: Path) -> bool:
         """Whether a path names a source of this kind, be it damaged or missing."""
+        return Path(path).suffix.lower() in cls.endings and not os.path.isdir(path)
 
     @abstractmethod
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
@@ -155,25 +160,78 @@ class Traverse(ABC):
 
 
 class RecordedTraverse(Traverse):
-    """A recording: images whose poses are found by their time, on a track of its own."""
+    """A recording: images whose poses are found by their time, on a track of its own.
+
+    `labels`: names of places by the number of the image.
+    """
+
+    def __init__(self, path: Path, options: TraverseOptions):
+        super().__init__(path, options)
+        self.labels: dict[int, str] = {}
+        if options.purpose != PLAY:
+            self.labels = read_labels(self.path, options.labels)
 
     def take_track(self, track: PoseTrack, poses: str) -> None:
         """From now on images have the poses of `track`, which come from `poses`."""
         self.track, self.poses = track, poses
         self.has_poses, self.frame_id, self.origin = True, track.frame, track.origin
 
-    def take_trajectory(self, path: Path) -> None:
-        """From now on images have the poses of a file in TUM format."""
+    def take_trajectory(self) -> None:
+        """From now on images have the poses of the file that --trajectory names, if it does."""
+        path = self.options.trajectory
+        if path is None or self.options.purpose == PLAY:
+            return
         track = with_body_axes(read_tum(path).checked(), '', self.options.camera_frame_is)
         self.take_track(track, str(path))
         self.notes += notes_on(self.poses, track.refused, track.remarks)
+        (start, end), (first, last) = self.span, track.span
+        if first > end or last < start:
+            video = ': --video-start tells when a video began' if 'video' in self.kind else ''
+            self.notes.append(
+                f'no image has a pose: {path} has poses from {first:.1f} to {last:.1f} s, the '
+                f'images are from {start:.1f} to {end:.1f} s; give poses on their clock{video}'
+            )
 
-    def pose_at(self, stamp: float) -> tuple[Pose | None, str, tuple[float, float] | None]:
-        """At a time in seconds: pose or None, why there is none, latitude and longitude."""
-        if self.track is None:
-            return None, '', None
-        pose, refusal = self.track.at(stamp, self.options.max_pose_gap_s)
-        return pose, refusal, self.track.geo_at(stamp) if pose is not None else None
+    def frame(
+        self,
+        number: int,
+        stamp_ns: int,
+        header_ns: int | None,
+        image: StoredImage,
+        source: str,
+        refusal: str = '',
+    ) -> Frame:
+        """The frame of image `number`, with its label, and its pose unless there is a `refusal`.
+
+        See `Frame` for all else.
+        """
+        pose, geo, stamp = None, None, ns_to_s(stamp_ns)
+        if self.track is not None and not refusal:
+            pose, refusal = self.track.at(stamp, self.options.max_pose_gap_s)
+            geo = self.track.geo_at(stamp) if pose is not None else None
+        label = self.labels.get(number, '')
+        # A place that is named by a number counts frames of the route, as in index.csv.
+        order = int(label) if is_whole(label) else number
+        name = f'image {number}'
+        return Frame(stamp_ns, header_ns, order, image, source, name, pose, label, refusal, geo)
+
+    def tell_unread(self, read: int) -> None:
+        """Add a note if there were fewer images than a damaged file says there are."""
+        note = f'{self.count - read} images of {self.count} cannot be read'
+        if self.labels:
+            note += f'; {LABELS} counts the others, so that its names may be of other images'
+        if read < self.count and note not in self.notes:
+            self.notes.append(note)
+
+    def files(self) -> list[Path]:
+        """All files that the recording consists of."""
+        return [self.path]
+
+    def fingerprint(self) -> str:
+        """See Traverse; of the options, and of the files' names, sizes and times of change."""
+        files = [*self.files(), self.options.trajectory, self.options.labels]
+        stats = stats_of(file for file in files if file is not None)
+        return sha256_of(repr((stats, self.options)).encode())
 
     def plan(self) -> list[str]:
         """See Traverse; with the poses and their gaps."""
@@ -189,7 +247,8 @@ class RecordedTraverse(Traverse):
     def estimated_poses(self) -> Iterable[Pose | None]:
         """See Traverse; as if the images were evenly spread over the recording."""
         stamps = np.linspace(*self.span, min(self.count, _MOST_ESTIMATED))
-        return (self.pose_at(float(stamp))[0] for stamp in stamps)
+        gap = self.options.max_pose_gap_s
+        return (self.track and self.track.at(float(stamp), gap)[0] for stamp in stamps)
 
 
 class Originals(ABC):

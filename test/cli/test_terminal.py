@@ -16,7 +16,7 @@ import pytest
 from bag_helpers import image, odometry, write_bag
 from conftest import write_tiny_model
 from door_fixtures import call, harmless
-from small_evaluation import answers_of, evaluation_of
+from small_evaluation import evaluation_of, judged_queries
 from test_place_pictures import walk
 
 from ashtkd_ros.cli.command import run_command
@@ -206,7 +206,9 @@ def test_lines_without_end_are_cut(capsys: pytest.CaptureFixture):
 
 def test_a_report_holds_no_control_characters(tmp_path: Path):
     odd = 'frame \x1b]0;owned\x07 \x1b[31m'
-    evaluation = evaluation_of(answers_of([True, False]), facts={odd: odd}, notes=[odd], title=odd)
+    evaluation = evaluation_of(
+        judged_queries([True, False]), facts={odd: odd}, notes=[odd], title=odd
+    )
     write_report(tmp_path / 'r.html', evaluation, lambda place: np.zeros((4, 4, 3), np.uint8))
     html = (tmp_path / 'r.html').read_text()
     assert not set(html) & {chr(i) for i in range(32)} - {'\n'} and 'owned' in html

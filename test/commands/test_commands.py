@@ -218,7 +218,7 @@ def test_evaluation_with_nothing_to_judge_by_is_one_line(town_map: Path, tmp_pat
     (tmp_path / 'index.csv').write_text('file,place,role,order\na.jpg,hall,,0\n')
     cv2.imwrite(str(tmp_path / 'a.jpg'), np.zeros((48, 64, 3), np.uint8))
     assert call('evaluate', town_map, tmp_path, '--threads', 1) == 1
-    assert 'nothing to judge by' in error_line(capsys)
+    assert 'there is no ground truth' in error_line(capsys)
 
 
 def test_exit_status_tells_done_failed_and_interrupted(capsys: pytest.CaptureFixture):

@@ -28,6 +28,7 @@ from ashtkd_ros.files import documents
 from ashtkd_ros.files import reading as files
 from ashtkd_ros.images import picture_decoding as picture_bytes
 from ashtkd_ros.images import picture_limits as pictures
+from ashtkd_ros.traverses import opening
 
 pytest_plugins = ['door_fixtures']
 pytestmark = pytest.mark.usefixtures('alarm')
@@ -99,7 +100,7 @@ READERS = {
     'decode_picture': picture_bytes,
     'read_bytes': pictures,
     'load_embedder': options,
-    'open_traverse': options,
+    'open_traverse': opening,
 }
 
 

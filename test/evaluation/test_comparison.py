@@ -3,35 +3,32 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import line_of
-from small_evaluation import answers_of, evaluation_of, metrics_for
+from small_evaluation import evaluation_of, judged_queries, metrics_for
 from test_report import ODD, assert_stands_alone, gone, text_of
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.comparison import (
-    Report,
     changes,
     compare,
     differences,
-    load_report,
     names_of,
     table,
     write_comparison,
 )
 from ashtkd_ros.evaluation.report import write_report
+from ashtkd_ros.evaluation.report_file import Report, load_report
 
 BEFORE, AFTER = [True, True, False, True], [True, False, True, True]
 
 
 def report_in(folder: Path, right: list[bool] = BEFORE, **changed: object) -> Report:
     """A report of these verdicts, written to `folder` and read again."""
-    write_report(folder / 'report.html', evaluation_of(answers_of(right), **changed), gone)
+    write_report(folder / 'report.html', evaluation_of(judged_queries(right), **changed), gone)
     return load_report(folder)
 
 
@@ -40,16 +37,9 @@ def two(tmp_path: Path) -> list[Report]:
     return [report_in(tmp_path / 'old'), report_in(tmp_path / 'new', AFTER)]
 
 
-def test_a_report_is_read_by_its_json_its_html_and_its_folder(tmp_path: Path):
-    values = report_in(tmp_path).values
-    for path in (tmp_path / 'report.json', tmp_path / 'report.html', str(tmp_path)):
-        assert load_report(path).values == values
-    assert values['title'] == 'dusk in day'
-
-
 def test_a_line_a_report_and_method_with_the_change_to_the_first(tmp_path: Path):
     first = report_in(tmp_path / 'old')
-    ours = metrics_for(answers_of([True] * 4))
+    ours = metrics_for(judged_queries([True] * 4))
     second = report_in(
         tmp_path / 'new', [True] * 4, methods={'single images': ours, 'sequence': ours}
     )
@@ -71,8 +61,9 @@ def test_a_line_a_report_and_method_with_the_change_to_the_first(tmp_path: Path)
 
 def test_queries_that_changed_are_listed_with_both_answers(two: list[Report]):
     found = changes(*two)
-    assert [c.query for c in found['lost']] == [1] and [c.query for c in found['won']] == [2]
-    assert found['lost'][0].stamp == 0.5 and found['lost'][0].after['right'] is False
+    (lost,), (won,) = found['right_to_wrong'], found['wrong_to_right']
+    assert (lost.query, won.query) == (1, 2)
+    assert lost.stamp == 0.5 and lost.after['right'] is False
     assert not differences(two)
 
 
@@ -81,7 +72,7 @@ def test_other_queries_are_not_compared(tmp_path: Path):
     assert changes(*reports) is None
     (line,) = differences(reports)
     assert line == 'new has other queries than old: their figures are not comparable.'
-    assert table(compare(reports)).splitlines()[-1].startswith('* other queries')
+    assert table(compare(reports)).splitlines()[-1].startswith('* This report has other queries')
     assert 'new *' in table(compare(reports))
     write_comparison(tmp_path / 'c.html', reports)
     text = text_of((tmp_path / 'c.html').read_text())
@@ -89,9 +80,9 @@ def test_other_queries_are_not_compared(tmp_path: Path):
 
 
 def test_another_ground_truth_is_told(tmp_path: Path):
-    answers = answers_of(BEFORE)
-    answers[2] = replace(answers[2], has_positive=False)
-    write_report(tmp_path / 'new' / 'report.html', evaluation_of(answers), gone)
+    judged = judged_queries(BEFORE)
+    judged[2] = replace(judged[2], has_positive=False)
+    write_report(tmp_path / 'new' / 'report.html', evaluation_of(judged), gone)
     reports = [report_in(tmp_path / 'old'), load_report(tmp_path / 'new')]
     assert 'another map or tolerance' in differences(reports)[0]
 
@@ -100,7 +91,7 @@ def test_the_page_tells_figures_changes_and_differing_facts(tmp_path: Path):
     reports = [
         report_in(tmp_path / 'old', facts={'map': 'day', 'model': 'student'}),
         report_in(tmp_path / 'new', AFTER, facts={'map': 'noon', 'model': 'student'}),
-        report_in(tmp_path / 'third', AFTER, methods={'HOG': metrics_for(answers_of(AFTER))}),
+        report_in(tmp_path / 'third', AFTER, methods={'HOG': metrics_for(judged_queries(AFTER))}),
     ]
     write_comparison(tmp_path / 'deep' / 'c.html', reports)
     html = (tmp_path / 'deep' / 'c.html').read_text()
@@ -115,7 +106,7 @@ def test_the_page_tells_figures_changes_and_differing_facts(tmp_path: Path):
 
 
 def test_odd_names_are_escaped(tmp_path: Path):
-    ours = metrics_for(answers_of(BEFORE))
+    ours = metrics_for(judged_queries(BEFORE))
     odd = {'title': ODD, 'facts': {ODD: ODD}, 'methods': {ODD: ours}}
     reports = [report_in(tmp_path / '<b>$x_{$', **odd), report_in(tmp_path / 'other')]
     write_comparison(tmp_path / 'c.html', reports)
@@ -135,70 +126,37 @@ def test_names_are_short_and_no_two_alike(tmp_path: Path):
     assert names_of([reports[0]] * 2) == ['a/report.json', 'a/report.json (2)']
 
 
-def damaged(change: Callable[[dict], object]) -> Callable[[Path], None]:
-    """Writes a report whose values were changed."""
-
-    def write(path: Path) -> None:
-        values = json.loads(json.dumps(report_in(path.parent / 'whole').values))
-        change(values)
-        path.write_text(json.dumps(values))
-
-    return write
-
-
-@pytest.mark.parametrize(
-    ('write', 'message'),
-    [
-        (lambda path: None, 'no such report'),
-        (lambda path: path.write_text('<html>'), 'is no JSON'),
-        (lambda path: path.write_bytes(b'\xff\xfe'), 'is no JSON'),
-        (lambda path: path.write_text('[' * 100_000), 'is no JSON'),
-        (lambda path: path.mkdir(), 'no such report'),
-        (lambda path: path.write_text('[1, 2]'), 'is no report'),
-        (lambda path: path.write_text('{"schema_version": 1}'), 'is no report'),
-        (damaged(lambda v: v.update(schema_version=99)), 'has report format 99'),
-        (damaged(lambda v: v.pop('methods')), 'is damaged'),
-        (damaged(lambda v: v.update(methods=[])), 'is damaged'),
-        (damaged(lambda v: v.update(answers=[])), 'is damaged'),
-        (damaged(lambda v: v['methods'].append('HOG')), 'is damaged'),
-        (damaged(lambda v: v['methods'][0].pop('f1_max')), 'is damaged'),
-        (damaged(lambda v: v['methods'][0]['curve']['found'].pop()), 'is damaged'),
-        (damaged(lambda v: v['methods'][0]['recall'].update({'1': 'x'})), 'is damaged'),
-        (damaged(lambda v: v['calibration'].update(count=['x'] * 10)), 'is damaged'),
-        (damaged(lambda v: v['calibration'].pop('error')), 'is damaged'),
-        (damaged(lambda v: v['answers'][0].pop()), 'is damaged'),
-        (damaged(lambda v: v['answers'][0].__setitem__(3, 'x')), 'is damaged'),
-        (damaged(lambda v: v['answer_columns'].reverse()), 'is damaged'),
-        (damaged(lambda v: v.update(localisation_m={'median': 'x'})), 'is damaged'),
-    ],
-)
-def test_what_is_no_report_is_one_line(tmp_path: Path, write: Callable, message: str):
-    path = tmp_path / 'r.json'
-    write(path)
-    with pytest.raises(VprError) as error:
-        load_report(path)
-    assert message in line_of(error) and str(path) in line_of(error)
-
-
 def test_comparison_that_cannot_be_written_is_one_line(tmp_path: Path, two: list[Report]):
     with pytest.raises(VprError) as error:
         write_comparison(tmp_path, two)
     assert 'cannot be written' in line_of(error)
     with pytest.raises(VprError) as error:
         write_comparison(tmp_path / 'c.html', two[:1])
-    assert 'needs two reports' in line_of(error)
+    assert 'needs at least two reports' in line_of(error)
+
+
+def test_a_comparison_does_not_replace_what_it_compares(tmp_path: Path, two: list[Report]):
+    before = (tmp_path / 'new' / 'report.html').read_text()
+    for path in (
+        tmp_path / 'new' / 'report.html',
+        tmp_path / 'old' / '..' / 'new' / 'report.html',
+    ):
+        with pytest.raises(VprError) as error:
+            write_comparison(path, two)
+        assert 'is one of the reports that are compared' in line_of(error)
+    assert (tmp_path / 'new' / 'report.html').read_text() == before
 
 
 def test_a_query_that_one_run_did_not_answer_is_lost_without_a_place(tmp_path: Path):
-    answers = answers_of(BEFORE)
-    answers[0] = replace(answers[0], place=None, right=False, accepted=False, confidence=0.0)
-    write_report(tmp_path / 'new' / 'report.html', evaluation_of(answers), gone)
+    judged = judged_queries(BEFORE)
+    judged[0] = replace(judged[0], place=None, right=False, accepted=False, confidence=0.0)
+    write_report(tmp_path / 'new' / 'report.html', evaluation_of(judged), gone)
     reports = [report_in(tmp_path / 'old'), load_report(tmp_path / 'new')]
     found = changes(*reports)
-    (silent,) = found.pop('silent')
+    (silent,) = found.pop('right_to_unnamed')
     assert (silent.before['place'], silent.after['place']) == (0, None)
     assert not any(found.values())
-    (spoke,) = changes(*reversed(reports))['spoke']
+    (spoke,) = changes(*reversed(reports))['unnamed_to_right']
     assert (spoke.before['place'], spoke.after['place']) == (None, 0)
     write_comparison(tmp_path / 'both.html', reports)
     text = text_of((tmp_path / 'both.html').read_text())
@@ -210,15 +168,9 @@ def test_reports_of_one_title_are_told_apart(tmp_path: Path):
     how = {'live': 'by the node, live', 'report': 'offline, every image'}
     reports = []
     for name, value in how.items():
-        evaluation = evaluation_of(answers_of(BEFORE), facts={'How': value})
+        evaluation = evaluation_of(judged_queries(BEFORE), facts={'How': value})
         write_report(tmp_path / f'{name}.html', evaluation, gone)
         reports.append(load_report(tmp_path / f'{name}.html'))
     write_comparison(tmp_path / 'both.html', reports)
     text = text_of((tmp_path / 'both.html').read_text())
     assert all(f'dusk in day; {value}' in text for value in how.values())
-
-
-def test_a_file_of_another_kind_is_named_itself(tmp_path: Path):
-    (tmp_path / 'map.yaml').write_text('frame: map')
-    with pytest.raises(VprError, match='map.yaml: is no JSON'):
-        load_report(tmp_path / 'map.yaml')

@@ -17,26 +17,20 @@ import cv2
 import numpy as np
 import pytest
 from conftest import line_of
-from small_evaluation import answers_of, evaluation_of, metrics_for
+from small_evaluation import evaluation_of, judged_queries, metrics_for
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.ground_truth import JudgedQuery
 from ashtkd_ros.evaluation.machine import measured_on
-from ashtkd_ros.evaluation.metrics import Answer
-from ashtkd_ros.evaluation.report import (
-    ANSWER_COLUMNS,
-    Evaluation,
-    Timing,
-    Traffic,
-    pictured,
-    write_picture,
-    write_report,
-)
+from ashtkd_ros.evaluation.report import ANSWER_COLUMNS, write_report
+from ashtkd_ros.evaluation.result import Evaluation
+from ashtkd_ros.evaluation.timing import Timing, Traffic
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.stamps import s_to_ns
 from ashtkd_ros.traverses.bag_image import BagImage
 from ashtkd_ros.traverses.frame import Frame
-from ashtkd_ros.traverses.image_folder import file_frame
+from ashtkd_ros.traverses.image_folder import ImageFile, file_frame
 
 ODD = '<script>alert("1")</script> & co'
 
@@ -87,12 +81,16 @@ def pairs_of(html: str) -> list[str]:
     return [c.split()[1] for c in found if c.startswith('pair ')]
 
 
-def with_images(answers: Sequence[Answer], folder: Path) -> list[Answer]:
-    """The same answers, the queries' images in `folder`."""
+def with_images(judged: Sequence[JudgedQuery], folder: Path) -> list[JudgedQuery]:
+    """The same queries with their images in `folder`."""
     folder.mkdir()
-    for a in answers:
-        cv2.imwrite(str(folder / a.query.name), np.full((30, 40, 3), 40, np.uint8))
-    return [replace(a, query=replace(a.query, path=folder / a.query.name)) for a in answers]
+    for q in judged:
+        cv2.imwrite(str(folder / q.query.name), np.full((30, 40, 3), 40, np.uint8))
+    images = [ImageFile(folder / q.query.name) for q in judged]
+    return [
+        replace(q, query=replace(q.query, image=image))
+        for q, image in zip(judged, images, strict=True)
+    ]
 
 
 def assert_stands_alone(html: str) -> None:
@@ -104,11 +102,11 @@ def assert_stands_alone(html: str) -> None:
 
 
 def test_the_page_tells_every_figure_and_needs_no_other_file(tmp_path: Path):
-    answers = with_images(answers_of([True, True, False]), tmp_path / 'queries')
-    ours = metrics_for(answers)
+    judged = with_images(judged_queries([True, True, False]), tmp_path / 'queries')
+    ours = metrics_for(judged)
     other = replace(ours, recall={1: 0.125}, average_precision=0.321)
     evaluation = evaluation_of(
-        answers,
+        judged,
         methods={'single images': ours, 'HOG': other},
         similarity=np.eye(3, dtype=np.float32),
         timing={'embed': Timing(7.25, 8.0, 9.0, 3)},
@@ -142,9 +140,9 @@ def test_the_page_tells_every_figure_and_needs_no_other_file(tmp_path: Path):
 
 
 def test_json_tells_all_figures_and_each_answer(tmp_path: Path):
-    answers = answers_of([True, False, True, True], confidence=lambda i: 0.9 - 0.2 * i)
-    answers[1] = replace(answers[1], has_positive=False)
-    evaluation = evaluation_of(answers, traffic=Traffic(5, 4, 1), notes=['odd'])
+    judged = judged_queries([True, False, True, True], confidence=lambda i: 0.9 - 0.2 * i)
+    judged[1] = replace(judged[1], has_positive=False)
+    evaluation = evaluation_of(judged, traffic=Traffic(5, 4, 1), notes=['odd'])
     _, values = written(tmp_path, evaluation)
     assert (values['schema_version'], values['title']) == (1, 'dusk in day')
     assert values['facts'] == {'map': 'town/day'} and values['notes'] == ['odd']
@@ -161,16 +159,16 @@ def test_json_tells_all_figures_and_each_answer(tmp_path: Path):
 
 
 def test_the_same_evaluation_gives_the_same_bytes_whatever_the_clock_says(tmp_path: Path):
-    answers = answers_of([True, False] * 30)
+    judged = judged_queries([True, False] * 30)
     similarity = np.random.default_rng(0).random((20, 20), np.float32)
     files = []
     for name in ('one', 'two'):
-        evaluation = evaluation_of(answers, similarity=similarity)
+        evaluation = evaluation_of(judged, similarity=similarity)
         files.append([*written(tmp_path / name, evaluation)])
         files[-1].append((tmp_path / name / 'report.json').read_bytes())
         time.sleep(1.1)  # a date in a figure would differ
     assert files[0] == files[1]
-    timed = evaluation_of(answers, similarity=similarity, timing={'embed': Timing.of([0.007])})
+    timed = evaluation_of(judged, similarity=similarity, timing={'embed': Timing.of([0.007])})
     written(tmp_path / 'one', timed)
     assert (tmp_path / 'one' / 'report.json').read_bytes() == files[0][2]
     stages = json.loads((tmp_path / 'one' / 'report.timing.json').read_text())['milliseconds']
@@ -178,9 +176,9 @@ def test_the_same_evaluation_gives_the_same_bytes_whatever_the_clock_says(tmp_pa
 
 
 def test_durations_of_an_earlier_run_do_not_stay(tmp_path: Path):
-    answers = answers_of([True])
-    written(tmp_path, evaluation_of(answers, timing={'embed': Timing.of([0.007])}))
-    written(tmp_path, evaluation_of(answers))
+    judged = judged_queries([True])
+    written(tmp_path, evaluation_of(judged, timing={'embed': Timing.of([0.007])}))
+    written(tmp_path, evaluation_of(judged))
     assert not (tmp_path / 'report.timing.json').exists()
 
 
@@ -190,8 +188,8 @@ def test_percentiles_are_in_milliseconds():
 
 
 def test_what_is_no_number_is_null(tmp_path: Path):
-    answers = [replace(a, similarity=math.nan) for a in answers_of([False, False])]
-    html, values = written(tmp_path, evaluation_of(answers))
+    judged = [replace(a, similarity=math.nan) for a in judged_queries([False, False])]
+    html, values = written(tmp_path, evaluation_of(judged))
     assert values['methods'][0]['f1_threshold'] is None and values['answers'][0][4] is None
     assert values['calibration']['right'][0] is None
     assert 'nan' not in text_of(html).lower()
@@ -209,13 +207,13 @@ def bag_frame(number: int, stamp: float) -> Frame:
 
 def test_images_of_bags_are_named_by_number_and_time_since_the_start(tmp_path: Path):
     start = 1_716_000_000.0
-    answers = []
-    for i, a in enumerate(answers_of([True, True, False], with_poses=False)):
+    judged = []
+    for i, a in enumerate(judged_queries([True, True, False], with_poses=False)):
         name = f'{1_715_000_000_000_000_000 + i}' + ('#2' if i else '')
         place = replace(a.place, stamp=1_715_000_000.0 + 2 * i, order=7 + i, source=name)
-        answers.append(replace(a, query=bag_frame(40 + i, start + i / 2), place=place))
+        judged.append(replace(a, query=bag_frame(40 + i, start + i / 2), place=place))
     starts = {None: start, 0: 1_715_000_000.0}
-    text = text_of(written(tmp_path, evaluation_of(answers, starts=starts))[0])
+    text = text_of(written(tmp_path, evaluation_of(judged, starts=starts))[0])
     assert 'image 41, 0.5 s → place 1 (image 8, 2.0 s)' in text
     assert 'image 40, 0.0 s → place 0 (image 7, 0.0 s)' in text
     assert not re.search(r'\d{10}', text)
@@ -227,7 +225,7 @@ def test_durations_say_when_and_on_what_they_were_measured(tmp_path: Path):
     assert 'cores' in machine['Processor'] and 'unknown' not in machine['Processor']
     assert re.search(r'ONNX Runtime \d.*Python \d', machine['Versions'])
     timing = {'embed': Timing.of([0.007])}
-    evaluation = evaluation_of(answers_of([True]), timing=timing, machine=machine)
+    evaluation = evaluation_of(judged_queries([True]), timing=timing, machine=machine)
     html, _ = written(tmp_path, evaluation)
     assert all(value in text_of(html) for value in machine.values())
     told = json.loads((tmp_path / 'report.timing.json').read_text())
@@ -238,7 +236,7 @@ def test_durations_say_when_and_on_what_they_were_measured(tmp_path: Path):
 
 
 def test_wide_tables_show_that_they_go_on_and_terms_are_explained(tmp_path: Path):
-    html, _ = written(tmp_path, evaluation_of(answers_of([True, False])))
+    html, _ = written(tmp_path, evaluation_of(judged_queries([True, False])))
     wide = [a for tag, a in Tags(html).found if a.get('class') == 'wide']
     assert wide and all(a['tabindex'] == '0' and a['role'] == 'region' for a in wide)
     assert html.count('no-repeat local') == 2 and html.count('no-repeat scroll') == 2
@@ -246,13 +244,13 @@ def test_wide_tables_show_that_they_go_on_and_terms_are_explained(tmp_path: Path
 
 
 def test_names_are_escaped(tmp_path: Path):
-    answer = Answer(
+    query = JudgedQuery(
         file_frame(tmp_path / ODD.replace('/', '|'), 0.0, 0, Pose(0, 0, 0)),
         Place(0, 0.0, 0, Pose(0, 0, 0), f'images/{ODD}', ODD),
         0.5,
         True,
     )
-    plain = evaluation_of([answer])
+    plain = evaluation_of([query])
     evaluation = replace(
         plain,
         title=ODD,
@@ -270,9 +268,9 @@ def test_names_are_escaped(tmp_path: Path):
 @pytest.mark.filterwarnings('ignore:Glyph')  # a box is drawn for what the font lacks
 @pytest.mark.parametrize('name', ['$x_{$.jpg', 'b\udcffd.jpg', 'Weg\u2192\u8def.jpg', '_a.jpg'])
 def test_any_file_and_method_name_can_be_written(tmp_path: Path, name: str):
-    (answer,) = answers_of([True])
-    answer = replace(answer, query=replace(answer.query, path=tmp_path / name))
-    plain = evaluation_of([answer])
+    (query,) = judged_queries([True])
+    query = replace(query, query=file_frame(tmp_path / name, 0.0, 0))
+    plain = evaluation_of([query])
     methods = {name: plain.methods['single images'], 'HOG': plain.methods['single images']}
     html, values = written(tmp_path, replace(plain, title=name, methods=methods))
     assert values['title'] == name and '.jpg' in html
@@ -280,26 +278,26 @@ def test_any_file_and_method_name_can_be_written(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize('with_poses', [True, False])
 def test_report_is_written_where_the_images_are_gone(tmp_path: Path, with_poses: bool):
-    answers = answers_of([True, True, False], with_poses=with_poses)
-    html, _ = written(tmp_path, evaluation_of(answers), gone, lambda image: image)
+    judged = judged_queries([True, True, False], with_poses=with_poses)
+    html, _ = written(tmp_path, evaluation_of(judged), gone, lambda image: image)
     assert len(images_of(html)) == (5 if with_poses else 4)  # the figures
     assert '00000.jpg' in html and html.count('image is gone') == 6
     assert ('no accepted answer with poses' in text_of(html)) != with_poses
 
 
 def test_a_network_that_shows_no_salient_maps_leaves_the_pictures(tmp_path: Path):
-    answers = with_images(answers_of([True]), tmp_path / 'queries')
+    judged = with_images(judged_queries([True]), tmp_path / 'queries')
 
     def none_given(image: np.ndarray) -> np.ndarray:
         raise VprError('gives no salient maps')
 
-    html, _ = written(tmp_path, evaluation_of(answers), grey, none_given)
+    html, _ = written(tmp_path, evaluation_of(judged), grey, none_given)
     assert len(images_of(html)) == 5 + 2
 
 
 def test_nothing_accepted(tmp_path: Path):
-    answers = answers_of([True, False], confidence=lambda i: 0.1)
-    html, values = written(tmp_path, evaluation_of(answers))
+    judged = judged_queries([True, False], confidence=lambda i: 0.1)
+    html, values = written(tmp_path, evaluation_of(judged))
     assert values['unknown_share'] == 1.0 and values['localisation_m'] is None
     assert 'Unknown 100.0 %' in text_of(html)
     assert pairs_of(html) == ['unknown', 'unknown']
@@ -307,36 +305,36 @@ def test_nothing_accepted(tmp_path: Path):
 
 
 def test_everything_wrong(tmp_path: Path):
-    html, values = written(tmp_path, evaluation_of(answers_of([False] * 3)))
+    html, values = written(tmp_path, evaluation_of(judged_queries([False] * 3)))
     assert 'Recall@1 0.0 % 0 of 3 queries' in text_of(html)
     assert 'No answer is right.' in html and values['methods'][0]['f1_max'] == 0.0
 
 
 def test_worst_and_best_are_the_surest_and_only_they_are_read(tmp_path: Path):
-    answers = answers_of([i % 2 == 0 for i in range(500)], confidence=lambda i: i / 500)
+    judged = judged_queries([i % 2 == 0 for i in range(500)], confidence=lambda i: i / 500)
     asked = []
 
     def picture_of(place: Place) -> np.ndarray:
         asked.append(place.id)
         return grey(place)
 
-    html, _ = written(tmp_path, evaluation_of(answers), picture_of)
+    html, _ = written(tmp_path, evaluation_of(judged), picture_of)
     assert pairs_of(html) == ['wrong'] * 12 + ['right'] * 12
     assert asked == [*range(499, 475, -2), *range(498, 474, -2)]
-    assert 'the 12 surest of 250 wrong answers' in text_of(html)
+    assert 'the 12 most confident of 250 wrong answers' in text_of(html)
 
 
 def test_twenty_thousand_answers_take_seconds_and_a_small_file(tmp_path: Path):
-    answers = answers_of(np.random.default_rng(0).random(20_000) < 0.8)
+    judged = judged_queries(np.random.default_rng(0).random(20_000) < 0.8)
     started = time.perf_counter()
-    html, values = written(tmp_path, evaluation_of(answers, similarity=np.eye(400)))
+    html, values = written(tmp_path, evaluation_of(judged, similarity=np.eye(400)))
     assert time.perf_counter() - started < 30 and len(html) < 4_000_000
     assert len(values['answers']) == 20_000
     assert len(values['methods'][0]['curve']['found']) <= 500
 
 
 def test_no_answer_is_one_line(tmp_path: Path):
-    evaluation = replace(evaluation_of(answers_of([True])), answers=[])
+    evaluation = replace(evaluation_of(judged_queries([True])), judged=[])
     with pytest.raises(VprError) as error:
         write_report(tmp_path / 'r.html', evaluation, gone)
     assert 'no query was answered' in line_of(error)
@@ -347,54 +345,28 @@ def test_report_that_cannot_be_written_is_one_line(tmp_path: Path):
     (tmp_path / 'folder.html').mkdir()
     for out in (tmp_path / 'folder.html', tmp_path / 'file' / 'r.html'):
         with pytest.raises(VprError) as error:
-            write_report(out, evaluation_of(answers_of([True])), gone)
+            write_report(out, evaluation_of(judged_queries([True])), gone)
         assert 'cannot be written' in line_of(error)
 
 
 @pytest.mark.parametrize('name', ['r.json', 'r', 'r.txt'])
 def test_a_report_by_another_name_than_html_is_refused(tmp_path: Path, name: str):
     with pytest.raises(VprError) as error:
-        write_report(tmp_path / name, evaluation_of(answers_of([True])), gone)
+        write_report(tmp_path / name, evaluation_of(judged_queries([True])), gone)
     assert 'ends in .html' in line_of(error) and not list(tmp_path.iterdir())
-
-
-def test_picture_shows_pairs_and_route_also_where_an_image_is_gone(tmp_path: Path):
-    answers = with_images(answers_of([True, False]), tmp_path / 'queries')
-    for count, picture_of in ((1, gone), (2, grey)):
-        write_picture(tmp_path / 'p.png', answers[:count], picture_of)
-        assert cv2.imread(str(tmp_path / 'p.png')).shape == (300, 1100, 3)
-    with pytest.raises(VprError) as error:
-        write_picture(tmp_path / 'none' / 'p.png', answers, grey)
-    assert 'cannot be written' in line_of(error)
 
 
 @pytest.mark.parametrize('with_poses', [True, False])
 def test_a_query_that_nothing_came_of_is_unknown_and_no_place(tmp_path: Path, with_poses: bool):
-    answers = answers_of([True, True, False], with_poses=with_poses)
+    judged = judged_queries([True, True, False], with_poses=with_poses)
     nothing = {'place': None, 'confidence': 0.0, 'accepted': False, 'similarity': math.nan}
-    answers[2] = replace(answers[2], **nothing)
-    html, values = written(tmp_path, evaluation_of(answers), grey)
-    assert 'To 1 further queries no place was named.' in text_of(html)
+    judged[2] = replace(judged[2], **nothing)
+    html, values = written(tmp_path, evaluation_of(judged), grey)
+    assert 'For 1 queries no place was named.' in text_of(html)
     assert '00002.jpg' not in text_of(html)  # no answer, so not among the wrong ones
     assert values['answers'][2][2:] == [None, 0.0, None, False, False, True]
     assert values['unknown_share'] == pytest.approx(1 / 3)
     assert sum(values['calibration']['count']) == 2
     # Nothing at all was answered: still a report.
-    none = [replace(a, **nothing, right=False) for a in answers]
+    none = [replace(a, **nothing, right=False) for a in judged]
     written(tmp_path / 'none', evaluation_of(none), grey)
-
-
-@pytest.mark.parametrize('wrong', [0, 7, 41, 99])
-def test_the_picture_shows_the_most_confident_mistake(wrong: int):
-    right = [i not in (wrong, 50) for i in range(100)]
-    answers = answers_of(right, confidence=lambda i: 0.9 if i == wrong else 0.6)
-    shown = pictured(answers, 6)
-    assert [a.place.id for a in shown if not a.right] == [wrong]
-    assert [a.place.id for a in shown] == sorted({a.place.id for a in shown})
-    assert len(shown) == 6
-
-
-def test_a_mistake_that_was_refused_is_none_to_show():
-    answers = answers_of([i != 7 for i in range(100)], confidence=lambda i: 0.4 if i == 7 else 0.8)
-    assert all(a.right for a in pictured(answers, 6))
-    assert pictured([], 6) == []

@@ -14,20 +14,21 @@ import pytest
 from small_evaluation import evaluation_of, metrics_for
 
 from ashtkd_ros.evaluation.baselines import raw_pixels
-from ashtkd_ros.evaluation.comparison import load_report, write_comparison
-from ashtkd_ros.evaluation.metrics import (
-    Answer,
-    Metrics,
+from ashtkd_ros.evaluation.comparison import write_comparison
+from ashtkd_ros.evaluation.ground_truth import (
+    GroundTruth,
+    JudgedQuery,
     Tolerance,
-    judge,
-    metrics_of,
     positives_by,
-    thinned_similarity,
 )
-from ashtkd_ros.evaluation.report import Timing, Traffic, write_report
+from ashtkd_ros.evaluation.metrics import Metrics, metrics_of
+from ashtkd_ros.evaluation.report import write_report
+from ashtkd_ros.evaluation.report_file import load_report
+from ashtkd_ros.evaluation.similarity_matrix import similarity_matrix
+from ashtkd_ros.evaluation.timing import Timing, Traffic
 from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.maps.place_map import Place
-from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.image_folder import ImageFile, read_source
 
 webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
 CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')
@@ -56,37 +57,37 @@ def browser() -> Iterator[webdriver.Chrome]:
     driver.quit()
 
 
-def walk(town: Path) -> tuple[list[Answer], Metrics, np.ndarray]:
-    """Dusk in the map of day by raw pixels: answers, their figures, thinned similarity."""
+def walk(town: Path) -> tuple[list[JudgedQuery], Metrics, np.ndarray]:
+    """Dusk in the map of day by raw pixels: judged queries, their figures, thinned similarity."""
     mapped, queries = read_source(town / 'day'), read_source(town / 'dusk')
     places = [Place(i, f.stamp, f.order, f.pose, f'images/{f.name}') for i, f in enumerate(mapped)]
     there, here = (np.stack([raw_pixels(f.read()) for f in w]) for w in (mapped, queries))
     similarity = here @ there.T
     ranking = np.argsort(-similarity, axis=1, kind='stable')[:, :20]
-    judged_by = positives_by(queries, places, Tolerance())
-    hits, has_positive = judge(ranking, queries, places, judged_by)
+    truth = GroundTruth(queries, places, positives_by(queries, places, Tolerance()))
+    hits, has_positive = truth.judge(ranking)
     best = similarity.max(axis=1)
     sure = np.clip((best - best.min()) / (best.max() - best.min()), 0.02, 0.99)
-    answers = [
-        Answer(q, places[r[0]], float(c), bool(h[0]), float(s), bool(c >= 0.3), bool(p))
+    judged = [
+        JudgedQuery(q, places[r[0]], float(c), bool(h[0]), float(s), bool(c >= 0.3), bool(p))
         for q, r, c, h, s, p in zip(queries, ranking, sure, hits, best, has_positive, strict=True)
     ]
-    return answers, metrics_of(hits, sure, has_positive), thinned_similarity(here, there)
+    return judged, metrics_of(hits, sure, has_positive), similarity_matrix(here, there)
 
 
 @pytest.fixture(scope='module')
 def pages(town: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A report with everything in it, one with nothing right or located, their comparison."""
     folder = tmp_path_factory.mktemp('pages')
-    answers, metrics, similarity = walk(town)
+    judged, metrics, similarity = walk(town)
     full = evaluation_of(
-        answers,
+        judged,
         title='dusk in map of day',
         facts={'map': str(town / 'day'), 'ground truth': '3.0 m and 45 degrees', 'k' * 60: 'v'},
         methods={
             'single images': metrics,
-            'HOG': metrics_for(answers[::2] * 2),
-            'raw pixels 32x32': metrics_for(answers[::3] * 3),
+            'HOG': metrics_for(judged[::2] * 2),
+            'raw pixels 32x32': metrics_for(judged[::3] * 3),
         },
         min_confidence=0.3,
         similarity=similarity,
@@ -99,8 +100,9 @@ def pages(town: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
         return read_image(town / 'day' / place.source)
 
     write_report(folder / 'full.html', full, picture_of, lambda image: 255 - image)
-    lost = [replace(a, right=False, accepted=False, similarity=math.nan) for a in answers]
-    lost = [replace(a, query=replace(a.query, path=Path('y' * 200), pose=None)) for a in lost]
+    lost = [replace(a, right=False, accepted=False, similarity=math.nan) for a in judged]
+    gone = {'image': ImageFile(Path('y')), 'name': 'y' * 200, 'pose': None}
+    lost = [replace(a, query=replace(a.query, **gone)) for a in lost]
     write_report(folder / 'poor.html', evaluation_of(lost), picture_of)
     reports = [load_report(folder / name) for name in ('full.html', 'poor.json')]
     write_comparison(folder / 'comparison.html', reports)

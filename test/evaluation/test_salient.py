@@ -11,7 +11,7 @@ import pytest
 from conftest import line_of, write_tiny_model
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.salient_pictures import overlay, picture
+from ashtkd_ros.evaluation.salient_pictures import level_pictures, overlay
 from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder
 
@@ -24,7 +24,7 @@ def looking_upper_right() -> np.ndarray:
 
 def test_each_level_has_a_tile_that_is_bright_where_it_looks():
     image, maps = np.zeros((100, 150, 3), np.uint8), looking_upper_right()
-    drawn = picture(image, [maps, maps])
+    drawn = level_pictures(image, [maps, maps])
     assert drawn.shape == (224, 3 * 336, 3) and not drawn[:, :336].any()
     tile = drawn[:, 336:672].sum(axis=2)
     assert tile[:50, -70:].mean() > 5 * tile[120:, :150].mean()

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from evaluation_helpers import run
 
 from ashtkd_ros.commands.build_map import main as build_map
 from ashtkd_ros.commands.evaluate import main as evaluate
@@ -16,13 +17,7 @@ from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source, roles_for
 
 FEW = 8
-
-
-def run(command, *arguments: object) -> int:
-    """Exit status of a command."""
-    with pytest.raises(SystemExit) as end:
-        command([str(argument) for argument in arguments])
-    return end.value.code or 0
+pytest_plugins = ['evaluation_fixtures']
 
 
 @pytest.fixture

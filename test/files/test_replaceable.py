@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import line_of
-from small_evaluation import answers_of, evaluation_of
+from conftest import ROOT, line_of
+from small_evaluation import evaluation_of, judged_queries
 from test_commands import call
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.comparison import load_report, write_comparison
+from ashtkd_ros.evaluation.comparison import write_comparison
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.evaluation.report import Timing, write_report
+from ashtkd_ros.evaluation.report import write_report
+from ashtkd_ros.evaluation.report_file import load_report
+from ashtkd_ros.evaluation.timing import Timing
 
 MINE = ['<html>my thesis</html>', '{"mine": 1}', 'x', '[]', '\x00' * 10_000]
 
@@ -25,7 +28,7 @@ def grey(place: object) -> np.ndarray:
 
 def report(path: Path) -> None:
     timing = {'embed': Timing.of([0.007])}
-    write_report(path, evaluation_of(answers_of([True, False]), timing=timing), grey)
+    write_report(path, evaluation_of(judged_queries([True, False]), timing=timing), grey)
 
 
 @pytest.mark.parametrize('name', ['report.html', 'report.json', 'report.timing.json'])
@@ -76,3 +79,16 @@ def test_answers_replace_answers_only(tmp_path: Path):
     (tmp_path / 'a.json').write_text('{"answers": []}')
     with pytest.raises(VprError):
         check_answers(tmp_path / 'a.json')
+
+
+def test_reports_and_answers_do_not_replace_each_other(tmp_path: Path):
+    """`evaluate --answers run.json -o run.html` would write its figures to run.json."""
+    old = ROOT / 'test' / 'data' / 'version_0_1'
+    shutil.copy(old / 'live.answers.json', tmp_path / 'run.json')
+    with pytest.raises(VprError) as error:
+        report(tmp_path / 'run.html')
+    assert 'run.json: exists' in line_of(error)
+    shutil.copy(old / 'report.json', tmp_path / 'run.json')
+    report(tmp_path / 'run.html')
+    with pytest.raises(VprError):
+        check_answers(tmp_path / 'run.json')

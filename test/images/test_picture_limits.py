@@ -145,7 +145,7 @@ def test_what_tells_no_size_is_refused(tmp_path: Path, case: str):
     (tmp_path / 'a.png').write_bytes(OTHER[case])
     with pytest.raises(VprError) as error:
         read_image(tmp_path / 'a.png')
-    assert 'not a readable image (it is no JPEG, PNG' in line_of(error)
+    assert 'not a readable image (it is not a JPEG, PNG' in line_of(error)
 
 
 def test_only_regular_files_are_pictures(tmp_path: Path):

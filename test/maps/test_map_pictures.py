@@ -20,7 +20,7 @@ from test_place_pictures import walk
 from ashtkd_ros.commands import build_map as command
 from ashtkd_ros.commands import evaluate
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation import figures
+from ashtkd_ros.evaluation import illustrations
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping import route_picture
 from ashtkd_ros.mapping.build import MapOptions, build_map
@@ -193,7 +193,7 @@ def test_a_report_whose_figures_cannot_be_drawn_is_written(
         raise error
 
     for name in ('precision_recall', 'route', 'reliability', 'confidence', 'localisation'):
-        monkeypatch.setattr(figures, f'{name}_figure', fail)
+        monkeypatch.setattr(illustrations, f'{name}_figure', fail)
     out = tmp_path / 'report.html'
     arguments = [tmp_path / 'map', tmp_path / 'walk', '-o', out, '--model', model]
     with pytest.raises(SystemExit) as end:
@@ -206,16 +206,14 @@ def test_a_strip_of_pixels_has_a_thumbnail(tmp_path: Path):
     for shape in ((1, 20_000, 3), (2, 9000), (9000, 1, 3)):
         thumbnail = make_thumbnail(np.zeros(shape, np.uint8), 'RGB')
         assert cv2.imdecode(np.frombuffer(thumbnail, np.uint8), cv2.IMREAD_COLOR) is not None
-        assert figures.picture_uri(np.zeros((*shape[:2], 3), np.uint8))
+        assert illustrations.picture_uri(np.zeros((*shape[:2], 3), np.uint8))
 
 
-def test_a_damaged_thumbnail_is_named_by_map_info(tmp_path: Path, model: Path):
+def test_a_damaged_thumbnail_is_named_where_pictures_are_checked(tmp_path: Path, model: Path):
     mapped(tmp_path, model, thumbnails=True)
     (tmp_path / 'map' / 'thumbnails' / '000001.jpg').write_bytes(b'\xff\xd8')
     with pytest.raises(VprError) as error:
-        from ashtkd_ros.commands.map_info import map_info
-
-        map_info(tmp_path / 'map')
+        PlaceMap.load(tmp_path / 'map', pictures=True)
     assert '000001.jpg' in line_of(error)
 
 

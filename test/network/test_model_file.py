@@ -206,7 +206,7 @@ def test_metadata_are_checked_by_type_and_range(tmp_path: Path, case: str):
 )
 def test_a_confidence_that_no_fit_gives_is_refused(tmp_path: Path, text: str):
     path = save(tmp_path / 'odd.onnx', metadata={**METADATA, 'confidence': text})
-    assert 'tells no confidence that can be used' in refusal(path)
+    assert 'the confidence in the metadata of the model cannot be used' in refusal(path)
 
 
 def test_a_name_with_escapes_is_harmless(tmp_path: Path):

@@ -51,9 +51,15 @@ def _size(session) -> tuple[int, int]:
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--teachers', type=Path, default=Path('../shared/teachers'))
-    parser.add_argument('--rounds', type=int, default=60)
-    parser.add_argument('--threads', type=int, default=2)
+    add = parser.add_argument
+    add(
+        '--teachers',
+        type=Path,
+        default=Path('../shared/teachers'),
+        help='folder of the teachers (.onnx; default: %(default)s)',
+    )
+    add('--rounds', type=int, default=60, help='images for each network (default: %(default)d)')
+    add('--threads', type=int, default=2, help='threads of each network (default: %(default)d)')
     args = parser.parse_args(argv)
     teachers = sorted(args.teachers.glob('*.onnx'))
     if not teachers:

@@ -22,7 +22,7 @@ from ashtkd_ros.images.message_decoding import compressed_to_array, image_to_arr
 from ashtkd_ros.network.embedder import Embedder, Preprocessing, resize
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.traverses.image_folder import read_source
-from tools.demo import TOWN
+from tools.town import DAY
 
 SIZES = ((640, 480), (1920, 1080))
 
@@ -80,12 +80,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--rounds', type=int, default=60)
-    parser.add_argument('--threads', type=int, default=1, help="OpenCV's")
+    add = parser.add_argument
+    add('--rounds', type=int, default=60, help='times to run each way (default: %(default)d)')
+    add('--threads', type=int, default=1, help='threads of OpenCV (default: %(default)d)')
     args = parser.parse_args(argv)
     cv2.setNumThreads(args.threads)
     embedder = Embedder(shipped_model(), num_threads=1)
-    picture = read_source(TOWN / 'day')[0].read()
+    picture = read_source(DAY)[0].read()
     for size in SIZES:
         rgb = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
         for name, message in messages(rgb).items():

@@ -28,14 +28,14 @@ from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.traverses.bag_writer import STORAGES, BagOptions, make_bag
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import file_frame, read_source
-from tools.demo import TOWN
+from tools.town import DAY
 
 _BATCH = 16
 
 
 def long_walk(count: int) -> list[Frame]:
     """The shipped walk's pictures again and again along a straight line, 1.5 m apart, at 10 Hz."""
-    frames = read_source(TOWN / 'day')
+    frames = read_source(DAY)
     return [
         file_frame(frames[i % len(frames)].file, 1000.0 + 0.1 * i, i, Pose(1.5 * i, 0.0, 0.0))
         for i in range(count)
@@ -56,7 +56,7 @@ def build(bag: Path, out: Path) -> tuple[float, float]:
 
 def embedding_alone(images: int) -> dict[str, float]:
     """Images a second, each way."""
-    pictures = [frame.read() for frame in read_source(TOWN / 'day')]
+    pictures = [frame.read() for frame in read_source(DAY)]
     chosen = [pictures[i % len(pictures)] for i in range(images)]
     shared, single = Embedder(shipped_model()), Embedder(shipped_model(), num_threads=1)
 
@@ -85,9 +85,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--frames', type=int, default=2000, help='of the long bag')
-    parser.add_argument('--storage', choices=STORAGES, default=STORAGES[0])
-    parser.add_argument('--raw', action='store_true', help='raw images instead of JPEG')
+    add = parser.add_argument
+    add('--frames', type=int, default=2000, help='images of the long bag (default: %(default)d)')
+    add(
+        '--storage',
+        choices=STORAGES,
+        default=STORAGES[0],
+        help='storage of the bags (default: %(default)s)',
+    )
+    add('--raw', action='store_true', help='store raw images (default: JPEG)')
     args = parser.parse_args(argv)
     short, long = max(args.frames // 10, 1), args.frames
     options = BagOptions(storage=args.storage, jpeg=not args.raw)

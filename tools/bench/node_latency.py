@@ -3,8 +3,8 @@
 
     python -m tools.bench.node_latency
 
-Node in another process; the embedding alone is timed here between the messages, in the same run,
-with the same model and threads.
+The node is another process. The embedding alone is timed in this one between the messages, with
+the same model and threads.
 """
 
 from __future__ import annotations
@@ -19,22 +19,26 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.cli.command import run_command
-from ashtkd_ros.mapping.build import build_map
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
+from ashtkd_ros.ros.play.node_process import observed_node
+from ashtkd_ros.ros.session import ros_session
+from ashtkd_ros.stamps import s_to_ns
 from ashtkd_ros.traverses.frame import Frame
-from ashtkd_ros.traverses.image_folder import read_source
-from ashtkd_ros.traverses.opening import open_traverse
-from tools.demo import TOWN, Observer, running_node
+from ashtkd_ros.traverses.image_folder import file_frame, read_source
+from tools.town import DUSK, build_town_map
+
+_WARM_UP = 10  # images before the first that counts
+_PAUSE_S = 0.02  # as between two images of a camera
 
 
-def enlarge(frames: list[Frame], folder: Path) -> list[Frame]:
+def enlarged(frames: list[Frame], folder: Path) -> list[Frame]:
     """The frames at 640 x 480, stored without loss."""
     larger = []
     for frame in frames:
         path = folder / f'{frame.file.stem}.png'
         cv2.imwrite(str(path), cv2.resize(frame.read()[..., ::-1], (640, 480)))
-        larger.append(replace(frame, path=path))
+        larger.append(file_frame(path, frame.stamp, frame.order))
     return larger
 
 
@@ -42,36 +46,34 @@ def measure(images: int, threads: int, compressed: bool) -> tuple[np.ndarray, np
     """Milliseconds (images,) of the embedding alone and of the whole way, taken in turns."""
     embedder = Embedder(shipped_model(), num_threads=threads)
     alone, whole = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        mapped = open_traverse(TOWN / 'day')
-        build_map([mapped], embedder, Path(folder) / 'map')
-        frames = enlarge(read_source(TOWN / 'dusk')[:20], Path(folder))
-        observer = Observer(compressed)
-        parameters = {'map_path': Path(folder) / 'map', 'num_threads': threads}
-        parameters['image_transport'] = 'compressed' if compressed else 'raw'
-        try:
-            with running_node(**parameters):
-                observer.wait_for_node()
-                for i in range(images + 10):
-                    frame = replace(frames[i % len(frames)], stamp=float(i))
-                    pixels = frame.read()
-                    time.sleep(0.02)  # as between two images of a camera
-                    started = time.perf_counter()
-                    embedder.embed(pixels)
-                    alone.append(time.perf_counter() - started)
-                    time.sleep(0.02)
-                    whole.append(observer.ask(frame).seconds)
-        finally:
-            observer.close()
-    return 1000 * np.array(alone[10:]), 1000 * np.array(whole[10:])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parameters = {'map_path': build_town_map(folder), 'num_threads': threads}
+        frames = enlarged(read_source(DUSK)[:20], folder)
+        with ros_session([]), observed_node(compressed, parameters) as (observer, _):
+            observer.wait_until_active()
+            for i in range(images + _WARM_UP):
+                stamp_ns = s_to_ns(1.0 + i)
+                frame = replace(frames[i % len(frames)], stamp_ns=stamp_ns, header_ns=stamp_ns)
+                pixels = frame.read()
+                time.sleep(_PAUSE_S)
+                started = time.perf_counter()
+                embedder.embed(pixels)
+                alone.append(time.perf_counter() - started)
+                time.sleep(_PAUSE_S)
+                whole.append(observer.ask(frame).seconds)
+    return 1000 * np.array(alone[_WARM_UP:]), 1000 * np.array(whole[_WARM_UP:])
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--images', type=int, default=200)
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--compressed', action='store_true')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('--images', type=int, default=200, help='images to measure (default: %(default)d)')
+    add('--threads', type=int, default=2, help='threads of the network (default: %(default)d)')
+    add('--compressed', action='store_true', help='send PNG as CompressedImage (default: pixels)')
     args = parser.parse_args(argv)
     alone, whole = measure(args.images, args.threads, args.compressed)
     for name, values in (('embedding alone', alone), ('whole node', whole)):

@@ -6,119 +6,85 @@
     python -m tools.bench.node_load --hz 0 --minutes 1        # active, no images
 
 Camera and listener are this process, the node is another. Outside of decoding and inference are
-its threads that receive (`receiver`, the main one, which runs Python's executor, and the
-middleware's), and what its worker tells of in the diagnostics as the rest: checks, matching,
-publishing. The reference, in the same run, is a subscriber as rclpy's tutorials have it, which
-does nothing with the images that it receives.
+the node's threads that receive (`receiver`, the main one, which runs Python's executor, and the
+middleware's), and what its diagnostics call the rest: checks, matching, publishing. The reference,
+in the same run, is a subscriber as rclpy's tutorials have it, which does nothing with its images.
 """
 
 from __future__ import annotations
 
 import argparse
-import array
 import contextlib
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import GetParameters
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
-from vision_msgs.msg import Classification
 
 from ashtkd_ros.cli.command import run_command
-from ashtkd_ros.mapping.build import build_map
-from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.network.shipped_model import shipped_model
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.ros.play.child_process import child_process
+from ashtkd_ros.ros.play.image_publisher import image_message
+from ashtkd_ros.ros.play.node_process import observed_node
+from ashtkd_ros.ros.play.observer import NodeTopics, Observer
 from ashtkd_ros.traverses.image_folder import read_source
-from ashtkd_ros.traverses.opening import open_traverse
-from tools.demo import TOWN, running_node
+from tools.town import DUSK, build_town_map
 
-_WARM_S = 5.0
+_WARM_S, _DISCOVERY_S = 5.0, 60.0
 
 
 class Load:
-    """Publishes pictures of the rendered walk at a steady rate and keeps what is answered."""
+    """Pictures of the rendered walk, (width, height) = `size`, at a steady rate to an observer.
 
-    def __init__(self, size: tuple[int, int]):
-        self.node = rclpy.create_node('load')
-        self._camera = self.node.create_publisher(Image, 'image', QoSProfile(depth=1))
-        self.node.create_subscription(Classification, 'vpr_node/place', self._hear, 100)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.node)
-        self._messages = [self._message(f.read(), size) for f in read_source(TOWN / 'dusk')[:8]]
-        self.sent: dict[tuple[int, int], float] = {}
-        self.answers: Counter[tuple[int, int]] = Counter()
-        self.latencies: list[float] = []
-        self.stages = (np.nan,) * 3
-        self._client = self.node.create_client(GetParameters, 'vpr_node/get_parameters')
+    `calls`: seconds that a service of the node took, which is called once a second.
+    """
+
+    def __init__(self, observer: Observer, size: tuple[int, int]):
+        self.observer = observer
+        self._messages = [
+            image_message(cv2.resize(frame.read(), size)) for frame in read_source(DUSK)[:8]
+        ]
+        self._published = 0
         self.calls: list[float] = []
-        self.node.create_timer(1.0, self._ask)
-        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._keep, 10)
+        self._client = observer.create_client(GetParameters, 'vpr_node/get_parameters')
+        observer.create_timer(1.0, self._call)
 
-    def _ask(self) -> None:
-        """A parameter, as an operator would; how long that takes is noted."""
+    def _call(self) -> None:
+        """Ask for a parameter, as an operator would, and note how long that takes."""
         if self._client.service_is_ready():
             started = time.perf_counter()
             future = self._client.call_async(GetParameters.Request(names=['top_k']))
             future.add_done_callback(lambda _: self.calls.append(time.perf_counter() - started))
 
-    def _keep(self, message: DiagnosticArray) -> None:
-        values = {pair.key: pair.value for pair in message.status[0].values}
-        self.stages = [float(values[f'{name} p50 ms']) for name in ('decode', 'embed', 'rest')]
-
-    @staticmethod
-    def _message(pixels: np.ndarray, size: tuple[int, int]) -> Image:
-        width, height = size
-        message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
-        message.data = array.array('B', cv2.resize(pixels, size).tobytes())
-        return message
-
-    def _hear(self, place: Classification) -> None:
-        key = place.header.stamp.sec, place.header.stamp.nanosec
-        self.answers[key] += 1
-        self.latencies.append(time.perf_counter() - self.sent[key])
-
-    def run(self, seconds: float, hz: float) -> None:
-        """Publish for so long; hear answers between the images."""
+    def run(self, seconds: float, hz: float) -> list[int]:
+        """Publish for so long; the stamps in ns of what was published."""
+        clock, published = self.observer.get_clock(), []
         end = due = time.perf_counter()
         end += seconds
         while (now := time.perf_counter()) < end:
             if hz and now >= due:
                 due = max(due + 1.0 / hz, now)
-                message = self._messages[len(self.sent) % len(self._messages)]
-                stamp = self.node.get_clock().now().to_msg()
-                message.header.stamp = stamp
-                self.sent[stamp.sec, stamp.nanosec] = time.perf_counter()
-                self._camera.publish(message)
-            wait = min(due - time.perf_counter(), 0.05) if hz else 0.2
-            self._executor.spin_once(timeout_sec=max(wait, 0.0))
-
-    def wait_for(self, there: Callable[[], object]) -> None:
-        """Return when that is so."""
-        while not there():
-            self._executor.spin_once(timeout_sec=0.1)
-
-    def node_is_there(self) -> bool:
-        """Whether it subscribes and offers places."""
-        return self.somebody_listens() and self.node.count_publishers('vpr_node/place') > 0
-
-    def somebody_listens(self) -> bool:
-        """Whether the images have a subscriber."""
-        return self._camera.get_subscription_count() > 0
+                message = self._messages[self._published % len(self._messages)]
+                self._published += 1
+                stamp = clock.now()
+                message.header.stamp = stamp.to_msg()
+                published.append(stamp.nanoseconds)
+                self.observer.publish(message)
+            else:
+                self.observer.check()
+                time.sleep(max(0.0, min(due - now, 0.05) if hz else 0.05))
+        return published
 
 
 def cpu_s(pid: int) -> np.ndarray:
-    """CPU time of a process so far: all of it, and its receiving threads alone."""
+    """CPU time of a process so far in s: all of it, and its receiving threads alone."""
     whole = receiving = 0
     for task in Path(f'/proc/{pid}/task').iterdir():
         spent = int((task / 'schedstat').read_text().split()[0])
@@ -137,85 +103,90 @@ def memory_mb(pid: int) -> float:
 
 def measure(size: tuple[int, int], hz: float, seconds: float, threads: int) -> None:
     """Run and print."""
-    with tempfile.TemporaryDirectory() as folder:
-        traverse = open_traverse(TOWN / 'day')
-        build_map([traverse], Embedder(shipped_model(), num_threads=1), Path(folder, 'map'))
-        rclpy.init()
-        load = Load(size)
-        with running_node(map_path=Path(folder, 'map'), num_threads=threads) as process:
-            load.wait_for(load.node_is_there)
+    with tempfile.TemporaryDirectory() as folder, ros_session([]):
+        parameters = {'map_path': build_town_map(Path(folder)), 'num_threads': threads}
+        with observed_node(False, parameters) as (observer, node):
+            observer.wait_until_active()
+            load = Load(observer, size)
             load.run(_WARM_S, hz)
-            load.answers.clear()
-            load.latencies.clear()
             load.calls.clear()
-            before, first = cpu_s(process.pid), memory_mb(process.pid)
-            sent, started = len(load.sent), time.perf_counter()
-            load.run(seconds, hz)
+            before, first = cpu_s(node.pid), memory_mb(node.pid)
+            started = time.perf_counter()
+            sent = load.run(seconds, hz)
             load.run(0.5, 0.0)  # the last answer
             wall = time.perf_counter() - started
-            spent, last = cpu_s(process.pid) - before, memory_mb(process.pid)
-        print(f'{size[0]} x {size[1]}, {hz:g} Hz for {wall:.0f} s: {len(load.sent) - sent} sent')
+            spent, last = cpu_s(node.pid) - before, memory_mb(node.pid)
+            calls = load.calls.copy()
+        print(f'{size[0]} x {size[1]}, {hz:g} Hz for {wall:.0f} s: {len(sent)} sent')
         print(f'CPU of the node: {100 * spent[0] / wall:.1f} % of a core')
         print(
             f'memory: {first:.0f} MB, at the end {last:.0f} MB ({100 * (last / first - 1):+.1f} %)'
         )
-        if load.latencies:
-            report(load, *spent, wall)
-            reference = bare_ms(load, hz)
-            received = 1000 * spent[1] / len(load.latencies)
+        if sent:
+            receiving = report(observer, sent, calls, wall, spent)
+            reference = bare_ms(size, hz)
             print(
                 f'a subscriber that does nothing: {reference:.1f} ms an image, '
-                f'{reference / received:.2f} times what receiving costs the node'
+                f'{reference / receiving:.2f} times what receiving costs the node'
             )
-        load.node.destroy_node()
-        rclpy.try_shutdown()
 
 
-def bare_ms(load: Load, hz: float) -> float:
-    """CPU of the reference an image."""
-    load.wait_for(lambda: not load.somebody_listens())
-    process = subprocess.Popen([sys.executable, '-m', 'tools.bench.node_load', '--bare'])
-    try:
-        load.wait_for(load.somebody_listens)
+def bare_ms(size: tuple[int, int], hz: float) -> float:
+    """CPU time that the reference needs for an image, in ms."""
+    topics = NodeTopics('/reference', '/reference/image', '/reference/place')
+    command = [sys.executable, '-m', 'tools.bench.node_load', '--bare', topics.image]
+    with (
+        child_process('the reference', command) as process,
+        contextlib.closing(Observer(topics, check_node=process.check)) as observer,
+    ):
+        observer.wait_for_subscriber(_DISCOVERY_S, observer.check)
+        load = Load(observer, size)
         load.run(_WARM_S, hz)
-        before, sent = cpu_s(process.pid)[0], len(load.sent)
-        load.run(3 * _WARM_S, hz)
-        return 1000 * (cpu_s(process.pid)[0] - before) / (len(load.sent) - sent)
-    finally:
-        process.terminate()
-        process.wait()
+        before = cpu_s(process.pid)[0]
+        sent = load.run(3 * _WARM_S, hz)
+        return 1000 * (cpu_s(process.pid)[0] - before) / len(sent)
 
 
-def listen() -> None:
+def listen(topic: str) -> None:
     """The reference: a node with nothing but a subscription, in rclpy's own executor."""
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.init()
         node = rclpy.create_node('listener')
-        node.create_subscription(Image, 'image', lambda _: None, QoSProfile(depth=1))
+        node.create_subscription(Image, topic, lambda _: None, QoSProfile(depth=1))
         rclpy.spin(node)
 
 
-def report(load: Load, spent: float, receiving: float, wall: float) -> None:
-    """What was answered, how fast, and what that cost beside decoding and inference."""
-    twice = sum(count > 1 for count in load.answers.values())
-    count = len(load.latencies)
-    p50, p95, p99 = 1000 * np.percentile(load.latencies, (50, 95, 99))
+def report(
+    observer: Observer, sent: list[int], calls: list[float], wall: float, spent: np.ndarray
+) -> float:
+    """Print what was answered, how fast, and what that cost beside decoding and inference.
+
+    `spent`: see `cpu_s`. Returns the milliseconds of CPU time that receiving an image cost.
+    """
+    latencies = [observer.answer_to(stamp).seconds for stamp in sent if stamp in observer.answers]
+    if not latencies:
+        raise VprError('the node has answered none of the images')
+    twice, count = len(observer.repeated.intersection(sent)), len(latencies)
+    p50, p95, p99 = 1000 * np.percentile(latencies, (50, 95, 99))
     print(f'{count} answered ({count / wall:.1f} a second), {twice} of them more than once')
     print(
         f'sent → answered: p50 {p50:.1f} ms, p95 {p95:.1f} ms ({p95 / p50:.2f} times), '
         f'p99 {p99:.1f} ms'
     )
-    calls = 1000 * np.array(load.calls)
+    called = 1000 * np.array(calls)
     print(
-        f'{len(calls)} parameters asked for: p50 {np.median(calls):.1f} ms, most {calls.max():.1f}'
+        f'{len(called)} parameters asked for: p50 {np.median(called):.1f} ms, '
+        f'most {called.max():.1f}'
     )
-    decode, embed, rest = load.stages
-    receive, whole = 1000 * receiving / count, 1000 * spent / count
+    stages = (observer.diagnostics[f'{name} p50 ms'] for name in ('decode', 'rest'))
+    decode, rest = map(float, stages)
+    whole, receive = 1000 * spent / count
     print(
         f'CPU an image: {whole:.1f} ms; receiving {receive:.1f}, decoding {decode:.1f}, '
         f'embedding {whole - receive - decode - rest:.1f}, rest {rest:.1f}: '
         f'{100 * (receive + rest) / whole:.1f} % outside of decoding and inference'
     )
+    return receive
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -223,14 +194,20 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--size', default='1920x1080', help='WIDTHxHEIGHT')
-    parser.add_argument('--hz', type=float, default=30.0, help='0: no images')
-    parser.add_argument('--minutes', type=float, default=1.0)
-    parser.add_argument('--threads', type=int, default=0, help='of the node; 0: every core')
-    parser.add_argument('--bare', action='store_true', help='be the reference alone')
+    add = parser.add_argument
+    add('--size', default='1920x1080', help='WIDTHxHEIGHT of the images (default: %(default)s)')
+    add('--hz', type=float, default=30.0, help='images a second (default: %(default)g; 0: none)')
+    add('--minutes', type=float, default=1.0, help='how long to measure (default: %(default)g)')
+    add(
+        '--threads',
+        type=int,
+        default=0,
+        help="threads of the node's network (default: %(default)d, which is one for each core)",
+    )
+    add('--bare', metavar='TOPIC', help='be nothing but the reference, which listens to TOPIC')
     args = parser.parse_args(argv)
     if args.bare:
-        listen()
+        listen(args.bare)
         return 0
     width, height = map(int, args.size.split('x'))
     measure((width, height), args.hz, 60 * args.minutes, args.threads)

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far to trust a match: fits the confidence on revisits in the training sets.
+"""Fit the confidence of a model, the probability that its best match is right, on training sets.
 
-A first, simple form: logistic regression of "the best match is right" on its similarity and
-margin. Revisits are what the training was told of: `positives` of its sets. Each set is split by
-turns into a map and queries; the queries are degraded as in training, and a third of the places is
-left out of the map, so that unknown places are met too.
+It is a logistic regression on the similarity and the margin of the best match. Which pictures show
+the same place is told by the `positives` of the training sets. The pictures of each set go in turn
+to a map and to the queries. The queries are degraded as in training, and a third of the places is
+left out of the map, so that there are queries of unknown places too.
 
     python -m tools.training.calibrate models/ashtkd_student.onnx --data DATA
 
-fits it anew for a model that is there; tools.training.export does so by itself.
+This command fits the confidence of a finished model again; tools.training.export does it as well.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.metrics import calibration
 from ashtkd_ros.files.writing import whole_file
@@ -37,7 +36,7 @@ from tools.training.data.sources import set_members
 
 # Right on a walk: within so many radii in order, twice what teaches as in the validation sets.
 _RADII = 2
-_ELSEWHERE = 100  # frames between two walks or spots: none is on the way to the other
+_ELSEWHERE = 100  # in `order`, between walks or places: so far apart that none leads to another
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ class Samples:
 def collect(
     embedder: Embedder, data: Path, sources: Iterable[Source], seed: int = 0
 ) -> Samples | None:
-    """Match queries of every set under `data` with positives in `sources` in its own map.
+    """Match the queries of every set under `data` that has positives in `sources` to its own map.
 
-    None where there is none of them.
+    None where there is no such set.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -81,7 +80,7 @@ def _match_set(
             at = number * _ELSEWHERE + (len(frames) if walk else 0)
             frames.append((order, file_frame(path, float(len(frames)), at, None, label)))
     mapped = [f for i, f in enumerate(frames) if i % 2 == 0 and (i // 30) % 3 != 2]
-    if len(groups) < 2 and not walk or len(mapped) < 2:  # nothing to be taken for
+    if len(groups) < 2 and not walk or len(mapped) < 2:  # a query could be taken for nothing else
         return
     places = [Place(i, f.stamp, f.order, None, f.name, f.label) for i, (_, f) in enumerate(mapped)]
     descriptors = np.concatenate([embedder.embed_batch([f.read()]) for _, f in mapped])
@@ -107,9 +106,10 @@ def fit(samples: Samples, ridge: float = 1e-3, steps: int = 50) -> dict[str, flo
 
 
 def calibrate(model: Path, data: Path, sources: Iterable[Source]) -> dict[str, float]:
-    """Fit the confidence of a model file and write it into its metadata; returns what came of it.
+    """Fit the confidence of a model file and write it into its metadata; returns the figures.
 
-    Empty, and the file unchanged, where no set under `data` has positives in `sources`.
+    Without a set under `data` that has positives in `sources`, the file stays as it is and there
+    are no figures.
     """
     samples = collect(Embedder(model), data, sources)
     if samples is None:
@@ -140,21 +140,26 @@ def _error(samples: Samples, coefficients: dict[str, float]) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        'model', type=Path, help='exported student (.onnx); its metadata are replaced'
     )
-    parser.add_argument('model', type=Path, help='a student (.onnx); its metadata are replaced')
-    parser.add_argument('--data', type=Path, required=True, help='training sets (index.csv)')
+    parser.add_argument(
+        '--data', type=Path, required=True, help='folder of training sets, each with an index.csv'
+    )
     parser.add_argument(
         '--config',
         type=Path,
         default=Path('config/train/student.yaml'),
-        help='whose `positives` tell what a revisit is',
+        help='settings file whose `positives` say which pictures show the same place '
+        '(default: %(default)s)',
     )
     args = parser.parse_args(argv)
     measured = calibrate(args.model, args.data, read_config(args.config).sources)
     if not measured:
-        raise VprError(f'{args.data}: no set with positives in {args.config}')
+        raise VprError(
+            f'{args.data}: has no set with `positives` in {args.config}; add some to its sources'
+        )
     print(f'{args.model}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
     return 0
 

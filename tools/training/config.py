@@ -91,7 +91,7 @@ Source = Annotated[
 
 @dataclass(config=_STRICT)
 class Lesson:
-    """What a network is taught: the weight of each loss (0: left out) and its constants.
+    """What a network is taught: the weights of the losses (0 leaves one out) and their constants.
 
     `teachers`: names from the config's list; `adaptive`: how they are weighted for each query.
     `soft`, `hard`: steps 2 and 3 of the method; `descriptor`, `levels`, `salient`: feature-level
@@ -116,9 +116,12 @@ class Lesson:
     def __post_init__(self):
         by_teachers = {n: getattr(self, n) for n in TEACHER_LOSSES if getattr(self, n)}
         if by_teachers and not self.teachers:
-            raise ValueError(f'{", ".join(by_teachers)}: a weight, but no teachers to learn from')
+            raise ValueError(
+                f'{", ".join(by_teachers)}: these losses need teachers; name some in `teachers` '
+                'or set the weights to 0'
+            )
         if not by_teachers and not self.ranking and not self.metric:
-            raise ValueError('every loss has the weight 0')
+            raise ValueError('every loss has the weight 0; give one of them a weight')
 
 
 @dataclass(config=_STRICT)
@@ -165,8 +168,9 @@ class TeacherConfig:
 class TrainConfig:
     """A whole training: places, their fixed views, teachers, then the student.
 
-    `start`: an exported student (.onnx) or MobileNetV2 weights (.npz). `fresh_views`: the student
-    is shown views that are drawn anew, of which the teachers speak on the fly (for a GPU).
+    `views_of_picture`: fixed views of each picture. `start`: an exported student (.onnx) or
+    weights of MobileNetV2 (.npz). `fresh_views`: every step shows views that are drawn anew, for
+    which the teachers compute their outputs on the fly; this needs a GPU.
     """
 
     out: FilePath
@@ -183,11 +187,14 @@ class TrainConfig:
     def __post_init__(self):
         by_name = {t.name: t for t in self.teachers}
         if len(by_name) < len(self.teachers):
-            raise ValueError('two teachers have the same name')
+            raise ValueError('teachers: two have the same name; rename one')
         for lesson in (self.lesson, *(t.lesson for t in self.teachers)):
             for name in lesson.teachers:
                 if name not in by_name:
-                    raise ValueError(f'no teacher is named {name}')
+                    raise ValueError(
+                        f'no teacher is named {name}; the teachers are '
+                        f'{", ".join(by_name) or "none"}'
+                    )
         for name in by_name:
             _check_order(by_name, name)
         _check_guidance('lesson', self.lesson, by_name, self.student.maps)
@@ -198,20 +205,25 @@ class TrainConfig:
 
 
 def _check_order(by_name: dict[str, TeacherConfig], name: str, above: tuple[str, ...] = ()):
-    """A teacher must be done before those whom it teaches."""
+    """ValueError where teachers teach each other in a circle: none could be made first."""
     if name in above:
-        circle = ' by '.join([*above[above.index(name) :], name])
-        raise ValueError(f'teachers: {circle}: taught in a circle')
+        circle = ' taught by '.join([*above[above.index(name) :], name])
+        raise ValueError(f'teachers: {circle} is a circle; remove one of them from a lesson')
     for other in by_name[name].lesson.teachers:
         _check_order(by_name, other, (*above, name))
 
 
 def _check_guidance(key: str, lesson: Lesson, by_name: dict[str, TeacherConfig], maps: int):
-    """Guidance by levels needs teachers that have some; `maps`: the pupil's salient ones."""
+    """ValueError for guidance by levels without teachers that have levels, or with other maps.
+
+    `key`: where the lesson stands; `maps`: number of salient maps of the network that learns.
+    """
     theirs = {n: by_name[n].apformer.maps for n in lesson.teachers if by_name[n].apformer}
     for name in ('levels', 'salient'):
         if getattr(lesson, name) and not theirs:
-            raise ValueError(f'{key}.{name}: needs an APFormer among the teachers')
+            raise ValueError(
+                f'{key}.{name}: needs an APFormer among the teachers; add one or set it to 0'
+            )
     for name, count in theirs.items():
         if lesson.salient and count != maps:
             raise ValueError(
@@ -221,9 +233,9 @@ def _check_guidance(key: str, lesson: Lesson, by_name: dict[str, TeacherConfig],
 
 
 def read_config(path: Path) -> TrainConfig:
-    """Settings of a file; what it leaves out comes from the file that its `base` names.
+    """The settings in a file; what it leaves out comes from the file that its `base` names.
 
-    VprError that names the key where a file is missing, no YAML, or holds a wrong value.
+    VprError where a file is missing or is not YAML; for a wrong value or key it names the key.
     """
     return checked(TrainConfig, _load(Path(path)), Path(path))
 
@@ -246,7 +258,7 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:
     except OSError as error:
         raise VprError(f'{path}: cannot be read ({error.strerror})') from error
     except (yaml.YAMLError, ValueError) as error:
-        raise VprError(f'{path}: is no YAML ({str(error).splitlines()[0]})') from error
+        raise VprError(f'{path}: is not YAML ({str(error).splitlines()[0]})') from error
     if isinstance(values, dict) and 'base' in values:
         base = _load(path.parent / str(values.pop('base')), (*above, path.resolve()))
         return _merged(base, values)
@@ -254,12 +266,12 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:
 
 
 def _merged(base: Any, changes: Any) -> Any:
-    """Mappings key by key; anything else is replaced."""
+    """`base` with `changes`: mappings are merged key by key, anything else is replaced."""
     if not isinstance(base, dict) or not isinstance(changes, dict):
         return changes
     return base | {key: _merged(base.get(key), value) for key, value in changes.items()}
 
 
 def as_plain(config: Any) -> dict:
-    """The resolved settings as YAML takes them."""
+    """Settings as plain mappings, lists, texts and numbers, which YAML can hold."""
     return TypeAdapter(type(config)).dump_python(config, mode='json')

@@ -4,14 +4,13 @@
     python -m tools.training.export runs/asht/student --data DATA -o models/ashtkd_student.onnx
 
 The last layer is the whitening of the levels' sums, learned on the whole training pictures
-(`whitening.fit_projection`); preprocessing and the confidence's coefficients go into the metadata.
-These are fitted on the sets under DATA that have `positives` in the run's config; without any the
-model is written without them, and its confidence is the similarity.
+(`whitening.fit_projection`). The preprocessing and the coefficients of the confidence go into the
+metadata. The coefficients are fitted on the sets under DATA that have `positives` in the settings
+of the run; without such sets the model has none, and its confidence is the similarity.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import warnings
@@ -24,7 +23,8 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.arguments import count, share
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_bytes
 from ashtkd_ros.network.embedder import PREPROCESSING_KEY, Embedder
@@ -44,7 +44,9 @@ def read_run(run: Path) -> dict:
         config = yaml.safe_load((run / 'config.yaml').read_text())
         _ = config['student'], config['views_folder'], config['sources']
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise VprError(f'{run}: holds no run of tools.training.train') from error
+        raise VprError(
+            f'{run}: holds no run; name a folder that tools.training.train wrote'
+        ) from error
     return config
 
 
@@ -106,7 +108,9 @@ def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> floa
     ours = F.normalize(describe_pictures(network, jpegs).descriptor, dim=1).numpy()
     cosine = float((ours * embedder.embed_batch(images)).sum(1).min())
     if not cosine >= _LEAST_COSINE:  # NaN as well
-        raise VprError(f'{path}: differs from torch, least cosine {cosine:.5f}; nothing exported')
+        raise VprError(
+            f'{path}: differs from torch, least cosine {cosine:.5f}; nothing is exported'
+        )
     return cosine
 
 
@@ -130,21 +134,48 @@ def export(
         out.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(out, draft.read_bytes())
     if not fitted:
-        print(f'{data}: no set with positives in {run}/config.yaml; the confidence is not fitted')
+        print(
+            f'{data}: has no set with `positives` in {run}/config.yaml; the confidence is not '
+            'fitted'
+        )
     return {'least cosine': cosine, **fitted}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        'run', type=Path, help="the student's folder that tools.training.train wrote"
     )
-    parser.add_argument('run', type=Path, help="the student's folder of tools.training.train")
-    parser.add_argument('--data', type=Path, required=True, help='training sets (index.csv)')
-    parser.add_argument('-o', '--out', type=Path, default=Path('models/ashtkd_student.onnx'))
-    parser.add_argument('--power', type=float, default=POWER, help='of the whitening, 0 to 1')
-    parser.add_argument('--levels', type=int, default=0, help='the lowest alone; 0: all')
-    parser.add_argument('--pixels', type=int, default=0, help='of the image; 0: as trained')
+    parser.add_argument(
+        '--data', type=Path, required=True, help='folder of training sets, each with an index.csv'
+    )
+    parser.add_argument(
+        '-o',
+        '--out',
+        type=Path,
+        default=Path('models/ashtkd_student.onnx'),
+        help='model file to write (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--power',
+        type=share,
+        default=POWER,
+        help='power of the whitening: 0 only turns the axes, 1 makes them all count alike '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--levels',
+        type=count,
+        default=0,
+        help='number of levels to keep, the lowest ones; 0 keeps all (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--pixels',
+        type=count,
+        default=0,
+        help='width and height of the image; 0 is that of the training (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
     measured = export(args.run, args.data, args.out, args.power, args.levels, args.pixels)
     print(f'{args.out}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))

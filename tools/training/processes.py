@@ -20,7 +20,7 @@ from tools.training.networks.layers import NetworkOutput
 
 
 def join_processes() -> None:
-    """Under torchrun: gloo on processors, nccl on GPUs, each process on its own."""
+    """Join the other processes of torchrun: by gloo on processors, by nccl on GPUs."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     if int(os.environ.get('WORLD_SIZE', 1)) > 1:
@@ -30,7 +30,7 @@ def join_processes() -> None:
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' rows in order; backward keeps this process's own."""
+    """The rows of all processes in order; backward keeps the gradient of this process's rows."""
 
     @staticmethod
     def forward(ctx, x: torch.Tensor) -> torch.Tensor:
@@ -46,7 +46,7 @@ class _Gather(torch.autograd.Function):
 
 
 def gathered(outputs: NetworkOutput) -> NetworkOutput:
-    """What all processes outputs, or the same where there is only one."""
+    """The outputs of all processes, in order; of a single process its own."""
     if not dist.is_initialized():
         return outputs
     return NetworkOutput(
@@ -62,25 +62,28 @@ def own_share(entries: list) -> list:
         return entries
     count, rank = dist.get_world_size(), dist.get_rank()
     if len(entries) % count:
-        raise VprError(f'{len(entries)} images a step do not divide by {count} processes')
+        raise VprError(
+            f'{len(entries)} images a step cannot be shared among {count} processes; change '
+            '`places` or `views`'
+        )
     size = len(entries) // count
     return entries[rank * size : (rank + 1) * size]
 
 
 def is_first() -> bool:
-    """Whether this process writes files and talks."""
+    """Whether this process is the one that writes files and prints."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
 def wait_for_all() -> None:
-    """Return when every process has come here."""
+    """Wait until every process has come here."""
     if dist.is_initialized():
         dist.barrier()
 
 
 @contextlib.contextmanager
 def first_alone() -> Iterator[None]:
-    """The first process goes through, then the others: what it made on disk is there for them."""
+    """The first process goes first, then the others, which find on disk what it made."""
     if not is_first():
         wait_for_all()
     yield

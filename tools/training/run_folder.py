@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a run: its settings and checkpoint, and whether it can be gone on with."""
+"""The folder of a run: its settings, its checkpoint, and whether a run may go on in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PATHS = ('path', 'paths', 'images', 'trunk', 'start')
 
 
 def load_checkpoint(path: Path) -> dict:
-    """What `Run.save` wrote, on the processor; VprError that says why where that fails."""
+    """What `Run.save` wrote, in the processor's memory; VprError for a damaged file."""
     try:
         state = torch.load(path, weights_only=True, map_location='cpu')
         _ = state['network'], state['optimiser'], state['average'], state['step']
@@ -43,12 +43,12 @@ def write_torch(path: Path, state: dict) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error is, in short."""
+    """An error in short: its kind and the first line of its message."""
     return f'{type(error).__name__}: {str(error).strip()}'.splitlines()[0][:120]
 
 
 def make_folder(folder: Path) -> None:
-    """A folder to write to; VprError where there can be none."""
+    """Make a folder to write to; VprError where it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,7 +58,7 @@ def make_folder(folder: Path) -> None:
 
 
 def start_folder(folder: Path, settings: dict) -> None:
-    """The run's folder with its settings, seed and git revision.
+    """Make the folder of a run and write its settings with the git revision to config.yaml.
 
     VprError where it holds a checkpoint of other settings.
     """
@@ -96,7 +96,10 @@ def check_settings(folder: Path, settings: dict, kept: dict | None = None) -> No
 
 
 def _comparable(value: Any, key: str = '') -> Any:
-    """Settings without what changes no result, paths from here, teachers by name, full sources."""
+    """Settings in a form to compare: relative paths, teachers by name, sources with defaults.
+
+    What changes no result is left out.
+    """
     if isinstance(value, dict):
         return {k: _comparable(v, k) for k, v in value.items() if k not in _ASIDE}
     if isinstance(value, (list, tuple)):
@@ -117,7 +120,7 @@ def _with_defaults(sources: list) -> list:
 
 
 def _first_difference(kept: Any, now: Any, key: str = '') -> tuple[str, Any, Any] | None:
-    """Where two settings differ first, and how.
+    """The first key in which two settings differ, and both values.
 
     A key that only one has is of another version, or a teacher that the lesson does not name;
     the keys of a source are compared all.
@@ -137,7 +140,7 @@ def _first_difference(kept: Any, now: Any, key: str = '') -> tuple[str, Any, Any
 
 
 def _revision() -> str:
-    """Git's name for the state of this code."""
+    """Git's name for the state of this code, or `unknown`."""
     command = ['git', 'describe', '--always', '--dirty']
     try:
         done = subprocess.run(

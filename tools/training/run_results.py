@@ -13,7 +13,7 @@ from tools.training.processes import is_first
 
 
 class Curve:
-    """curve.csv: step, seconds, losses; what a killed run wrote after its checkpoint is cut."""
+    """curve.csv: step, seconds, losses; rows that a killed run wrote after its checkpoint go."""
 
     def __init__(self, path: Path, step: int):
         self.path, self.rows = path, []
@@ -33,7 +33,7 @@ class Curve:
         self.flush()
 
     def add(self, step: int, losses: dict[str, float], seconds: float) -> None:
-        """Note one step."""
+        """Add one step: its losses, and the seconds since the run began."""
         values = {name: f'{value:.6g}' for name, value in losses.items()}
         self.rows.append({'step': step, 'seconds': f'{seconds:.1f}', **values})
 
@@ -51,7 +51,7 @@ class Curve:
 
 
 def write_results(folder: Path, schedule: Schedule, parameters: float, macs: float) -> None:
-    """results.json of a run: millions of parameters, billions of multiply-adds, time, losses.
+    """Write results.json of a run: parameters (millions), multiply-adds (billions), time, losses.
 
     Losses are means over the last 50 steps.
     """

@@ -50,7 +50,10 @@ def prepare(config: TrainConfig) -> TrainingData:
     """Read the places and make their views; pictures left out are in `out`/skipped.txt."""
     make_folder(config.out)
     if config.start is not None and not config.start.exists():
-        raise VprError(f'start: {config.start} is not there; make it first, as its config says')
+        raise VprError(
+            f'start: {config.start} is not there; make it first, as the comment in its settings '
+            'file says'
+        )
     places = read_places(config.sources)
     with first_alone():
         views = Views(config.views_folder)
@@ -154,7 +157,12 @@ def _student_objective(
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('--config', type=Path, required=True, help='config/train/*.yaml')
+    parser.add_argument(
+        '--config',
+        type=Path,
+        required=True,
+        help='settings file, such as config/train/student.yaml',
+    )
     args = parser.parse_args(argv)
     config = read_config(args.config)
     join_processes()

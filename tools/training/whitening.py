@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """PCA-whitening as a linear layer: of frozen trunks' vectors, and the last layer of our networks.
 
-The last layer of a student or an APFormer is computed, not trained. Principal axes of
-the levels' sums on training pictures keep nearly all that the sums know, of places of any kind;
-a layer that gradient descent shaped keeps what the training places needed.
+The last layer of a student or an APFormer is computed, not trained. The principal axes of the
+levels' sums on training pictures keep nearly all that the sums tell of places of any kind. A layer
+shaped by gradient descent keeps only what the training places needed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def whitening_layer(vectors: torch.Tensor, dimensions: int, power: float = POWER
 
 @torch.no_grad()
 def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> NetworkOutput:
-    """What the network says of encoded pictures of any size, in float32, without the maps."""
+    """The outputs for encoded pictures of any size, float32, without the maps."""
     descriptors, sums, size = [], [], (network.config.image_size,) * 2
     for start in range(0, len(jpegs), 32):
         pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
@@ -64,7 +64,7 @@ def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> NetworkOutp
 def sums_of_whole(
     network: DSFormer, views: Views, pictures: int | None = None
 ) -> tuple[list[int], torch.Tensor]:
-    """Rows of about `pictures` whole pictures, by default all, and the levels' sums (N, C)."""
+    """About `pictures` whole pictures, by default all: their rows, and the levels' sums (N, C)."""
     rows = views.whole()
     some = rows[:: max(1, len(rows) // (pictures or len(rows)))]
     outputs = describe_pictures(network.eval(), [views.jpegs[row] for row in some])

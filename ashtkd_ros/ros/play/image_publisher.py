@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import array
 import time
+from collections.abc import Callable
 
+import numpy as np
 import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -18,17 +20,14 @@ from ashtkd_ros.traverses.frame import Frame
 
 
 class ImagePublisher(Node):
-    """Publishes images on `image`, each once, in the order given, with the image's own stamp."""
+    """Publishes images on `topic`, each once, in the order given, with the image's own stamp.
 
-    def __init__(
-        self,
-        compressed: bool = False,
-        frame_id: str = 'camera',
-        topic: str = 'image',
-        namespace: str = '',
-    ):
+    `compressed`: as CompressedImage, with the bytes of JPEG and PNG files, in place of Image.
+    """
+
+    def __init__(self, compressed: bool = False, topic: str = 'image', namespace: str = ''):
         super().__init__('replay', namespace=namespace)
-        self._compressed, self._frame_id = compressed, frame_id
+        self._compressed = compressed
         kind = CompressedImage if compressed else Image
         # Reliable: nothing of a recording may be lost; a best-effort subscriber hears it as well.
         self._publisher = self.create_publisher(kind, topic, QoSProfile(depth=5))
@@ -38,31 +37,35 @@ class ImagePublisher(Node):
         """Full name of the topic with the images."""
         return self._publisher.topic_name
 
-    def wait_for_subscriber(self, timeout_s: float) -> None:
-        """Return when somebody listens; VprError after `timeout_s`."""
+    @property
+    def has_subscriber(self) -> bool:
+        """Whether anyone listens."""
+        return self._publisher.get_subscription_count() > 0
+
+    def wait_for_subscriber(
+        self, timeout_s: float, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Return when anyone listens; VprError after `timeout_s`. `check`: called meanwhile."""
         end = time.monotonic() + timeout_s
-        while not self._publisher.get_subscription_count():
+        while not self.has_subscriber:
+            check()
             if time.monotonic() > end:
-                raise VprError(f'nobody subscribes to {self.topic}; is the node active?')
+                raise VprError(f'nobody subscribes to {self.topic}; check that the node is active')
             time.sleep(0.02)
 
     def message(self, frame: Frame | bytes) -> Image | CompressedImage | bytes:
-        """The frame as an Image (rgb8), or as the file's own bytes (JPEG or PNG).
+        """The message that a frame is sent as; one that is serialized already stays as it is.
 
-        A serialized message stays as it is.
+        VprError where the image cannot be read, or is not stored as JPEG or PNG and should be.
         """
         if isinstance(frame, bytes):
             return frame
         if self._compressed:
             data, kind = frame.image.encoded()
-            message = CompressedImage(format=kind)
-            message.data = array.array('B', data)
+            message = CompressedImage(format=kind, data=array.array('B', data))
         else:
-            pixels = frame.read()
-            height, width = pixels.shape[:2]
-            message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
-            message.data = array.array('B', pixels.tobytes())
-        message.header.frame_id = self._frame_id
+            message = image_message(frame.read())
+        message.header.frame_id = 'camera'
         stamp = message.header.stamp
         stamp.sec, stamp.nanosec = split_ns(frame.header_ns)
         return message
@@ -75,3 +78,11 @@ class ImagePublisher(Node):
         """Return when every reliable subscriber has what was sent, or after `timeout_s`."""
         if rclpy.ok():
             self._publisher.wait_for_all_acked(Duration(seconds=timeout_s))
+
+
+def image_message(pixels: np.ndarray, encoding: str = 'rgb8') -> Image:
+    """Pixels (H, W) or (H, W, channels) as an Image without a header."""
+    height, width = pixels.shape[:2]
+    message = Image(height=height, width=width, encoding=encoding, step=pixels[0].nbytes)
+    message.data = array.array('B', pixels.tobytes())
+    return message

@@ -17,7 +17,7 @@ pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
 UNUSED = {'rosbags', 'tqdm', 'sqlite3', 'matplotlib', 'jinja2', 'torch', 'onnx', 'cv_bridge'}
 UNUSED |= {'scipy', 'pandas', 'pydantic', 'PIL', 'launch', 'multiprocessing', 'tools'}
-STOREYS = ('bags', 'traverses', 'mapping', 'evaluation', 'commands', 'ros.play')
+STOREYS = ('bags', 'mapping', 'evaluation', 'commands', 'ros.play')
 
 # As `vpr_node.main` does, but with images and a subscriber, and without waiting for a signal.
 RUN = """

@@ -134,7 +134,9 @@ def test_relocalize_says_first_that_amcl_takes_another_frame(node, peer, operato
     assert peer.set_parameter('initialpose_frame', 'elsewhere')
     peer.ask(image_message(walk[5], 2.0))
     warned = operator.call('relocalize')
-    assert warned.success and warned.message.startswith(f'the pose is in "{frame}", AMCL takes')
+    assert warned.success and warned.message.startswith(
+        f'the pose is in "{frame}", but AMCL ignores'
+    )
     peer.until(lambda: len(operator.initial_poses) == 2, 'the initial pose')
     assert 'relocalize: the pose is in' in node.stderr
     assert peer.set_parameter('initialpose_frame', '')

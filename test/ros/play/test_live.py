@@ -10,37 +10,26 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
-import bag_helpers
 import rclpy
-from bag_helpers import playback, write_bag
 from conftest import checksums
-from ros_helpers import MAP_PLACES, TOWN, Process, image_message, until
+from ros_helpers import MAP_PLACES, PLAYED, TOWN, Process, town_bag, until
 from sensor_msgs.msg import Image
-from vision_msgs.msg import Classification, ObjectHypothesis
 
-from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.ros.play import live
-from ashtkd_ros.ros.play.message_stamps import stamp_of
-from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
-from ashtkd_ros.traverses.image_folder import read_source
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
-FRAMES = 8
 RATE = 4.0
 
 
@@ -60,20 +49,14 @@ def start(ros, town_map: Path, tmp_path: Path) -> Iterator[Callable[..., Process
         process.kill()
 
 
-def town_bag(folder: Path, walk: str = 'dusk', **options: object) -> Path:
-    path = folder / 'bag'
-    make_bag(read_source(TOWN / walk)[:FRAMES], path, BagOptions(**options))
-    return path
-
-
 def read_answers(process: Process, tmp_path: Path) -> dict:
     """The file of a process that ended well; what it says of itself."""
     assert process.wait() == 0, process.stderr
     values = json.loads((tmp_path / 'answers.json').read_text())
     heard, path = len(values['answers']), tmp_path / 'answers.json'
-    assert process.stdout == f'{heard} answers to {FRAMES} images: {path}\n'
+    assert process.stdout == f'{heard} answers to {PLAYED} images: {path}\n'
     assert process.stderr == ''
-    assert (values['schema_version'], values['sent'], values['rate']) == (2, FRAMES, RATE)
+    assert (values['schema_version'], values['sent'], values['rate']) == (2, PLAYED, RATE)
     node = {key: int(v) for key, v in values['node'].items() if v.isdecimal()}
     # An image may be dropped by a machine that stalls: not in silence, and no answer is lost.
     assert node['places published'] == heard > 0
@@ -98,7 +81,7 @@ def check_places(answers: list[dict], source: Path, town_map: Path, count: int) 
 
 
 def test_a_bag_through_a_node_of_its_own(start, town_map: Path, tmp_path: Path) -> None:
-    bag = town_bag(tmp_path)
+    bag = town_bag(tmp_path / 'bag', 'dusk')
     values = read_answers(start(bag, '--player', 'own'), tmp_path)
     assert (values['source'], values['map']) == (str(bag), str(town_map))
     assert values['map_sha256'] == checksums(town_map)['index.faiss']
@@ -112,7 +95,7 @@ def test_a_folder_and_a_map_of_any_name(start, town_map: Path, tmp_path: Path) -
     shutil.copytree(town_map, odd_map)
     shutil.copytree(TOWN / 'dusk', walk)
     lines = (walk / 'poses.csv').read_text().splitlines(keepends=True)
-    (walk / 'poses.csv').write_text(''.join(lines[: FRAMES + 1]))
+    (walk / 'poses.csv').write_text(''.join(lines[: PLAYED + 1]))
     values = read_answers(start(walk, '--compressed', '--hz', 2, of=odd_map), tmp_path)
     check_places(values['answers'], walk, town_map, MAP_PLACES)
 
@@ -121,7 +104,7 @@ def test_a_node_that_runs_already(start, start_node, town_map: Path, tmp_path: P
     names = ('-r', '__ns:=/robot', '-r', 'image:=/jpeg', '-r', '~/place:=/where')
     options = {'map_path': town_map, 'min_confidence': 0.0, 'image_transport': 'compressed'}
     node = start_node(*names, **options)
-    bag = town_bag(tmp_path, jpeg=True, storage='mcap')
+    bag = town_bag(tmp_path / 'bag', 'dusk', jpeg=True, storage='mcap')
     values = read_answers(start(bag, '--node', 'robot/vpr_node'), tmp_path)
     check_places(values['answers'], bag, town_map, 5)
     assert node.alive
@@ -145,31 +128,6 @@ def test_ten_images_a_second_are_all_answered(start, tmp_path: Path) -> None:
     assert (values['sent'], values['hz'], dropped[-1]) == (20, 10, 0), dropped
 
 
-@pytest.mark.parametrize(
-    ('stamps', 'said'),
-    [((1.0, 0.0, 2.0), '1 of 3 images have stamp zero'), ((1.0, 2.0, 1.0), '2 of 3 images share')],
-)
-def test_stamps_that_tell_no_image_from_another(stamps, said: str, tmp_path: Path) -> None:
-    grey = np.zeros((2, 2), np.uint8)
-    records = [bag_helpers.image(t, grey, received=1.0 + i) for i, t in enumerate(stamps)]
-    with pytest.raises(VprError, match=said):
-        live.check_stamps(playback(write_bag(tmp_path / 'bag', records=records)))
-
-
-def test_how_far_a_long_replay_is_is_told(capsys, monkeypatch) -> None:
-    monkeypatch.setattr(live, '_TELL_S', 0.0)
-    watched, observer = [], SimpleNamespace(answers=[1, 2])
-    live._telling(observer, 7, lambda: watched.append(1))()
-    assert capsys.readouterr().out == '2 of 7 images answered\n'
-    assert watched
-
-
-def test_a_node_with_another_map_is_no_witness(town_map: Path) -> None:
-    live.check_served('/vpr_node', {'places in map': str(MAP_PLACES)}, town_map)
-    with pytest.raises(VprError, match='serves /maps/b of 99 places'):
-        live.check_served('/vpr_node', {'map': '/maps/b', 'places in map': '99'}, town_map)
-
-
 def failure(process: Process, tmp_path: Path) -> str:
     """The one line that a failed command leaves, and nothing else."""
     assert process.wait() == 1, process.stderr
@@ -184,7 +142,7 @@ def test_a_map_that_the_node_refuses(start, town_map: Path, tmp_path: Path) -> N
     shutil.copytree(town_map, damaged)
     with (damaged / 'places.csv').open('a') as file:
         file.write('\n')
-    line = failure(start(town_bag(tmp_path), of=damaged), tmp_path)
+    line = failure(start(town_bag(tmp_path / 'bag', 'dusk'), of=damaged), tmp_path)
     assert f'{damaged}/places.csv: is damaged, its checksum differs' in line
 
 
@@ -269,75 +227,26 @@ def ros2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ros2_bag_play_as_the_player(start, ros2, town_map: Path, tmp_path: Path) -> None:
-    bag = town_bag(tmp_path)
+    bag = town_bag(tmp_path / 'bag', 'dusk')
     values = read_answers(start(bag), tmp_path)
     assert all(answer['seconds'] is None for answer in values['answers'])
     check_places(values['answers'], bag, town_map, MAP_PLACES)
 
 
 def test_a_player_that_fails(start, ros2, tmp_path: Path) -> None:
-    town_bag(tmp_path).rename(tmp_path / 'bad')
+    town_bag(tmp_path / 'bag').rename(tmp_path / 'bad')
     line = failure(start(tmp_path / 'bad', '--player', 'ros2'), tmp_path)
     assert 'ros2 bag play ended with status 1: no such storage plugin' in line
-
-
-def test_who_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bag = playback(town_bag(tmp_path))
-    others = (playback(TOWN / 'dusk'), playback(bag.path, hz=10))
-    for there in (False, True):
-        monkeypatch.setattr(live, '_has_ros2_bag', lambda there=there: there)
-        assert live.choose_player('auto', bag) == ('ros2' if there else 'own')
-        assert live.choose_player('own', bag) == 'own'
-        for source in others:
-            assert live.choose_player('auto', source) == 'own'
-            with pytest.raises(VprError, match='ros2'):
-                live.choose_player('ros2', source)
-    assert live.choose_player('ros2', bag) == 'ros2'
-    (bag.path / 'metadata.yaml').unlink()  # ros2 bag play would not read what we do
-    odd = playback(bag.path)
-    assert (live.choose_player('auto', odd), live.choose_player('ros2', odd)) == ('own', 'ros2')
-    monkeypatch.setattr(live, '_has_ros2_bag', lambda: False)
-    with pytest.raises(VprError, match='use --player own'):
-        live.choose_player('ros2', bag)
-
-
-def test_only_what_was_sent_is_heard_and_once(ros) -> None:
-    observer = live.Observer(False, '/twice/image', '/twice/place', '/twice/vpr_node')
-    node = rclpy.create_node('vpr_node', namespace='/twice')
-    places = node.create_publisher(Classification, 'place', 10)
-    try:
-        until(places.get_subscription_count, 'the listener', lambda: None)
-        until(lambda: observer.count_publishers('/twice/place'), 'the node', lambda: None)
-        for stamp in (1.5, 1.5, 2.5):
-            observer.publish(image_message(np.zeros((2, 2, 3), np.uint8), stamp))
-        for stamp, place in ((0.5, 7), (1.5, 3), (1.5, 4), (2.5, 5)):
-            message = Classification(results=[ObjectHypothesis(class_id=str(place))])
-            message.header.stamp.sec, message.header.stamp.nanosec = int(stamp), 500_000_000
-            places.publish(message)
-        until(lambda: (2, 500_000_000) in observer.answers, 'the last', lambda: None)
-        assert len(observer.sent) == 2
-        heard = {stamp[0]: p.results[0].class_id for stamp, (p, _) in observer.answers.items()}
-        assert heard == {1: '3', 2: '5'}
-    finally:
-        observer.close()
-        observer.destroy_node()
-        node.destroy_node()
-
-
-def test_stamps_of_serialized_messages() -> None:
-    head = (7).to_bytes(4, 'little') + (9).to_bytes(4, 'little')
-    assert stamp_of(b'\0\1\0\0' + head + b'more') == (7, 9)
-    head = (7).to_bytes(4, 'big') + (9).to_bytes(4, 'big')
-    assert stamp_of(b'\0\0\0\0' + head) == (7, 9)
-    with pytest.raises(VprError, match='11 bytes'):
-        stamp_of(b'\0\1\0\0' + head[:7])
 
 
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
         (('-o', '.'), 'it is a folder'),
-        (('-o', 'a.json', '--node', '/vpr_node', '--model', 'm.onnx'), 'leave it or --node out'),
+        (
+            ('-o', 'a.json', '--node', '/vpr_node', '--model', 'm.onnx'),
+            'leave out --model or --node',
+        ),
     ],
 )
 def test_bad_arguments(arguments, said: str, tmp_path: Path, capsys, monkeypatch) -> None:
@@ -345,17 +254,3 @@ def test_bad_arguments(arguments, said: str, tmp_path: Path, capsys, monkeypatch
     with pytest.raises(SystemExit):
         live.main(['map', str(TOWN / 'dusk'), *arguments])
     assert said in capsys.readouterr().err
-
-
-def test_the_folder_of_the_answers_is_made(tmp_path: Path) -> None:
-    out = tmp_path / 'new' / 'folder' / 'answers.json'
-    check_output(out)
-    live.write_answers(out, {})
-    assert [p.name for p in out.parent.iterdir()] == ['answers.json']
-
-
-def test_an_answers_file_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / 'answers.json').mkdir()
-    with pytest.raises(VprError, match='cannot be written'):
-        live.write_answers(tmp_path / 'answers.json', {})
-    assert [p.name for p in tmp_path.iterdir()] == ['answers.json']

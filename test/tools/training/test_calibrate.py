@@ -103,5 +103,5 @@ def test_a_model_is_calibrated_anew_in_place(tmp_path: Path, monkeypatch, capsys
     assert (after.name, after.preprocessing) == (before.name, before.preprocessing)
     assert 'before' in capsys.readouterr().out and list(tmp_path.iterdir()) == [model]
     monkeypatch.setattr(calibrate, 'collect', lambda *_: None)
-    with pytest.raises(VprError, match='no set with positives'):
+    with pytest.raises(VprError, match='has no set with `positives`'):
         calibrate.main([str(model), '--data', str(tmp_path)])

@@ -52,7 +52,7 @@ def test_shipped_configs_are_read_and_come_back_whole(root: Path, tmp_path: Path
         ({**LEAST, 'lesson': {'adaptive': 'guess'}}, 'lesson.adaptive: '),
         ({**LEAST, 'schedule': {'learning_rate': float('nan')}}, 'schedule.learning_rate: '),
         ({**LEAST, 'lesson': {'teachers': ['x']}}, 'no teacher is named x'),
-        ({**LEAST, 'lesson': {'soft': 1.0}}, 'soft: a weight, but no teachers'),
+        ({**LEAST, 'lesson': {'soft': 1.0}}, 'lesson: soft: these losses need teachers'),
         ({**LEAST, 'lesson': {'metric': 0.0}}, 'every loss has the weight 0'),
         ({**LEAST, 'views_of_picture': 0}, 'views_of_picture: '),
         ({'out': 'x'}, 'views_folder: '),
@@ -203,11 +203,11 @@ TRUNK = {'name': 'trunk', 'trunk': 't.onnx'}
 @pytest.mark.parametrize(
     ('teachers', 'lesson', 'expected'),
     [
-        ([up('a', 'a', soft=1.0)], {}, 'a by a: taught in a circle'),
+        ([up('a', 'a', soft=1.0)], {}, 'a taught by a is a circle'),
         (
             [up('a', 'b', soft=1.0), up('b', 'c', soft=1.0), up('c', 'b', soft=1.0)],
             {},
-            'teachers: b by c by b: taught in a circle',
+            'teachers: b taught by c taught by b is a circle',
         ),
         (
             [TRUNK, up('a', apformer={'maps': 3})],
@@ -222,7 +222,7 @@ TRUNK = {'name': 'trunk', 'trunk': 't.onnx'}
         ([TRUNK], {'teachers': ['trunk'], 'levels': 1.0}, 'lesson.levels: needs an APFormer'),
         ([up('a', apformer={'widths': [160, 250]})], {}, 'widths: must be multiples of head_chan'),
         ([up('a', apformer={'maps': 0})], {}, 'teachers.0.apformer.maps: '),
-        ([TRUNK, TRUNK], {}, 'two teachers have the same name'),
+        ([TRUNK, TRUNK], {}, 'teachers: two have the same name'),
     ],
 )
 def test_teachers_that_cannot_teach_are_refused(tmp_path: Path, teachers, lesson, expected: str):
@@ -262,7 +262,7 @@ def test_a_file_adds_to_its_base_and_changes_it(tmp_path: Path):
 
 def test_a_file_that_is_none_is_one_line(tmp_path: Path):
     (tmp_path / 'c.yaml').write_text('a: [')
-    for path, expected in ((tmp_path / 'c.yaml', 'is no YAML'), (tmp_path / 'gone', 'be read')):
+    for path, expected in ((tmp_path / 'c.yaml', 'is not YAML'), (tmp_path / 'gone', 'be read')):
         with pytest.raises(VprError) as error:
             read_config(path)
         assert expected in line_of(error)

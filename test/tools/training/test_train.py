@@ -291,4 +291,4 @@ def test_batches_that_do_not_divide_are_refused(monkeypatch: pytest.MonkeyPatch)
     assert processes.own_share([1, 2, 3, 4]) == [3, 4]
     with pytest.raises(VprError) as error:
         processes.own_share([1, 2, 3])
-    assert '3 images a step do not divide by 2 processes' in line_of(error)
+    assert '3 images a step cannot be shared among 2 processes' in line_of(error)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strong change for training: viewpoint (fixed views) and light, weather, sensor (fresh ones).
+"""Strong changes of training pictures: of the viewpoint, and of light, weather and sensor.
 
-All functions take and give uint8 (H, W, 3) RGB and draw from the generator that is passed in.
+All functions take and return uint8 (H, W, 3) RGB, and draw from the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def change_viewpoint(image: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """A random crop seen from a slightly other place by a homography; (size, size, 3)."""
+    """A random crop, seen from a slightly different place by a homography; (size, size, 3)."""
     height, width = image.shape[:2]
     area, aspect = rng.uniform(0.4, 1.0), np.exp(rng.uniform(-0.5, 0.5))
     w = min(1.0, np.sqrt(area * aspect)) * width
@@ -28,7 +28,7 @@ def change_viewpoint(image: np.ndarray, rng: np.random.Generator, size: int) -> 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The same view under other light and weather, by another camera, partly hidden.
 
-    Each change comes with its own chance, so that an image meets none, one or several of them.
+    Each change has its own probability, so that an image gets none, one or several of them.
     """
     steps = [
         (0.35, _small_camera),
@@ -56,7 +56,7 @@ def _clip(values: np.ndarray) -> np.ndarray:
 
 
 def _small_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Down to 50 to 160 pixels and up again."""
+    """A camera of few pixels: reduced to 22 to 70 % of the size and enlarged again."""
     size = image.shape[1], image.shape[0]
     small = tuple(int(s * rng.uniform(0.22, 0.7)) for s in size)
     return cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), size)
@@ -90,7 +90,7 @@ def _exposure(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _night(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Dark and bluish, with lamps; the sky goes first."""
+    """Night: dark and bluish, darkest at the top, with lamps."""
     height, width = image.shape[:2]
     rows = np.linspace(rng.uniform(0.1, 0.6), rng.uniform(0.4, 1.0), height)[:, None, None]
     dark = (image / 255.0) ** rng.uniform(1.2, 2.2) * rows * rng.uniform(0.25, 0.7)
@@ -104,7 +104,7 @@ def _night(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _fog(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A veil that thickens towards the horizon, a third to a half down the picture."""
+    """Fog, thickest at the horizon, which is a third to a half down the picture."""
     rows = np.linspace(0, 1, image.shape[0], dtype=np.float32)[:, None, None]
     depth = np.clip(1 - np.abs(rows - rng.uniform(0.3, 0.5)) * 2, 0, 1)
     veil = 1 - np.exp(-rng.uniform(0.3, 2.0) * (0.3 + depth))
@@ -112,7 +112,7 @@ def _fog(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _rain(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Slanted streaks or round flakes."""
+    """Rain or snow: slanted streaks or short dots."""
     height, width = image.shape[:2]
     layer = np.zeros((height, width), np.uint8)
     slant, length = int(rng.integers(-6, 7)), int(rng.integers(1, 16))
@@ -123,7 +123,7 @@ def _rain(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _shadow(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A dark polygon, or with a gain above one a glare."""
+    """A polygon that is darker (shadow) or brighter (glare)."""
     height, width = image.shape[:2]
     mask = np.zeros((height, width), np.float32)
     points = (rng.uniform(-0.2, 1.2, (4, 2)) * (width, height)).astype(np.int32)

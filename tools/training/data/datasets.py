@@ -56,7 +56,7 @@ class TrainingData:
     views_of_picture: int
 
     def batches(self, schedule: Schedule) -> list[list[Entry]]:
-        """Every step's entries; the first half of a place's views is the database branch's."""
+        """The entries of every step; half of a place's views, the first, is for the database."""
         draw = PlaceBatches(
             self.places,
             schedule.places,

@@ -16,11 +16,11 @@ from tools.training.data.places import TrainingPlaces, refuse_unknown
 class PlaceBatches:
     """`batch(step)`: P places with K views each, a function of (seed, step) alone.
 
-    Entries are (picture, view, anchor), place by place; different pictures first, then further
-    views of the same ones. The first K // 2 of a place and the rest share no view of a picture,
-    unless there is no other. A domain is drawn by its weight, else by the root of its places'
-    number, so that small sets with true revisits count. No two places of a batch may be the same
-    in truth.
+    Entries are (picture, view, place), place by place; different pictures first, then further
+    views of the same pictures. The first K // 2 entries of a place share no view of a picture with
+    the rest, unless there is no other view. A domain is drawn by its weight, or else by the root
+    of the number of its places, so that small sets with true revisits count. No two places of a
+    batch may be the same in truth.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class PlaceBatches:
         self._shares = weights / weights.sum()
 
     def batch(self, step: int) -> list[tuple[int, int, int]]:
-        """P*K entries of (picture, view, anchor)."""
+        """P*K entries of (picture, view, place). VprError where there are too few places."""
         rng = np.random.default_rng((self.seed, step))
         chosen: list[int] = []
         for _ in range(100 * self.per_batch):
@@ -86,5 +86,5 @@ class PlaceBatches:
 
 
 def _names(domain: str) -> set[str]:
-    """What `domains` may call a domain: its whole name, or a folder of its path."""
+    """Names by which `domains` may ask for a domain: the whole one, and folders of its path."""
     return {domain, *Path(domain).parts}

@@ -22,8 +22,8 @@ class Picture:
 class Anchor:
     """A place: indices of the pictures that show it.
 
-    Two anchors of one `group` nearer than `apart` at `at` (pictures along a walk, or metres)
-    may be the same place in truth.
+    `at`: where it is in its `group`, in pictures along a walk or in metres. Two places of one
+    group that are nearer to each other than `apart` may be the same place in truth.
     """
 
     pictures: tuple[int, ...]
@@ -60,13 +60,13 @@ class TrainingPlaces:
         return indices
 
     def add(self, indices: Iterable[int | None], domain: str, group: str, at=(), apart=0.0):
-        """Add a place, unless none of its pictures is there."""
+        """Add a place with those of its pictures that are there, if any is."""
         pictures = tuple(dict.fromkeys(i for i in indices if i is not None))
         if pictures:
             self.anchors.append(Anchor(pictures, domain, group, tuple(at), apart))
 
     def without(self, bad: set[str]) -> TrainingPlaces:
-        """The same without the pictures of these paths and the places that they leave bare."""
+        """The same without the pictures of these paths, and without places that have no others."""
         out = {i for i, p in enumerate(self.pictures) if str(p.path) in bad}
         rest = TrainingPlaces(self.pictures, [], self.weights, self.skipped, self._known)
         for a in self.anchors:
@@ -75,14 +75,14 @@ class TrainingPlaces:
 
 
 def refuse_unknown(where: str, unknown: set[str], known: Iterable[str]) -> None:
-    """VprError where sets or domains are named that are not there."""
+    """VprError where there are unknown sets or domains; it names them and the known ones."""
     if unknown:
         names = ', '.join(sorted(unknown))
         raise VprError(f'{where}: no set is named {names}; there are {", ".join(sorted(known))}')
 
 
 def summary(places: TrainingPlaces) -> str:
-    """A line for each domain: places, pictures."""
+    """A line for each domain: how many places and pictures it has."""
     lines = []
     for domain in dict.fromkeys(a.domain for a in places.anchors):
         anchors = [a for a in places.anchors if a.domain == domain]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The readers of the sources: which pictures of sets, walks and folders show the same place.
+"""Read the sources: which pictures of sets, walks and folders show the same place.
 
-What a source may be is stated in `config`; a place of one picture is taught by two views of it.
+The settings of a source are in `config`. A place with one picture is taught by two views of it.
 """
 
 from __future__ import annotations
@@ -88,9 +88,10 @@ def _read_set(places: TrainingPlaces, folder: Path, positives: str | None, radiu
 
 
 def set_members(folder: Path, positives: str | None) -> dict[str, list[tuple[float, Path]]]:
-    """(order, picture) of an index set, sorted, by place; of neighbours, by walk through a place.
+    """The pictures of an index set by place, each (order, file), in this order.
 
-    A walk ends where the folder changes or what stands in the files' names before their number.
+    With `positives` neighbours they are grouped by walk through a place. A walk ends where the
+    folder changes, or the part of the file names before their number. VprError for a bad table.
     """
     table = folder / 'index.csv'
     rows = read_rows(table, ('file', 'place', 'order'))
@@ -105,7 +106,7 @@ def set_members(folder: Path, positives: str | None) -> dict[str, list[tuple[flo
     sizes = Counter(walks)
     groups: dict[str, list[tuple[float, Path]]] = defaultdict(list)
     for (_, row), (place, walk), order in zip(rows, walks, orders, strict=True):
-        # What is before the number tells nothing where no other picture has it.
+        # The part before the number tells nothing where no other picture has it.
         split = positives == 'neighbours' and sizes[place, walk] > 1
         groups[f'{place}/{walk}' if split else place].append((order, folder / row['file']))
     return {name: sorted(members, key=lambda m: m[0]) for name, members in groups.items()}

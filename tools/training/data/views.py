@@ -117,21 +117,21 @@ class Views:
         return folder
 
     def whole(self) -> list[int]:
-        """Rows of the whole pictures."""
+        """The rows of the views 0, which show whole pictures."""
         return [row for (_, view), row in self.rows.items() if view == 0]
 
     def path(self, row: int) -> str:
-        """The picture that a row is a view of."""
+        """The path of the picture that a row is a view of."""
         return self._paths[row]
 
     def image(self, row: int) -> np.ndarray:
-        """uint8 (size, size, 3) RGB."""
+        """The view of a row, uint8 (size, size, 3) RGB."""
         return cv2.imdecode(self.jpegs[row], cv2.IMREAD_COLOR)[..., ::-1]
 
     def _take(self, shard: Path) -> None:
         arrays = load_arrays(shard)
         if int(arrays['size']) != self.size:
-            raise VprError(f'{shard}: holds views of another size; give another folder')
+            raise VprError(f'{shard}: holds views of another size; give another `views_folder`')
         for path, view in zip(arrays['paths'].tolist(), arrays['views'].tolist(), strict=True):
             self.rows[path, view] = len(self.rows)
             self._paths.append(path)

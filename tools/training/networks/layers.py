@@ -11,7 +11,7 @@ from torch import nn
 
 
 class NetworkOutput(NamedTuple):
-    """What a network says of a batch.
+    """The outputs of a network for a batch.
 
     `descriptor`: (B, D) before the L2 norm; `sums`: each level's salient sums (B, K*C), length 1;
     `maps`: each level's salient maps (B, K, h, w), each summing to 1.
@@ -22,13 +22,13 @@ class NetworkOutput(NamedTuple):
     maps: list[torch.Tensor]
 
     def rows(self, rows: list[int]) -> NetworkOutput:
-        """The same of these rows."""
+        """The outputs for these rows alone."""
         return NetworkOutput(
             self.descriptor[rows], [s[rows] for s in self.sums], [m[rows] for m in self.maps]
         )
 
     def to(self, device: torch.device) -> NetworkOutput:
-        """The same as float32 on a device."""
+        """The outputs as float32 on a device."""
 
         def moved(x: torch.Tensor) -> torch.Tensor:
             return x.to(device, torch.float32)
@@ -90,7 +90,7 @@ def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tenso
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:
-    """Rows (B, C) to length 1; F.normalize, whose export computes shapes."""
+    """Rows (B, C) brought to length 1; the export of F.normalize would compute shapes."""
     return x / x.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 

@@ -133,7 +133,7 @@ class DSFormer(nn.Module):
         return other.eval()
 
     def train(self, mode: bool = True):
-        """Batch statistics stay those of ImageNet: the batches here are small and degraded."""
+        """Batch statistics stay those of ImageNet, since batches here are small and degraded."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -141,7 +141,7 @@ class DSFormer(nn.Module):
         return self
 
     def freeze(self, levels: int) -> None:
-        """Leave the lowest `levels` levels (heads apart) as they are; at most 2 are frozen."""
+        """Leave the lowest `levels` levels as they are, but not their heads; 2 is the most."""
         self.frozen = levels
         for i, level in enumerate([self.stem, self.levels[0]]):
             level.requires_grad_(i >= levels)
@@ -160,7 +160,7 @@ class DSFormer(nn.Module):
             raise VprError(f'{path}: not weights of a MobileNetV2 ({reason})') from error
 
     def load_exported(self, path: Path) -> None:
-        """Start from an exported student of the same shape; whitening and all stay as they were.
+        """Start from an exported student of the same shape: all its weights and its whitening.
 
         Batch normalisation, which the export folds into the convolutions, starts as identity.
         """
@@ -172,7 +172,7 @@ class DSFormer(nn.Module):
 
 
 def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
-    """The state of an exported network: most weights keep their names, the rest their order."""
+    """State dict of an exported network: most weights keep their names, the rest the order."""
     graph = onnx.load(str(path)).graph
     arrays = {i.name: torch.tensor(numpy_helper.to_array(i)) for i in graph.initializer}
     state = {k: v.clone() for k, v in network.state_dict().items()}
@@ -195,7 +195,7 @@ def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
 
 
 def _resampled(x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """What belongs to positions for another number of them: (K, N) maps or (1, N, C) tokens."""
+    """Weights of positions for another number of positions: (K, N) maps or (1, N, C) tokens."""
     if x.shape == shape:
         return x
     tokens = x.dim() == 3

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frozen network from an ONNX file as a teacher, run by torch where bf16 or a GPU serve it.
+"""A frozen network from an ONNX file as the trunk of teachers, run by torch in bf16 or on a GPU.
 
 onnxruntime's CPU wheel computes convolutions in fp32 only; torch in bf16 on the same two cores
 serves ResNet-50 about twice as fast, and the same code runs on a GPU.
@@ -36,11 +36,11 @@ class FrozenTrunk:
         self._device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self._session = None
         if not Path(path).is_file():
-            raise VprError(f'{path}: no such teacher; give the path of an .onnx file')
+            raise VprError(f'{path}: no such file; correct `trunk`, the path of an ONNX file')
         try:
             graph = onnx.load(str(path)).graph
         except DecodeError as error:
-            raise VprError(f'{path}: not an ONNX file') from error
+            raise VprError(f'{path}: not an ONNX file; give another `trunk`') from error
         outputs = {output.name for output in graph.output} & {'map', 'descriptor'}
         if not outputs:
             raise VprError(f'{path}: has no output "map" or "descriptor"; a teacher needs one')
@@ -105,7 +105,7 @@ class FrozenTrunk:
             for name in node.input:
                 if self._last_use[name] == i:
                     values.pop(name, None)
-        raise VprError('the teacher graph never computes its output "map"')
+        raise VprError('the trunk never computes its output "map"; use another')
 
     def _apply(self, op: str, x: list[torch.Tensor], a: dict) -> torch.Tensor:
         simple = {
@@ -122,7 +122,10 @@ class FrozenTrunk:
         if op in simple:
             return simple[op]()
         if a.get('ceil_mode') or set(a.get('dilations', ())) - {1}:
-            raise VprError(f'the teacher graph has a {op} with dilation or ceil_mode: unsupported')
+            raise VprError(
+                f'the trunk has a {op} with dilation or ceil_mode, which is not supported; use '
+                'another'
+            )
         if op == 'Conv':
             y, padding = _pad(x[0].to(self.dtype), a, x[1].shape[2:], 0.0)
             bias = x[2].to(self.dtype) if len(x) > 2 else None
@@ -137,7 +140,7 @@ class FrozenTrunk:
             return torch.addcmul(
                 shift.to(self.dtype), x[0], scale.view(1, -1, 1, 1).to(self.dtype)
             )
-        raise VprError(f'the teacher graph holds an operator that is not supported: {op}')
+        raise VprError(f'the trunk has the operator {op}, which is not supported; use another')
 
 
 def _open(path: Path) -> onnxruntime.InferenceSession:
@@ -151,7 +154,7 @@ def _open(path: Path) -> onnxruntime.InferenceSession:
 
 
 def _pad(x: torch.Tensor, a: dict, kernel, value: float) -> tuple[torch.Tensor, list[int]]:
-    """Apply a node's padding to (B, C, H, W); what is symmetric is left to the operator."""
+    """Apply a node's padding to (B, C, H, W); symmetric padding is left to the operator."""
     top, left, bottom, right = a.get('pads', [0, 0, 0, 0])
     same = a.get('auto_pad', b'NOTSET')
     if same in (b'SAME_UPPER', b'SAME_LOWER'):  # as many outputs as strides fit, odd pixel aside
@@ -165,7 +168,7 @@ def _pad(x: torch.Tensor, a: dict, kernel, value: float) -> tuple[torch.Tensor, 
 
 
 def fast_bf16(device: str) -> bool:
-    """Whether bf16 is faster than fp32: on GPUs, and on processors with instructions for it."""
+    """Whether bf16 is faster than fp32, as on GPUs and on processors with instructions for it."""
     return device != 'cpu' or torch.cpu._is_avx512_bf16_supported()
 
 

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paper's Table II on the validation sets: which parts of the teaching help, with spread.
 
-    python -m tools.training.studies.ablation \
+    python -m tools.training.studies.ablation \\
         --config config/train/ablation.yaml --data ../shared/data/val
 
-Trains a small student a row and seed, each on the same pictures in the same order, whitens and
-exports it as the shipped one, and measures Recall@1. What is finished is not done again; results
-of other settings are not taken for it. The report of stored results, without any training:
+A small student is trained for each row and seed, on the same pictures in the same order. It is
+whitened and exported as the shipped one is, and its Recall@1 is measured. What is finished with
+the same settings is not done again. The report of stored results, without any training:
 
     python -m tools.training.studies.ablation --stored runs/asht/ablation/report.json
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from copy import deepcopy
 from dataclasses import replace
@@ -24,7 +23,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.arguments import count
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.network.embedder import Embedder
@@ -65,7 +65,7 @@ CLAIMS = [
 
 
 def rows(config: TrainConfig) -> dict[str, dict]:
-    """Name of each row → what its lesson changes. `config.lesson` is the full method."""
+    """The name of each row, and what it changes in `config.lesson`, which is the full method."""
     names = config.lesson.teachers
     if len(names) < 4:
         raise VprError('the ablation needs four teachers in lesson.teachers, the best three first')
@@ -181,7 +181,7 @@ def report_of(results: dict[str, list[dict[str, float]]]) -> str:
 
 
 def read_results(file: Path) -> dict[str, list[dict[str, float]]]:
-    """A stored report.json; VprError where it is none."""
+    """The results in a stored report.json; VprError where the file is not one."""
     try:
         results = json.loads(file.read_text())
         report_of(results)
@@ -191,20 +191,22 @@ def read_results(file: Path) -> dict[str, list[dict[str, float]]]:
 
 
 def stored_recalls(folder: Path, config: TrainConfig, sets: list[Path]) -> dict | None:
-    """What results.json says, None where there is none; VprError where it is of other settings."""
+    """Recalls in results.json, None without it; VprError where they are of other settings."""
     file = folder / 'results.json'
     if not file.exists():
         return None
     if not (folder / 'config.yaml').exists():
-        raise VprError(f'{folder}: results of unknown settings; remove it, it is made again')
+        raise VprError(
+            f'{folder}: holds results of unknown settings; remove it, and it is made again'
+        )
     check_settings(folder, as_plain(config))
     try:
         measured = json.loads(file.read_text())
         if list(measured) == [s.name for s in sets]:
             return measured
     except (OSError, ValueError, TypeError) as error:
-        raise VprError(f'{file}: is damaged; remove it, it is made again') from error
-    raise VprError(f'{file}: is of other validation sets; remove it, it is made again')
+        raise VprError(f'{file}: is damaged; remove it, and it is made again') from error
+    raise VprError(f'{file}: is of other validation sets; remove it, and it is made again')
 
 
 def ablation(config: TrainConfig, validation: Path, seeds: int) -> str:
@@ -244,19 +246,32 @@ def _jobs(config: TrainConfig, seeds: int) -> list[tuple[str, int]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        '--config', type=Path, help='settings file, such as config/train/ablation.yaml'
     )
-    parser.add_argument('--config', type=Path, help='config/train/ablation.yaml')
-    parser.add_argument('--data', type=Path, help='folder of validation sets')
-    parser.add_argument('--seeds', type=int, default=3)
-    parser.add_argument('--stored', type=Path, help='report.json: its report again, no training')
+    parser.add_argument(
+        '--data', type=Path, help='folder of validation sets, each with an index.csv'
+    )
+    parser.add_argument(
+        '--seeds',
+        type=count,
+        default=3,
+        help='number of trainings a row, each with another seed (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--stored',
+        type=Path,
+        help='report.json of an earlier run: print its report again, without any training',
+    )
     args = parser.parse_args(argv)
     if args.stored:
         print(report_of(read_results(args.stored)))
         return 0
     if not args.config or not args.data:
-        raise VprError('--config and --data are needed, or --stored for a report that is there')
+        raise VprError(
+            '--config and --data are missing; give both, or --stored for a report that is there'
+        )
     print(ablation(read_config(args.config), args.data, args.seeds))
     return 0
 

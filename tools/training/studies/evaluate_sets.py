@@ -1,33 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recall of the shipped student on the validation sets, with HOG and raw pixels beside it.
 
-The student is measured as the node uses it; of frozen networks and HOG the mean of the database's
-descriptors is subtracted first, without which descriptors that are never negative look alike.
+The student is measured as the node uses it. Of frozen networks and HOG the mean descriptor of the
+database is subtracted first: descriptors that are never negative would look alike without it.
 
     python -m tools.training.studies.evaluate_sets ../shared/data/val --teachers ../shared/teachers
 
-Positives as the sets' README says: frames within 2, the same place, or 25 m and 45 degrees.
+What is right is stated in the README of the sets: the same place, or at most 2 frames or 25 m and
+45 degrees away.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.baselines import BASELINES
-from ashtkd_ros.evaluation.metrics import Metrics, Tolerance, calibration, evaluate, positives
-from ashtkd_ros.evaluation.run import EvaluationOptions
+from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
+from ashtkd_ros.evaluation.metrics import Metrics, calibration, retrieval_metrics
 from ashtkd_ros.files.tables import read_rows
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Embedder, resize
 from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import TIMED_SIZE, open_session
@@ -39,7 +40,7 @@ _TOLERANCE = Tolerance(metres=25.0, degrees=45.0, frames=2)
 
 
 def embedded(embedder: Embedder) -> Describe:
-    """The descriptor of a network of ours, computed once for each list of frames."""
+    """The descriptors of an exported student, computed once for each list of frames."""
     known: dict[tuple[Path, ...], np.ndarray] = {}
 
     def describe(frames: list[Frame]) -> np.ndarray:
@@ -52,7 +53,7 @@ def embedded(embedder: Embedder) -> Describe:
 
 
 def each(describe: Callable[[np.ndarray], np.ndarray]) -> Describe:
-    """What describes one image, of many frames."""
+    """The descriptors of many frames by a function that describes one image."""
     return lambda frames: np.stack([describe(frame.read()) for frame in frames])
 
 
@@ -85,7 +86,7 @@ def evaluate_set(folder: Path, describe: Describe, centre: bool = False) -> Metr
         d, q = centred(d, q)
     similarity = q @ d.T
     ranking = np.argsort(-similarity, axis=1, kind='stable')[:, :20]
-    return evaluate(ranking, similarity.max(axis=1), truth(folder, mapped, queries))
+    return retrieval_metrics(ranking, similarity.max(axis=1), truth(folder, mapped, queries))
 
 
 def recalls(describe: Describe, sets: list[Path]) -> dict[str, float]:
@@ -122,25 +123,37 @@ def validation_sets(data: Path) -> list[Path]:
     roles = {f: {row['role'] for _, row in read_rows(f / 'index.csv', ('role',))} for f in folders}
     sets = [f for f in folders if {'database', 'query'} <= roles[f]]
     if not sets:
-        raise VprError(f'{data}: holds no set with the roles database and query in its index.csv')
+        raise VprError(
+            f'{data}: holds no set with the roles database and query in its index.csv; name '
+            'another folder'
+        )
     return sets
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        'data', type=Path, help='folder of validation sets, each with an index.csv'
     )
-    parser.add_argument('data', type=Path, help='folder of index.csv sets')
-    parser.add_argument('--model', type=Path, help='default: the shipped student')
-    parser.add_argument('--teachers', type=Path, help='folder of frozen networks (.onnx) to add')
+    parser.add_argument(
+        '--model', type=Path, help='exported student (.onnx); default: the one that is shipped'
+    )
+    parser.add_argument(
+        '--teachers',
+        type=Path,
+        help='folder of frozen networks (.onnx) to measure as well; default: none',
+    )
     args = parser.parse_args(argv)
     embedder = Embedder(args.model or shipped_model())
     methods = {embedder.name: embedded(embedder)}
     if args.teachers:
         teachers = sorted(args.teachers.glob('*.onnx'))
         if not teachers:
-            raise VprError(f'{args.teachers}: holds no frozen network (.onnx); see --teachers')
+            raise VprError(
+                f'{args.teachers}: holds no frozen network (.onnx); name another folder with '
+                '--teachers'
+            )
         methods |= {path.stem: frozen(path) for path in teachers}
     methods |= {name: each(describe) for name, describe in BASELINES.items()}
     print(f'{"":>20} {"":>20}  R@1   R@5   R@10  AP')
@@ -150,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
             metrics = evaluate_set(folder, describe, centre)
             recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
             print(f'{folder.name:>20} {name:>20} {recalls}  {metrics.average_precision:.3f}')
-    least = EvaluationOptions.min_confidence
+    least = MIN_CONFIDENCE
     print(f'\n{"":>20} calibration error  confidence >= {least}  right of these')
     for folder in validation_sets(args.data):
         error, known, right = trust(folder, embedder, methods[embedder.name], least)

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Int8 variants of an exported student, judged beside it: size, time, Recall@1, ships or not.
+"""Make int8 variants of an exported student and compare them with it: size, time, Recall@1.
 
-    python -m tools.training.studies.quantise models/ashtkd_student.onnx \
+    python -m tools.training.studies.quantise models/ashtkd_student.onnx \\
         --images ../shared/data/train --data ../shared/data/val -o runs/int8
 
-The work is ONNX Runtime's (onnxruntime.quantization); what is quantised is this project's choice,
-made by the cosine to fp32 on training pictures that calibration had not seen. The validation sets
-only judge.
+ONNX Runtime quantises (onnxruntime.quantization); what is quantised is this project's choice. It
+was made by the cosine to fp32 on training pictures that were not used for calibration. The
+validation sets only tell whether a variant can be shipped.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import tempfile
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file
 from ashtkd_ros.network.embedder import Embedder
@@ -57,7 +56,10 @@ def calibration_images(
     """
     sets = sorted(table.parent for table in folder.glob('*/index.csv'))
     if not sets:
-        raise VprError(f'{folder}: holds no set (a folder with index.csv) to calibrate on')
+        raise VprError(
+            f'{folder}: holds no set (a folder with index.csv) to calibrate on; name another '
+            'folder'
+        )
     rng, each, images = np.random.default_rng(seed), math.ceil(count / len(sets)), []
     for frames in map(read_source, sets):
         chosen = rng.permutation(len(frames))[:each]
@@ -178,17 +180,34 @@ def report(files: Mapping[str, Path], sets: list[Path], rounds: int = 60) -> lis
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = make_parser(__doc__)
+    parser.add_argument('model', type=Path, help='exported student (.onnx), in fp32')
+    parser.add_argument(
+        '--images',
+        type=Path,
+        required=True,
+        help='folder of training sets, each with an index.csv, for the calibration',
     )
-    parser.add_argument('model', type=Path, help='exported student (.onnx), fp32')
-    parser.add_argument('--images', type=Path, required=True, help='training sets (index.csv)')
-    parser.add_argument('--data', type=Path, required=True, help='validation sets (index.csv)')
-    parser.add_argument('-o', '--out', type=Path, default=Path('runs/int8'), help='folder')
+    parser.add_argument(
+        '--data',
+        type=Path,
+        required=True,
+        help='folder of validation sets, each with an index.csv',
+    )
+    parser.add_argument(
+        '-o',
+        '--out',
+        type=Path,
+        default=Path('runs/int8'),
+        help='folder for the variants (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
     embedder, sets = Embedder(args.model), validation_sets(args.data)
     if embedder.preprocessing.size != _TIMED_SIZE:
-        raise VprError(f'{args.model}: takes images of another size than the 224 x 224 timed here')
+        raise VprError(
+            f'{args.model}: takes images of another size than 224 x 224; only that size is '
+            'timed here'
+        )
     files = quantise(args.model, calibration_images(args.images, embedder), args.out)
     print('\n'.join(report({'fp32': args.model, **files}, sets)))
     return 0

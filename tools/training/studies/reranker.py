@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loss network as an optional re-ranker of the exported student: trained, measured, written.
 
-    python -m tools.training.studies.reranker models/ashtkd_student.onnx \
+    python -m tools.training.studies.reranker models/ashtkd_student.onnx \\
         --config config/train/student.yaml --data ../shared/data/val -o models/ashtkd_reranker.onnx
 
-In training it sees the descriptors of one batch; here, on the descriptors of the finished student,
-the hardest candidates of thousands of views, as it would in a map, and never the very same view. A
-fifth of the places is held out: the network is that of the step which ranks them best. The file is
-written only where it helps on the mean of the validation sets.
+In the student's training the loss network ranks the descriptors of one batch. Here it ranks those
+of the finished student: the hardest candidates of thousands of views, as it would in a map, and
+never the very same view. A fifth of the places is held out, and the network of the step that ranks
+them best is kept. The file is written only where it raises the mean of the validation sets.
 """
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from collections import defaultdict
 from copy import deepcopy
@@ -24,7 +23,7 @@ import onnx
 import torch
 from tqdm import tqdm
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.files.writing import whole_file
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import embed_frames
@@ -43,8 +42,8 @@ _HELD_OUT, _CHECK_STEPS = 0.2, 25
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Degraded training views: descriptors float32 (N, D); anchors, query and views, (N,)."""
+class DrawnViews:
+    """Degraded training views: descriptors float32 (N, D); place, is a query, view, each (N,)."""
 
     descriptors: torch.Tensor
     anchors: torch.Tensor
@@ -52,21 +51,21 @@ class Drawn:
     views: torch.Tensor
 
 
-def describe(embedder: Embedder, config: TrainConfig, data: TrainingData) -> Drawn:
-    """Batches as in training, degraded as in training, by the finished student."""
+def describe(embedder: Embedder, config: TrainConfig, data: TrainingData) -> DrawnViews:
+    """The finished student's descriptors of batches that are drawn and degraded as in training."""
     schedule = replace(config.schedule, steps=_BATCHES, seed=config.schedule.seed + 1)
     images = FixedViews(data.views, schedule, embedder.preprocessing.size[0], [])
     batches, rows = data.batches(schedule), []
     for batch in tqdm(batches, desc='describe', delay=2):
         rows.append(embedder.run(np.stack([images[entry].numpy() for entry in batch])))
     _, _, views, *labels = zip(*(e for b in batches for e in b), strict=True)
-    return Drawn(
+    return DrawnViews(
         torch.from_numpy(np.concatenate(rows)), *map(torch.tensor, labels), torch.tensor(views)
     )
 
 
 def maybe_same(anchors: list[Anchor], rows: torch.Tensor) -> torch.Tensor:
-    """bool (N, N): places that are other ones by name, but may be the same in truth."""
+    """bool (N, N): pairs of different places that may be the same in truth."""
     groups = defaultdict(list)
     for number, anchor in enumerate(rows.tolist()):
         groups[anchors[anchor].group].append(number)
@@ -81,9 +80,9 @@ def maybe_same(anchors: list[Anchor], rows: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Descriptors of queries (Q, D) and database (N, D); bool (Q, N): right, and not to be taken.
+    """Descriptors of queries (Q, D) and database (N, D); bool (Q, N): right pairs, unsure pairs.
 
-    Not taken are places that may be the same, and the very same view.
+    Unsure, and so no candidates, are places that may be the same, and the very same view.
     """
 
     query: torch.Tensor
@@ -92,7 +91,7 @@ class Pairs:
     unsure: torch.Tensor
 
 
-def pairs_of(drawn: Drawn, anchors: list[Anchor], q: torch.Tensor, d: torch.Tensor) -> Pairs:
+def pairs_of(drawn: DrawnViews, anchors: list[Anchor], q: torch.Tensor, d: torch.Tensor) -> Pairs:
     """Two parts of the views, bool (N,); queries without a right view are left out."""
     same_view = drawn.views[q][:, None] == drawn.views[d]
     positive = same_place(drawn.anchors[q], drawn.anchors[d]) & ~same_view
@@ -112,7 +111,7 @@ def recall_of(network: LossNetwork, pairs: Pairs) -> float:
     return pairs.positive.gather(1, chosen).float().mean().item()
 
 
-def train_reranker(drawn: Drawn, anchors: list[Anchor], hidden: int) -> LossNetwork:
+def train_reranker(drawn: DrawnViews, anchors: list[Anchor], hidden: int) -> LossNetwork:
     """Step 5 of the method on fixed descriptors, 256 queries a step; the best on held-out places.
 
     Places in training see no views of the others; those are ranked among all.
@@ -184,13 +183,27 @@ def write(network: LossNetwork, embedder: Embedder, path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = make_parser(__doc__)
+    parser.add_argument('model', type=Path, help='exported student (.onnx)')
+    parser.add_argument(
+        '--config',
+        type=Path,
+        required=True,
+        help='settings file of the training, such as config/train/student.yaml',
     )
-    parser.add_argument('model', type=Path, help='the exported student (.onnx)')
-    parser.add_argument('--config', type=Path, required=True, help='config/train/*.yaml')
-    parser.add_argument('--data', type=Path, required=True, help='folder of validation sets')
-    parser.add_argument('-o', '--out', type=Path, default=Path('models/ashtkd_reranker.onnx'))
+    parser.add_argument(
+        '--data',
+        type=Path,
+        required=True,
+        help='folder of validation sets, each with an index.csv',
+    )
+    parser.add_argument(
+        '-o',
+        '--out',
+        type=Path,
+        default=Path('models/ashtkd_reranker.onnx'),
+        help='model file to write (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
     config, embedder = read_config(args.config), Embedder(args.model)
     sets, data = validation_sets(args.data), prepare(config)
@@ -202,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'{name:>20}  R@1 {before:5.1f}  re-ranked {after:5.1f}')
     before, after = pairs['mean']
     if after <= before:
-        print(f'it does not help: {args.out} is not written')
+        print(f'Re-ranking does not raise the mean: {args.out} is not written')
         return 0
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write(network, embedder, args.out)

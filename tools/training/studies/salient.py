@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the student looks: pictures under the salient maps of each level, side by side.
+"""Draw where the student looks: pictures under the salient maps of each level, side by side.
 
     python -m tools.training.studies.salient models/ashtkd_student.onnx IMAGE ... -o salient.png
 
-An exported student gives its maps beside its descriptor (`salient0` at stride 8 and upwards); this
-draws the mean of each level's maps, bright where the level looks.
+An exported student has its salient maps as outputs beside the descriptor (`salient0` is that of
+stride 8). The mean of each level's maps is drawn, bright where the level looks.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.salient_pictures import picture
+from ashtkd_ros.evaluation.salient_pictures import level_pictures
 from ashtkd_ros.files.writing import write_bytes
 from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder
@@ -25,15 +24,19 @@ from ashtkd_ros.network.embedder import Embedder
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('model', type=Path, help='exported student (.onnx)')
-    parser.add_argument('images', type=Path, nargs='+')
-    parser.add_argument('-o', '--out', type=Path, default=Path('salient.png'))
+    parser.add_argument('images', type=Path, nargs='+', help='pictures to draw, JPEG or PNG')
+    parser.add_argument(
+        '-o',
+        '--out',
+        type=Path,
+        default=Path('salient.png'),
+        help='picture to write (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
     embedder = Embedder(args.model)
-    rows = [picture(i, embedder.salient_maps(i)) for i in map(read_image, args.images)]
+    rows = [level_pictures(i, embedder.salient_maps(i)) for i in map(read_image, args.images)]
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0))) for r in rows]
     try:
@@ -41,9 +44,11 @@ def main(argv: list[str] | None = None) -> int:
         write_bytes(args.out, coded.tobytes())
     except (OSError, cv2.error) as error:
         raise VprError(
-            f'{args.out}: cannot be written; name a .png in a folder that is there'
+            f'{args.out}: cannot be written; name a .png file in a folder that exists'
         ) from error
-    print(f'{args.out}: {len(rows)} pictures, then stride 8 upwards from left to right')
+    print(
+        f'{args.out}: {len(rows)} pictures; to the right of each its levels, from stride 8 upwards'
+    )
     return 0
 
 

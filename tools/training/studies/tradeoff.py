@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time against Recall@1 for several sizes of one trained student, beside the teachers' time.
+"""Measure time and Recall@1 of one trained student in several sizes, and the teachers' time.
 
     python -m tools.training.studies.tradeoff runs/asht/student --data ../shared/data/val
 
-A size is a number of levels and of pixels. Nothing is trained: no level knows of those above it,
-so that a smaller student is a part of the trained one, its last layer fitted anew.
+A size is a number of levels and a number of pixels. Nothing is trained: no level depends on those
+above it. A smaller student is a part of the trained one, and its last layer is fitted again.
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +17,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.arguments import count as whole_number
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.network.embedder import Embedder
@@ -59,7 +59,7 @@ def write_sizes(
 ) -> dict[Path, tuple[float, float]]:
     """Export every (levels, pixels) of a trained student; file → parameters (M), GMAC.
 
-    None: the usual ones of its levels and pixels.
+    `sizes` None: the usual ones of its levels and pixels.
     """
     trained, views = load_student(run)
     most = len(trained.heads)
@@ -82,7 +82,7 @@ def write_sizes(
 def points(
     students: dict[Path, tuple[float, float]], teachers: list[Path], sets: list[Path], rounds: int
 ) -> list[Point]:
-    """Measure the students, and of the teachers the time: all in turns in one run, two threads."""
+    """Measure the students, and the time of the teachers; all in turn in one run, two threads."""
     ms = measure([*students, *teachers], rounds, 2)
     found = [Point(path.stem, ms[path.stem]) for path in teachers]
     for path, size in tqdm(students.items(), desc='recall', delay=2):
@@ -125,23 +125,49 @@ def picture(found: list[Point], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('run', type=Path, help="the student's folder of tools.training.train")
-    parser.add_argument('--data', type=Path, required=True, help='folder of validation sets')
-    parser.add_argument('--teachers', type=Path, default=Path('../shared/teachers'))
+    parser = make_parser(__doc__)
     parser.add_argument(
-        '--sizes', nargs='+', default=[], help='levels x pixels, as 3x224; default: by the run'
+        'run', type=Path, help="the student's folder that tools.training.train wrote"
     )
-    parser.add_argument('--rounds', type=int, default=60)
-    parser.add_argument('-o', '--out', type=Path, default=Path('runs/tradeoff'), help='folder')
+    parser.add_argument(
+        '--data',
+        type=Path,
+        required=True,
+        help='folder of validation sets, each with an index.csv',
+    )
+    parser.add_argument(
+        '--teachers',
+        type=Path,
+        default=Path('../shared/teachers'),
+        help='folder of frozen networks (.onnx) to time (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--sizes',
+        nargs='+',
+        default=[],
+        help='sizes to measure, levels x pixels, such as 3x224; default: those that suit the run',
+    )
+    parser.add_argument(
+        '--rounds',
+        type=whole_number,
+        default=60,
+        help='how often each network is timed (default: %(default)s)',
+    )
+    parser.add_argument(
+        '-o',
+        '--out',
+        type=Path,
+        default=Path('runs/tradeoff'),
+        help='folder for models, table and picture (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
     try:
         sizes = [tuple(map(int, size.split('x'))) for size in args.sizes]
         sizes = [(levels, pixels) for levels, pixels in sizes]
     except ValueError:
-        raise VprError(f'--sizes {" ".join(args.sizes)}: write them as 3x224') from None
+        raise VprError(
+            f'--sizes {" ".join(args.sizes)}: write each size as levels x pixels, such as 3x224'
+        ) from None
     sets = validation_sets(args.data)
     students = write_sizes(args.run, sizes, args.out)
     found = points(students, sorted(args.teachers.glob('*.onnx')), sets, args.rounds)

@@ -62,7 +62,7 @@ def test_regions_are_the_whole_and_the_quarters():
 def test_bad_teachers_are_one_line(tmp_path: Path):
     garbage = tmp_path / 'garbage.onnx'
     garbage.write_bytes(b'\xff' * 100)
-    cases = ((tmp_path / 'gone.onnx', 'no such teacher'), (garbage, 'not an ONNX file'))
+    cases = ((tmp_path / 'gone.onnx', 'no such file'), (garbage, 'not an ONNX file'))
     for path, expected in cases:
         with pytest.raises(VprError) as error:
             FrozenTrunk(path)

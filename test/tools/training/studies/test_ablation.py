@@ -65,7 +65,10 @@ def test_the_report_is_made_again_from_stored_results(tmp_path: Path, capsys):
     assert main(['--stored', str(stored)]) == 0
     assert f'{FULL} > student alone: holds (+10.0 points' in capsys.readouterr().out
     stored.write_text('{}')
-    for arguments, expected in ((['--stored', str(stored)], 'not a report.json'), ([], 'needed')):
+    for arguments, expected in (
+        (['--stored', str(stored)], 'not a report.json'),
+        ([], 'are missing'),
+    ):
         with pytest.raises(VprError) as error:
             main(arguments)
         assert expected in line_of(error)

@@ -11,7 +11,7 @@ from small_student import torch
 
 from tools.training.data.places import Anchor
 from tools.training.losses.loss_network import LossNetwork
-from tools.training.studies.reranker import Drawn, maybe_same, pairs_of, train_reranker, write
+from tools.training.studies.reranker import DrawnViews, maybe_same, pairs_of, train_reranker, write
 
 
 def test_neighbours_on_a_walk_are_no_wrong_candidates():
@@ -33,7 +33,7 @@ def test_it_learns_which_dimensions_to_trust(monkeypatch):
     vectors = torch.nn.functional.normalize(torch.cat([signal, noise], dim=1), dim=1)
     query = torch.arange(240) % 2 == 1
     anchors = [Anchor((k,), 'd', f'set/{k}') for k in range(60)]
-    network = train_reranker(Drawn(vectors, places, query, torch.arange(240)), anchors, 32)
+    network = train_reranker(DrawnViews(vectors, places, query, torch.arange(240)), anchors, 32)
     q, d = vectors[query], vectors[~query]
     right = places[query][:, None] == places[~query]
     similarity = q @ d.T
@@ -46,7 +46,7 @@ def test_it_learns_which_dimensions_to_trust(monkeypatch):
 
 
 def test_the_very_same_view_is_neither_right_nor_a_candidate():
-    drawn = Drawn(
+    drawn = DrawnViews(
         torch.eye(6),
         torch.tensor([0, 0, 0, 1, 1, 2]),
         torch.tensor([False, False, True, True, False, True]),
@@ -68,7 +68,7 @@ def test_what_does_not_help_held_out_places_is_not_kept(monkeypatch):
     query = torch.arange(40) % 2 == 1
     vectors = torch.nn.functional.normalize(torch.rand(40, 8), dim=1)
     anchors = [Anchor((k,), 'd', f'set/{k}') for k in range(20)]
-    network = train_reranker(Drawn(vectors, places, query, torch.arange(40)), anchors, 4)
+    network = train_reranker(DrawnViews(vectors, places, query, torch.arange(40)), anchors, 4)
     assert not network.layers[-1].weight.any()  # the start: by similarity
 
 

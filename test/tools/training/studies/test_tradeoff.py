@@ -53,4 +53,4 @@ def test_the_table_is_sorted_by_time_and_relative_to_the_slowest():
 def test_sizes_that_are_none_are_one_line():
     with pytest.raises(VprError) as error:
         tradeoff.main(['run', '--data', 'data', '--sizes', '3-224'])
-    assert '--sizes 3-224: write them as 3x224' in line_of(error)
+    assert '--sizes 3-224: write each size as levels x pixels' in line_of(error)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notes of an evaluation: what may make its figures mean less than they seem to, a line each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ashtkd_ros.evaluation.metrics import Metrics
+from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
+from ashtkd_ros.images.bit_depth import bits_of
+from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.traverses.traverse import Traverse
+
+
+def map_origin(place_map: PlaceMap) -> GeoOrigin | None:
+    """Where on earth x = y = 0 of the map is; None where the map was made without satellites."""
+    origin = place_map.info.built.get('origin')
+    return GeoOrigin(**origin) if origin else None
+
+
+def pose_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
+    """Whether the poses of map and traverse may be in different frames, or are missing."""
+    notes, frame = [], place_map.info.frame
+    if traverse.frame_id != frame:
+        notes.append(
+            f'the poses of the traverse are in frame {traverse.frame_id}, those of the map in '
+            f'{frame}; the figures are right only if both are the same frame'
+        )
+    elif bool(map_origin(place_map)) != bool(traverse.origin):
+        one, other = 'the map', 'the traverse'
+        if traverse.origin:
+            one, other = other, one
+        notes.append(
+            f'the poses of {one} come from satellites, those of {other} do not, but both are in '
+            f'{frame}; the figures are right only if both are the same frame'
+        )
+    notes += _odometry_notes(place_map, traverse)
+    if lacking := sum(place.pose is None for place in place_map.places):
+        notes.append(f'{lacking} places of the map have no pose and are never right')
+    return notes
+
+
+def _odometry_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
+    """Two recordings by odometry hardly share a frame, whatever their frames are called."""
+    info, source = place_map.info, traverse.path.resolve()
+    known = any(t.get(ODOMETRY_KEY) for t in info.traverses) or is_odometry(info.frame)
+    sources = {Path(t['source']) for t in info.traverses}
+    if not (known and traverse.by_odometry) or sources == {source}:
+        return []
+    if sources & {source, source.parent}:  # a file of the same bag
+        return []
+    sure = 'are probably' if is_odometry(info.frame) else 'may be'
+    return [
+        f'the poses of the map and those of {traverse.path} are odometry of different recordings; '
+        f'odometry begins a new frame with each recording, so they {sure} not in one frame, and '
+        'right answers may count as wrong; judge by poses in frame "map" (--pose-topic, '
+        '--trajectory), by --correspondences or by place names'
+    ]
+
+
+def depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
+    """Whether values of 16 bits were scaled differently for the map, or exceed its range."""
+    depth, before = traverse.depth, {bits_of(t) for t in place_map.traverses if 'bits' in t}
+    notes = [text] if (text := depth.text_of_brighter()) else []
+    if depth.used and not before <= {depth.bits}:
+        notes.append(
+            f'the images of the map used {max(before)} bits, these use {depth.bits}, so that what '
+            'is equally bright looks darker; build the map of brighter images, or of both'
+        )
+    return notes
+
+
+def lonely_query_notes(metrics: Metrics, rule: str) -> list[str]:
+    """Whether most queries have no right place: recall then says nothing about recognition.
+
+    `rule` says in words what is right.
+    """
+    without, count = metrics.without_positive, metrics.queries
+    if 2 * without <= count:
+        return []
+    share = 'none' if without == count else f'only {count - without}'
+    return [
+        f'{share} of {count} queries have a right place in the map ({rule}); check that the map '
+        'and the traverse show the same route, that their poses are in one frame, and that '
+        'numbers are those of their frames'
+    ]

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The result of an evaluation: all that a report tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ashtkd_ros.evaluation.ground_truth import JudgedQuery
+from ashtkd_ros.evaluation.metrics import Metrics
+from ashtkd_ros.evaluation.timing import Timing, Traffic
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that a report tells.
+
+    `facts`: name → value, how it was measured. `methods`: name → figures, the map's own first.
+    `judged`: the queries, judged by the first method. `min_confidence`: an answer with a lower
+    confidence counts as unknown, [0, 1]. `similarity`: float32 (q, n) of evenly spread queries and
+    places, or None. `timing`: stage → durations. `notes`: what the user should know, a line each.
+    `machine`: what the durations were measured on. `starts`: first stamp in seconds of each
+    traverse of the map by its number, and of the queries under None.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    methods: Mapping[str, Metrics]
+    judged: Sequence[JudgedQuery]
+    min_confidence: float
+    similarity: np.ndarray | None
+    timing: Mapping[str, Timing]
+    traffic: Traffic | None
+    notes: Sequence[str]
+    machine: Mapping[str, str] = field(default_factory=dict)
+    starts: Mapping[int | None, float] = field(default_factory=dict)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long recognition takes, and how many images a node answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.recognition.matcher import Matcher
+from ashtkd_ros.sampling import thin
+from ashtkd_ros.traverses.frame import Frame
+
+_TIMED = 100  # images that are timed
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Percentiles, in milliseconds, of `n` durations of one stage."""
+
+    p50: float
+    p95: float
+    p99: float
+    n: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Timing:
+        """The percentiles of at least one duration in seconds."""
+        p50, p95, p99 = (float(p) for p in 1000 * np.percentile(seconds, (50, 95, 99)))
+        return cls(p50, p95, p99, len(seconds))
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Number of images that were sent to the node, that it answered, and that it dropped."""
+
+    sent: int
+    answered: int
+    dropped: int
+
+
+def measure_stages(model: Path, matcher: Matcher, frames: Sequence[Frame]) -> dict[str, Timing]:
+    """Durations of the stages for some of the frames, one image after the other as in a node."""
+    embedder = Embedder(model)
+    stages: dict[str, list[float]] = {'decode': [], 'embed': [], 'match': [], 'all stages': []}
+    for i in thin(len(frames), _TIMED):
+        times = [time.perf_counter()]
+        pixels, order = frames[i].pixels(embedder.ample_size)
+        times.append(time.perf_counter())
+        descriptor = embedder.embed(pixels, order)
+        times.append(time.perf_counter())
+        matcher.match(descriptor)
+        times.append(time.perf_counter())
+        for stage, seconds in zip(stages, np.diff(times), strict=False):
+            stages[stage].append(float(seconds))
+        stages['all stages'].append(times[-1] - times[0])
+    return {stage: Timing.of(seconds) for stage, seconds in stages.items()}

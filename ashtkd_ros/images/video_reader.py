@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Video files → arrays and times, by OpenCV."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.images.picture_decoding import ImageError
+from ashtkd_ros.images.picture_limits import MAX_PIXELS
+from ashtkd_ros.text import reason_of
+
+ESTIMATING = ('.mkv', '.webm')  # files that do not know how many images they have
+# How files begin. Of others, as playlists, FFmpeg would open what they name.
+_MP4, _OTHERS = (b'ftyp', b'moov', b'mdat', b'free', b'wide', b'skip'), (b'RIFF', b'\x1aE\xdf\xa3')
+_END = 2**62  # more than any number of an image
+_PROBED = 100  # images that are looked at to see whether the file tells their times
+
+
+class VideoReader:
+    """Images of a video by number, from 0; VprError, when one is read, for what is no video.
+
+    It decodes from the beginning, so that an image is always the same: to go back takes as long as
+    to come there from the start.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self._capture, self._at = Path(path), None, _END
+
+    def probe(self) -> str:
+        """Find `count` of images, as the file tells it, and `rate`, images a second, 0: unknown.
+
+        What is returned is a note for the user, or empty. VprError for a file that tells neither
+        times nor rate, or has no image.
+        """
+        times = []
+        while len(times) < _PROBED and self.go_to(len(times)):
+            times.append(self._get(cv2.CAP_PROP_POS_MSEC, 0, 1e12))
+        if not times:
+            raise VprError(f'{self.path}: no image can be read; is it damaged? Convert it to MP4')
+        self._first_ms, self._is_timed = times[0], all(a < b for a, b in pairwise(times))
+        self.rate = self._get(cv2.CAP_PROP_FPS, 1e-3, 1e6)
+        self.count = int(self._get(cv2.CAP_PROP_FRAME_COUNT, 1, 1e9)) or len(times)
+        if self._is_timed:
+            return ''
+        if not self.rate:
+            raise VprError(f'{self.path}: tells no times of its images; convert it to MP4')
+        return f'the video tells no times of its images: they are taken as {self.rate:g} a second'
+
+    def go_to(self, number: int) -> bool:
+        """Whether there is an image of that number; it is then the current one."""
+        if number < self._at:
+            self._open()
+        while self._at < number:
+            self._at = self._at + 1 if self._capture.grab() else _END
+        return self._at == number
+
+    def seconds(self) -> float:
+        """Time of the current image after the first; see `probe`."""
+        if not self._is_timed:
+            return self._at / self.rate
+        return (self._get(cv2.CAP_PROP_POS_MSEC, 0, 1e12) - self._first_ms) / 1000
+
+    def read(self, number: int) -> np.ndarray:
+        """An image, uint8 (H, W, 3), BGR; ImageError where it cannot be read."""
+        found, pixels = self._capture.retrieve() if self.go_to(number) else (False, None)
+        if not found:
+            raise ImageError('damaged video', f'{self.path}: image {number} cannot be read')
+        return pixels
+
+    def _get(self, what: int, least: float, most: float) -> float:
+        """A property of OpenCV's; 0 where the value is not within limits, as in damaged files."""
+        value = self._capture.get(what)
+        return value if least <= value <= most else 0.0
+
+    def _open(self) -> None:
+        try:
+            with open(open_regular(self.path), 'rb') as file:
+                start = file.read(12)
+            self._capture, self._at = cv2.VideoCapture(), -1
+            if start[4:8] in _MP4 or start[:4] in _OTHERS:
+                self._capture.open(str(self.path.resolve()), cv2.CAP_FFMPEG)
+        except (OSError, ValueError, TypeError, cv2.error) as error:
+            raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
+        if not self._capture.isOpened():
+            raise VprError(f'{self.path}: is no video that OpenCV can read; convert it to MP4')
+        width = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)
+        height = self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if not 0 < width * height <= MAX_PIXELS:
+            size = f'{width:.0f} x {height:.0f}'
+            raise VprError(f'{self.path}: claims {size} pixels, and {MAX_PIXELS} is the limit')

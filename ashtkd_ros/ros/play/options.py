@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the commands that play a source, and the source that they name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rclpy.utilities import remove_ros_args
+
+from ashtkd_ros.cli.arguments import rate
+from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.terminal import tell_notes
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.traverses.opening import open_traverse
+from ashtkd_ros.traverses.traverse import PLAY, Playback, TraverseOptions
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """What to play, and how fast; see `open_playback`."""
+    add = parser.add_argument
+    add('source', type=Path, help='a rosbag, or a folder with poses.csv or index.csv')
+    add(
+        '--rate',
+        type=rate,
+        default=1.0,
+        help='how many times faster than recorded to play (default: %(default)g)',
+    )
+    add(
+        '--hz',
+        type=rate,
+        help='images a second, before --rate (default: 10 for a folder; as recorded for a bag)',
+    )
+    add(
+        '--image-topic',
+        default='',
+        help='topic of the images in a bag (default: the only one with images)',
+    )
+    add(
+        '--role',
+        default='',
+        help='take the rows of index.csv with this role (default: those of the queries where it '
+        'has several roles)',
+    )
+    add(
+        '--compressed',
+        action='store_true',
+        help='send the JPEG or PNG bytes of a folder as CompressedImage (default: send pixels)',
+    )
+
+
+def open_playback(args: argparse.Namespace) -> Playback:
+    """The source that the command line names; VprError where an option is for another kind."""
+    options = TraverseOptions(role=args.role, image_topic=args.image_topic, purpose=PLAY)
+    traverse = open_traverse(args.source, options)
+    tell_notes(args.source, traverse.notes)
+    return traverse.playback(args.hz or 0.0, args.compressed)
+
+
+def own_arguments(argv: list[str]) -> list[str]:
+    """The arguments that are not for ROS; it ends the process where ROS cannot read them."""
+
+    def refuse() -> int:
+        raise VprError(
+            'ROS cannot take these arguments, for one of them is not UTF-8 text; rename the file'
+        )
+
+    try:
+        return remove_ros_args(argv)[1:]
+    except UnicodeError:
+        run_command(refuse)
+        raise

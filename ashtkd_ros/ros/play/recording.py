@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recording of what a node answers to a source, and the file that `evaluate --answers` reads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ashtkd_ros.cli.terminal import say
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.machine import measured_on
+from ashtkd_ros.evaluation.metrics import RECALL_AT
+from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION
+from ashtkd_ros.files.writing import write_text
+from ashtkd_ros.maps.map_files import map_checksum
+from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.ros.play.child_process import ChildProcess
+from ashtkd_ros.ros.play.node_graph import topics_of
+from ashtkd_ros.ros.play.node_process import observed_node
+from ashtkd_ros.ros.play.observer import Observer
+from ashtkd_ros.ros.play.players import play, play_with_ros2
+from ashtkd_ros.traverses.traverse import Playback
+
+_PROGRESS_S = 10.0
+
+
+@dataclass(frozen=True)
+class RecordingOptions:
+    """How a source is played to a node.
+
+    `node`: full name of a node that is running already; empty: one is started with the map and
+    the `model`, the shipped one if None. `player`: own or ros2. `rate`: how many times faster
+    than recorded.
+    """
+
+    map_folder: Path
+    player: str = 'own'
+    rate: float = 1.0
+    node: str = ''
+    model: Path | None = None
+
+
+def record_answers(source: Playback, options: RecordingOptions) -> dict[str, object]:
+    """Play a source to a node; the document of its answers, see `answers_document`.
+
+    VprError where a stamp does not tell an image from another, the node is not active, serves
+    another map or ends, or the source cannot be played.
+    """
+    checksum, count = map_checksum(options.map_folder), check_stamps(source)
+    with _observer_of(options, source.compressed) as observer:
+        observer.wait_until_active()
+        if options.node:
+            check_served(options.node, observer.diagnostics, options.map_folder)
+        check = _printing_progress(observer, count)
+        if options.player == 'ros2':
+            observer.any_stamp = True
+            sent = play_with_ros2(source, observer.topic, options.rate, check)
+        else:
+            sent = play(observer, source, options.rate, check)
+        observer.wait_for_answers(sent, check)
+    played = {'sent': sent, 'rate': options.rate, 'hz': source.hz}
+    return answers_document(observer, played, source.path, options.map_folder, checksum)
+
+
+@contextlib.contextmanager
+def _observer_of(options: RecordingOptions, compressed: bool) -> Iterator[Observer]:
+    if options.node:
+        topics = topics_of(options.node, compressed)
+        with contextlib.closing(Observer(topics, compressed)) as observer:
+            yield observer
+    else:
+        with map_node(options.map_folder, compressed, options.model) as (observer, _):
+            yield observer
+
+
+def map_node(
+    map_folder: Path, compressed: bool, model: Path | None = None
+) -> contextlib.AbstractContextManager[tuple[Observer, ChildProcess]]:
+    """A node of a map, from which every candidate is wanted, however low its confidence."""
+    parameters = {'map_path': map_folder, 'min_confidence': 0.0, 'top_k': max(RECALL_AT)}
+    return observed_node(compressed, parameters | ({'model_path': model} if model else {}))
+
+
+def check_stamps(source: Playback) -> int:
+    """How many images will be played; VprError where their stamps do not tell them apart.
+
+    Nothing but its stamp tells which image an answer is about.
+    """
+    stamps = Counter(source.stamps())
+    count = stamps.total()
+    zero = stamps[0] if source.zero_is_unset else 0
+    shared = sum(n for n in stamps.values() if n > 1)
+    if zero or shared:
+        what = f'{zero} of {count} images have stamp zero'
+        if not zero:
+            what = f'{shared} of {count} images share their stamp with another'
+        raise VprError(f'{source.path}: {what}; evaluate offline, without the node')
+    return count
+
+
+def check_served(name: str, diagnostics: Mapping[str, str], folder: Path) -> None:
+    """VprError where a node's diagnostics tell of another map than the one in `folder`."""
+    served, places = diagnostics.get('places in map'), len(PlaceMap.load(folder).places)
+    if served != str(places):
+        raise VprError(
+            f'{name} serves {diagnostics.get("map")} of {served} places, {folder} has {places}; '
+            'name the map that it serves'
+        )
+
+
+def _printing_progress(observer: Observer, count: int) -> Callable[[], None]:
+    """`observer.check`, which now and then prints how many of `count` images are answered."""
+    printed = time.monotonic()
+
+    def check() -> None:
+        nonlocal printed
+        observer.check()
+        if time.monotonic() >= printed + _PROGRESS_S:
+            printed = time.monotonic()
+            say(f'{len(observer.answers)} of {count} images answered')
+
+    return check
+
+
+def answers_document(
+    observer: Observer, played: Mapping[str, float], source: Path, map_folder: Path, checksum: str
+) -> dict[str, object]:
+    """What a file of answers holds.
+
+    `played`: images `sent`, how many times faster than recorded (`rate`), and images a second
+    (`hz`; 0: as recorded). `checksum`: of the map, before anything was played.
+    """
+    return {
+        'schema_version': SCHEMA_VERSION,
+        **played,
+        'source': str(source.resolve()),
+        'map': str(map_folder.resolve()),
+        'map_sha256': checksum,
+        'node': observer.diagnostics,
+        'machine': measured_on(),
+        'answers': [
+            {'stamp_ns': stamp, **asdict(observer.answer_to(stamp))}
+            for stamp in sorted(observer.answers)
+        ],
+    }
+
+
+def write_answers(path: Path, answers: Mapping[str, object]) -> None:
+    """Write the file as a whole or not at all; VprError where it cannot be written."""
+    try:
+        write_text(path, json.dumps(answers) + '\n')
+    except OSError as error:
+        raise VprError(f'{path}: cannot be written ({error.strerror})') from error

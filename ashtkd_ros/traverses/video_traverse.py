@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A video file as a traverse; stamps count from its first image, or from --video-start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ashtkd_ros.images.colour_order import to_rgb
+from ashtkd_ros.images.video_reader import ESTIMATING, VideoReader
+from ashtkd_ros.stamps import s_to_ns
+from ashtkd_ros.traverses.frame import Frame, StoredImage
+from ashtkd_ros.traverses.traverse import Cursor, Originals, RecordedTraverse, TraverseOptions
+
+
+@dataclass(frozen=True)
+class VideoImage(StoredImage):
+    """The image `number` of a video; it is never kept in memory."""
+
+    reader: VideoReader
+    number: int
+
+    def pixels(self, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
+        """See StoredImage."""
+        return self.reader.read(self.number), 'BGR'
+
+
+class VideoOriginals(Originals):
+    """The images of the video that a map names."""
+
+    def __init__(self, description: Mapping):
+        self._reader = VideoReader(Path(str(description['source'])))
+
+    def read(self, source: str) -> np.ndarray:
+        """See Originals."""
+        return to_rgb(self._reader.read(int(source) if source.isdecimal() else -1), 'BGR')
+
+
+class VideoTraverse(RecordedTraverse):
+    """A video, with poses of a trajectory file or without."""
+
+    kind, originals = 'a video', VideoOriginals
+    accepted = frozenset({'trajectory', 'labels', 'video_start'})
+    endings = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm')
+
+    def __init__(self, path: Path, options: TraverseOptions):
+        super().__init__(path, options)
+        self._reader = VideoReader(self.path)
+        self.notes += filter(None, [self._reader.probe()])
+        self.count = self._reader.count
+        self.take_trajectory()
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """See Traverse; the end is estimated."""
+        start, rate = self.options.video_start, self._reader.rate
+        return start, start + (self.count / rate if rate else 0.0)
+
+    def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
+        """See Traverse; an image whose time is not after the last one's gets the next moment."""
+        number, time_ns = 0, -1
+        while self._reader.go_to(number):
+            time_ns = max(time_ns + 1, s_to_ns(self._reader.seconds()))
+            if after is None or number > after.number:
+                stamp_ns = time_ns + s_to_ns(self.options.video_start)
+                image = VideoImage(self._reader, number)
+                yield Cursor(number), self.frame(number, stamp_ns, time_ns, image, str(number))
+            number += 1
+        self.count = number if self.path.suffix.lower() in ESTIMATING else max(self.count, number)
+        self.tell_unread(number)
+
+    def describe(self) -> dict[str, str | int]:
+        """See Traverse."""
+        return {'source': str(self.path.resolve()), 'video': 'yes', 'poses': self.poses}

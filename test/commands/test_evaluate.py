@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command evaluate: its arguments, and errors that come before the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from evaluation_helpers import run
+
+from ashtkd_ros.commands.evaluate import main as evaluate
+
+pytest_plugins = ['evaluation_fixtures']
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        ([], 'give a map and a source'),
+        (['map'], 'give a map and a source'),
+        (['map', 'bag', '--compare', 'a.html'], 'give a map and a source'),
+        (['map', 'bag', '--live', '--answers', 'a.json'], '--live records its own answers'),
+        *(
+            (['map', 'bag', f'--{option}={value}'], f'argument --{option}: "{value}" is not')
+            for option, value in (
+                ('metres', -1),
+                ('degrees', -1),
+                ('frames', -1),
+                ('min-confidence', 7),
+                ('min-confidence', 'nan'),
+                ('max-rate-hz', -1),
+                ('max-rate-hz', 'nan'),
+                ('rate', 0),
+                ('threads', -3),
+            )
+        ),
+    ],
+)
+def test_bad_arguments(arguments: list[str], said: str, capsys):
+    assert run(evaluate, *arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither embedding nor playing is to be begun."""
+    for name in ('evaluation.run.recognise_offline', 'commands.evaluate.record_live'):
+        monkeypatch.setattr(f'ashtkd_ros.{name}', lambda *_: pytest.fail('began'))
+
+
+@pytest.mark.parametrize('live', [(), ('--live',)])
+@pytest.mark.parametrize('case', ['no poses', 'no query', 'no place', 'report'])
+def test_what_cannot_be_judged_or_written_is_told_first(
+    day_map: Path, bags: Path, tmp_path: Path, capsys, no_inference, case: str, live
+):
+    (tmp_path / 'pairs.csv').write_text(
+        'query,map\n900,0\n' if case == 'no query' else 'query,map\n0,900\n'
+    )
+    (tmp_path / 'file').touch()
+    options, said = {
+        'no poses': (
+            ('--pose-topic', 'none'),
+            'otherwise list the right frames with --correspondences',
+        ),
+        'no query': (('--correspondences', tmp_path / 'pairs.csv'), 'column query is a frame'),
+        'no place': (('--correspondences', tmp_path / 'pairs.csv'), 'column map is a frame'),
+        'report': (('-o', tmp_path / 'file' / 'r.html'), 'cannot be written'),
+    }[case]
+    options = options if case == 'no poses' else (*options, '--pose-topic', '/odom')
+    assert run(evaluate, day_map, bags / 'dusk', *options, *live) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_comparison_of_two_reports(day_map: Path, bags: Path, tmp_path: Path, capsys):
+    for confidence in (0.3, 0.9):
+        report = tmp_path / f'{confidence}.html'
+        options = ('--pose-topic', '/odom', '--no-baselines', '--min-confidence', confidence)
+        assert run(evaluate, day_map, bags / 'dusk', '-o', report, *options) == 0
+    capsys.readouterr()
+    reports = [tmp_path / f'{c}.html' for c in (0.3, 0.9)]
+    assert run(evaluate, '--compare', *reports, '-o', tmp_path / 'both.html') == 0
+    assert capsys.readouterr().out.count('single images') == 2
+    assert (tmp_path / 'both.html').is_file()

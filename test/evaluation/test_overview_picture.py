@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of a map at work: which queries it shows, also where their images are gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+from conftest import line_of
+from small_evaluation import judged_queries
+from test_report import gone, grey, with_images
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.overview_picture import choose_queries, write_overview_picture
+
+
+def test_picture_shows_pairs_and_route_also_where_an_image_is_gone(tmp_path: Path):
+    judged = with_images(judged_queries([True, False]), tmp_path / 'queries')
+    for count, picture_of in ((1, gone), (2, grey)):
+        write_overview_picture(tmp_path / 'p.png', judged[:count], picture_of)
+        assert cv2.imread(str(tmp_path / 'p.png')).shape == (300, 1100, 3)
+    with pytest.raises(VprError) as error:
+        write_overview_picture(tmp_path / 'none' / 'p.png', judged, grey)
+    assert 'cannot be written' in line_of(error)
+
+
+@pytest.mark.parametrize('wrong', [0, 7, 41, 99])
+def test_the_picture_shows_the_most_confident_mistake(wrong: int):
+    right = [i not in (wrong, 50) for i in range(100)]
+    judged = judged_queries(right, confidence=lambda i: 0.9 if i == wrong else 0.6)
+    shown = choose_queries(judged, 6)
+    assert [q.place.id for q in shown if not q.right] == [wrong]
+    assert [q.place.id for q in shown] == sorted({q.place.id for q in shown})
+    assert len(shown) == 6
+
+
+def test_a_mistake_that_was_refused_is_not_shown():
+    right = [i != 7 for i in range(100)]
+    judged = judged_queries(right, confidence=lambda i: 0.4 if i == 7 else 0.8)
+    assert all(q.right for q in choose_queries(judged, 6))
+    assert choose_queries([], 6) == []

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""evaluate on bags: the same figures as from the folder, the same bytes twice, every rule."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from evaluation_helpers import FEW, ORIGIN, figures, judged, run
+
+from ashtkd_ros.commands.build_map import main as build_map
+from ashtkd_ros.commands.evaluate import main as evaluate
+from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
+from ashtkd_ros.traverses.image_folder import read_source
+
+pytest_plugins = ['evaluation_fixtures']
+
+
+def as_bags(folder: Path, out: Path, storage: str, jpeg: bool) -> tuple[Path, Path]:
+    """Database and query images of a set, each as a bag."""
+    for role in ('database', 'query'):
+        options = BagOptions(storage=storage, jpeg=jpeg, hz=10.0)
+        make_bag(read_source(folder, role), out / role, options)
+    return out / 'database', out / 'query'
+
+
+@pytest.mark.parametrize('name', ['corridor', 'robot_loop'])
+def test_bags_are_as_good_as_the_folder_they_were_made_of(shared: Path, tmp_path: Path, name: str):
+    folder = shared / 'data' / 'val' / name
+    assert run(build_map, folder, '--role', 'database', '-o', tmp_path / 'map') == 0
+    expected = judged(tmp_path / 'map', folder, '--role', 'query', '--no-baselines')
+    assert expected['single images']['1'] > 0.9
+    for storage, jpeg in (('sqlite3', False), ('mcap', False), ('sqlite3', True), ('mcap', True)):
+        out = tmp_path / f'{storage}_{jpeg}'
+        database, query = as_bags(folder, out, storage, jpeg)
+        assert run(build_map, database, '-o', out / 'map', '--keyframes', 'all') == 0
+        assert judged(out / 'map', query, '--no-baselines') == expected
+
+
+def test_the_same_twice_gives_the_same_bytes(day_map: Path, bags: Path, tmp_path: Path):
+    contents = []
+    for name in ('one', 'two'):
+        report = tmp_path / name / 'report.html'
+        options = ('--pose-topic', '/odom', '--no-timing', '-o', report)
+        assert run(evaluate, day_map, bags / 'dusk', *options) == 0
+        contents.append([p.read_bytes() for p in (report, report.with_suffix('.json'))])
+    assert contents[0] == contents[1]
+
+
+def test_durations_are_apart_from_the_figures(day_map: Path, bags: Path, tmp_path: Path, capsys):
+    options = ('--pose-topic', '/odom', '--no-baselines', '-o', tmp_path)
+    assert run(evaluate, day_map, bags / 'dusk', *options) == 0
+    timing = json.loads((tmp_path / 'report.timing.json').read_text())['milliseconds']
+    assert list(timing) == ['decode', 'embed', 'match', 'all stages']
+    assert 'milliseconds' not in (tmp_path / 'report.json').read_text()
+    assert 'all stages: p50' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('topic', ['/odom', '/tf', '/fix'])
+def test_every_kind_of_poses_judges_alike(bags: Path, tmp_path: Path, topic: str):
+    for bag in ('day', 'dusk'):
+        shutil.copytree(bags / bag, tmp_path / bag)
+    options = ('--pose-topic', topic)
+    assert run(build_map, tmp_path / 'day', '-o', tmp_path / 'map', *options) == 0
+    found = judged(tmp_path / 'map', tmp_path / 'dusk', *options)
+    assert list(found) == ['single images', 'HOG', 'raw pixels 32x32']
+    assert found['single images']['1'] >= 0.9 > found['raw pixels 32x32']['1']
+
+
+def test_an_origin_of_its_own_is_not_taken_for_the_query(town: Path, bags: Path, tmp_path: Path):
+    """The first fix of a traverse that begins elsewhere is not where the map's x = y = 0 is."""
+    make_bag(read_source(town / 'dusk')[6:FEW], tmp_path / 'late', BagOptions(origin=ORIGIN))
+    options = ('--pose-topic', '/fix')
+    assert run(build_map, bags / 'day', '-o', tmp_path / 'map', *options) == 0
+    found = judged(tmp_path / 'map', tmp_path / 'late', *options, '--no-baselines')
+    assert found['single images']['1'] >= 0.9
+
+
+def test_correspondences(day_map: Path, bags: Path, tmp_path: Path):
+    rows = [f'{i},{i}' for i in range(FEW)]
+    (tmp_path / 'right.csv').write_text('\n'.join(['query,map', *rows]))
+    (tmp_path / 'wrong.csv').write_text(
+        'query,map\n' + '\n'.join(f'{i},{(i + 9) % FEW}' for i in range(FEW))
+    )
+    options = ('--pose-topic', '/odom', '--no-baselines', '--frames', 2, '--correspondences')
+    found = judged(day_map, bags / 'dusk', *options, tmp_path / 'right.csv')
+    assert found['single images']['1'] >= 0.9
+    found = judged(day_map, bags / 'dusk', *options, tmp_path / 'wrong.csv')
+    assert found['single images']['1'] == 0.0
+
+
+def test_a_limit_on_the_rate(day_map: Path, bags: Path, tmp_path: Path, capsys):
+    options = ('--pose-topic', '/odom', '--no-baselines', '-o', tmp_path, '--max-rate-hz', '1')
+    assert run(evaluate, day_map, bags / 'dusk', *options) == 0
+    values = json.loads((tmp_path / 'report.json').read_text())
+    stamps = [row[1] for row in values['answers']]
+    assert 3 <= len(stamps) < FEW / 2
+    assert min(b - a for a, b in zip(stamps, stamps[1:], strict=False)) >= 0.99
+    assert values['facts']['How'] == 'offline, at most 1 images a second'
+    assert 'images left out: above 1 Hz' in capsys.readouterr().err
+
+
+def test_the_images_of_the_map_are_gone(bags: Path, tmp_path: Path, capsys):
+    shutil.copytree(bags / 'day', tmp_path / 'day')
+    options = ('--pose-topic', '/odom')
+    out = ('-o', tmp_path / 'map', '--thumbnails')
+    assert run(build_map, tmp_path / 'day', *out, *options) == 0
+    shutil.rmtree(tmp_path / 'day')
+    report = tmp_path / 'report.html'
+    assert run(evaluate, tmp_path / 'map', bags / 'dusk', '-o', report, *options) == 0
+    assert "no baselines: the map's images are gone" in capsys.readouterr().err
+    assert list(figures(report)) == ['single images']
+    assert report.read_text().count('<img') > 2 * FEW  # the thumbnails are shown
+
+
+def test_another_network_is_refused(day_map: Path, bags: Path, capsys, student: Path):
+    int8 = student.with_name('ashtkd_student_int8.onnx')
+    assert run(evaluate, day_map, bags / 'dusk', '--model', int8) == 1
+    assert 'rebuild the map' in capsys.readouterr().err
