@@ -106,7 +106,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     bits = map_bits(place_map.traverses)
     wanted = traverse_options(args, origin=map_origin(place_map), bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)
-    experiment = Experiment(place_map, args.map, traverse, options)
+    experiment = Experiment(place_map, traverse, options)
     experiment.check()
     path = report_path(args.out) if args.out else None
     beside = path.with_suffix('.answers.json') if path else None

@@ -62,13 +62,13 @@ def evaluate_map(
         predictions = recognise_offline(experiment, embedder)
     else:
         recorded = RecordedAnswers.read(answers)
-        recorded.check_map(experiment.map_folder, len(experiment.place_map.places))
+        recorded.check_map(experiment.place_map)
         predictions = recorded_predictions(experiment, recorded)
         predictions.descriptors = embed_sample(
             embedder, predictions.queries, experiment.options.workers
         )
     facts = {**_facts(experiment, embedder, predictions), **predictions.how}
-    title = f'{experiment.traverse.path.name} in map {Path(experiment.map_folder).name}'
+    title = f'{experiment.traverse.path.name} in map {experiment.place_map.folder.name}'
     evaluation = judge_predictions(experiment, predictions, title, facts)
     place_map, traverse = experiment.place_map, experiment.traverse
     queries = predictions.queries
@@ -83,7 +83,7 @@ def evaluate_map(
 
 def _facts(experiment: Experiment, embedder: Embedder, predictions: Predictions) -> dict[str, str]:
     return {
-        'Map': f'{experiment.map_folder}, {len(experiment.place_map.places)} places',
+        'Map': f'{experiment.place_map.folder}, {len(experiment.place_map.places)} places',
         'Replayed': str(experiment.traverse.path),
         'Images': str(len(predictions.queries)),
         'Network': f'{embedder.name} {embedder.hash[:16]}',
