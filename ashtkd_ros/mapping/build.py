@@ -3,34 +3,33 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.trajectory import REASONS
-from ashtkd_ros.images.colour_order import to_rgb
 from ashtkd_ros.images.faults import fault
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.mapping.journal import Journal
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved, rule_of
 from ashtkd_ros.mapping.route_picture import write_route_picture
 from ashtkd_ros.mapping.source_checks import check_sources, common_frame
-from ashtkd_ros.maps.place_map import Place, PlaceMap, check_target
+from ashtkd_ros.maps.folder import ROUTE, check_target
+from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.maps.thumbnails import make_thumbnail
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Cursor, Traverse
 
 LOST = 'lost in a damaged recording'
-_THUMBNAIL_HEIGHT, _THUMBNAIL_WIDTH = 120, 640  # at most
 _FORMAT = 3  # of the journal's entries
 
 
@@ -80,12 +79,11 @@ def build_map(
         if not options.replace:  # another map may have been written there meanwhile
             check_sources(out, traverses)
         place_map = builder.place_map(journal)
-        attachments = {'thumbnails': journal.thumbnails} if options.thumbnails else {}
+        route = None
         if any(place.pose is not None for place in place_map.places):
-            route = journal.folder / 'route.png'
-            if not write_route_picture(route, place_map.places, builder.frame):
-                attachments['route.png'] = route
-        place_map.save(out, attachments)
+            route = journal.folder / ROUTE
+            write_route_picture(route, place_map.places, builder.frame)
+        place_map.save(out, journal.thumbnails if options.thumbnails else None, route)
         journal.remove()
     finally:
         journal.close()
@@ -190,7 +188,7 @@ class _Builder:
             if why:
                 self.counts[why] += 1
                 return None, '', b''
-        thumbnail = _thumbnail(pixels, order) if self.options.thumbnails else b''
+        thumbnail = make_thumbnail(pixels, order) if self.options.thumbnails else b''
         return small, order, thumbnail
 
     def _add(self, candidates, number: int, journal: Journal, last: np.ndarray | None) -> None:
@@ -209,7 +207,7 @@ class _Builder:
         picture = ''
         if candidate.thumbnail:
             journal.add_thumbnail(journal.count, candidate.thumbnail)
-            picture = hashlib.sha256(candidate.thumbnail).hexdigest()
+            picture = sha256_of(candidate.thumbnail)
         place = replace(candidate.place, id=journal.count, thumbnail=picture)
         entry = {
             'place': asdict(place),
@@ -269,11 +267,3 @@ def _place(values: dict) -> Place:
     """The place in a journal's entry."""
     pose, geo = values['pose'], values['geo']
     return Place(**{**values, 'pose': pose and Pose(**pose), 'geo': geo and tuple(geo)})
-
-
-def _thumbnail(pixels: np.ndarray, order: str) -> bytes:
-    height, width = pixels.shape[:2]
-    scale = min(_THUMBNAIL_HEIGHT / height, _THUMBNAIL_WIDTH / width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = to_rgb(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), order)
-    return cv2.imencode('.jpg', small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.description import encodable, frame_fault
-from ashtkd_ros.maps.place_map import load_description
+from ashtkd_ros.maps.map_files import load_description
 from ashtkd_ros.traverses.opening import images_described
 from ashtkd_ros.traverses.traverse import Traverse
 

@@ -236,11 +236,11 @@ def test_stamps_from_zero() -> None:
     'stamps', [[1.7e9, 1.7e18, 1.7e18 + 1e8], [1.7e12, 1.7e9, 1.7e9 + 1], [5e9], [1e30, 2e30]]
 )
 def test_stamps_of_no_one_unit_are_refused(tmp_path: Path, stamps: list[float]) -> None:
-    with pytest.raises(ValueError, match='no one unit'):
+    with pytest.raises(ValueError, match='no single unit'):
         to_seconds(np.array(stamps))
     lines = [f'{stamp!r} {i} 0 0 0 0 0 1' for i, stamp in enumerate(stamps)]
     write(tmp_path / 'w', '\n'.join(lines), 'poses.txt')
-    with pytest.raises(VprError, match='no one unit'):
+    with pytest.raises(VprError, match='no single unit'):
         read_tum(tmp_path / 'w' / 'poses.txt')
 
 
