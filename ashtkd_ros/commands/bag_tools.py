@@ -72,44 +72,25 @@ def main(argv: list[str] | None = None) -> None:
 def _add_make(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser('make', help='make a bag from a folder of images')
     parser.set_defaults(run=make)
-    parser.add_argument('source', type=Path, help='folder with poses.csv or index.csv')
-    parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the new bag')
-    parser.add_argument(
-        '--role', default='', help='take the rows of index.csv with this role (default: all rows)'
-    )
+    add = parser.add_argument
+    add('source', type=Path, help='folder with poses.csv or index.csv')
+    add('-o', '--out', type=Path, required=True, help='folder of the new bag')
+    add('--role', default='', help='take the rows of index.csv with this role (default: all rows)')
     text = f'format of the files (default: {STORAGES[0]})'
-    parser.add_argument('--storage', choices=STORAGES, default=STORAGES[0], help=text)
-    parser.add_argument(
-        '--compression',
-        choices=COMPRESSIONS,
-        default='none',
-        help='what is compressed by zstd; "storage" needs --storage mcap (default: none)',
-    )
-    parser.add_argument(
-        '--jpeg',
-        action='store_true',
-        help='write the bytes of JPEG and PNG files instead of pixels',
-    )
-    parser.add_argument(
-        '--hz',
-        type=rate,
-        help=f'images a second (default: by their stamps; {_INDEX_HZ:g} with an index.csv)',
-    )
-    parser.add_argument(
-        '--start',
-        type=finite,
-        help=f'seconds added to every stamp (default: 0, or {START_S} if a stamp would be 0)',
-    )
-    parser.add_argument('--odom-hz', type=rate, default=20.0, help='poses a second (default: 20)')
-    parser.add_argument('--odom-frame', default='odom', help='frame of the poses (default: odom)')
-    parser.add_argument('--tf', action='store_true', help='write /tf and /tf_static as well')
-    parser.add_argument(
-        '--origin',
-        nargs=2,
-        type=finite,
-        metavar=('LAT', 'LON'),
-        help='write /fix as well: latitude and longitude of x = y = 0, in degrees (WGS 84)',
-    )
+    add('--storage', choices=STORAGES, default=STORAGES[0], help=text)
+    text = 'what is compressed by zstd; "storage" needs --storage mcap (default: none)'
+    add('--compression', choices=COMPRESSIONS, default='none', help=text)
+    text = 'write the bytes of JPEG and PNG files instead of pixels'
+    add('--jpeg', action='store_true', help=text)
+    text = f'images a second (default: by their stamps; {_INDEX_HZ:g} with an index.csv)'
+    add('--hz', type=rate, help=text)
+    text = f'seconds added to every stamp (default: 0, or {START_S} if a stamp would be 0)'
+    add('--start', type=finite, help=text)
+    add('--odom-hz', type=rate, default=20.0, help='poses a second (default: 20)')
+    add('--odom-frame', default='odom', help='frame of the poses (default: odom)')
+    add('--tf', action='store_true', help='write /tf and /tf_static as well')
+    text = 'write /fix as well: latitude and longitude of x = y = 0, in degrees (WGS 84)'
+    add('--origin', nargs=2, type=finite, metavar=('LAT', 'LON'), help=text)
 
 
 if __name__ == '__main__':

@@ -30,6 +30,7 @@ from conftest import ROOT, write_tiny_model
 from mcap_helpers import channels_of, write_mcap
 from test_commands import call, error_line
 from test_mapping import START, drive, map_options, opened, snapshot, tinted
+from test_video_traverse import write_video
 
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping import build as mapping
@@ -121,6 +122,17 @@ def test_a_build_that_is_stopped_after_any_place_makes_the_same_map(
             assert build_with_stops(*arguments) == ((count - 1) // after, counts)
             assert snapshot(out) == whole
             assert [p.name for p in out.parent.iterdir()] == ['map']
+
+
+def test_a_build_of_a_video_that_is_stopped_makes_the_same_map(
+    tmp_path: Path, tiny: Embedder, out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    traverses, options = opened(write_video(tmp_path / 'v.mp4')), map_options('all')
+    count = len(build_map(traverses, tiny, out, options)[0].places)
+    whole = snapshot(out)
+    shutil.rmtree(out)
+    stops, _ = build_with_stops(traverses, tiny, out, options, 60, monkeypatch)
+    assert (count, stops) == (150, 2) and snapshot(out) == whole
 
 
 def test_a_resumed_build_counts_what_an_unbroken_one_does(
