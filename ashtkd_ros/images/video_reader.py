@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -66,6 +67,10 @@ class VideoReader:
             self._at = self._at + 1 if self._capture.grab() else _END
         return self._at == number
 
+    def name(self) -> str:
+        """Name of the current image, its number and its time, by which `read` finds it again."""
+        return f'{self._at}#{self.ms()!r}'
+
     def ms(self) -> float:
         """Time of the current image as OpenCV tells it, in milliseconds."""
         return self._get(cv2.CAP_PROP_POS_MSEC, 0, 1e12)
@@ -74,12 +79,15 @@ class VideoReader:
         """Time of the current image after the first; see `probe`."""
         return (self.ms() - self._first_ms) / 1000 if self._is_timed else self._at / self.rate
 
-    def read(self, number: int, ms: float | None = None) -> np.ndarray:
-        """An image, uint8 (H, W, 3), BGR; ImageError where it cannot be read. See `go_to`."""
-        found, pixels = self._capture.retrieve() if self.go_to(number, ms) else (False, None)
-        if not found:
-            raise ImageError('damaged video', f'{self.path}: image {number} cannot be read')
-        return pixels
+    def read(self, name: str) -> np.ndarray:
+        """The image of that name, uint8 (H, W, 3), BGR; ImageError if it cannot be read."""
+        number, _, ms = name.partition('#')
+        with contextlib.suppress(ValueError):  # a map of others may hold any name
+            if self.go_to(int(number), float(ms)):
+                found, pixels = self._capture.retrieve()
+                if found:
+                    return pixels
+        raise ImageError('damaged video', f'{self.path}: image {name[:80]} cannot be read')
 
     def _seek(self, number: int, ms: float) -> None:
         """Go to an image by its time; to the beginning if no image has exactly that."""

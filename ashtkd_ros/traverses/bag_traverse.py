@@ -79,7 +79,7 @@ class BagTraverse(RecordedTraverse):
         self.notes += self.bag.notes
         self._lost: list[str] = []
         self.topic = choose_image_topic(self.bag, options.image_topic)
-        self.count = self.topic.count
+        self.count, self.marks = self.topic.count, {'image_topic': self.topic.name}
         self._use_received = options.stamps == 'receive'
         if options.purpose == PLAY:
             return
@@ -233,10 +233,8 @@ class BagTraverse(RecordedTraverse):
 
     def describe(self) -> dict[str, str | int]:
         """See Traverse."""
-        source, topic = str(self.path.resolve()), self.topic.name
-        facts = {'source': source, 'image_topic': topic, 'poses': self.poses}
-        facts |= {'bits': self.depth.bits} if self.depth.used else {}
-        return facts | ({ODOMETRY_KEY: 'yes'} if self.by_odometry else {})
+        bits = {'bits': self.depth.bits} if self.depth.used else {}
+        return super().describe() | bits | ({ODOMETRY_KEY: 'yes'} if self.by_odometry else {})
 
     def files(self) -> list[Path]:
         """See RecordedTraverse; with the journals that databases have beside them."""

@@ -166,8 +166,11 @@ class Traverse(ABC):
 class RecordedTraverse(Traverse):
     """A recording: its images get their poses by their time.
 
-    `labels`: names of places by the number of the image.
+    `labels`: names of places by the number of the image; `marks`: what the description in map.yaml
+    has for sources of this kind only, see `opening.KINDS`.
     """
+
+    marks: Mapping[str, str] = {}
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)
@@ -218,6 +221,10 @@ class RecordedTraverse(Traverse):
         order = int(label) if is_whole(label) else number
         name = f'image {number}'
         return Frame(stamp_ns, header_ns, order, image, source, name, pose, label, refusal, geo)
+
+    def describe(self) -> dict[str, str | int]:
+        """See Traverse."""
+        return {'source': str(self.path.resolve()), **self.marks, 'poses': self.poses}
 
     def tell_unread(self, read: int) -> None:
         """Add a note if fewer images could be read than the file claims to have."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.errors import VprError
 from ashtkd_ros.images.colour_order import to_rgb
 from ashtkd_ros.images.video_reader import ESTIMATING, VideoReader
 from ashtkd_ros.stamps import s_to_ns
@@ -19,15 +18,14 @@ from ashtkd_ros.traverses.traverse import Cursor, Originals, RecordedTraverse, T
 
 @dataclass(frozen=True)
 class VideoImage(StoredImage):
-    """The image `number` of a video, at `ms` milliseconds; it is never kept in memory."""
+    """The image of a video that has a `name`; it is never kept in memory."""
 
     reader: VideoReader
-    number: int
-    ms: float
+    name: str
 
     def pixels(self, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
         """See StoredImage."""
-        return self.reader.read(self.number, self.ms), 'BGR'
+        return self.reader.read(self.name), 'BGR'
 
 
 class VideoOriginals(Originals):
@@ -38,19 +36,13 @@ class VideoOriginals(Originals):
 
     def read(self, source: str) -> np.ndarray:
         """See Originals."""
-        number, _, ms = source.partition('#')
-        try:
-            return to_rgb(self._reader.read(int(number), float(ms)), 'BGR')
-        except ValueError as error:
-            raise VprError(
-                f'{self._reader.path}: "{source[:80]}" is not an image of it'
-            ) from error
+        return to_rgb(self._reader.read(source), 'BGR')
 
 
 class VideoTraverse(RecordedTraverse):
     """A video, with poses of a trajectory file or without."""
 
-    kind, originals = 'a video', VideoOriginals
+    kind, originals, marks = 'a video', VideoOriginals, {'video': 'yes'}
     accepted = frozenset({'trajectory', 'labels', 'video_start'})
     endings = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm')
 
@@ -74,13 +66,8 @@ class VideoTraverse(RecordedTraverse):
             time_ns = max(time_ns + 1, s_to_ns(self._reader.seconds()))
             if after is None or number > after.number:
                 stamp_ns = time_ns + s_to_ns(self.options.video_start)
-                image = VideoImage(self._reader, number, self._reader.ms())
-                source = f'{number}#{image.ms!r}'
-                yield Cursor(number), self.frame(number, stamp_ns, time_ns, image, source)
+                image = VideoImage(self._reader, self._reader.name())
+                yield Cursor(number), self.frame(number, stamp_ns, time_ns, image, image.name)
             number += 1
         self.count = number if self.path.suffix.lower() in ESTIMATING else max(self.count, number)
         self.tell_unread(number)
-
-    def describe(self) -> dict[str, str | int]:
-        """See Traverse."""
-        return {'source': str(self.path.resolve()), 'video': 'yes', 'poses': self.poses}

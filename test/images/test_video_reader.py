@@ -34,7 +34,7 @@ def test_what_is_no_video_is_one_line(tmp_path: Path, damage: str):
 
 def test_any_name_will_do(tmp_path: Path):
     path = write_video(tmp_path / 'v.mp4').rename(tmp_path / 'concat:\udcff %03d.mp4')
-    assert VideoReader(path).read(3).shape == (48, 64, 3)
+    assert VideoReader(path).read('3#300.0').shape == (48, 64, 3)
 
 
 def test_damaged_videos_crash_and_print_nothing(tmp_path: Path):
@@ -46,7 +46,7 @@ def test_damaged_videos_crash_and_print_nothing(tmp_path: Path):
             'from ashtkd_ros.images.video_reader import VideoReader\n'
             'with safe_output():\n    for path in sys.argv[1:]:\n        try:\n'
             '            reader = VideoReader(path)\n            reader.probe()\n'
-            '            reader.read(7)\n        except VprError:\n            pass\n'
+            '            reader.read("7#700.0")\n        except VprError:\n            pass\n'
         ),
     )
     for ending in ('mp4', 'avi', 'mkv'):
