@@ -26,7 +26,7 @@ from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
-from ashtkd_ros.mapping.summary import route_line, summary, warnings
+from ashtkd_ros.mapping.summary import notes_after_build, route_line, summary
 from ashtkd_ros.traverses.opening import open_traverses
 
 
@@ -77,11 +77,11 @@ def _build(args: argparse.Namespace) -> int:
         say(*(line for t in traverses for line in plan(t, keyframes)), *cautions(traverses))
         return 0
     note(*(f'{t.path}: {text}' for t in traverses for text in t.notes), *cautions(traverses))
-    said = [len(t.notes) for t in traverses]
+    printed = [len(t.notes) for t in traverses]
     options = MapOptions(keyframes, args.thumbnails, args.threads, args.replace)
     place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
     say(*summary(place_map, counts, args.out))
-    note(*warnings(traverses, said, counts))
+    note(*notes_after_build(traverses, printed, counts))
     route, missing = route_line(place_map, args.out)
     say(*filter(None, [route]))
     note(*filter(None, [missing]))

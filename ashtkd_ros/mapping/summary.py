@@ -32,16 +32,18 @@ def summary(place_map: PlaceMap, counts: Counter, out: Path) -> list[str]:
     return lines
 
 
-def warnings(traverses: Sequence[Traverse], said: Sequence[int], counts: Counter) -> list[str]:
+def notes_after_build(
+    traverses: Sequence[Traverse], printed: Sequence[int], counts: Counter
+) -> list[str]:
     """Notes for the user after a build.
 
-    `said`: number of notes of each traverse that were printed before the build; `counts`: numbers
+    `printed`: number of notes of each traverse that were printed before the build; `counts`: numbers
     of images by their fate.
     """
     lines = []
-    for traverse, before in zip(traverses, said, strict=True):
-        found = [*traverse.notes[before:], traverse.depth.text_of_brighter()]
-        lines += [f'{traverse.path}: {text}' for text in found if text]
+    for traverse, before in zip(traverses, printed, strict=True):
+        new = [*traverse.notes[before:], traverse.depth.text_of_brighter()]
+        lines += [f'{traverse.path}: {text}' for text in new if text]
     unposed = sum(counts[why] for why in REASONS[1:])
     if 2 * unposed > counts['images']:
         lines.append(

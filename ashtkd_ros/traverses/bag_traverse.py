@@ -118,8 +118,8 @@ class BagTraverse(RecordedTraverse):
     def _messages(self, topics: list[str], what: str, **options: bool) -> Iterator:
         """Those of the bag, with a progress bar."""
         total = sum(self.bag.topics[name].count for name in topics)
-        found = self.bag.messages(topics, **options)
-        return iter(tqdm(found, what, total, unit='message', delay=2, disable=None))
+        messages = self.bag.messages(topics, **options)
+        return iter(tqdm(messages, what, total, unit='message', delay=2, disable=None))
 
     def _tell_unused_flags(self, poses: str, is_tf: bool) -> None:
         for flag in ('map_frame', 'camera_frame'):

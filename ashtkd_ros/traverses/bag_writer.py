@@ -255,8 +255,8 @@ class _Bag:
             self.counts[topic] = 0
 
     def _send(self, topic: str, stamp: int, **values: Any) -> None:
-        made = message(self._store, _TYPES[topic], **values)
-        data = self._store.serialize_cdr(made, _TYPES[topic])
+        filled = message(self._store, _TYPES[topic], **values)
+        data = self._store.serialize_cdr(filled, _TYPES[topic])
         self._writer.write(self._connections[topic], stamp + _RECEIVED_AFTER_NS, data)
         self.counts[topic] += 1
 

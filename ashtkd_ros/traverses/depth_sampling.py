@@ -39,7 +39,7 @@ def depth_of_bag(bag: Bag, topic: str, bits: int) -> BitDepth:
         first = next(_sound(bag, topic), None)
     if first is None or not is_deep_message(first):
         return _depth([], bits)
-    return _depth(_looked(_spread(bag, topic), _look_at_message), bits)
+    return _depth(_measured(_spread(bag, topic), _measure_message), bits)
 
 
 def _sound(bag: Bag, topic: str, start_ns: int | None = None) -> Iterator[object]:
@@ -59,7 +59,7 @@ def _spread(bag: Bag, topic: str) -> Iterator[object]:
             yield from islice(_sound(bag, topic, int(start * 1e9)), 1)
 
 
-def _look_at_message(message: object, sampler: DepthSampler) -> None:
+def _measure_message(message: object, sampler: DepthSampler) -> None:
     if is_deep_message(message):
         decode = image_to_array if hasattr(message, 'encoding') else compressed_to_array
         decode(message, depth=sampler)
@@ -69,9 +69,9 @@ def depth_of_files(files: Sequence[Path], bits: int) -> BitDepth:
     """Bit depth of image files; files that cannot be read are passed over. See `depth_of_bag`."""
     deep = [f for f in files if f.suffix.lower() == '.png' and _is_deep_png(f)]
     others = [f for f in files if f.suffix.lower() in _MAY_BE_DEEP]
-    if _looked(_evenly(others, _FIRST), _look_at_file):
+    if _measured(_evenly(others, _FIRST), _measure_file):
         deep += others
-    return _depth(_looked(_evenly(deep, _SAMPLES), _look_at_file), bits)
+    return _depth(_measured(_evenly(deep, _SAMPLES), _measure_file), bits)
 
 
 def _is_deep_png(path: Path) -> bool:
@@ -88,29 +88,29 @@ def _evenly(files: Sequence[Path], most: int) -> list[Path]:
     return [files[len(files) * i // most] for i in range(most)]
 
 
-def _look_at_file(path: Path, sampler: DepthSampler) -> None:
+def _measure_file(path: Path, sampler: DepthSampler) -> None:
     data = read_bytes(path)
     if is_deep(data):
         check_size(data)
         decode_picture(data, depth=sampler)
 
 
-def _looked(items: Iterable, look: Callable) -> list[Sequence[float]]:
-    """What `look` finds for each item, by several threads; few items are in memory at a time."""
+def _measured(items: Iterable, measure: Callable) -> list[Sequence[float]]:
+    """What `measure` finds for each item, by several threads; few items are in memory at a time."""
 
     def needs(item: object) -> list[Sequence[float]]:
         sampler = DepthSampler()
         with contextlib.suppress(OSError, ValueError, ImageError):
-            look(item, sampler)
+            measure(item, sampler)
         return sampler.images
 
-    found: list[Sequence[float]] = []
+    needed: list[Sequence[float]] = []
     items = iter(items)
     with ThreadPoolExecutor(_THREADS) as pool:
         while some := list(islice(items, 2 * _THREADS)):
             for images in pool.map(needs, some):
-                found += images
-    return found
+                needed += images
+    return needed
 
 
 def _depth(images: Sequence[Sequence[float]], given: int) -> BitDepth:

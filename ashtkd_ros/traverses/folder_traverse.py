@@ -142,8 +142,8 @@ class FolderOriginals(Originals):
 def _listed(folder: Path) -> frozenset[str]:
     """The images that a folder's table names; VprError where it cannot be read."""
     table = next(folder / name for name in (WALK, INDEX) if is_file(folder / name))
-    found = os.stat(table)
-    return _files_of(table, (found.st_ino, found.st_mtime_ns, found.st_size))
+    state = os.stat(table)
+    return _files_of(table, (state.st_ino, state.st_mtime_ns, state.st_size))
 
 
 @lru_cache(maxsize=8)

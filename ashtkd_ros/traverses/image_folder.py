@@ -131,8 +131,8 @@ def _outside(folder: Path, paths: Sequence[Path]) -> list[Path]:
 def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
     table = folder / WALK
     rows = read_rows(table, ('file', 'stamp', 'x', 'y'))
-    stamps, said = seconds(rows, table)
-    notes += said
+    stamps, stamp_notes = seconds(rows, table)
+    notes += stamp_notes
     frames = [
         file_frame(folder / row['file'], stamp, 0, pose_of_row(row, table, line), folder=folder)
         for (line, row), stamp in zip(rows, stamps.tolist(), strict=True)
@@ -191,13 +191,13 @@ def _begins(role: str, names: Sequence[str]) -> bool:
 
 def _asked_for(role: str, roles: Sequence[str], table: Path) -> list[str]:
     """The roles that --role names, in any case; VprError that lists all if it names none."""
-    found = [r for r in roles if r == role] or [r for r in roles if r.lower() == role.lower()]
-    if roles and not found:
+    matching = [r for r in roles if r == role] or [r for r in roles if r.lower() == role.lower()]
+    if roles and not matching:
         raise VprError(
             f'{table}: lists no image with role "{one_line(role)}"; its roles are '
             f'{", ".join(one_line(r) or "empty" for r in roles[:20])}'
         )
-    return found
+    return matching
 
 
 def _compass_pose(row: Row, table: Path, line: int) -> Pose | None:
@@ -206,11 +206,11 @@ def _compass_pose(row: Row, table: Path, line: int) -> Pose | None:
         return None
     east, north, heading = (number(row.get(c, ''), c, table, line) for c in _COMPASS)
     half = math.radians(90.0 - heading) / 2.0  # compass (north 0, clockwise) to REP-103
-    found = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
-    why = pose_fault(found)
+    pose = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
+    why = pose_fault(pose)
     if why:
         raise VprError(f'{table}:{line}: {why}')
-    return found
+    return pose
 
 
 def _order(value: str) -> tuple[float, str]:

@@ -267,17 +267,17 @@ def _leg(
     stamps: np.ndarray, flat: np.ndarray, baseline_m: float, step: int, within_s: float
 ) -> np.ndarray:
     """For each row the nearest row in time (step -1: before, 1: after) that is a baseline away."""
-    found = np.arange(len(flat))
-    rows, other = found.copy(), found + step
+    nearest = np.arange(len(flat))
+    rows, other = nearest.copy(), nearest + step
     while len(rows):  # one round for each fix that fits into `within_s`
         there = (other >= 0) & (other < len(flat))
         rows, other = rows[there], other[there]
         soon = np.abs(stamps[other] - stamps[rows]) <= within_s
         rows, other = rows[soon], other[soon]
         far = np.hypot(*(flat[other] - flat[rows]).T) >= baseline_m
-        found[rows[far]] = other[far]
+        nearest[rows[far]] = other[far]
         rows, other = rows[~far], other[~far] + step
-    return found
+    return nearest
 
 
 def _xyz(point: Any) -> tuple[float, float, float]:

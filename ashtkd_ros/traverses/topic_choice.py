@@ -17,10 +17,10 @@ def _choose(bag: Bag, name: str, candidates: list[Topic], what: str, flag: str) 
     listed = '; '.join(map(str, candidates)) or 'none'
     if name:
         wanted = '/' + name.lstrip('/')
-        found = [t for t in candidates if t.name == wanted]
-        if not found:
+        named = [t for t in candidates if t.name == wanted]
+        if not named:
             raise VprError(f'{bag.path}: {wanted} is not a topic with {what}; those are: {listed}')
-        return found[0]
+        return named[0]
     if len(candidates) != 1:
         raise VprError(
             f'{bag.path}: {len(candidates)} topics have {what}; choose with {flag}: {listed}'

@@ -14,7 +14,9 @@ from conftest import ROOT, line_of
 from test_video_traverse import write_video
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.images import video_reader
 from ashtkd_ros.images.video_reader import VideoReader
+from ashtkd_ros.traverses.opening import open_traverse
 
 DATA = {'text': b'no video', 'empty': b'', 'playlist': b'#EXTM3U\n/etc/passwd\n'}
 
@@ -30,6 +32,32 @@ def test_what_is_no_video_is_one_line(tmp_path: Path, damage: str):
     with pytest.raises(VprError) as error:
         VideoReader(path).probe()
     assert str(path) in line_of(error)
+
+
+def test_images_that_are_too_large_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = write_video(tmp_path / 'v.mp4')
+    monkeypatch.setattr(video_reader, 'MAX_PIXELS', 64 * 48 - 1)
+    with pytest.raises(VprError) as error:
+        VideoReader(path).probe()
+    assert f'{path}: claims 64 x 48 pixels' in line_of(error)
+
+
+def test_without_times_the_rate_counts_and_without_both_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = write_video(tmp_path / 'v.avi')
+    monkeypatch.setattr(VideoReader, 'ms', lambda self: 0.0)
+    (note,) = (traverse := open_traverse(path)).notes
+    assert 'tells no times' in note and '10 a second' in note
+    frames = [frame for _, frame in traverse.frames()]
+    assert [f.stamp for f in frames] == pytest.approx([i / 10 for i in range(150)])
+    assert float(frames[90].read().mean()) == pytest.approx(90, abs=5)
+    monkeypatch.setattr(VideoReader, '_get', lambda *_: 0.0)
+    with pytest.raises(VprError) as error:
+        open_traverse(path)
+    assert 'tells no times of its images' in line_of(error)
 
 
 def test_any_name_will_do(tmp_path: Path):
