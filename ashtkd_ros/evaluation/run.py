@@ -16,7 +16,7 @@ from ashtkd_ros.evaluation.ground_truth import JudgedQuery
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import RECALL_AT, metrics_of
 from ashtkd_ros.evaluation.node_answers import NodeAnswer, RecordedAnswers
-from ashtkd_ros.evaluation.notes import depth_notes, lonely_query_notes, pose_notes
+from ashtkd_ros.evaluation.notes import depth_notes, pose_notes, positive_notes
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.shared_images import shared_images, shared_images_note
 from ashtkd_ros.evaluation.similarity_matrix import embed_sample, similarity_matrix
@@ -77,7 +77,7 @@ def evaluate_map(
     notes += evaluation.notes
     notes += pose_notes(place_map, traverse) if experiment.by_poses else []
     notes += predictions.notes + depth_notes(place_map, traverse)
-    notes += lonely_query_notes(evaluation.methods[SINGLE], experiment.rule())
+    notes += positive_notes(evaluation.methods[SINGLE], experiment.rule())
     return replace(evaluation, notes=notes)
 
 

@@ -35,8 +35,12 @@ _FORMAT = 3  # of the journal's entries
 
 @dataclass(frozen=True)
 class MapOptions:
-    """`thumbnails`: keep a small JPEG of each place; `workers`: see `in_parallel`; `replace`: a
-    map of other sources in the same place as well."""
+    """How a map is built.
+
+    `thumbnails`: keep a small JPEG of each place; `workers`: images embedded at the same time, 0:
+    one on each core; `replace`: replace a map in the same folder even if it was made from other
+    sources.
+    """
 
     keyframes: KeyframeOptions = field(default_factory=KeyframeOptions)
     thumbnails: bool = True
@@ -46,7 +50,7 @@ class MapOptions:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An image on its way: what the journal will hold of it, should it become a place."""
+    """What the journal will hold of an image if it becomes a place."""
 
     place: Place
     cursor: Cursor
@@ -58,10 +62,11 @@ class _Candidate:
 def build_map(
     traverses: Sequence[Traverse], embedder: Embedder, out: Path, options: MapOptions | None = None
 ) -> tuple[PlaceMap, Counter]:
-    """Write the map of all traverses to `out`; the map, and what became of how many images.
+    """Write the map of all traverses to `out`; the map, and how many images became what.
 
-    Place numbers follow the traverses in the order given. A killed build goes on where it was when
-    it is called again with the same traverses, options and network.
+    Places are numbered in the order of the traverses. If a build was killed, a call with the same
+    traverses, options and network continues it. VprError if there is no place, if poses are in
+    different frames, or if `out` holds something else.
     """
     options = options or MapOptions()
     check_target(out)
@@ -71,7 +76,7 @@ def build_map(
     journal = Journal(out, builder.key, embedder.dimensions)
     try:
         builder.run(journal)
-        if not options.replace:  # meanwhile, another may have come there
+        if not options.replace:  # another map may have been written there meanwhile
             check_sources(out, traverses)
         place_map = builder.place_map(journal)
         route = None
@@ -82,7 +87,7 @@ def build_map(
         journal.remove()
     finally:
         journal.close()
-        if not journal.count:  # nothing to go on from
+        if not journal.count:  # there is nothing to continue from
             journal.remove()
     return place_map, builder.counts
 
@@ -98,12 +103,13 @@ class _Builder:
         self.key = {
             'format': _FORMAT,
             'model': embedder.hash,
-            'options': asdict(replace(options, workers=0, replace=False)),  # they change no map
+            # workers and replace do not change the map
+            'options': asdict(replace(options, workers=0, replace=False)),
             'traverses': [[t.describe(), t.fingerprint()] for t in traverses],
         }
 
     def run(self, journal: Journal) -> None:
-        """Add the places that the journal lacks."""
+        """Add the places that are not in the journal yet."""
         begin, cursor, last_pose, last_descriptor = 0, None, None, None
         if journal.last is not None:
             entry = journal.last
@@ -133,7 +139,7 @@ class _Builder:
     def _candidates(
         self, number: int, cursor: Cursor | None, last: Pose | None, bar: tqdm
     ) -> Iterator[tuple[_Candidate, tuple[np.ndarray, str]]]:
-        """Images that may become places, at the network's size, with their order of colours."""
+        """Images that may become places, at the network's size, and their order of colours."""
         traverse, rule = self.traverses[number], self.rules[number]
         for at, frame in traverse.frames(cursor):
             bar.update()
@@ -149,7 +155,7 @@ class _Builder:
             yield _Candidate(place, at, *known), (small, order)
 
     def _is_chosen(self, frame: Frame, rule: str, last: Pose | None) -> bool:
-        """Whether a frame may become a place, by all but its pixels; if not, it is counted."""
+        """Whether a frame may become a place, apart from its pixels; if not, it is counted."""
         if frame.refusal:
             self.counts[frame.refusal] += 1
         if not frame.is_usable:
@@ -165,10 +171,10 @@ class _Builder:
         return True
 
     def _decode(self, frame: Frame, rule: str) -> tuple[np.ndarray | None, str, bytes]:
-        """The image at the network's size; None where the pixels are no good, which is counted."""
+        """Image at the network's size, order of colours, thumbnail; None if it is bad."""
         try:
             pixels, order = frame.pixels(self.embedder.ample_size)
-        except ImageError as error:  # of one message; an image file that is damaged is named
+        except ImageError as error:  # one message is counted; a damaged file ends the build
             self.counts[f'unreadable: {error.reason}'] += 1
             return None, '', b''
         if self._size not in (None, pixels.shape[:2]):
@@ -213,7 +219,7 @@ class _Builder:
         journal.add(entry, descriptor)
 
     def place_map(self, journal: Journal) -> PlaceMap:
-        """The map of all that is in the journal; VprError where that is nothing."""
+        """The map of all places in the journal; VprError if there is none."""
         if not journal.count:
             why = '; '.join([self.verdict(), *self._times()])
             raise VprError(f'{self.traverses[0].path}: no image became a place: {why}')
@@ -228,11 +234,11 @@ class _Builder:
         return PlaceMap.build(journal.descriptors(), places, self.embedder, self.frame, **built)
 
     def verdict(self) -> str:
-        """What became of the images, in words."""
+        """Numbers of images by their fate, in one line."""
         return ', '.join(f'{n} {what}' for what, n in self.counts.items() if n)
 
     def _times(self) -> list[str]:
-        """When there were poses and images, where the one had none of the other's time."""
+        """The times of poses and images, if images had no pose for their time."""
         return [
             f'{t.poses} has poses from {start:.1f} to {end:.1f} s, '
             f'the images start at {t.span[0]:.1f} s'
@@ -244,7 +250,7 @@ class _Builder:
 
 
 def _place_of(frame: Frame, traverse: int) -> Place:
-    """The place that a frame becomes, as yet without its number."""
+    """The place that a frame becomes, with number 0 until it is noted down."""
     return Place(
         0,
         frame.stamp,
