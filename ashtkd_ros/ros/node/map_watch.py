@@ -21,10 +21,10 @@ class MapWatch:
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:
-            found = os.stat(self._folder / 'map.yaml')
+            status = os.stat(self._folder / 'map.yaml')
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
     def warning(self) -> str:
         """What has happened to the map on disk since it was loaded; empty if nothing has."""
