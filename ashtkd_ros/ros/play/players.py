@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 
 import rclpy
 
+from ashtkd_ros.cli.child_process import child_process
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.ros.play.child_process import child_process
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Playback
