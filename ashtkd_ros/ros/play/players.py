@@ -18,8 +18,6 @@ from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Playback
 
-PLAYERS = ('auto', 'own', 'ros2')
-
 
 def play(
     publisher: ImagePublisher,
@@ -51,7 +49,7 @@ def play(
 
 
 def choose_player(wanted: str, source: Playback) -> str:
-    """Who plays a source, of PLAYERS; "auto" is ros2 where that can play it, else own.
+    """Who plays a source, own or ros2; "auto" is ros2 where that can play it, else own.
 
     VprError where ros2 is wanted and cannot play it.
     """
