@@ -18,13 +18,14 @@ from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
-from ashtkd_ros.evaluation.node_answers import NodeAnswer, map_checksum
+from ashtkd_ros.evaluation.node_answers import NodeAnswer
 from ashtkd_ros.evaluation.overview_picture import write_overview_picture
 from ashtkd_ros.evaluation.report import write_report
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.run import SINGLE, evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.mapping.build import MapOptions, build_map
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
@@ -79,7 +80,7 @@ def replay(observer: Observer, experiment: Experiment) -> dict[str, float]:
 
 def record(experiment: Experiment, compressed: bool) -> dict[str, object]:
     """Start a node, replay the queries through it, and return the document of its answers."""
-    folder, source = experiment.map_folder, experiment.traverse.path
+    folder, source = experiment.place_map.folder, experiment.traverse.path
     checksum = map_checksum(folder)
     with ros_session([]), map_node(folder, compressed) as (observer, _):
         observer.wait_until_active()
@@ -101,12 +102,12 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
     """Build, replay, print, report."""
     mapped, replayed = traverses(data)
     embedder = Embedder(shipped_model(), num_threads=1)
-    map_folder, report = out / 'map', out / 'report.html'
-    place_map, _ = build_map([mapped], embedder, map_folder, MapOptions(replace=True))
+    report = out / 'report.html'
+    place_map, _ = build_map([mapped], embedder, out / 'map', MapOptions(replace=True))
     spacing = place_spacing(place_map.places)
     apart = f', {spacing:.1f} m apart' if spacing else ''
-    say(f'map: {len(place_map.places)} places{apart}, in {map_folder}')
-    experiment = Experiment(place_map, map_folder, replayed, EvaluationOptions(tolerance))
+    say(f'map: {len(place_map.places)} places{apart}, in {place_map.folder}')
+    experiment = Experiment(place_map, replayed, EvaluationOptions(tolerance))
     experiment.check()
     answers = report.with_suffix('.answers.json')
     write_answers(answers, record(experiment, compressed))

@@ -90,7 +90,7 @@ class VideoReader:
             raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
         if not self._capture.isOpened():
             raise VprError(
-                f'{self.path}: is no video that OpenCV can read; copy it again if it was '
+                f'{self.path}: is not a video that OpenCV can read; copy it again if it was '
                 'cut off, or convert it to MP4'
             )
         width = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)

@@ -189,7 +189,7 @@ def test_several_image_topics_are_listed_with_counts_and_rates(bag: Path):
     assert BagTraverse(bag, TraverseOptions(image_topic='/rear')).count == 3
     with pytest.raises(VprError) as error:
         BagTraverse(bag, TraverseOptions(image_topic='/odd'))
-    assert '/odd is no topic with images; those are: ' in line_of(error)
+    assert '/odd is not a topic with images; those are: ' in line_of(error)
 
 
 def test_a_bag_without_images_says_what_it_holds(bag: Path):
@@ -209,7 +209,7 @@ def test_several_pose_topics_are_listed(bag: Path):
 
 def test_a_pose_topic_that_is_not_there_is_an_error_and_none_is_a_note(bag: Path):
     line = refused(bag, images(), pose_topic='/odom')
-    assert '/odom is no topic with poses; those are: none' in line
+    assert '/odom is not a topic with poses; those are: none' in line
     traverse = BagTraverse(bag, TraverseOptions())
     assert not traverse.has_poses and traverse.notes == [
         'no topic with poses: the places have none'

@@ -234,7 +234,7 @@ def test_a_folder_is_played_evenly() -> None:
 @pytest.mark.parametrize(
     ('options', 'said'),
     [
-        (('--image-topic', '/nose'), '/nose is no topic with images; those are: /camera'),
+        (('--image-topic', '/nose'), '/nose is not a topic with images; those are: /camera'),
         (('--role', 'query'), '--role is for folders'),
         (('--compressed',), 'leave --compressed out'),
     ],
