@@ -13,17 +13,19 @@ from launch_ros.substitutions import ExecutableInPackage
 from ashtkd_ros.commands.evaluate import evaluate_parser
 from ashtkd_ros.ros.launch_arguments import LaunchArguments, declare
 
-_REQUIRED = (
-    ('map_path', None, 'folder of the map, made by build_map'),
-    ('bag', None, 'what to replay: a rosbag, or a folder with poses.csv or index.csv'),
-    ('report', None, 'HTML report to write; the answers lie beside it, as .answers.json'),
-)
+_REQUIRED = {
+    'map_path': 'folder of the map, made by build_map',
+    'bag': 'what to replay: a rosbag, or a folder with poses.csv or index.csv',
+    'report': 'HTML report to write; the answers lie beside it, as .answers.json',
+}
 # Options of `evaluate`; those that are left empty are not passed on.
+# fmt: off
 _OPTIONS = (
-    *('rate', 'hz', 'player', 'image_topic', 'role', 'model', 'min_confidence'),
-    *('metres', 'degrees', 'frames', 'correspondences', 'labels'),
-    *('pose_topic', 'trajectory', 'stamps', 'max_pose_gap', 'map_frame', 'camera_frame'),
+    'rate', 'hz', 'player', 'image_topic', 'role', 'model', 'min_confidence',
+    'metres', 'degrees', 'frames', 'correspondences', 'labels',
+    'pose_topic', 'trajectory', 'stamps', 'max_pose_gap', 'map_frame', 'camera_frame',
 )
+# fmt: on
 _PATHS = ('model', 'trajectory', 'labels', 'correspondences')
 
 
@@ -36,7 +38,7 @@ def _options():
 
 def _start(context):
     arguments = LaunchArguments(context)
-    map_path, bag, report = (arguments.path(name) for name, _, _ in _REQUIRED)
+    map_path, bag, report = (arguments.path(name) for name in _REQUIRED)
     # No Node: ROS arguments are not for `evaluate`.
     command = [ExecutableInPackage(package='ashtkd_ros', executable='evaluate')]
     command += [map_path, bag, '--live', '-o', report]
@@ -56,5 +58,6 @@ def _start(context):
 
 def generate_launch_description():
     """Replaying and judging."""
-    arguments = declare([*_REQUIRED, *_options()])
+    required = [(name, None, description) for name, description in _REQUIRED.items()]
+    arguments = declare([*required, *_options()])
     return LaunchDescription([*arguments, OpaqueFunction(function=_start)])
