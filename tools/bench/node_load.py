@@ -34,6 +34,7 @@ from ashtkd_ros.ros.play.child_process import child_process
 from ashtkd_ros.ros.play.image_publisher import image_message
 from ashtkd_ros.ros.play.node_process import observed_node
 from ashtkd_ros.ros.play.observer import NodeTopics, Observer
+from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.town import DUSK, build_town_map
 

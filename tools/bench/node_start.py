@@ -4,12 +4,13 @@
     python -m tools.bench.node_start
 
 The map is that of the rendered town. The first start, which reads files that the system may not
-have in memory yet, is not counted.
+have in memory yet, is not counted. The CPU time changes less than the time if other programs run.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,13 +21,13 @@ import numpy as np
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
+from tools.town import build_town_map
 
-TOWN = Path(__file__).resolve().parents[2] / 'test' / 'data' / 'town'
 NODE = 'ashtkd_ros.ros.node.vpr_node'
 
 
-def start_once(module: str, place_map: Path) -> tuple[float, float]:
-    """Seconds until the node is active, and its resident memory in MB at that moment."""
+def start_once(module: str, place_map: Path) -> tuple[float, float, float]:
+    """Seconds until the node is active; its CPU seconds and resident memory in MB at that time."""
     command = [sys.executable, '-m', module, '--ros-args', '-p', f'map_path:={place_map}']
     started = time.perf_counter()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -34,10 +35,16 @@ def start_once(module: str, place_map: Path) -> tuple[float, float]:
             for line in process.stderr:
                 if ' active: ' in line:
                     seconds = time.perf_counter() - started
-                    return seconds, resident_mb(process.pid)
+                    return seconds, cpu_seconds(process.pid), resident_mb(process.pid)
         finally:
             process.terminate()
     raise VprError(f'{module}: the node did not become active; run it by hand to see why')
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process, of all its threads, in seconds."""
+    fields = Path(f'/proc/{pid}/stat').read_text(encoding='ascii').rpartition(')')[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK')
 
 
 def resident_mb(pid: int) -> float:
@@ -55,14 +62,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        place_map = Path(folder) / 'map'
-        build = [sys.executable, '-m', 'ashtkd_ros.commands.build_map', str(TOWN / 'day')]
-        subprocess.run([*build, '-o', str(place_map)], check=True, capture_output=True)
+        place_map = build_town_map(Path(folder))
         runs = [start_once(args.module, place_map) for _ in range(1 + args.starts)][1:]
-    seconds, memory = np.median(runs, axis=0)
+    seconds, cpu, memory = np.median(runs, axis=0)
     print(
-        f'active {seconds:.2f} s after the start of the process, {memory:.0f} MB resident '
-        f'(medians of {len(runs)} starts)'
+        f'active {seconds:.2f} s after the start of the process, {cpu:.2f} s of CPU time, '
+        f'{memory:.0f} MB resident (medians of {len(runs)} starts)'
     )
     return 0
 
