@@ -37,8 +37,8 @@ def notes_after_build(
 ) -> list[str]:
     """Notes for the user after a build.
 
-    `printed`: number of notes of each traverse that were printed before the build; `counts`: numbers
-    of images by their fate.
+    `printed`: how many notes of each traverse were printed before the build; `counts`: numbers of
+    images by their fate.
     """
     lines = []
     for traverse, before in zip(traverses, printed, strict=True):

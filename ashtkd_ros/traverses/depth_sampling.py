@@ -96,7 +96,7 @@ def _measure_file(path: Path, sampler: DepthSampler) -> None:
 
 
 def _measured(items: Iterable, measure: Callable) -> list[Sequence[float]]:
-    """What `measure` finds for each item, by several threads; few items are in memory at a time."""
+    """What `measure` finds for each item, by several threads; few items are held at a time."""
 
     def needs(item: object) -> list[Sequence[float]]:
         sampler = DepthSampler()
