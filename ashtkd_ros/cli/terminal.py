@@ -60,8 +60,8 @@ def unforeseen_error_line(error: BaseException) -> str:
         return 'there is not enough memory; use a smaller source, or free some memory'
     if isinstance(error, RecursionError):
         return f'an input is nested too deeply; {DEBUG}=1 shows where'
-    said = reason_of(error)[:300]
-    return f'{kind}{f": {said}" if said != kind else ""}; {DEBUG}=1 shows where'
+    text = reason_of(error)[:300]
+    return f'{kind}{f": {text}" if text != kind else ""}; {DEBUG}=1 shows where'
 
 
 def _is_path(name: object) -> bool:

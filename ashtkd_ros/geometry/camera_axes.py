@@ -55,12 +55,12 @@ def is_optical(
     Arrays: see `axes_of`. `wanted`: one of CHOICES; it decides unless it is auto.
     """
     named = 'optical' in frame.lower()
-    told = axes_of(positions, quaternions) if wanted == 'auto' else wanted
-    optical = named if not told else told == 'optical'
+    decided = axes_of(positions, quaternions) if wanted == 'auto' else wanted
+    optical = named if not decided else decided == 'optical'
     kind = 'optical (z forward)' if optical else 'a body frame (x forward)'
     if wanted != 'auto':
         why = 'as --camera-frame-is says'
-    elif not told:
+    elif not decided:
         why = (
             'by its name, since its motion does not decide; if this is wrong, give '
             f'--camera-frame-is {"body" if optical else "optical"}'

@@ -102,12 +102,12 @@ def lost(positions: np.ndarray, variances: np.ndarray) -> np.ndarray:
     """
     huge = variances >= LOST_VARIANCE
     edges = np.diff(np.concatenate([[0], huge.astype(np.int8), [0]]))
-    found = np.zeros(len(huge), bool)
+    invalid = np.zeros(len(huge), bool)
     for start, end in zip(np.flatnonzero(edges > 0), np.flatnonzero(edges < 0), strict=True):
         sudden = start > 0 and not variances[start - 1] * _SUDDEN > variances[start]
         sudden |= end < len(huge) and not variances[end] * _SUDDEN > variances[end - 1]
-        found[start:end] = sudden or not positions[start:end].any()
-    return found
+        invalid[start:end] = sudden or not positions[start:end].any()
+    return invalid
 
 
 def check_poses(
@@ -153,8 +153,8 @@ def stretches(stamps: np.ndarray, verdict: Verdict) -> np.ndarray:
     rows = np.unique(np.cumsum(verdict.keep)[~verdict.keep])  # good poses before each bad one
     ends = np.concatenate([[-np.inf], kept, [np.inf]])
     around = np.column_stack([ends[rows], ends[rows + 1]])
-    found = np.unique(np.concatenate([around, verdict.breaks]), axis=0)
-    return found.reshape(-1, 2)
+    unused = np.unique(np.concatenate([around, verdict.breaks]), axis=0)
+    return unused.reshape(-1, 2)
 
 
 def restarts(
@@ -212,8 +212,8 @@ def _outliers(stamps: np.ndarray, positions: np.ndarray, starts: np.ndarray) -> 
         speeds = step[start : end - 1] / dt[start : end - 1]
         ends = speeds[:WINDOW].max(initial=0.0), speeds[-WINDOW:].max(initial=0.0)
         part = _Part(start, end, end - start, *ends)
-        while (found := _continued_part(stamps, positions, kept, part)) is not None:
-            before, kept = kept[found], kept[:found]
+        while (earlier := _continued_part(stamps, positions, kept, part)) is not None:
+            before, kept = kept[earlier], kept[:earlier]
             bad[before.end : part.start] = True
             count = before.count + part.count
             part = _Part(before.start, part.end, count, before.first, part.last)
@@ -304,11 +304,11 @@ def _goes_on(positions: np.ndarray, begins: np.ndarray, moves: np.ndarray) -> np
     step = positions[moves + 1] - positions[moves]
     back = positions[begins] - positions[np.maximum(begins - WINDOW, 0)]
     onward = positions[np.minimum(moves + 1 + WINDOW, len(positions) - 1)] - positions[moves + 1]
-    found = np.zeros(len(moves), bool)
+    ahead = np.zeros(len(moves), bool)
     for way in (back, onward):
         lengths = np.linalg.norm(way, axis=1) * np.linalg.norm(step, axis=1)
-        found |= (way * step).sum(axis=1) > 0.5 * lengths
-    return found
+        ahead |= (way * step).sum(axis=1) > 0.5 * lengths
+    return ahead
 
 
 def _split(verdict: Verdict, stamps, positions, quaternions, odometry: bool) -> None:

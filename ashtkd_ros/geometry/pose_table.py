@@ -131,13 +131,13 @@ def _separator(line: str, columns: int) -> str:
 
 def _named(line: str, needed: Sequence[str]) -> list[str] | None:
     """The columns that a line names, '' for unused ones; None if one of `needed` is missing."""
-    found: list[str] = []
+    columns: list[str] = []
     cells = re.split(r'[,;|]' if re.search('[,;|]', line) else r'\t|\s+', line.strip())
     for cell in cells:
         name = re.sub(r'\s*[\[(].*', '', cell).strip(' "%_\t').lower().replace('/', '.')
         known = _known(_PATH.sub('', name))
-        found.append(known if known not in found else '')
-    return _of_use(found, needed)
+        columns.append(known if known not in columns else '')
+    return _of_use(columns, needed)
 
 
 def _known(name: str) -> str:
@@ -152,18 +152,18 @@ def _known(name: str) -> str:
     return f'q{turn[1]}' if turn else place[1] if place else ''
 
 
-def _of_use(found: list[str], needed: Sequence[str]) -> list[str] | None:
+def _of_use(columns: list[str], needed: Sequence[str]) -> list[str] | None:
     """Keep the columns that make the stamp best; None if one of `needed` is missing."""
-    found = ['' if f == 'stamp' and 'own stamp' in found else f for f in found]
-    found = ['stamp' if f == 'own stamp' else f for f in found]
-    if 'sec' in found and 'nanosec' in found:
-        found = ['' if f == 'stamp' else f for f in found]
-    elif 'nanosec' in found and 'stamp' not in found:
-        found = ['stamp' if f == 'nanosec' else f for f in found]
-    elif 'sec' in found and 'stamp' in found:
-        found = ['' if f == 'sec' else f for f in found]
-    has = {'stamp' if f == 'sec' else f for f in found}
-    return found if set(needed) <= has else None
+    columns = ['' if f == 'stamp' and 'own stamp' in columns else f for f in columns]
+    columns = ['stamp' if f == 'own stamp' else f for f in columns]
+    if 'sec' in columns and 'nanosec' in columns:
+        columns = ['' if f == 'stamp' else f for f in columns]
+    elif 'nanosec' in columns and 'stamp' not in columns:
+        columns = ['stamp' if f == 'nanosec' else f for f in columns]
+    elif 'sec' in columns and 'stamp' in columns:
+        columns = ['' if f == 'sec' else f for f in columns]
+    has = {'stamp' if f == 'sec' else f for f in columns}
+    return columns if set(needed) <= has else None
 
 
 def _pose(row: dict[str, str], path: Path, at: int) -> list[float]:
@@ -211,8 +211,8 @@ def pose_of_row(row: Mapping[str, str], table: Path, line: int) -> Pose | None:
     if 'qw' not in given and any(c in given for c in ('qx', 'qy', 'qz')):
         raise VprError(f'{table}: has a quaternion without the column qw')
     values = {c: number(text, c, table, line) for c, text in given.items()}
-    found = Pose(**{'z': 0.0, **values})
-    why = pose_fault(found)
+    pose = Pose(**{'z': 0.0, **values})
+    why = pose_fault(pose)
     if why:
         raise VprError(f'{table}:{line}: {why}')
-    return found
+    return pose

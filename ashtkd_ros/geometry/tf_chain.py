@@ -133,10 +133,10 @@ class TfTrajectory(PoseTrack):
     def gaps(self, max_gap_s: float) -> list[tuple[float, float]]:
         """See PoseTrack; overlapping gaps of several links become one."""
         merged: list[tuple[float, float]] = []
-        found = [gap for t in self._moving for gap in t.gaps(max_gap_s)]
+        all_gaps = [gap for t in self._moving for gap in t.gaps(max_gap_s)]
         first, last = self.span
-        found += [(max(a, first), min(b, last)) for a, b in self.breaks.tolist()]
-        for start, end in sorted(found):
+        all_gaps += [(max(a, first), min(b, last)) for a, b in self.breaks.tolist()]
+        for start, end in sorted(all_gaps):
             if merged and start < merged[-1][1]:
                 start, end = merged[-1][0], max(end, merged.pop()[1])
             merged.append((start, end))

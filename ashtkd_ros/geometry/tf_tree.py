@@ -126,14 +126,14 @@ class TransformTree:
         A transform is constant if it was sent as such, or if it has stamp 0 and never changes. If
         another transform of the chain moves, one that never changes, or was sent once, is too.
         """
-        found = {e: (self._constant[e], '') for e in edges if e not in self._moving}
+        constant = {e: (self._constant[e], '') for e in edges if e not in self._moving}
         still = {}
-        for edge in set(edges) - set(found):
+        for edge in set(edges) - set(constant):
             rows = self._moving[edge].rows
             rows = rows[np.isfinite(rows).all(axis=1)]
             if len(rows) and np.ptp(rows[:, 1:], axis=0).max() <= _SAME:
                 still[edge] = rows
-        some_move = any(edge not in found and edge not in still for edge in edges)
+        some_move = any(edge not in constant and edge not in still for edge in edges)
         for edge, rows in still.items():
             zero = not rows[:, 0].any()
             if not zero and not some_move:
@@ -148,10 +148,10 @@ class TransformTree:
             elif np.diff(np.sort(rows[:, 0])).max() > _OFTEN_S:
                 why = 'was sent seldom on /tf and never changes: it is taken as constant'
             try:
-                found[edge] = self._constant.get(edge) or builder.build(), why
+                constant[edge] = self._constant.get(edge) or builder.build(), why
             except VprError:  # a quaternion of length 0: the transform is refused later
                 continue
-        return found
+        return constant
 
     def _left_out(self) -> str:
         if not self.refused:
@@ -181,9 +181,9 @@ class TransformTree:
         roots = sorted(frames - {child for _, child in edges})
         if known or len(roots) == 1:
             return (known or roots)[0]
-        found = ', '.join(roots) or 'none'
+        listed = ', '.join(roots) or 'none'
         raise VprError(
-            f'tf: it is not clear which frame is the map (roots: {found}); give --map-frame'
+            f'tf: it is not clear which frame is the map (roots: {listed}); give --map-frame'
         )
 
     def _chain(self, start: str, end: str) -> list[tuple[tuple[str, str], bool]]:
@@ -203,13 +203,13 @@ class TransformTree:
                     waiting.append(other)
         if start not in reached:
             near = ', '.join(sorted(set(reached) - {end}))
-            found = (
+            connected = (
                 f'{end} is connected to: {near}'
                 if near
                 else f'there is no frame {end}, but: {", ".join(sorted(steps))}'
             )
             raise VprError(
-                f'tf: no chain from {start} to {end}; {found}; give --map-frame or '
+                f'tf: no chain from {start} to {end}; {connected}; give --map-frame or '
                 '--camera-frame, or do without poses by --pose-topic none' + self._left_out()
             )
         chain = []

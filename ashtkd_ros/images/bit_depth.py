@@ -47,11 +47,11 @@ def bits_of_source(images: Sequence[Sequence[float]], given: int = 0) -> int:
     brighter.
     """
     needs = sorted(map(bits_for, images))
-    found = needs[-1 - len(needs) // _ODD]
+    bits = needs[-1 - len(needs) // _ODD]
     if given:
         above = [shares[DEPTHS.index(given)] > _BRIGHTER for shares in images]
-        return max(found, given) if 2 * sum(above) > len(above) else given
-    return found
+        return max(bits, given) if 2 * sum(above) > len(above) else given
+    return bits
 
 
 class BitDepth:

@@ -67,8 +67,8 @@ def segments(raw: bytes) -> Iterator[tuple[int, int]]:
     Coded data is skipped. As in the standard, any number of 0xFF may come before a marker.
     """
     at = 2
-    while found := _MARKER.search(raw, at):
-        marker, at = raw[found.end() - 1], found.end()
+    while match := _MARKER.search(raw, at):
+        marker, at = raw[match.end() - 1], match.end()
         if marker == 0xD8:
             continue
         if marker == 0xD9:
@@ -149,7 +149,7 @@ def _tiff(data: memoryview) -> tuple[int, int] | None:
     (at,) = struct.unpack_from(order + pointer, data, 8 if big else 4)
     (count,) = struct.unpack_from(order + ('Q' if big else 'H'), data, at)
     at += 8 if big else 2
-    found: dict[str, int] = {'bits': 8, 'samples': 1, 'w': 1, 'h': 1}
+    tags: dict[str, int] = {'bits': 8, 'samples': 1, 'w': 1, 'h': 1}
     for start in range(at, at + entry * min(count, 4096), entry):
         tag, kind = struct.unpack_from(order + 'HH', data, start)
         if tag not in _TIFF_SIZES:
@@ -162,14 +162,14 @@ def _tiff(data: memoryview) -> tuple[int, int] | None:
                 order + _TIFF_NUMBERS[kind], data, start + (12 if big else 8)
             )
             name = _TIFF_SIZES[tag]
-            found[name] = max(found.get(name, 0), *number)
+            tags[name] = max(tags.get(name, 0), *number)
         elif tag != 258:  # of which there is one for each sample
             return None
-    if 'width' not in found or 'height' not in found:
+    if 'width' not in tags or 'height' not in tags:
         return None
-    if found['samples'] > 4 or found['bits'] > 64:
+    if tags['samples'] > 4 or tags['bits'] > 64:
         return None
-    return max((found['width'], found['height']), (found['w'], found['h']), key=np.prod)
+    return max((tags['width'], tags['height']), (tags['w'], tags['h']), key=np.prod)
 
 
 def _pnm(data: bytes) -> tuple[int, int] | None:

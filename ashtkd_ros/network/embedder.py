@@ -281,13 +281,13 @@ class Embedder:
                 f'{self.path}: gives no salient maps; export it with tools.training.export'
             )
         blob = self.preprocess(image, order)[None]
-        found = self._infer(self._salient, blob)
-        for maps in found:
+        levels = self._infer(self._salient, blob)
+        for maps in levels:
             if not isinstance(maps, np.ndarray) or maps.ndim != 4 or not maps.size:
                 raise VprError(f'{self.path}: its salient maps are not (N, K, h, w)')
             if not (np.isfinite(maps).all() and maps[0].mean(axis=0).max() > 0):
                 raise VprError(f'{self.path}: its salient maps are not finite and above 0')
-        return [maps[0] for maps in found]
+        return [maps[0] for maps in levels]
 
     def _infer(self, outputs: list[str], blob: np.ndarray) -> list[np.ndarray]:
         try:

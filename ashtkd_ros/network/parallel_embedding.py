@@ -53,8 +53,8 @@ def embed_frames(
     frames = list(frames)
     with tqdm(total=len(frames), desc=what, unit='frame', delay=2, disable=None) as bar:
         jobs = ((None, frame.pixels()) for frame in frames)
-        found = []
+        descriptors = []
         for _, descriptor in in_parallel(embedder.embed, jobs, workers):
-            found.append(descriptor)
+            descriptors.append(descriptor)
             bar.update()
-    return np.stack(found)
+    return np.stack(descriptors)

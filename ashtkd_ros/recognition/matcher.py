@@ -75,14 +75,14 @@ class Matcher:
             raise VprError(
                 'the descriptor does not have length 1, so it fits no place; check the network'
             )
-        found: list[Candidate] = []
+        candidates: list[Candidate] = []
         for i, similarity in zip(ids[:count], similarities, strict=False):
             margin = similarity - self._rival(i, ids, similarities)
             confidence = probability(similarity, margin, self._coefficients)
-            if found:  # a less similar place is never more probable, whatever its rivals are
-                confidence = min(confidence, found[-1].confidence)
-            found.append(Candidate(self.map.places[i], similarity, margin, confidence))
-        return found
+            if candidates:  # a less similar place is never more probable, whatever its rivals are
+                confidence = min(confidence, candidates[-1].confidence)
+            candidates.append(Candidate(self.map.places[i], similarity, margin, confidence))
+        return candidates
 
     def _rival(self, i: int, ids: list[int], similarities: list[float]) -> float:
         """The best similarity of places not near place i; the worst of all if all are near."""

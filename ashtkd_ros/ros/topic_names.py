@@ -66,22 +66,22 @@ class NodeNames:
     def image_topics(self, transports: Iterable[str]) -> list[str]:
         """Every topic from which the node may take images with one of these transports."""
         base, remapped = self.resolve('image'), self.remap('image/compressed')
-        found = [image_topics(kind == 'compressed', base, remapped) for kind in transports]
-        return list(dict.fromkeys(chain(*found)))
+        topics = [image_topics(kind == 'compressed', base, remapped) for kind in transports]
+        return list(dict.fromkeys(chain(*topics)))
 
     def image_transports(self, files: Iterable[str], before: Iterable[object] = ()) -> list[str]:
         """The values that parameters files, or `before`, may set `image_transport` to.
 
         The default if nothing sets it; every choice if a file cannot be read.
         """
-        found = list(before)
+        set_values = list(before)
         for file in files:
             try:
                 values = parse_yaml(read_regular(file, YAML_LIMIT))
             except (OSError, ValueError):
                 return list(TRANSPORTS)
-            found += _values_of('image_transport', values, '', self._is_mine)
-        return [t for t in TRANSPORTS if t in found] or [TRANSPORTS[0]]
+            set_values += _values_of('image_transport', values, '', self._is_mine)
+        return [t for t in TRANSPORTS if t in set_values] or [TRANSPORTS[0]]
 
     def _is_mine(self, section: str) -> bool:
         """Whether a section of a parameters file is for the node; `*` and `**` mean as in rcl."""

@@ -41,10 +41,10 @@ def test_damaged_videos_crash_and_print_nothing(tmp_path: Path):
     rng, code = (
         random.Random(5),
         (
-            'import sys\nfrom ashtkd_ros.cli.terminal import tame_output\n'
+            'import sys\nfrom ashtkd_ros.cli.terminal import safe_output\n'
             'from ashtkd_ros.errors import VprError\n'
             'from ashtkd_ros.images.video_reader import VideoReader\n'
-            'with tame_output():\n    for path in sys.argv[1:]:\n        try:\n'
+            'with safe_output():\n    for path in sys.argv[1:]:\n        try:\n'
             '            reader = VideoReader(path)\n            reader.probe()\n'
             '            reader.read(7)\n        except VprError:\n            pass\n'
         ),

@@ -59,12 +59,12 @@ class Diagnostics:
         """One phrase for each problem; empty phrases mean nothing."""
         node = self._node
         # What lasts longest comes last: `ros2 topic echo` shows only the first 128 letters.
-        found = []
+        warnings = []
         if node.state == 'active' and not node.enabled:
-            found.append('disabled; call ~/enable with data: true')
+            warnings.append('disabled; call ~/enable with data: true')
         elif node.state == 'active':
-            found += self._image_warnings()
-        return [*found, node.loaded_map.watch.warning(), *node.embedder.warnings]
+            warnings += self._image_warnings()
+        return [*warnings, node.loaded_map.watch.warning(), *node.embedder.warnings]
 
     def _image_warnings(self) -> list[str]:
         node, health = self._node, self._node.health
@@ -72,7 +72,7 @@ class Diagnostics:
         timeout = node.get_parameter('image_timeout_s').value
         silence = health.silence_s
         images.check_other_topic()
-        found = []
+        warnings = []
         if health.waiting_s > timeout:
             none = f'no image for {silence:.1f} s' if math.isfinite(silence) else 'no image yet'
             return [f'{none}: {images.diagnose()}', health.jump]
@@ -82,9 +82,9 @@ class Diagnostics:
             timeout = max(timeout, 2.0 / rate)
         if health.unanswered_s > timeout:
             why = health.last_error or 'the network does not answer'
-            found.append(f'no image could be used for {health.unanswered_s:.1f} s: {why}')
+            warnings.append(f'no image could be used for {health.unanswered_s:.1f} s: {why}')
         if health.fault:
             same_stamps = health.fault == 'frozen' and node.pipeline.frozen.same_stamps
             advice = _SAME_STAMPS if same_stamps else _ADVICE.get(health.fault, '')
-            found.append(f'camera: {health.fault} images{advice}')
-        return [*found, health.jump]
+            warnings.append(f'camera: {health.fault} images{advice}')
+        return [*warnings, health.jump]

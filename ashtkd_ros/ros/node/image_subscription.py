@@ -47,9 +47,9 @@ class ImageSubscription:
         self._group = NoExecutorGroup()
         self._base = node.resolve_topic_name('image')
         # `image` itself may carry compressed images, and `image/compressed` may be remapped.
-        asked = node.resolve_topic_name('image/compressed', only_expand=True)
+        expanded = node.resolve_topic_name('image/compressed', only_expand=True)
         given = node.resolve_topic_name('image/compressed')
-        self._topics = image_topics(compressed, self._base, given if given != asked else '')
+        self._topics = image_topics(compressed, self._base, given if given != expanded else '')
         self._select(self._topics[0])
 
     def _select(self, topic: str) -> None:
@@ -165,11 +165,11 @@ class ImageSubscription:
             infos = self._node.get_publishers_info_by_topic(topic)
             if topic == self.topic or all(info.topic_type != kind for info in infos):
                 continue
-            found = [] if kind == mine else [f'set image_transport to {transport}']
+            advice = [] if kind == mine else [f'set image_transport to {transport}']
             if self._base not in (topic, topic.removesuffix(COMPRESSED)):
-                found.append(f'{"" if found else "set "}image_topic to {topic}')
-            found = found or ['remap image/compressed to it']
-            return f'{" and ".join(found)}: there are images on {topic}'
+                advice.append(f'{"" if advice else "set "}image_topic to {topic}')
+            advice = advice or ['remap image/compressed to it']
+            return f'{" and ".join(advice)}: there are images on {topic}'
         return ''
 
     def close(self) -> None:

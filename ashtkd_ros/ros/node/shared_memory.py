@@ -37,8 +37,8 @@ def clean_up(folder: Path = _FOLDER) -> tuple[int, int]:
         return 0, 0
     mapped, files, size = _mapped(), 0, 0
     for base in dead:
-        gone = _remove(folder, base, names, mapped)
-        files, size = files + len(gone), size + sum(gone)
+        sizes = _remove(folder, base, names, mapped)
+        files, size = files + len(sizes), size + sum(sizes)
     return files, size
 
 
@@ -60,9 +60,9 @@ def _lock(held: contextlib.ExitStack, folder: Path, base: str, names: set[str]) 
         return False  # without a lock nobody can tell whether it is in use
     try:
         for name in files:
-            found = os.lstat(folder / name)
-            ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
-            if not ours or found.st_nlink != 1 or time.time() - found.st_ctime < _YOUNG_S:
+            status = os.lstat(folder / name)
+            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()
+            if not ours or status.st_nlink != 1 or time.time() - status.st_ctime < _YOUNG_S:
                 return False
             if not name.endswith(_LOCKS):
                 continue
@@ -79,22 +79,22 @@ def _lock(held: contextlib.ExitStack, folder: Path, base: str, names: set[str]) 
 
 def _remove(folder: Path, base: str, names: set[str], mapped: set[int]) -> list[int]:
     """Remove the files of a segment while they are locked; the sizes of the removed ones."""
-    gone = []
+    sizes = []
     with contextlib.ExitStack() as held, contextlib.suppress(OSError):
         if not _lock(held, folder, base, names):
-            return gone
-        found = {name: os.lstat(folder / name) for name in _files(base, names)}
-        if any(status.st_ino in mapped for status in found.values()):
-            return gone
-        for name, status in found.items():
+            return sizes
+        statuses = {name: os.lstat(folder / name) for name in _files(base, names)}
+        if any(status.st_ino in mapped for status in statuses.values()):
+            return sizes
+        for name, status in statuses.items():
             os.unlink(folder / name)
-            gone.append(status.st_size)
-    return gone
+            sizes.append(status.st_size)
+    return sizes
 
 
 def _mapped() -> set[int]:
     """Inode numbers of the files that processes have mapped, as far as this user may see."""
-    found = set()
+    inodes = set()
     for process in Path('/proc').iterdir():
         if not process.name.isdecimal():
             continue
@@ -102,5 +102,5 @@ def _mapped() -> set[int]:
             for line in (process / 'maps').read_bytes().splitlines():
                 words = line.split(None, 5)
                 if len(words) == 6:
-                    found.add(int(words[4]))
-    return found
+                    inodes.add(int(words[4]))
+    return inodes
