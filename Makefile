@@ -23,7 +23,7 @@ install/.stamp: .venv/env.sh $(SOURCES)
 	@touch $@
 
 demo: build  ## map of one walk, node, second walk over ROS 2, figures and report; DATA=dir: own photos
-	@$(IN_ENV) python tools/demo.py $(if $(DATA),--data '$(DATA)')
+	@$(IN_ENV) python -m tools.demo $(if $(DATA),--data '$(DATA)')
 
 test: training  ## ruff, its format, and every test (installs torch)
 	@$(SETUP) doc

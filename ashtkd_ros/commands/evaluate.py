@@ -235,8 +235,8 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
     add(
         '--hz',
         type=rate,
-        help='with --live: images a second, before --rate (default: 10 for a folder; as recorded '
-        'for a bag)',
+        help='with --live: images a second, before --rate (default: 10 for a folder, else as '
+        'recorded)',
     )
     add(
         '--player',

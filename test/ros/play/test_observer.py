@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 import rclpy
-from ros_helpers import image_message, until
+from ros_helpers import TOWN, image_message, until
 from vision_msgs.msg import Classification, ObjectHypothesis
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.play.message_stamps import stamp_ns_of
 from ashtkd_ros.ros.play.observer import NodeTopics, Observer
+from ashtkd_ros.traverses.image_folder import read_source
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
@@ -42,6 +46,42 @@ def test_only_what_was_sent_is_heard_and_once(ros) -> None:
         observer.close()
         observer.destroy_node()
         node.destroy_node()
+
+
+@pytest.fixture
+def observer(ros) -> Iterator[Observer]:
+    """The observer of a node that is not there."""
+    topics = NodeTopics('/absent/vpr_node', '/absent/image', '/absent/vpr_node/place')
+    observer = Observer(topics)
+    yield observer
+    observer.close()
+    observer.destroy_node()
+
+
+def test_a_frame_that_is_not_answered_is_named(observer: Observer) -> None:
+    with pytest.raises(VprError, match=r'/absent/vpr_node has not answered 0000\.jpg within 0 s'):
+        observer.ask(read_source(TOWN / 'day')[0], 0.2)
+
+
+def test_a_node_that_has_ended_is_not_waited_for(ros) -> None:
+    def ended() -> None:
+        raise VprError('vpr_node ended')
+
+    topics = NodeTopics('/absent/vpr_node', '/absent/image', '/absent/vpr_node/place')
+    with contextlib.closing(Observer(topics, check_node=ended)) as observer:
+        frame = read_source(TOWN / 'day')[0]
+        waits = (observer.wait_until_active, lambda: observer.wait_for_answers(1))
+        for wait in (*waits, lambda: observer.ask(frame)):
+            with pytest.raises(VprError, match='vpr_node ended'):
+                wait()
+    observer.destroy_node()
+
+
+def test_a_place_without_a_number_is_refused(observer: Observer) -> None:
+    cat = Classification(results=[ObjectHypothesis(class_id='cat')])
+    observer.answers[7] = cat, 0.0
+    with pytest.raises(VprError, match='/absent/vpr_node/place: places are no numbers'):
+        observer.answer_to(7)
 
 
 def test_stamps_of_serialized_messages() -> None:
