@@ -160,7 +160,7 @@ def _topics(arguments, nodes, images):
     robot = arguments.robot()
     topics = [str(robot / arguments.text(name)) for name in ('fix_topic', 'odom_topic')]
     for names, seen in zip(nodes, images, strict=True):
-        topics += [*seen, *map(names.resolved, _OF_EACH_NODE)]
+        topics += [*seen, *map(names.resolve, _OF_EACH_NODE)]
     others = arguments.text('other_topics').split()
     return list(dict.fromkeys([*topics, *_OF_THE_ROBOT, *others]))
 

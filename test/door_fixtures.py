@@ -15,7 +15,8 @@ from conftest import write_tiny_model
 from test_place_pictures import walk
 
 from ashtkd_ros.commands import bag_tools, build_map, evaluate, map_info
-from ashtkd_ros.evaluation import node_answers
+from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.traverses.bag_writer import START_S
 
 MAINS = {m.__name__.rpartition('.')[2]: m.main for m in (bag_tools, build_map, evaluate, map_info)}
@@ -51,9 +52,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / 'tum.txt').write_text(poses)
     (folder / 'pairs.csv').write_text('query,map\n0,0\n1,1\n')
     given = {'stamp_ns': 10**9, 'places': [1], 'scores': [0.9], 'seconds': 0.1}
-    told = {'schema_version': node_answers.SCHEMA_VERSION, 'sent': 3, 'rate': 1.0, 'hz': 0.0}
+    told = {'schema_version': SCHEMA_VERSION, 'sent': 3, 'rate': 1.0, 'hz': 0.0}
     told |= {'source': str(folder / 'walk'), 'map': str(folder / 'map'), 'node': {'a': 'b'}}
-    told |= {'map_sha256': node_answers.map_checksum(folder / 'map'), 'answers': [given]}
+    told |= {'map_sha256': map_checksum(folder / 'map'), 'answers': [given]}
     (folder / 'answers.json').write_text(json.dumps(told))
     (folder / 'labels.csv').write_text('frame,label\n0,hall\n1,stairs\n')
     for arguments in commands_of(folder, folder / 'out').values():

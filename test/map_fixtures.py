@@ -36,6 +36,5 @@ def rich(fake_network, tmp_path: Path) -> Path:
         'origin': {'lat': 48.1, 'lon': 11.5, 'alt': 520.0},
     }
     made = PlaceMap.build(unit_rows(5, 4), places, fake_network, 'site', **built)
-    attachments = {'thumbnails': tmp_path / 'thumbnails', 'route.png': tmp_path / 'route'}
-    made.save(tmp_path / 'map', attachments)
+    made.save(tmp_path / 'map', tmp_path / 'thumbnails', tmp_path / 'route')
     return tmp_path / 'map'

@@ -42,5 +42,5 @@ def walk(folder: Path, xs: list[float], yaw: float = 0.0) -> Path:
     return folder
 
 
-def names(places: TrainingPlaces, anchor: int) -> list[str]:
-    return sorted(places.pictures[i].path.name for i in places.anchors[anchor].pictures)
+def names(places: TrainingPlaces, number: int) -> list[str]:
+    return sorted(places.pictures[i].path.name for i in places.places[number].pictures)

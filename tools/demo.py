@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ashtkd_ros.cli.command import run_command
@@ -17,13 +18,14 @@ from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
-from ashtkd_ros.evaluation.node_answers import NodeAnswer, map_checksum
+from ashtkd_ros.evaluation.node_answers import NodeAnswer
 from ashtkd_ros.evaluation.overview_picture import write_overview_picture
 from ashtkd_ros.evaluation.report import write_report
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.run import SINGLE, evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.mapping.build import MapOptions, build_map
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
@@ -49,13 +51,6 @@ def traverses(data: Path | None) -> tuple[Traverse, Traverse]:
     raise VprError(f'{data}: has neither an index.csv nor the folders map/ and query/')
 
 
-def print_map(place_map: PlaceMap, folder: Path) -> None:
-    """How many places a map has, and how far apart they are."""
-    spacing = place_spacing(place_map.places)
-    apart = f', {spacing:.1f} m apart' if spacing else ''
-    say(f'map: {len(place_map.places)} places{apart}, in {folder}')
-
-
 def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, is_right: bool) -> None:
     """One line for the best candidate, which the node would keep to itself if it is in doubt."""
     place, confidence = place_map.places[answer.places[0]], answer.scores[0]
@@ -79,18 +74,17 @@ def replay(observer: Observer, experiment: Experiment) -> dict[str, float]:
         answer = observer.ask(frame)
         print_answer(frame, answer, place_map, right[answer.places[0]])
     hz = len(frames) / (time.monotonic() - started)
+    observer.wait_for_answers(len(frames))  # they are here; the node's counts come later
     return {'sent': len(frames), 'rate': 1.0, 'hz': round(hz, 1)}
 
 
 def record(experiment: Experiment, compressed: bool) -> dict[str, object]:
     """Start a node, replay the queries through it, and return the document of its answers."""
-    folder, source = experiment.map_folder, experiment.traverse.path
+    folder, source = experiment.place_map.folder, experiment.traverse.path
     checksum = map_checksum(folder)
     with ros_session([]), map_node(folder, compressed) as (observer, _):
         observer.wait_until_active()
-        played = replay(observer, experiment)
-        observer.wait_for_answers(played['sent'])  # the node's counts, not the answers, are late
-        return answers_document(observer, played, source, folder, checksum)
+        return answers_document(observer, replay(observer, experiment), source, folder, checksum)
     raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
 
 
@@ -108,14 +102,17 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
     """Build, replay, print, report."""
     mapped, replayed = traverses(data)
     embedder = Embedder(shipped_model(), num_threads=1)
-    map_folder, answers, report = out / 'map', out / 'report.answers.json', out / 'report.html'
-    place_map, _ = build_map([mapped], embedder, map_folder, MapOptions(replace=True))
-    print_map(place_map, map_folder)
-    options = EvaluationOptions(tolerance)
-    experiment = Experiment(place_map, map_folder, replayed, options)
+    report = out / 'report.html'
+    place_map, _ = build_map([mapped], embedder, out / 'map', MapOptions(replace=True))
+    spacing = place_spacing(place_map.places)
+    apart = f', {spacing:.1f} m apart' if spacing else ''
+    say(f'map: {len(place_map.places)} places{apart}, in {place_map.folder}')
+    experiment = Experiment(place_map, replayed, EvaluationOptions(tolerance))
     experiment.check()
+    answers = report.with_suffix('.answers.json')
     write_answers(answers, record(experiment, compressed))
-    evaluation = evaluate_map(experiment, embedder, answers)
+    title = f'{replayed.path.name} in map of {mapped.path.name}'
+    evaluation = replace(evaluate_map(experiment, embedder, answers), title=title)
     print_figures(evaluation)
     write_report(
         report,

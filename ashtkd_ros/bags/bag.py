@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rosbags of every kind: the topics in one, and their messages; what is wrong with it in a line.
+"""Rosbags of every kind: their topics and messages; what is wrong with one is said in one line.
 
 The library rosbags reads the formats: ROS 2 (sqlite3, MCAP, split, compressed) and ROS 1 (.bag).
-Only messages of common types are looked into, by the definitions that come with rosbags, so that
-types nobody knows and bags without definitions are no obstacle.
+Only messages of common types are parsed, by the definitions that come with rosbags, so that bags
+with unknown types, or without definitions, can be read as well.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ashtkd_ros.text import one_line
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 TF_TYPES = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
-_TF_MESSAGE = 'geometry_msgs/TransformStamped[] transforms'  # not among rosbags' of ROS 1
+_TF_MESSAGE = 'geometry_msgs/TransformStamped[] transforms'  # rosbags lacks it for ROS 1
 _ROS1_ENDINGS = ('.bag', '.bag.active')
 
 
@@ -50,8 +50,8 @@ class Topic:
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is a rosbag, damaged ones included, rather than a folder of images."""
-    if not os.path.isdir(path):  # as Path.is_dir, but False for names that cannot be
+    """Whether a path is a rosbag, sound or damaged, rather than a folder of images."""
+    if not os.path.isdir(path):  # Path.is_dir raises for names that cannot exist
         return Path(path).name.endswith((*ENDINGS, *_ROS1_ENDINGS))
     try:
         return (path / METADATA).exists() or bool(storage_files(path))
@@ -62,7 +62,7 @@ def is_bag(path: Path) -> bool:
 class Bag:
     """An open bag; VprError, here and while reading, for one that is missing or damaged.
 
-    `notes`: what the user should know of it, what was passed over above all.
+    `notes`: lines for the user, above all on what was passed over.
     """
 
     def __init__(self, path: Path):
@@ -76,7 +76,7 @@ class Bag:
                 with self._readable():
                     os.listdir(self.path)
                 what = 'one holds metadata.yaml and .db3 or .mcap files'
-            raise VprError(f'{self.path}: is no bag; {what}{misnamed(self.path)}')
+            raise VprError(f'{self.path}: is not a bag; {what}{misnamed(self.path)}')
         self.is_ros1 = self.path.name.endswith(_ROS1_ENDINGS) and not is_folder
         self._stores: dict[str, Any] = {}
         with self._readable():
@@ -113,8 +113,8 @@ class Bag:
     ) -> Iterator[tuple[str, int, object]]:
         """(topic, receive time in ns, message) as recorded, from `start` to before `stop`.
 
-        `lenient`: a message that is damaged is None instead of a VprError, and what is damaged so
-        that its messages are not even known is passed over; `lost` tells of it.
+        `lenient`: a damaged message is None instead of a VprError, and damaged parts of the file
+        whose messages are not known are passed over; `lost` has notes on them.
         """
         for channel, received, data in self._raw(topics, start, stop, lenient):
             try:
@@ -131,7 +131,7 @@ class Bag:
         return self._reader.lost
 
     def message(self, topic: str, received_ns: int, nth: int = 0) -> object:
-        """Of the messages received at a time in ns the `nth`, from 0; VprError without one."""
+        """The `nth` message, from 0, received at a time in ns; VprError if there is none."""
         found = self.messages([topic], received_ns, received_ns + 1)
         for _, _, message in islice(found, nth, None):
             return message
@@ -141,7 +141,7 @@ class Bag:
         """(topic, receive time in ns, CDR bytes as ROS 2 publishes them) as recorded."""
         cache: dict[Any, Any] = {}
         for channel, received, data in self._raw(topics):
-            if channel.encoding == ROS1:  # whose headers have a field more
+            if channel.encoding == ROS1:  # its headers have one more field
                 stores, kind = (self._store(ROS1), self._store(CDR)), channel.type
                 with self._readable():
                     data = migrate_bytes(
@@ -167,7 +167,7 @@ class Bag:
             yield item
 
     def _store(self, encoding: str) -> Any:
-        """Types of ROS 1 or 2."""
+        """The message types of ROS 1 or of ROS 2."""
         if encoding not in self._stores:
             stores = {CDR: Stores.ROS2_JAZZY, ROS1: Stores.ROS1_NOETIC}
             store = self._stores[encoding] = get_typestore(stores[encoding])
@@ -182,11 +182,11 @@ class Bag:
             data = self._unpacked(channel, received, data)
         try:
             return parse(data, channel.type)
-        except Exception as error:  # what a damaged message makes of the reader
+        except Exception as error:  # the reader raises anything for a damaged message
             raise self._damaged(channel, received) from error
 
     def _unpacked(self, channel: Channel, received: int, data: bytes) -> bytes:
-        """Of a bag compressed by message, of which each tells."""
+        """The bytes of a message; in a bag that is compressed by message they are packed."""
         if data[:4] != ZSTD:
             return data
         try:
@@ -201,12 +201,12 @@ class Bag:
         )
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._reader.close()
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
-        """Whatever a foreign or damaged file makes of the reader becomes one line."""
+        """Turn whatever the reader raises for a foreign or damaged file into one line."""
         try:
             yield
         except VprError:
@@ -216,7 +216,7 @@ class Bag:
 
 
 def _explain(error: Exception) -> str:
-    """What an exception of rosbags or below says to a user."""
+    """What an exception of rosbags, or of what it uses, means to a user."""
     reason = one_line(str(error)) or type(error).__name__
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return 'TMPDIR has no room; make room, or set it to a larger disk'

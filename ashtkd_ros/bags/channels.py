@@ -17,25 +17,25 @@ from ashtkd_ros.text import one_line
 
 CDR, ROS1 = 'cdr', 'ros1'
 Item = tuple[int, int, bytes]  # channel, receive time in ns, data
-# What damaged bytes lead to where they are taken apart.
+# The exceptions that parsing damaged bytes leads to.
 DAMAGE = (struct.error, ValueError, IndexError, KeyError)
 _LISTED = 6
 _MOST_MESSAGES = 2**20
 
 
 class Unreadable(VprError):
-    """A file of a bag that is damaged or of another kind; others beside it may be read."""
+    """One file of a bag is damaged or of another kind; other files beside it may be read."""
 
 
 class TooMany(Exception):
-    """A file holds more messages than its size allows: one made to fill memory."""
+    """A file claims more messages than its size allows; it may be made to fill the memory."""
 
     def __str__(self) -> str:
         return 'it holds more messages than its size allows'
 
 
 class Channel(NamedTuple):
-    """A row of messages in a file: topic, type (pkg/msg/Name), encoding, how many."""
+    """Messages of one topic in a file: topic, type (pkg/msg/Name), encoding and count."""
 
     topic: str
     type: str
@@ -44,22 +44,22 @@ class Channel(NamedTuple):
 
 
 def type_name(name: str) -> str:
-    """pkg/Name and pkg::msg::Name → pkg/msg/Name, as ROS 2 says it; others as they are."""
+    """pkg/Name and pkg::msg::Name → pkg/msg/Name, as in ROS 2; other names stay as they are."""
     parts = name.replace('::', '/').split('/')
     return f'{parts[0]}/msg/{parts[1]}' if len(parts) == 2 else '/'.join(parts)
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names on one line, the first few of many."""
+    """Names on one line; of many names the first few."""
     names = [one_line(name) for name in names]
     more = f' and {len(names) - _LISTED} more' if len(names) > _LISTED else ''
     return ', '.join(names[:_LISTED]) + more
 
 
 def unreadable(channels: Mapping[int, Channel]) -> list[str]:
-    """A note for each encoding that ROS has not, with its topics.
+    """A note for each encoding that is not one of ROS, with its topics.
 
-    Of a topic that has messages of ROS as well it says how many are passed over.
+    If a topic has messages of ROS as well, the note says how many others are passed over.
     """
     sound = {c.topic for c in channels.values() if c.encoding in (CDR, ROS1)}
     topics: dict[str, list[str]] = {}
@@ -85,7 +85,7 @@ def unreadable(channels: Mapping[int, Channel]) -> list[str]:
 def most_messages(size: int) -> int:
     """How many messages a file of `size` bytes may hold, packed or not.
 
-    Each takes a byte at least, as its time differs from the last one's.
+    Each message takes at least one byte, since its time differs from the last one's.
     """
     return _MOST_MESSAGES + size
 
@@ -99,7 +99,7 @@ def in_time(
     has come, those that lie outside of `span` (start, stop) never. The items of a chunk come in
     order of time, and no two items are equal.
     """
-    waiting: list[tuple] = []  # the next item of each chunk at hand, and what follows
+    waiting: list[tuple] = []  # the next item of each open chunk, and its iterator
     for chunk in sorted(chunks, key=lambda c: (c.start, c.at)):
         if chunk.end < span[0] or chunk.start >= span[1]:
             continue
@@ -123,7 +123,7 @@ def _next_of(waiting: list[tuple]) -> tuple:
 
 
 class Rows:
-    """Messages of a chunk in little memory, empty ones too; handed out in order of time."""
+    """The messages of a chunk, in little memory; they come out in order of time."""
 
     def __init__(self, at: int):
         self._at = at
@@ -131,13 +131,13 @@ class Rows:
         self._data: list[bytes] = []
 
     def add(self, received: int, number: int, data: bytes) -> None:
-        """One more, as it lies in the chunk."""
+        """Add one message, in the order of the chunk."""
         self._times.append(received)
         self._numbers.append(number)
         self._data.append(data)
 
     def __iter__(self) -> Iterator[tuple[int, int, int, int, bytes]]:
-        """(time, place of the chunk, place within, channel, data); each is let go of."""
+        """(time, place of the chunk, place within, channel, data); each is given once."""
         for row in map(int, np.argsort(np.frombuffer(self._times, 'Q'), kind='stable')):
             data, self._data[row] = self._data[row], b''
             yield self._times[row], self._at, row, self._numbers[row], data

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MCAP files: with their index where there is a sound one, else read from the start once.
+"""MCAP files, read by their index; without a sound index they are read once from the start.
 
-The format: https://mcap.dev/spec. A file whose recorder was killed is read as far as it goes.
+The format: https://mcap.dev/spec. A file whose recorder was killed is read up to its end.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _CHUNK_INDEX, _STATISTICS, _DATA_END = 8, 11, 15
 _FOOTER_HEAD = struct.pack('<BQ', _FOOTER, 20)
 _TAIL = 2**20  # bytes in which the end is looked for
 _CHUNK_HEAD = 40  # bytes of an uncompressed chunk before its records
-_LONGEST_NAME = 64  # bytes, of a kind of compression
+_LONGEST_NAME = 64  # bytes of the name of a compression
 _RECOVER = '"mcap recover" saves what there is'
 
 
 class _Chunk(NamedTuple):
-    """Times in ns, `end` included; where the content lies; its channels, None: unknown."""
+    """Times in ns, `end` included; place of the content; its channels, None: unknown."""
 
     start: int
     end: int
@@ -59,7 +59,7 @@ class McapFile:
     """An open MCAP file.
 
     `channels` by number; `start` and `end`: of the log times in ns, `end` after the last one;
-    `notes`: what was passed over. Raises Unreadable for a file that is damaged or none.
+    `notes`: what was passed over. Raises Unreadable for a file that is damaged or not MCAP.
     """
 
     def __init__(self, path: Path, name: Path | None = None):
@@ -67,8 +67,8 @@ class McapFile:
         self.channels: dict[int, Channel] = {}
         self._counts: Counter[int] = Counter()
         self._chunks: list[_Chunk] = []
-        self._bad: dict[int, _Chunk] = {}  # by their places
-        # Messages outside of chunks: times, channels, places and lengths of their data.
+        self._bad: dict[int, _Chunk] = {}  # by the places of their content
+        # Messages outside of chunks: times, channels, places and lengths of the data.
         self._loose = array('q'), array('H'), array('q'), array('q')
         self._last = -1, b''
         self._file = os.fdopen(open_regular(path), 'rb', buffering=0)
@@ -82,7 +82,7 @@ class McapFile:
         self._most = most_messages(size)
         magic = self._read(0, len(MAGIC))
         if magic != MAGIC:
-            why = 'is empty' if not magic else 'is no MCAP file'
+            why = 'is empty' if not magic else 'is not an MCAP file'
             raise Unreadable(f'{self.name}: {why}; copy it again, or record it again')
         size = self._end(size)
         self._whole = self._read(size - 8, 8) == MAGIC and size > 2 * len(MAGIC)
@@ -98,7 +98,7 @@ class McapFile:
             self.notes.append(f'{lost} messages of no channel are passed over')
 
     def _end(self, size: int) -> int:
-        """Where the file ends by its own mark, whatever was written after that."""
+        """Where the last end mark of the file lies, whatever was written after it."""
         begin = max(size - _TAIL, 0)
         tail = self._read(begin, _TAIL)
         at = tail.rfind(MAGIC)
@@ -118,7 +118,7 @@ class McapFile:
     # --- with an index
 
     def _read_summary(self, size: int) -> bool:
-        """Take channels, counts and chunks from the summary; whether it is there and sound."""
+        """Take channels, counts and chunks from the summary; False if it is missing or damaged."""
         self._forget()
         footer = size - 8 - 20 - HEAD
         try:
@@ -156,7 +156,7 @@ class McapFile:
         return bool(inside and known and len(self._chunks) == chunks and (chunks or not said))
 
     def _take(self, kind: int, content: bytes) -> None:
-        """A schema or channel, where the record is one."""
+        """Take note of a record that is a schema or a channel."""
         if kind == _SCHEMA:
             self._schemas[ushort(content, 0)] = text(content, 2)[0]
         elif kind == _CHANNEL:
@@ -169,7 +169,7 @@ class McapFile:
     # --- without one
 
     def _scan(self, size: int) -> None:
-        """Go through the file from its start, and count what is there."""
+        """Read the file from its start and count its messages."""
         at, reached, bad = len(MAGIC), True, []
         times = self._loose[0]
         while True:
@@ -182,12 +182,12 @@ class McapFile:
             if kind in (_FOOTER, _DATA_END):
                 break
             if not kind or at + length > size:
-                # In a plain chunk that was cut, the messages so far are as good as outside of one.
+                # The messages of an uncompressed chunk that was cut can be used up to the cut.
                 if kind == _CHUNK and not self._read(at, 32)[28:].strip(b'\0') and not self._whole:
                     at += _CHUNK_HEAD
                     continue
                 reached = False
-                if not kind:  # what a lost power supply leaves; it may begin in the last message
+                if not kind:  # zeros after a power failure; they may begin in the last message
                     self._drop_last(at - HEAD)
                 break
             try:
@@ -204,7 +204,7 @@ class McapFile:
         self._tell(reached, bad, at)
 
     def _drop_last(self, end: int) -> None:
-        """Forget the last message outside of chunks where it ends there."""
+        """Forget the last message outside of chunks if it ends there."""
         times, numbers, places, lengths = self._loose
         if times and places[-1] + lengths[-1] == end:
             self._counts[numbers[-1]] -= 1
@@ -239,7 +239,7 @@ class McapFile:
                 self._chunks.append(_Chunk(start, end, at, length, frozenset(counts)))
 
     def _tell(self, reached: bool, bad: list[Exception], at: int) -> None:
-        """Notes on a file that does not end as one, Unreadable where nothing of it can be read."""
+        """Note that a file has no proper end; Unreadable if nothing of it can be read."""
         if self._whole and not reached:
             bad.append(ValueError(f'from byte {at} on'))
         if self._whole and bad and not (self._chunks or self._loose[0]):
@@ -269,7 +269,7 @@ class McapFile:
     ) -> Iterator[Item]:
         """(channel, log time in ns, data) in order of time, from `start` to before `stop`.
 
-        `lenient`: damaged chunks are passed over, and told of in `lost`.
+        `lenient`: damaged chunks are passed over, and `lost` has notes on them.
         """
         span = 0 if start is None else start, 2**64 if stop is None else stop
         wanted = frozenset(numbers)
@@ -291,7 +291,7 @@ class McapFile:
 
     @property
     def lost(self) -> str:
-        """A note on the damaged chunks that were met."""
+        """A note on the damaged chunks met so far; empty without any."""
         if not self._bad:
             return ''
         start = ns_to_s(min(c.start for c in self._bad.values()))
@@ -305,7 +305,7 @@ class McapFile:
     def _of_chunk(
         self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]
     ) -> Iterator[tuple]:
-        """Its messages in order of time; `left`: how many records all chunks may have yet."""
+        """Messages of a chunk in order of time; `left`: records that all chunks may still have."""
         rows, seen = Rows(chunk.at), 0
         try:
             data = self._unpacked(chunk.at, chunk.length)
@@ -333,7 +333,7 @@ class McapFile:
 
     def _unpacked(self, at: int, length: int) -> bytes:
         """Records of the chunk whose content lies there; ValueError where it is damaged."""
-        last, data = self._last  # single messages are often of one chunk
+        last, data = self._last  # messages asked for one by one are often of one chunk
         if last == at:
             return data
         if length > UNPACKED_LIMIT:
@@ -356,12 +356,12 @@ class McapFile:
         return Unreadable(f'{self.name}: is damaged ({error}); copy it again; {_RECOVER}')
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 
 def _lie_apart(chunks: Sequence[_Chunk], end: int) -> bool:
-    """Whether chunks lie within a file's data, each at a place of its own."""
+    """Whether all chunks lie within a file's data, and none over another."""
     reached = 0
     for chunk in sorted(chunks, key=lambda c: c.at):
         if chunk.at <= reached:
@@ -371,8 +371,8 @@ def _lie_apart(chunks: Sequence[_Chunk], end: int) -> bool:
 
 
 def _indexed(content: bytes) -> _Chunk:
-    """Of a record of the index."""
+    """The chunk that a record of the index describes."""
     start, end, at, length, table = struct.unpack_from('<QQQQI', content)
     numbers = frozenset(n for n, _ in struct.iter_unpack('<HQ', content[36 : 36 + table]))
-    # Writers that keep no index of messages name no channels.
+    # Writers without an index of messages do not name the channels.
     return _Chunk(start, end, at + HEAD, length - HEAD, numbers or None)

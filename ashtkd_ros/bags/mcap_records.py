@@ -13,9 +13,9 @@ MESSAGE = 5
 
 
 def records(data: bytes, most: int) -> Iterator[tuple[int, int, int]]:
-    """Kind, place of the content and its length of every record; ValueError where one is cut.
+    """Kind, place and length of the content of every record; ValueError if one is cut.
 
-    TooMany where there are more than `most`.
+    TooMany if there are more than `most`.
     """
     at, size = 0, len(data)
     while at < size:
@@ -33,17 +33,17 @@ def records(data: bytes, most: int) -> Iterator[tuple[int, int, int]]:
 
 
 def ushort(data: bytes, at: int) -> int:
-    """The number of 2 bytes that lies there."""
+    """The unsigned number in the 2 bytes at a place."""
     return struct.unpack_from('<H', data, at)[0]
 
 
 def uint(data: bytes, at: int) -> int:
-    """The number of 4 bytes that lies there."""
+    """The unsigned number in the 4 bytes at a place."""
     return struct.unpack_from('<I', data, at)[0]
 
 
 def text(data: bytes, at: int) -> tuple[str, int]:
-    """A text, and where what follows it begins; ValueError where it is cut."""
+    """A text, and the place after it; ValueError if it is cut."""
     end = at + 4 + uint(data, at)
     if end > len(data):
         raise ValueError('a text is cut')

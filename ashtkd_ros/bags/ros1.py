@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS 1 bags: rosbags reads those with an index, the others are gone through from their start."""
+"""ROS 1 bags: rosbags reads those with an index; others are read here from their start."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _HEADER_LIMIT = 2**24  # bytes; a header names a topic or a time
 
 
 class Ros1Reader:
-    """An open .bag; members as those of bag_storage.Ros2Reader."""
+    """An open .bag; its members are those of rosbag2.Ros2Reader."""
 
     in_order = True
 
@@ -49,18 +49,18 @@ class Ros1Reader:
         with open(open_regular(path), 'rb') as opened:
             magic = opened.read(len(MAGIC))
         if magic != MAGIC:
-            why = 'is empty' if not magic else 'is no bag of ROS 1'
+            why = 'is empty' if not magic else 'is not a bag of ROS 1'
             raise VprError(f'{path}: {why}; copy it again, or record it again')
         self._reader: Reader | _Scan = Reader(path)
         try:
             self._reader.open()
-        except Exception as error:  # whatever an index that is cut or missing makes of rosbags
+        except Exception as error:  # rosbags raises anything for an index that is cut or missing
             self._reader = self._scanned(error)
         if isinstance(self._reader, Reader):
             self._take()
 
     def _take(self) -> None:
-        """What rosbags found."""
+        """Take channels and times from the index, as rosbags read it."""
         reader = self._reader
         counts: Counter[Channel] = Counter()
         for c in reader.connections:
@@ -98,7 +98,7 @@ class Ros1Reader:
     ) -> Iterator[tuple[Channel, int, bytes]]:
         """(channel, receive time in ns, data) in order of time, from `start` to before `stop`.
 
-        `lenient`: damaged chunks are passed over, and told of in `lost`.
+        `lenient`: damaged chunks are passed over, and `lost` has notes on them.
         """
         if isinstance(self._reader, _Scan):
             yield from self._reader.of_topics(topics, start, stop)
@@ -106,17 +106,17 @@ class Ros1Reader:
         wanted = [c for c in self._reader.connections if c.topic in topics]
         last, seen = start, Counter()
         try:
-            # all connections' messages come where none is named
+            # rosbags gives the messages of all connections if none is named
             for c, received, data in self._reader.messages(wanted, start, stop) if wanted else ():
                 seen = seen if received == last else Counter()
                 last, seen[c.topic] = received, seen[c.topic] + 1
                 yield Channel(c.topic, c.msgtype, ROS1), received, data
             return
-        except Exception as error:  # whatever damaged bytes make of rosbags
+        except Exception as error:  # rosbags raises anything for damaged bytes
             if not lenient:
                 why = reason_of(error).rstrip('.')
                 raise Unreadable(f'{self.path}: is damaged ({why}); copy it again') from error
-        # The rest, without the index.
+        # The rest is read without the index.
         self._rest = self._rest or _Scan(self.path)
         for channel, received, data in self._rest.of_topics(topics, last, stop):
             if received != last or seen[channel.topic] <= 0:
@@ -131,14 +131,14 @@ class Ros1Reader:
         return [f'is damaged: {bad} chunks are passed over; copy it again'] if bad else []
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._rest is not None:
             self._rest.close()
         self._reader.close()
 
 
 class _Chunk(NamedTuple):
-    """Times in ns, `end` included; where its data lie; how they are compressed; its channels."""
+    """Times in ns, `end` included; place of the data; their compression; the channels."""
 
     start: int
     end: int
@@ -149,11 +149,11 @@ class _Chunk(NamedTuple):
 
 
 class _Scan:
-    """A bag without an index: `reached` that byte, `bad` chunks are damaged."""
+    """A bag without an index, read up to the byte `reached`; `bad` chunks are damaged."""
 
     def __init__(self, path: Path):
         self.path, self.bad, self.reached = path, 0, len(MAGIC)
-        self._alone = False  # whether messages came outside of chunks
+        self._alone = False  # whether there are messages outside of chunks
         self._kinds: dict[int, tuple[str, str]] = {}
         self._counts: Counter[int] = Counter()
         self._chunks: list[_Chunk] = []
@@ -192,12 +192,12 @@ class _Scan:
             plain = header.get('compression') == b'none'
             if at + extent > size:
                 if kind == _CHUNK and plain:
-                    continue  # with the records within, as far as they go
+                    continue  # its records follow, up to where it is cut
                 return
             try:
                 if kind == _CHUNK:
                     self._take(at, extent, header.get('compression', b'').decode())
-                elif kind in (_MESSAGE, _CONNECTION):  # of a chunk that was not ended
+                elif kind in (_MESSAGE, _CONNECTION):  # it is of a chunk that was not closed
                     self._alone = True
                     self._take(begin, at + extent - begin, 'none')
             except DAMAGE:
@@ -208,7 +208,7 @@ class _Scan:
             self.reached = at
 
     def _drop_last(self, end: int) -> None:
-        """Forget the message that ends there, outside of chunks, where zeros follow it."""
+        """Forget the message outside of chunks that ends there, if zeros follow it."""
         zeros = self._read(8, end)
         if zeros and not any(zeros) and self._alone and self._chunks:
             last = self._chunks[-1]
@@ -220,7 +220,7 @@ class _Scan:
         return os.pread(self._file.fileno(), length, at)
 
     def _take(self, at: int, length: int, compression: str) -> None:
-        """Count what a chunk holds."""
+        """Count the messages of a chunk."""
         counts: Counter[int] = Counter()
         start, end, kinds = 2**64, -1, {}
         left = self._most - sum(self._counts.values())
@@ -241,9 +241,9 @@ class _Scan:
             self._chunks.append(made)
 
     def _sound_length(self, at: int, length: int) -> int:
-        """Of a plain chunk, the records before the first damaged one.
+        """The records of an uncompressed chunk before the first damaged one.
 
-        Zeros, which a lost power supply leaves, may begin in the record before them.
+        A power failure leaves zeros, which may begin within the record before them.
         """
         reached = before = 0
         with contextlib.suppress(*DAMAGE):
@@ -262,9 +262,9 @@ class _Scan:
     def _records(
         self, at: int, length: int, compression: str, most: int
     ) -> Iterator[tuple[int, dict[str, bytes], bytes]]:
-        """Kind, header and data of a chunk's records; ValueError where they are damaged.
+        """Kind, header and data of a chunk's records; ValueError if they are damaged.
 
-        TooMany where there are more than `most`.
+        TooMany if there are more than `most`.
         """
         if length > UNPACKED_LIMIT:
             raise ValueError(f'a chunk of {length} bytes')
@@ -305,7 +305,7 @@ class _Scan:
     def _items(
         self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]
     ) -> Iterator[tuple]:
-        """Its messages in order of time; `left`: how many records all chunks may have yet."""
+        """Messages of a chunk in order of time; `left`: records that all chunks may still have."""
         rows, seen = Rows(chunk.at), 0
         try:
             records = self._records(chunk.at, chunk.length, chunk.compression, left[0])
@@ -324,12 +324,12 @@ class _Scan:
         return Unreadable(f'{self.path}: is damaged ({error}); copy it again')
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 
 def _fields(data: bytes) -> dict[str, bytes]:
-    """Of a header; ValueError where it is damaged."""
+    """The fields of a header; ValueError if it is damaged."""
     found, at = {}, 0
     while at < len(data):
         end = at + 4 + _uint(data, at)
@@ -346,13 +346,13 @@ def _uint(data: bytes, at: int) -> int:
 
 
 def _time(data: bytes) -> int:
-    """Nanoseconds."""
+    """A time in nanoseconds."""
     seconds, nanoseconds = struct.unpack('<II', data)
     return seconds * NS_PER_S + nanoseconds
 
 
 def _unpacked(data: bytes, compression: str) -> bytes:
-    """A chunk's records; ValueError where they are damaged or above the limit."""
+    """The bytes of a chunk; ValueError if they are damaged or more than the limit."""
     if compression == 'bz2':
         return _bz2(data)
     return unpack(data, compression, UNPACKED_LIMIT) if compression != 'none' else data
@@ -370,7 +370,7 @@ def _bz2(data: bytes) -> bytes:
 
 
 def _limited(plain: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """What unpacks a chunk, within the limit."""
+    """The function that unpacks a chunk, up to the limit."""
     if plain is bz2.decompress:
         return _bz2
     if plain is lz4.frame.decompress:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag2 folder or one of its files: what the files hold is true, whatever metadata.yaml says.
+"""A rosbag2 folder or one of its files; the files count where metadata.yaml says otherwise.
 
-How messages and files are compressed is seen from their first bytes, so that metadata.yaml, where
-it is missing, damaged or edited, costs nothing but a note.
+The first bytes of messages and files show how they are compressed, so that a metadata.yaml that is
+missing, damaged or edited leads to a note and to nothing else.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ Part = SqliteFile | McapFile
 
 
 def storage_files(folder: Path) -> list[Path]:
-    """The files of a folder that are named like those of a bag."""
+    """The files of a folder whose names are those of a bag's files."""
     return sorted(p for p in folder.iterdir() if p.name.endswith(ENDINGS))
 
 
 def misnamed(path: Path) -> str:
-    """Which files there, or which file, are of a bag by their contents but not by their name."""
+    """For an error: files at a path that are of a bag by their contents but not by their names."""
     kinds = {SQLITE_MAGIC[:8]: '.db3', MCAP_MAGIC: '.mcap', b'#ROSBAG ': '.bag'}
     found = {}
     with contextlib.suppress(OSError):
@@ -67,9 +67,9 @@ def misnamed(path: Path) -> str:
 class Ros2Reader:
     """An open rosbag2.
 
-    `channels`: all of all files, those of one topic and type as one; `start` and `end`: of the
+    `channels`: those of all files, one for each topic and type; `start` and `end`: of the
     receive times in ns, `end` after the last one; `notes`: what the user should know. Raises
-    VprError where nothing can be read.
+    VprError if nothing can be read.
     """
 
     def __init__(self, path: Path):
@@ -123,7 +123,7 @@ class Ros2Reader:
             self.notes.append(f'{names} overlap in time, and all are read; is one a copy?')
 
     def _opened_or_copy(self, file: Path, known: list[Path], stack: contextlib.ExitStack) -> Part:
-        """Where a file is damaged, its packed or unpacked copy beside it, if not `known`."""
+        """Read a file, or, if it is damaged, the packed or unpacked copy beside it."""
         try:
             return self._opened(file, stack)
         except Unreadable as error:
@@ -139,7 +139,7 @@ class Ros2Reader:
             return part
 
     def _opened(self, file: Path, stack: contextlib.ExitStack) -> Part:
-        """The reader for what the file holds, whatever its name."""
+        """The reader for a file, by its contents and not by its name."""
         try:
             with open(open_regular(file), 'rb') as opened:
                 start = opened.read(len(MCAP_MAGIC))
@@ -152,7 +152,7 @@ class Ros2Reader:
                 with inner.open('rb') as opened:
                     start = opened.read(len(MCAP_MAGIC))
             elif file.suffix == '.zstd' and start not in (MCAP_MAGIC, SQLITE_MAGIC[:8]):
-                raise Unreadable(f'{file}: is cut off, or no zstd file; copy it again')
+                raise Unreadable(f'{file}: is cut off, or not a zstd file; copy it again')
             named_mcap = file.name.removesuffix('.zstd').endswith('.mcap')
             if start == MCAP_MAGIC or (named_mcap and start != SQLITE_MAGIC[:8]):
                 return McapFile(inner, file)
@@ -161,7 +161,7 @@ class Ros2Reader:
             raise Unreadable(f'{file}: cannot be read ({reason_of(error)})') from error
 
     def _sqlite(self, file: Path, stack: contextlib.ExitStack) -> SqliteFile:
-        """With what its journals hold."""
+        """The reader for a database, with the messages that its journals hold."""
         journals, lost = side_files(file), []
         if not journals:
             lost = orphans(file)
@@ -194,13 +194,13 @@ class Ros2Reader:
             self.notes.append(f'{text} is read')
 
     def _room(self, stack: contextlib.ExitStack) -> Path:
-        """A folder of its own for a file."""
+        """A new folder for one unpacked file."""
         if self._scratch is None:
             self._scratch = stack.enter_context(scratch())
         return Path(tempfile.mkdtemp(dir=self._scratch))
 
     def _read_metadata(self) -> dict | None:
-        """What metadata.yaml says; None, and a note, where it is missing or damaged."""
+        """What metadata.yaml says; None and a note if it is missing or damaged."""
         try:
             values = parse_yaml(read_regular(self.path / METADATA, YAML_LIMIT))
             found = values.get(_INFORMATION) if isinstance(values, dict) else None
@@ -215,12 +215,12 @@ class Ros2Reader:
         return None
 
     def _files(self, names: Sequence[str]) -> tuple[list[Path], list[Path]]:
-        """Those that metadata.yaml lists, in its order, and others; VprError where none is."""
+        """The files that metadata.yaml lists, in its order, then others; VprError without any."""
         present = {p.name: p for p in storage_files(self.path)}
         found = [self.path / n for n in names if n in present or (self.path / n).is_file()]
         stems = {p.name.removesuffix('.zstd') for p in found}
         others = [p for n, p in present.items() if n not in names]
-        # Beside a file its packed or unpacked copy holds nothing new.
+        # The packed or unpacked copy of a file that is there holds nothing new.
         others = [p for p in others if p.name.removesuffix('.zstd') not in stems]
         bare = {p.name for p in others}
         others = [p for p in others if p.name.removesuffix('.zstd') not in bare - {p.name}]
@@ -228,11 +228,11 @@ class Ros2Reader:
         if not found and not others:
             if missing:
                 raise VprError(
-                    f'{self.path}: {listed(missing)} is missing, so there is no bag'
+                    f'{self.path}: {listed(missing)} is missing, so there is not a bag'
                     f'{misnamed(self.path)}'
                 )
             raise VprError(
-                f'{self.path}: is no bag; one holds .db3 or .mcap files{misnamed(self.path)}'
+                f'{self.path}: is not a bag; one holds .db3 or .mcap files{misnamed(self.path)}'
             )
         if missing:
             read = listed(p.name for p in found + others)
@@ -243,7 +243,7 @@ class Ros2Reader:
         return found, others
 
     def _judge(self, file: Path, part: Part) -> None:
-        """Keep a file that metadata.yaml does not list where it goes on from those it does."""
+        """Read a file that metadata.yaml does not list if no listed file has its times."""
         name = one_line(file.name)
         rest = [p for p in self._parts if p is not part]
         if any(part.start < p.end and p.start < part.end for p in rest):
@@ -265,7 +265,7 @@ class Ros2Reader:
     ) -> Iterator[tuple[Channel, int, bytes]]:
         """(channel, receive time in ns, data), file after file, each in order of time.
 
-        `lenient`: what is damaged is passed over, and told of in `lost`.
+        `lenient`: damaged parts are passed over, and `lost` has notes on them.
         """
         for part in self._parts:
             wanted = {
@@ -283,7 +283,7 @@ class Ros2Reader:
         return [f'{one_line(p.name.name)} {p.lost}' for p in self._parts if p.lost]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         while self._parts:
             self._parts.pop().close()
 
@@ -298,7 +298,7 @@ def _in_order(parts: Sequence[Part]) -> bool:
 
 
 def _names(metadata: dict | None) -> list[str]:
-    """Of the files that metadata.yaml lists."""
+    """The files that metadata.yaml lists."""
     paths = (metadata or {}).get('relative_file_paths')
     if not isinstance(paths, list):
         return []
@@ -307,7 +307,7 @@ def _names(metadata: dict | None) -> list[str]:
 
 
 def _said(metadata: dict) -> dict[str, tuple[str, int]] | None:
-    """Topic → type and count as metadata.yaml has them; None where it has none."""
+    """Topic → type and count by metadata.yaml; None if it does not tell them."""
     try:
         found: dict[str, tuple[str, int]] = {}
         for row in metadata['topics_with_message_count']:
@@ -321,7 +321,7 @@ def _said(metadata: dict) -> dict[str, tuple[str, int]] | None:
 
 
 def _disagreements(metadata: dict, channels: Sequence[Channel]) -> list[str]:
-    """Where metadata.yaml and the files differ, as notes."""
+    """Notes on where metadata.yaml and the files differ."""
     said = _said(metadata)
     if said is None:
         return [f'{METADATA} is damaged (its topics); the files are read without it']

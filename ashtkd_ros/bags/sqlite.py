@@ -15,11 +15,11 @@ from ashtkd_ros.text import reason_of
 MAGIC = b'SQLite format 3\x00'
 RECOVER = '"sqlite3 FILE .recover" saves what there is'
 _LIMITS = -(2**63), 2**63 - 1
-# Instructions of sqlite3 that a query may take; a row takes some 30 and has 10 bytes at least.
+# Limit of sqlite3's instructions for a query; a row takes about 30 and has at least 10 bytes.
 _STEPS, _STEPS_PER_BYTE, _STEP_BLOCK = 10_000_000, 20, 200_000
 _GAP = 10_000  # rows, counted from 1, that a damaged part of a table may have
-_COMPUTED = 2, 3  # what "PRAGMA table_xinfo" calls generated columns
-# A text has no length without being read.
+_COMPUTED = 2, 3  # how "PRAGMA table_xinfo" marks generated columns
+# The length of a text is not known before it is read.
 _DATA = f"CASE WHEN typeof(data) = 'blob' AND length(data) <= {UNPACKED_LIMIT} THEN data END"
 
 
@@ -27,8 +27,8 @@ class SqliteFile:
     """An open .db3 file.
 
     `channels` by number; `start` and `end`: of the receive times in ns, `end` after the last one.
-    `name`: what errors call the file; `lost`: nothing, as each message is known.
-    Raises Unreadable for one that is damaged or no bag.
+    `name`: what errors call the file; `lost`: always empty, since each message is known.
+    Raises Unreadable for a file that is damaged or not a bag.
     """
 
     lost = ''
@@ -37,7 +37,7 @@ class SqliteFile:
         self.name, self.notes = name or path, []
         check_whole(path, self.name)
         with self._readable():
-            # Path.as_uri quotes what a URI would take for its own: ? # %
+            # Path.as_uri quotes the characters that mean something in a URI: ? # %
             self._base = sqlite3.connect(
                 f'{path.absolute().as_uri()}?mode=ro&immutable=1',
                 uri=True,
@@ -45,7 +45,7 @@ class SqliteFile:
                 isolation_level=None,
             )
         self._size, self._left = path.stat().st_size, 0
-        self._known: list[tuple[int, int, int]] = []  # time, row, topic, of a damaged table
+        self._known: list[tuple[int, int, int]] = []  # of a damaged table: time, row, topic
         try:
             with self._readable():
                 self._set_limits()
@@ -55,10 +55,10 @@ class SqliteFile:
             raise
 
     def _set_limits(self) -> None:
-        """A damaged or hostile file takes no more time and memory than its size may need."""
+        """Limit time and memory to what a file of this size may need, lest it is hostile."""
         base = self._base
         base.text_factory = lambda data: data.decode('utf-8', 'backslashreplace')
-        if hasattr(base, 'setlimit'):  # of Python 3.11
+        if hasattr(base, 'setlimit'):  # from Python 3.11 on
             base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, UNPACKED_LIMIT + 2**16)
         base.set_progress_handler(self._is_too_long, _STEP_BLOCK)
         self._execute('PRAGMA trusted_schema = OFF')
@@ -72,19 +72,19 @@ class SqliteFile:
         return self._base.execute(query, values)
 
     def _check_tables(self) -> None:
-        """Unreadable where messages and topics are no plain tables, which end and say their size.
+        """Unreadable unless messages and topics are plain tables, whose size is known.
 
         Views and virtual tables have no root page.
         """
         found = self._execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage")
         if not {'messages', 'topics'} <= {row[0] for row in found}:
             raise Unreadable(
-                f'{self.name}: is no bag: it lacks the tables "messages" and "topics" '
+                f'{self.name}: is not a bag: it lacks the tables "messages" and "topics" '
                 '(was nothing recorded?)'
             )
         for table in ('messages', 'topics'):
             if any(row[6] in _COMPUTED for row in self._execute(f'PRAGMA table_xinfo({table})')):
-                raise Unreadable(f'{self.name}: is no bag: its table "{table}" is computed')
+                raise Unreadable(f'{self.name}: is not a bag: its table "{table}" is computed')
 
     def _read_channels(self) -> None:
         self._check_tables()
@@ -108,7 +108,7 @@ class SqliteFile:
             self.notes.append(f'{sum(counts.values())} messages of no topic are passed over')
 
     def _salvaged(self) -> list[tuple[int, int, int, int]]:
-        """What can be read of a damaged table, row by row: topic, count, first and last time."""
+        """Read a damaged table row by row: topic, count, first and last time of what is left."""
         number, last, spans = 0, 0, {}
         while number - last < _GAP:
             number += 1
@@ -183,7 +183,7 @@ class SqliteFile:
             yield row
 
     def _data_of(self, row: int) -> bytes:
-        """Of a message; none where they are damaged."""
+        """The bytes of a message; empty if they are damaged."""
         with contextlib.suppress(sqlite3.Error):
             (data,) = self._execute(
                 f'SELECT {_DATA} FROM messages WHERE rowid = ?', (row,)
@@ -192,22 +192,22 @@ class SqliteFile:
         return b''
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._base.close()
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # texts of damaged bytes, both
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # damaged bytes raise either
             reason = reason_of(error)
             if 'no such column' in reason:
-                why = f'is no bag of a known kind ({reason})'
+                why = f'is not a bag of a known kind ({reason})'
             elif 'not a database' in reason:
-                why = 'is no file of sqlite3, or damaged at its start; copy it again'
+                why = 'is not a sqlite3 file, or damaged at its start; copy it again'
             elif 'interrupted' in reason:
                 why = f'is damaged (it has no end); {RECOVER}'
-            elif isinstance(error, sqlite3.OperationalError):  # of the disk, not of the file
+            elif isinstance(error, sqlite3.OperationalError):  # the disk fails, not the file
                 why = f'cannot be read ({reason})'
             else:
                 why = f'is damaged or cut off ({reason}); {RECOVER}'
@@ -215,7 +215,7 @@ class SqliteFile:
 
 
 def check_whole(file: Path, name: Path) -> None:
-    """Unreadable for a file shorter than its own count of pages: what lacks reads as 0."""
+    """Unreadable if a file is shorter than its count of pages; sqlite3 would read zeros."""
     with file.open('rb') as opened:
         head = opened.read(100)
     size = file.stat().st_size
@@ -223,6 +223,6 @@ def check_whole(file: Path, name: Path) -> None:
         page = int.from_bytes(head[16:18], 'big')
         pages = int.from_bytes(head[28:32], 'big')
         needed = (65536 if page == 1 else page) * pages
-        counted = head[24:28] == head[92:96]  # old writers leave the count as it was
+        counted = head[24:28] == head[92:96]  # old writers do not update the count
         if counted and size < needed:
             raise Unreadable(f'{name}: is cut off ({size} bytes of {needed}); {RECOVER}')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Journals of sqlite3: what a killed recorder left beside a file, and which holds its last part.
+"""Journals of sqlite3: a killed recorder leaves the last part of a database in one beside it.
 
 The formats: https://www.sqlite.org/walformat.html and https://www.sqlite.org/fileformat.html.
 """
@@ -33,7 +33,7 @@ def side_files(file: Path) -> list[Path]:
 
 
 def orphans(file: Path) -> list[Path]:
-    """Journals in the folder of a file whose own file is gone: was it renamed without them?"""
+    """Journals beside a file whose own database is gone; it may have been renamed."""
     found: list[Path] = []
     for folder in dict.fromkeys((file.parent, Path(os.path.realpath(file)).parent)):
         with contextlib.suppress(OSError):
@@ -50,13 +50,13 @@ def _is_journal(file: Path) -> bool:
 
 
 def lacks_journal(file: Path) -> bool:
-    """Whether only the index of a write-ahead log is there, which goes with it."""
+    """Whether the index of a write-ahead log is there without the log."""
     paths = dict.fromkeys((os.path.realpath(file), os.path.abspath(file)))
     return any(os.path.isfile(p + '-shm') and not os.path.lexists(p + WAL) for p in paths)
 
 
 def fits(file: Path, orphan: Path) -> bool:
-    """Whether a journal may be of a file, which is the only one in its folder."""
+    """Whether a journal may belong to a file that is the only one in its folder."""
     with contextlib.suppress(OSError, struct.error):
         held = [p for p in orphan.parent.iterdir() if p.name.endswith('.db3')]
         others = {os.path.realpath(p) for p in held} - {os.path.realpath(file)}
@@ -70,14 +70,14 @@ def fits(file: Path, orphan: Path) -> bool:
 
 
 def _head(file: Path) -> bytes:
-    """The first bytes; none of a file that is not regular or must not be read."""
+    """The first bytes; empty for a file that is not regular or may not be read."""
     with contextlib.suppress(OSError), open(open_regular(file), 'rb') as opened:
         return opened.read(100)
     return b''
 
 
 def note_of(lost: list[Path]) -> str:
-    """On journals that nobody takes."""
+    """A note on journals that belong to no database here."""
     names = listed(p.name for p in lost)
     return (
         f'{names}: a journal of sqlite3 without its file lies there, which may hold messages that '
@@ -88,7 +88,7 @@ def note_of(lost: list[Path]) -> str:
 def recovered(file: Path, journals: list[Path], folder: Path) -> tuple[Path, list[str]]:
     """A copy in `folder` of a sqlite3 file, with what its journals hold, and notes on these.
 
-    The user's files stay as they are. VprError without room.
+    The user's files are not changed. VprError if the disk has no room for the copy.
     """
     advice = (
         f'{file}: {{}} has no room for a copy, which its journal ({journals[0].name}) needs; make '
@@ -107,7 +107,7 @@ def recovered(file: Path, journals: list[Path], folder: Path) -> tuple[Path, lis
             base.execute('SELECT count(*) FROM sqlite_master').fetchone()
             valid = base.execute('PRAGMA wal_checkpoint(PASSIVE)').fetchone()[1]
             for target, each in pairs.items():
-                if target.name.endswith(WAL) and target.is_file():  # an empty file has none
+                if target.name.endswith(WAL) and target.is_file():  # an empty one has none
                     notes += _lacking(target, one_line(each.name), valid)
             base.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()
     except sqlite3.Error as error:
@@ -116,7 +116,7 @@ def recovered(file: Path, journals: list[Path], folder: Path) -> tuple[Path, lis
 
 
 def _lacking(wal: Path, name: str, valid: int) -> list[str]:
-    """What of a write-ahead log sqlite3 does not take, which stops after `valid` pieces.
+    """A note on the part of a write-ahead log that sqlite3 ignores, after `valid` pages.
 
     Each piece (frame) has the salts of the log's start; those of before it was begun anew have
     others, and are of no matter.
@@ -157,7 +157,7 @@ def _is_sound(head: bytes) -> bool:
 
 
 def holds_all(file: Path, copy: Path) -> bool:
-    """Whether a copy is sound and has the first and last messages of the file that it is of."""
+    """Whether a copy is sound and has the first and the last messages of its original."""
     rows = (
         'SELECT count(*) FROM messages',
         *(
@@ -172,7 +172,7 @@ def holds_all(file: Path, copy: Path) -> bool:
         try:
             with _opened(file) as old:
                 least, *ends = (old.execute(r).fetchone() for r in rows)
-        except sqlite3.Error:  # nothing of it can be read without the journal
+        except sqlite3.Error:  # the file cannot be read without its journal
             return True
         wanted = 'SELECT id, topic_id, timestamp, length(data) FROM messages WHERE id = ?'
         return count >= least[0] and all(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is packed becomes plain: pieces within a limit, whole files in a folder that goes again."""
+"""Unpacking: pieces up to a limit of size, whole files into a folder that is removed later."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ else:
     from backports import zstd
 
 ZSTD = b'\x28\xb5\x2f\xfd'
-# Of a message or a chunk of messages: the largest image allowed, 2^26 pixels, of 8 bytes each.
+# Bytes of a message or chunk: the largest image allowed has 2^26 pixels of up to 8 bytes.
 UNPACKED_LIMIT = 2**29
-_ROOM_LEFT = 2**28  # bytes of the disk that no unpacked file takes
+_ROOM_LEFT = 2**28  # bytes of the disk that stay free
 _PREFIX = 'ashtkd_ros_bag_'
 _BLOCK = 2**22
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for unpacked files that is gone afterwards, whatever happens.
+    """A folder for unpacked files, which is removed afterwards, whatever happens.
 
-    Whoever has the files open then keeps their data. What a kill left is removed by the next one:
-    nobody holds its lock.
+    Files that are still open keep their data. A folder that a killed process left, whose lock
+    nobody holds, is removed by the next process.
     """
     place = tempfile.gettempdir()
     for old in Path(place).glob(f'{_PREFIX}*'):
@@ -55,7 +55,7 @@ def scratch() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Hold the lock of a folder; OSError where another process does."""
+    """Take the lock of a folder; OSError if another process has it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,7 +65,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def unpack(data: bytes, kind: str = 'zstd', limit: int = UNPACKED_LIMIT) -> bytes:
-    """Bytes of zstd or lz4 data; ValueError where they are damaged, cut or above `limit` bytes."""
+    """Unpack zstd or lz4 data; ValueError if they are damaged, cut or more than `limit` bytes."""
     if kind == 'zstd':
         reader, errors = zstd.ZstdDecompressor(), (zstd.ZstdError, EOFError)
     elif kind == 'lz4':
@@ -88,7 +88,7 @@ def unpack(data: bytes, kind: str = 'zstd', limit: int = UNPACKED_LIMIT) -> byte
 
 
 def _pieces(reader: Any, data: bytes, most: int) -> bytes:
-    """Up to so many bytes; lz4 takes memory for what it may give, not for what it gives."""
+    """Unpack up to so many bytes; lz4 reserves memory for all that it may give."""
     found = [reader.decompress(data, max_length=min(_BLOCK, most))]
     held = len(found[0])
     while held < most and not reader.eof:
@@ -100,7 +100,7 @@ def _pieces(reader: Any, data: bytes, most: int) -> bytes:
 
 
 def unpacked_file(file: Path, folder: Path) -> Path:
-    """A zstd file unpacked into `folder`; VprError where it is damaged, or would fill the disk."""
+    """Unpack a zstd file into `folder`; VprError if it is damaged, or would fill the disk."""
     advice = (
         f'{file}: {{}} has no room to unpack it (compressed in mode "file"); '
         'make room, or set TMPDIR to a larger disk'
@@ -119,7 +119,7 @@ def unpacked_file(file: Path, folder: Path) -> Path:
 
 
 def copy_within(source: BinaryIO, target: BinaryIO, least: int, advice: str) -> None:
-    """All bytes, `least` at least, as long as the disk has room; VprError where it has none."""
+    """Copy all bytes, at least `least`; VprError if the disk has no room for them."""
     try:
         needed = least
         while shutil.disk_usage(target.name).free >= _ROOM_LEFT + needed:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make a rosbag of a folder of images, or tell what is in one.
+"""Make a rosbag from a folder of images, or list the topics of a bag.
 
 example: ros2 run ashtkd_ros bag_tools make ~/walks/monday -o ~/bags/monday --storage mcap
 example: ros2 run ashtkd_ros bag_tools info ~/bags/monday
@@ -8,7 +8,6 @@ example: ros2 run ashtkd_ros bag_tools info ~/bags/monday
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE, Bag
@@ -25,7 +24,7 @@ _INDEX_HZ = 10.0
 
 
 def make(args: argparse.Namespace) -> int:
-    """`bag_tools make`: write the bag and say what is in it."""
+    """`bag_tools make`: write the bag and print its topics."""
     notes: list[str] = []
     frames = read_source(args.source, args.role, notes)
     tell_notes(args.source, notes)
@@ -48,10 +47,9 @@ def make(args: argparse.Namespace) -> int:
 
 
 def info(args: argparse.Namespace) -> int:
-    """`bag_tools info`: topics with counts and rates; images and poses are marked."""
+    """`bag_tools info`: print topics with counts and rates, and which have images or poses."""
     bag = Bag(args.bag)
-    for note in bag.notes:
-        print(f'note: {args.bag}: {note}', file=sys.stderr)
+    tell_notes(args.bag, bag.notes)
     marks = {IMAGE_TYPE: 'images', COMPRESSED_TYPE: 'images', **dict.fromkeys(POSE_TYPES, 'poses')}
     say(f'{args.bag}: {bag.end_s - bag.start_s:.1f} s')
     for topic in bag.topics.values():
@@ -64,45 +62,53 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     _add_make(commands)
-    tell = commands.add_parser('info', help='the topics of a bag')
+    tell = commands.add_parser('info', help='list the topics of a bag')
     tell.set_defaults(run=info)
-    tell.add_argument('bag', type=Path)
+    tell.add_argument('bag', type=Path, help='rosbag of ROS 1 or ROS 2')
     args = parser.parse_args(argv)
     run_command(lambda: args.run(args))
 
 
 def _add_make(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser('make', help='a bag of a folder of images')
+    parser = commands.add_parser('make', help='make a bag from a folder of images')
     parser.set_defaults(run=make)
     parser.add_argument('source', type=Path, help='folder with poses.csv or index.csv')
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the new bag')
-    parser.add_argument('--role', default='', help='rows of index.csv to take, e.g. query')
-    parser.add_argument('--storage', choices=STORAGES, default=STORAGES[0])
     parser.add_argument(
-        '--compression', choices=COMPRESSIONS, default='none', help='zstd; storage: mcap only'
+        '--role', default='', help='take the rows of index.csv with this role (default: all rows)'
+    )
+    text = f'format of the files (default: {STORAGES[0]})'
+    parser.add_argument('--storage', choices=STORAGES, default=STORAGES[0], help=text)
+    parser.add_argument(
+        '--compression',
+        choices=COMPRESSIONS,
+        default='none',
+        help='what is compressed by zstd; "storage" needs --storage mcap (default: none)',
     )
     parser.add_argument(
-        '--jpeg', action='store_true', help='CompressedImage: the JPEG or PNG bytes as they are'
+        '--jpeg',
+        action='store_true',
+        help='write the bytes of JPEG and PNG files instead of pixels',
     )
     parser.add_argument(
         '--hz',
         type=rate,
-        help=f'images a second, in place of the stamps ({_INDEX_HZ:g} for an index.csv set)',
+        help=f'images a second (default: by their stamps; {_INDEX_HZ:g} with an index.csv)',
     )
     parser.add_argument(
         '--start',
         type=finite,
-        help=f'seconds added to every stamp (0, or {START_S} where a stamp would be zero)',
+        help=f'seconds added to every stamp (default: 0, or {START_S} if a stamp would be 0)',
     )
-    parser.add_argument('--odom-hz', type=rate, default=20.0, help='poses a second (20)')
-    parser.add_argument('--odom-frame', default='odom', help='frame of the poses (odom)')
-    parser.add_argument('--tf', action='store_true', help='/tf and /tf_static as well')
+    parser.add_argument('--odom-hz', type=rate, default=20.0, help='poses a second (default: 20)')
+    parser.add_argument('--odom-frame', default='odom', help='frame of the poses (default: odom)')
+    parser.add_argument('--tf', action='store_true', help='write /tf and /tf_static as well')
     parser.add_argument(
         '--origin',
         nargs=2,
         type=finite,
         metavar=('LAT', 'LON'),
-        help='/fix as well: degrees (WGS84) of x = y = 0',
+        help='write /fix as well: latitude and longitude of x = y = 0, in degrees (WGS 84)',
     )
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build a map of places from rosbags or folders of images.
+"""Build a map of places from rosbags, videos or folders of images.
 
-A bag is a ROS 2 bag (sqlite3 or MCAP, compressed or not) or a ROS 1 .bag; a folder has a poses.csv
-or an index.csv. Several sources become one map. A build that was killed goes on where it stopped
-when it is called again.
+A bag is a ROS 2 bag (sqlite3 or MCAP, compressed or not) or a ROS 1 .bag; a video is a .mp4, .mov,
+.avi, .mkv or .webm file; a folder has a poses.csv or an index.csv. Several sources become one map.
+If a build was killed, the same command continues it.
 
 example: ros2 run ashtkd_ros build_map ~/bags/monday ~/bags/rainy_tuesday -o ~/maps/campus
 """
@@ -31,28 +31,31 @@ from ashtkd_ros.traverses.opening import open_traverses
 
 
 def add_keyframe_options(parser: argparse.ArgumentParser) -> None:
-    """Which images become places."""
+    """The options for the choice of the images that become places."""
     default = KeyframeOptions()
     add = parser.add_argument_group('which images become places').add_argument
-    help_rule = 'auto: all of a folder, of a bag by distance or, without poses, by visual change'
-    add('--keyframes', choices=RULES, default=default.rule, help=help_rule)
+    text = 'by distance (needs poses), by visual change, or all; auto: all images of a folder, '
+    text += 'those of bags and videos by distance, or by change without poses (default: auto)'
+    add('--keyframes', choices=RULES, default=default.rule, help=text)
     add(
         '--metres',
         type=not_negative,
         default=default.metres,
-        help=f'a place every ({default.metres})',
+        help=f'by distance: a new place after this way, in metres ({default.metres:g})',
     )
     add(
         '--degrees',
         type=not_negative,
         default=default.degrees,
-        help=f'of turn ({default.degrees})',
+        help=f'by distance: or after this turn, in degrees ({default.degrees:g})',
     )
-    text = f'without poses: a new place below ({default.similarity})'
+    text = 'by change: a new place if the similarity with the last one is below this, from 0 to 1 '
+    text += f'({default.similarity:g})'
     add('--similarity', type=share, default=default.similarity, help=text)
-    text = f'blur from 0 to 1 above which an image is skipped ({default.max_blur})'
+    text = f'skip images with more blur than this, from 0 to 1 ({default.max_blur:g})'
     add('--max-blur', type=share, default=default.max_blur, help=text)
-    text = f'99 of 100 pixels darker: skipped ({default.min_light:.0f} of 255)'
+    text = 'skip images with 99 of 100 pixels darker than this, from 0 to 255 '
+    text += f'({default.min_light:g})'
     add('--min-light', type=not_negative, default=default.min_light, help=text)
 
 
@@ -88,16 +91,20 @@ def _build(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('source', type=Path, nargs='+', help='bag, or folder with a CSV')
+    parser.add_argument(
+        'source', type=Path, nargs='+', help='bag, video, or folder with a poses.csv or index.csv'
+    )
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the new map')
-    parser.add_argument('--dry-run', action='store_true', help='say what would be used, and end')
+    parser.add_argument(
+        '--dry-run', action='store_true', help='print what would be used, and build nothing'
+    )
     parser.add_argument(
         '--thumbnails',
         action=argparse.BooleanOptionalAction,
         default=MapOptions().thumbnails,
-        help='a small JPEG of each place, for the debug image and reports',
+        help='keep a small JPEG of each place for the debug image and for reports',
     )
-    text = 'put the map in the place of one that was made of other sources'
+    text = 'replace a map in the same folder even if it was made from other sources'
     parser.add_argument('--replace', action='store_true', help=text)
     add_keyframe_options(parser)
     add_traverse_options(parser)

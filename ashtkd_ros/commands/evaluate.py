@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replay a second traverse in a map, and report how well its places are recognised.
 
-The traverse is a rosbag or a folder of images. The report is one HTML file; its figures lie beside
-it as JSON. What is right is known from the poses of both traverses, from --correspondences, or
-from place names.
+The traverse is a rosbag, a video or a folder of images. The report is one HTML file; its figures
+are in a JSON file beside it. What is right is known from the poses of both traverses, from
+--correspondences, or from place names.
 
 example: ros2 run ashtkd_ros evaluate ~/maps/campus ~/bags/tuesday --metres 5 -o report.html
 example: ros2 run ashtkd_ros evaluate ~/maps/campus ~/bags/tuesday --live --rate 2 -o live.html
@@ -106,7 +106,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     bits = map_bits(place_map.traverses)
     wanted = traverse_options(args, origin=map_origin(place_map), bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)
-    experiment = Experiment(place_map, args.map, traverse, options)
+    experiment = Experiment(place_map, traverse, options)
     experiment.check()
     path = report_path(args.out) if args.out else None
     beside = path.with_suffix('.answers.json') if path else None
@@ -169,7 +169,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         'source',
         type=Path,
         nargs='?',
-        help='traverse to replay: a rosbag, or a folder with poses.csv or index.csv',
+        help='traverse to replay: a rosbag, a video, or a folder with poses.csv or index.csv',
     )
     add(
         '-o',

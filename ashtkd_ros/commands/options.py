@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands have, and what is made of them."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,18 +14,27 @@ from ashtkd_ros.traverses.traverse import TraverseOptions
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every command with a network has."""
-    parser.add_argument('--model', type=Path, help='network (.onnx); default: the shipped student')
-    parser.add_argument('--threads', type=count, default=0, help='images at a time; 0: every core')
+    """The options of every command that uses a network."""
+    parser.add_argument(
+        '--model',
+        type=Path,
+        help='network, an .onnx file (default: the network that comes with the package)',
+    )
+    parser.add_argument(
+        '--threads',
+        type=count,
+        default=0,
+        help='number of images that are embedded at the same time; 0: one on each core (0)',
+    )
 
 
 def load_embedder(args: argparse.Namespace) -> Embedder:
-    """The network that the command line asks for, one thread an image: see `in_parallel`."""
+    """The network that the command line names, with one thread for each image."""
     return Embedder(args.model or shipped_model(), num_threads=1)
 
 
 def add_traverse_options(parser: argparse.ArgumentParser) -> None:
-    """What of a bag, a video or a folder to use."""
+    """The options for what of a bag, a video or a folder is used."""
     default = TraverseOptions()
     add = parser.add_argument_group('what of a source to use').add_argument
     text = 'take the rows of index.csv with this role (default: database for a map, else query)'
@@ -56,7 +65,7 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
 
 
 def traverse_options(args: argparse.Namespace, **others: object) -> TraverseOptions:
-    """What the command line says of sources; `others`: fields of which it says nothing."""
+    """The command line's options for sources; `others`: fields that it does not have."""
     return TraverseOptions(
         role=args.role,
         image_topic=args.image_topic,

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good a map and its answers are."""
+"""How well a traverse is recognised in a map: ground truth, metrics, the run and its report."""

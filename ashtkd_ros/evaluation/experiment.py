@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -51,11 +50,10 @@ class EvaluationOptions:
 class Experiment:
     """A traverse that is replayed in a map, and how the answers are judged.
 
-    `map_folder` is where the map was loaded from. `queries` counts what it passes over.
+    `queries` counts what it passes over.
     """
 
     place_map: PlaceMap
-    map_folder: Path
     traverse: Traverse
     options: EvaluationOptions = field(default_factory=EvaluationOptions)
 
@@ -78,7 +76,7 @@ class Experiment:
     @cached_property
     def pictures(self) -> PlacePictures:
         """The images of the map's places."""
-        return PlacePictures(self.place_map, self.map_folder)
+        return PlacePictures(self.place_map)
 
     def check(self) -> None:
         """Raise VprError, before anything is computed, where no image can be judged."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,22 +10,16 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.documents import parse_json
-from ashtkd_ros.files.reading import read_regular, read_text
+from ashtkd_ros.files.reading import read_text
 from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.maps.map_files import map_checksum
+from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.text import reason_of
 
 SCHEMA_VERSION = 2
 # By this an earlier file of answers is known; a report has no space before the number.
 _MARK = b'{"schema_version": '
 _NUMBER = (int, float)
-
-
-def map_checksum(folder: Path) -> str:
-    """sha256 of a map's descriptors, by which one map is told from every other."""
-    try:
-        return hashlib.sha256(read_regular(Path(folder) / 'index.faiss', 2**40)).hexdigest()
-    except OSError as error:
-        raise VprError(f'{folder}: no such map; build one with build_map') from error
 
 
 def check_answers(path: Path) -> None:
@@ -96,10 +89,11 @@ class RecordedAnswers:
         machine = values.get('machine', {})
         return cls(path, Path(values['source']), *given, answers, machine)
 
-    def check_map(self, folder: Path, places: int) -> None:
+    def check_map(self, place_map: PlaceMap) -> None:
         """Raise VprError where the answers are those of another map."""
+        folder, count = place_map.folder, len(place_map.places)
         ids = {i for a in self.answers.values() for i in a.places}
-        if self.map_sha256 != map_checksum(folder) or ids and max(ids) >= places:
+        if self.map_sha256 != map_checksum(folder) or ids and max(ids) >= count:
             raise VprError(
                 f'{self.path}: was recorded with another map than {folder}; name the map that it '
                 'was recorded with'

@@ -71,7 +71,7 @@ def depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
     return notes
 
 
-def lonely_query_notes(metrics: Metrics, rule: str) -> list[str]:
+def positive_notes(metrics: Metrics, rule: str) -> list[str]:
     """Whether most queries have no right place: recall then says nothing about recognition.
 
     `rule` says in words what is right.

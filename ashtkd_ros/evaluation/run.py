@@ -16,7 +16,7 @@ from ashtkd_ros.evaluation.ground_truth import JudgedQuery
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import RECALL_AT, metrics_of
 from ashtkd_ros.evaluation.node_answers import NodeAnswer, RecordedAnswers
-from ashtkd_ros.evaluation.notes import depth_notes, lonely_query_notes, pose_notes
+from ashtkd_ros.evaluation.notes import depth_notes, pose_notes, positive_notes
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.shared_images import shared_images, shared_images_note
 from ashtkd_ros.evaluation.similarity_matrix import embed_sample, similarity_matrix
@@ -62,13 +62,13 @@ def evaluate_map(
         predictions = recognise_offline(experiment, embedder)
     else:
         recorded = RecordedAnswers.read(answers)
-        recorded.check_map(experiment.map_folder, len(experiment.place_map.places))
+        recorded.check_map(experiment.place_map)
         predictions = recorded_predictions(experiment, recorded)
         predictions.descriptors = embed_sample(
             embedder, predictions.queries, experiment.options.workers
         )
     facts = {**_facts(experiment, embedder, predictions), **predictions.how}
-    title = f'{experiment.traverse.path.name} in map {Path(experiment.map_folder).name}'
+    title = f'{experiment.traverse.path.name} in map {experiment.place_map.folder.name}'
     evaluation = judge_predictions(experiment, predictions, title, facts)
     place_map, traverse = experiment.place_map, experiment.traverse
     queries = predictions.queries
@@ -77,13 +77,13 @@ def evaluate_map(
     notes += evaluation.notes
     notes += pose_notes(place_map, traverse) if experiment.by_poses else []
     notes += predictions.notes + depth_notes(place_map, traverse)
-    notes += lonely_query_notes(evaluation.methods[SINGLE], experiment.rule())
+    notes += positive_notes(evaluation.methods[SINGLE], experiment.rule())
     return replace(evaluation, notes=notes)
 
 
 def _facts(experiment: Experiment, embedder: Embedder, predictions: Predictions) -> dict[str, str]:
     return {
-        'Map': f'{experiment.map_folder}, {len(experiment.place_map.places)} places',
+        'Map': f'{experiment.place_map.folder}, {len(experiment.place_map.places)} places',
         'Replayed': str(experiment.traverse.path),
         'Images': str(len(predictions.queries)),
         'Network': f'{embedder.name} {embedder.hash[:16]}',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML and JSON of any origin: plain values within limits, or a ValueError that says why."""
+"""YAML and JSON of any origin: plain values within limits, or a ValueError that says why not."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LONGEST_NUMBER = 400  # characters; YAML's base 60 takes minutes for long ones
 
 
 def parse_yaml(data: bytes) -> object:
-    """YAML of plain values; ValueError for what is no such thing.
+    """The plain values that YAML holds; ValueError that says what is wrong.
 
-    Aliases are refused, which make a gigabyte of a kilobyte, and so are nesting beyond need and
-    names that stand twice in one table.
+    Aliases are refused because they let a kilobyte stand for a gigabyte. Deep nesting and a name
+    that occurs twice in one table are refused as well.
     """
     if len(data) > YAML_LIMIT:
         raise ValueError(f'it holds more than {YAML_LIMIT} bytes')
@@ -39,22 +39,22 @@ def parse_yaml(data: bytes) -> object:
         _check_nodes(node)
         return None if node is None else loading.construct_document(node)
     except UnicodeDecodeError as error:
-        raise ValueError('it is no UTF-8') from error
+        raise ValueError('it is not UTF-8') from error
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
-        # Beside its own exceptions, PyYAML lets those of its conversions through.
-        raise ValueError(f'it is no YAML of plain values: {one_line(str(error))}') from error
+        # PyYAML raises these too when it converts values.
+        raise ValueError(f'it is not YAML of plain values: {one_line(str(error))}') from error
     except RecursionError as error:
         raise ValueError('it is nested too deeply') from error
 
 
 def _check_nodes(node: yaml.Node | None) -> None:
-    """ValueError for a table that names something twice or takes another in, and long numbers."""
+    """ValueError for a name that occurs twice in one table, for merged tables and long numbers."""
     if isinstance(node, yaml.MappingNode):
         names = set()
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else id(key)
             if name in names or key.tag.endswith(':merge'):
-                raise ValueError(f'{one_line(str(name))[:40]} stands twice in one table')
+                raise ValueError(f'{one_line(str(name))[:40]} occurs twice in one table')
             names.add(name)
             _check_nodes(key)
             _check_nodes(value)
@@ -68,7 +68,7 @@ def _check_nodes(node: yaml.Node | None) -> None:
 
 
 def parse_json(text: str) -> object:
-    """JSON of finite numbers; ValueError for what is no such thing or nested beyond need."""
+    """The values that JSON holds; ValueError for bad JSON, NaN, huge numbers and deep nesting."""
     try:
         return json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
     except RecursionError as error:
@@ -76,7 +76,7 @@ def parse_json(text: str) -> object:
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f'{text} is no number')
+    raise ValueError(f'{text} is not a number that can be used')
 
 
 def _finite(text: str) -> float:

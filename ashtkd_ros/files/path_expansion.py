@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`~`, `$NAME` and `${NAME}` in paths that come from no shell: parameters and launch arguments."""
+"""`~`, `$NAME` and `${NAME}` in paths that no shell has expanded: parameters, launch arguments."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _VARIABLE = re.compile(r'\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*
 
 
 def expand_path(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The path with home folder and variables in their places; VprError where there are none.
+    """The path with home folder and variables put in; VprError where one of them is not known.
 
-    What is there by the very name that is given stays as it is.
+    A path that exists exactly as it is written is left as it is.
     """
     text = text.strip()
     if not text or not ('$' in text or text.startswith('~')) or os.path.lexists(text):
@@ -42,7 +42,7 @@ def expand_path(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def _own_home(environ: Mapping[str, str]) -> str:
-    """$HOME, else what the system knows of the user; '' where it knows nothing."""
+    """$HOME, else the home folder that the system has for the user; '' where it has none."""
     try:
         return environ.get('HOME') or pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
@@ -54,7 +54,7 @@ def _home_of(user: str, text: str, environ: Mapping[str, str]) -> str:
         home = _own_home(environ)
         if not home:
             raise VprError(
-                f'{one_line(text)}: HOME is not set, ~ stands for nothing; write the whole path'
+                f'{one_line(text)}: HOME is not set, so ~ cannot be expanded; write the whole path'
             )
         return home
     try:

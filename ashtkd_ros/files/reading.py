@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that somebody else may have written: read within limits, never waited for."""
+"""Reading of files of any origin: within limits, and without waiting for a pipe or a device."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NOTHING = 'it has nothing to read now'
 def open_regular(path: str | os.PathLike, dir_fd: int | None = None) -> int:
     """File descriptor of a regular file, for reading; OSError for any other kind.
 
-    A FIFO or a device is never waited for. `dir_fd`: descriptor of the folder that `path` is in.
+    It never waits for a FIFO or a device. `dir_fd`: descriptor of the folder that `path` is in.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
     about = os.fstat(handle)
     if not stat.S_ISREG(about.st_mode):
         os.close(handle)
-        raise OSError(0, 'it is no regular file')
+        raise OSError(0, 'it is not a regular file')
     if not about.st_size and not _is_ready(handle):
         os.close(handle)
         raise OSError(0, _NOTHING)
@@ -30,17 +30,17 @@ def open_regular(path: str | os.PathLike, dir_fd: int | None = None) -> int:
 
 
 def _is_ready(handle: int) -> bool:
-    """Whether reading would not wait, as it would of a file of /proc that others write to."""
+    """Whether reading would return at once; some files of /proc would wait for a writer."""
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     return bool(poll.poll(0))
 
 
 def read_regular(path: str | os.PathLike, limit: int, dir_fd: int | None = None) -> bytes:
-    """All bytes of a regular file; OSError where it is none, or holds more than `limit` bytes."""
+    """All bytes of a regular file; OSError for any other kind, or for more than `limit` bytes."""
     with open(open_regular(path, dir_fd), 'rb') as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(size + 2**16) if size <= limit else b''  # what says 0 may have some
+        data = file.read(size + 2**16) if size <= limit else b''  # a file of /proc says 0
     if data is None:  # see `_is_ready`
         raise OSError(0, _NOTHING)
     if max(size, len(data)) > limit:
@@ -49,7 +49,7 @@ def read_regular(path: str | os.PathLike, limit: int, dir_fd: int | None = None)
 
 
 def inside(folder: Path, name: str) -> Path | None:
-    """The file that `name` is in a folder; None where it leads out of it, by links as well."""
+    """The path of `name` in a folder; None where it leads out of the folder, also by links."""
     try:
         root = Path(folder).resolve()
         found = (root / name).resolve()
@@ -59,16 +59,19 @@ def inside(folder: Path, name: str) -> Path | None:
 
 
 def read_text(path: str | os.PathLike, limit: int = 2**28) -> str:
-    """UTF-8 text of a regular file, without a byte order mark; OSError or ValueError for another.
+    """UTF-8 text of a regular file, without a byte order mark; OSError or ValueError.
 
-    `limit` in bytes. Line ends stay as they are.
+    `limit`: the most bytes that are read. Line ends stay as they are.
     """
     return read_regular(path, limit).decode('utf-8-sig')
 
 
 def is_file(path: str | os.PathLike) -> bool:
-    """Whether a regular file is there; False as well where one may not look, for loops of links,
-    and for names that are too long or hold a zero byte."""
+    """Whether a regular file is there.
+
+    False also without the right to look, for a loop of links, and for a name that is too long or
+    holds a zero byte.
+    """
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):
@@ -76,7 +79,7 @@ def is_file(path: str | os.PathLike) -> bool:
 
 
 def is_folder(path: str | os.PathLike) -> bool:
-    """Whether a folder is there; False where `is_file` is False."""
+    """Whether a folder is there; False also where `is_file` cannot look."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except (OSError, ValueError):
@@ -84,7 +87,7 @@ def is_folder(path: str | os.PathLike) -> bool:
 
 
 def why_missing(path: str | os.PathLike) -> str:
-    """Why nothing that could be read is at a path, in brackets; empty: it is just not there."""
+    """Why a path cannot be read, in brackets; empty where nothing is there."""
     try:
         os.stat(path)
     except FileNotFoundError:

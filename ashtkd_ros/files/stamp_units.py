@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stamps of a table → seconds: s, ms, us and ns are told apart by their size and their steps."""
+"""Stamps of a table → seconds; size and steps of the numbers tell s, ms, us and ns apart."""
 
 from __future__ import annotations
 
 import numpy as np
 
 UNITS = ((1.0, 's'), (1e-3, 'ms'), (1e-6, 'us'), (1e-9, 'ns'))
-# Seconds since 1970 of the years 1979 to 2096; below it seconds count from something else.
+# Seconds since 1970 of the years 1979 to 2096; smaller numbers count from another moment.
 EARLIEST_S, _LATEST_S = 3e8, 4e9
-_LIKELY_S = 1.1e9, 2.2e9  # 2004 to 2039: ns of 13 to 25 days could as well be us of these
-FASTEST_S, SLOWEST_S = 1e-3, 10.0  # the middle step of a recording
-_SLOW_S = 3.0  # so seldom come images; more seldom, the next smaller unit is the likelier one
+_LIKELY_S = 1.1e9, 2.2e9  # 2004 to 2039; us of these years could also be ns of 13 to 25 days
+FASTEST_S, SLOWEST_S = 1e-3, 10.0  # the median step of a recording
+_SLOW_S = 3.0  # the longest step that is usual; beyond, a smaller unit is more likely
 _SHARE = (
     0.01  # of the time since a start that a recording lasts; of the years since 1970: 200 days
 )
-_LARGEST_JUMP = 1e6  # of the middle step; beyond, two units are mixed
+_LARGEST_JUMP = 1e6  # in median steps; a larger jump means that two units are mixed
 _ADVICE = 'give seconds, or ms, us or ns since 1970'
 
 
 def to_seconds(stamps: np.ndarray) -> tuple[np.ndarray, str]:
     """float64 (N,) stamps in any unit → seconds, and the unit they were in: s, ms, us or ns.
 
-    The unit is the one in which they lie in the years 1979 to 2096, and the middle step between
-    them is one of a recording. What counts from another moment, such as the start of a robot, is
-    told by the step alone. ValueError where they are of no one unit, or could be of two.
+    In the right unit the stamps are dates of the years 1979 to 2096, and the median step between
+    them is that of a recording. For stamps that count from another moment, such as the start of a
+    robot, the step alone decides. ValueError where no unit fits, or two do.
     """
     sizes = np.abs(stamps[stamps != 0])
     if not len(sizes):
@@ -34,7 +34,7 @@ def to_seconds(stamps: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _fitting(stamps: np.ndarray, sizes: np.ndarray) -> list[str]:
-    """The units in which the stamps may be those of a recording, by the step."""
+    """The units in which the median step is that of a recording."""
     middle = middle_step(stamps)
     return [
         unit
@@ -45,7 +45,7 @@ def _fitting(stamps: np.ndarray, sizes: np.ndarray) -> list[str]:
 
 
 def _since_1970(stamps: np.ndarray, sizes: np.ndarray) -> str:
-    """The unit in which stamps are dates; empty where they are none, or only seem to be."""
+    """The unit in which the stamps are dates; empty where they are not, or only seem to be."""
     found = [
         (factor, unit)
         for factor, unit in UNITS
@@ -69,9 +69,9 @@ def _since_1970(stamps: np.ndarray, sizes: np.ndarray) -> str:
 
 
 def _is_since_start(stamps: np.ndarray, sizes: np.ndarray, unit: str, fitting: list[str]) -> bool:
-    """Whether what would be dates of a `unit`, but for its steps, is a smaller one from a start.
+    """Whether stamps that look like dates in `unit` count in a smaller unit from a start.
 
-    A million times as small, only where that start was not long before.
+    A unit a million times as small is accepted only where that start was not long before.
     """
     if not fitting:
         return False
@@ -82,7 +82,7 @@ def _is_since_start(stamps: np.ndarray, sizes: np.ndarray, unit: str, fitting: l
 
 
 def _since_start(stamps: np.ndarray, sizes: np.ndarray) -> str:
-    """The unit of stamps that count from another moment, by the step between them."""
+    """The unit of stamps that count from another moment, judged by the step between them."""
     middle = middle_step(stamps)
     may_be_s = sizes.max() < _LATEST_S
     if may_be_s and (middle <= SLOWEST_S or (stamps % 1).any()):
@@ -93,7 +93,7 @@ def _since_start(stamps: np.ndarray, sizes: np.ndarray) -> str:
         if may_be_s:
             return 's'
         raise ValueError(
-            f'stamps from {stamps.min():.17g} to {stamps.max():.17g} are of no one unit; {_ADVICE}'
+            f'stamps from {stamps.min():.17g} to {stamps.max():.17g} fit no single unit; {_ADVICE}'
         )
     factor = next(f for f, unit in UNITS if unit == fitting[0])
     if len(fitting) == 1 or middle * factor < _SLOW_S:
@@ -111,6 +111,9 @@ def _two(stamps: np.ndarray, units: list[str]) -> str:
 
 
 def middle_step(stamps: np.ndarray) -> float:
-    """The median of the steps from one stamp to the next later one, the lower of two; 0: none."""
+    """The median step from one stamp to the next later one; 0 where all stamps are equal.
+
+    Of an even number of steps it is the lower one of the two in the middle.
+    """
     steps = np.sort(np.diff(np.unique(stamps)))
     return float(steps[(len(steps) - 1) // 2]) if len(steps) else 0.0

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one reader of tables that people and other programs wrote: CSV and its relatives.
+"""The one reader of tables that people and other programs wrote: CSV and similar formats.
 
-What separates the columns is found from the header: a comma, semicolon, tab or vertical bar, or
-white space. Names and values may be quoted and have spaces around them; the case of names does not
-matter. A value that lacks or is no number is an error that names line and column, never a 0.
+The header tells what separates the columns: a comma, semicolon, tab, vertical bar, or white space.
+Names and values may be quoted and have spaces around them; the case of names does not matter. A
+value that is missing or not a number is an error that names line and column; it never becomes 0.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ashtkd_ros.files.stamp_units import EARLIEST_S, middle_step, to_seconds
 from ashtkd_ros.text import reason_of
 
 _LIMIT = 2**28  # bytes
-_LONG_STEP_S, _SHORT_STEP_S = 20.0, 1e-4  # the middle step of rows, beyond which is asked
+_LONG_STEP_S, _SHORT_STEP_S = 20.0, 1e-4  # median steps beyond these are questioned
 _SEPARATORS = (',', ';', '\t', '|')
 _NUMBER = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?')
-_QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\s|$)|(\S+)')  # or a word, between white space
-_END_OF_FILE = re.compile(r'\x1a\s*\Z')  # as CP/M and DOS had it
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\s|$)|(\S+)')  # else a word between white space
+_END_OF_FILE = re.compile(r'\x1a\s*\Z')  # a mark of CP/M and DOS
 _DECIMAL_COMMA = re.compile(r'[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?')
 
 Row = dict[str, str]
@@ -35,13 +35,13 @@ Rows = list[tuple[int, Row]]
 
 
 def read_text(table: Path) -> str:
-    """Text of a table, UTF-8 or, by its byte order mark, UTF-16; VprError where it is none."""
+    """Text of a table: UTF-8, or UTF-16 with a byte order mark; VprError for anything else."""
     try:
         data = read_regular(table, _LIMIT)
         wide = data[:2] in (b'\xff\xfe', b'\xfe\xff')
         text = data.decode('utf-16' if wide else 'utf-8-sig')
     except UnicodeError as error:
-        raise VprError(f'{table}: cannot be read as CSV text (it is no UTF-8 text)') from error
+        raise VprError(f'{table}: cannot be read as CSV text (it is not UTF-8 text)') from error
     except (OSError, ValueError) as error:
         raise VprError(f'{table}: cannot be read as CSV text ({reason_of(error)})') from error
     text = _END_OF_FILE.sub('', text)
@@ -53,13 +53,13 @@ def read_text(table: Path) -> str:
 def read_rows(table: Path, needed: Sequence[str]) -> Rows:
     """Line number and columns of every row of a table with a header; empty rows are left out.
 
-    VprError where it lacks a `needed` column, or a row has fewer or more values than the header.
+    VprError where a `needed` column is missing, or a row has fewer or more values than the header.
     """
     return parse_rows(read_text(table), table, needed)
 
 
 def parse_rows(text: str, table: Path, needed: Sequence[str]) -> Rows:
-    """As `read_rows`, of a table's text."""
+    """As `read_rows`, from the text of a table."""
     lines = text.replace('\r\n', '\n').replace('\r', '\n').split('\n')
     start = _header_at(lines, needed)
     separator = _separator(lines[start], needed)
@@ -85,7 +85,10 @@ def parse_rows(text: str, table: Path, needed: Sequence[str]) -> Rows:
 
 
 def _header_at(lines: Sequence[str], needed: Sequence[str]) -> int:
-    """Row of the header: the first with text, or behind a # the first with all needed names."""
+    """Number of the header's line: the first line with text.
+
+    A line after a # counts only if it has all needed names.
+    """
     for at, line in enumerate(lines):
         comment = line.lower().lstrip(' \t"').startswith(('#', 'sep='))
         if comment and not set(needed) <= set(_names(line, _separator(line, needed))):
@@ -96,14 +99,14 @@ def _header_at(lines: Sequence[str], needed: Sequence[str]) -> int:
 
 
 def _is_comment(line: str, cells: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether a row is none, rather than of a file whose name begins with #."""
+    """Whether a row is a comment, and not about a file whose name begins with #."""
     if not (line.lstrip().startswith('#') and cells[0].startswith('#')):
         return False
     return len(cells) != len(names) or cells[0][1:2] in ('', '#', ' ', '\t')
 
 
 def _separator(header: str, needed: Sequence[str]) -> str:
-    """That by which most of the needed names, and then most names at all, are found."""
+    """The separator that finds most of the needed names, and among equals most names at all."""
 
     def found(separator: str) -> tuple[int, int]:
         names = _names(header, separator)
@@ -114,7 +117,7 @@ def _separator(header: str, needed: Sequence[str]) -> str:
 
 
 def _names(header: str, separator: str) -> list[str]:
-    """Of the columns, in lower case."""
+    """Names of the columns, in lower case."""
     try:
         _, cells = next(split_rows(header.lstrip('# '), separator, 1), (1, []))
     except csv.Error:
@@ -136,7 +139,7 @@ def split_rows(text: str, separator: str, first: int) -> Iterator[tuple[int, lis
 
 
 def _words(line: str) -> list[str]:
-    """What white space separates, but not within quotes."""
+    """The words of a line; white space within quotes does not separate them."""
     if '"' not in line:
         return line.split()
     return [m[2] or (m[1] or '').replace('""', '"').strip() for m in _QUOTED.finditer(line)]
@@ -160,7 +163,7 @@ def number(text: str, column: str, table: Path, line: int) -> float:
     if not math.isfinite(value):
         what = 'it must be a finite number'
         if _DECIMAL_COMMA.fullmatch(text):
-            what = 'write it with a point'
+            what = 'write it with a decimal point'
         elif not text:
             what += '; fill it in, or remove the row'
         raise VprError(f'{table}:{line}: {column} is "{text[:80]}", {what}')
@@ -168,12 +171,12 @@ def number(text: str, column: str, table: Path, line: int) -> float:
 
 
 def is_whole(text: str) -> bool:
-    """Whether text is a number from 0 on as frames are numbered by, of 15 digits at most."""
+    """Whether text is a whole number from 0 on, as frames have, of at most 15 digits."""
     return len(text) < 16 and text.isascii() and text.isdecimal()
 
 
 def seconds(rows: Rows, table: Path, column: str = 'stamp') -> tuple[np.ndarray, list[str]]:
-    """The stamps of all rows, float64 (N,) in seconds, and what the user is to be told of them."""
+    """The stamps of all rows, float64 (N,) in seconds, and notes about them for the user."""
     stamps = np.array([number(row[column], column, table, line) for line, row in rows], float)
     try:
         stamps, unit = to_seconds(stamps)

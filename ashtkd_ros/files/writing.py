@@ -23,13 +23,13 @@ _LONGEST_STEM, _LONGEST_SUFFIX = 40, 12  # characters that a draft takes from th
 def check_output(path: Path) -> None:
     """Make the folder of a file that will be written; VprError where the file cannot be written.
 
-    Where `path` is a link, the folder that it leads to is made and tried as well.
+    Where `path` is a link, that is the folder of its target.
     """
     try:
-        _state_of(resolved(path))
-        for folder in (path.parent, resolved(path).parent):
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
+        target = resolved(path)
+        _state_of(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=target.parent).close()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a zero byte
         raise VprError(
             f'{path}: cannot be written ({reason_of(error)}); give another place'
@@ -134,7 +134,7 @@ def _state_of(target: Path, follow_links: bool = True) -> os.stat_result | None:
     if stat.S_ISDIR(state.st_mode):
         raise IsADirectoryError(0, 'it is a folder')
     if not stat.S_ISREG(state.st_mode):
-        raise OSError(0, 'it is no regular file')
+        raise OSError(0, 'it is not a regular file')
     if not os.access(target, os.W_OK):
         raise PermissionError(0, 'the file there is write-protected')
     return state

@@ -82,13 +82,17 @@ class VideoReader:
         try:
             with open(open_regular(self.path), 'rb') as file:
                 start = file.read(12)
-            self._capture, self._at = cv2.VideoCapture(), -1
-            if start[4:8] in _MP4 or start[:4] in _OTHERS:
-                self._capture.open(str(self.path.resolve()), cv2.CAP_FFMPEG)
-        except (OSError, ValueError, TypeError, cv2.error) as error:
+                self._capture, self._at = cv2.VideoCapture(), -1
+                if start[4:8] in _MP4 or start[:4] in _OTHERS:
+                    # OpenCV crashes on names that are not UTF-8.
+                    self._capture.open(f'/proc/self/fd/{file.fileno()}', cv2.CAP_FFMPEG)
+        except (OSError, ValueError, cv2.error) as error:
             raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
         if not self._capture.isOpened():
-            raise VprError(f'{self.path}: is no video that OpenCV can read; convert it to MP4')
+            raise VprError(
+                f'{self.path}: is not a video that OpenCV can read; copy it again if it was '
+                'cut off, or convert it to MP4'
+            )
         width = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)
         height = self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
         if not 0 < width * height <= MAX_PIXELS:

@@ -3,41 +3,44 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.trajectory import REASONS
-from ashtkd_ros.images.colour_order import to_rgb
 from ashtkd_ros.images.faults import fault
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.mapping.journal import Journal
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved, rule_of
 from ashtkd_ros.mapping.route_picture import write_route_picture
 from ashtkd_ros.mapping.source_checks import check_sources, common_frame
-from ashtkd_ros.maps.place_map import Place, PlaceMap, check_target
+from ashtkd_ros.maps.folder import ROUTE, check_target
+from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.maps.thumbnails import make_thumbnail
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Cursor, Traverse
 
 LOST = 'lost in a damaged recording'
-_THUMBNAIL_HEIGHT, _THUMBNAIL_WIDTH = 120, 640  # at most
 _FORMAT = 3  # of the journal's entries
 
 
 @dataclass(frozen=True)
 class MapOptions:
-    """`thumbnails`: keep a small JPEG of each place; `workers`: see `in_parallel`; `replace`: a
-    map of other sources in the same place as well."""
+    """How a map is built.
+
+    `thumbnails`: keep a small JPEG of each place; `workers`: images embedded at the same time, 0:
+    one on each core; `replace`: replace a map in the same folder even if it was made from other
+    sources.
+    """
 
     keyframes: KeyframeOptions = field(default_factory=KeyframeOptions)
     thumbnails: bool = True
@@ -47,7 +50,7 @@ class MapOptions:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An image on its way: what the journal will hold of it, should it become a place."""
+    """What the journal will hold of an image if it becomes a place."""
 
     place: Place
     cursor: Cursor
@@ -59,10 +62,11 @@ class _Candidate:
 def build_map(
     traverses: Sequence[Traverse], embedder: Embedder, out: Path, options: MapOptions | None = None
 ) -> tuple[PlaceMap, Counter]:
-    """Write the map of all traverses to `out`; the map, and what became of how many images.
+    """Write the map of all traverses to `out`; the map, and how many images became what.
 
-    Place numbers follow the traverses in the order given. A killed build goes on where it was when
-    it is called again with the same traverses, options and network.
+    Places are numbered in the order of the traverses. If a build was killed, a call with the same
+    traverses, options and network continues it. VprError if there is no place, if poses are in
+    different frames, or if `out` holds something else.
     """
     options = options or MapOptions()
     check_target(out)
@@ -72,19 +76,18 @@ def build_map(
     journal = Journal(out, builder.key, embedder.dimensions)
     try:
         builder.run(journal)
-        if not options.replace:  # meanwhile, another may have come there
+        if not options.replace:  # another map may have been written there meanwhile
             check_sources(out, traverses)
         place_map = builder.place_map(journal)
-        attachments = {'thumbnails': journal.thumbnails} if options.thumbnails else {}
+        route = None
         if any(place.pose is not None for place in place_map.places):
-            route = journal.folder / 'route.png'
-            if not write_route_picture(route, place_map.places, builder.frame):
-                attachments['route.png'] = route
-        place_map.save(out, attachments)
+            route = journal.folder / ROUTE
+            write_route_picture(route, place_map.places, builder.frame)
+        place_map.save(out, journal.thumbnails if options.thumbnails else None, route)
         journal.remove()
     finally:
         journal.close()
-        if not journal.count:  # nothing to go on from
+        if not journal.count:  # there is nothing to continue from
             journal.remove()
     return place_map, builder.counts
 
@@ -100,12 +103,13 @@ class _Builder:
         self.key = {
             'format': _FORMAT,
             'model': embedder.hash,
-            'options': asdict(replace(options, workers=0, replace=False)),  # they change no map
+            # workers and replace do not change the map
+            'options': asdict(replace(options, workers=0, replace=False)),
             'traverses': [[t.describe(), t.fingerprint()] for t in traverses],
         }
 
     def run(self, journal: Journal) -> None:
-        """Add the places that the journal lacks."""
+        """Add the places that are not in the journal yet."""
         begin, cursor, last_pose, last_descriptor = 0, None, None, None
         if journal.last is not None:
             entry = journal.last
@@ -135,7 +139,7 @@ class _Builder:
     def _candidates(
         self, number: int, cursor: Cursor | None, last: Pose | None, bar: tqdm
     ) -> Iterator[tuple[_Candidate, tuple[np.ndarray, str]]]:
-        """Images that may become places, at the network's size, with their order of colours."""
+        """Images that may become places, at the network's size, and their order of colours."""
         traverse, rule = self.traverses[number], self.rules[number]
         for at, frame in traverse.frames(cursor):
             bar.update()
@@ -151,7 +155,7 @@ class _Builder:
             yield _Candidate(place, at, *known), (small, order)
 
     def _is_chosen(self, frame: Frame, rule: str, last: Pose | None) -> bool:
-        """Whether a frame may become a place, by all but its pixels; if not, it is counted."""
+        """Whether a frame may become a place, apart from its pixels; if not, it is counted."""
         if frame.refusal:
             self.counts[frame.refusal] += 1
         if not frame.is_usable:
@@ -167,10 +171,10 @@ class _Builder:
         return True
 
     def _decode(self, frame: Frame, rule: str) -> tuple[np.ndarray | None, str, bytes]:
-        """The image at the network's size; None where the pixels are no good, which is counted."""
+        """Image at the network's size, order of colours, thumbnail; None if it is bad."""
         try:
             pixels, order = frame.pixels(self.embedder.ample_size)
-        except ImageError as error:  # of one message; an image file that is damaged is named
+        except ImageError as error:  # one message is counted; a damaged file ends the build
             self.counts[f'unreadable: {error.reason}'] += 1
             return None, '', b''
         if self._size not in (None, pixels.shape[:2]):
@@ -184,7 +188,7 @@ class _Builder:
             if why:
                 self.counts[why] += 1
                 return None, '', b''
-        thumbnail = _thumbnail(pixels, order) if self.options.thumbnails else b''
+        thumbnail = make_thumbnail(pixels, order) if self.options.thumbnails else b''
         return small, order, thumbnail
 
     def _add(self, candidates, number: int, journal: Journal, last: np.ndarray | None) -> None:
@@ -203,7 +207,7 @@ class _Builder:
         picture = ''
         if candidate.thumbnail:
             journal.add_thumbnail(journal.count, candidate.thumbnail)
-            picture = hashlib.sha256(candidate.thumbnail).hexdigest()
+            picture = sha256_of(candidate.thumbnail)
         place = replace(candidate.place, id=journal.count, thumbnail=picture)
         entry = {
             'place': asdict(place),
@@ -215,7 +219,7 @@ class _Builder:
         journal.add(entry, descriptor)
 
     def place_map(self, journal: Journal) -> PlaceMap:
-        """The map of all that is in the journal; VprError where that is nothing."""
+        """The map of all places in the journal; VprError if there is none."""
         if not journal.count:
             why = '; '.join([self.verdict(), *self._times()])
             raise VprError(f'{self.traverses[0].path}: no image became a place: {why}')
@@ -230,11 +234,11 @@ class _Builder:
         return PlaceMap.build(journal.descriptors(), places, self.embedder, self.frame, **built)
 
     def verdict(self) -> str:
-        """What became of the images, in words."""
+        """Numbers of images by their fate, in one line."""
         return ', '.join(f'{n} {what}' for what, n in self.counts.items() if n)
 
     def _times(self) -> list[str]:
-        """When there were poses and images, where the one had none of the other's time."""
+        """The times of poses and images, if images had no pose for their time."""
         return [
             f'{t.poses} has poses from {start:.1f} to {end:.1f} s, '
             f'the images start at {t.span[0]:.1f} s'
@@ -246,7 +250,7 @@ class _Builder:
 
 
 def _place_of(frame: Frame, traverse: int) -> Place:
-    """The place that a frame becomes, as yet without its number."""
+    """The place that a frame becomes, with number 0 until it is noted down."""
     return Place(
         0,
         frame.stamp,
@@ -263,11 +267,3 @@ def _place(values: dict) -> Place:
     """The place in a journal's entry."""
     pose, geo = values['pose'], values['geo']
     return Place(**{**values, 'pose': pose and Pose(**pose), 'geo': geo and tuple(geo)})
-
-
-def _thumbnail(pixels: np.ndarray, order: str) -> bytes:
-    height, width = pixels.shape[:2]
-    scale = min(_THUMBNAIL_HEIGHT / height, _THUMBNAIL_WIDTH / width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = to_rgb(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), order)
-    return cv2.imencode('.jpg', small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

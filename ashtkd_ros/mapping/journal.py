@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places and descriptors of a map that is being built, on disk, so that a killed build goes on."""
+"""What a map that is being built has so far, on the disk, so that a killed build can go on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator
@@ -18,8 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.reading import open_regular, read_regular
-from ashtkd_ros.maps.folder import ROUTE, THUMBNAILS, clear_leftovers, thumbnail_name
+from ashtkd_ros.maps.folder import ROUTE
+from ashtkd_ros.maps.replacement import clear_leftovers
+from ashtkd_ros.maps.thumbnails import (
+    THUMBNAILS,
+    remove_thumbnails,
+    thumbnail_name,
+    write_thumbnail,
+)
 from ashtkd_ros.text import reason_of
 
 _FLUSH_S = 0.5
@@ -30,24 +37,24 @@ _KEY_NAMES = {'model', 'options'}
 
 
 class Journal:
-    """The folder .NAME.building beside the map; one build at a time has it.
+    """The folder .NAME.building beside the map; one process at a time builds in it.
 
-    `key` describes sources, options and network: a journal of another build is begun anew. Entries
-    reach the disk every half second, descriptors first, so that a kill loses no more than that.
-    Each line has a checksum of itself, its descriptor, its thumbnail and the line before: what is
-    torn or damaged, and all after it, is built again.
-    Raises VprError where another process builds the same map, or the disk is full.
+    `key` describes sources, options and network; the journal of a build with another key is
+    discarded. Entries reach the disk every half second, descriptors first, so that a kill loses no
+    more than that. The line of a place has a checksum of itself, its descriptor, its thumbnail and
+    the line before: the first damaged place, and all after it, are built again.
+    VprError where another process builds the same map, or the disk is full.
     """
 
     def __init__(self, out: Path, key: dict, dimensions: int):
         out = Path(out).resolve()
         self.folder = out.parent / f'.{out.name}.building'
-        self.thumbnails = self.folder / 'thumbnails'
+        self.thumbnails = self.folder / THUMBNAILS
         self._dimensions, self._last_flush = dimensions, time.monotonic()
         self._lines: list[str] = []
         self._rows: list[np.ndarray] = []
         text = json.dumps(key, sort_keys=True, default=str)
-        self._begin = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST]
+        self._begin = sha256_of(text.encode())[:_DIGEST]
         with self._writable():
             self._check_ours(text)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -59,13 +66,13 @@ class Journal:
             clear_leftovers(out)
 
     def _check_ours(self, text: str) -> None:
-        """VprError where the folder is somebody else's, or a link."""
+        """VprError where the folder was not made by build_map, or is a link."""
         if self.folder.is_symlink():
             raise VprError(f'{self.folder}: is a link; move it elsewhere')
         if not self.folder.is_dir():
             return
         names = {entry.name for entry in os.scandir(self.folder)}
-        ours = names >= {_TABLE, _ROWS}  # whatever the key says, which may be damaged
+        ours = names >= {_TABLE, _ROWS}  # even if the key is damaged
         try:
             data = read_regular(self.folder / _KEY, _KEY_LIMIT)
             key = json.loads(data)
@@ -76,7 +83,7 @@ class Journal:
         except (ValueError, RecursionError):
             pass
         if not ours:
-            raise VprError(f'{self.folder}: is not of build_map; move it elsewhere')
+            raise VprError(f'{self.folder}: was not made by build_map; move it elsewhere')
 
     def _lock(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -96,26 +103,23 @@ class Journal:
             (self.folder / _KEY).write_bytes(key.encode())
 
     def _clear(self) -> None:
-        """Remove what a journal holds; the key first of all, lest a kill amid the removal leaves a
-        part that is taken up again."""
+        """Remove what a journal holds.
+
+        The key goes first, so that what a kill leaves here is not taken up again.
+        """
         for name in (_KEY, _TABLE, _ROWS, ROUTE):
             (self.folder / name).unlink(missing_ok=True)
-        if self.thumbnails.is_dir() and not self.thumbnails.is_symlink():
-            for path in list(self.thumbnails.iterdir()):
-                if re.fullmatch(r'[0-9]{6,}\.jpg', path.name):
-                    path.unlink()
-            with contextlib.suppress(OSError):  # somebody else's file is in it
-                self.thumbnails.rmdir()
+        remove_thumbnails(self.folder)
 
     def _take_up(self) -> dict | None:
-        """Cut both files to the entries that are whole and sound; the last of those."""
+        """Cut both files to the entries that are whole and sound; returns the last of those."""
         table, descriptors = self.folder / _TABLE, self.folder / _ROWS
         if not all(map(_is_plain_file, (table, descriptors))):
             for path in (table, descriptors):
-                path.unlink(missing_ok=True)  # a FIFO or a link would lead elsewhere
+                path.unlink(missing_ok=True)  # a FIFO or a link leads elsewhere
                 path.touch()
         size, end, last, self.count = 4 * self._dimensions, 0, None, 0
-        self._digest = self._begin  # no line of another build follows it
+        self._digest = self._begin  # so that no line of another build can follow
         with (
             open(open_regular(table), 'rb') as lines,
             open(open_regular(descriptors), 'rb') as rows,
@@ -131,7 +135,7 @@ class Journal:
         return last
 
     def _parse(self, line: bytes, row: bytes) -> dict | None:
-        """The entry of a line; None where it, its descriptor or its thumbnail is damaged."""
+        """The entry of a line; None where the line, its descriptor or its thumbnail is damaged."""
         digest, _, text = line.partition(b' ')
         if len(row) != 4 * self._dimensions or not text.endswith(b'\n'):
             return None
@@ -149,7 +153,10 @@ class Journal:
         return digest.hexdigest()[:_DIGEST]
 
     def add(self, entry: dict, descriptor: np.ndarray) -> None:
-        """One place: a JSON object and float32 (D,); its thumbnail has been added before."""
+        """Add a place: its entry, as JSON has it, and its descriptor, float32 (D,).
+
+        Its thumbnail must have been added before.
+        """
         text, row = json.dumps(entry) + '\n', descriptor.astype(np.float32)
         with self._writable():
             self._digest = self._checksum(text.encode(), row.tobytes(), self.count)
@@ -160,13 +167,12 @@ class Journal:
             self.flush()
 
     def add_thumbnail(self, number: int, data: bytes) -> None:
-        """JPEG of the place `number`."""
+        """Write the JPEG of the place `number`."""
         with self._writable():
-            self.thumbnails.mkdir(exist_ok=True)
-            (self.folder / thumbnail_name(number)).write_bytes(data)
+            write_thumbnail(self.folder, number, data)
 
     def flush(self) -> None:
-        """Everything so far to the disk."""
+        """Write all that was added so far to the disk."""
         with self._writable():
             for file, data in (
                 (self._descriptors, np.array(self._rows, np.float32).tobytes()),
@@ -180,29 +186,29 @@ class Journal:
         self._last_flush = time.monotonic()
 
     def entries(self) -> Iterator[dict]:
-        """All places in order."""
+        """The entries of all places in order."""
         self.flush()
         with (self.folder / _TABLE).open(encoding='utf-8') as file:
             for line in file:
                 yield json.loads(line[_DIGEST + 1 :])
 
     def descriptors(self) -> np.ndarray:
-        """All descriptors, float32 (N, D), on disk."""
+        """All descriptors, float32 (N, D), read from the disk when they are used."""
         self.flush()
         shape = (self.count, self._dimensions)
         return np.memmap(self.folder / _ROWS, np.float32, 'r', shape=shape)
 
     def remove(self) -> None:
-        """The map is saved, or there is nothing to save."""
+        """Remove the journal: the map is saved, or there is nothing to save."""
         with contextlib.suppress(OSError):
             self._clear()
             (self.folder / _LOCK).unlink(missing_ok=True)
-            self.folder.rmdir()  # not where somebody else's file is in it
+            self.folder.rmdir()  # fails where a file of the user is in it
 
     def close(self) -> None:
-        """Let another process have it; what is not flushed is lost."""
+        """Close the files and let another process build; what is not flushed is lost."""
         for file in (self._table, self._descriptors, self._lock_file):
-            with contextlib.suppress(OSError):  # a full disk: said already
+            with contextlib.suppress(OSError):  # a full disk, which has been reported
                 file.close()
 
     @contextlib.contextmanager
@@ -211,10 +217,10 @@ class Journal:
             yield
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            mend = 'make room' if full else 'mend that, or give another folder for the map,'
+            remedy = 'make room' if full else 'mend that, or give another folder for the map,'
             raise VprError(
-                f'{self.folder}: cannot be written ({reason_of(error)}); {mend} and call '
-                'build_map again: it goes on where it stopped'
+                f'{self.folder}: cannot be written ({reason_of(error)}); {remedy} and call '
+                'build_map again, which goes on where it stopped'
             ) from error
 
 

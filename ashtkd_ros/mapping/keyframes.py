@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images of a traverse become places: those far or turned enough from the last."""
+"""The choice of the images that become places: those far or turned enough from the last."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ RULES = ('auto', 'distance', 'change', 'all')
 
 @dataclass(frozen=True)
 class KeyframeOptions:
-    """`rule`: by distance (needs poses), by visual change, or all images; auto: all images of a
-    folder, in which they were chosen already; of a bag by distance, without poses by change.
+    """How the images that become places are chosen.
 
-    A place every `metres` over ground or `degrees` of turn; by change as soon as the similarity
-    with the last place falls below `similarity`. `max_blur` and `min_light`: see
-    `images.faults.fault`.
+    `rule`: one of RULES: by distance (needs poses), by visual change, or all images; "auto": see
+    `Traverse.keyframe_rule`. By distance there is a new place after `metres` over ground or
+    `degrees` of turn; by change as soon as the similarity with the last place is below
+    `similarity`. `max_blur` and `min_light`: see `images.faults.fault`.
     """
 
     rule: str = 'auto'
@@ -38,14 +38,16 @@ def moved(pose: Pose, last: Pose | None, options: KeyframeOptions) -> bool:
     if last is None:
         return True
     turn = abs(wrap_radians(pose.yaw - last.yaw))
-    apart = math.hypot(pose.x - last.x, pose.y - last.y)  # of satellites the height is noise
+    apart = math.hypot(pose.x - last.x, pose.y - last.y)  # the height from satellites is too noisy
     return apart >= options.metres or turn >= math.radians(options.degrees)
 
 
 def rule_of(traverse: Traverse, options: KeyframeOptions) -> str:
-    """The rule that "auto" stands for; VprError for distances without poses."""
+    """The rule for a traverse; VprError if it is by distance and there are no poses."""
     if options.rule == 'auto':
         return traverse.keyframe_rule
     if options.rule == 'distance' and not traverse.has_poses:
-        raise VprError(f'{traverse.path}: has no poses for keyframes by distance; use change')
+        raise VprError(
+            f'{traverse.path}: has no poses for keyframes by distance; use --keyframes change'
+        )
     return options.rule

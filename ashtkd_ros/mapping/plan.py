@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a map would be made of, told before it is built."""
+"""What a map would be made of, in lines for the user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ashtkd_ros.traverses.traverse import Traverse
 
 
 def plan(traverse: Traverse, options: KeyframeOptions) -> list[str]:
-    """What would be used of a source, a line each."""
+    """What of a source would be used, in lines for the user."""
     rule = rule_of(traverse, options)
     places = {
         'distance': lambda: f'about {_estimate(traverse, options)} places by distance',

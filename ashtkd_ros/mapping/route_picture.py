@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A map's places seen from above."""
+"""The picture of a map: its places from above."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.sampling import thin
 from ashtkd_ros.text import one_line, reason_of
 
-_NUMBERS, _ARROWS = 12, 8  # of a traverse, evenly spread
-_IN_LEGEND = 12  # traverses; a legend of more would hide the route
-_FARTHEST = 1e9  # metres; nothing on earth is further, and Matplotlib stays exact
+_NUMBERS, _ARROWS = 12, 8  # for each traverse, evenly spread
+_IN_LEGEND = 12  # traverses; a longer legend would hide the route
+_FARTHEST = 1e9  # metres; nothing on earth is further, and Matplotlib is exact up to here
 
 
 def write_route_picture(path: Path, places: Sequence[Place], frame: str) -> str:
-    """PNG of the places that have a pose in `frame`, a colour a traverse.
+    """Write a PNG of the places that have a pose in `frame`, each traverse in a colour.
 
-    Some places carry their numbers, arrows show which way the route was driven. What is
-    returned is empty, or says why there is no picture: a decoration never costs the map.
+    Some places have their numbers beside them, and arrows show the direction of the drive. The
+    result is empty, or the reason why there is no picture: a map is saved without it as well.
     """
     try:
         ends = (max(abs(p.pose.x), abs(p.pose.y)) for p in places if p.pose is not None)
@@ -33,10 +33,10 @@ def write_route_picture(path: Path, places: Sequence[Place], frame: str) -> str:
         if not far <= _FARTHEST:
             raise ValueError(f'there is a pose at {far:.3g} m')
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # letters that the font lacks
+            warnings.simplefilter('ignore')  # the font may lack letters
             figure = _figure(places, frame)
             figure.savefig(path, dpi=100, metadata={'Software': None})
-    except Exception as error:  # of Matplotlib, of any kind
+    except Exception as error:  # Matplotlib may raise anything
         with contextlib.suppress(OSError):
             Path(path).unlink()
         return reason_of(error)
@@ -50,7 +50,7 @@ def _figure(places: Sequence[Place], frame: str) -> Figure:
         posed = [p for p in places if p.traverse == number and p.pose is not None]
         if posed:
             _draw(axes, number, posed)
-    # A frame's name may hold what matplotlib would take for a formula.
+    # Without parse_math=False, Matplotlib would read $ in a name as a formula.
     axes.set_xlabel('x [m]', parse_math=False)
     axes.set_ylabel('y [m]', parse_math=False)
     axes.set_aspect('equal', adjustable='datalim')
@@ -81,7 +81,7 @@ def _draw(axes: Axes, number: int, places: Sequence[Place]) -> None:
     for i in steps[thin(len(steps), _ARROWS)]:
         middle = (xy[i] + xy[i + 1]) / 2
         style = {'arrowstyle': '-|>', 'color': colour, 'shrinkA': 0, 'shrinkB': 0}
-        # From just before the middle to it: as long a head wherever places are dense or not.
+        # The arrow is short, so that its head has the same size whether places are dense or not.
         axes.annotate('', middle, middle - 0.01 * (xy[i + 1] - xy[i]), arrowprops=style)
 
 

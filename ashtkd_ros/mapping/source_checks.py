@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether traverses fit together in one map, and whether it may take the place of another."""
+"""Checks before a build: do traverses fit together, and may the map replace another?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.description import encodable, frame_fault
-from ashtkd_ros.maps.place_map import load_description
+from ashtkd_ros.maps.map_files import load_description
 from ashtkd_ros.traverses.opening import images_described
 from ashtkd_ros.traverses.traverse import Traverse
 
@@ -19,7 +19,7 @@ POSES_IN_MAP = (
 
 
 def check_sources(out: Path, traverses: Sequence[Traverse]) -> None:
-    """VprError where the map at `out` was made of other sources, or cannot tell."""
+    """VprError if the map at `out` was made from other sources, or does not tell its sources."""
     if not Path(out).is_dir() or not any(Path(out).iterdir()):
         return
     try:
@@ -36,7 +36,7 @@ def check_sources(out: Path, traverses: Sequence[Traverse]) -> None:
 
 
 def cautions(traverses: Sequence[Traverse]) -> list[str]:
-    """What may make a poor map of traverses that are each good in themselves; a line each."""
+    """Reasons why the traverses may make a poor map together, in lines for the user."""
     lines = []
     by_odometry = [t for t in traverses if t.by_odometry]
     for frame in dict.fromkeys(t.frame_id for t in by_odometry):
@@ -63,7 +63,7 @@ def cautions(traverses: Sequence[Traverse]) -> list[str]:
 
 
 def common_frame(traverses: Sequence[Traverse]) -> str:
-    """The frame of all poses; VprError where there are several, or its name cannot be one."""
+    """The frame of all poses; VprError if there are several, or the name is not possible."""
     frames = {(t.frame_id, t.origin): t.path for t in traverses if t.has_poses}
     if len(frames) > 1:
         listed = ', '.join(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build of a map has come to, in lines for the user."""
+"""The result of a build, in lines for the user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ashtkd_ros.traverses.traverse import Traverse
 
 
 def summary(place_map: PlaceMap, counts: Counter, out: Path) -> list[str]:
-    """What a build has come to, a line each."""
+    """The result of a build: places, numbers of images by their fate, origin on earth."""
     places = place_map.places
     spacing = place_spacing(places)
     with_poses = any(place.pose is not None for place in places)
@@ -33,9 +33,10 @@ def summary(place_map: PlaceMap, counts: Counter, out: Path) -> list[str]:
 
 
 def warnings(traverses: Sequence[Traverse], said: Sequence[int], counts: Counter) -> list[str]:
-    """What the user should know after a build, a line each.
+    """Notes for the user after a build.
 
-    `said`: how many notes of each traverse were told before; `counts`: what became of the images.
+    `said`: number of notes of each traverse that were printed before the build; `counts`: numbers
+    of images by their fate.
     """
     lines = []
     for traverse, before in zip(traverses, said, strict=True):
@@ -55,7 +56,7 @@ def warnings(traverses: Sequence[Traverse], said: Sequence[int], counts: Counter
 
 
 def route_line(place_map: PlaceMap, out: Path) -> tuple[str, str]:
-    """Where the picture of the route is, and else why there is none; both empty without poses."""
+    """Where the picture of the route is, or a note if there is none; both empty without poses."""
     if all(place.pose is None for place in place_map.places):
         return '', ''
     if is_file(out / ROUTE):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The map of places: a folder that is whole or not there."""
+"""The map of places: a folder that is written whole or not at all."""

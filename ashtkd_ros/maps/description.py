@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""map.yaml of a map: what it is about, how it was made, and a checksum of every byte."""
+"""map.yaml of a map: what the map is of, how it was made, and checksums of its files."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.images.bit_depth import DEPTHS
@@ -20,7 +20,7 @@ from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.embedder import Preprocessing
 
 FORMAT_VERSION = 2
-# The first had no checksum of map.yaml itself.
+# Format 1 had no checksum of map.yaml itself.
 _READABLE = (1, 2)
 _SELF = b'\nchecksum: '  # begins the last line: sha256 of all bytes before that line
 _KIND = 'IndexFlatIP'
@@ -33,7 +33,7 @@ _DAMAGED = 'map.yaml is damaged ({}); rebuild the map'
 
 @dataclass(frozen=True)
 class MapInfo:
-    """map.yaml without counts and checksums, which are made at each save.
+    """What map.yaml says, without the counts and checksums that each save makes anew.
 
     `model`: name, sha256 and preprocessing of the network the descriptors come from;
     `calibration`: numbers of the confidence (see `confidence`); `built`: how the map was made.
@@ -58,7 +58,10 @@ class MapInfo:
 
 @dataclass(frozen=True)
 class Description:
-    """All of map.yaml: `sha256` by name of file; `covered` tells whether it has its own."""
+    """All that map.yaml says.
+
+    `sha256`: checksum by name of file; `covered`: whether map.yaml has a checksum of its own.
+    """
 
     info: MapInfo
     places: int
@@ -70,18 +73,18 @@ class Description:
 def write_description(
     info: MapInfo, places: int, descriptor_size: int, index: str, sha256: Mapping[str, str]
 ) -> bytes:
-    """map.yaml; ValueError for an `info` that `read_description` would refuse."""
+    """The bytes of map.yaml; ValueError for an `info` that `read_description` would refuse."""
     values = {'format_version': FORMAT_VERSION, **asdict(info)}
     values |= {'descriptor_size': descriptor_size, 'index': index, 'places': places}
     values['sha256'] = dict(sha256)
     data = yaml.safe_dump(encodable(values), sort_keys=False).encode()
-    data += _SELF[1:] + hashlib.sha256(data).hexdigest().encode() + b'\n'
+    data += _SELF[1:] + sha256_of(data).encode() + b'\n'
     read_description(data)
     return data
 
 
 def read_description(data: bytes) -> Description:
-    """Check and take apart map.yaml; ValueError says what is wrong and what to do."""
+    """Read and check map.yaml; ValueError says what is wrong and what to do."""
     try:
         values = parse_yaml(data)
     except ValueError as error:
@@ -104,7 +107,7 @@ def read_description(data: bytes) -> Description:
 
 
 def looks_like_ours(data: bytes) -> bool | None:
-    """Whether bytes are a map.yaml of this project, damaged ones included; None: cannot tell."""
+    """Whether bytes are a map.yaml of this project, sound or damaged; None if unclear."""
     try:
         values = parse_yaml(data)
     except ValueError:
@@ -115,29 +118,29 @@ def looks_like_ours(data: bytes) -> bool | None:
 
 
 def _check_self(data: bytes) -> bool:
-    """Whether the last line is a checksum; ValueError where it is not that of the rest."""
+    """Whether the last line is a checksum; ValueError where it does not fit the other lines."""
     if _SELF not in data:
         return False
     end = data.rindex(_SELF) + 1
-    if data[end + len(_SELF) - 1 :] != hashlib.sha256(data[:end]).hexdigest().encode() + b'\n':
+    if data[end + len(_SELF) - 1 :] != sha256_of(data[:end]).encode() + b'\n':
         raise ValueError(_DAMAGED.format('its checksum differs'))
     return True
 
 
 def _checked(values: dict, covered: bool) -> Description:
-    """Every value that is read later, by type and range; ValueError names the first bad one."""
+    """Check type and range of every value that is read later; ValueError names a bad one."""
     frame = values.get('frame')
     if not isinstance(frame, str) or frame_fault(frame):
-        raise ValueError('frame is no name')
+        raise ValueError('frame is not a name')
     model = _table(values, 'model')
     _text(model, 'name', 'the model')
     if not _SHA256.fullmatch(_text(model, 'sha256', 'the model')):
-        raise ValueError('sha256 of the model is no checksum')
+        raise ValueError('sha256 of the model is not a checksum')
     if 'preprocessing' in model:
         try:
             Preprocessing.from_json(json.dumps(_table(model, 'preprocessing')))
         except (ValueError, TypeError) as error:
-            raise ValueError('preprocessing of the model is not as a network has it') from error
+            raise ValueError('preprocessing of the model is not that of a network') from error
     if values.get('index', _KIND) != _KIND:
         raise ValueError(f'index is not {_KIND}')
     built = _table(values, 'built')
@@ -146,7 +149,7 @@ def _checked(values: dict, covered: bool) -> Description:
     sha256 = _table(values, 'sha256')
     for name, value in sha256.items():
         if not (isinstance(name, str) and isinstance(value, str) and _SHA256.fullmatch(value)):
-            raise ValueError('sha256 is no table of checksums')
+            raise ValueError('sha256 is not a table of checksums')
     calibration = check_coefficients(_table(values, 'calibration'))
     places, size = _count(values, 'places'), _count(values, 'descriptor_size')
     return Description(MapInfo(frame, model, calibration, built), places, size, sha256, covered)
@@ -157,8 +160,8 @@ def frame_fault(frame: str) -> str:
     if not frame.strip():
         return 'it is empty'
     if frame != frame.strip() or not frame.isprintable():
-        return 'it has spaces around it, or what cannot be printed'
-    return f'it is longer than {_LONGEST_FRAME} letters' if len(frame) > _LONGEST_FRAME else ''
+        return 'it has spaces around it or characters that cannot be printed'
+    return f'it is longer than {_LONGEST_FRAME} characters' if len(frame) > _LONGEST_FRAME else ''
 
 
 def _check_plain(value: object, name: str) -> None:
@@ -166,68 +169,68 @@ def _check_plain(value: object, name: str) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise ValueError(f'{name} has a name that is no text')
+                raise ValueError(f'{name} has a name that is not text')
             _check_plain(inner, key)
     elif isinstance(value, list):
         for inner in value:
             _check_plain(inner, name)
     elif isinstance(value, (int, float)):
         if not abs(value) <= 1e300:  # NaN as well
-            raise ValueError(f'{name} is no finite number')
+            raise ValueError(f'{name} is not a finite number')
     elif value is not None and not isinstance(value, str):
-        raise ValueError(f'{name} is neither text nor number')
+        raise ValueError(f'{name} is neither text nor a number')
 
 
 def _check_built(built: dict) -> None:
     traverses = built.get('traverses', [])
     if not (isinstance(traverses, list) and all(isinstance(t, dict) for t in traverses)):
-        raise ValueError('traverses is no list of tables')
+        raise ValueError('traverses is not a list of tables')
     for number, traverse in enumerate(traverses):
         _text(traverse, 'source', f'traverse {number}')
         if any(isinstance(value, (dict, list)) for value in traverse.values()):
-            raise ValueError(f'traverse {number} has an entry that is neither text nor number')
+            raise ValueError(f'traverse {number} has an entry that is neither text nor a number')
         if 'image_topic' in traverse:
             _text(traverse, 'image_topic', f'traverse {number}')
         bits = traverse.get('bits', DEPTHS[0])
         if type(bits) is not int or bits not in DEPTHS:
-            raise ValueError(f'bits of traverse {number} are none of {DEPTHS}')
+            raise ValueError(f'bits of traverse {number} is not one of {DEPTHS}')
     origin = built.get('origin')
     if origin is None:
         return
     if not isinstance(origin, dict) or not {'lat', 'lon'} <= set(origin) <= {'lat', 'lon', 'alt'}:
-        raise ValueError('origin is not lat, lon and alt')
+        raise ValueError('origin does not consist of lat, lon and alt')
     for name, most in (('lat', 90.0), ('lon', 180.0), ('alt', 1e6)):
         value = origin.get(name, 0.0)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not (number and math.isfinite(value) and abs(value) <= most):
-            raise ValueError(f'{name} of the origin is not within {most:g}')
+            raise ValueError(f'{name} of the origin is not within -{most:g} and {most:g}')
 
 
 def _text(values: Mapping, key: str, where: str = 'it') -> str:
     value = values.get(key)
     if not isinstance(value, str) or not value:
-        raise ValueError(f'{key} of {where} is no text')
+        raise ValueError(f'{key} of {where} is not text')
     if len(value) > _LONGEST_TEXT:
-        raise ValueError(f'{key} of {where} is longer than {_LONGEST_TEXT} letters')
+        raise ValueError(f'{key} of {where} is longer than {_LONGEST_TEXT} characters')
     return value
 
 
 def _table(values: Mapping, key: str) -> dict:
     value = values.get(key)
     if not isinstance(value, dict):
-        raise ValueError(f'{key} is no table')
+        raise ValueError(f'{key} is not a table')
     return value
 
 
 def _count(values: Mapping, key: str) -> int:
     value = values.get(key)
     if type(value) is not int or not 0 < value < 2**40:
-        raise ValueError(f'{key} is no number from 1 on')
+        raise ValueError(f'{key} is not a whole number from 1 on')
     return value
 
 
 def encodable(value: object) -> object:
-    """With every text such that UTF-8 has it: paths of other encodings do not."""
+    """The value with all text such that UTF-8 can hold it, which paths need not be."""
     if isinstance(value, dict):
         return {encodable(k): encodable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

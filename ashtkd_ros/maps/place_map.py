@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The map of places: a FAISS index, a table of places and a description, in one folder."""
+"""The map of places: descriptors in a FAISS index, a table of places and a description."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 import shutil
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -18,41 +15,33 @@ import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import read_regular
-from ashtkd_ros.maps.description import (
-    Description,
-    MapInfo,
-    read_description,
-    write_description,
-)
-from ashtkd_ros.maps.folder import (
-    DESCRIPTION,
-    DESCRIPTION_LIMIT,
-    INDEX,
-    ROUTE,
-    TABLE,
-    check_target,
-    read_steadily,
-    staged,
-    thumbnail_name,
-)
+from ashtkd_ros.files.checksums import sha256_of_file
+from ashtkd_ros.maps.description import Description, MapInfo, write_description
+from ashtkd_ros.maps.folder import DESCRIPTION, INDEX, ROUTE, TABLE, check_target
+from ashtkd_ros.maps.index_file import index_size, read_index, write_index
+from ashtkd_ros.maps.map_files import check_pictures, read_checked, read_map_yaml
 from ashtkd_ros.maps.places_table import Place, read_table, write_table
+from ashtkd_ros.maps.replacement import read_steadily, replacing
+from ashtkd_ros.maps.thumbnails import THUMBNAILS, thumbnail_pixels
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.text import reason_of
 
-# of an IndexFlatIP: kind, dimensions, places, two dummies, trained, metric, count of numbers
-_FLAT = struct.Struct('<4siqqqBiQ')
-_ROW_LIMIT, _TABLE_LIMIT = 2**17, 2**31  # bytes of a row of places.csv, and of all
-_PICTURE_LIMIT = 2**26
+_ROW_LIMIT, _TABLE_LIMIT = 2**17, 2**31  # bytes of a row of places.csv, and of all rows
 
 
 class PlaceMap:
-    """Places and their descriptors, float32 (N, D) of length 1, searched by inner product."""
+    """Places and their descriptors, float32 (N, D) of length 1, searched by inner product.
 
-    def __init__(self, index: faiss.Index, places: list[Place], info: MapInfo):
-        self.index, self.places, self.info = index, places, info
-        self.warnings: list[str] = []  # what the user should know of the map that was read
+    `folder`: where the map was read from or saved to, with its pictures; None for a map that is
+    in memory alone. `warnings`: what the user should know of a map that was read, a line each.
+    """
+
+    def __init__(
+        self, index: faiss.Index, places: list[Place], info: MapInfo, folder: Path | None = None
+    ):
+        self.index, self.places, self.info, self.folder = index, places, info, folder
+        self.warnings: list[str] = []
 
     @classmethod
     def build(
@@ -65,12 +54,15 @@ class PlaceMap:
     ) -> PlaceMap:
         """Map of float32 (N, D) descriptors of length 1 that `embedder` made of N places."""
         if len(descriptors) != len(places) or not len(places):
-            raise VprError(f'{len(places)} places with {len(descriptors)} descriptors: no map')
+            raise VprError(
+                f'{len(places)} places and {len(descriptors)} descriptors make no map; give a '
+                'descriptor for each place'
+            )
         rows = np.ascontiguousarray(descriptors, np.float32)
         bad = first_not_unit(rows)
         if bad is not None:
             raise VprError(
-                f'the descriptor of place {bad} is not of length 1: no map; '
+                f'the descriptor of place {bad} is not of length 1, so no map can be made; '
                 'export the network with tools.training.export'
             )
         index = faiss.IndexFlatIP(embedder.dimensions)
@@ -93,44 +85,51 @@ class PlaceMap:
         """What the map was built from, by number: each has at least its `source`."""
         return self.info.traverses
 
-    def save(self, folder: Path, attachments: Mapping[str, Path] | None = None) -> None:
+    def picture(self, place: Place) -> np.ndarray | None:
+        """The picture of a place that the map keeps, uint8 RGB (H, W, 3); None without a sound
+        one."""
+        return None if self.folder is None else thumbnail_pixels(self.folder, place)
+
+    def save(
+        self, folder: Path, thumbnails: Path | None = None, route: Path | None = None
+    ) -> None:
         """Write the whole map or nothing: a full disk or a kill leaves the old map as it was.
 
-        `attachments`: name in the map → file or folder that comes with it. Files in the folder
-        that are not a map's stay there.
+        `thumbnails`: folder with the pictures of the places; `route`: picture of all places from
+        above (PNG). Either may not exist. The user's files in the folder stay there.
         """
         check_target(folder)
-        folder = Path(folder).resolve()  # "." has no name of its own; a link keeps pointing
+        target = Path(folder).resolve()  # "." has no name of its own; a link keeps pointing
         try:
-            with staged(folder) as new:
-                self._write(new, attachments or {})
+            with replacing(target) as new:
+                self._write(new, thumbnails, route)
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: of faiss
             raise VprError(
-                f'{folder}: the map could not be written ({reason_of(error)}); '
+                f'{target}: the map could not be written ({reason_of(error)}); '
                 'what was there before is untouched'
             ) from error
+        self.folder = Path(folder)
 
-    def _write(self, new: Path, attachments: Mapping[str, Path]) -> None:
+    def _write(self, new: Path, thumbnails: Path | None, route: Path | None) -> None:
         _check_traverses(self.info, self.places)
-        # Not written by FAISS, which takes no names that are no UTF-8.
-        (new / INDEX).write_bytes(faiss.serialize_index(self.index).tobytes())
+        # FAISS itself could not write to paths that are not UTF-8.
+        (new / INDEX).write_bytes(write_index(self.index))
         (new / TABLE).write_bytes(write_table(self.places))
-        for name, path in attachments.items():
-            if path.is_dir():
-                (new / name).mkdir()
-                for file in path.iterdir():
-                    shutil.copyfile(file, new / name / file.name)
-            elif path.is_file():
-                shutil.copyfile(path, new / name)
+        if thumbnails is not None and thumbnails.is_dir():
+            (new / THUMBNAILS).mkdir()
+            for file in thumbnails.iterdir():
+                shutil.copyfile(file, new / THUMBNAILS / file.name)
+        if route is not None and route.is_file():
+            shutil.copyfile(route, new / ROUTE)
         sha256 = {
-            name: _synced_checksum(new / name)
+            name: sha256_of_file(new / name, sync=True)
             for name in (INDEX, TABLE, ROUTE)
             if (new / name).is_file()
         }
         kind = type(self.index).__name__
         text = write_description(self.info, len(self.places), self.index.d, kind, sha256)
         (new / DESCRIPTION).write_bytes(text)
-        _synced_checksum(new / DESCRIPTION)
+        sha256_of_file(new / DESCRIPTION, sync=True)
 
     @classmethod
     def load(
@@ -138,16 +137,16 @@ class PlaceMap:
     ) -> PlaceMap:
         """Read and check a map; with `embedder` also that its model made this map.
 
-        `pictures`: check those of the route and the places as well, which a robot does not need.
-        Raises VprError that names what failed: folder, version, checksum, contents or model.
+        `pictures`: also check the pictures of the route and of the places, which a robot does not
+        need. VprError names what failed: folder, version, checksum, contents or model.
         """
         folder = Path(folder)
 
         def read(handle: int) -> PlaceMap:
-            description = read_map_description(folder, handle)
+            description = read_map_yaml(folder, handle)
             place_map = cls._read(folder, handle, embedder, description)
             if pictures:
-                _check_pictures(folder, handle, description, place_map.places)
+                check_pictures(folder, handle, description, place_map.places)
             return place_map
 
         return read_steadily(folder, read)
@@ -158,10 +157,10 @@ class PlaceMap:
     ) -> PlaceMap:
         info = description.info
         # Their sizes follow from what map.yaml says: a file that has grown is not read at all.
-        size = _FLAT.size + 4 * description.places * description.descriptor_size
+        size = index_size(description.places, description.descriptor_size)
         most = min(_TABLE_LIMIT, 2**16 + _ROW_LIMIT * description.places)
         contents = {
-            name: _read_checked(folder, handle, name, description, limit)
+            name: read_checked(folder, handle, name, description, limit)
             for name, limit in ((INDEX, size), (TABLE, most))
         }
         _check_model(folder, description, embedder)
@@ -169,28 +168,28 @@ class PlaceMap:
             places = read_table(contents[TABLE])
             _check_traverses(info, places)
             if not description.covered and any(place.thumbnail for place in places):
-                raise ValueError('it is of a newer format than map.yaml says')
+                raise ValueError('its format is newer than map.yaml says')
         except ValueError as error:
             raise VprError(
                 f'{folder / TABLE}: not a table of places ({reason_of(error)}); rebuild the map'
             ) from error
-        index = _read_index(folder / INDEX, contents[INDEX], description.descriptor_size)
+        index = read_index(folder / INDEX, contents[INDEX], description.descriptor_size)
         counts = (description.places, len(places), index.ntotal)
         if len(set(counts)) > 1:
             raise VprError(
                 f'{folder}: map.yaml, places.csv and index.faiss count {counts} places; '
                 'rebuild the map'
             )
-        place_map = cls(index, places, info)
+        place_map = cls(index, places, info, folder)
         if _all_alike(index):
             place_map.warnings.append(
-                f'{folder}: all places have one descriptor, so that nothing is told apart; was '
-                'the camera covered, or the network not sound? build it anew'
+                f'{folder}: all places have the same descriptor and cannot be told apart; was the '
+                'camera covered, or is the network damaged? build the map anew'
             )
         if not description.covered:
             place_map.warnings.append(
-                f'{folder}: an older version made the map, its map.yaml has no checksum of its '
-                'own, so that damage may not show; build it anew'
+                f'{folder}: an older version made the map; its map.yaml has no checksum of its '
+                'own, so damage to it may go unnoticed; build the map anew'
             )
         return place_map
 
@@ -217,111 +216,10 @@ def _all_alike(index: faiss.Index) -> bool:
     return len(rows) > 2 and float((rows @ rows[0]).min()) > 1.0 - 1e-5
 
 
-def read_map_description(folder: Path, handle: int) -> Description:
-    """map.yaml of the open folder; VprError where it is not that of a sound map."""
-    try:
-        data = read_regular(DESCRIPTION, DESCRIPTION_LIMIT, dir_fd=handle)
-    except FileNotFoundError as error:
-        raise VprError(f'{folder}: holds no map.yaml; build the map with build_map') from error
-    except OSError as error:
-        raise VprError(
-            f'{folder}: map.yaml cannot be read ({reason_of(error)}); rebuild the map'
-        ) from error
-    try:
-        return read_description(data)
-    except ValueError as error:
-        raise VprError(f'{folder}: {reason_of(error)}') from error
-
-
-def load_description(folder: Path) -> Description:
-    """What the map in a folder says of itself; VprError where that is not sound."""
-    folder = Path(folder)
-    return read_steadily(folder, lambda handle: read_map_description(folder, handle))
-
-
 def _check_traverses(info: MapInfo, places: Sequence[Place]) -> None:
     most = max(place.traverse for place in places)
     if info.traverses and most >= len(info.traverses):
-        raise ValueError(f'there is a place of traverse {most}, of which map.yaml tells nothing')
-
-
-def _read_checked(
-    folder: Path, handle: int, name: str, description: Description, limit: int
-) -> bytes:
-    try:
-        data = read_regular(name, limit, dir_fd=handle)
-    except OSError as error:
-        raise VprError(
-            f'{folder / name}: cannot be read ({reason_of(error)}); rebuild the map'
-        ) from error
-    if hashlib.sha256(data).hexdigest() != description.sha256.get(name):
-        raise VprError(
-            f'{folder / name}: is damaged, its checksum differs from map.yaml; rebuild the map'
-        )
-    return data
-
-
-def _read_index(path: Path, data: bytes, dimensions: int) -> faiss.Index:
-    """A flat index of inner products; FAISS sees no bytes that have not been looked at."""
-    try:
-        kind, d, count, _, _, trained, metric, numbers = _FLAT.unpack_from(data)
-    except struct.error as error:
-        raise VprError(f'{path}: is no index; rebuild the map') from error
-    if kind != b'IxFI' or metric != faiss.METRIC_INNER_PRODUCT or trained != 1:
-        raise VprError(f'{path}: is no index of inner products; rebuild the map')
-    if not (d == dimensions and count > 0 and numbers == d * count):
-        raise VprError(
-            f'{path}: has {count} rows of {d} numbers where map.yaml says {dimensions}; '
-            'rebuild the map'
-        )
-    if len(data) != _FLAT.size + 4 * numbers:
-        raise VprError(f'{path}: is no index, its length is wrong; rebuild the map')
-    rows = np.frombuffer(data, '<f4', offset=_FLAT.size).reshape(count, d)
-    bad = first_not_unit(rows)
-    if bad is not None:
-        raise VprError(f'{path}: the descriptor in row {bad} is not of length 1; rebuild the map')
-    return faiss.deserialize_index(np.frombuffer(data, np.uint8))
-
-
-def read_thumbnail(folder: Path, place: Place, handle: int | None = None) -> bytes:
-    """JPEG of a place from the map's folder, or from its open descriptor `handle`.
-
-    OSError where it is not there or is damaged.
-    """
-    name = thumbnail_name(place.id)
-    data = read_regular(
-        Path(folder) / name if handle is None else name, _PICTURE_LIMIT, dir_fd=handle
-    )
-    if place.thumbnail and hashlib.sha256(data).hexdigest() != place.thumbnail:
-        raise OSError(0, 'it is damaged, its checksum differs from places.csv')
-    return data
-
-
-def _check_pictures(
-    folder: Path, handle: int, description: Description, places: Sequence[Place]
-) -> None:
-    if ROUTE in description.sha256:
-        _read_checked(folder, handle, ROUTE, description, _PICTURE_LIMIT)
-    for place in places:
-        if not place.thumbnail:
-            continue
-        try:
-            read_thumbnail(folder, place, handle)
-        except OSError as error:
-            raise VprError(
-                f'{folder / thumbnail_name(place.id)}: {reason_of(error)}; the map works '
-                'without it, rebuild the map to have it back'
-            ) from error
-
-
-def _synced_checksum(path: Path) -> str:
-    """sha256 of a file that is on the disk by now."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        os.fsync(file.fileno())
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()
+        raise ValueError(f'a place is of traverse {most}, which map.yaml does not describe')
 
 
 def place_spacing(places: list[Place]) -> float:

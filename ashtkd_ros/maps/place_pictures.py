@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps.own_pictures import thumbnail
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.traverses.opening import originals_of
 from ashtkd_ros.traverses.traverse import Originals
@@ -19,16 +17,16 @@ from ashtkd_ros.traverses.traverse import Originals
 class PlacePictures:
     """Called with a place: its image, uint8 RGB (H, W, 3); VprError where it is gone."""
 
-    def __init__(self, place_map: PlaceMap, folder: Path):
-        self.map, self._folder = place_map, Path(folder)
+    def __init__(self, place_map: PlaceMap):
+        self.map = place_map
         self._originals: dict[int, Originals] = {}
 
     def __call__(self, place: Place) -> np.ndarray:
-        """From the source, else the thumbnail."""
+        """The image of the source, else the picture that the map keeps."""
         try:
             return self.original(place)
         except VprError:
-            picture = thumbnail(self._folder, place)
+            picture = self.map.picture(place)
             if picture is None:
                 raise
             return picture

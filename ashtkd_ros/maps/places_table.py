@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""places.csv of a map: a row for each place, written and read here alone."""
+"""places.csv of a map: one row for each place; written and read only here."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from ashtkd_ros.geometry.pose import POSE_COLUMNS, Pose, pose_fault
 
 COLUMNS = ('id', 'stamp', *POSE_COLUMNS, 'source', 'order', 'label', 'traverse', 'lat', 'lon')
 COLUMNS += ('thumbnail',)
-# Maps of older versions lack them.
+# Columns that maps of older versions do not have.
 _LATER = ('traverse', 'lat', 'lon', 'thumbnail')
 _LONGEST = 2**12  # characters of a name
-_LATEST = 1e20  # seconds; older versions left nanoseconds as they were
+_LATEST = 1e20  # seconds; older versions may have stored nanoseconds
 _NUMBER = re.compile(r'[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?')
 _MOST = 2**53  # numbers up to here are exact
 
 
 @dataclass(frozen=True)
 class Place:
-    """One row of places.csv; `id` is its row in the index.
+    """One row of places.csv; `id` is also its row in the index.
 
-    `source`: its image, a file of the traverse's folder or when a bag received it, in ns;
-    `traverse`: number of the mapping traverse; `geo`: latitude and longitude in degrees;
-    `thumbnail`: sha256 of its picture in the map, hexadecimal, empty where there is none.
+    `stamp`: seconds; `order`: number of the image in its traverse; `pose`: in the map's frame, or
+    None; `source`: name of its image in the traverse, a file in the folder, or the time in ns at
+    which a bag received it; `label`: name of the place, or empty; `traverse`: number of the
+    traverse in map.yaml; `geo`: latitude and longitude in degrees, or None; `thumbnail`: sha256 of
+    its picture in the map, hexadecimal digits, empty without a picture.
     """
 
     id: int
@@ -42,10 +44,10 @@ class Place:
 
 
 def write_table(places: Sequence[Place]) -> bytes:
-    """places.csv; ValueError for a place that `read_table` would refuse."""
+    """The bytes of places.csv; ValueError for a place that `read_table` would refuse."""
     check_places(places)
     text = io.StringIO()
-    # A lone carriage return is left unquoted by some versions of csv, and ends a row in all.
+    # Some versions of csv do not quote a lone carriage return, but it ends a row in all of them.
     odd = any('\r' in p.source or '\r' in p.label for p in places)
     quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
     rows = csv.writer(text, lineterminator='\n', quoting=quoting)
@@ -59,14 +61,16 @@ def write_table(places: Sequence[Place]) -> bytes:
 
 
 def read_table(data: bytes) -> list[Place]:
-    """The places of places.csv; ValueError that says in which line what is wrong."""
+    """The places of places.csv; ValueError names the line and what is wrong in it."""
     text = data.decode('utf-8', 'surrogateescape')
     reader = csv.reader(io.StringIO(text, newline=''), strict=True)
     try:
         header = next(reader, [])
         lacking = [c for c in COLUMNS if c not in header and c not in _LATER]
         if lacking or len(set(header)) < len(header):
-            raise ValueError(f'the header lacks {", ".join(lacking) or "names of its own"}')
+            missing = ', '.join(lacking)
+            why = f'lacks {missing}' if lacking else 'names a column twice'
+            raise ValueError(f'the header {why}')
         places = []
         for row in reader:
             if len(row) != len(header):
@@ -99,25 +103,25 @@ def _place(row: dict[str, str]) -> Place:
 
 
 def _number(text: str) -> float:
-    # float takes more: nan, 1_0, digits of other scripts
+    # float() also takes nan, 1_0 and digits of other scripts
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f'"{text[:40]}" is no number')
+        raise ValueError(f'"{text[:40]}" is not a number')
     return float(text)
 
 
 def _whole(text: str) -> int:
     if not re.fullmatch(r'-?[0-9]{1,18}', text):
-        raise ValueError(f'"{text[:40]}" is no whole number')
+        raise ValueError(f'"{text[:40]}" is not a whole number')
     return int(text)
 
 
 def check_places(places: Sequence[Place]) -> None:
-    """ValueError where there are none, ids are not in order, or values are out of range."""
+    """ValueError for an empty list, ids that are not 0, 1, 2, ..., and values out of range."""
     if not places:
         raise ValueError('it has no places')
     for row, place in enumerate(places):
         if place.id != row:
-            raise ValueError(f'place {place.id} stands in row {row}')
+            raise ValueError(f'place {place.id} is in row {row}')
         why = _fault(place)
         if why:
             raise ValueError(f'place {row}: {why}')
@@ -132,7 +136,7 @@ def _fault(p: Place) -> str:
     if max(len(p.source), len(p.label)) > _LONGEST:
         return 'its source or label is too long'
     if p.thumbnail and not re.fullmatch('[0-9a-f]{64}', p.thumbnail):
-        return 'the checksum of its picture is none'
+        return 'the checksum of its picture is not a checksum'
     if p.geo is not None and not (abs(p.geo[0]) <= 90.0 and abs(p.geo[1]) <= 360.0):
-        return f'latitude {p.geo[0]} and longitude {p.geo[1]} are nowhere on earth'
+        return f'latitude {p.geo[0]} and longitude {p.geo[1]} are not on Earth'
     return '' if p.pose is None else pose_fault(p.pose)

@@ -73,10 +73,12 @@ _LATCHED = Qos(
 class BagOptions:
     """How a bag is written.
 
-    `compression` is one of COMPRESSIONS ('storage': inside an mcap). `start_s`: seconds added to
-    every stamp; None: 0, or START_S where a stamp would be zero. `hz`: images a second in place
-    of the frames' own stamps. `jpeg`: the files' own bytes instead of pixels. `origin`: where
-    x = y = z = 0 lies on Earth; with it /fix is written. `tf`: /tf and /tf_static are written.
+    `storage`: one of STORAGES. `compression`: one of COMPRESSIONS; "storage" compresses within an
+    MCAP file. `jpeg`: write the bytes of JPEG and PNG files instead of pixels. `start_s`: seconds
+    that are added to every stamp; None: 0, or START_S if a stamp would be zero. `hz`: images a
+    second; None: by the frames' own stamps. `odom_hz`: poses a second. `odom_frame`: frame of the
+    poses. `tf`: write /tf and /tf_static as well. `origin`: where x = y = z = 0 lies on earth; if
+    it is given, /fix is written as well.
     """
 
     storage: str = 'sqlite3'
@@ -102,9 +104,9 @@ def make_bag(
 ) -> dict[str, int]:
     """Write `frames` as the new rosbag2 folder `out`; the number of messages of every topic.
 
-    One frame is in memory at a time. Where frames have labels, `out` also gets labels.csv
-    (`frame,label`; frames numbered from 0). Raises VprError where `out` exists, a stamp or an
-    image is unusable, or the disk is full; `out` is then not there.
+    One frame is in memory at a time. If frames have labels, labels.csv is written into `out`
+    (`frame,label`; frames numbered from 0). Raises VprError, and leaves no `out`, if it exists, if
+    a stamp or an image cannot be used, or if the disk is full.
     """
     options = options or BagOptions()
     out = resolved(out)  # "." has no name of its own
@@ -126,7 +128,7 @@ def make_bag(
 
 
 def stamps_ns(frames: Sequence[Frame], options: BagOptions) -> list[int]:
-    """Header stamp of every frame in nanoseconds, rounded once; VprError where one is no stamp."""
+    """Header stamp of every frame in nanoseconds, rounded once; VprError if ROS has none such."""
     if options.hz:
         seconds = [i / Fraction(options.hz) for i in range(len(frames))]
     else:
@@ -138,8 +140,8 @@ def stamps_ns(frames: Sequence[Frame], options: BagOptions) -> list[int]:
     for frame, stamp in zip(frames, stamps, strict=True):
         if not 0 <= stamp < 2**31 * NS_PER_S:
             raise VprError(
-                f'{frame.image}: stamp {_seconds(stamp)} s cannot be told in ROS (0 to 2^31 s); '
-                'correct it or give another start'
+                f'{frame.image}: stamp {_seconds(stamp)} s is not possible in ROS (0 to 2^31 s); '
+                'correct it, or give another --start'
             )
     return stamps
 
@@ -149,9 +151,9 @@ def _seconds(stamp: int) -> str:
 
 
 def message(store: Any, kind: str, **values: Any) -> Any:
-    """A message of type `kind` of a rosbags typestore: zero wherever `values` has nothing.
+    """A message of type `kind` of a rosbags typestore; fields that `values` lacks are zero.
 
-    A dict stands for a message within, a list of dicts for a sequence of messages.
+    In `values` a dict stands for a message, a list of dicts for a sequence of messages.
     """
     fields = store.fielddefs[kind][1]
     unknown = values.keys() - {name for name, _ in fields}
@@ -175,7 +177,7 @@ def _field(store: Any, node: Nodetype, detail: Any, value: Any) -> Any:
 
 
 def header(stamp: int, frame_id: str) -> dict[str, Any]:
-    """Values of a std_msgs Header; stamp in nanoseconds."""
+    """Values for `message` of a std_msgs/Header; stamp in nanoseconds."""
     sec, nanosec = split_ns(stamp)
     return {'stamp': {'sec': sec, 'nanosec': nanosec}, 'frame_id': frame_id}
 
@@ -210,14 +212,14 @@ def _write(
 
 
 class _QuotedPath(type(Path())):
-    """A path whose formatted text may stand in a URI: ? # % are no signs of one."""
+    """A path that is quoted when it is formatted, so that it may stand in a URI."""
 
     def __format__(self, spec: str) -> str:
         return quote(str(self))
 
 
 class _Sqlite3Writer(Sqlite3Writer):
-    """rosbags formats the path into a URI as it is, and so writes another file than it means."""
+    """rosbags puts the path into a URI without quoting, and so may write another file."""
 
     def __init__(self, path: Path, compression: CompressionMode):
         super().__init__(_QuotedPath(path), compression)
@@ -225,13 +227,13 @@ class _Sqlite3Writer(Sqlite3Writer):
 
 
 class _Writer(Writer):
-    """rosbags' own for folders of any name."""
+    """The writer of rosbags, for folders of any name."""
 
     STORAGE_PLUGINS = {**Writer.STORAGE_PLUGINS, StoragePlugin.SQLITE3: _Sqlite3Writer}
 
 
 class _Bag:
-    """An open writer that knows what each topic holds."""
+    """An open writer, and the types of the topics."""
 
     def __init__(self, writer: Writer, options: BagOptions):
         self._writer, self._options = writer, options
@@ -240,7 +242,7 @@ class _Bag:
         self.counts: dict[str, int] = {}
 
     def connect(self, has_poses: bool) -> None:
-        """Name the topics."""
+        """Add the topics that the options ask for."""
         tf, fix = self._options.tf, self._options.origin is not None
         wanted = {COMPRESSED if self._options.jpeg else IMAGE: True, ODOM: has_poses}
         for topic in (t for t, yes in {**wanted, FIX: fix, TF: tf, TF_STATIC: tf}.items() if yes):
@@ -259,7 +261,7 @@ class _Bag:
         self.counts[topic] += 1
 
     def send_image(self, stamp: int, frame: Frame) -> None:
-        """The frame, as pixels or as the file's own bytes."""
+        """Write the image, as pixels or as the file's own bytes."""
         head = header(stamp, CAMERA_FRAME)
         if self._options.jpeg:
             data, kind = _own_bytes(frame)
@@ -271,7 +273,7 @@ class _Bag:
         self._send(IMAGE, stamp, header=head, encoding='rgb8', data=pixels.reshape(-1), **size)
 
     def send_pose(self, stamp: int, pose: Pose) -> None:
-        """Odometry, and tf and fix where they are asked for."""
+        """Write odometry, and tf and fix if the options ask for them."""
         place = {'x': pose.x, 'y': pose.y, 'z': pose.z}
         turn = {'x': pose.qx, 'y': pose.qy, 'z': pose.qz, 'w': pose.qw}
         head = header(stamp, self._options.odom_frame)
@@ -289,7 +291,7 @@ class _Bag:
             self._send(FIX, stamp, header=header(stamp, BODY_FRAME), status={'service': 1}, **fix)
 
     def send_between(self, a: tuple[int, Pose], b: tuple[int, Pose], first: int) -> None:
-        """Poses strictly between two frames, at whole periods after `first`."""
+        """Write the poses between two frames, at whole periods after the time `first`."""
         if b[0] - a[0] > _LONGEST_GAP_NS:
             return
         period = max(1, round(1e9 / self._options.odom_hz))
@@ -297,7 +299,7 @@ class _Bag:
             self.send_pose(stamp, interpolate_pose(a[1], b[1], (stamp - a[0]) / (b[0] - a[0])))
 
     def send_static(self, stamp: int) -> None:
-        """Where the camera sits on the body: at its origin, looking forward."""
+        """Write where the camera is on the body: at its origin, looking forward."""
         move = _transform(stamp, BODY_FRAME, CAMERA_FRAME, rotation=_OPTICAL)
         self._send(TF_STATIC, stamp, transforms=[move])
 
@@ -314,7 +316,7 @@ def _transform(
 
 
 def _own_bytes(frame: Frame) -> tuple[np.ndarray, str]:
-    """The file's bytes, uint8 (N,), and 'jpeg' or 'png'; VprError when it is neither."""
+    """The file's bytes, uint8 (N,), and "jpeg" or "png"; VprError if it is neither."""
     try:
         data, kind = frame.image.encoded()
     except VprError:

@@ -29,9 +29,10 @@ _MAY_BE_DEEP = ('.tif', '.tiff', '.pgm', '.ppm')
 
 
 def depth_of_bag(bag: Bag, topic: str, bits: int) -> BitDepth:
-    """Of images spread over a bag, all of a short one; see `bits_of_source` for `bits`.
+    """Bit depth of the images on a topic, found from samples all over the bag.
 
-    Only 16 bit values are looked at. Damaged messages are passed over; reading says more of them.
+    `bits`: see `bits_of_source`. Only 16 bit values are looked at. Damaged messages are passed
+    over here; they are reported when the images are read.
     """
     first = None
     with contextlib.suppress(VprError):
@@ -65,7 +66,7 @@ def _look_at_message(message: object, sampler: DepthSampler) -> None:
 
 
 def depth_of_files(files: Sequence[Path], bits: int) -> BitDepth:
-    """As `depth_of_bag`, of picture files; those that cannot be read are passed over."""
+    """Bit depth of image files; files that cannot be read are passed over. See `depth_of_bag`."""
     deep = [f for f in files if f.suffix.lower() == '.png' and _is_deep_png(f)]
     others = [f for f in files if f.suffix.lower() in _MAY_BE_DEEP]
     if _looked(_evenly(others, _FIRST), _look_at_file):
@@ -74,7 +75,7 @@ def depth_of_files(files: Sequence[Path], bits: int) -> BitDepth:
 
 
 def _is_deep_png(path: Path) -> bool:
-    """By the header alone."""
+    """Whether the header of a PNG file says 16 bits."""
     try:
         with open(open_regular(path), 'rb') as file:
             return is_deep(np.frombuffer(file.read(32), np.uint8))
@@ -95,7 +96,7 @@ def _look_at_file(path: Path, sampler: DepthSampler) -> None:
 
 
 def _looked(items: Iterable, look: Callable) -> list[Sequence[float]]:
-    """What each of them needs, found by several threads; few are held at a time."""
+    """What `look` finds for each item, by several threads; few items are in memory at a time."""
 
     def needs(item: object) -> list[Sequence[float]]:
         sampler = DepthSampler()

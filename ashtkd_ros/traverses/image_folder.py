@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frame sources: a walk folder (`poses.csv` + images) or an index set (`index.csv` + images)."""
+"""Folders of images with a table: a walk (poses.csv) or a set of places (index.csv)."""
 
 from __future__ import annotations
 
@@ -81,15 +81,14 @@ def file_frame(
 def read_source(
     folder: Path, role: str = '', notes: list[str] | None = None, purpose: str = ''
 ) -> list[Frame]:
-    """All frames of a folder, in order of time; `role` selects rows of an `index.csv` set.
+    """All frames of a folder, in order of time; `role` selects rows of an index.csv.
 
-    Without `role`, where there are several: for the `purpose` "map" those of one of `MAP_ROLES`,
-    for "query" those of one of `QUERY_ROLES`, or at least not the other's; else all.
+    If there are several roles and none is given, `purpose` selects: for "map" the rows of one of
+    MAP_ROLES, for "query" the rows of one of QUERY_ROLES, or else all rows but those of the other
+    purpose; without a purpose all rows. Lines for the user are added to `notes`.
 
-    What the user should know of the table is added to `notes`, a line each.
-
-    Raises VprError where there is neither CSV, or it lacks a column, holds a bad number or
-    names a file that is not there.
+    Raises VprError if the folder has neither table, or the table lacks a column, holds a bad
+    number or names a file that is missing.
     """
     folder, notes = Path(folder), [] if notes is None else notes
     if is_file(folder / WALK):
@@ -98,15 +97,15 @@ def read_source(
         frames = _read_index(folder, role, notes, purpose)
     elif is_folder(folder):
         raise VprError(
-            f'{folder}: is no bag, and has neither poses.csv (file,stamp,x,y,...) nor index.csv '
-            '(file,place,role,order); name a bag, or add one that lists the images'
+            f'{folder}: is not a bag, and has neither poses.csv (file,stamp,x,y,...) nor '
+            'index.csv (file,place,role,order); name a bag, or add a table of the images'
         )
     else:
-        raise VprError(f'{folder}: no such folder{why_missing(folder)}')
+        raise VprError(f'{folder}: no such folder or file{why_missing(folder)}')
     if not frames:
-        raise VprError(f'{folder}: lists no image; a map or a replay needs at least one')
+        raise VprError(f'{folder}: lists no image, and at least one is needed')
     if twice := len(frames) - len({f.file for f in frames}):
-        notes.append(f'{twice} rows list a file that another row lists as well')
+        notes.append(f'{twice} rows list a file that is also in another row')
     missing = next((f.file for f in frames if not is_file(f.file)), None)
     if missing is not None:
         why = f'not there{why_missing(missing)}; restore it or remove its row'
@@ -120,7 +119,7 @@ def read_source(
 
 
 def _outside(folder: Path, paths: Sequence[Path]) -> list[Path]:
-    """Those that a name or a link leads out of the folder: a table of others can name any file."""
+    """The paths that lead out of the folder: a table made by others can name any file."""
     within = {parent: inside(folder, parent.absolute()) for parent in {p.parent for p in paths}}
     return [
         p
@@ -142,7 +141,9 @@ def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
     if lacking:
         notes.append(f'{lacking} of {len(frames)} images have no pose in {WALK}')
     if same := len(frames) - len(set(stamps.tolist())):
-        notes.append(f'{same} images have the stamp of another: has each stamp all its digits?')
+        notes.append(
+            f'{same} images share their stamp with another; do the stamps have all their digits?'
+        )
     frames.sort(key=lambda f: f.stamp_ns)
     return [replace(frame, order=i) for i, frame in enumerate(frames)]
 
@@ -172,7 +173,7 @@ def _read_index(folder: Path, role: str, notes: list[str], purpose: str) -> list
 
 
 def roles_for(purpose: str, roles: Sequence[str]) -> list[str]:
-    """Which of the roles of a table a map, or queries, are made of."""
+    """The roles of a table that a map, or queries, are made of; see `read_source`."""
     names = {'map': (MAP_ROLES, QUERY_ROLES), 'query': (QUERY_ROLES, MAP_ROLES)}
     own, other = names.get(purpose, ((), ()))
     for some in own:
@@ -183,13 +184,13 @@ def roles_for(purpose: str, roles: Sequence[str]) -> list[str]:
 
 
 def _begins(role: str, names: Sequence[str]) -> bool:
-    """Whether a role's first word is one of the names, or a longer one that begins so."""
+    """Whether a role's first word is one of the names, or begins with a name of over 3 letters."""
     word = re.match(r'[^\W\d_]*', role.strip().lower()).group()
     return any(word == name or len(name) > 3 and word.startswith(name) for name in names)
 
 
 def _asked_for(role: str, roles: Sequence[str], table: Path) -> list[str]:
-    """The roles that --role means; VprError that lists them where it means none."""
+    """The roles that --role names, in any case; VprError that lists all if it names none."""
     found = [r for r in roles if r == role] or [r for r in roles if r.lower() == role.lower()]
     if roles and not found:
         raise VprError(
@@ -200,7 +201,7 @@ def _asked_for(role: str, roles: Sequence[str], table: Path) -> list[str]:
 
 
 def _compass_pose(row: Row, table: Path, line: int) -> Pose | None:
-    """From east, north and heading; None where all are empty."""
+    """The pose in the columns for east, north and heading; None if all are empty."""
     if not any(row.get(c) for c in _COMPASS):
         return None
     east, north, heading = (number(row.get(c, ''), c, table, line) for c in _COMPASS)
@@ -213,7 +214,7 @@ def _compass_pose(row: Row, table: Path, line: int) -> Pose | None:
 
 
 def _order(value: str) -> tuple[float, str]:
-    """Sort key of the `order` column: by number where it is one, else by text."""
+    """Sort key of the column `order`: numbers first, by value, then texts."""
     try:
         number = float(value)
     except ValueError:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses out of ROS messages of any kind that has them; no ROS package is needed.
+"""Poses from ROS messages of every kind that has some; no ROS package is needed.
 
-Messages are taken by their fields, so those of `rosbags`, of rclpy and of rospy all do. Each kind
-has a reader: `add` every message of one topic (of /tf and /tf_static together), then `trajectory`.
+Only the fields of messages count, so that messages of rosbags, rclpy and rospy can all be read.
+Each kind has a reader: `add` every message of one topic (for tf, of /tf and /tf_static together),
+then ask for the `trajectory`.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ _LEG_BEHIND_S, _LEG_AHEAD_S = 20.0, 5.0
 
 
 class PoseReader:
-    """Collects the messages of one kind; `types` are the kind's names, as rosbags spells them.
+    """Collects the messages of one kind; `types`: the names of their types, as in rosbags.
 
-    With `use_received` poses have the time at which their message was received, else that of its
+    `use_received`: poses have the time at which their message was received; else the time in its
     header.
     """
 
@@ -54,9 +55,9 @@ class PoseReader:
         raise NotImplementedError
 
     def trajectory(self, camera_frame: str = '') -> PoseTrack:
-        """The poses of what was added; VprError where there are none or their times are bad.
+        """The poses of all messages added; VprError if there are none or their times are bad.
 
-        `camera_frame`, the header.frame_id of the images, is used by transforms only.
+        `camera_frame`: the header.frame_id of the images, which only transforms need.
         """
         raise NotImplementedError
 
@@ -88,7 +89,7 @@ class BodyPoses(PoseReader):
         self._odometry, self._child = False, ''
 
     def add(self, topic: str, message: Any, received_s: float) -> None:
-        """See PoseReader; VprError where the frame changes."""
+        """See PoseReader; VprError if the frame changes."""
         frame = message.header.frame_id.lstrip('/') or 'map'
         if self._builder is None:
             self._builder = TrajectoryBuilder(topic, frame, self.remedy)
@@ -105,7 +106,7 @@ class BodyPoses(PoseReader):
         self._child = getattr(message, 'child_frame_id', '')
 
     def trajectory(self, camera_frame: str = '') -> Trajectory:
-        """See PoseReader; poses that cannot be are left out, see `pose_checks`."""
+        """See PoseReader; impossible poses are left out, see `pose_checks`."""
         if self._builder is None:
             return TrajectoryBuilder('the topic of poses').build()
         builder = self._builder
@@ -115,7 +116,7 @@ class BodyPoses(PoseReader):
 
 
 class TfPoses(PoseReader):
-    """Poses of the camera itself out of the transforms on /tf and /tf_static.
+    """Poses of the camera itself, from the transforms on /tf and /tf_static.
 
     `map_frame` and `camera_frame_is`: see TransformTree.track.
     """
@@ -130,7 +131,7 @@ class TfPoses(PoseReader):
         self._tree = TransformTree(self.remedy)
 
     def add(self, topic: str, message: Any, received_s: float) -> None:
-        """See PoseReader; what a topic called ..tf_static says holds at all times."""
+        """See PoseReader; transforms on a topic called ..tf_static hold at all times."""
         constant = topic.endswith('tf_static')
         for t in message.transforms:
             stamp = None if constant else self._stamp(t.header, received_s)
@@ -145,10 +146,10 @@ class TfPoses(PoseReader):
 class NavSatPoses(PoseReader):
     """Positions of a satellite receiver in metres east, north and up of `origin`, frame `map`.
 
-    Without an `origin` the first fix is it; a traverse that is to be compared with a map needs
-    the map's. Fixes without status, nowhere on earth, at latitude and longitude 0 or known to no
-    better than 100 m are refused; a height of NaN is that of the fixes beside it, else 0.
-    The receiver knows no heading: see `travel_yaw`.
+    `origin`: None: the first fix; queries need the origin of their map. Fixes are left out if
+    their status says so, or if they are not on earth, at latitude and longitude 0, or uncertain by
+    100 m or more. A height of NaN is interpolated from other fixes, else 0. A receiver knows no
+    heading, so it is that of the way: see `travel_yaw`.
     """
 
     types = frozenset({'sensor_msgs/msg/NavSatFix'})
@@ -225,9 +226,9 @@ def pose_reader(
 ) -> PoseReader:
     """The reader for a type of messages, with those of the options that concern it.
 
-    `map_frame` concerns transforms, `origin` and `baseline_m` satellite fixes, `camera_frame_is`
-    (one of camera_axes.CHOICES) all others. VprError where messages of the type hold no poses
-    that can be read.
+    `map_frame` is for transforms, `origin` and `baseline_m` are for satellite fixes,
+    `camera_frame_is` (one of camera_axes.CHOICES) is for all others. VprError if no poses can be
+    read from messages of this type.
     """
     if msgtype in TfPoses.types:
         return TfPoses(use_received, map_frame, camera_frame_is)
@@ -242,12 +243,13 @@ def pose_reader(
 def travel_yaw(stamps: np.ndarray, positions: np.ndarray, baseline_m: float = 2.0) -> np.ndarray:
     """Headings float64 (N,) in radians (east = 0) from the direction of travel.
 
-    At each of the positions, float64 (N, 3) in metres east, north and up, the way comes from the
-    last one at least `baseline_m` away, at most 20 s ago, and leads to the next one as far, at
-    most 5 s ahead: the heading is that of the line between the two, so it does not lag in bends.
-    A side without one (standing, an end) is not used; with neither, or where the line is shorter
-    than the baseline (turning round), the heading before is held. The first heading there is
-    holds from the start on, and without any all are 0.
+    `stamps` float64 (N,) in seconds, growing; `positions` float64 (N, 3) in metres east, north and
+    up. The heading at a position is that of the line from the last position at least `baseline_m`
+    away and at most 20 s ago to the next one as far away and at most 5 s ahead, so that it does
+    not lag in bends. If one of the two is missing (standing, an end), the line begins or ends at
+    the position itself. If both are missing, or the line is shorter than the baseline (turning
+    round), the heading before is kept. The first heading also holds before it; without any, all
+    are 0.
     """
     flat = positions[:, :2]
     start = _leg(stamps, flat, baseline_m, -1, _LEG_BEHIND_S)
@@ -264,7 +266,7 @@ def travel_yaw(stamps: np.ndarray, positions: np.ndarray, baseline_m: float = 2.
 def _leg(
     stamps: np.ndarray, flat: np.ndarray, baseline_m: float, step: int, within_s: float
 ) -> np.ndarray:
-    """Row of the nearest in time (step -1: before, 1: after) a baseline away, else one's own."""
+    """For each row the nearest row in time (step -1: before, 1: after) that is a baseline away."""
     found = np.arange(len(flat))
     rows, other = found.copy(), found + step
     while len(rows):  # one round for each fix that fits into `within_s`
@@ -287,20 +289,20 @@ def _xyzw(quaternion: Any) -> tuple[float, float, float, float]:
 
 
 def _variance(with_covariance: Any) -> float:
-    """The larger of those of x and y in m2, NaN where there is none."""
+    """The larger of the variances of x and y in m2; NaN if there is none."""
     covariance = getattr(with_covariance, 'covariance', None)
     return math.nan if covariance is None else max(float(covariance[0]), float(covariance[7]))
 
 
 def _fix_variance(message: Any) -> float:
-    """The larger of those to the east and north in m2, NaN where it is unknown."""
+    """The larger of the variances to the east and north in m2; NaN if they are unknown."""
     if not getattr(message, 'position_covariance_type', 0):
         return math.nan
     return max(float(message.position_covariance[0]), float(message.position_covariance[4]))
 
 
 def _nowhere(rows: np.ndarray, refused: Counter[str]) -> np.ndarray:
-    """Which fixes, bool (N,), are at 0, 0, where none is; simulators that begin there are not."""
+    """Which fixes, bool (N,), are at 0, 0 for lack of a fix; not those of a simulator there."""
     zero = ~rows[:, 1:3].any(axis=1)
     others = np.abs(rows[~zero, 1:3])
     if not zero.any() or len(others) and np.median(others, axis=0).max() < _SIMULATED_DEG:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which topics of a bag have the images and the poses."""
+"""The choice of the topics of a bag that have the images and the poses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _LEAST_PER_IMAGE, _LEAST_HZ = 0.1, 0.2
 
 
 def _choose(bag: Bag, name: str, candidates: list[Topic], what: str, flag: str) -> Topic:
-    """The topic of that name, or the only candidate; VprError that lists them otherwise."""
+    """The topic of that name, or the only candidate; else VprError that lists the candidates."""
     listed = '; '.join(map(str, candidates)) or 'none'
     if name:
         wanted = '/' + name.lstrip('/')
         found = [t for t in candidates if t.name == wanted]
         if not found:
-            raise VprError(f'{bag.path}: {wanted} is no topic with {what}; those are: {listed}')
+            raise VprError(f'{bag.path}: {wanted} is not a topic with {what}; those are: {listed}')
         return found[0]
     if len(candidates) != 1:
         raise VprError(
@@ -29,7 +29,7 @@ def _choose(bag: Bag, name: str, candidates: list[Topic], what: str, flag: str) 
 
 
 def choose_image_topic(bag: Bag, name: str = '') -> Topic:
-    """The topic with images; VprError where there is none, or several and no name is given."""
+    """The topic with images; VprError if there is none, or if there are several and no name."""
     candidates = bag.of_type(IMAGE_TYPE, COMPRESSED_TYPE)
     pictures = [t for t in candidates if not t.name.endswith('/compressedDepth')]
     if candidates and not pictures:
@@ -46,9 +46,10 @@ def choose_image_topic(bag: Bag, name: str = '') -> Topic:
 
 
 def choose_pose_topic(bag: Bag, name: str = '', images: int = 0) -> Topic | None:
-    """The topic with poses; tf, which nearly every bag has, only where there is no other.
+    """The topic with poses; None if there is none, or `name` is "none".
 
-    Topics with few messages for so many `images` are taken by name only, or for want of another.
+    Nearly every bag has tf, so it is only chosen if there is no other. A topic with few messages
+    for the number of `images` is only chosen by its name, or if there is no other at all.
     """
     if name == NO_POSES:
         return None
@@ -63,7 +64,7 @@ def choose_pose_topic(bag: Bag, name: str = '', images: int = 0) -> Topic | None
 
 
 def static_of(bag: Bag, tf: Topic) -> list[str]:
-    """The ..tf_static of the same robot, else the one of all."""
+    """The topic ..tf_static of the same robot, else /tf_static; empty if there is neither."""
     own = f'{tf.name.rpartition("/")[0]}/tf_static'
     known = [t.name for t in bag.of_type(*TfPoses.types) if t.name != tf.name]
     return [name for name in (own, '/tf_static') if name in known][:1]

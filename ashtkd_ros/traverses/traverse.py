@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every source of images is: the frames of one drive in order, and all that is asked of it.
+"""What all sources of images have in common: the frames of one drive in order, and facts on them.
 
-A kind of source is a class below `Traverse` in a file of its own, and a line in `opening.KINDS`.
+A kind of source is a subclass of `Traverse` in a file of its own, and a line in `opening.KINDS`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.tables import is_whole
 from ashtkd_ros.geometry.geodesy import GeoOrigin
@@ -33,19 +34,20 @@ _MOST_ESTIMATED = 10**6  # images; a damaged file may claim any number
 
 @dataclass(frozen=True)
 class TraverseOptions:
-    """What of a source to use; empty: found by type, where there is just one candidate.
+    """What of a source to use.
 
-    `role`: rows of an index.csv. `image_topic` and `pose_topic` of a bag; "none" does without
-    poses. `trajectory`: a file of poses in TUM format. `stamps`: whose times an image has, those
-    of the message's header or of its receipt (header or receive). `max_pose_gap_s`: an image has
-    no pose if its neighbouring poses lie further apart than this, in seconds. `map_frame` and
-    `camera_frame`: with tf, the two ends of the transform; empty: see `TransformTree.track`.
-    `camera_frame_is`: one of camera_axes.CHOICES, whether the poses are of a lens or a body.
+    `role`: role of the rows of an index.csv; empty: see `purpose`. `image_topic`, `pose_topic`:
+    topics of a bag; empty: the only one; "none": no poses. `trajectory`: file of poses in TUM
+    format, in place of a topic. `stamps`: "header": images and poses have the times in the headers
+    of their messages; "receive": the times at which these were received. `max_pose_gap_s`: an
+    image has no pose if the poses before and after it are further apart than this, in seconds.
+    `map_frame`, `camera_frame`: the ends of the transform in tf; empty: see `TransformTree.track`.
+    `camera_frame_is`: one of camera_axes.CHOICES: whether the poses are of a lens or of a body.
     `labels`: CSV with frame,label of a recording's images; None: labels.csv in a bag's folder.
-    `origin`: of the local frame for NavSatFix. `bits`: bits in use of 16 bit values, of the map
-    that these images are queries to; 0: none. `purpose`: "map" or "query", which chooses rows of
-    an index.csv without `role`; "play": as "query", and neither poses nor bit depth are looked
-    for. `video_start`: time of a video's first image, in seconds on the clock of its trajectory.
+    `origin`: origin on earth of the frame for NavSatFix; None: the first fix. `bits`: for queries,
+    bits in use of the map's 16 bit values; 0: unknown. `purpose`: "map" or "query" chooses rows of
+    an index.csv if `role` is empty; "play": as "query", but poses and bit depth are not read.
+    `video_start`: time of a video's first image, in seconds on the clock of its trajectory.
     """
 
     role: str = ''
@@ -68,8 +70,8 @@ class TraverseOptions:
 class Cursor:
     """How far a traverse has been read: image `number` is the last one seen.
 
-    In a bag also when that was received, the number of the first image received at that very
-    time, and what is known of the camera's clock: see `bag_traverse.Clock`.
+    For a bag: when that image was received, the number of the first image received at the same
+    time, and the state of the camera's clock: see `bag_traverse.Clock`.
     """
 
     number: int = -1
@@ -83,13 +85,15 @@ class Cursor:
 class Traverse(ABC):
     """The images of one drive in order; the defaults are those of a source without poses.
 
-    `kind`: what errors call such a source; `accepted`: the options that are for it, of those that
-    are not for all; `preselected`: whether somebody chose the images, as in a folder, so that each
-    is wanted; `endings`: how the names of such files end. `count`: number of images at most.
-    `poses`: what the poses come from, empty: nothing; `has_poses`: whether images have poses at
-    all, in the frame `frame_id`, whose `origin` on earth may be known; `track`: the poses over
-    time, where images are given theirs by time; `by_odometry`: whether their frame begins anew
-    with each drive. `depth`: bits in use of images of 16 bit values. `notes`: lines for the user.
+    Of each kind: `kind`: what errors call it; `accepted`: those options that only some kinds have
+    and this one too; `preselected`: whether somebody has chosen the images, so that each is to
+    become a place; `endings`: how the names of its files end.
+
+    Of each source: `count`: number of images at most; `poses`: name of what gives the poses,
+    empty: nothing; `has_poses`: whether images have poses; `frame_id`: frame of the poses, and
+    `origin`: its origin on earth, if that is known; `track`: the poses over time, None if they
+    are not found by time; `by_odometry`: whether the frame begins anew with each drive; `depth`:
+    bits in use of 16 bit values; `notes`: lines for the user.
     """
 
     kind: ClassVar[str]
@@ -111,12 +115,12 @@ class Traverse(ABC):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether a path names a source of this kind, be it damaged or missing."""
+        """Whether a path is that of a source of this kind, even if it is damaged or missing."""
         return Path(path).suffix.lower() in cls.endings and not os.path.isdir(path)
 
     @abstractmethod
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
-        """All frames in order, or those after one; with each how far reading has come."""
+        """(how far reading has come, frame) of all frames in order, or of those after a cursor."""
 
     @property
     @abstractmethod
@@ -125,7 +129,7 @@ class Traverse(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, str | int]:
-        """For map.yaml; `originals` reads the images again by it."""
+        """The description in map.yaml; with it `originals` reads the images again."""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -134,11 +138,11 @@ class Traverse(ABC):
     @classmethod
     @abstractmethod
     def originals(cls, description: Mapping) -> Originals:
-        """The images of a traverse that a map describes."""
+        """What reads the images of a traverse again by its description in a map."""
 
     @property
     def keyframe_rule(self) -> str:
-        """The rule of choosing places that "auto" stands for; see `KeyframeOptions`."""
+        """The rule for the choice of places that "auto" means; see `KeyframeOptions`."""
         if self.preselected:
             return 'all'
         return 'distance' if self.has_poses else 'change'
@@ -148,7 +152,7 @@ class Traverse(ABC):
         return [f'{self.path}: {self.count} images']
 
     def estimated_poses(self) -> Iterable[Pose | None]:
-        """Of about every image, found without reading any; for estimates."""
+        """Poses of about all images, without reading images; for estimates."""
         return (frame.pose for _, frame in self.frames())
 
     def playback(self, hz: float = 0.0, compressed: bool = False) -> Playback:
@@ -160,7 +164,7 @@ class Traverse(ABC):
 
 
 class RecordedTraverse(Traverse):
-    """A recording: images whose poses are found by their time, on a track of its own.
+    """A recording: its images get their poses by their time.
 
     `labels`: names of places by the number of the image.
     """
@@ -172,12 +176,12 @@ class RecordedTraverse(Traverse):
             self.labels = read_labels(self.path, options.labels)
 
     def take_track(self, track: PoseTrack, poses: str) -> None:
-        """From now on images have the poses of `track`, which come from `poses`."""
+        """Give the images the poses of `track`; `poses`: name of what they come from."""
         self.track, self.poses = track, poses
         self.has_poses, self.frame_id, self.origin = True, track.frame, track.origin
 
     def take_trajectory(self) -> None:
-        """From now on images have the poses of the file that --trajectory names, if it does."""
+        """Give the images the poses of the file that --trajectory names, if there is one."""
         path = self.options.trajectory
         if path is None or self.options.purpose == PLAY:
             return
@@ -216,7 +220,7 @@ class RecordedTraverse(Traverse):
         return Frame(stamp_ns, header_ns, order, image, source, name, pose, label, refusal, geo)
 
     def tell_unread(self, read: int) -> None:
-        """Add a note if there were fewer images than a damaged file says there are."""
+        """Add a note if fewer images could be read than the file claims to have."""
         note = f'{self.count - read} images of {self.count} cannot be read'
         if self.labels:
             note += f'; {LABELS} counts the others, so that its names may be of other images'
@@ -228,10 +232,19 @@ class RecordedTraverse(Traverse):
         return [self.path]
 
     def fingerprint(self) -> str:
-        """See Traverse; of the options, and of the files' names, sizes and times of change."""
+        """See Traverse; from the options, and names, sizes and times of change of files."""
         files = [*self.files(), self.options.trajectory, self.options.labels]
         stats = stats_of(file for file in files if file is not None)
         return sha256_of(repr((stats, self.options)).encode())
+
+    def playback(self, hz: float = 0.0, compressed: bool = False) -> Playback:
+        """See Traverse; VprError for `compressed`, since there are no JPEG or PNG files."""
+        if compressed:
+            raise VprError(
+                f'{self.path}: --compressed is for JPEG and PNG files in a folder, this is '
+                f'{self.kind}; leave it out'
+            )
+        return super().playback(hz)
 
     def plan(self) -> list[str]:
         """See Traverse; with the poses and their gaps."""
@@ -245,14 +258,14 @@ class RecordedTraverse(Traverse):
         return lines
 
     def estimated_poses(self) -> Iterable[Pose | None]:
-        """See Traverse; as if the images were evenly spread over the recording."""
+        """See Traverse; the images are taken as evenly spread over the recording."""
         stamps = np.linspace(*self.span, min(self.count, _MOST_ESTIMATED))
         gap = self.options.max_pose_gap_s
         return (self.track and self.track.at(float(stamp), gap)[0] for stamp in stamps)
 
 
 class Originals(ABC):
-    """The images that a map was made of, read again by what the map tells of their source."""
+    """Reads the images again that a map was made of, by the map's description of their source."""
 
     def file(self, source: str) -> str | None:
         """The file that a place's `source` names; None where images are not files."""
@@ -263,7 +276,7 @@ class Originals(ABC):
         """The image of a place, uint8 (H, W, 3), RGB; VprError where it cannot be read."""
 
     def all(self, sources: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
-        """(row of `sources`, its image) of all; VprError where one cannot be read."""
+        """(row of `sources`, its image) for all rows; VprError if one cannot be read."""
         return ((row, self.read(source)) for row, source in enumerate(sources))
 
 
@@ -271,9 +284,9 @@ class Originals(ABC):
 class Playback:
     """A traverse as a camera sends it, `hz` images a second, or 0: at the recorded times.
 
-    `compressed`: whether images go out as CompressedImage. `ros2_topic`: topic of the images in
-    the folder of a ROS 2 bag, which `ros2 bag play` can play; empty: it is none. `zero_is_unset`:
-    whether a stamp of zero says that there is none.
+    `compressed`: whether images are sent as CompressedImage. `ros2_topic`: topic of the images, if
+    `ros2 bag play` can play the source, else empty. `zero_is_unset`: whether a stamp of zero means
+    that an image has no stamp.
     """
 
     traverse: Traverse
@@ -294,7 +307,7 @@ class Playback:
             yield i / self.hz if self.hz else ns_to_s(frame.stamp_ns - first), frame
 
     def stamps(self) -> Iterator[int]:
-        """Of the messages that will be sent, in nanoseconds."""
+        """Stamps of the messages that will be sent, in nanoseconds."""
         return (frame.header_ns for _, frame in self.traverse.frames())
 
 
@@ -305,5 +318,5 @@ def described_depth(description: Mapping) -> BitDepth:
 
 
 def stats_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of change: equal for files that nobody touched."""
+    """Names, sizes and times of change, which stay equal for files that nobody changes."""
     return [(f.name, s.st_size, s.st_mtime_ns) for f in files for s in [f.stat()]]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ashtkd_ros.files.tables import is_whole
 from ashtkd_ros.images.colour_order import to_rgb
 from ashtkd_ros.images.video_reader import ESTIMATING, VideoReader
 from ashtkd_ros.stamps import s_to_ns
@@ -36,7 +37,7 @@ class VideoOriginals(Originals):
 
     def read(self, source: str) -> np.ndarray:
         """See Originals."""
-        return to_rgb(self._reader.read(int(source) if source.isdecimal() else -1), 'BGR')
+        return to_rgb(self._reader.read(int(source) if is_whole(source) else -1), 'BGR')
 
 
 class VideoTraverse(RecordedTraverse):

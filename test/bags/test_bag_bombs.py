@@ -68,7 +68,7 @@ def test_what_sqlite_would_compute_is_no_bag(bag: Path, case: str):
     with closing(sqlite3.connect(storage_files(bag)[0])) as base, base:
         for statement in (_OTHER, *COMPUTED[case]):
             base.execute(statement)
-    assert 'is no bag' in refused(bag)
+    assert 'is not a bag' in refused(bag)
 
 
 def test_a_message_that_is_too_long_is_not_fetched(

@@ -319,7 +319,7 @@ def test_a_fifo_is_not_waited_for(plain: Path, bag: Path, name: str):
 def test_a_fifo_as_a_bag_is_refused(tmp_path: Path, ending: str):
     path = tmp_path / f'a{ending}'
     os.mkfifo(path)
-    assert 'no regular file' in refused(path)
+    assert 'not a regular file' in refused(path)
 
 
 def test_a_message_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -100,7 +100,7 @@ def test_a_bag_that_was_cut_before_its_first_message_is_refused(whole: Path, tmp
     path.write_bytes(whole.read_bytes()[:4200])
     assert 'rosbag reindex' in refused(path)
     path.write_bytes(b'#ROSBAG V1.2\n' + bytes(99))
-    assert 'no bag of ROS 1' in refused(path)
+    assert 'not a bag of ROS 1' in refused(path)
 
 
 def test_150_damaged_bags_are_a_line_or_read(whole: Path, tmp_path: Path):

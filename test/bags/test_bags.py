@@ -202,8 +202,8 @@ def test_what_is_no_bag_at_all_is_refused(tmp_path: Path):
     (tmp_path / 'a.txt').write_text('hello')
     for name, expected in (
         ('gone', 'no such bag'),
-        ('empty', 'is no bag'),
-        ('a.txt', 'is no bag'),
+        ('empty', 'is not a bag'),
+        ('a.txt', 'is not a bag'),
     ):
         assert expected in refused(tmp_path / name)
     assert not is_bag(tmp_path / 'empty') and not is_bag(tmp_path / 'a.txt')

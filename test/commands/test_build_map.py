@@ -36,8 +36,7 @@ from ashtkd_ros.mapping import build as mapping
 from ashtkd_ros.mapping import journal as journal_module
 from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.mapping.journal import Journal
-from ashtkd_ros.mapping.source_checks import POSES_IN_MAP
-from ashtkd_ros.maps import folder as map_folder
+from ashtkd_ros.maps import replacement
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.traverse import Traverse
@@ -133,7 +132,7 @@ def test_a_resumed_build_counts_what_an_unbroken_one_does(
     _, expected = build_map(traverses, tiny, out, map_options('all'))
     with monkeypatch.context() as patch:
         patch.setattr(journal_module, '_FLUSH_S', -1.0)
-        patch.setattr(map_folder, '_put', lambda *_: (_ for _ in ()).throw(Stop()))
+        patch.setattr(replacement, '_put', lambda *_: (_ for _ in ()).throw(Stop()))
         with pytest.raises(Stop):
             build_map(traverses, tiny, tmp_path / 'again', map_options('all'))
     place_map, counts = build_map(traverses, tiny, tmp_path / 'again', map_options('all'))
@@ -175,7 +174,7 @@ def test_a_changed_build_begins_anew_and_other_workers_do_not(
 PROCESS = """
 import os, shutil, sys
 from ashtkd_ros.mapping import journal
-from ashtkd_ros.maps import folder as map_folder
+from ashtkd_ros.maps import replacement
 from ashtkd_ros.commands import build_map
 journal._FLUSH_S = -1.0
 def step(function):
@@ -184,8 +183,9 @@ def step(function):
         os.read(0, 1)
         return function(*arguments, **options)
     return wait
-for owner, name in ((os, 'fsync'), (journal.Journal, 'add'), (map_folder, '_put'), (os, 'rename'),
-                    (map_folder, '_remove'), (map_folder, '_hand_over'), (shutil, 'copytree')):
+for owner, name in ((os, 'fsync'), (journal.Journal, 'add'), (os, 'rename'), (shutil, 'copytree'),
+                    (replacement, '_put'), (replacement, 'remove_map'),
+                    (replacement, '_hand_over')):
     setattr(owner, name, step(getattr(owner, name)))
 build_map.main(sys.argv[1:])
 """
@@ -265,8 +265,8 @@ BAD: dict[str, tuple[list | dict, Callable | None, list[str], str]] = {
     'no images': ([odd(START)], None, [], 'holds no images; it holds: /odd'),
     'two cameras': ([*drive('r'), image(START, tinted(0, 'r'), '/b')], None, [], '--image-topic'),
     'two poses': ([*drive('r'), fix(START, 1, 1)], None, [], 'choose with --pose-topic: /fix'),
-    'no such poses': ({}, None, ['--pose-topic', '/pose'], '/pose is no topic with poses'),
-    'no such images': ({}, None, ['--image-topic', '/x'], '/x is no topic with images'),
+    'no such poses': ({}, None, ['--pose-topic', '/pose'], '/pose is not a topic with poses'),
+    'no such images': ({}, None, ['--image-topic', '/x'], '/x is not a topic with images'),
     'pose clock back': (drive('r') + JUMP, None, [], 'use --stamps receive'),
     'zero stamps': (ZERO, None, [], 'have stamp zero; use --stamps receive'),
     'only black': (drive('kk'), None, [], 'no image became a place: 2 images, 2 nearly black'),
@@ -375,31 +375,3 @@ def test_what_can_be_read_is_mapped_and_the_rest_is_noted(
     assert call('build_map', bag, '-o', out, '--model', model) == 0
     noted = {'cut': 'was cut off', 'other counts': '11 messages by metadata.yaml, 9 in the files'}
     assert noted.get(case, 'the files are read without it') in capsys.readouterr().err
-
-
-def test_a_dry_run_tells_the_plan_and_writes_nothing(
-    tmp_path: Path, town: Path, out: Path, capsys: pytest.CaptureFixture
-):
-    gap = [r for r in drive('r' * 21) if r.topic != '/odom' or not 3 < r.received - START < 6]
-    bag = write_bag(tmp_path / 'b', records=gap)
-    bare = write_bag(tmp_path / 'c', records=drive('rg', poses=False))
-    before = snapshot(tmp_path)
-    assert call('build_map', bag, bare, town / 'day', '-o', out, '--dry-run') == 0
-    printed = capsys.readouterr()
-    assert printed.err == ''
-    assert printed.out.splitlines() == [
-        f'{bag}: 21 images on /camera/image_raw (1.9 Hz)',
-        '  poses of /odom in odom: 75 poses, 10.0 Hz, 10.4 s, 10.4 m, longest gap 3.10 s',
-        '  1 gaps without poses, 3.1 s together',
-        '  about 8 places by distance',
-        f'{bare}: 2 images on /camera/image_raw (2.0 Hz)',
-        '  places by change',
-        '  no topic with poses: the places have none',
-        f'{town / "day"}: 117 images',
-        '  every image becomes a place',
-        f'{bag}: the poses of /odom are odometry, whose frame "odom" begins anew with each drive: '
-        f'places are named all the same, but AMCL does not take their poses; {POSES_IN_MAP}',
-        f'{bare}: no poses, which the other sources have; places of both kinds in one map are '
-        'told apart by their numbers only; better build a map of each',
-    ]
-    assert snapshot(tmp_path) == before and not out.parent.exists()

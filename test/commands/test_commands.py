@@ -181,7 +181,7 @@ def test_out_folder_with_other_things_is_kept(tmp_path: Path, capsys):
     (tmp_path / 'mine' / 'thesis.txt').write_text('years of work')
     source = walk(tmp_path / 'w')
     assert call('build_map', source, '-o', tmp_path / 'mine', '--threads', 1) == 1
-    assert 'is no map' in error_line(capsys)
+    assert 'is not a map' in error_line(capsys)
     assert (tmp_path / 'mine' / 'thesis.txt').read_text() == 'years of work'
 
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ashtkd_ros.evaluation.baselines import hog, raw_pixels
+from ashtkd_ros.evaluation import baselines
+from ashtkd_ros.evaluation.baselines import hog, measure_baselines, raw_pixels
+from ashtkd_ros.evaluation.ground_truth import GroundTruth
 
 
 @pytest.fixture
@@ -34,3 +36,9 @@ def test_a_blank_picture_has_finite_descriptors():
     blank = np.full((40, 60, 3), 200, np.uint8)
     for describe in (raw_pixels, hog):
         assert not describe(blank).any()
+
+
+def test_too_many_images_are_noted_and_not_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(baselines, '_MOST_IMAGES', 3)
+    truth = GroundTruth([None] * 2, [None] * 2, lambda *_: pytest.fail('judged'))
+    assert measure_baselines(None, truth, 1) == ({}, ['no baselines: more than 3 images'])

@@ -18,8 +18,8 @@ from ashtkd_ros.evaluation.node_answers import (
     SCHEMA_VERSION,
     NodeAnswer,
     RecordedAnswers,
-    map_checksum,
 )
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.traverses.image_folder import read_source
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions

@@ -144,8 +144,8 @@ def test_what_stands_twice_is_said(tmp_path: Path) -> None:
     text = 'file,stamp,x,y\n0.jpg,1,1,2\n0.jpg,2,1,2\n1.jpg,2,1,2\n'
     notes: list[str] = []
     read_source(write(tmp_path / 'w', text), notes=notes)
-    assert '1 images have the stamp of another' in notes[0]
-    assert '1 rows list a file that another row lists' in notes[1]
+    assert '1 images share their stamp with another' in notes[0]
+    assert '1 rows list a file that is also in another row' in notes[1]
     with pytest.raises(VprError, match='two columns are called x'):
         read_source(write(tmp_path / 'w', 'file,stamp,x,y,X\n0.jpg,1,1,2,3\n'))
 
@@ -236,11 +236,11 @@ def test_stamps_from_zero() -> None:
     'stamps', [[1.7e9, 1.7e18, 1.7e18 + 1e8], [1.7e12, 1.7e9, 1.7e9 + 1], [5e9], [1e30, 2e30]]
 )
 def test_stamps_of_no_one_unit_are_refused(tmp_path: Path, stamps: list[float]) -> None:
-    with pytest.raises(ValueError, match='no one unit'):
+    with pytest.raises(ValueError, match='no single unit'):
         to_seconds(np.array(stamps))
     lines = [f'{stamp!r} {i} 0 0 0 0 0 1' for i, stamp in enumerate(stamps)]
     write(tmp_path / 'w', '\n'.join(lines), 'poses.txt')
-    with pytest.raises(VprError, match='no one unit'):
+    with pytest.raises(VprError, match='no single unit'):
         read_tum(tmp_path / 'w' / 'poses.txt')
 
 

@@ -231,13 +231,13 @@ def test_tum_file(tmp_path: Path):
         ('# x\n1,0,0,0,0,0,0\n', ':2: the line has 1 columns'),
         ('1 0 0 0 0 0 0 one\n', ':1: qw is "one", it must be a finite number'),
         ('1 0 nan 0 0 0 0 1\n', ':1: y is "nan", it must be a finite number'),
-        ('1;0;0,5;0;0;0;0;1\n', ':1: y is "0,5", write it with a point'),
+        ('1;0;0,5;0;0;0;0;1\n', ':1: y is "0,5", write it with a decimal point'),
         ('1,0,,0,0,0,0,1\n', ':1: y is "", it must be a finite number'),
         ('1 0 1e12 0 0 0 0 1\n', ':1: its position 0.0, 1000000000000.0, 0.0 is nowhere'),
         ('', ': has no usable pose'),
         ('0 0 0 0 0 0 0 1\n', ': all stamps are zero; the first column'),
         ('9 0 0 0 0 0 0 1\n2 0 0 0 0 0 0 1\n', ': the clock jumps back by 7.0 s'),
-        (b'\xff\xfe1', ': cannot be read (it is no UTF-8 text)'),
+        (b'\xff\xfe1', ': cannot be read (it is not UTF-8 text)'),
     ],
 )
 def test_flawed_tum_files_are_refused_in_one_line(tmp_path: Path, text, said):

@@ -224,7 +224,7 @@ def test_a_node_for_each_camera() -> None:
         ({'min_confidence': 'high'}, 'min_confidence is "high"; it must be a number'),
         ({'autostart': 'perhaps'}, 'autostart is "perhaps"; it must be true or false'),
         ({'respawn': 'maybe'}, 'respawn is "maybe"; it must be true or false'),
-        ({'remappings': 'a:=b foo'}, 'remappings has "foo", which is no FROM:=TO'),
+        ({'remappings': 'a:=b foo'}, 'remappings has "foo"; write each rule as FROM:=TO'),
         ({'params_file': '/nope.yaml'}, 'params_file is /nope.yaml: no such file'),
         ({'params_file': '/tmp'}, 'params_file is /tmp: no such file'),
     ],

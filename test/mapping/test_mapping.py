@@ -353,7 +353,7 @@ def test_a_target_that_is_no_map_is_refused_at_once(tmp_path: Path, tiny: Embedd
     bag = write_bag(tmp_path / 'b', records=drive('rr'))
     with pytest.raises(VprError) as error:
         build_map(opened(bag), tiny, tmp_path / 'mine', map_options())
-    assert 'is no map' in line_of(error)
+    assert 'is not a map' in line_of(error)
     assert not (tmp_path / '.mine.building').exists()
 
 

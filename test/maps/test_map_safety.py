@@ -3,23 +3,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from bag_helpers import write_bag
-from conftest import checksums, line_of, places_along_x, unit_rows, write_tiny_model
+from conftest import line_of, places_along_x, unit_rows, write_tiny_model
 from test_commands import call
 from test_mapping import drive, map_options, opened
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.mapping import build as mapping
 from ashtkd_ros.mapping.build import MapOptions, build_map
-from ashtkd_ros.maps import folder as map_folder
+from ashtkd_ros.maps.folder import check_target
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.opening import open_traverse
@@ -76,7 +74,7 @@ def test_a_folder_with_a_map_yaml_of_others_is_refused_and_kept(
     bag = write_bag(maps / 'walk', records=drive('rgb'))
     before = tree(maps)
     assert call('build_map', bag, '-o', maps, '--model', model, '--replace') == 1
-    assert 'is no map of build_map; give another folder' in last_line(capsys)
+    assert 'is not a map of build_map; give another folder' in last_line(capsys)
     assert tree(maps) == before and [p.name for p in tmp_path.iterdir()] == ['maps']
 
 
@@ -85,7 +83,7 @@ def test_nav2s_map_saved_over_ours_makes_the_folder_the_users(saved: Path, fake_
     before = tree(saved)
     with pytest.raises(VprError) as error:
         other(fake_network).save(saved)
-    assert 'is no map of build_map' in line_of(error) and tree(saved) == before
+    assert 'is not a map of build_map' in line_of(error) and tree(saved) == before
 
 
 @pytest.mark.parametrize('damage', ['cut', 'flip', 'empty', 'binary'])
@@ -131,8 +129,8 @@ def test_a_users_file_in_the_way_of_a_map_s_is_an_error_before_anything_happens(
     (saved / 'thumbnails').symlink_to(tmp_path / 'precious')
     before = checksums_of_files(saved)
     with pytest.raises(VprError) as error:
-        other(fake_network).save(saved, {'thumbnails': tmp_path / 'pictures'})
-    assert 'thumbnails in it is not of build_map; move it elsewhere' in line_of(error)
+        other(fake_network).save(saved, tmp_path / 'pictures')
+    assert 'thumbnails in it was not made by build_map; move it elsewhere' in line_of(error)
     assert checksums_of_files(saved) == before and not list((tmp_path / 'precious').iterdir())
 
 
@@ -211,97 +209,6 @@ def test_a_journal_leaves_the_users_files_beside_it(tmp_path: Path, tiny: Embedd
     assert PlaceMap.load(out).places
 
 
-# --- file systems without an atomic exchange
-
-
-class Killed(BaseException):
-    """As a kill: nothing of the process goes on."""
-
-
-class NoExchange:
-    def renameat2(self, *_) -> int:
-        return -1
-
-
-def killed_between_the_renames(
-    folder: Path, new: PlaceMap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Save as a process that is killed when the old map is aside and the new one not in place."""
-    rename = os.rename
-
-    def kill(source, target) -> None:
-        if str(source).endswith('.new'):
-            raise Killed
-        rename(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(map_folder.ctypes, 'CDLL', lambda *_, **__: NoExchange())
-        patch.setattr(map_folder.os, 'rename', kill)
-        patch.setattr(map_folder, '_remove', lambda *_: None)
-        patch.setattr(map_folder.os, 'unlink', lambda *_: None)
-        with pytest.raises(Killed):
-            new.save(folder)
-    assert not folder.exists() and len(list(folder.parent.glob('.map.*'))) == 3
-
-
-@pytest.mark.parametrize('next_one', ['load', 'save'])
-def test_a_kill_between_two_renames_is_mended_by_the_next_load_or_save(
-    saved: Path, fake_network, monkeypatch: pytest.MonkeyPatch, next_one: str
-):
-    (saved / 'mine.txt').write_text('precious')
-    before = checksums(saved)
-    killed_between_the_renames(saved, other(fake_network), monkeypatch)
-    if next_one == 'load':
-        assert len(PlaceMap.load(saved).places) == 6 and checksums(saved) == before
-    other(fake_network, 3).save(saved)
-    assert len(PlaceMap.load(saved).places) == 3
-    assert (saved / 'mine.txt').read_text() == 'precious'
-    assert [p.name for p in saved.parent.iterdir()] == ['map']
-
-
-def test_a_load_between_the_renames_of_a_living_save_waits(
-    saved: Path, fake_network, monkeypatch: pytest.MonkeyPatch
-):
-    rename, between, loaded = os.rename, threading.Event(), []
-
-    def slow(source, target) -> None:
-        if str(source).endswith('.new'):
-            between.set()
-            threading.Event().wait(0.5)
-        rename(source, target)
-
-    monkeypatch.setattr(map_folder.ctypes, 'CDLL', lambda *_, **__: NoExchange())
-    monkeypatch.setattr(map_folder.os, 'rename', slow)
-
-    def load() -> None:
-        between.wait(10)
-        loaded.append(len(PlaceMap.load(saved).places))
-
-    thread = threading.Thread(target=load)
-    thread.start()
-    other(fake_network).save(saved)
-    thread.join()
-    assert loaded == [2]
-
-
-def test_a_rename_that_fails_leaves_the_old_map_and_the_users_files(
-    saved: Path, fake_network, monkeypatch: pytest.MonkeyPatch
-):
-    (saved / 'mine.txt').write_text('precious')
-    before, rename = checksums(saved), os.rename
-
-    def failing(source, target) -> None:
-        if str(source).endswith('.new'):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        rename(source, target)
-
-    monkeypatch.setattr(map_folder.ctypes, 'CDLL', lambda *_, **__: NoExchange())
-    monkeypatch.setattr(map_folder.os, 'rename', failing)
-    with pytest.raises(VprError):
-        other(fake_network).save(saved)
-    assert checksums(saved) == before and [p.name for p in saved.parent.iterdir()] == ['map']
-
-
 # --- what would fail in the end fails before the build
 
 
@@ -324,7 +231,7 @@ def test_a_thing_of_the_users_in_the_place_of_the_maps_stops_before_the_build(
     monkeypatch.setattr('ashtkd_ros.mapping.build._Builder.run', no_build)
     with pytest.raises(VprError) as error:
         build_map(opened(bag), tiny, out, MapOptions(replace=True))
-    assert 'is not of build_map; move it elsewhere' in line_of(error)
+    assert 'was not made by build_map; move it elsewhere' in line_of(error)
     assert (out / clash).exists()
 
 
@@ -338,7 +245,7 @@ def test_a_mount_point_is_refused_before_the_build(
         other(fake_network).save(out)
     monkeypatch.setattr(os.path, 'ismount', lambda path: Path(path) == out.resolve())
     with pytest.raises(VprError) as error:
-        map_folder.check_target(out)
+        check_target(out)
     assert 'is a mount point' in line_of(error) and f'{out}/map' in line_of(error)
 
 
@@ -356,10 +263,10 @@ def test_folders_that_cannot_be_written_are_refused_before_the_build(
 
             patch.setattr(os, 'access', access)
             with pytest.raises(VprError) as error:
-                map_folder.check_target(out)
+                check_target(out)
         assert words in line_of(error)
     with pytest.raises(VprError) as error:
-        map_folder.check_target(tmp_path / ('x' * 240))
+        check_target(tmp_path / ('x' * 240))
     assert 'longer than 230 bytes' in line_of(error)
 
 
@@ -428,5 +335,5 @@ def test_a_folder_of_the_users_named_as_a_journal_stays(tmp_path: Path, tiny: Em
     before = tree(mine)
     with pytest.raises(VprError) as error:
         build_map(opened(bag), tiny, out, map_options())
-    assert 'is a link' in line_of(error) or 'is not of build_map' in line_of(error)
+    assert 'is a link' in line_of(error) or 'was not made by build_map' in line_of(error)
     assert tree(mine) == before

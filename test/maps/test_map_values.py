@@ -62,7 +62,7 @@ def test_yaml_that_costs_or_is_no_plain_value_is_refused_at_once(rich: Path, kin
 def test_a_frame_that_is_no_name_is_refused(rich: Path, frame: str):
     place_map = PlaceMap.load(rich)
     place_map.info = replace(place_map.info, frame=frame)
-    with pytest.raises(VprError, match='frame is no name'):
+    with pytest.raises(VprError, match='frame is not a name'):
         place_map.save(rich)
 
 
@@ -91,8 +91,8 @@ def test_map_info_has_no_false_alarm_while_a_map_is_replaced(rich: Path):
 
     def save_in_turns() -> None:
         while not stop.is_set():
-            second.save(rich, {'thumbnails': pictures})
-            first.save(rich, {'thumbnails': kept})
+            second.save(rich, pictures)
+            first.save(rich, kept)
 
     saver = threading.Thread(target=save_in_turns)
     saver.start()
@@ -116,5 +116,5 @@ def test_a_map_whose_places_are_all_alike_is_warned_of(rich: Path, fake_network)
     rows = np.tile(unit_rows(1, 4), (5, 1))
     PlaceMap.build(rows, places_along_x(range(5)), fake_network).save(rich.parent / 'same')
     (warning,) = PlaceMap.load(rich.parent / 'same').warnings
-    assert 'all places have one descriptor' in warning
+    assert 'all places have the same descriptor' in warning
     assert PlaceMap.load(rich).warnings == []

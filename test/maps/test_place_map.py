@@ -131,18 +131,15 @@ def test_a_map_from_before_bags_is_read(saved: Path):
     assert loaded.places == places_along_x(range(6)) and loaded.traverses == []
 
 
-def test_attachments_come_with_the_map_and_go_with_it(
-    built: PlaceMap, saved: Path, tmp_path: Path
-):
+def test_pictures_come_with_the_map_and_go_with_it(built: PlaceMap, saved: Path, tmp_path: Path):
     (tmp_path / 'made').mkdir()
     (tmp_path / 'made' / '000000.jpg').write_bytes(b'picture')
     (tmp_path / 'route').write_bytes(b'route')
-    attachments = {'thumbnails': tmp_path / 'made', 'route.png': tmp_path / 'route'}
-    built.save(saved, {**attachments, 'never made': tmp_path / 'gone'})
+    built.save(saved, tmp_path / 'made', tmp_path / 'route')
     assert (saved / 'thumbnails' / '000000.jpg').read_bytes() == b'picture'
     assert (saved / 'route.png').read_bytes() == b'route' and len(list(saved.iterdir())) == 5
     assert len(PlaceMap.load(saved).places) == 6
-    built.save(saved)
+    built.save(saved, tmp_path / 'gone', tmp_path / 'gone')  # as where none could be made
     assert sorted(checksums(saved)) == ['index.faiss', 'map.yaml', 'places.csv']
 
 
@@ -215,7 +212,7 @@ DAMAGE = {
     'changed table': (lambda f: flip_a_byte(f / 'places.csv'), 'places.csv: is damaged'),
     'cut index': (lambda f: os.truncate(f / 'index.faiss', 50), 'index.faiss: is damaged'),
     'empty index': (lambda f: os.truncate(f / 'index.faiss', 0), 'index.faiss: is damaged'),
-    'no index inside': (lambda f: consistent(f, 'index.faiss', b'x' * 99), 'is no index'),
+    'no index inside': (lambda f: consistent(f, 'index.faiss', b'x' * 99), 'is not an index'),
     'no table inside': (lambda f: consistent(f, 'places.csv', b'a,b\n1,2\n'), 'not a table'),
     'one place too few': (without_last_line, 'count (6, 5, 6) places'),
     'other count': (lambda f: edit(f, places=7), 'count (7, 6, 6) places'),

@@ -40,7 +40,7 @@ def walk(folder: Path) -> Path:
 def mapped(out: Path, tiny: Embedder, *paths: Path, thumbnails: bool = False) -> PlacePictures:
     options = map_options('all', thumbnails=thumbnails)
     build_map(opened(*paths, pose_topic=''), tiny, out, options)
-    return PlacePictures(PlaceMap.load(out), out)
+    return PlacePictures(PlaceMap.load(out))
 
 
 def expected(name: str, number: int) -> np.ndarray:
@@ -78,7 +78,7 @@ def test_the_thumbnail_stands_in_for_a_picture_that_is_gone(
     mapped(tmp_path / 'map', tiny, *paths, thumbnails=thumbnails)
     for path in paths:
         shutil.rmtree(path)
-    pictures = PlacePictures(PlaceMap.load(tmp_path / 'map'), tmp_path / 'map')
+    pictures = PlacePictures(PlaceMap.load(tmp_path / 'map'))
     for place, path in ((pictures.map.places[0], bag), (pictures.map.places[3], paths[1])):
         if thumbnails:
             seen, shown = pictures(place).mean(axis=(0, 1)), expected(path.name, place.id % 2)
@@ -109,5 +109,5 @@ def test_a_bag_that_lost_images_is_said(tmp_path: Path, tiny: Embedder):
 def test_a_map_of_another_maker_has_no_pictures(fake_network, tmp_path: Path):
     place_map = PlaceMap.build(unit_rows(2, 4), places_along_x(range(2)), fake_network)
     with pytest.raises(VprError) as error:
-        PlacePictures(place_map, tmp_path)(place_map.places[0])
+        PlacePictures(place_map)(place_map.places[0])
     assert 'does not tell where the images of traverse 0 are' in line_of(error)

@@ -31,9 +31,7 @@ from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.traverses.bag_image import parse_source, source_name
 from ashtkd_ros.traverses.bag_traverse import BagTraverse
-from ashtkd_ros.traverses.folder_traverse import FolderTraverse
 from ashtkd_ros.traverses.frame import BACK, DAMAGED, ZERO, Frame
-from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import Cursor, TraverseOptions
 
 START = 100.0
@@ -191,7 +189,7 @@ def test_several_image_topics_are_listed_with_counts_and_rates(bag: Path):
     assert BagTraverse(bag, TraverseOptions(image_topic='/rear')).count == 3
     with pytest.raises(VprError) as error:
         BagTraverse(bag, TraverseOptions(image_topic='/odd'))
-    assert '/odd is no topic with images; those are: ' in line_of(error)
+    assert '/odd is not a topic with images; those are: ' in line_of(error)
 
 
 def test_a_bag_without_images_says_what_it_holds(bag: Path):
@@ -211,7 +209,7 @@ def test_several_pose_topics_are_listed(bag: Path):
 
 def test_a_pose_topic_that_is_not_there_is_an_error_and_none_is_a_note(bag: Path):
     line = refused(bag, images(), pose_topic='/odom')
-    assert '/odom is no topic with poses; those are: none' in line
+    assert '/odom is not a topic with poses; those are: none' in line
     traverse = BagTraverse(bag, TraverseOptions())
     assert not traverse.has_poses and traverse.notes == [
         'no topic with poses: the places have none'
@@ -380,29 +378,6 @@ def test_a_damaged_message_is_refused_and_the_rest_is_read(bag: Path):
         found[0].without_pixels().pixels()
     assert error.value.kind == DAMAGED
     check_cursors(traverse, 5)
-
-
-# --- what a path is
-
-
-def test_paths_are_opened_as_what_they_are(bag: Path, town: Path, tmp_path: Path):
-    write_bag(bag, records=images())
-    assert isinstance(open_traverse(bag, TraverseOptions()), BagTraverse)
-    assert isinstance(open_traverse(next(bag.glob('*.db3')), TraverseOptions()), BagTraverse)
-    assert isinstance(open_traverse(town / 'day', TraverseOptions()), FolderTraverse)
-    (tmp_path / 'a.txt').touch()
-    for path, options, expected in (
-        (bag, {'role': 'query'}, '--role is for folders'),
-        (town / 'day', {'image_topic': '/a'}, '--image-topic is for bags'),
-        (town / 'day', {'trajectory': tmp_path / 'a.txt'}, '--trajectory is for bags'),
-        (tmp_path / 'a.txt', {}, 'is no bag'),
-        (tmp_path / 'gone', {}, 'no such folder'),
-        (tmp_path / 'gone.mcap', {}, 'no such'),
-        (tmp_path, {}, 'has neither poses.csv'),
-    ):
-        with pytest.raises(VprError) as error:
-            open_traverse(path, TraverseOptions(**options))
-        assert expected in line_of(error) and str(path) in str(error.value)
 
 
 def test_a_bag_of_packed_depth_alone_is_told_what_that_is(bag: Path):

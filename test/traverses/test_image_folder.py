@@ -155,7 +155,7 @@ def test_bad_walk_is_refused_with_one_line(tmp_path: Path, case: str):
 def test_missing_folder_is_named(tmp_path: Path):
     with pytest.raises(VprError) as error:
         read_source(tmp_path / 'nowhere')
-    assert line_of(error) == f'{tmp_path / "nowhere"}: no such folder'
+    assert line_of(error) == f'{tmp_path / "nowhere"}: no such folder or file'
 
 
 def test_folder_without_csv_is_told_which_to_add(tmp_path: Path):

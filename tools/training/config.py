@@ -16,12 +16,13 @@ from tools.training.networks.apformer import APFormerConfig
 from tools.training.networks.student import StudentConfig
 from tools.training.setting_types import (
     FilePath,
+    FolderName,
     Name,
     NonNegativeFloat,
-    NonNegativeInt,
     Number,
     PositiveFloat,
     PositiveInt,
+    Seed,
     Share,
     Whole,
     checked,
@@ -146,7 +147,7 @@ class Schedule:
     clean_query: Share = 0.1
     checkpoint_steps: PositiveInt = 100
     domains: tuple[Name, ...] = ()
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
 
 
 @dataclass(config=_STRICT)
@@ -156,7 +157,7 @@ class TeacherConfig:
     `dimensions`: of the frozen trunk's descriptor, whitened on the training pictures.
     """
 
-    name: Name
+    name: FolderName
     trunk: FilePath
     dimensions: PositiveInt = 1024
     apformer: APFormerConfig | None = None
@@ -257,11 +258,17 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as error:
         raise VprError(f'{path}: cannot be read ({error.strerror})') from error
+    except RecursionError:
+        raise VprError(f'{path}: is nested too deeply; take out what is no setting') from None
     except (yaml.YAMLError, ValueError) as error:
         raise VprError(f'{path}: is not YAML ({str(error).splitlines()[0]})') from error
     if isinstance(values, dict) and 'base' in values:
-        base = _load(path.parent / str(values.pop('base')), (*above, path.resolve()))
-        return _merged(base, values)
+        base = values.pop('base')
+        if not isinstance(base, str) or not base:
+            raise VprError(
+                f'{path}: base: must be the path of a settings file; it is {base!r:.60}'
+            )
+        return _merged(_load(path.parent / base, (*above, path.resolve())), values)
     return values
 
 

@@ -33,6 +33,7 @@ from tools.training.config import read_sources
 from tools.training.data.views import Views
 from tools.training.networks.student import DSFormer, StudentConfig
 from tools.training.run_folder import load_checkpoint
+from tools.training.setting_types import checked
 from tools.training.whitening import POWER, describe_pictures, fit_projection
 
 _LEAST_COSINE = 0.9999
@@ -55,8 +56,7 @@ def load_student(run: Path) -> tuple[DSFormer, Views]:
     config = read_run(run)
     settings, folder = config['student'], config['views_folder']
     state = load_checkpoint(run / 'checkpoint.pt')
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    network = DSFormer(StudentConfig(**values))
+    network = DSFormer(checked(StudentConfig, settings, run / 'config.yaml'))
     network.load_state_dict(state['average'])
     return network.eval(), Views(folder)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from ashtkd_ros.errors import VprError
 
@@ -20,6 +20,14 @@ _FAULTS = {
 _MUST = {
     'tuple_type': 'must be a list',
     'path_type': 'must be a path',
+    'bool_type': 'must be true or false',
+    'bool_parsing': 'must be true or false',
+    'int_type': 'must be a whole number',
+    'int_parsing': 'must be a whole number',
+    'int_from_float': 'must be a whole number',
+    'float_type': 'must be a number',
+    'float_parsing': 'must be a number',
+    'string_type': 'must be a text',
     'too_short': 'must not be empty',
     'string_too_short': 'must not be empty',
     'dict_type': 'must be a mapping',
@@ -35,9 +43,18 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
-def _no_empty_text(value: Any) -> Any:
+def _path_text(value: Any) -> Any:
+    """Pydantic would take an empty text for the current folder."""
     if value == '':
         raise ValueError('must be a path, not an empty text')
+    if isinstance(value, str) and '\0' in value:
+        raise ValueError('must be a path, without a zero byte')
+    return value
+
+
+def _folder_name(value: str) -> str:
+    if value in ('.', '..') or '/' in value or '\0' in value:
+        raise ValueError(f'must be the name of a folder; it is {value!r:.60}')
     return value
 
 
@@ -49,8 +66,10 @@ Number = Annotated[float, _NUMBER]
 PositiveFloat = Annotated[Number, Field(gt=0)]
 NonNegativeFloat = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**63)]  # what torch takes
 Name = Annotated[str, Field(min_length=1)]
-FilePath = Annotated[Path, BeforeValidator(_no_empty_text)]
+FolderName = Annotated[Name, AfterValidator(_folder_name)]
+FilePath = Annotated[Path, BeforeValidator(_path_text)]
 
 
 def checked(kind: type[T], values: Any, file: Path) -> T:

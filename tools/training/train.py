@@ -61,7 +61,7 @@ def prepare(config: TrainConfig) -> TrainingData:
     if is_first():
         _name_skipped(places, views.unreadable, config.out / 'skipped.txt')
     places = places.without(views.unreadable)
-    if not places.anchors:
+    if not places.places:
         raise VprError(
             f'none of {len(places.pictures)} pictures can be read; replace them, or give other '
             f'`sources` ({config.out}/skipped.txt names them)'

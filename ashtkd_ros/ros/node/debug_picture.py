@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps.own_pictures import thumbnail
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.traverses.opening import quick_originals_of
 
@@ -50,7 +48,7 @@ def _tile(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_AREA)
 
 
-def picture_reader(place_map: PlaceMap, folder: Path) -> Callable[[Place], np.ndarray | None]:
+def picture_reader(place_map: PlaceMap) -> Callable[[Place], np.ndarray | None]:
     """A function from a place to its picture, RGB; None if there is none.
 
     The picture comes from the thumbnails of the map, or from the folder that the map was built
@@ -58,7 +56,7 @@ def picture_reader(place_map: PlaceMap, folder: Path) -> Callable[[Place], np.nd
     """
 
     def read(place: Place) -> np.ndarray | None:
-        picture = thumbnail(folder, place)
+        picture = place_map.picture(place)
         if picture is not None or place.traverse >= len(place_map.traverses):
             return picture
         originals = quick_originals_of(place_map.traverses[place.traverse])

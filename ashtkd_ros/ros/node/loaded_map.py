@@ -56,6 +56,6 @@ def load_map(
         warn(warning)
     p = replace(configured, map_path=path)
     recogniser = Recogniser(embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence)
-    pictures = MapPictures(picture_reader(place_map, Path(path)))
+    pictures = MapPictures(picture_reader(place_map))
     loaded = LoadedMap(recogniser, p, pictures, watch, place_spacing(place_map.places))
     return replace(loaded, markers=map_markers(loaded))

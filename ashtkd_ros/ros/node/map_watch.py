@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from ashtkd_ros.maps.folder import state_on_disk
 from ashtkd_ros.ros.timeouts import LatestResult
 
 _STALLED_S = 3.0
@@ -20,11 +20,7 @@ class MapWatch:
         self._now = LatestResult('map watch', self._stat, self._loaded)
 
     def _stat(self) -> tuple[int, int, int] | None:
-        try:
-            status = os.stat(self._folder / 'map.yaml')
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        return state_on_disk(self._folder)
 
     def warning(self) -> str:
         """What has happened to the map on disk since it was loaded; empty if nothing has."""

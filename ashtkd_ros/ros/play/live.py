@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Play a rosbag or a folder of images to a vpr_node, and write down what it answers.
+"""Play a rosbag, a video or a folder of images to a vpr_node, and write down what it answers.
 
 A node is started for this, and asked for every candidate, unless --node names one that is running.
 

@@ -19,7 +19,7 @@ from ashtkd_ros.traverses.traverse import PLAY, Playback, TraverseOptions
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """What to play, and how fast; see `open_playback`."""
     add = parser.add_argument
-    add('source', type=Path, help='a rosbag, or a folder with poses.csv or index.csv')
+    add('source', type=Path, help='a rosbag, a video, or a folder with poses.csv or index.csv')
     add(
         '--rate',
         type=rate,
@@ -29,7 +29,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     add(
         '--hz',
         type=rate,
-        help='images a second, before --rate (default: 10 for a folder; as recorded for a bag)',
+        help='images a second, before --rate (default: 10 for a folder, else as recorded)',
     )
     add(
         '--image-topic',

@@ -15,8 +15,9 @@ from ashtkd_ros.cli.terminal import say
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import RECALL_AT
-from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION, map_checksum
+from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION
 from ashtkd_ros.files.writing import write_text
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.ros.play.child_process import ChildProcess
 from ashtkd_ros.ros.play.node_graph import topics_of
@@ -152,6 +153,6 @@ def answers_document(
 def write_answers(path: Path, answers: Mapping[str, object]) -> None:
     """Write the file as a whole or not at all; VprError where it cannot be written."""
     try:
-        write_text(path, json.dumps(answers) + '\n', follow_links=False)
+        write_text(path, json.dumps(answers) + '\n')
     except OSError as error:
         raise VprError(f'{path}: cannot be written ({error.strerror})') from error

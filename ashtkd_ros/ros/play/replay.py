@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Play a rosbag or a folder of images as a camera.
+"""Play a rosbag, a video or a folder of images as a camera.
 
 A bag's images go out as they were recorded, byte for byte and at the times they were received at;
 pauses of the recording are kept.

@@ -234,7 +234,7 @@ def test_a_folder_is_played_evenly() -> None:
 @pytest.mark.parametrize(
     ('options', 'said'),
     [
-        (('--image-topic', '/nose'), '/nose is no topic with images; those are: /camera'),
+        (('--image-topic', '/nose'), '/nose is not a topic with images; those are: /camera'),
         (('--role', 'query'), '--role is for folders'),
         (('--compressed',), 'leave --compressed out'),
     ],
@@ -260,7 +260,7 @@ def test_nothing_there(tmp_path: Path, capsys) -> None:
 
     with pytest.raises(SystemExit):
         main([str(tmp_path / 'nothing')])
-    assert 'no such folder' in capsys.readouterr().err
+    assert 'no such folder or file' in capsys.readouterr().err
 
 
 def test_a_bag_that_was_cut_off(replay, listen, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_a_student_cut_to_pixels_that_do_not_fit_is_one_line():
 
 
 SETS, WALKS = {'kind': 'sets', 'path': 'x'}, {'kind': 'walks', 'paths': ['x']}
+TRUNK = {'name': 'trunk', 'trunk': 't.onnx'}
 GSV = {'kind': 'gsv', 'path': 'x.csv', 'images': 'x'}
 
 
@@ -181,9 +182,27 @@ def test_a_number_of_the_schedule_that_is_not_one_is_named(tmp_path: Path, key: 
 
 
 @pytest.mark.parametrize('key', ['out', 'views_folder', 'start'])
-@pytest.mark.parametrize('wrong', ['', 3, ['x'], True])
+@pytest.mark.parametrize('wrong', ['', 3, ['x'], True, '\0'])
 def test_a_path_that_is_not_one_is_named(tmp_path: Path, key: str, wrong):
     assert f'c.yaml: {key}: ' in refused(tmp_path, {**LEAST, key: wrong})
+
+
+@pytest.mark.parametrize('name', ['', '.', '..', '../other', 'a/b', 3, None])
+def test_a_teacher_is_named_as_a_folder_can_be(tmp_path: Path, name):
+    values = {**LEAST, 'teachers': [{**TRUNK, 'name': name}]}
+    assert 'c.yaml: teachers.0.name: ' in refused(tmp_path, values)
+
+
+@pytest.mark.parametrize('base', ['', None, ['x.yaml'], 3, {}])
+def test_a_base_that_is_no_path_is_named(tmp_path: Path, base):
+    assert 'c.yaml: base: must be the path' in refused(tmp_path, {**LEAST, 'base': base})
+
+
+def test_a_file_that_is_nested_without_end_is_one_line(tmp_path: Path):
+    (tmp_path / 'c.yaml').write_text('{' * 3000)
+    with pytest.raises(VprError) as error:
+        read_config(tmp_path / 'c.yaml')
+    assert 'c.yaml: is nested too deeply' in line_of(error)
 
 
 def test_a_learning_rate_as_yaml_reads_it_without_a_point_is_a_number(tmp_path: Path):
@@ -195,9 +214,6 @@ def up(name: str, *teachers: str, apformer: dict | None = None, **losses: float)
     """An APFormer taught by others."""
     lesson = {'teachers': list(teachers), **losses}
     return {'name': name, 'trunk': 't.onnx', 'apformer': apformer or {}, 'lesson': lesson}
-
-
-TRUNK = {'name': 'trunk', 'trunk': 't.onnx'}
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,16 @@ def test_a_folder_without_a_run_is_one_line(tmp_path: Path):
         assert expected in line_of(error)
 
 
+def test_a_run_with_settings_of_another_version_is_one_line(run: Path):
+    file = run / 'config.yaml'
+    text = file.read_text()
+    for change in (('maps: 3', 'maps: 0'), ('maps: 3', 'maps: 3\n  later: 1')):
+        file.write_text(text.replace(*change))
+        with pytest.raises(VprError) as error:
+            export.load_student(run)
+        assert line_of(error).startswith(f'{file}: {change[1].split()[-2]} ')
+
+
 def test_the_student_starts_from_what_the_first_stage_exports(root: Path):
     folder = root / 'config' / 'train'
     first, student = read_config(folder / 'first.yaml'), read_config(folder / 'student.yaml')

@@ -69,9 +69,9 @@ class TrainingData:
 
     def _entries(self, step: int, draw: PlaceBatches, views: int) -> list[Entry]:
         entries = []
-        for k, (picture, view, anchor) in enumerate(draw.batch(step)):
+        for k, (picture, view, place) in enumerate(draw.batch(step)):
             row = self.views.rows[str(self.places.pictures[picture].path), view]
-            entries.append((step, k, row, anchor, k % views >= views // 2))
+            entries.append((step, k, row, place, k % views >= views // 2))
         return entries
 
 

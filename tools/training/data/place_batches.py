@@ -32,13 +32,13 @@ class PlaceBatches:
         domains: set[str] | None = None,
         views_of_picture: int = 2,
     ):
-        self.anchors, self.per_batch, self.views = places.anchors, per_batch, views
+        self.places, self.per_batch, self.views = places.places, per_batch, views
         self.seed, self.views_of_picture = seed, views_of_picture
         of: dict[str, list[int]] = defaultdict(list)
-        for i, anchor in enumerate(places.anchors):
-            if domains is None or domains & _names(anchor.domain):
-                of[anchor.domain].append(i)
-        known = {a.domain for a in places.anchors}
+        for i, place in enumerate(places.places):
+            if domains is None or domains & _names(place.domain):
+                of[place.domain].append(i)
+        known = {a.domain for a in places.places}
         refuse_unknown('domains', (domains or set()).difference(*map(_names, known)), known)
         self._members = [np.array(m) for m in of.values()]
         weights = np.array([places.weights.get(d, math.sqrt(len(m))) for d, m in of.items()])
@@ -54,26 +54,26 @@ class PlaceBatches:
             if not any(self._clash(candidate, other) for other in chosen):
                 chosen.append(candidate)
             if len(chosen) == self.per_batch:
-                return [entry for anchor in chosen for entry in self._views(anchor, rng)]
+                return [entry for place in chosen for entry in self._views(place, rng)]
         raise VprError(
             f'the sources have no {self.per_batch} places that are surely different; make '
             '`schedule.places` smaller'
         )
 
     def _clash(self, i: int, j: int) -> bool:
-        a, b = self.anchors[i], self.anchors[j]
+        a, b = self.places[i], self.places[j]
         if i == j or set(a.pictures) & set(b.pictures):
             return True
         return a.group == b.group and bool(a.at) and math.dist(a.at, b.at) < a.apart
 
-    def _views(self, anchor: int, rng: np.random.Generator) -> list[tuple[int, int, int]]:
-        pictures = rng.permutation(self.anchors[anchor].pictures)
+    def _views(self, place: int, rng: np.random.Generator) -> list[tuple[int, int, int]]:
+        pictures = rng.permutation(self.places[place].pictures)
         shift = rng.integers(self.views_of_picture, size=len(pictures))
         entries = []
         for k in range(min(self.views, self.views_of_picture * len(pictures))):
             turn, at = divmod(k, len(pictures))
             view = (shift[at] + turn) % self.views_of_picture
-            entries.append((int(pictures[at]), int(view), anchor))
+            entries.append((int(pictures[at]), int(view), place))
         # Views of one picture side by side would leave a branch without the others.
         entries = [entries[i] for i in rng.permutation(len(entries))]
         half = self.views // 2

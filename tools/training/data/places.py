@@ -19,7 +19,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Anchor:
+class TrainingPlace:
     """A place: indices of the pictures that show it.
 
     `at`: where it is in its `group`, in pictures along a walk or in metres. Two places of one
@@ -38,7 +38,7 @@ class TrainingPlaces:
     """Pictures, places and each domain's weight; `skipped`: pictures that are not there."""
 
     pictures: list[Picture] = field(default_factory=list)
-    anchors: list[Anchor] = field(default_factory=list)
+    places: list[TrainingPlace] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)
     skipped: list[Path] = field(default_factory=list)
     _known: dict[Path, int] = field(default_factory=dict)
@@ -63,13 +63,13 @@ class TrainingPlaces:
         """Add a place with those of its pictures that are there, if any is."""
         pictures = tuple(dict.fromkeys(i for i in indices if i is not None))
         if pictures:
-            self.anchors.append(Anchor(pictures, domain, group, tuple(at), apart))
+            self.places.append(TrainingPlace(pictures, domain, group, tuple(at), apart))
 
     def without(self, bad: set[str]) -> TrainingPlaces:
         """The same without the pictures of these paths, and without places that have no others."""
         out = {i for i, p in enumerate(self.pictures) if str(p.path) in bad}
         rest = TrainingPlaces(self.pictures, [], self.weights, self.skipped, self._known)
-        for a in self.anchors:
+        for a in self.places:
             rest.add((i for i in a.pictures if i not in out), a.domain, a.group, a.at, a.apart)
         return rest
 
@@ -84,8 +84,8 @@ def refuse_unknown(where: str, unknown: set[str], known: Iterable[str]) -> None:
 def summary(places: TrainingPlaces) -> str:
     """A line for each domain: how many places and pictures it has."""
     lines = []
-    for domain in dict.fromkeys(a.domain for a in places.anchors):
-        anchors = [a for a in places.anchors if a.domain == domain]
-        pictures = {i for a in anchors for i in a.pictures}
-        lines.append(f'{domain:>30}: {len(anchors):6d} places, {len(pictures):6d} pictures')
+    for domain in dict.fromkeys(a.domain for a in places.places):
+        members = [place for place in places.places if place.domain == domain]
+        pictures = {i for place in members for i in place.pictures}
+        lines.append(f'{domain:>30}: {len(members):6d} places, {len(pictures):6d} pictures')
     return '\n'.join(lines)

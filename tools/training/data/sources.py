@@ -31,9 +31,9 @@ def read_places(sources: Sequence[Source]) -> TrainingPlaces:
     """The places of all sources; VprError names a source that cannot be read or is empty."""
     places = TrainingPlaces()
     for source in sources:
-        before = len(places.anchors)
+        before = len(places.places)
         _READERS[type(source)](places, source)
-        added = {a.domain for a in places.anchors[before:]}
+        added = {a.domain for a in places.places[before:]}
         if not added:
             where = source.paths[0] if isinstance(source, WalksSource) else source.path
             raise VprError(
@@ -42,7 +42,7 @@ def read_places(sources: Sequence[Source]) -> TrainingPlaces:
             )
         if source.weight is not None:
             places.weights |= dict.fromkeys(added, source.weight)
-    if not places.anchors:
+    if not places.places:
         raise VprError('no places to learn from; add a source under `sources`')
     return places
 

@@ -35,7 +35,7 @@ from tools.training.export import metadata_of, write_onnx
 from tools.training.networks.student import DSFormer
 from tools.training.networks.teacher import Teacher
 from tools.training.run_folder import check_settings, start_folder
-from tools.training.studies.evaluate_sets import embedded, recalls, validation_sets
+from tools.training.studies.evaluate_sets import recalls, student_descriptors, validation_sets
 from tools.training.teachers import make_teachers
 from tools.training.train import new_student, prepare, train_student
 from tools.training.whitening import fit_projection
@@ -94,7 +94,7 @@ def measure(network: DSFormer, views: Views, folder: Path, sets: list[Path]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     fit_projection(network, views, FITTED_ON)
     write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
-    measured = recalls(embedded(Embedder(folder / 'student.onnx')), sets)
+    measured = recalls(student_descriptors(Embedder(folder / 'student.onnx')), sets)
     write_text(folder / 'results.json', json.dumps(measured, indent=2))
 
 

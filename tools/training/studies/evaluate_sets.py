@@ -39,7 +39,7 @@ _AS_THEY_ARE = ('raw pixels 32x32',)  # of mean 0 already
 _TOLERANCE = Tolerance(metres=25.0, degrees=45.0, frames=2)
 
 
-def embedded(embedder: Embedder) -> Describe:
+def student_descriptors(embedder: Embedder) -> Describe:
     """The descriptors of an exported student, computed once for each list of frames."""
     known: dict[tuple[Path, ...], np.ndarray] = {}
 
@@ -52,12 +52,12 @@ def embedded(embedder: Embedder) -> Describe:
     return describe
 
 
-def each(describe: Callable[[np.ndarray], np.ndarray]) -> Describe:
+def image_descriptors(describe: Callable[[np.ndarray], np.ndarray]) -> Describe:
     """The descriptors of many frames by a function that describes one image."""
     return lambda frames: np.stack([describe(frame.read()) for frame in frames])
 
 
-def frozen(path: Path) -> Describe:
+def frozen_descriptors(path: Path) -> Describe:
     """The descriptor of a frozen ONNX network: input RGB in [0, 1], 224 x 224."""
     session = open_session(path, 0)
 
@@ -86,7 +86,9 @@ def evaluate_set(folder: Path, describe: Describe, centre: bool = False) -> Metr
         d, q = centred(d, q)
     similarity = q @ d.T
     ranking = np.argsort(-similarity, axis=1, kind='stable')[:, :20]
-    return retrieval_metrics(ranking, similarity.max(axis=1), truth(folder, mapped, queries))
+    return retrieval_metrics(
+        ranking, similarity.max(axis=1), right_matches(folder, mapped, queries)
+    )
 
 
 def recalls(describe: Describe, sets: list[Path]) -> dict[str, float]:
@@ -94,13 +96,13 @@ def recalls(describe: Describe, sets: list[Path]) -> dict[str, float]:
     return {s.name: 100 * evaluate_set(s, describe).recall[1] for s in sets}
 
 
-def truth(folder: Path, mapped: list[Frame], queries: list[Frame]) -> np.ndarray:
+def right_matches(folder: Path, mapped: list[Frame], queries: list[Frame]) -> np.ndarray:
     """bool (Q, N): the set's positives."""
     places = [Place(i, f.stamp, f.order, f.pose, f.name, f.label) for i, f in enumerate(mapped)]
     return positives(queries, places, _TOLERANCE)
 
 
-def trust(
+def confidence_figures(
     folder: Path, embedder: Embedder, describe: Describe, least: float
 ) -> tuple[float, float, float]:
     """Expected calibration error of the confidence, share of the queries that reach `least`, share
@@ -146,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     embedder = Embedder(args.model or shipped_model())
-    methods = {embedder.name: embedded(embedder)}
+    methods = {embedder.name: student_descriptors(embedder)}
     if args.teachers:
         teachers = sorted(args.teachers.glob('*.onnx'))
         if not teachers:
@@ -154,8 +156,8 @@ def main(argv: list[str] | None = None) -> int:
                 f'{args.teachers}: holds no frozen network (.onnx); name another folder with '
                 '--teachers'
             )
-        methods |= {path.stem: frozen(path) for path in teachers}
-    methods |= {name: each(describe) for name, describe in BASELINES.items()}
+        methods |= {path.stem: frozen_descriptors(path) for path in teachers}
+    methods |= {name: image_descriptors(describe) for name, describe in BASELINES.items()}
     print(f'{"":>20} {"":>20}  R@1   R@5   R@10  AP')
     for folder in validation_sets(args.data):
         for name, describe in methods.items():
@@ -166,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     least = MIN_CONFIDENCE
     print(f'\n{"":>20} calibration error  confidence >= {least}  right of these')
     for folder in validation_sets(args.data):
-        error, known, right = trust(folder, embedder, methods[embedder.name], least)
+        error, known, right = confidence_figures(folder, embedder, methods[embedder.name], least)
         print(f'{folder.name:>20} {error:17.3f} {100 * known:17.1f} % {100 * right:13.1f} %')
     return 0
 

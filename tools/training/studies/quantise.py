@@ -24,8 +24,8 @@ from ashtkd_ros.files.writing import whole_file
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import measure
-from tools.training.studies.evaluate_sets import embedded, validation_sets
 from tools.training.studies.evaluate_sets import recalls as recalls_at_1
+from tools.training.studies.evaluate_sets import student_descriptors, validation_sets
 
 VARIANTS = ('int8_dynamic', 'int8_static')
 _THREADS = (2, 1)
@@ -161,7 +161,9 @@ def report(files: Mapping[str, Path], sets: list[Path], rounds: int = 60) -> lis
     """Lines of the table and a verdict a variant; the first of `files` is the float model."""
     times = {threads: measure([*files.values()], rounds, threads) for threads in _THREADS}
     times = {t: {v: ms[path.stem] for v, path in files.items()} for t, ms in times.items()}
-    recalls = {v: recalls_at_1(embedded(Embedder(path)), sets) for v, path in files.items()}
+    recalls = {
+        v: recalls_at_1(student_descriptors(Embedder(path)), sets) for v, path in files.items()
+    }
     rows = {'size, MB': {v: path.stat().st_size / 1e6 for v, path in files.items()}}
     rows |= {f'ms, threads: {t}': times[t] for t in _THREADS}
     rows |= {f'R@1 {s.name}': {v: recalls[v][s.name] for v in files} for s in sets}
@@ -173,8 +175,8 @@ def report(files: Mapping[str, Path], sets: list[Path], rounds: int = 60) -> lis
     for v in variants:
         # It must be faster with either number of threads: the worse one is judged.
         t = max(_THREADS, key=lambda t, v=v: times[t][v] / times[t][base])
-        told = verdict(recalls[base], recalls[v], times[t][base], times[t][v])
-        lines.append(f'{files[v]}: {told}')
+        outcome = verdict(recalls[base], recalls[v], times[t][base], times[t][v])
+        lines.append(f'{files[v]}: {outcome}')
     return lines
 
 

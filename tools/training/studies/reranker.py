@@ -30,10 +30,10 @@ from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.training.config import TrainConfig, read_config
 from tools.training.data.datasets import FixedViews, TrainingData
-from tools.training.data.places import Anchor
+from tools.training.data.places import TrainingPlace
 from tools.training.losses.loss_network import LossNetwork, ranking_network_loss
 from tools.training.losses.ranking import same_place
-from tools.training.studies.evaluate_sets import truth, validation_sets
+from tools.training.studies.evaluate_sets import right_matches, validation_sets
 from tools.training.train import prepare
 
 _CANDIDATES = 20
@@ -46,7 +46,7 @@ class DrawnViews:
     """Degraded training views: descriptors float32 (N, D); place, is a query, view, each (N,)."""
 
     descriptors: torch.Tensor
-    anchors: torch.Tensor
+    places: torch.Tensor
     query: torch.Tensor
     views: torch.Tensor
 
@@ -64,14 +64,14 @@ def describe(embedder: Embedder, config: TrainConfig, data: TrainingData) -> Dra
     )
 
 
-def maybe_same(anchors: list[Anchor], rows: torch.Tensor) -> torch.Tensor:
+def maybe_same(all_places: list[TrainingPlace], rows: torch.Tensor) -> torch.Tensor:
     """bool (N, N): pairs of different places that may be the same in truth."""
     groups = defaultdict(list)
-    for number, anchor in enumerate(rows.tolist()):
-        groups[anchors[anchor].group].append(number)
+    for number, place in enumerate(rows.tolist()):
+        groups[all_places[place].group].append(number)
     same = torch.zeros(len(rows), len(rows), dtype=torch.bool)
     for numbers in map(torch.tensor, groups.values()):
-        members = [anchors[anchor] for anchor in rows[numbers].tolist()]
+        members = [all_places[place] for place in rows[numbers].tolist()]
         if members[0].at:
             at = torch.tensor([m.at for m in members], dtype=torch.float32)
             same[numbers[:, None], numbers] = torch.cdist(at, at) < members[0].apart
@@ -91,11 +91,13 @@ class Pairs:
     unsure: torch.Tensor
 
 
-def pairs_of(drawn: DrawnViews, anchors: list[Anchor], q: torch.Tensor, d: torch.Tensor) -> Pairs:
+def pairs_of(
+    drawn: DrawnViews, all_places: list[TrainingPlace], q: torch.Tensor, d: torch.Tensor
+) -> Pairs:
     """Two parts of the views, bool (N,); queries without a right view are left out."""
     same_view = drawn.views[q][:, None] == drawn.views[d]
-    positive = same_place(drawn.anchors[q], drawn.anchors[d]) & ~same_view
-    unsure = maybe_same(anchors, drawn.anchors)[q][:, d] | same_view
+    positive = same_place(drawn.places[q], drawn.places[d]) & ~same_view
+    unsure = maybe_same(all_places, drawn.places)[q][:, d] | same_view
     kept = positive.any(dim=1)
     vectors = drawn.descriptors
     return Pairs(vectors[q][kept], vectors[d], positive[kept], unsure[kept])
@@ -111,18 +113,18 @@ def recall_of(network: LossNetwork, pairs: Pairs) -> float:
     return pairs.positive.gather(1, chosen).float().mean().item()
 
 
-def train_reranker(drawn: DrawnViews, anchors: list[Anchor], hidden: int) -> LossNetwork:
+def train_reranker(drawn: DrawnViews, all_places: list[TrainingPlace], hidden: int) -> LossNetwork:
     """Step 5 of the method on fixed descriptors, 256 queries a step; the best on held-out places.
 
     Places in training see no views of the others; those are ranked among all.
     """
     torch.manual_seed(0)
-    query, places = drawn.query, drawn.anchors
+    query, places = drawn.query, drawn.places
     known = places.unique()
     out = known[torch.randperm(len(known))[: max(1, int(_HELD_OUT * len(known)))]]
     held = torch.isin(places, out)
-    learn = pairs_of(drawn, anchors, query & ~held, ~query & ~held)
-    check = pairs_of(drawn, anchors, query & held, ~query)
+    learn = pairs_of(drawn, all_places, query & ~held, ~query & ~held)
+    check = pairs_of(drawn, all_places, query & held, ~query)
     network = LossNetwork(drawn.descriptors.shape[1], hidden)
     best, state = recall_of(network, check), deepcopy(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.1)
@@ -154,7 +156,7 @@ def recalls(embedder: Embedder, network: LossNetwork, folder: Path) -> tuple[flo
     d, q = (torch.from_numpy(embed_frames(embedder, f, folder.name)) for f in (mapped, queries))
     first = (q @ d.T).topk(min(_CANDIDATES, len(d)), dim=1).indices
     again = first.gather(1, network(q, d[first]).argsort(dim=1, descending=True))
-    right = torch.from_numpy(truth(folder, mapped, queries))
+    right = torch.from_numpy(right_matches(folder, mapped, queries))
     return tuple(100 * right.gather(1, f[:, :1]).float().mean().item() for f in (first, again))
 
 
@@ -208,7 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     config, embedder = read_config(args.config), Embedder(args.model)
     sets, data = validation_sets(args.data), prepare(config)
     drawn = describe(embedder, config, data)
-    network = train_reranker(drawn, data.places.anchors, config.lesson.hidden)
+    network = train_reranker(drawn, data.places.places, config.lesson.hidden)
     pairs = {folder.name: recalls(embedder, network, folder) for folder in sets}
     pairs['mean'] = tuple(np.mean(list(pairs.values()), axis=0))
     for name, (before, after) in pairs.items():

@@ -9,6 +9,7 @@ above it. A smaller student is a part of the trained one, and its last layer is 
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ashtkd_ros.network.embedder import Embedder
 from tools.bench.embedding import measure
 from tools.training.export import load_student, metadata_of, write_onnx
 from tools.training.networks.layers import count
-from tools.training.studies.evaluate_sets import embedded, recalls, validation_sets
+from tools.training.studies.evaluate_sets import recalls, student_descriptors, validation_sets
 from tools.training.whitening import fit_projection
 
 _FEWEST_LEVELS = 2
@@ -84,20 +85,20 @@ def points(
 ) -> list[Point]:
     """Measure the students, and the time of the teachers; all in turn in one run, two threads."""
     ms = measure([*students, *teachers], rounds, 2)
-    found = [Point(path.stem, ms[path.stem]) for path in teachers]
+    networks = [Point(path.stem, ms[path.stem]) for path in teachers]
     for path, size in tqdm(students.items(), desc='recall', delay=2):
-        recall = recalls(embedded(Embedder(path)), sets)
-        found.append(Point(path.stem, ms[path.stem], *size, recall))
-    return found
+        recall = recalls(student_descriptors(Embedder(path)), sets)
+        networks.append(Point(path.stem, ms[path.stem], *size, recall))
+    return networks
 
 
-def table(found: list[Point]) -> str:
+def table(networks: list[Point]) -> str:
     """Markdown, the fastest first; times relative to the slowest network."""
-    slowest = max(p.ms for p in found)
-    names = next(list(p.recall) for p in found if p.recall)
+    slowest = max(p.ms for p in networks)
+    names = next(list(p.recall) for p in networks if p.recall)
     lines = [f'| | ms | M | GMAC | {" | ".join(names)} | mean |']
     lines.append('|---|' + '---|' * (4 + len(names)))
-    for p in sorted(found, key=lambda p: p.ms):
+    for p in sorted(networks, key=lambda p: p.ms):
         cells = [p.name, f'{p.ms:.1f} ({slowest / p.ms:.1f}x)', *[''] * (3 + len(names))]
         if p.recall:
             recall = [f'{v:.1f}' for v in (*p.recall.values(), p.mean)]
@@ -106,13 +107,13 @@ def table(found: list[Point]) -> str:
     return '\n'.join(lines)
 
 
-def picture(found: list[Point], path: Path) -> None:
+def picture(networks: list[Point], path: Path) -> None:
     """Milliseconds to the right, mean Recall@1 up."""
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 3.5), layout='constrained')
-    students = sorted((p for p in found if p.recall), key=lambda p: p.ms)
+    students = sorted((p for p in networks if p.recall), key=lambda p: p.ms)
     axes.plot([p.ms for p in students], [p.mean for p in students], 'o', color='#2f6f8f')
     for p in students:
         axes.annotate(p.name, (p.ms, p.mean), xytext=(4, 4), textcoords='offset points')
@@ -123,8 +124,18 @@ def picture(found: list[Point], path: Path) -> None:
     pyplot.close(figure)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+def _read_sizes(texts: list[str]) -> list[tuple[int, int]]:
+    """(levels, pixels) of texts such as 3x224; VprError for another form."""
+    try:
+        sizes = [tuple(map(int, text.split('x'))) for text in texts]
+        return [(levels, pixels) for levels, pixels in sizes]
+    except ValueError:
+        raise VprError(
+            f'--sizes {" ".join(texts)}: write each size as levels x pixels, such as 3x224'
+        ) from None
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
     parser.add_argument(
         'run', type=Path, help="the student's folder that tools.training.train wrote"
@@ -160,20 +171,18 @@ def main(argv: list[str] | None = None) -> int:
         default=Path('runs/tradeoff'),
         help='folder for models, table and picture (default: %(default)s)',
     )
-    args = parser.parse_args(argv)
-    try:
-        sizes = [tuple(map(int, size.split('x'))) for size in args.sizes]
-        sizes = [(levels, pixels) for levels, pixels in sizes]
-    except ValueError:
-        raise VprError(
-            f'--sizes {" ".join(args.sizes)}: write each size as levels x pixels, such as 3x224'
-        ) from None
-    sets = validation_sets(args.data)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    args = _parser().parse_args(argv)
+    sizes, sets = _read_sizes(args.sizes), validation_sets(args.data)
     students = write_sizes(args.run, sizes, args.out)
-    found = points(students, sorted(args.teachers.glob('*.onnx')), sets, args.rounds)
-    print(table(found))
-    write_text(args.out / 'tradeoff.md', table(found) + '\n')
-    picture(found, args.out / 'tradeoff.png')
+    networks = points(students, sorted(args.teachers.glob('*.onnx')), sets, args.rounds)
+    print(table(networks))
+    write_text(args.out / 'tradeoff.md', table(networks) + '\n')
+    picture(networks, args.out / 'tradeoff.png')
     return 0
 
 

@@ -13,7 +13,7 @@ from small_student import torch  # noqa: F401  skips where it is missing
 
 from ashtkd_ros.errors import VprError
 from tools.training.data.place_batches import PlaceBatches
-from tools.training.data.places import Anchor, TrainingPlaces
+from tools.training.data.places import TrainingPlace, TrainingPlaces
 
 
 @pytest.fixture
@@ -36,25 +36,25 @@ def test_batches_hold_p_places_surely_different_with_k_views(places: TrainingPla
     draw = PlaceBatches(places, 5, 4, seed=0)
     for step in range(60):
         batch = draw.batch(step)
-        anchors = [batch[i][2] for i in range(0, 20, 4)]
-        assert len(set(anchors)) == 5
-        assert [a for _, _, a in batch] == [a for a in anchors for _ in range(4)]
-        at = [places.anchors[a].at[0] for a in anchors if places.anchors[a].domain == 'walk']
+        drawn = [batch[i][2] for i in range(0, 20, 4)]
+        assert len(set(drawn)) == 5
+        assert [a for _, _, a in batch] == [a for a in drawn for _ in range(4)]
+        at = [places.places[a].at[0] for a in drawn if places.places[a].domain == 'walk']
         assert all(abs(a - b) >= 10 for i, a in enumerate(at) for b in at[:i])
         for place in range(5):
             views = batch[4 * place : 4 * place + 4]
-            pictures = places.anchors[anchors[place]].pictures
+            pictures = places.places[drawn[place]].pictures
             assert {p for p, _, _ in views} == set(pictures)  # different pictures first
             assert len(set(views)) == min(4, 2 * len(pictures))
 
 
 def test_domains_and_weights_decide_what_is_drawn(places: TrainingPlaces):
     only = PlaceBatches(places, 4, 2, seed=0, domains={'single'})
-    drawn = {places.anchors[a].domain for s in range(20) for _, _, a in only.batch(s)}
+    drawn = {places.places[a].domain for s in range(20) for _, _, a in only.batch(s)}
     assert drawn == {'single'}
     places.weights['walk'] = 0.01
     draw = PlaceBatches(places, 4, 2, seed=0)
-    walks = [places.anchors[a].domain == 'walk' for s in range(50) for _, _, a in draw.batch(s)]
+    walks = [places.places[a].domain == 'walk' for s in range(50) for _, _, a in draw.batch(s)]
     assert np.mean(walks) < 0.05
     with pytest.raises(VprError) as error:
         PlaceBatches(places, 4, 2, seed=0, domains={'moon'})
@@ -72,7 +72,7 @@ def test_a_domain_is_a_whole_name_or_a_folder_of_its_path(tmp_path: Path):
     places = places_of(sources)
     for domain, expected in (('cmu8', 'cmu8'), ('towns', str(tmp_path / 'towns' / '21'))):
         batch = PlaceBatches(places, 2, 2, seed=0, domains={domain}).batch(0)
-        assert {places.anchors[a].domain for _, _, a in batch} == {expected}
+        assert {places.places[a].domain for _, _, a in batch} == {expected}
     with pytest.raises(VprError) as error:
         PlaceBatches(places, 2, 2, seed=0, domains={'cmu8', 'cmu'})
     assert 'no set is named cmu; there are' in line_of(error)
@@ -83,7 +83,7 @@ def test_a_domain_is_a_whole_name_or_a_folder_of_its_path(tmp_path: Path):
     [(1, 2, 2), (1, 2, 4), (1, 3, 4), (2, 1, 4), (2, 2, 4), (3, 1, 4), (1, 2, 3), (2, 2, 8)],
 )
 def test_the_halves_of_a_place_share_no_view(pictures: int, views_of_picture: int, views: int):
-    places = TrainingPlaces(anchors=[Anchor(tuple(range(pictures)), 'd', 'g')])
+    places = TrainingPlaces(places=[TrainingPlace(tuple(range(pictures)), 'd', 'g')])
     draw = PlaceBatches(places, 1, views, seed=0, views_of_picture=views_of_picture)
     seen = set()
     for step in range(20):
@@ -95,5 +95,5 @@ def test_the_halves_of_a_place_share_no_view(pictures: int, views_of_picture: in
 
 
 def test_a_single_view_is_shown_in_both_halves():
-    places = TrainingPlaces(anchors=[Anchor((0,), 'd', 'g')])
+    places = TrainingPlaces(places=[TrainingPlace((0,), 'd', 'g')])
     assert PlaceBatches(places, 1, 4, seed=0, views_of_picture=1).batch(0) == [(0, 0, 0)] * 4

@@ -22,7 +22,7 @@ def test_neighbours_places_and_single_photos(tmp_path: Path):
     index_set(tmp_path / 'single', [('p.png', ''), ('q.png', '')])
     positives = {'a_walk': 'neighbours', 'cams': 'place'}
     places = places_of([{'kind': 'sets', 'path': tmp_path, 'positives': positives}])
-    found = [names(places, i) for i in range(len(places.anchors))]
+    found = [names(places, i) for i in range(len(places.places))]
     assert found[:5] == [
         ['0.png', '1.png'],
         ['0.png', '1.png', '2.png'],
@@ -39,7 +39,7 @@ def neighbours(folder: Path, files: list[str], orders: list, radius: float = 1) 
     index_set(folder / 'w', [(f, '') for f in files], orders)
     source = {'kind': 'sets', 'path': folder, 'positives': {'w': 'neighbours'}, 'radius': radius}
     places = places_of([source])
-    return [names(places, i) for i in range(len(places.anchors))]
+    return [names(places, i) for i in range(len(places.places))]
 
 
 def test_neighbours_are_near_in_order_and_not_in_the_rows(tmp_path: Path):
@@ -77,7 +77,7 @@ def test_walks_in_one_set_end_where_names_or_folders_change(tmp_path: Path):
 def test_photos_of_no_known_place_are_no_positives_of_each_other(tmp_path: Path):
     index_set(tmp_path / 's', [('0.png', ''), ('1.png', ''), ('2.png', 'x'), ('3.png', 'x')])
     places = places_of([{'kind': 'sets', 'path': tmp_path, 'positives': {'s': 'place'}}])
-    found = [names(places, i) for i in range(len(places.anchors))]
+    found = [names(places, i) for i in range(len(places.places))]
     assert found == [['0.png'], ['1.png'], ['2.png', '3.png']]
 
 
@@ -88,7 +88,7 @@ def test_one_file_in_two_sources_is_one_picture_and_never_its_own_negative(tmp_p
     sources = [{'kind': 'sets', 'path': tmp_path / 'sets'}]
     sources += [{'kind': 'folders', 'path': tmp_path / 'again'}]
     places = places_of(sources)
-    assert len(places.pictures) == 2 and len(places.anchors) == 3
+    assert len(places.pictures) == 2 and len(places.places) == 3
     with pytest.raises(VprError):
         PlaceBatches(places, 2, 2, seed=0, domains={str(tmp_path / 'again'), 's'}).batch(0)
 
@@ -98,9 +98,9 @@ def test_walks_of_one_world_share_places_by_distance_and_heading(tmp_path: Path)
     night = walk(tmp_path / 'town' / 'night', [1, 11.5])
     back = walk(tmp_path / 'town' / 'back', [0, 6], yaw=math.pi)
     places = places_of([{'kind': 'walks', 'paths': [day, night, back]}])
-    assert [a.at[0] for a in places.anchors] == [0, 6, 12]
-    assert [len(a.pictures) for a in places.anchors] == [3, 3, 3]
-    assert {places.pictures[i].path.parent.name for i in places.anchors[0].pictures} == {
+    assert [a.at[0] for a in places.places] == [0, 6, 12]
+    assert [len(a.pictures) for a in places.places] == [3, 3, 3]
+    assert {places.pictures[i].path.parent.name for i in places.places[0].pictures} == {
         'day',
         'night',
     }
@@ -137,10 +137,10 @@ def test_gsv_places_are_split_by_heading_and_apart_by_metres(tmp_path: Path):
     rows = ['1,Rome,41.9,12.5,350.0', '1,Rome,41.9,12.5,20', '1,Rome,41.9,12.5,90']
     rows += ['2,Rome,41.9002,12.5,0', '3,Rome,41.9,12.5004,0', '1,Oslo,59.9,10.7,0']
     places = gsv(tmp_path, rows)
-    found = [names(places, i) for i in range(len(places.anchors))]
+    found = [names(places, i) for i in range(len(places.places))]
     assert found == [['0.png', '1.png'], ['2.png'], ['3.png'], ['4.png'], ['5.png']]
-    assert places.anchors[2].at == pytest.approx((0, 22.2), abs=0.1)
-    assert places.anchors[3].at == pytest.approx((33.2, 0), abs=0.1)
+    assert places.places[2].at == pytest.approx((0, 22.2), abs=0.1)
+    assert places.places[3].at == pytest.approx((33.2, 0), abs=0.1)
     draw = PlaceBatches(places, 3, 2, seed=0)
     for step in range(20):
         drawn = {a for _, _, a in draw.batch(step)}
@@ -158,10 +158,10 @@ def test_missing_pictures_are_counted_and_unreadable_ones_can_be_taken_out(tmp_p
     index_set(tmp_path / 's', [(f'{i}.png', '') for i in range(3)])
     (tmp_path / 's' / '1.png').unlink()
     places = places_of([{'kind': 'sets', 'path': tmp_path}])
-    assert [p.name for p in places.skipped] == ['1.png'] and len(places.anchors) == 2
+    assert [p.name for p in places.skipped] == ['1.png'] and len(places.places) == 2
     bad = str((tmp_path / 's' / '0.png').resolve())
     rest = places.without({bad})
-    assert [names(rest, i) for i in range(len(rest.anchors))] == [['2.png']]
+    assert [names(rest, i) for i in range(len(rest.places))] == [['2.png']]
 
 
 WRONG = [

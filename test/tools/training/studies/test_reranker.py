@@ -9,16 +9,19 @@ import numpy as np
 import onnxruntime
 from small_student import torch
 
-from tools.training.data.places import Anchor
+from tools.training.data.places import TrainingPlace
 from tools.training.losses.loss_network import LossNetwork
 from tools.training.studies.reranker import DrawnViews, maybe_same, pairs_of, train_reranker, write
 
 
 def test_neighbours_on_a_walk_are_no_wrong_candidates():
-    anchors = [Anchor((k,), 'd', 'walk', (float(k),), 2.0) for k in range(3)]
-    anchors += [Anchor((9,), 'd', 'other', (0.0,), 2.0), Anchor((10,), 'd', 'set/a')]
+    all_places = [TrainingPlace((k,), 'd', 'walk', (float(k),), 2.0) for k in range(3)]
+    all_places += [
+        TrainingPlace((9,), 'd', 'other', (0.0,), 2.0),
+        TrainingPlace((10,), 'd', 'set/a'),
+    ]
     rows = torch.tensor([0, 1, 2, 3, 4, 0])
-    same = maybe_same(anchors, rows)
+    same = maybe_same(all_places, rows)
     assert same[0].tolist() == [False, True, False, False, False, False]
     assert same[1].tolist() == [True, False, True, False, False, True]
     assert not same[3].any() and not same[4].any()
@@ -32,8 +35,8 @@ def test_it_learns_which_dimensions_to_trust(monkeypatch):
     noise = 1.5 * torch.randn(240, 4, generator=rng)  # similarity alone counts both alike
     vectors = torch.nn.functional.normalize(torch.cat([signal, noise], dim=1), dim=1)
     query = torch.arange(240) % 2 == 1
-    anchors = [Anchor((k,), 'd', f'set/{k}') for k in range(60)]
-    network = train_reranker(DrawnViews(vectors, places, query, torch.arange(240)), anchors, 32)
+    all_places = [TrainingPlace((k,), 'd', f'set/{k}') for k in range(60)]
+    network = train_reranker(DrawnViews(vectors, places, query, torch.arange(240)), all_places, 32)
     q, d = vectors[query], vectors[~query]
     right = places[query][:, None] == places[~query]
     similarity = q @ d.T
@@ -54,8 +57,8 @@ def test_the_very_same_view_is_neither_right_nor_a_candidate():
             [7, 8, 7, 9, 9, 5]
         ),  # the query of place 0 is also in the map; as is place 1's
     )
-    anchors = [Anchor((k,), 'd', f'set/{k}') for k in range(3)]
-    pairs = pairs_of(drawn, anchors, drawn.query, ~drawn.query)
+    all_places = [TrainingPlace((k,), 'd', f'set/{k}') for k in range(3)]
+    pairs = pairs_of(drawn, all_places, drawn.query, ~drawn.query)
     assert pairs.positive.tolist() == [[False, True, False]]  # of places 1 and 2 nothing is left
     assert pairs.unsure.tolist() == [[True, False, False]]
     assert pairs.query.tolist() == [drawn.descriptors[2].tolist()]
@@ -67,8 +70,8 @@ def test_what_does_not_help_held_out_places_is_not_kept(monkeypatch):
     places = torch.arange(20).repeat_interleave(2)
     query = torch.arange(40) % 2 == 1
     vectors = torch.nn.functional.normalize(torch.rand(40, 8), dim=1)
-    anchors = [Anchor((k,), 'd', f'set/{k}') for k in range(20)]
-    network = train_reranker(DrawnViews(vectors, places, query, torch.arange(40)), anchors, 4)
+    all_places = [TrainingPlace((k,), 'd', f'set/{k}') for k in range(20)]
+    network = train_reranker(DrawnViews(vectors, places, query, torch.arange(40)), all_places, 4)
     assert not network.layers[-1].weight.any()  # the start: by similarity
 
 

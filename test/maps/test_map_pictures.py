@@ -22,12 +22,12 @@ from ashtkd_ros.commands import evaluate
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation import illustrations
 from ashtkd_ros.geometry.pose import Pose
-from ashtkd_ros.mapping import build as mapping
 from ashtkd_ros.mapping import route_picture
 from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.mapping.route_picture import write_route_picture
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.place_pictures import PlacePictures
+from ashtkd_ros.maps.thumbnails import make_thumbnail
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.ros.node.debug_picture import debug_picture, picture_reader
 from ashtkd_ros.traverses.opening import open_traverse
@@ -63,11 +63,11 @@ def mapped(tmp_path: Path, model: Path, thumbnails: bool) -> PlaceMap:
     return build_map([traverse], Embedder(model, num_threads=1), tmp_path / 'map', options)[0]
 
 
-def shown(place_map: PlaceMap, folder: Path) -> list[np.ndarray]:
+def shown(place_map: PlaceMap) -> list[np.ndarray]:
     """What report and debug picture show of the first place."""
-    place, found = place_map.places[0], [picture_reader(place_map, folder)(place_map.places[0])]
+    place, found = place_map.places[0], [picture_reader(place_map)(place_map.places[0])]
     try:
-        found.append(PlacePictures(place_map, folder)(place))
+        found.append(PlacePictures(place_map)(place))
     except VprError as error:
         assert '\n' not in str(error)
     return [picture for picture in found if picture is not None]
@@ -79,7 +79,7 @@ def is_secret(picture: np.ndarray) -> bool:
 
 def test_the_images_of_a_walk_are_shown(tmp_path: Path, model: Path):
     place_map = mapped(tmp_path, model, thumbnails=False)
-    assert [p.shape for p in shown(place_map, tmp_path / 'map')] == [(24, 32, 3)] * 2
+    assert [p.shape for p in shown(place_map)] == [(24, 32, 3)] * 2
 
 
 @pytest.mark.parametrize('thumbnails', [False, True])
@@ -98,8 +98,9 @@ def test_no_other_picture_on_the_disk_is_shown(
     for _ in range(100):
         first = replace(place_map.places[0], source=draw.choice(names))
         info = replace(place_map.info, built={'traverses': [{'source': draw.choice(sources)}]})
-        hostile = PlaceMap(place_map.index, [first, *place_map.places[1:]], info)
-        pictures = shown(hostile, tmp_path / 'map')
+        places = [first, *place_map.places[1:]]
+        hostile = PlaceMap(place_map.index, places, info, place_map.folder)
+        pictures = shown(hostile)
         assert not any(map(is_secret, pictures))
         assert len(pictures) == 2 * thumbnails
 
@@ -124,10 +125,10 @@ def test_a_thumbnail_that_is_not_the_maps_own_is_not_shown(
         file.parent.symlink_to(secret.parent)
     else:
         file.write_bytes(b'no picture')
-    assert shown(place_map, tmp_path / 'map') == []
+    assert shown(place_map) == []
     if kind != 'another':  # a map of the first format has no checksums of thumbnails
         place_map.places[0] = replace(place_map.places[0], thumbnail='')
-        assert shown(place_map, tmp_path / 'map') == []
+        assert shown(place_map) == []
 
 
 def test_evaluate_embeds_none_of_them(tmp_path: Path, model: Path, secret: Path):
@@ -203,7 +204,7 @@ def test_a_report_whose_figures_cannot_be_drawn_is_written(
 
 def test_a_strip_of_pixels_has_a_thumbnail(tmp_path: Path):
     for shape in ((1, 20_000, 3), (2, 9000), (9000, 1, 3)):
-        thumbnail = mapping._thumbnail(np.zeros(shape, np.uint8), 'RGB')
+        thumbnail = make_thumbnail(np.zeros(shape, np.uint8), 'RGB')
         assert cv2.imdecode(np.frombuffer(thumbnail, np.uint8), cv2.IMREAD_COLOR) is not None
         assert illustrations.picture_uri(np.zeros((*shape[:2], 3), np.uint8))
 
@@ -246,5 +247,6 @@ def test_a_picture_that_the_walk_does_not_list_is_not_shown(tmp_path: Path, mode
     place_map = mapped(tmp_path, model, thumbnails=False)
     cv2.imwrite(str(tmp_path / 'walk' / 'private.png'), SECRET)
     first = replace(place_map.places[0], source='private.png')
-    hostile = PlaceMap(place_map.index, [first, *place_map.places[1:]], place_map.info)
-    assert shown(hostile, tmp_path / 'map') == []
+    places = [first, *place_map.places[1:]]
+    hostile = PlaceMap(place_map.index, places, place_map.info, place_map.folder)
+    assert shown(hostile) == []

@@ -9,13 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, checksums, line_of, places_along_x, unit_rows
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps import folder as map_folder
+from ashtkd_ros.maps import replacement
 from ashtkd_ros.maps.place_map import PlaceMap
 
 # A process that holds a map of argv[2] places like the fixture's and saves it to argv[1].
@@ -24,7 +25,7 @@ import os, resource, signal, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from conftest import places_along_x, unit_rows
-from ashtkd_ros.maps import folder as map_folder
+from ashtkd_ros.maps import replacement
 from ashtkd_ros.maps import place_map
 from ashtkd_ros.network.embedder import Preprocessing
 from ashtkd_ros.errors import VprError
@@ -59,7 +60,7 @@ def test_a_folder_that_is_no_map_is_not_overwritten(built: PlaceMap, tmp_path: P
     (tmp_path / 'photos' / 'a.jpg').write_bytes(b'precious')
     with pytest.raises(VprError) as error:
         built.save(tmp_path / 'photos')
-    assert 'is no map' in line_of(error)
+    assert 'is not a map' in line_of(error)
     assert (tmp_path / 'photos' / 'a.jpg').read_bytes() == b'precious'
     assert [p.name for p in tmp_path.iterdir()] == ['photos']
 
@@ -68,7 +69,7 @@ def test_a_file_in_the_way_is_kept(built: PlaceMap, tmp_path: Path):
     (tmp_path / 'map').write_text('a file')
     with pytest.raises(VprError) as error:
         built.save(tmp_path / 'map')
-    assert 'exists and is no map' in line_of(error)
+    assert 'exists and is not a map' in line_of(error)
     assert (tmp_path / 'map').read_text() == 'a file'
 
 
@@ -83,7 +84,7 @@ def test_a_full_disk_leaves_the_old_map(
         if len(calls) == call:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(map_folder.os, 'fsync', full)
+    monkeypatch.setattr(replacement.os, 'fsync', full)
     new = PlaceMap.build(unit_rows(2, 4), places_along_x([1, 2]), fake_network)
     with pytest.raises(VprError) as error:
         new.save(saved)
@@ -140,7 +141,7 @@ print(len(place_map.PlaceMap.load(folder).places))
     assert (after, at_last) == ("3 ['map']", '5')
 
 
-@pytest.mark.parametrize('moment', ['os.fsync', 'map_folder._put'])
+@pytest.mark.parametrize('moment', ['os.fsync', 'replacement._put'])
 def test_a_kill_in_the_middle_leaves_the_old_map(saved: Path, built: PlaceMap, moment: str):
     before = checksums(saved)
     code = f"""
@@ -175,6 +176,13 @@ def test_leftovers_of_a_killed_save_are_cleared_away(built: PlaceMap, saved: Pat
     assert PlaceMap.load(saved).places
 
 
+# --- file systems without an atomic exchange
+
+
+def other(fake_network, count: int = 2) -> PlaceMap:
+    return PlaceMap.build(unit_rows(count, 4, seed=9), places_along_x(range(count)), fake_network)
+
+
 class NoExchange:
     """A C library whose file system cannot exchange two folders."""
 
@@ -185,25 +193,91 @@ class NoExchange:
 def test_without_exchange_the_map_is_replaced_all_the_same(
     saved: Path, fake_network, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(map_folder.ctypes, 'CDLL', lambda *_, **__: NoExchange())
+    monkeypatch.setattr(replacement.ctypes, 'CDLL', lambda *_, **__: NoExchange())
     PlaceMap.build(unit_rows(2, 4), places_along_x([1, 2]), fake_network).save(saved)
     assert len(PlaceMap.load(saved).places) == 2
     assert [p.name for p in saved.parent.iterdir()] == ['map']
 
 
-def test_without_exchange_a_failed_rename_puts_the_old_map_back(
-    saved: Path, built: PlaceMap, monkeypatch: pytest.MonkeyPatch
+class Killed(BaseException):
+    """As a kill: nothing of the process goes on."""
+
+
+def killed_between_the_renames(
+    folder: Path, new: PlaceMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Save as a process that is killed when the old map is aside and the new one not in place."""
+    rename = os.rename
+
+    def kill(source, target) -> None:
+        if str(source).endswith('.new'):
+            raise Killed
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replacement.ctypes, 'CDLL', lambda *_, **__: NoExchange())
+        patch.setattr(replacement.os, 'rename', kill)
+        patch.setattr(replacement, 'remove_map', lambda *_: None)
+        patch.setattr(replacement.os, 'unlink', lambda *_: None)
+        with pytest.raises(Killed):
+            new.save(folder)
+    assert not folder.exists() and len(list(folder.parent.glob('.map.*'))) == 3
+
+
+@pytest.mark.parametrize('next_one', ['load', 'save'])
+def test_a_kill_between_two_renames_is_mended_by_the_next_load_or_save(
+    saved: Path, fake_network, monkeypatch: pytest.MonkeyPatch, next_one: str
 ):
+    (saved / 'mine.txt').write_text('precious')
+    before = checksums(saved)
+    killed_between_the_renames(saved, other(fake_network), monkeypatch)
+    if next_one == 'load':
+        assert len(PlaceMap.load(saved).places) == 6 and checksums(saved) == before
+    other(fake_network, 3).save(saved)
+    assert len(PlaceMap.load(saved).places) == 3
+    assert (saved / 'mine.txt').read_text() == 'precious'
+    assert [p.name for p in saved.parent.iterdir()] == ['map']
+
+
+def test_a_load_between_the_renames_of_a_living_save_waits(
+    saved: Path, fake_network, monkeypatch: pytest.MonkeyPatch
+):
+    rename, between, loaded = os.rename, threading.Event(), []
+
+    def slow(source, target) -> None:
+        if str(source).endswith('.new'):
+            between.set()
+            threading.Event().wait(0.5)
+        rename(source, target)
+
+    monkeypatch.setattr(replacement.ctypes, 'CDLL', lambda *_, **__: NoExchange())
+    monkeypatch.setattr(replacement.os, 'rename', slow)
+
+    def load() -> None:
+        between.wait(10)
+        loaded.append(len(PlaceMap.load(saved).places))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    other(fake_network).save(saved)
+    thread.join()
+    assert loaded == [2]
+
+
+def test_a_rename_that_fails_leaves_the_old_map_and_the_users_files(
+    saved: Path, fake_network, monkeypatch: pytest.MonkeyPatch
+):
+    (saved / 'mine.txt').write_text('precious')
     before, rename = checksums(saved), os.rename
 
-    def failing(source: Path, target: Path) -> None:
+    def failing(source, target) -> None:
         if str(source).endswith('.new'):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         rename(source, target)
 
-    monkeypatch.setattr(map_folder.ctypes, 'CDLL', lambda *_, **__: NoExchange())
-    monkeypatch.setattr(map_folder.os, 'rename', failing)
+    monkeypatch.setattr(replacement.ctypes, 'CDLL', lambda *_, **__: NoExchange())
+    monkeypatch.setattr(replacement.os, 'rename', failing)
     with pytest.raises(VprError) as error:
-        built.save(saved)
+        other(fake_network).save(saved)
     assert 'what was there before is untouched' in line_of(error)
     assert checksums(saved) == before and [p.name for p in saved.parent.iterdir()] == ['map']

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A path leads to the kind of source that it is, and only the registry knows which kinds exist."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from bag_helpers import image, write_bag
+from conftest import ROOT, line_of
+from test_bags import picture
+from test_video_traverse import write_video
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.traverses.opening import KINDS, open_traverse, open_traverses
+from ashtkd_ros.traverses.traverse import TraverseOptions
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    return write_bag(tmp_path / 'bag', records=[image(1.0 + i, picture(i)) for i in range(3)])
+
+
+def test_paths_are_opened_as_what_they_are(bag: Path, town: Path, tmp_path: Path):
+    video = write_video(tmp_path / 'v.MP4')
+    (tmp_path / 'folder.mp4').symlink_to(town / 'day')
+    for path, kind, rule in (
+        (bag, 'a bag', 'change'),
+        (next(bag.glob('*.db3')), 'a bag', 'change'),
+        (video, 'a video', 'change'),
+        (town / 'day', 'a folder', 'all'),
+        (tmp_path / 'folder.mp4', 'a folder', 'all'),
+    ):
+        traverse = open_traverse(path)
+        assert (traverse.kind, traverse.keyframe_rule) == (kind, rule)
+        assert sum(1 for _ in traverse.frames()) == traverse.count > 0
+
+
+def test_what_does_not_fit_is_one_line(bag: Path, town: Path, tmp_path: Path):
+    (tmp_path / 'a.txt').touch()
+    video = write_video(tmp_path / 'v.mp4')
+    for path, options, expected in (
+        (bag, {'role': 'query'}, '--role is for folders with an index.csv, this is a bag'),
+        (video, {'role': 'query'}, '--role is for folders with an index.csv, this is a video'),
+        (video, {'image_topic': '/a'}, '--image-topic is for bags, this is a video'),
+        (bag, {'video_start': 1.0}, '--video-start is for videos, this is a bag'),
+        (town / 'day', {'image_topic': '/a'}, '--image-topic is for bags, this is a folder'),
+        (town / 'day', {'trajectory': tmp_path / 'a.txt'}, '--trajectory is for bags and videos'),
+        (tmp_path / 'a.txt', {}, 'is neither a bag nor a video'),
+        (tmp_path / 'gone', {}, 'no such folder'),
+        (tmp_path / 'gone', {'labels': tmp_path / 'a.txt'}, 'no such folder'),
+        (tmp_path / 'gone.mcap', {}, 'no such'),
+        (tmp_path, {}, 'has neither poses.csv'),
+    ):
+        with pytest.raises(VprError) as error:
+            open_traverse(path, TraverseOptions(**options))
+        assert expected in line_of(error) and str(path) in str(error.value)
+
+
+def test_one_trajectory_is_of_one_source(bag: Path, tmp_path: Path):
+    with pytest.raises(VprError) as error:
+        open_traverses([bag, bag], TraverseOptions(trajectory=tmp_path / 'a.txt'))
+    assert '--trajectory belongs to one source' in line_of(error)
+
+
+def named(path: Path) -> set[str]:
+    """Every name, attribute and imported module of a file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names} | {node.module.rpartition('.')[2]}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.rpartition('.')[2] for alias in node.names}
+    return found
+
+
+def test_nothing_but_the_traverses_names_a_kind_of_source():
+    kinds = {k.name for k in KINDS} | {k.module for k in KINDS}
+    assert kinds >= {'BagTraverse', 'VideoTraverse', 'folder_traverse'}
+    assert named(ROOT / 'test' / 'traverses' / 'test_bag_traverse.py') & kinds
+    files = [p for top in ('ashtkd_ros', 'tools', 'launch') for p in (ROOT / top).rglob('*.py')]
+    others = [p for p in files if p.parent.name != 'traverses']
+    assert len(others) > 80
+    assert {p: n for p in others if (n := named(p) & kinds)} == {}
