@@ -26,7 +26,7 @@ def softmax(values: list[float]) -> list[float]:
 
 
 def dot(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a * b).sum())
+    return (a * b).sum().item()
 
 
 def salient_maps(logits: torch.Tensor, side: int) -> torch.Tensor:

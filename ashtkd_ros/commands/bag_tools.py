@@ -85,11 +85,8 @@ def _add_make(commands: argparse._SubParsersAction) -> None:
         default='none',
         help='what is compressed by zstd; "storage" needs --storage mcap (default: none)',
     )
-    parser.add_argument(
-        '--jpeg',
-        action='store_true',
-        help='write the bytes of JPEG and PNG files instead of pixels',
-    )
+    text = 'write the bytes of JPEG and PNG files instead of pixels'
+    parser.add_argument('--jpeg', action='store_true', help=text)
     parser.add_argument(
         '--hz',
         type=rate,

@@ -31,7 +31,7 @@ from ashtkd_ros.commands.options import (
 from ashtkd_ros.evaluation.comparison import compare, table, write_comparison
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Correspondences, Tolerance
-from ashtkd_ros.evaluation.live_recording import record_live
+from ashtkd_ros.evaluation.live_recording import PLAYERS, record_live
 from ashtkd_ros.evaluation.node_answers import check_answers
 from ashtkd_ros.evaluation.notes import map_origin
 from ashtkd_ros.evaluation.report import check_report, write_report
@@ -136,6 +136,8 @@ def _live_options(args: argparse.Namespace) -> dict[str, object]:
     """Those options of this command that are meant for `live`."""
     return {
         'rate': args.rate,
+        'hz': args.hz,
+        'player': args.player,
         'model': args.model,
         'role': args.role,
         'image-topic': args.image_topic,
@@ -233,6 +235,19 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
         help='with --live: how many times faster than recorded (default: %(default)g)',
     )
     add(
+        '--hz',
+        type=rate,
+        help='with --live: images a second, before --rate (default: 10 for a folder; as recorded '
+        'for a bag)',
+    )
+    add(
+        '--player',
+        choices=PLAYERS,
+        default=PLAYERS[0],
+        help='with --live: who plays, live itself (own) or "ros2 bag play" (ros2); auto takes '
+        'ros2 where it can play the source (default: %(default)s)',
+    )
+    add(
         '--answers',
         type=Path,
         help='judge the answers in this file, which the command live recorded (default: recognise '
@@ -240,8 +255,8 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Command line."""
+def evaluate_parser() -> argparse.ArgumentParser:
+    """The arguments of this command, which replay.launch.py has as well."""
     parser = make_parser(__doc__)
     _add_options(parser)
     _add_measuring_options(parser)
@@ -254,6 +269,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     add_traverse_options(parser)
     add_model_options(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = evaluate_parser()
     args = parser.parse_args(argv)
     if bool(args.compare) == bool(args.map) or bool(args.map) != bool(args.source):
         parser.error('give a map and a source, or --compare and reports')

@@ -29,26 +29,25 @@ from ashtkd_ros.text import reason_of
 _WIDEST = 4096  # pixels; a JPEG of twenty times that is impossible
 
 PRECISION_RECALL = (
-    'As the threshold on the score falls, more queries are answered, and more answers are wrong. '
-    'The further a curve runs along the top before it falls, the better; AP is the area under it.'
+    'As the threshold on the score falls, more is found and more of it is wrong. The further a '
+    'curve runs along the top before it falls, the better; AP is the area under it.'
 )
 RELIABILITY = (
-    'Of the answers with a confidence of 0.8, 80 % should be right. Below the dotted line the '
-    'confidence is too high, above it too low; a large dot stands for many answers.'
+    'Of the answers with a confidence of 0.8, 80 % should be right. Dots below the dotted line '
+    'are too sure, dots above it too modest; a large dot stands for many answers.'
 )
 _ROUTE = (
-    'Each mark is a query; unknown means that its answer was refused. Where the queries have '
-    'poses, a mark is where the image was taken, and a line leads from a wrong answer to the '
-    'place that was named. Otherwise the mark shows the number of the query and that of the map '
-    'frame it was matched to, and a good traverse is a clean diagonal.'
+    'Each mark is a query, an unknown one was refused. With poses it is where it was taken, and '
+    'from a wrong one a line leads to the place it was taken for; without poses it is its frame '
+    'over the map frame it was matched to, where a clean diagonal is a good traverse.'
 )
 _SIMILARITY = (
-    'Where it is bright, the query looks like the place. One bright line is a route that is '
-    'recognised; bright blocks beside it are places that look alike.'
+    'Bright: the query looks like the place. One bright line is a route that is recognised; '
+    'bright blocks off it are places that look alike.'
 )
 _CONFIDENCES = (
-    'Answers left of the dashed line are refused as unknown. Right and wrong answers should lie '
-    'far apart, the wrong ones left of the line.'
+    'What lies left of the dashed line is refused as unknown. Right and wrong should lie far '
+    'apart, the wrong left of the line.'
 )
 _LOCALISATION = (
     'Share of the accepted answers, right or wrong, whose place is nearer to the query than the '

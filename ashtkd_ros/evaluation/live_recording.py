@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ashtkd_ros.cli.child_process import child_process
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.text import one_line
+
+PLAYERS = ('auto', 'own', 'ros2')  # who plays: live itself, "ros2 bag play", or one of them
+_END_S = 10.0  # it has a node to end first
 
 
 def record_live(
@@ -19,17 +24,30 @@ def record_live(
 
     `options`: name of an option of `live`, without dashes → value; an empty value is left out. ROS
     stays in the other process. Its warnings are printed. Raises VprError where ROS is not there or
-    the process fails, with the reason that it gave.
+    the process fails, with the reason that it gave, and KeyboardInterrupt on SIGINT and SIGTERM;
+    the other process and its node have ended by then.
     """
     command = [sys.executable, '-m', 'ashtkd_ros.ros.play.live', map_folder, source, '-o', answers]
     for name, value in options.items():
         command += [f'--{name}', value] if value else []
-    process = subprocess.run([str(part) for part in command], stderr=subprocess.PIPE, text=True)
-    lines = process.stderr.strip().splitlines() or [f'status {process.returncode}']
-    if process.returncode == 0:
-        for line in process.stderr.splitlines():
+    given = [str(part) for part in command]
+    with _sigterm_as_sigint(), child_process('live', given, True, _END_S) as live:
+        status, lines = live.process.wait(), live.lines()
+    if status == 0:
+        for line in lines:
             print(one_line(line), file=sys.stderr)
-    elif 'No module named' in lines[-1]:
+        return
+    last = lines[-1] if lines else f'status {status}'
+    if 'No module named' in last:
         raise VprError('--live needs ROS 2; source its setup.bash, or leave out --live')
-    else:
-        raise VprError(f'the live replay failed: {lines[-1].removeprefix("error: ")}')
+    raise VprError(f'the live replay failed: {last.removeprefix("error: ")}')
+
+
+@contextlib.contextmanager
+def _sigterm_as_sigint() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt meanwhile, so that what was started ends as well."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -81,7 +81,7 @@ def _cards(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         (
             'Recall at 100 % precision',
             percent(metrics.recall_at_full_precision),
-            'found if no wrong answer is accepted',
+            'found if nothing wrong may be accepted',
         ),
         (
             'Unknown',

@@ -19,14 +19,15 @@ ESTIMATING = ('.mkv', '.webm')  # files that do not know how many images they ha
 # How files begin. Of others, as playlists, FFmpeg would open what they name.
 _MP4, _OTHERS = (b'ftyp', b'moov', b'mdat', b'free', b'wide', b'skip'), (b'RIFF', b'\x1aE\xdf\xa3')
 _END = 2**62  # more than any number of an image
+_NEAR, _BEFORE_MS = 100, 4000.0  # images that are decoded rather than sought; milliseconds
 _PROBED = 100  # images that are looked at to see whether the file tells their times
 
 
 class VideoReader:
     """Images of a video by number, from 0; VprError, when one is read, for what is no video.
 
-    It decodes from the beginning, so that an image is always the same: to go back takes as long as
-    to come there from the start.
+    An image is the same however it is reached: where its time does not lead to it, the video is
+    decoded from the beginning.
     """
 
     def __init__(self, path: Path):
@@ -40,7 +41,7 @@ class VideoReader:
         """
         times = []
         while len(times) < _PROBED and self.go_to(len(times)):
-            times.append(self._get(cv2.CAP_PROP_POS_MSEC, 0, 1e12))
+            times.append(self.ms())
         if not times:
             raise VprError(f'{self.path}: no image can be read; is it damaged? Convert it to MP4')
         self._first_ms, self._is_timed = times[0], all(a < b for a, b in pairwise(times))
@@ -52,26 +53,45 @@ class VideoReader:
             raise VprError(f'{self.path}: tells no times of its images; convert it to MP4')
         return f'the video tells no times of its images: they are taken as {self.rate:g} a second'
 
-    def go_to(self, number: int) -> bool:
-        """Whether there is an image of that number; it is then the current one."""
+    def go_to(self, number: int, ms: float | None = None) -> bool:
+        """Whether there is an image of that number; it is then the current one.
+
+        `ms`: its time as OpenCV tells it, in milliseconds, by which it is found sooner.
+        """
+        if not self._at <= number <= self._at + _NEAR and ms is not None:
+            self._seek(number, ms)
         if number < self._at:
             self._open()
         while self._at < number:
             self._at = self._at + 1 if self._capture.grab() else _END
         return self._at == number
 
+    def ms(self) -> float:
+        """Time of the current image as OpenCV tells it, in milliseconds."""
+        return self._get(cv2.CAP_PROP_POS_MSEC, 0, 1e12)
+
     def seconds(self) -> float:
         """Time of the current image after the first; see `probe`."""
-        if not self._is_timed:
-            return self._at / self.rate
-        return (self._get(cv2.CAP_PROP_POS_MSEC, 0, 1e12) - self._first_ms) / 1000
+        return (self.ms() - self._first_ms) / 1000 if self._is_timed else self._at / self.rate
 
-    def read(self, number: int) -> np.ndarray:
-        """An image, uint8 (H, W, 3), BGR; ImageError where it cannot be read."""
-        found, pixels = self._capture.retrieve() if self.go_to(number) else (False, None)
+    def read(self, number: int, ms: float | None = None) -> np.ndarray:
+        """An image, uint8 (H, W, 3), BGR; ImageError where it cannot be read. See `go_to`."""
+        found, pixels = self._capture.retrieve() if self.go_to(number, ms) else (False, None)
         if not found:
             raise ImageError('damaged video', f'{self.path}: image {number} cannot be read')
         return pixels
+
+    def _seek(self, number: int, ms: float) -> None:
+        """Go to an image by its time; to the beginning if no image has exactly that."""
+        self._open()
+        # From far enough before it, so that no image is decoded without those it builds upon.
+        if _BEFORE_MS < ms < 1e12 and self._capture.set(cv2.CAP_PROP_POS_MSEC, ms - _BEFORE_MS):
+            while self._capture.grab() and self.ms() < ms:
+                pass
+            if self.ms() == ms:
+                self._at = number
+            else:
+                self._open()
 
     def _get(self, what: int, least: float, most: float) -> float:
         """A property of OpenCV's; 0 where the value is not within limits, as in damaged files."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.files.tables import is_whole
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.images.colour_order import to_rgb
 from ashtkd_ros.images.video_reader import ESTIMATING, VideoReader
 from ashtkd_ros.stamps import s_to_ns
@@ -19,14 +19,15 @@ from ashtkd_ros.traverses.traverse import Cursor, Originals, RecordedTraverse, T
 
 @dataclass(frozen=True)
 class VideoImage(StoredImage):
-    """The image `number` of a video; it is never kept in memory."""
+    """The image `number` of a video, at `ms` milliseconds; it is never kept in memory."""
 
     reader: VideoReader
     number: int
+    ms: float
 
     def pixels(self, at_least: tuple[int, int] | None = None) -> tuple[np.ndarray, str]:
         """See StoredImage."""
-        return self.reader.read(self.number), 'BGR'
+        return self.reader.read(self.number, self.ms), 'BGR'
 
 
 class VideoOriginals(Originals):
@@ -37,7 +38,13 @@ class VideoOriginals(Originals):
 
     def read(self, source: str) -> np.ndarray:
         """See Originals."""
-        return to_rgb(self._reader.read(int(source) if is_whole(source) else -1), 'BGR')
+        number, _, ms = source.partition('#')
+        try:
+            return to_rgb(self._reader.read(int(number), float(ms)), 'BGR')
+        except ValueError as error:
+            raise VprError(
+                f'{self._reader.path}: "{source[:80]}" is not an image of it'
+            ) from error
 
 
 class VideoTraverse(RecordedTraverse):
@@ -67,8 +74,9 @@ class VideoTraverse(RecordedTraverse):
             time_ns = max(time_ns + 1, s_to_ns(self._reader.seconds()))
             if after is None or number > after.number:
                 stamp_ns = time_ns + s_to_ns(self.options.video_start)
-                image = VideoImage(self._reader, number)
-                yield Cursor(number), self.frame(number, stamp_ns, time_ns, image, str(number))
+                image = VideoImage(self._reader, number, self._reader.ms())
+                source = f'{number}#{image.ms!r}'
+                yield Cursor(number), self.frame(number, stamp_ns, time_ns, image, source)
             number += 1
         self.count = number if self.path.suffix.lower() in ESTIMATING else max(self.count, number)
         self.tell_unread(number)

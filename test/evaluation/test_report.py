@@ -321,7 +321,7 @@ def test_worst_and_best_are_the_surest_and_only_they_are_read(tmp_path: Path):
     html, _ = written(tmp_path, evaluation_of(judged), picture_of)
     assert pairs_of(html) == ['wrong'] * 12 + ['right'] * 12
     assert asked == [*range(499, 475, -2), *range(498, 474, -2)]
-    assert 'the 12 most confident of 250 wrong answers' in text_of(html)
+    assert 'the 12 surest of 250 wrong answers' in text_of(html)
 
 
 def test_twenty_thousand_answers_take_seconds_and_a_small_file(tmp_path: Path):

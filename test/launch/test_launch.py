@@ -75,18 +75,17 @@ def test_arguments_of_the_replay() -> None:
 
 
 def launched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: int, evaluate: int, **given: str
-) -> tuple[int, dict[str, list[str]]]:
-    """Status of the replay launch, and the arguments of the commands, which end as given."""
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: int, **given: str
+) -> tuple[int, list[str]]:
+    """Status of the replay launch, and the arguments of evaluate, which ends with `ending`."""
     prefix = tmp_path / 'prefix'
     index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
     folder = prefix / 'lib' / 'ashtkd_ros'
     for new in (index, folder):
         new.mkdir(parents=True)
     (index / 'ashtkd_ros').touch()
-    for name, status in (('live', live), ('evaluate', evaluate)):
-        (folder / name).write_text(COMMAND.format(python=sys.executable, status=status))
-        (folder / name).chmod(0o755)
+    (folder / 'evaluate').write_text(COMMAND.format(python=sys.executable, status=ending))
+    (folder / 'evaluate').chmod(0o755)
     path = f'{prefix}{os.pathsep}{os.environ.get("AMENT_PREFIX_PATH", "")}'
     monkeypatch.setenv('AMENT_PREFIX_PATH', path)
     monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'log'))
@@ -97,46 +96,39 @@ def launched(
         IncludeLaunchDescription(source, launch_arguments=arguments)
     )
     status = service.run()
-    return status, {f.stem: json.loads(f.read_text()) for f in folder.glob('*.json')}
+    return status, json.loads((folder / 'evaluate.json').read_text())
 
 
-def test_the_replay_and_then_its_evaluation(tmp_path: Path, monkeypatch) -> None:
+def test_the_replay_and_its_evaluation(tmp_path: Path, monkeypatch) -> None:
     given = {'rate': '2', 'metres': '5', 'min_confidence': '0.4', 'image_topic': '/front'}
-    status, called = launched(tmp_path, monkeypatch, 0, 0, **given)
+    status, called = launched(tmp_path, monkeypatch, 0, **given)
     assert status == 0
     sources = ['/maps/campus', str(Path.home() / 'tuesday')]
-    answers, topic = 'tuesday.answers.json', ['--image-topic', '/front']
-    assert called['live'] == [*sources, '-o', answers, '--rate', '2', *topic]
-    judged = ['--answers', answers, '-o', 'tuesday.html', '--min-confidence', '0.4']
-    assert called['evaluate'] == [*sources, *judged, '--metres', '5', *topic]
+    assert called[:5] == [*sources, '--live', '-o', 'tuesday.html']
+    options = dict(zip(called[5::2], called[6::2], strict=True))
+    assert options == {f'--{n.replace("_", "-")}': value for n, value in given.items()}
 
 
-@pytest.mark.parametrize(
-    ('live', 'evaluate', 'called'), [(1, 0, {'live'}), (0, 1, {'live', 'evaluate'})]
-)
-def test_a_command_that_fails_fails_the_launch(
-    live: int, evaluate: int, called: set[str], tmp_path: Path, monkeypatch
-) -> None:
-    status, commands = launched(tmp_path, monkeypatch, live, evaluate)
+def test_an_evaluation_that_fails_fails_the_launch(tmp_path: Path, monkeypatch) -> None:
+    status, _ = launched(tmp_path, monkeypatch, 1)
     assert status == 1
-    assert set(commands) == called
 
 
-def test_options_of_the_launch_are_options_of_the_commands(tmp_path: Path, monkeypatch):
-    """Every argument given to the launch is one that the commands know."""
+def test_options_of_the_launch_are_options_of_the_command(tmp_path: Path, monkeypatch):
+    """Every argument given to the launch is one that the command knows and describes."""
     from ashtkd_ros.commands import evaluate
-    from ashtkd_ros.ros.play import live
 
-    names = {a.name for a in read('replay.launch.py').get_launch_arguments()} - set(REQUIRED)
+    declared = {a.name: a for a in read('replay.launch.py').get_launch_arguments()}
+    assert not any('%(' in argument.description for argument in declared.values())
+    names = set(declared) - set(REQUIRED)
     numbers = {'rate', 'hz', 'min_confidence', 'metres', 'degrees', 'frames', 'max_pose_gap'}
     given = {name: '1' if name in numbers else 'auto' for name in names}
     given['stamps'] = 'receive'
-    _, called = launched(tmp_path, monkeypatch, 0, 0, **given)
-    assert {a for c in called.values() for a in c if a.startswith('--')} == {
-        '--answers',
+    _, called = launched(tmp_path, monkeypatch, 0, **given)
+    assert {a for a in called if a.startswith('--')} == {
+        '--live',
         *(f'--{name.replace("_", "-")}' for name in names),
     }
-    for name, module in (('live', live), ('evaluate', evaluate)):
-        with pytest.raises(SystemExit) as ended:
-            module.main(called[name])
-        assert ended.value.code == 1  # there is no such map; 2 were a bad argument
+    with pytest.raises(SystemExit) as ended:
+        evaluate.main(called)
+    assert ended.value.code == 1  # there is no such map; 2 were a bad argument

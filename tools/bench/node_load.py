@@ -28,9 +28,9 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
+from ashtkd_ros.cli.child_process import child_process
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.ros.play.child_process import child_process
 from ashtkd_ros.ros.play.image_publisher import image_message
 from ashtkd_ros.ros.play.node_process import observed_node
 from ashtkd_ros.ros.play.observer import NodeTopics, Observer

@@ -93,6 +93,8 @@ def launch_sections(root: Path) -> str:
             rows.append(f'| `{name}` | {default} | {meaning} |'.replace('  ', ' '))
         about = (ast.get_docstring(tree) or '').partition('\n')[0]
         parts += [f'### {file.name}', about, '\n'.join(rows)]
+        if options := _passed_on(tree):
+            parts.append(f'And these options of `evaluate`, which explains them: {options}.')
     return '\n\n'.join(parts)
 
 
@@ -109,6 +111,14 @@ def _stated(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
             yield from ((name, '', meaning) for name, meaning in value.items())
         elif isinstance(value, tuple):
             yield from (row for row in value if isinstance(row, tuple) and len(row) == 3)
+
+
+def _passed_on(tree: ast.Module) -> str:
+    """The names in the constant _OPTIONS of a launch file, which a command gets."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '_OPTIONS':
+            return ', '.join(f'`{name}`' for name in ast.literal_eval(node.value))
+    return ''
 
 
 def make_table(root: Path) -> str:

@@ -15,10 +15,11 @@ from pathlib import Path
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.live_recording import PLAYERS
 from ashtkd_ros.evaluation.node_answers import check_answers
 from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
-from ashtkd_ros.ros.play.players import PLAYERS, choose_player
+from ashtkd_ros.ros.play.players import choose_player
 from ashtkd_ros.ros.play.recording import RecordingOptions, record_answers, write_answers
 from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.traverses.traverse import Playback
@@ -44,7 +45,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add(
         '--player',
         choices=PLAYERS,
-        default='auto',
+        default=PLAYERS[0],
         help='who plays: this command (own), or "ros2 bag play" (ros2); auto takes ros2 where it '
         'can play the source (default: %(default)s)',
     )

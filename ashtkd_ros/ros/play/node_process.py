@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ashtkd_ros.ros.play.child_process import ChildProcess, child_process
+from ashtkd_ros.cli.child_process import ChildProcess, child_process
 from ashtkd_ros.ros.play.observer import NodeTopics, Observer
 
 

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterable
 
 import rclpy
 
+from ashtkd_ros.cli.child_process import child_process
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.ros.play.child_process import child_process
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Playback
-
-PLAYERS = ('auto', 'own', 'ros2')
 
 
 def play(
@@ -51,7 +49,7 @@ def play(
 
 
 def choose_player(wanted: str, source: Playback) -> str:
-    """Who plays a source, of PLAYERS; "auto" is ros2 where that can play it, else own.
+    """Who plays a source, own or ros2; "auto" is ros2 where that can play it, else own.
 
     VprError where ros2 is wanted and cannot play it.
     """

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ashtkd_ros.cli.child_process import ChildProcess
 from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.machine import measured_on
@@ -19,7 +20,6 @@ from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION
 from ashtkd_ros.files.writing import write_text
 from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
-from ashtkd_ros.ros.play.child_process import ChildProcess
 from ashtkd_ros.ros.play.node_graph import topics_of
 from ashtkd_ros.ros.play.node_process import observed_node
 from ashtkd_ros.ros.play.observer import Observer

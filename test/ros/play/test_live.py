@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -159,33 +160,50 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def playing(process: Process) -> int:
-    """The node of a process, once images are being played through it."""
+def playing(pid: int) -> int:
+    """The node of a process of live, once images are being played through it."""
     heard: list = []
     listener = rclpy.create_node('listener')
-    listener.create_subscription(Image, f'/replay_{process.pid}/image', heard.append, 10)
+    listener.create_subscription(Image, f'/replay_{pid}/image', heard.append, 10)
     step = lambda: rclpy.spin_once(listener, timeout_sec=0.05)  # noqa: E731
-    until(lambda: heard or not process.alive, 'an image', step)
+    until(lambda: heard or not Path(f'/proc/{pid}').exists(), 'an image', step)
     listener.destroy_node()
-    (node,) = children(process.pid)
+    (node,) = children(pid)
     return node
 
 
 def test_a_node_that_dies(start, tmp_path: Path) -> None:
     process = start(TOWN / 'dusk')
-    os.kill(playing(process), signal.SIGKILL)
+    os.kill(playing(process.pid), signal.SIGKILL)
     assert 'vpr_node ended with status -9' in failure(process, tmp_path)
 
 
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_its_node(signal_number: int, start, tmp_path: Path) -> None:
     process = start(TOWN / 'dusk')
-    node = playing(process)
+    node = playing(process.pid)
     status, _ = process.stop(signal_number)
     assert status == 130, process.stderr
     assert process.stderr == 'interrupted\n'
     assert not Path(f'/proc/{node}').exists()
     assert not (tmp_path / 'answers.json').exists()
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_evaluate_live_and_all_that_it_started(
+    signal_number: int, ros, town_map: Path, tmp_path: Path
+) -> None:
+    arguments = (town_map, TOWN / 'dusk', '--live', '--rate', RATE / 4)
+    process = Process(tmp_path / 'evaluate', 'ashtkd_ros.commands.evaluate', *arguments)
+    try:
+        until(lambda: children(process.pid) or not process.alive, 'live', lambda: time.sleep(0.1))
+        (live_pid,) = children(process.pid)
+        node = playing(live_pid)
+        status, _ = process.stop(signal_number)
+    finally:
+        process.kill()
+    assert (status, process.stderr) == (130, 'interrupted\n')
+    assert not any(Path(f'/proc/{pid}').exists() for pid in (live_pid, node))
 
 
 ROS2 = """#!{python}
