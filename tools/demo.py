@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ashtkd_ros.cli.command import run_command
-from ashtkd_ros.cli.terminal import say
+from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
@@ -55,7 +55,7 @@ def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, is_right
     """One line for the best candidate, which the node would keep to itself if it is in doubt."""
     place, confidence = place_map.places[answer.places[0]], answer.scores[0]
     doubt = '' if confidence >= MIN_CONFIDENCE else '  (would be reported as unknown)'
-    say(
+    print_lines(
         f'{frame.name:>16} → place {place.id:4d} ({place.source})  confidence {confidence:.2f}  '
         f'{"right" if is_right else "WRONG"}  {1000 * answer.seconds:5.1f} ms{doubt}'
     )
@@ -68,7 +68,7 @@ def replay(observer: Observer, experiment: Experiment) -> dict[str, float]:
     """
     frames, place_map = list(experiment.queries), experiment.place_map
     truth = positives(frames, place_map.places, experiment.options.tolerance)
-    say(f'vpr_node runs; {len(frames)} images follow as camera messages')
+    print_lines(f'vpr_node runs; {len(frames)} images follow as camera messages')
     started = time.monotonic()
     for frame, right in zip(frames, truth, strict=True):
         answer = observer.ask(frame)
@@ -91,8 +91,8 @@ def record(experiment: Experiment, compressed: bool) -> dict[str, object]:
 def print_figures(evaluation: Evaluation) -> None:
     """The figures of merit and the latency."""
     timing = evaluation.timing['sent → answered']
-    say(evaluation.methods[SINGLE].line())
-    say(
+    print_lines(evaluation.methods[SINGLE].line())
+    print_lines(
         'latency, camera message sent → place received: '
         f'p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f} ms'
     )
@@ -106,7 +106,7 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
     place_map, _ = build_map([mapped], embedder, out / 'map', MapOptions(replace=True))
     spacing = place_spacing(place_map.places)
     apart = f', {spacing:.1f} m apart' if spacing else ''
-    say(f'map: {len(place_map.places)} places{apart}, in {place_map.folder}')
+    print_lines(f'map: {len(place_map.places)} places{apart}, in {place_map.folder}')
     experiment = Experiment(place_map, replayed, EvaluationOptions(tolerance))
     experiment.check()
     answers = report.with_suffix('.answers.json')
@@ -121,7 +121,7 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
         lambda image: overlay(image, embedder.salient_maps(image)),
     )
     write_overview_picture(out / 'at_work.png', evaluation.judged, experiment.pictures)
-    say(f'report: {report}')
+    print_lines(f'report: {report}')
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ashtkd_ros.cli.terminal import (
     SafeParser,
     discard_output,
-    fail,
+    print_error,
     safe_output,
     unforeseen_error_line,
 )
@@ -37,7 +37,7 @@ def _status(command: Callable[[], int]) -> int:
         sys.stdout.flush()
         return status
     except VprError as error:
-        fail(str(error))
+        print_error(str(error))
     except BrokenPipeError:  # the reader (head, less) has closed the pipe
         discard_output()
         return 0
@@ -45,7 +45,7 @@ def _status(command: Callable[[], int]) -> int:
         print('interrupted', file=sys.stderr)
         return 130
     except Exception as error:  # whatever nobody foresaw: a user never sees a traceback
-        fail(unforeseen_error_line(error))
+        print_error(unforeseen_error_line(error))
     return 1
 
 

@@ -25,20 +25,20 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
 
 
-def say(*lines: str) -> None:
+def print_lines(*lines: str) -> None:
     """Print each text as one line, and flush."""
     for line in lines:
         print(_cut(line))
     sys.stdout.flush()
 
 
-def note(*lines: str) -> None:
+def print_notes(*lines: str) -> None:
     """Print each text as one line on standard error, as a note to the user."""
     for line in lines:
         print(f'note: {_cut(line)}', file=sys.stderr)
 
 
-def fail(text: str) -> None:
+def print_error(text: str) -> None:
     """Print in one line why the command fails, after the traceback if ASHTKD_DEBUG is set.
 
     If the terminal or pipe is closed, nothing happens.
@@ -105,9 +105,9 @@ def discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def tell_notes(path: Path, notes: Sequence[str]) -> None:
+def print_source_notes(path: Path, notes: Sequence[str]) -> None:
     """Print on standard error what the user should know of a source."""
-    note(*(f'{path}: {line}' for line in notes))
+    print_notes(*(f'{path}: {line}' for line in notes))
 
 
 class SafeParser(argparse.ArgumentParser):

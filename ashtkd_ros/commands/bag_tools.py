@@ -13,7 +13,7 @@ from pathlib import Path
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE, Bag
 from ashtkd_ros.cli.arguments import finite, rate
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import say, tell_notes
+from ashtkd_ros.cli.terminal import print_lines, print_source_notes
 from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.traverses.bag_writer import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
@@ -27,7 +27,7 @@ def make(args: argparse.Namespace) -> int:
     """`bag_tools make`: write the bag and print its topics."""
     notes: list[str] = []
     frames = read_source(args.source, args.role, notes)
-    tell_notes(args.source, notes)
+    print_source_notes(args.source, notes)
     # The stamps of an index.csv set only number its rows.
     hz = args.hz or (None if is_file(args.source / 'poses.csv') else _INDEX_HZ)
     options = BagOptions(
@@ -42,18 +42,18 @@ def make(args: argparse.Namespace) -> int:
         origin=GeoOrigin(*args.origin, 0.0) if args.origin else None,
     )
     counts = make_bag(frames, args.out, options)
-    say(f'{args.out}: ' + ', '.join(f'{n} {topic}' for topic, n in counts.items()))
+    print_lines(f'{args.out}: ' + ', '.join(f'{n} {topic}' for topic, n in counts.items()))
     return 0
 
 
 def info(args: argparse.Namespace) -> int:
     """`bag_tools info`: print topics with counts and rates, and which have images or poses."""
     bag = Bag(args.bag)
-    tell_notes(args.bag, bag.notes)
+    print_source_notes(args.bag, bag.notes)
     marks = {IMAGE_TYPE: 'images', COMPRESSED_TYPE: 'images', **dict.fromkeys(POSE_TYPES, 'poses')}
-    say(f'{args.bag}: {bag.end_s - bag.start_s:.1f} s')
+    print_lines(f'{args.bag}: {bag.end_s - bag.start_s:.1f} s')
     for topic in bag.topics.values():
-        say(f'{marks.get(topic.type, ""):>7} {topic}')
+        print_lines(f'{marks.get(topic.type, ""):>7} {topic}')
     return 0
 
 

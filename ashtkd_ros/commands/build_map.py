@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ashtkd_ros.cli.arguments import not_negative, share
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import note, say
+from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.commands.options import (
     add_model_options,
     add_traverse_options,
@@ -74,17 +74,21 @@ def _build(args: argparse.Namespace) -> int:
     keyframes = _keyframes(args)
     traverses = open_traverses(args.source, traverse_options(args, purpose='map'))
     if args.dry_run:
-        say(*(line for t in traverses for line in plan(t, keyframes)), *cautions(traverses))
+        print_lines(
+            *(line for t in traverses for line in plan(t, keyframes)), *cautions(traverses)
+        )
         return 0
-    note(*(f'{t.path}: {text}' for t in traverses for text in t.notes), *cautions(traverses))
+    print_notes(
+        *(f'{t.path}: {text}' for t in traverses for text in t.notes), *cautions(traverses)
+    )
     printed = [len(t.notes) for t in traverses]
     options = MapOptions(keyframes, args.thumbnails, args.threads, args.replace)
     place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
-    say(*summary(place_map, counts, args.out))
-    note(*notes_after_build(traverses, printed, counts))
+    print_lines(*summary(place_map, counts, args.out))
+    print_notes(*notes_after_build(traverses, printed, counts))
     route, missing = route_line(place_map, args.out)
-    say(*filter(None, [route]))
-    note(*filter(None, [missing]))
+    print_lines(*filter(None, [route]))
+    print_notes(*filter(None, [missing]))
     return 0
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from ashtkd_ros.cli.arguments import count, not_negative, rate, share
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import note, say
+from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.commands.options import (
     add_model_options,
     add_traverse_options,
@@ -102,7 +102,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     options = _options(args)
     embedder = load_embedder(args)
     place_map = PlaceMap.load(args.map, embedder)
-    note(*place_map.warnings)
+    print_notes(*place_map.warnings)
     bits = map_bits(place_map.traverses)
     wanted = traverse_options(args, origin=map_origin(place_map), bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)
@@ -128,7 +128,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             return overlay(image, embedder.salient_maps(image))
 
         write_report(path, evaluation, experiment.pictures, salient)
-        say(f'report: {path}')
+        print_lines(f'report: {path}')
     return 0
 
 
@@ -145,22 +145,24 @@ def _live_options(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _print(evaluation: Evaluation) -> None:
-    note(*evaluation.notes)
+    print_notes(*evaluation.notes)
     for name, metrics in evaluation.methods.items():
-        say(f'{name:>16}: {metrics.line()}')
+        print_lines(f'{name:>16}: {metrics.line()}')
     if evaluation.traffic is not None:
         t = evaluation.traffic
-        say(f'{t.sent} images sent, {t.answered} answered, {t.dropped} dropped')
+        print_lines(f'{t.sent} images sent, {t.answered} answered, {t.dropped} dropped')
     for stage, timing in evaluation.timing.items():
-        say(f'{stage:>16}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f}, p99 {timing.p99:.1f}')
+        print_lines(
+            f'{stage:>16}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f}, p99 {timing.p99:.1f}'
+        )
 
 
 def _compare(reports: Sequence[Path], out: Path | None) -> int:
     loaded = [load_report(path) for path in reports]
-    say(*table(compare(loaded)).split('\n'))
+    print_lines(*table(compare(loaded)).split('\n'))
     if out:
         write_comparison(report_path(out), loaded)
-        say(f'comparison: {report_path(out)}')
+        print_lines(f'comparison: {report_path(out)}')
     return 0
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import note, say
+from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.summary import summarise
 
@@ -24,8 +24,8 @@ def main(argv: list[str] | None = None) -> None:
 
     def command() -> int:
         place_map = PlaceMap.load(args.map, pictures=True)
-        say(*(f'{name:>11}: {value}' for name, value in summarise(place_map).items()))
-        note(*place_map.warnings)
+        print_lines(*(f'{name:>11}: {value}' for name, value in summarise(place_map).items()))
+        print_notes(*place_map.warnings)
         return 0
 
     run_command(command)

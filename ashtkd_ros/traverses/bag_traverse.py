@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, Topic, is_bag
 from ashtkd_ros.bags.message_header import stamp_ns_of
 from ashtkd_ros.bags.sqlite_journals import orphans, side_files
-from ashtkd_ros.cli.terminal import say
+from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
 from ashtkd_ros.geometry.trajectory import PoseTrack
@@ -266,7 +266,7 @@ class BagPlayback(Playback):
             first = received if first is None else first
             pause, last = ns_to_s(received - last), received
             if pause > _LONG_PAUSE_S and not self.hz:
-                say(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
+                print_lines(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
             yield i / self.hz if self.hz else ns_to_s(received - first), data
 
     def stamps(self) -> Iterator[int]:

@@ -20,7 +20,7 @@ from small_evaluation import evaluation_of, judged_queries
 from test_place_pictures import walk
 
 from ashtkd_ros.cli.command import run_command
-from ashtkd_ros.cli.terminal import note, say
+from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.report import write_report
 from ashtkd_ros.geometry.pose import Pose
@@ -56,8 +56,8 @@ def test_any_text_is_one_harmless_line(capsys: pytest.CaptureFixture):
         for line in (one_line(text), str(VprError(text))):
             assert '\n' not in line and harmless(line), repr(text)
             line.encode()
-        say(text)
-        note(text)
+        print_lines(text)
+        print_notes(text)
         printed = capsys.readouterr()
         assert printed.out.count('\n') == 1 == printed.err.count('\n')
 
@@ -198,8 +198,8 @@ def test_a_warning_of_a_library_is_one_line(capsys: pytest.CaptureFixture):
 
 
 def test_lines_without_end_are_cut(capsys: pytest.CaptureFixture):
-    say('x' * 100_000)
-    note('y' * 100_000)
+    print_lines('x' * 100_000)
+    print_notes('y' * 100_000)
     printed = capsys.readouterr()
     assert len(printed.out) < 2100 and len(printed.err) < 2100
 

@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState
 
 from ashtkd_ros.cli.command import run_command
-from ashtkd_ros.cli.terminal import fail
+from ashtkd_ros.cli.terminal import print_error
 from ashtkd_ros.errors import VprError, error_text
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.model_file import read_model
@@ -198,7 +198,7 @@ def main(args: list[str] | None = None) -> None:
             print(help_text())
             return 0
         if refusal := refusal_of(given):
-            fail(refusal)
+            print_error(refusal)
             return 2
         interrupts = record_interrupts()
         with contextlib.suppress(KeyboardInterrupt), ros_session(args):

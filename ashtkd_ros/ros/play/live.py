@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import say
+from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.live_recording import PLAYERS
 from ashtkd_ros.evaluation.node_answers import check_answers
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         options = RecordingOptions(args.map, player, args.rate, args.node, args.model)
         answers = _record(argv, source, options)
         write_answers(args.out, answers)
-        say(f'{len(answers["answers"])} answers to {answers["sent"]} images: {args.out}')
+        print_lines(f'{len(answers["answers"])} answers to {answers["sent"]} images: {args.out}')
         return 0
 
     run_command(command)

@@ -10,7 +10,7 @@ from rclpy.utilities import remove_ros_args
 
 from ashtkd_ros.cli.arguments import rate
 from ashtkd_ros.cli.command import run_command
-from ashtkd_ros.cli.terminal import tell_notes
+from ashtkd_ros.cli.terminal import print_source_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import PLAY, Playback, TraverseOptions
@@ -53,7 +53,7 @@ def open_playback(args: argparse.Namespace) -> Playback:
     """The source that the command line names; VprError where an option is for another kind."""
     options = TraverseOptions(role=args.role, image_topic=args.image_topic, purpose=PLAY)
     traverse = open_traverse(args.source, options)
-    tell_notes(args.source, traverse.notes)
+    print_source_notes(args.source, traverse.notes)
     return traverse.playback(args.hz or 0.0, args.compressed)
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ashtkd_ros.cli.child_process import ChildProcess
-from ashtkd_ros.cli.terminal import say
+from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import RECALL_AT
@@ -122,7 +122,7 @@ def _printing_progress(observer: Observer, count: int) -> Callable[[], None]:
         observer.check()
         if time.monotonic() >= printed + _PROGRESS_S:
             printed = time.monotonic()
-            say(f'{len(observer.answers)} of {count} images answered')
+            print_lines(f'{len(observer.answers)} of {count} images answered')
 
     return check
 

@@ -13,7 +13,7 @@ import sys
 
 from ashtkd_ros.cli.arguments import positive
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import say
+from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import play
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         with ros_session(argv):
             publisher = ImagePublisher(source.compressed)
             publisher.wait_for_subscriber(args.wait)
-            say(f'{play(publisher, source, args.rate)} images played')
+            print_lines(f'{play(publisher, source, args.rate)} images played')
         return 0
 
     run_command(command)
