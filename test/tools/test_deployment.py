@@ -115,10 +115,11 @@ def test_the_unit_restarts_what_fails() -> None:
     assert unit['Unit']['StartLimitIntervalSec'] == '0'
 
 
-def test_the_image_installs_what_the_readme_says() -> None:
-    readme, image = (ROOT / 'README.md').read_text(), (DEPLOY / 'Dockerfile').read_text()
-    packages = re.search(r'pip3 install (.+)', readme).group(1).replace("'", '').split()
-    keys = re.search(r"skip-keys '([^']+)'", readme).group(1)
+def test_the_image_installs_what_the_documentation_says() -> None:
+    page = (ROOT / 'doc' / 'on_a_robot.md').read_text()
+    image = (DEPLOY / 'Dockerfile').read_text()
+    packages = re.search(r'pip3 install (.+)', page).group(1).replace("'", '').split()
+    keys = re.search(r"skip-keys '([^']+)'", page).group(1)
     assert keys in image
     assert all(package in image for package in packages)
     kept = {
