@@ -30,7 +30,7 @@ from ashtkd_ros.bags.channels import (
 from ashtkd_ros.bags.unpacking import UNPACKED_LIMIT, unpack
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import open_regular
-from ashtkd_ros.stamps import NS_PER_S
+from ashtkd_ros.stamps import join_ns
 from ashtkd_ros.text import reason_of
 
 MAGIC = b'#ROSBAG V2.0\n'
@@ -347,8 +347,7 @@ def _uint(data: bytes, at: int) -> int:
 
 def _time(data: bytes) -> int:
     """A time in nanoseconds."""
-    seconds, nanoseconds = struct.unpack('<II', data)
-    return seconds * NS_PER_S + nanoseconds
+    return join_ns(*struct.unpack('<II', data))
 
 
 def _unpacked(data: bytes, compression: str) -> bytes:

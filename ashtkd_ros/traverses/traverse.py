@@ -87,7 +87,7 @@ class Traverse(ABC):
 
     Of each kind: `kind`: what errors call it; `accepted`: those options that only some kinds have
     and this one too; `preselected`: whether somebody has chosen the images, so that each is to
-    become a place; `endings`: how the names of its files end.
+    become a place; `endings`: how the names of its files end; `clock_advice`: what sets its clock.
 
     Of each source: `count`: number of images at most; `poses`: name of what gives the poses,
     empty: nothing; `has_poses`: whether images have poses; `frame_id`: frame of the poses, and
@@ -100,6 +100,7 @@ class Traverse(ABC):
     accepted: ClassVar[frozenset[str]] = frozenset()
     preselected: ClassVar[bool] = False
     endings: ClassVar[tuple[str, ...]] = ()
+    clock_advice: ClassVar[str] = ''
     poses: str = ''
     has_poses: bool = False
     frame_id: str = 'map'
@@ -193,10 +194,10 @@ class RecordedTraverse(Traverse):
         self.notes += notes_on(self.poses, track.refused, track.remarks)
         (start, end), (first, last) = self.span, track.span
         if first > end or last < start:
-            video = ': --video-start tells when a video began' if 'video' in self.kind else ''
             self.notes.append(
                 f'no image has a pose: {path} has poses from {first:.1f} to {last:.1f} s, the '
-                f'images are from {start:.1f} to {end:.1f} s; give poses on their clock{video}'
+                f'images are from {start:.1f} to {end:.1f} s; give poses on their clock'
+                + self.clock_advice
             )
 
     def frame(

@@ -45,6 +45,7 @@ class VideoTraverse(RecordedTraverse):
     kind, originals, marks = 'a video', VideoOriginals, {'video': 'yes'}
     accepted = frozenset({'trajectory', 'labels', 'video_start'})
     endings = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm')
+    clock_advice = ': --video-start tells when a video began'
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)
