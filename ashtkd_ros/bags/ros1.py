@@ -360,12 +360,12 @@ def _unpacked(data: bytes, compression: str) -> bytes:
 def _bz2(data: bytes) -> bytes:
     reader = bz2.BZ2Decompressor()
     try:
-        found = reader.decompress(data, UNPACKED_LIMIT + 1)
+        unpacked = reader.decompress(data, UNPACKED_LIMIT + 1)
     except OSError as error:
         raise ValueError(f'its bz2 data are damaged ({error})') from error
-    if len(found) > UNPACKED_LIMIT or not reader.eof:
+    if len(unpacked) > UNPACKED_LIMIT or not reader.eof:
         raise ValueError(f'a chunk is cut off, or unpacks to more than {UNPACKED_LIMIT} bytes')
-    return found
+    return unpacked
 
 
 def _limited(plain: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:

@@ -294,13 +294,13 @@ def _stuck(stamps: np.ndarray, positions: np.ndarray, keep: np.ndarray) -> np.nd
     part = step[moves] / np.maximum(around * (lasted + dt[moves]), 1e-9)
     likely = (part > _STUCK_SHARE) & (part < 1.0 / _STUCK_SHARE)
     likely &= ~np.isin(moves + 1, restarts(stamps, positions))
-    likely &= _goes_on(positions, begins, moves)
+    likely &= _keeps_direction(positions, begins, moves)
     for begin, end in zip(begins[jump & likely], moves[jump & likely], strict=True):
         bad[rows[begin + 1 : end + 1]] = True
     return bad
 
 
-def _goes_on(positions: np.ndarray, begins: np.ndarray, moves: np.ndarray) -> np.ndarray:
+def _keeps_direction(positions: np.ndarray, begins: np.ndarray, moves: np.ndarray) -> np.ndarray:
     """Whether steps go about in the direction of the path before or after them; bool (M,)."""
     step = positions[moves + 1] - positions[moves]
     back = positions[begins] - positions[np.maximum(begins - WINDOW, 0)]
