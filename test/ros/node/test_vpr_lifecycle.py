@@ -109,17 +109,19 @@ def test_an_unfit_start_is_told_in_one_line(unfit, case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'named'),
+    ('arguments', 'status', 'named'),
     [
-        (('--params-file', 'nowhere.yaml'), 'nowhere.yaml'),
-        (('-p', 'top_k'), 'top_k'),
-        (('--nonsense',), '--nonsense'),
-        (('-p', 'providers:=[]'), 'without a value'),
+        (('--params-file', 'nowhere.yaml'), 1, 'nowhere.yaml'),
+        (('-p', 'top_k'), 2, 'top_k'),
+        (('--nonsense',), 2, '--nonsense'),
+        (('-p', 'providers:=[]'), 1, 'without a value'),
     ],
 )
-def test_arguments_that_ros_refuses(start_node, arguments: tuple[str, ...], named: str) -> None:
+def test_arguments_that_ros_refuses(
+    start_node, arguments: tuple[str, ...], status: int, named: str
+) -> None:
     node = start_node(*arguments)
-    assert node.wait() == 1
+    assert node.wait() == status
     assert 'Traceback' not in node.stderr
     line = node.stderr.splitlines()[-1]  # rcl may have logged that it failed
     assert line.startswith('error: ')
