@@ -23,9 +23,11 @@ from sensor_msgs.msg import Image
 
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.ros.play import live
+from ashtkd_ros.traverses.image_folder import read_source
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
@@ -101,14 +103,28 @@ def test_a_folder_and_a_map_of_any_name(start, town_map: Path, tmp_path: Path) -
     check_places(values['answers'], walk, town_map, MAP_PLACES)
 
 
-def test_a_node_that_runs_already(start, start_node, town_map: Path, tmp_path: Path) -> None:
-    names = ('-r', '__ns:=/robot', '-r', 'image:=/jpeg', '-r', '~/place:=/where')
-    options = {'map_path': town_map, 'min_confidence': 0.0, 'image_transport': 'compressed'}
+@pytest.mark.parametrize(('transport', 'jpeg'), [('raw', False), ('compressed', True)])
+def test_a_node_that_runs_already(
+    transport: str, jpeg: bool, start, start_node, town_map: Path, tmp_path: Path
+) -> None:
+    names = ('-r', '__ns:=/robot', '-r', 'image:=/camera', '-r', '~/place:=/where')
+    options = {'map_path': town_map, 'min_confidence': 0.0, 'image_transport': transport}
     node = start_node(*names, **options)
-    bag = town_bag(tmp_path / 'bag', 'dusk', jpeg=True, storage='mcap')
+    bag = town_bag(tmp_path / 'bag', 'dusk', jpeg=jpeg, storage='mcap')
     values = read_answers(start(bag, '--node', 'robot/vpr_node'), tmp_path)
     check_places(values['answers'], bag, town_map, 5)
     assert node.alive
+    node.end()
+
+
+def test_a_node_that_runs_with_another_map(start, start_node, town_map: Path, tmp_path: Path):
+    smaller, bag = tmp_path / 'smaller', town_bag(tmp_path / 'bag', 'dusk')
+    embedder, places = Embedder(shipped_model()), PlaceMap.load(town_map).places[:4]
+    descriptors = embed_frames(embedder, read_source(TOWN / 'day')[:4], 'map')
+    PlaceMap.build(descriptors, places, embedder).save(smaller)
+    node = start_node(map_path=town_map)
+    line = failure(start(bag, '--node', '/vpr_node', of=smaller), tmp_path)
+    assert f'/vpr_node serves {town_map} of {MAP_PLACES} places, {smaller} has 4' in line
     node.end()
 
 
