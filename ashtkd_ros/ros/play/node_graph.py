@@ -10,7 +10,8 @@ from rclpy.node import NodeNameNonExistentError
 
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.ros.play.observer import DISCOVERY_S, NodeTopics, end_on_signal, wait_for
+from ashtkd_ros.ros.play.observer import DISCOVERY_S, NodeTopics, wait_for
+from ashtkd_ros.ros.session import end_on_signal
 
 _PLACE_TYPE = 'vision_msgs/msg/Classification'
 
