@@ -205,21 +205,47 @@ def test_a_signal_ends_it_and_its_node(signal_number: int, start, tmp_path: Path
     assert not (tmp_path / 'answers.json').exists()
 
 
-@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_evaluate_live_and_all_that_it_started(
-    signal_number: int, ros, town_map: Path, tmp_path: Path
-) -> None:
+def gone(*pids: int) -> None:
+    """Return when these processes are no more."""
+    there = lambda: any(Path(f'/proc/{pid}').exists() for pid in pids)  # noqa: E731
+    until(lambda: not there(), f'{pids} to end', lambda: time.sleep(0.05))
+
+
+def test_a_live_that_is_killed_takes_its_node_along(start, tmp_path: Path) -> None:
+    process = start(TOWN / 'dusk')
+    node = playing(process.pid)
+    process.stop(signal.SIGKILL)
+    gone(node)
+    assert not (tmp_path / 'answers.json').exists()
+
+
+@pytest.fixture
+def evaluating(ros, town_map: Path, tmp_path: Path) -> Iterator[tuple[Process, int, int]]:
+    """evaluate --live while it plays, and the numbers of its live and of the node."""
     arguments = (town_map, TOWN / 'dusk', '--live', '--rate', RATE / 4)
     process = Process(tmp_path / 'evaluate', 'ashtkd_ros.commands.evaluate', *arguments)
     try:
         until(lambda: children(process.pid) or not process.alive, 'live', lambda: time.sleep(0.1))
         (live_pid,) = children(process.pid)
-        node = playing(live_pid)
-        status, _ = process.stop(signal_number)
+        yield process, live_pid, playing(live_pid)
     finally:
         process.kill()
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_evaluate_live_and_all_that_it_started(
+    signal_number: int, evaluating: tuple[Process, int, int]
+) -> None:
+    process, *started = evaluating
+    status, _ = process.stop(signal_number)
     assert (status, process.stderr) == (130, 'interrupted\n')
-    assert not any(Path(f'/proc/{pid}').exists() for pid in (live_pid, node))
+    assert not any(Path(f'/proc/{pid}').exists() for pid in started)
+
+
+def test_an_evaluate_that_is_killed_takes_live_and_its_node_along(evaluating) -> None:
+    process, *started = evaluating
+    process.stop(signal.SIGKILL)
+    gone(*started)
 
 
 ROS2 = """#!{python}
