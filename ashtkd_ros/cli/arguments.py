@@ -38,6 +38,11 @@ def count(text: str) -> int:
     return int(_number(text, 'a whole number from 0 on', lambda n: n >= 0, int))
 
 
+def positive_count(text: str) -> int:
+    """Type of an argument: a whole number from 1 on."""
+    return int(_number(text, 'a whole number from 1 on', lambda n: n >= 1, int))
+
+
 def _number(
     text: str, what: str, fits: Callable[[float], bool], kind: Callable[[str], float] = float
 ) -> float:
