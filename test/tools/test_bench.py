@@ -58,7 +58,7 @@ def test_a_signal_ends_a_bench_and_what_it_started(bench: str, tmp_path: Path) -
     finally:
         process.kill()
     assert (status, process.stderr) == (130, 'interrupted\n')
-    assert not Path(f'/proc/{child}').exists()
+    until(lambda: not Path(f'/proc/{child}').exists(), 'its end', lambda: time.sleep(0.01))
 
 
 def spend(work: Callable[[], object], seconds: float) -> None:
