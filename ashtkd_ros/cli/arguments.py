@@ -5,7 +5,19 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+
+def given_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> list[str]:
+    """The options, such as --rate, that a command line names, even with their default value.
+
+    `argv`: as for `parse_args`, which has accepted it. A positional argument counts as an option.
+    """
+    absent = object()
+    everything = dict.fromkeys(vars(parser.parse_args(argv)), absent)
+    values = vars(parser.parse_args(argv, argparse.Namespace(**everything)))
+    given = [name for name, value in values.items() if value not in (absent, None)]
+    return [f'--{name.replace("_", "-")}' for name in given]
 
 
 def finite(text: str) -> float:
