@@ -24,7 +24,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         '--threads',
         type=count,
         default=0,
-        help='number of images that are embedded at the same time; 0: one on each core (0)',
+        help='number of images that are embedded at the same time; 0: one on each core '
+        '(default: %(default)d)',
     )
 
 
@@ -46,12 +47,19 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     text = 'file of poses in TUM format, for a bag or a video (default: a topic, or no poses)'
     add('--trajectory', type=Path, help=text)
     text = "time of a video's first image in seconds, on the clock of its --trajectory "
-    add('--video-start', type=finite, default=default.video_start, metavar='S', help=text + '(0)')
+    add(
+        '--video-start',
+        type=finite,
+        default=default.video_start,
+        metavar='S',
+        help=text + '(default: %(default)g)',
+    )
     text = 'times of messages: of their header, or of their receipt '
     text += f'(default: {default.stamps})'
     add('--stamps', choices=('header', 'receive'), default=default.stamps, help=text)
     gap = default.max_pose_gap_s
-    text = f'an image between two poses further apart than this has none, in seconds ({gap})'
+    text = 'an image between two poses further apart than this has none, in seconds '
+    text += '(default: %(default)g)'
     add('--max-pose-gap', type=not_negative, default=gap, metavar='S', help=text)
     text = 'fixed frame of the poses in tf (default: map, else odom, else the root)'
     add('--map-frame', default='', help=text)
