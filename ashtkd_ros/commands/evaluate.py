@@ -33,7 +33,6 @@ from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Correspondences, Tolerance
 from ashtkd_ros.evaluation.live_recording import PLAYERS, record_live
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.evaluation.notes import map_origin
 from ashtkd_ros.evaluation.report import check_report, write_report
 from ashtkd_ros.evaluation.report_file import load_report
 from ashtkd_ros.evaluation.result import Evaluation
@@ -103,7 +102,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     place_map = PlaceMap.load(args.map, embedder)
     print_notes(*place_map.warnings)
     bits = map_bits(place_map.traverses)
-    wanted = traverse_options(args, origin=map_origin(place_map), bits=bits, purpose='query')
+    wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)
     experiment = Experiment(place_map, traverse, options)
     experiment.check()

@@ -19,6 +19,7 @@ from ashtkd_ros.text import reason_of
 
 _READ_LIMIT = 2**31  # bytes
 _LONGEST_STEM, _LONGEST_SUFFIX = 40, 12  # characters that a draft takes from the name of its file
+_FULL_OF_SQLITE = 'database or disk is full'
 # The whole bytes of a file → whether an earlier run wrote it as the same kind of result.
 IsOurs = Callable[[bytes], bool]
 
@@ -53,11 +54,12 @@ def make_output_folder(folder: Path, path: Path | None = None, what: str = '') -
 
 def cannot_write(path: Path, error: BaseException, what: str = '') -> VprError:
     """The error that a file, or `what` it is, cannot be written, and why."""
-    advice = 'give another place'
-    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
+    advice, reason = 'give another place', reason_of(error)
+    full = getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT)
+    if full or reason == _FULL_OF_SQLITE:
         advice = 'make room on the disk, or give another place'
     subject = f'{what} ' if what else ''
-    return VprError(f'{path}: {subject}cannot be written ({reason_of(error)}); {advice}')
+    return VprError(f'{path}: {subject}cannot be written ({reason}); {advice}')
 
 
 def resolved(path: Path, what: str = '') -> Path:

@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -321,6 +322,8 @@ def test_a_full_disk_is_told_with_what_to_do(tmp_path: Path):
         error = cannot_write(tmp_path, OSError(number, os.strerror(number)), 'the report')
         assert f'the report cannot be written ({os.strerror(number)}); ' in str(error)
         assert advice in str(error)
+    full = cannot_write(tmp_path, sqlite3.OperationalError('database or disk is full'))
+    assert 'make room on the disk' in str(full)
 
 
 def test_checksums_of_bytes_and_files(tmp_path: Path):
