@@ -62,6 +62,15 @@ def cannot_write(path: Path, error: BaseException, what: str = '') -> VprError:
     return VprError(f'{path}: {subject}cannot be written ({reason}); {advice}')
 
 
+@contextlib.contextmanager
+def write_errors(path: Path, what: str = '') -> Iterator[None]:
+    """An OSError of the body becomes the VprError of `cannot_write`."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error, what) from error
+
+
 def resolved(path: Path, what: str = '') -> Path:
     """The absolute path of a result, without links; VprError for a path that cannot exist."""
     try:
