@@ -23,7 +23,7 @@ from ashtkd_ros.evaluation.page import is_report_page
 from ashtkd_ros.evaluation.report_page import PictureOf, SalientOf, report_page
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.files.marks import json_keys
-from ashtkd_ros.files.writing import check_output, write_errors, write_together
+from ashtkd_ros.files.writing import check_output, resolved, write_errors, write_together
 from ashtkd_ros.sampling import thin
 
 SCHEMA_VERSION = 1
@@ -82,8 +82,13 @@ def check_report(path: Path) -> None:
     if path.suffix != '.html':
         raise VprError(f'{path}: the report is an HTML file; give it a name that ends in .html')
     check_output(path, is_report_page, _WHAT)
+    places = {resolved(path)}
     for name, keys in (('.json', _VALUES_KEYS), ('.timing.json', _TIMING_KEYS)):
-        check_output(path.with_suffix(name), lambda data, keys=keys: keys <= json_keys(data))
+        beside = path.with_suffix(name)
+        check_output(beside, lambda data, keys=keys: keys <= json_keys(data))
+        if resolved(beside) in places:
+            raise VprError(f'{beside}: is a link to another file of the report; remove it')
+        places.add(resolved(beside))
 
 
 def report_values(evaluation: Evaluation) -> dict:
