@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.cli.arguments import count, not_negative, rate, share
+from ashtkd_ros.cli.arguments import count, given_options, not_negative, rate, share
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.commands.options import (
@@ -43,6 +43,8 @@ from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.traverses.opening import open_traverse
+
+_OF_LIVE = ('--rate', '--hz', '--player')  # those that need --live
 
 
 def add_tolerance_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -272,6 +274,17 @@ def evaluate_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _refusal(args: argparse.Namespace, given: Sequence[str]) -> str:
+    """Why options that are given would do nothing; empty where each has an effect."""
+    if args.compare:
+        idle = ', '.join(option for option in given if option not in ('--compare', '--out'))
+        return f'--compare makes no use of {idle}; leave that out' if idle else ''
+    idle = ', '.join(option for option in given if option in _OF_LIVE and not args.live)
+    return (
+        f'without --live there is no use for {idle}; add --live or leave that out' if idle else ''
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = evaluate_parser()
@@ -280,6 +293,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error('give a map and a source, or --compare and reports')
     if args.live and args.answers:
         parser.error('--live records its own answers; leave out --live or --answers')
+    if refusal := _refusal(args, given_options(parser, argv)):
+        parser.error(refusal)
     run_command(lambda: _compare(args.compare, args.out) if args.compare else _evaluate(args))
 
 

@@ -21,8 +21,7 @@ from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import choose_player
 from ashtkd_ros.ros.play.recording import RecordingOptions, record_answers, write_answers
-from ashtkd_ros.ros.session import ros_session
-from ashtkd_ros.traverses.traverse import Playback
+from ashtkd_ros.ros.session import end_on_signal, ros_session
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +50,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _record(argv: list[str], source: Playback, options: RecordingOptions) -> dict[str, object]:
-    with ros_session(argv):
-        return record_answers(source, options)
-    raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
-
-
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     argv = sys.argv if argv is None else ['live', *argv]
@@ -72,7 +65,9 @@ def main(argv: list[str] | None = None) -> None:
         check_output(args.out)
         check_answers(args.out)
         options = RecordingOptions(args.map, player, args.rate, args.node, args.model)
-        answers = _record(argv, source, options)
+        with ros_session(argv):
+            answers = record_answers(source, options)
+            end_on_signal()
         write_answers(args.out, answers)
         print_lines(f'{len(answers["answers"])} answers to {answers["sent"]} images: {args.out}')
         return 0
