@@ -28,18 +28,16 @@ from ashtkd_ros.commands.options import (
     load_embedder,
     traverse_options,
 )
-from ashtkd_ros.evaluation.comparison import compare, table, write_comparison
+from ashtkd_ros.evaluation.comparison import check_comparison, compare, table, write_comparison
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Correspondences, Tolerance
 from ashtkd_ros.evaluation.live_recording import PLAYERS, record_live
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.evaluation.notes import map_origin
 from ashtkd_ros.evaluation.report import check_report, write_report
 from ashtkd_ros.evaluation.report_file import load_report
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.run import evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
-from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.traverses.opening import open_traverse
@@ -106,14 +104,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     place_map = PlaceMap.load(args.map, embedder)
     print_notes(*place_map.warnings)
     bits = map_bits(place_map.traverses)
-    wanted = traverse_options(args, origin=map_origin(place_map), bits=bits, purpose='query')
+    wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)
     experiment = Experiment(place_map, traverse, options)
     experiment.check()
     path = report_path(args.out) if args.out else None
     beside = path.with_suffix('.answers.json') if path else None
     if path:
-        check_output(path)
         check_report(path)
         if args.live:
             check_answers(beside)
@@ -161,6 +158,8 @@ def _print(evaluation: Evaluation) -> None:
 
 def _compare(reports: Sequence[Path], out: Path | None) -> int:
     loaded = [load_report(path) for path in reports]
+    if out:
+        check_comparison(report_path(out), loaded)
     print_lines(*table(compare(loaded)).split('\n'))
     if out:
         write_comparison(report_path(out), loaded)

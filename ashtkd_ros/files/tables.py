@@ -42,6 +42,8 @@ def read_text(table: Path) -> str:
         text = data.decode('utf-16' if wide else 'utf-8-sig')
     except UnicodeError as error:
         raise VprError(f'{table}: cannot be read as CSV text (it is not UTF-8 text)') from error
+    except FileNotFoundError as error:
+        raise VprError(f'{table}: no such file; check its name') from error
     except (OSError, ValueError) as error:
         raise VprError(f'{table}: cannot be read as CSV text ({reason_of(error)})') from error
     text = _END_OF_FILE.sub('', text)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from evaluation_helpers import run
+from small_evaluation import evaluation_of, judged_queries
+from test_report import gone
 
 from ashtkd_ros.commands.evaluate import main as evaluate
+from ashtkd_ros.evaluation.report import write_report
 
 pytest_plugins = ['evaluation_fixtures']
 
@@ -94,3 +97,16 @@ def test_comparison_of_two_reports(day_map: Path, bags: Path, tmp_path: Path, ca
     assert run(evaluate, '--compare', *reports, '-o', tmp_path / 'both.html') == 0
     assert capsys.readouterr().out.count('single images') == 2
     assert (tmp_path / 'both.html').is_file()
+
+
+@pytest.mark.parametrize('out', ['/dev/null', 'file'])
+def test_where_no_comparison_can_be_written_is_told_first(tmp_path: Path, capsys, out: str):
+    (tmp_path / 'file').touch()
+    for name in ('a', 'b'):
+        write_report(tmp_path / f'{name}.html', evaluation_of(judged_queries([True])), gone)
+    reports = [tmp_path / 'a.html', tmp_path / 'b.html']
+    assert run(evaluate, '--compare', *reports, '-o', tmp_path / out) == 1
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert 'the comparison cannot be written' in line and 'give another place' in line
+    assert printed.out == ''

@@ -17,7 +17,6 @@ from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.live_recording import PLAYERS
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import choose_player
 from ashtkd_ros.ros.play.recording import RecordingOptions, record_answers, write_answers
@@ -62,7 +61,6 @@ def main(argv: list[str] | None = None) -> None:
             raise VprError('--model is for a node that is started; leave out --model or --node')
         source = open_playback(args)
         player = choose_player(args.player, source)
-        check_output(args.out)
         check_answers(args.out)
         options = RecordingOptions(args.map, player, args.rate, args.node, args.model)
         with ros_session(argv):
