@@ -26,6 +26,7 @@ from ashtkd_ros.files.writing import check_replaceable
 from ashtkd_ros.sampling import thin
 
 SCHEMA_VERSION = 1
+NOT_HTML = 'the report is an HTML file; give it a name that ends in .html'
 # What the JSON tells of each judged query, in this order.
 ANSWER_COLUMNS = (
     'query',
@@ -55,7 +56,7 @@ def write_report(
     if not evaluation.judged:
         raise VprError(f'{path}: no query was answered, so there is no report; check the traverse')
     if path.suffix != '.html':
-        raise VprError(f'{path}: the report is an HTML file; give it a name that ends in .html')
+        raise VprError(f'{path}: {NOT_HTML}')
     check_report(path)
     save_text(path.with_suffix('.json'), _json(report_values(evaluation)))
     timing = path.with_suffix('.timing.json')
