@@ -28,12 +28,13 @@ from ashtkd_ros.commands.options import (
     load_embedder,
     traverse_options,
 )
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.comparison import check_comparison, compare, table, write_comparison
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Correspondences, Tolerance
 from ashtkd_ros.evaluation.live_recording import PLAYERS, record_live
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.evaluation.report import check_report, write_report
+from ashtkd_ros.evaluation.report import NOT_HTML, check_report, write_report
 from ashtkd_ros.evaluation.report_file import load_report
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.run import evaluate_map
@@ -79,8 +80,15 @@ def tolerance_of(args: argparse.Namespace) -> Tolerance:
 
 
 def report_path(out: Path) -> Path:
-    """`out` if it ends in .html, else report.html in the folder `out`."""
-    return out if out.suffix == '.html' else out / 'report.html'
+    """`out` if it ends in .html, else report.html in the folder `out`.
+
+    VprError where `out` is no folder, and its name has the suffix of another kind of file.
+    """
+    if out.suffix == '.html':
+        return out
+    if out.suffix and not out.is_dir():
+        raise VprError(f'{out}: {NOT_HTML}')
+    return out / 'report.html'
 
 
 def _options(args: argparse.Namespace) -> EvaluationOptions:
@@ -100,6 +108,7 @@ def _options(args: argparse.Namespace) -> EvaluationOptions:
 
 def _evaluate(args: argparse.Namespace) -> int:
     options = _options(args)
+    path = report_path(args.out) if args.out else None
     embedder = load_embedder(args)
     place_map = PlaceMap.load(args.map, embedder)
     print_notes(*place_map.warnings)
@@ -108,7 +117,6 @@ def _evaluate(args: argparse.Namespace) -> int:
     traverse = open_traverse(args.source, wanted)
     experiment = Experiment(place_map, traverse, options)
     experiment.check()
-    path = report_path(args.out) if args.out else None
     beside = path.with_suffix('.answers.json') if path else None
     if path:
         check_report(path)
@@ -157,13 +165,14 @@ def _print(evaluation: Evaluation) -> None:
 
 
 def _compare(reports: Sequence[Path], out: Path | None) -> int:
-    loaded = [load_report(path) for path in reports]
-    if out:
-        check_comparison(report_path(out), loaded)
+    path = report_path(out) if out else None
+    loaded = [load_report(report) for report in reports]
+    if path:
+        check_comparison(path, loaded)
     print_lines(*table(compare(loaded)).split('\n'))
-    if out:
-        write_comparison(report_path(out), loaded)
-        print_lines(f'comparison: {report_path(out)}')
+    if path:
+        write_comparison(path, loaded)
+        print_lines(f'comparison: {path}')
     return 0
 
 
