@@ -180,8 +180,9 @@ def _recording_notes(
 ) -> list[str]:
     notes, source = [], traverse.path.resolve().name
     if missing := count - answered:
+        have, they = ('has', 'it counts') if missing == 1 else ('have', 'they count')
         notes.append(
-            f'{missing} of {count} images have no answer; they count as unknown and never as right'
+            f'{missing} of {count} images {have} no answer; {they} as unknown and never as right'
         )
     if recorded.source.name != source:
         notes.append(f'the answers were recorded with {recorded.source}, not with {source}')

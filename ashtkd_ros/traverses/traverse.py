@@ -158,7 +158,8 @@ class Traverse(ABC):
     def playback(self, hz: float = 0.0, compressed: bool = False) -> Playback:
         """The images as a camera sends them.
 
-        `hz`: images a second; 0: as recorded. `compressed`: send the bytes of JPEG and PNG files.
+        `hz`: images per second; 0: as recorded. `compressed`: send the bytes of JPEG and PNG
+        files.
         """
         return Playback(self, hz, compressed)
 
@@ -196,7 +197,8 @@ class RecordedTraverse(Traverse):
             video = ': --video-start tells when a video began' if 'video' in self.kind else ''
             self.notes.append(
                 f'no image has a pose: {path} has poses from {first:.1f} to {last:.1f} s, the '
-                f'images are from {start:.1f} to {end:.1f} s; give poses on their clock{video}'
+                f'images are from {start:.1f} to {end:.1f} s; give poses with the clock of the '
+                f'images{video}'
             )
 
     def frame(
@@ -289,7 +291,7 @@ class Originals(ABC):
 
 @dataclass
 class Playback:
-    """A traverse as a camera sends it, `hz` images a second, or 0: at the recorded times.
+    """A traverse as a camera sends it, `hz` images per second, or 0: at the recorded times.
 
     `compressed`: whether images are sent as CompressedImage. `ros2_topic`: topic of the images, if
     `ros2 bag play` can play the source, else empty. `zero_is_unset`: whether a stamp of zero means

@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         '--teachers',
         type=Path,
         default=Path('../shared/teachers'),
-        help='folder of the teachers (.onnx; default: %(default)s)',
+        help='folder of the teachers, .onnx files (default: %(default)s)',
     )
     add('--rounds', type=int, default=60, help='images for each network (default: %(default)d)')
     add('--threads', type=int, default=2, help='threads of each network (default: %(default)d)')

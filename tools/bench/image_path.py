@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Milliseconds from an image message to the network's input, against the naive path in turns.
+"""Milliseconds from an image message to the network's input.
+
+The node's path is compared in alternation with a simple implementation.
 
     python -m tools.bench.image_path
 
-Naive: decode everything, copy it as RGB, resize, divide, subtract, channels first.
+Simple: decode everything, copy it as RGB, resize, divide, subtract, channels first.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('--rounds', type=int, default=60, help='times to run each way (default: %(default)d)')
+    add('--rounds', type=int, default=60, help='runs of each path (default: %(default)d)')
     add('--threads', type=int, default=1, help='threads of OpenCV (default: %(default)d)')
     args = parser.parse_args(argv)
     cv2.setNumThreads(args.threads)

@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add('--images', type=int, default=200, help='images to measure (default: %(default)d)')
     add('--threads', type=int, default=2, help='threads of the network (default: %(default)d)')
-    add('--compressed', action='store_true', help='send PNG as CompressedImage (default: pixels)')
+    add('--compressed', action='store_true', help='send PNG as CompressedImage, not pixels')
     args = parser.parse_args(argv)
     alone, whole = measure(args.images, args.threads, args.compressed)
     for name, values in (('embedding alone', alone), ('whole node', whole)):

@@ -209,7 +209,7 @@ def _check_order(by_name: dict[str, TeacherConfig], name: str, above: tuple[str,
     """ValueError where teachers teach each other in a circle: none could be made first."""
     if name in above:
         circle = ' taught by '.join([*above[above.index(name) :], name])
-        raise ValueError(f'teachers: {circle} is a circle; remove one of them from a lesson')
+        raise ValueError(f'teachers: {circle} form a circle; remove one of them from a lesson')
     for other in by_name[name].lesson.teachers:
         _check_order(by_name, other, (*above, name))
 
@@ -259,7 +259,7 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:
     except OSError as error:
         raise VprError(f'{path}: cannot be read ({error.strerror})') from error
     except RecursionError:
-        raise VprError(f'{path}: is nested too deeply; take out what is no setting') from None
+        raise VprError(f'{path}: is nested too deeply; remove what is not a setting') from None
     except (yaml.YAMLError, ValueError) as error:
         raise VprError(f'{path}: is not YAML ({str(error).splitlines()[0]})') from error
     if isinstance(values, dict) and 'base' in values:
