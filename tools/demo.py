@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
         default=Path('demo_output'),
         help='folder for the map and the report (default: %(default)s)',
     )
-    add('--compressed', action='store_true', help='send JPEG or PNG bytes (default: send pixels)')
+    add('--compressed', action='store_true', help='send JPEG or PNG bytes, not pixels')
     add_tolerance_options(parser)
     args = parser.parse_args(argv)
 

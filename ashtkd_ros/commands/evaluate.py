@@ -2,7 +2,7 @@
 """Replay a second traverse in a map, and report how well its places are recognised.
 
 The traverse is a rosbag, a video or a folder of images. The report is one HTML file; its figures
-are in a JSON file beside it. What is right is known from the poses of both traverses, from
+are in a JSON file beside it. Which places are right follows from the poses of both traverses, from
 --correspondences, or from place names.
 
 example: ros2 run ashtkd_ros evaluate ~/maps/campus ~/bags/tuesday --metres 5 -o report.html
@@ -68,8 +68,8 @@ def add_tolerance_options(parser: argparse.ArgumentParser) -> argparse._Argument
         '--frames',
         type=count,
         default=default.frames,
-        help='where places are numbered, or --correspondences lists them: the largest difference '
-        'of two frame numbers (default: %(default)d)',
+        help='without poses, or with --correspondences: the largest difference between the frame '
+        'numbers of a right place and the place found (default: %(default)d)',
     )
     return group
 
@@ -214,19 +214,18 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
         '--max-rate-hz',
         type=not_negative,
         default=default.max_rate_hz,
-        help='use at most so many images a second, by their stamps; 0: use all (default: '
-        '%(default)g)',
+        help='highest number of images per second that are used, by their stamps; 0: all are used '
+        '(default: %(default)g)',
     )
     add(
         '--no-baselines',
         action='store_true',
-        help='do not measure the baselines, raw pixels and HOG (default: measure them)',
+        help='do not measure the baselines, raw pixels and HOG',
     )
     add(
         '--no-timing',
         action='store_true',
-        help='do not measure durations, so that the same input gives a report of the same bytes '
-        '(default: measure them)',
+        help='do not measure durations, so that the same input gives a report of the same bytes',
     )
 
 
@@ -235,27 +234,27 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
     add(
         '--live',
         action='store_true',
-        help='play the traverse through a vpr_node over ROS 2 and judge its answers (default: '
-        'recognise the images without ROS)',
+        help='play the traverse through a vpr_node over ROS 2 and judge its answers; without it, '
+        'the images are recognised without ROS',
     )
     add(
         '--rate',
         type=rate,
         default=1.0,
-        help='with --live: how many times faster than recorded (default: %(default)g)',
+        help='with --live: play so many times faster than recorded (default: %(default)g)',
     )
     add(
         '--hz',
         type=rate,
-        help='with --live: images a second, before --rate (default: 10 for a folder, else as '
+        help='with --live: images per second, before --rate (default: 10 for a folder, else as '
         'recorded)',
     )
     add(
         '--player',
         choices=PLAYERS,
         default=PLAYERS[0],
-        help='with --live: who plays, live itself (own) or "ros2 bag play" (ros2); auto takes '
-        'ros2 where it can play the source (default: %(default)s)',
+        help='with --live: program that plays the source: own (this one) or ros2 (ros2 bag play); '
+        'auto: ros2 where it can play the source (default: %(default)s)',
     )
     add(
         '--answers',
@@ -274,8 +273,9 @@ def evaluate_parser() -> argparse.ArgumentParser:
     add_tolerance_options(parser).add_argument(
         '--correspondences',
         type=Path,
-        help='CSV file with the columns query,map and perhaps traverse: the numbers of the right '
-        'frames (default: poses or place names tell what is right)',
+        help='CSV file with the columns query, map and, for a map of several traverses, traverse: '
+        'which frame of the map is right for each query frame (default: the poses or the place '
+        'names decide)',
     )
     add_traverse_options(parser)
     add_model_options(parser)

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         '--teachers',
         type=Path,
         default=Path('../shared/teachers'),
-        help='folder of the teachers (.onnx; default: %(default)s)',
+        help='folder of the teachers, .onnx files (default: %(default)s)',
     )
     add(
         '--rounds',

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Milliseconds from an image message to the network's input, against the naive path in turns.
+"""Milliseconds from an image message to the network's input.
+
+The node's path is compared in alternation with a simple implementation.
 
     python -m tools.bench.image_path
 
-Naive: decode everything, copy it as RGB, resize, divide, subtract, channels first.
+Simple: decode everything, copy it as RGB, resize, divide, subtract, channels first.
 """
 
 from __future__ import annotations

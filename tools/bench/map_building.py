@@ -55,7 +55,7 @@ def build(bag: Path, out: Path) -> tuple[float, float]:
 
 
 def embedding_alone(images: int) -> dict[str, float]:
-    """Images a second, each way."""
+    """Images per second, each way."""
     pictures = [frame.read() for frame in read_source(DAY)]
     chosen = [pictures[i % len(pictures)] for i in range(images)]
     shared, single = Embedder(shipped_model()), Embedder(shipped_model(), num_threads=1)
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
         default=STORAGES[0],
         help='storage of the bags (default: %(default)s)',
     )
-    add('--raw', action='store_true', help='store raw images (default: JPEG)')
+    add('--raw', action='store_true', help='store raw images, not JPEG')
     args = parser.parse_args(argv)
     short, long = max(args.frames // 10, 1), args.frames
     options = BagOptions(storage=args.storage, jpeg=not args.raw)

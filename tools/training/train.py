@@ -52,7 +52,7 @@ def prepare(config: TrainConfig) -> TrainingData:
     make_folder(config.out)
     if config.start is not None and not config.start.exists():
         raise VprError(
-            f'start: {config.start} is not there; make it first, as the comment in its settings '
+            f'start: no such file {config.start}; make it first, as the comment in the settings '
             'file says'
         )
     places = read_places(config.sources)

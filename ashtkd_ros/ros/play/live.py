@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Play a rosbag, a video or a folder of images to a vpr_node, and write down what it answers.
 
-A node is started for this, and asked for every candidate, unless --node names one that is running.
+A node is started and asked for every candidate. With --node, a running node is used instead.
 
 example: ros2 run ashtkd_ros live ~/maps/campus tuesday.mcap -o answers.json --rate 2
 """
@@ -34,18 +34,23 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         required=True,
         help='write the answers to this file (JSON), which evaluate --answers reads',
     )
-    add('--model', type=Path, help='network of the node (.onnx; default: the shipped one)')
+    add(
+        '--model',
+        type=Path,
+        help='network of the node, an .onnx file (default: the network that comes with the '
+        'package)',
+    )
     add(
         '--node',
         default='',
-        help='full name of a node that is running, with this map (default: start one)',
+        help='full name of a running node that has this map (default: a node is started)',
     )
     add(
         '--player',
         choices=PLAYERS,
         default=PLAYERS[0],
-        help='who plays: this command (own), or "ros2 bag play" (ros2); auto takes ros2 where it '
-        'can play the source (default: %(default)s)',
+        help='program that plays the source: own (this one) or ros2 (ros2 bag play); auto: ros2 '
+        'where it can play the source (default: %(default)s)',
     )
 
 

@@ -175,7 +175,7 @@ WRONG = [
     ),
     ({'kind': 'walks', 'paths': ['town/day', 'good/s']}, 's: has no poses'),
     ({'kind': 'sets', 'path': 'empty'}, 'empty: the source holds no place'),
-    ({'kind': 'sets', 'path': 'bad'}, 'column place is missing'),
+    ({'kind': 'sets', 'path': 'bad'}, 'the column place is missing'),
 ]
 
 
