@@ -13,7 +13,7 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import Candidate, Matcher, MatcherConfig
 
 MIN_CONFIDENCE = 0.5  # default: a less probable match is an unknown place
-_MOST_DIGITS = 9  # of a confidence, behind the point
+_MOST_DIGITS = 6  # of a confidence, behind the point
 
 
 @dataclass(frozen=True)
