@@ -33,7 +33,7 @@ class EvaluationOptions:
 
     `correspondences`: the right places by frame numbers, in place of poses and names.
     `min_confidence`: an answer with a lower confidence counts as unknown, [0, 1]. `max_rate_hz`:
-    images a second, by their stamps; 0: all. `baselines`: measure raw pixels and HOG as well.
+    images per second, by their stamps; 0: all. `baselines`: measure raw pixels and HOG as well.
     `timing`: measure durations. `workers`: images at a time; 0: one for each core.
     """
 
@@ -107,9 +107,9 @@ class Experiment:
 
 
 class Queries:
-    """The images of a traverse that are asked about; those that are passed over are counted.
+    """The images of a traverse that are asked about; those that are skipped are counted.
 
-    `passed`: reason → number of images that were passed over for it, in the last iteration.
+    `passed`: reason → number of images that were skipped for it, in the last iteration.
     """
 
     def __init__(
@@ -161,5 +161,5 @@ class Queries:
                     self.passed[f'unreadable: {error.reason}'] += 1
 
     def notes(self) -> list[str]:
-        """A line for each reason why images were passed over."""
+        """A line for each reason why images were skipped."""
         return [f'{n} images left out: {why}' for why, n in self.passed.items()]

@@ -35,7 +35,7 @@ class VideoReader:
         self.path, self._capture, self._at = Path(path), None, _END
 
     def probe(self) -> str:
-        """Find `count` of images, as the file tells it, and `rate`, images a second, 0: unknown.
+        """Find `count` of images, as the file tells it, and `rate`, images per second, 0: unknown.
 
         What is returned is a note for the user, or empty. VprError for a file that tells neither
         times nor rate, or has no image.
@@ -51,8 +51,13 @@ class VideoReader:
         if self._is_timed:
             return ''
         if not self.rate:
-            raise VprError(f'{self.path}: tells no times of its images; convert it to MP4')
-        return f'the video tells no times of its images: they are taken as {self.rate:g} a second'
+            raise VprError(
+                f'{self.path}: does not tell the times of its images; convert it to MP4'
+            )
+        return (
+            'the video does not tell the times of its images; '
+            f'{self.rate:g} images per second are assumed'
+        )
 
     def go_to(self, number: int, ms: float | None = None) -> bool:
         """Whether there is an image of that number; it is then the current one.

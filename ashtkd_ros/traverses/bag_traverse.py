@@ -176,7 +176,7 @@ class BagTraverse(RecordedTraverse):
             for _ in self.bag.messages(topics):  # says what is wrong with the first
                 pass
         for name, count in damaged.items():
-            self.notes.append(f'{one_line(name)}: {count} damaged messages are passed over')
+            self.notes.append(f'{one_line(name)}: {count} damaged messages are skipped')
         self._tell_lost()
 
     def _tell_lost(self) -> None:

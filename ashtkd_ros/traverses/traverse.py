@@ -165,7 +165,8 @@ class Traverse(ABC):
     def playback(self, hz: float = 0.0, compressed: bool = False) -> Playback:
         """The images as a camera sends them.
 
-        `hz`: images a second; 0: as recorded. `compressed`: send the bytes of JPEG and PNG files.
+        `hz`: images per second; 0: as recorded. `compressed`: send the bytes of JPEG and PNG
+        files.
         """
         return Playback(self, hz, compressed)
 
@@ -304,7 +305,7 @@ class Originals(ABC):
 
 @dataclass
 class Playback:
-    """A traverse as a camera sends it, `hz` images a second, or 0: at the recorded times.
+    """A traverse as a camera sends it, `hz` images per second, or 0: at the recorded times.
 
     `compressed`: whether images are sent as CompressedImage. `ros2_topic`: topic of the images, if
     `ros2 bag play` can play the source, else empty. `zero_is_unset`: whether a stamp of zero means

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from bag_helpers import image, odometry, write_bag
 from evaluation_helpers import run
+from small_evaluation import evaluation_of, judged_queries
 from test_bags import picture
+from test_report import gone
 
 from ashtkd_ros.commands.evaluate import main as evaluate
 from ashtkd_ros.commands.evaluate import report_path
+from ashtkd_ros.evaluation.report import write_report
 from ashtkd_ros.geometry.pose import Pose
 
 pytest_plugins = ['evaluation_fixtures']
@@ -24,6 +27,16 @@ pytest_plugins = ['evaluation_fixtures']
         (['map'], 'give a map and a source'),
         (['map', 'bag', '--compare', 'a.html'], 'give a map and a source'),
         (['map', 'bag', '--live', '--answers', 'a.json'], '--live records its own answers'),
+        (['map', 'bag', '--rate', 3, '--hz', 5], 'there is no use for --rate, --hz;'),
+        (['map', 'bag', '--rate=1'], 'there is no use for --rate;'),
+        (
+            ['map', 'bag', '--player', 'ros2', '--answers', 'a.json'],
+            'there is no use for --player;',
+        ),
+        (['--compare', 'a.html', '--live'], '--compare makes no use of --live;'),
+        (['--compare', 'a.html', '--rat', 1], '--compare makes no use of --rate;'),
+        (['--compare', 'a.html', '--metres', 3], '--compare makes no use of --metres;'),
+        (['--compare', 'a.html', '--no-timing'], '--compare makes no use of --no-timing;'),
         *(
             (['map', 'bag', f'--{option}={value}'], f'argument --{option}: "{value}" is not')
             for option, value in (
@@ -42,7 +55,9 @@ pytest_plugins = ['evaluation_fixtures']
 )
 def test_bad_arguments(arguments: list[str], said: str, capsys):
     assert run(evaluate, *arguments) == 2
-    assert said in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert said in printed.err.splitlines()[-1]
+    assert printed.out == ''
 
 
 @pytest.fixture
@@ -114,3 +129,16 @@ def test_comparison_of_two_reports(day_map: Path, bags: Path, tmp_path: Path, ca
     assert run(evaluate, '--compare', *reports, '-o', tmp_path / 'both.html') == 0
     assert capsys.readouterr().out.count('single images') == 2
     assert (tmp_path / 'both.html').is_file()
+
+
+@pytest.mark.parametrize('out', ['/dev/null', 'file'])
+def test_where_no_comparison_can_be_written_is_told_first(tmp_path: Path, capsys, out: str):
+    (tmp_path / 'file').touch()
+    for name in ('a', 'b'):
+        write_report(tmp_path / f'{name}.html', evaluation_of(judged_queries([True])), gone)
+    reports = [tmp_path / 'a.html', tmp_path / 'b.html']
+    assert run(evaluate, '--compare', *reports, '-o', tmp_path / out) == 1
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert 'the comparison cannot be written' in line and 'give another place' in line
+    assert printed.out == ''

@@ -173,7 +173,7 @@ def test_max_rate_goes_by_header_stamps(node, peer: Peer, walk) -> None:
     def passed_over() -> bool:
         return int(peer.status(state='active')[1]['images above max_rate_hz']) >= 1
 
-    peer.until(passed_over, 'an image that is passed over')
+    peer.until(passed_over, 'an image that is skipped')
     assert [p for p in peer.places if p.header.stamp.sec == 100 and p.header.stamp.nanosec] == []
     peer.ask(image_message(walk[1], 101.0))
     peer.ask(image_message(walk[2], 50.0))  # the clock went back: begin anew
