@@ -212,7 +212,8 @@ class RecordedTraverse(Traverse):
         video = ': --video-start tells when a video began' if 'video' in self.kind else ''
         return (
             f'no image has a pose: {self.poses} has poses from {first:.1f} to {last:.1f} s, the '
-            f'images are from {start:.1f} to {end:.1f} s; give poses on their clock{video}'
+            f'images are from {start:.1f} to {end:.1f} s; give poses with the clock of the '
+            f'images{video}'
         )
 
     def frame(
