@@ -37,7 +37,7 @@ class Kind:
 # In the order in which they are asked. Of the last one map.yaml has no entry of its own.
 KINDS = (
     Kind('image_topic', 'bag_traverse', 'BagTraverse'),
-    Kind('video', 'video_traverse', 'VideoTraverse'),
+    Kind('video_bytes', 'video_traverse', 'VideoTraverse'),
     Kind('', 'folder_traverse', 'FolderTraverse', is_quick=True),
 )
 # The options that are for some kinds only.

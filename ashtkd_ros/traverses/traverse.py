@@ -170,7 +170,7 @@ class RecordedTraverse(Traverse):
     has for sources of this kind only, see `opening.KINDS`.
     """
 
-    marks: Mapping[str, str] = {}
+    marks: Mapping[str, str | int] = {}
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)
