@@ -38,7 +38,7 @@ _ROS1_ENDINGS = ('.bag', '.bag.active')
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic of a bag: how many messages of which type, and how many a second."""
+    """A topic of a bag: number, type and rate (Hz) of its messages."""
 
     name: str
     type: str
@@ -62,7 +62,7 @@ def is_bag(path: Path) -> bool:
 class Bag:
     """An open bag; VprError, here and while reading, for one that is missing or damaged.
 
-    `notes`: lines for the user, above all on what was passed over.
+    `notes`: lines for the user, above all on what was skipped.
     """
 
     def __init__(self, path: Path):
@@ -114,7 +114,7 @@ class Bag:
         """(topic, receive time in ns, message) as recorded, from `start` to before `stop`.
 
         `lenient`: a damaged message is None instead of a VprError, and damaged parts of the file
-        whose messages are not known are passed over; `lost` has notes on them.
+        whose messages are not known are skipped; `lost` has notes on them.
         """
         for channel, received, data in self._raw(topics, start, stop, lenient):
             try:
@@ -127,7 +127,7 @@ class Bag:
 
     @property
     def lost(self) -> list[str]:
-        """Notes on what lenient reading passed over until now."""
+        """Notes on what lenient reading skipped until now."""
         return self._reader.lost
 
     def message(self, topic: str, received_ns: int, nth: int = 0) -> object:

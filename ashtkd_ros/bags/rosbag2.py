@@ -115,7 +115,7 @@ class Ros2Reader:
             self.notes += [f'{one_line(file.name)} {note}' for note in part.notes]
         if not self._parts:
             raise failures[0]
-        self.notes += [f'a file is passed over: {failure}' for failure in failures]
+        self.notes += [f'a file is skipped: {failure}' for failure in failures]
         if unlisted:
             self._parts.sort(key=lambda p: p.start)
         if self._metadata is None and not _in_order(self._parts):
@@ -173,13 +173,13 @@ class Ros2Reader:
                 found.notes += notes
                 name = f' ({one_line(lost[0].name)}: was the file renamed?)' if lost else ''
                 self._note(
-                    f'has a journal of sqlite3 beside it{name} (the recorder was killed, or is at '
-                    f'work), which is taken into a copy in {tempfile.gettempdir()} (TMPDIR) while '
-                    'the bag'
+                    f'has a journal of sqlite3 beside it{name} (the recorder was killed, or is '
+                    f'still recording). It is merged into a copy in {tempfile.gettempdir()} '
+                    '(TMPDIR) while the bag'
                 )
                 return found
         if lost:
-            self._note(f'{note_of(lost)} until then the file alone')
+            self._note(f'{note_of(lost)} until then, only the file')
         found = SqliteFile(file)
         if not lost and lacks_journal(file):
             name = one_line(file.name)
@@ -250,7 +250,7 @@ class Ros2Reader:
             self._parts.remove(part)
             part.close()
             self.notes.append(
-                f'{name} is passed over: {METADATA} does not list it, and its times are those of '
+                f'{name} is skipped: {METADATA} does not list it, and its times are those of '
                 'files that it lists'
             )
         else:
@@ -265,7 +265,7 @@ class Ros2Reader:
     ) -> Iterator[tuple[Channel, int, bytes]]:
         """(channel, receive time in ns, data), file after file, each in order of time.
 
-        `lenient`: damaged parts are passed over, and `lost` has notes on them.
+        `lenient`: damaged parts are skipped, and `lost` has notes on them.
         """
         for part in self._parts:
             wanted = {
@@ -279,7 +279,7 @@ class Ros2Reader:
 
     @property
     def lost(self) -> list[str]:
-        """Notes on what was passed over while reading."""
+        """Notes on what was skipped while reading."""
         return [f'{one_line(p.name.name)} {p.lost}' for p in self._parts if p.lost]
 
     def close(self) -> None:

@@ -82,12 +82,13 @@ def _add_make(commands: argparse._SubParsersAction) -> None:
     add('--compression', choices=COMPRESSIONS, default='none', help=text)
     text = 'write the bytes of JPEG and PNG files instead of pixels'
     add('--jpeg', action='store_true', help=text)
-    text = f'images a second (default: by their stamps; {_INDEX_HZ:g} with an index.csv)'
+    text = f'images per second (default: by their stamps; {_INDEX_HZ:g} with an index.csv)'
     add('--hz', type=rate, help=text)
-    text = f'seconds added to every stamp (default: 0, or {START_S} if a stamp would be 0)'
+    text = 'time that is added to every stamp, in seconds (default: 0, or '
+    text += f'{START_S} if a stamp would be 0)'
     add('--start', type=finite, help=text)
-    add('--odom-hz', type=rate, default=20.0, help='poses a second (default: 20)')
-    add('--odom-frame', default='odom', help='frame of the poses (default: odom)')
+    add('--odom-hz', type=rate, default=20.0, help='poses per second (default: %(default)g)')
+    add('--odom-frame', default='odom', help='frame of the poses (default: %(default)s)')
     add('--tf', action='store_true', help='write /tf and /tf_static as well')
     text = 'write /fix as well: latitude and longitude of x = y = 0, in degrees (WGS 84)'
     add('--origin', nargs=2, type=finite, metavar=('LAT', 'LON'), help=text)

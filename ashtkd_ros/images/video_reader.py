@@ -40,7 +40,7 @@ class VideoReader:
         self._capture, self.number = None, _NOWHERE
 
     def probe(self) -> str:
-        """Find `count` of images, as the file tells it, and `rate`, images a second, 0: unknown.
+        """Find `count` of images, as the file tells it, and `rate`, images per second, 0: unknown.
 
         What is returned is a note for the user, or empty. VprError for a file that tells neither
         times nor rate, or has no image.
@@ -61,8 +61,9 @@ class VideoReader:
         if self._is_timed:
             return ''
         if not self.rate:
-            raise VprError(f'{self.path}: tells no times of its images; {_CONVERT}')
-        return f'the video tells no times of its images: they are taken as {self.rate:g} a second'
+            raise VprError(f'{self.path}: does not tell the times of its images; {_CONVERT}')
+        what = 'the video does not tell the times of its images'
+        return f'{what}; {self.rate:g} images per second are assumed'
 
     def images(self) -> Iterator[tuple[float, str]]:
         """(seconds after the first, name) of all images; then `count` and `notes` are final.

@@ -225,7 +225,7 @@ def _table(values: Mapping, key: str) -> dict:
 def _count(values: Mapping, key: str) -> int:
     value = values.get(key)
     if type(value) is not int or not 0 < value < 2**40:
-        raise ValueError(f'{key} is not a whole number from 1 on')
+        raise ValueError(f'{key} is not a whole number, 1 or more')
     return value
 
 

@@ -20,8 +20,9 @@ _PAUSE_S = 0.1
 
 @contextlib.contextmanager
 def ros_session(args: list[str] | None = None) -> Iterator[None]:
-    """Initialise rclpy, run the body, shut rclpy down; a signal ends the body quietly.
+    """Initialise rclpy, run the body, shut rclpy down.
 
+    KeyboardInterrupt where a signal has closed ROS amid the body; see also `end_on_signal`.
     `args`: the command line; None: that of this process. VprError if ROS refuses the arguments,
     for example because a parameters file does not exist, or cannot work in this environment.
     """
@@ -30,13 +31,20 @@ def ros_session(args: list[str] | None = None) -> Iterator[None]:
     _initialise(expand_files(given))
     try:
         yield
-    except ExternalShutdownException:
-        pass
-    except RuntimeError:  # RCLError: the signal closed the context during a call of rclpy
+    except ExternalShutdownException as error:
+        raise KeyboardInterrupt from error
+    except RuntimeError as error:  # RCLError: a signal closed the context during a call of rclpy
         if rclpy.ok():
             raise
+        raise KeyboardInterrupt from error
     finally:
         rclpy.try_shutdown()
+
+
+def end_on_signal() -> None:
+    """KeyboardInterrupt where a signal has closed ROS, which tells of it in no other way."""
+    if not rclpy.ok():
+        raise KeyboardInterrupt
 
 
 def _initialise(args: list[str]) -> None:

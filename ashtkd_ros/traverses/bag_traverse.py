@@ -71,7 +71,8 @@ class BagTraverse(RecordedTraverse):
     """A rosbag: images of one topic, poses of another, of tf, or of a trajectory file."""
 
     kind = 'a bag'
-    accepted = frozenset({'image_topic', 'pose_topic', 'trajectory', 'labels'})
+    accepted = frozenset({'image_topic', 'pose_topic', 'trajectory', 'labels', 'stamps'})
+    accepted |= {'max_pose_gap_s', 'map_frame', 'camera_frame', 'camera_frame_is'}
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)
@@ -160,6 +161,7 @@ class BagTraverse(RecordedTraverse):
         self.by_odometry = _is_by_odometry(topic, track)
         self.take_track(track, topic.name)
         self.notes += notes_on(topic.name, track.refused, track.remarks)
+        self.notes += filter(None, [self.clocks_differ])
 
     def _read_poses(self, topics: list[str], reader) -> None:
         """Give all sound messages to the reader; VprError where there is none."""
@@ -174,7 +176,7 @@ class BagTraverse(RecordedTraverse):
             for _ in self.bag.messages(topics):  # says what is wrong with the first
                 pass
         for name, count in damaged.items():
-            self.notes.append(f'{one_line(name)}: {count} damaged messages are passed over')
+            self.notes.append(f'{one_line(name)}: {count} damaged messages are skipped')
         self._tell_lost()
 
     def _tell_lost(self) -> None:

@@ -88,7 +88,7 @@ class FolderTraverse(Traverse):
             yield Cursor(number), frame
 
     def playback(self, hz: float = 0.0, compressed: bool = False) -> Playback:
-        """See Traverse; 10 images a second if `hz` is 0, since an index.csv has no times."""
+        """See Traverse; 10 images per second if `hz` is 0, since an index.csv has no times."""
         return Playback(self, hz or _PLAYED_HZ, compressed)
 
     def describe(self) -> dict[str, str | int]:
@@ -130,11 +130,13 @@ class FolderOriginals(Originals):
             raise VprError(f'{folder}: holds no {WALK} or {INDEX} any more, so no images of it')
         path = inside(folder, source)
         if path is not None and source not in _listed(folder):
-            raise VprError(f'{folder / source}: is not listed by the walk; it is not shown')
+            raise VprError(
+                f'{folder / source}: is not in the table of the walk, so it cannot be shown'
+            )
         if path is None:
             raise VprError(
-                f'{folder / source}: lies outside of the folder that the map was made of; '
-                'such an image is not shown'
+                f'{folder / source}: lies outside of the folder that the map was made of, '
+                'so its images cannot be shown'
             )
         return read_image(path, self._depth)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -40,17 +40,22 @@ KINDS = (
     Kind('video_bytes', 'video_traverse', 'VideoTraverse'),
     Kind('', 'folder_traverse', 'FolderTraverse', is_quick=True),
 )
-# The options that are for some kinds only.
+# The options that are for some kinds only, by the names in TraverseOptions.
 _FOR = {
     'role': 'folders with an index.csv',
     'image_topic': 'bags',
     'pose_topic': 'bags',
     'trajectory': 'bags and videos',
     'labels': 'bags and videos',
+    'stamps': 'bags',
+    'max_pose_gap_s': 'bags and videos',
+    'map_frame': 'bags',
+    'camera_frame': 'bags',
+    'camera_frame_is': 'bags and videos',
     'video_start': 'videos',
 }
 _KNOWN = 'a bag is a folder, or a .db3, .mcap or .bag file'
-_KNOWN += '; a video is a .mp4, .mov, .avi, .mkv or .webm file'
+_KNOWN += '; a video is a .mp4, .m4v, .mov, .avi, .mkv or .webm file'
 
 
 def open_traverse(path: Path, options: TraverseOptions | None = None) -> Traverse:
@@ -68,11 +73,18 @@ def open_traverse(path: Path, options: TraverseOptions | None = None) -> Travers
 
 
 def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions) -> None:
-    """VprError where an option is given that is for another kind of source."""
+    """VprError where an option is given that would have no effect on this source."""
+    default = TraverseOptions()
     for name, owners in _FOR.items():
-        if name not in opened.accepted and asdict(options)[name]:
-            flag = f'--{name.replace("_", "-")}'
+        if getattr(options, name) == getattr(default, name):
+            continue
+        flag = f'--{name.removesuffix("_s").replace("_", "-")}'
+        if name not in opened.accepted:
             raise VprError(f'{path}: {flag} is for {owners}, this is {opened.kind}')
+        if name in opened.for_trajectories and options.trajectory is None:
+            raise VprError(
+                f'{path}: {flag} is for the poses of a --trajectory; give one, or leave {flag} out'
+            )
 
 
 def open_traverses(sources: Sequence[Path], options: TraverseOptions) -> list[Traverse]:

@@ -43,7 +43,8 @@ class VideoTraverse(RecordedTraverse):
     """A video, with poses of a trajectory file or without."""
 
     kind, originals = 'a video', VideoOriginals
-    accepted = frozenset({'trajectory', 'labels', 'video_start'})
+    for_trajectories = frozenset({'video_start', 'max_pose_gap_s', 'camera_frame_is'})
+    accepted = frozenset({'trajectory', 'labels'}) | for_trajectories
     endings = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm')
 
     def __init__(self, path: Path, options: TraverseOptions):

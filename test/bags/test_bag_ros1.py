@@ -53,7 +53,7 @@ def test_a_bag_without_an_index_is_read(whole: Path, tmp_path: Path, name: str):
     path.write_bytes(without_index(whole.read_bytes()))
     assert is_bag(path) and contents(path) == contents(whole)
     (note,) = notes(path)
-    assert 'has no sound index' in note and 'rosbag reindex' in note
+    assert 'has no usable index' in note and 'rosbag reindex' in note
     assert [str(t) for t in Bag(path).topics.values()] == [
         str(t) for t in Bag(whole).topics.values()
     ]
@@ -155,4 +155,4 @@ def test_of_a_plain_bag_whose_end_is_zeros_the_messages_before_are_read(
         assert found == expected[: len(found)] and len(found) > share * 0.8 * len(expected)
         path.write_bytes(whole[:half] + bytes(100))
         assert contents(path) == found
-        assert 'has no sound index' in ' '.join(notes(path))
+        assert 'has no usable index' in ' '.join(notes(path))

@@ -51,7 +51,7 @@ def test_without_times_the_rate_counts_and_without_both_nothing(
     path = write_video(tmp_path / 'v.avi')
     monkeypatch.setattr(VideoReader, 'ms', lambda self: 0.0)
     (note,) = (traverse := open_traverse(path)).notes
-    assert 'tells no times' in note and '10 a second' in note
+    assert 'does not tell the times' in note and '10 images per second' in note
     frames = [frame for _, frame in traverse.frames()]
     assert [f.stamp for f in frames] == pytest.approx([i / 10 for i in range(150)])
     assert float(frames[90].read().mean()) == pytest.approx(90, abs=5)

@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ashtkd_ros.cli.arguments import count, positive_count
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
@@ -71,8 +72,18 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('--images', type=int, default=200, help='images to measure (default: %(default)d)')
-    add('--threads', type=int, default=2, help='threads of the network (default: %(default)d)')
+    add(
+        '--images',
+        type=positive_count,
+        default=200,
+        help='images to measure (default: %(default)d)',
+    )
+    add(
+        '--threads',
+        type=count,
+        default=2,
+        help='threads of the network; 0: one for each core (default: %(default)d)',
+    )
     add('--compressed', action='store_true', help='send PNG as CompressedImage (default: pixels)')
     args = parser.parse_args(argv)
     alone, whole = measure(args.images, args.threads, args.compressed)

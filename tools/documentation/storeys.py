@@ -65,7 +65,7 @@ def heights(graph: Graph) -> dict[str, int]:
 
     def height(unit: str, above: tuple[str, ...]) -> int:
         if unit in above:
-            raise ValueError(f'imports go round: {" → ".join((*above, unit))}')
+            raise ValueError(f'imports form a circle: {" → ".join((*above, unit))}')
         if unit not in known:
             below = [height(u, (*above, unit)) for u in sorted(graph.get(unit, ()))]
             known[unit] = max(below, default=-1) + 1

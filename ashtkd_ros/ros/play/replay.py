@@ -17,7 +17,7 @@ from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import play
-from ashtkd_ros.ros.session import ros_session
+from ashtkd_ros.ros.session import end_on_signal, ros_session
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,8 +37,10 @@ def main(argv: list[str] | None = None) -> None:
         source = open_playback(args)
         with ros_session(argv):
             publisher = ImagePublisher(source.compressed)
-            publisher.wait_for_subscriber(args.wait)
-            print_lines(f'{play(publisher, source, args.rate)} images played')
+            publisher.wait_for_subscriber(args.wait, end_on_signal)
+            count = play(publisher, source, args.rate, end_on_signal)
+            end_on_signal()
+        print_lines(f'{count} images played')
         return 0
 
     run_command(command)
