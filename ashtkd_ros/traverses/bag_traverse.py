@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, Topic, is_bag
+from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, Topic
 from ashtkd_ros.bags.message_header import stamp_ns_of
 from ashtkd_ros.bags.sqlite_journals import orphans, side_files
 from ashtkd_ros.cli.terminal import print_lines
@@ -87,11 +87,6 @@ class BagTraverse(RecordedTraverse):
         self._take_poses(self._first.frame_id)
         self.depth = depth_of_bag(self.bag, self.topic.name, options.bits)
         self.depth.notify_by(self.notes.append)
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """See Traverse."""
-        return is_bag(path)
 
     @cached_property
     def _first(self):

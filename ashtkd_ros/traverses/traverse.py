@@ -6,7 +6,6 @@ A kind of source is a subclass of `Traverse` in a file of its own, and a line in
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,8 +86,7 @@ class Traverse(ABC):
 
     Of each kind: `kind`: what errors call it; `accepted`: those options that only some kinds have
     and this one too; `for_trajectories`: those of them that have no effect without a trajectory;
-    `preselected`: whether somebody has chosen the images, so that each is to become a place;
-    `endings`: how the names of its files end.
+    `preselected`: whether somebody has chosen the images, so that each is to become a place.
 
     Of each source: `count`: number of images at most; `poses`: name of what gives the poses,
     empty: nothing; `has_poses`: whether images have poses; `frame_id`: frame of the poses, and
@@ -101,7 +99,6 @@ class Traverse(ABC):
     accepted: ClassVar[frozenset[str]] = frozenset()
     for_trajectories: ClassVar[frozenset[str]] = frozenset()
     preselected: ClassVar[bool] = False
-    endings: ClassVar[tuple[str, ...]] = ()
     poses: str = ''
     has_poses: bool = False
     frame_id: str = 'map'
@@ -114,11 +111,6 @@ class Traverse(ABC):
         self.count = 0
         self.depth = BitDepth()
         self.notes: list[str] = []
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """Whether a path is that of a source of this kind, even if it is damaged or missing."""
-        return Path(path).suffix.lower() in cls.endings and not os.path.isdir(path)
 
     @abstractmethod
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:

@@ -45,7 +45,6 @@ class VideoTraverse(RecordedTraverse):
     kind, originals = 'a video', VideoOriginals
     for_trajectories = frozenset({'video_start', 'max_pose_gap_s', 'camera_frame_is'})
     accepted = frozenset({'trajectory', 'labels'}) | for_trajectories
-    endings = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm')
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)

@@ -58,7 +58,7 @@ def test_without_times_the_rate_counts_and_without_both_nothing(
     monkeypatch.setattr(VideoReader, '_get', lambda *_: 0.0)
     with pytest.raises(VprError) as error:
         open_traverse(path)
-    assert 'tells no times of its images' in line_of(error)
+    assert 'does not tell the times of its images' in line_of(error)
 
 
 def test_an_image_without_a_time_follows_the_last_one(
