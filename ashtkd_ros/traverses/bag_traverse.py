@@ -258,13 +258,15 @@ class BagPlayback(Playback):
 
     def __iter__(self) -> Iterator[tuple[float, bytes]]:
         """See Playback; long pauses are announced."""
-        first, last = None, math.inf
+        first, last, read = None, math.inf, 0
         for i, (_, received, data) in enumerate(self._serialized()):
             first = received if first is None else first
             pause, last = ns_to_s(received - last), received
             if pause > _LONG_PAUSE_S and not self.hz:
                 print_lines(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
+            read = i + 1
             yield i / self.hz if self.hz else ns_to_s(received - first), data
+        self.traverse.tell_unread(read)
 
     def stamps(self) -> Iterator[int]:
         """See Playback."""

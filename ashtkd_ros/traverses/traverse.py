@@ -24,6 +24,7 @@ from ashtkd_ros.geometry.tf_chain import with_body_axes
 from ashtkd_ros.geometry.trajectory import PoseTrack, read_tum
 from ashtkd_ros.images.bit_depth import BitDepth, bits_of
 from ashtkd_ros.stamps import ns_to_s
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame, StoredImage
 from ashtkd_ros.traverses.labels import LABELS, read_labels
 
@@ -236,7 +237,7 @@ class RecordedTraverse(Traverse):
 
     def tell_unread(self, read: int) -> None:
         """Add a note if fewer images could be read than the file claims to have."""
-        note = f'{self.count - read} images of {self.count} cannot be read'
+        note = f'{counted(self.count - read, "image")} of {self.count} cannot be read'
         if self.labels:
             note += f'; {LABELS} counts the others, so that its names may be of other images'
         if read < self.count and note not in self.notes:
