@@ -88,7 +88,6 @@ def record(experiment: Experiment, compressed: bool) -> dict[str, object]:
     with ros_session([]), map_node(folder, compressed) as (observer, _):
         observer.wait_until_active()
         return answers_document(observer, replay(observer, experiment), source, folder, checksum)
-    raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
 
 
 def print_figures(evaluation: Evaluation) -> None:
@@ -144,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
         default=Path('demo_output'),
         help='folder for the map and the report (default: %(default)s)',
     )
-    add('--compressed', action='store_true', help='send JPEG or PNG bytes (default: send pixels)')
+    add('--compressed', action='store_true', help='send JPEG or PNG bytes, not pixels')
     add_tolerance_options(parser)
     args = parser.parse_args(argv)
 

@@ -48,7 +48,7 @@ class RecordedAnswers:
     """A file of answers.
 
     `source`: what was played. `map_sha256`: see `map_checksum`. `sent`: number of images played.
-    `rate`: how many times faster than recorded. `hz`: images a second before `rate`; 0: as
+    `rate`: how many times faster than recorded. `hz`: images per second before `rate`; 0: as
     recorded. `node`: values of the node's own diagnostics. `answers`: stamp of an image in ns →
     answer. `machine`: see `machine.measured_on`; it is empty in files of older versions.
     """
@@ -75,6 +75,8 @@ class RecordedAnswers:
             ) from error
         except ValueError:
             values = None
+        if isinstance(values, dict) and 'methods' in values:
+            raise VprError(f'{path}: is a report, not a file of answers; {advice}')
         if not isinstance(values, dict) or 'answers' not in values:
             raise VprError(f'{path}: is not a file of answers; {advice}')
         if values.get('schema_version') != SCHEMA_VERSION:

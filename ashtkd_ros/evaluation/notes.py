@@ -19,8 +19,8 @@ def pose_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
     notes, frame = [], place_map.info.frame
     if traverse.frame_id != frame:
         notes.append(
-            f'the poses of the traverse are in frame {traverse.frame_id}, those of the map in '
-            f'{frame}; the figures are right only if both are the same frame'
+            f'the poses of the traverse are in frame "{traverse.frame_id}", those of the map '
+            f'in "{frame}"; the figures are right only if both are the same frame'
         )
     elif bool(place_map.info.origin) != bool(traverse.origin):
         one, other = 'the map', 'the traverse'
@@ -28,11 +28,11 @@ def pose_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
             one, other = other, one
         notes.append(
             f'the poses of {one} come from satellites, those of {other} do not, but both are in '
-            f'{frame}; the figures are right only if both are the same frame'
+            f'"{frame}"; the figures are right only if both are the same frame'
         )
     notes += _odometry_notes(place_map, traverse)
     if lacking := sum(place.pose is None for place in place_map.places):
-        notes.append(f'{lacking} places of the map have no pose and are never right')
+        notes.append(f'{lacking} places of the map have no pose and never count as right')
     return notes
 
 
@@ -60,8 +60,8 @@ def depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
     notes = [text] if (text := depth.text_of_brighter()) else []
     if depth.used and not before <= {depth.bits}:
         notes.append(
-            f'the images of the map used {max(before)} bits, these use {depth.bits}, so that what '
-            'is equally bright looks darker; build the map of brighter images, or of both'
+            f'the images of the map used {max(before)} bits, these use {depth.bits}, so that the '
+            'same brightness looks darker; build the map from both recordings'
         )
     return notes
 

@@ -27,6 +27,7 @@ from ashtkd_ros.files.writing import check_output, resolved, write_errors, write
 from ashtkd_ros.sampling import thin
 
 SCHEMA_VERSION = 1
+NOT_HTML = 'the report is an HTML file; give it a name that ends in .html'
 # What the JSON tells of each judged query, in this order.
 ANSWER_COLUMNS = (
     'query',
@@ -58,6 +59,8 @@ def write_report(
     """
     if not evaluation.judged:
         raise VprError(f'{path}: no query was answered, so there is no report; check the traverse')
+    if path.suffix != '.html':
+        raise VprError(f'{path}: {NOT_HTML}')
     check_report(path)
     page = report_page(evaluation, picture_of, salient_of)
     timing = None  # durations of an earlier run would seem to be of this one

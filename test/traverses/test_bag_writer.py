@@ -379,7 +379,7 @@ def test_a_bag_of_any_name_is_whole_and_nothing_lies_beside_it(
 
 @pytest.mark.parametrize('storage', ['sqlite3', 'mcap'])
 def test_a_name_that_metadata_cannot_hold_is_refused(tmp_path: Path, town: Path, storage: str):
-    with pytest.raises(VprError, match='is no UTF-8'):
+    with pytest.raises(VprError, match='is not UTF-8 text'):
         make_bag(read_source(town / 'day')[:2], tmp_path / 'w\udcff', BagOptions(storage=storage))
     assert not list(tmp_path.iterdir())
 

@@ -167,20 +167,21 @@ def main(argv: list[str] | None = None) -> int:
         '--power',
         type=share,
         default=POWER,
-        help='power of the whitening: 0 only turns the axes, 1 makes them all count alike '
+        help='power of the whitening, 0 to 1; 0: rotation only, 1: full whitening '
         '(default: %(default)s)',
     )
     parser.add_argument(
         '--levels',
         type=count,
         default=0,
-        help='number of levels to keep, the lowest ones; 0 keeps all (default: %(default)s)',
+        help='number of levels to keep, the lowest ones; 0: all (default: %(default)s)',
     )
     parser.add_argument(
         '--pixels',
         type=count,
         default=0,
-        help='width and height of the image; 0 is that of the training (default: %(default)s)',
+        help='width and height of the image in pixels; 0: those of the training '
+        '(default: %(default)s)',
     )
     args = parser.parse_args(argv)
     measured = export(args.run, args.data, args.out, args.power, args.levels, args.pixels)

@@ -20,6 +20,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import NodeAnswer
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.message_stamps import stamp_ns_of
+from ashtkd_ros.ros.session import end_on_signal
 from ashtkd_ros.ros.threads import start_thread
 from ashtkd_ros.traverses.frame import Frame
 
@@ -117,15 +118,14 @@ class Observer(ImagePublisher):
         return self.answer_to(stamp)
 
     def answer_to(self, stamp_ns: int) -> NodeAnswer:
-        """The answer to the image with this stamp; VprError where its places have no numbers."""
+        """The answer to the image with this stamp; VprError if its place IDs are not numbers."""
         place, heard = self.answers[stamp_ns]
         sent = self.sent.get(stamp_ns)
         try:
             places = [int(result.class_id) for result in place.results]
         except ValueError as error:
-            text = (
-                f'{self._topics.place}: places are no numbers; check that the node is a vpr_node'
-            )
+            topic = self._topics.place
+            text = f'{topic}: the place IDs are not numbers; check that the node is a vpr_node'
             raise VprError(text) from error
         scores = [result.score for result in place.results]
         return NodeAnswer(places, scores, None if sent is None else heard - sent)
@@ -177,7 +177,7 @@ class Observer(ImagePublisher):
 def wait_for(
     condition: Callable[[], object], timeout_s: float, check: Callable[[], None]
 ) -> object:
-    """Call `condition` until it is true or `timeout_s` are over; what it returned last.
+    """Call `condition` until it is true or `timeout_s` are over. Returns what it returned last.
 
     `check` is called meanwhile, and ends the waiting by what it raises.
     """
@@ -186,9 +186,3 @@ def wait_for(
         check()
         time.sleep(0.01)
     return value
-
-
-def end_on_signal() -> None:
-    """KeyboardInterrupt where a signal has closed ROS, which tells of it in no other way."""
-    if not rclpy.ok():
-        raise KeyboardInterrupt

@@ -132,7 +132,7 @@ def answers_document(
 ) -> dict[str, object]:
     """What a file of answers holds.
 
-    `played`: images `sent`, how many times faster than recorded (`rate`), and images a second
+    `played`: images `sent`, how many times faster than recorded (`rate`), and images per second
     (`hz`; 0: as recorded). `checksum`: of the map, before anything was played.
     """
     return {

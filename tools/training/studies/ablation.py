@@ -206,7 +206,7 @@ def stored_recalls(folder: Path, config: TrainConfig, sets: list[Path]) -> dict 
         return None
     if not (folder / 'config.yaml').exists():
         raise VprError(
-            f'{folder}: holds results of unknown settings; remove it, and it is made again'
+            f'{folder}: holds results of unknown settings; remove it; it will be made again'
         )
     check_settings(folder, as_plain(config))
     try:
@@ -214,8 +214,8 @@ def stored_recalls(folder: Path, config: TrainConfig, sets: list[Path]) -> dict 
         if list(measured) == [s.name for s in sets]:
             return measured
     except (OSError, ValueError, TypeError) as error:
-        raise VprError(f'{file}: is damaged; remove it, and it is made again') from error
-    raise VprError(f'{file}: is of other validation sets; remove it, and it is made again')
+        raise VprError(f'{file}: is damaged; remove it; it will be made again') from error
+    raise VprError(f'{file}: is of other validation sets; remove it; it will be made again')
 
 
 def ablation(config: TrainConfig, validation: Path, seeds: int) -> str:
@@ -282,7 +282,7 @@ def main(argv: list[str] | None = None) -> int:
         '--seeds',
         type=count,
         default=3,
-        help='number of trainings a row, each with another seed (default: %(default)s)',
+        help='number of trainings per row, each with another seed (default: %(default)s)',
     )
     parser.add_argument(
         '--stored',

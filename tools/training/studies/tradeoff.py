@@ -164,13 +164,13 @@ def _parser() -> argparse.ArgumentParser:
         '--sizes',
         nargs='+',
         default=[],
-        help='sizes to measure, levels x pixels, such as 3x224; default: those that suit the run',
+        help='sizes to measure, levels x pixels, such as 3x224 (default: those that suit the run)',
     )
     parser.add_argument(
         '--rounds',
         type=whole_number,
         default=60,
-        help='how often each network is timed (default: %(default)s)',
+        help='number of times that each network is timed (default: %(default)s)',
     )
     parser.add_argument(
         '-o',

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from conftest import line_of
 from small_places import index_set, names, photos, places_of, walk
-from small_student import torch  # noqa: F401  skips where it is missing
 
 from ashtkd_ros.errors import VprError
 from tools.training.data.place_batches import PlaceBatches
@@ -176,7 +175,7 @@ WRONG = [
     ),
     ({'kind': 'walks', 'paths': ['town/day', 'good/s']}, 's: has no poses'),
     ({'kind': 'sets', 'path': 'empty'}, 'empty: the source holds no place'),
-    ({'kind': 'sets', 'path': 'bad'}, 'column place is missing'),
+    ({'kind': 'sets', 'path': 'bad'}, 'the column place is missing'),
 ]
 
 
