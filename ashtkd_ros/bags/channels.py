@@ -59,7 +59,7 @@ def listed(names: Iterable[str]) -> str:
 def unreadable(channels: Mapping[int, Channel]) -> list[str]:
     """A note for each encoding that is not one of ROS, with its topics.
 
-    If a topic has messages of ROS as well, the note says how many others are passed over.
+    If a topic has messages of ROS as well, the note says how many others are skipped.
     """
     sound = {c.topic for c in channels.values() if c.encoding in (CDR, ROS1)}
     topics: dict[str, list[str]] = {}
@@ -72,12 +72,12 @@ def unreadable(channels: Mapping[int, Channel]) -> list[str]:
         else:
             topics.setdefault(channel.encoding, []).append(channel.topic)
     return [
-        f'{listed(sorted(set(names)))}: no messages of ROS but '
-        f'{one_line(encoding) or "of no encoding"}, passed over'
+        f'{listed(sorted(set(names)))}: not messages of ROS but '
+        f'{one_line(encoding) or "of no encoding"}, skipped'
         for encoding, names in sorted(topics.items())
     ] + [
-        f'{one_line(topic)}: {count} of its messages are none of ROS but '
-        f'{one_line(encoding) or "of no encoding"}, passed over'
+        f'{one_line(topic)}: {count} of its messages are not of ROS but '
+        f'{one_line(encoding) or "of no encoding"}, skipped'
         for (topic, encoding), count in sorted(mixed.items())
     ]
 

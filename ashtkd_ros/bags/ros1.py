@@ -80,11 +80,11 @@ class Ros1Reader:
                 '"rosbag reindex" tries to mend it; else record it again'
             ) from error
         self.notes.append(
-            'has no sound index (the recorder was killed, or is at work); it is read up to byte '
-            f'{scan.reached}; "rosbag reindex" mends it'
+            'has no usable index (the recorder was killed, or is still recording); it is read up '
+            f'to byte {scan.reached}; "rosbag reindex" mends it'
         )
         if scan.bad:
-            self.notes.append(f'{scan.bad} damaged chunks are passed over, or their ends')
+            self.notes.append(f'{scan.bad} damaged chunks are skipped, wholly or in part')
         self.channels = list(scan.channels.values())
         self.start, self.end = scan.start, scan.end
         return scan
@@ -98,7 +98,7 @@ class Ros1Reader:
     ) -> Iterator[tuple[Channel, int, bytes]]:
         """(channel, receive time in ns, data) in order of time, from `start` to before `stop`.
 
-        `lenient`: damaged chunks are passed over, and `lost` has notes on them.
+        `lenient`: damaged chunks are skipped, and `lost` has notes on them.
         """
         if isinstance(self._reader, _Scan):
             yield from self._reader.of_topics(topics, start, stop)
@@ -126,9 +126,9 @@ class Ros1Reader:
 
     @property
     def lost(self) -> list[str]:
-        """Notes on what was passed over while reading."""
+        """Notes on what was skipped while reading."""
         bad = self._rest.bad if self._rest is not None else 0
-        return [f'is damaged: {bad} chunks are passed over; copy it again'] if bad else []
+        return [f'is damaged: {bad} chunks are skipped; copy it again'] if bad else []
 
     def close(self) -> None:
         """Close the file."""

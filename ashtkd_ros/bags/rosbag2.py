@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePath
 
+from ashtkd_ros.bags.bag_names import METADATA, ROS2_ENDINGS, storage_files
 from ashtkd_ros.bags.channels import CDR, ROS1, Channel, Unreadable, listed, type_name, unreadable
 from ashtkd_ros.bags.mcap import MAGIC as MCAP_MAGIC
 from ashtkd_ros.bags.mcap import McapFile
@@ -34,15 +35,8 @@ from ashtkd_ros.files.documents import YAML_LIMIT, parse_yaml
 from ashtkd_ros.files.reading import open_regular, read_regular
 from ashtkd_ros.text import one_line, reason_of
 
-METADATA = 'metadata.yaml'
-ENDINGS = ('.db3', '.mcap', '.db3.zstd', '.mcap.zstd')
 _INFORMATION = 'rosbag2_bagfile_information'
 Part = SqliteFile | McapFile
-
-
-def storage_files(folder: Path) -> list[Path]:
-    """The files of a folder whose names are those of a bag's files."""
-    return sorted(p for p in folder.iterdir() if p.name.endswith(ENDINGS))
 
 
 def misnamed(path: Path) -> str:
@@ -51,7 +45,7 @@ def misnamed(path: Path) -> str:
     found = {}
     with contextlib.suppress(OSError):
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if not file.is_file() or file.name.endswith((*ENDINGS, '.bag')):
+            if not file.is_file() or file.name.endswith((*ROS2_ENDINGS, '.bag')):
                 continue
             with open(open_regular(file), 'rb') as opened:
                 start = opened.read(8)
@@ -61,7 +55,7 @@ def misnamed(path: Path) -> str:
     if not found:
         return ''
     names = ', '.join(dict.fromkeys(found.values()))
-    return f'; by its contents {listed(found)} is a file of one: let its name end in {names}'
+    return f'; by its contents {listed(found)} is a file of a bag: let its name end in {names}'
 
 
 class Ros2Reader:
@@ -115,7 +109,7 @@ class Ros2Reader:
             self.notes += [f'{one_line(file.name)} {note}' for note in part.notes]
         if not self._parts:
             raise failures[0]
-        self.notes += [f'a file is passed over: {failure}' for failure in failures]
+        self.notes += [f'a file is skipped: {failure}' for failure in failures]
         if unlisted:
             self._parts.sort(key=lambda p: p.start)
         if self._metadata is None and not _in_order(self._parts):
@@ -173,13 +167,13 @@ class Ros2Reader:
                 found.notes += notes
                 name = f' ({one_line(lost[0].name)}: was the file renamed?)' if lost else ''
                 self._note(
-                    f'has a journal of sqlite3 beside it{name} (the recorder was killed, or is at '
-                    f'work), which is taken into a copy in {tempfile.gettempdir()} (TMPDIR) while '
-                    'the bag'
+                    f'has a journal of sqlite3 beside it{name} (the recorder was killed, or is '
+                    f'still recording). It is merged into a copy in {tempfile.gettempdir()} '
+                    '(TMPDIR) while the bag'
                 )
                 return found
         if lost:
-            self._note(f'{note_of(lost)} until then the file alone')
+            self._note(f'{note_of(lost)} until then, only the file')
         found = SqliteFile(file)
         if not lost and lacks_journal(file):
             name = one_line(file.name)
@@ -250,7 +244,7 @@ class Ros2Reader:
             self._parts.remove(part)
             part.close()
             self.notes.append(
-                f'{name} is passed over: {METADATA} does not list it, and its times are those of '
+                f'{name} is skipped: {METADATA} does not list it, and its times are those of '
                 'files that it lists'
             )
         else:
@@ -265,7 +259,7 @@ class Ros2Reader:
     ) -> Iterator[tuple[Channel, int, bytes]]:
         """(channel, receive time in ns, data), file after file, each in order of time.
 
-        `lenient`: damaged parts are passed over, and `lost` has notes on them.
+        `lenient`: damaged parts are skipped, and `lost` has notes on them.
         """
         for part in self._parts:
             wanted = {
@@ -279,7 +273,7 @@ class Ros2Reader:
 
     @property
     def lost(self) -> list[str]:
-        """Notes on what was passed over while reading."""
+        """Notes on what was skipped while reading."""
         return [f'{one_line(p.name.name)} {p.lost}' for p in self._parts if p.lost]
 
     def close(self) -> None:

@@ -36,8 +36,8 @@ def rate(text: str) -> float:
 
 
 def not_negative(text: str) -> float:
-    """Type of an argument: a number from 0 on."""
-    return _number(text, 'a number from 0 on', lambda n: n >= 0)
+    """Type of an argument: a number of 0 or more."""
+    return _number(text, 'a number of 0 or more', lambda n: n >= 0)
 
 
 def share(text: str) -> float:
@@ -46,8 +46,8 @@ def share(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """Type of an argument: a whole number from 0 on."""
-    return int(_number(text, 'a whole number from 0 on', lambda n: n >= 0, int))
+    """Type of an argument: a whole number, 0 or more."""
+    return int(_number(text, 'a whole number, 0 or more', lambda n: n >= 0, int))
 
 
 def positive_count(text: str) -> int:

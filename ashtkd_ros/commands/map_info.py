@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check a map, and print what is in it.
 
-Every file of the map is checked, its pictures too. The exit status is 1 where the map is damaged.
+Every file of the map is checked, its pictures too. The exit status is 1 if the map is damaged.
 
 example: ros2 run ashtkd_ros map_info ~/maps/campus
 """

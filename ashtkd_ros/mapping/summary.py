@@ -47,12 +47,12 @@ def notes_after_build(
     unposed = sum(counts[why] for why in REASONS[1:])
     if 2 * unposed > counts['images']:
         lines.append(
-            f'{unposed} of {counts["images"]} images have no pose and are no places; see '
-            'what the poses cover with --dry-run, or choose others (--pose-topic)'
+            f'{unposed} of {counts["images"]} images have no pose, so they are not places; '
+            '--dry-run shows what the poses cover; choose other poses with --pose-topic'
         )
     if lost := counts[LOST]:
         lines.append(
-            f'{lost} images cannot be read: a recording is damaged within; the map lacks them'
+            f'{lost} images cannot be read: part of a recording is damaged; the map lacks them'
         )
     return lines
 

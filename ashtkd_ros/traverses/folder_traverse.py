@@ -58,11 +58,6 @@ class FolderTraverse(Traverse):
         some = all if any(f.label for f in self._frames) else any
         self.has_poses = some(f.pose is not None for f in self._frames)
 
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """See Traverse; what is not there is taken for a folder too."""
-        return not os.path.isfile(path)
-
     def _leave_out_poses(self) -> None:
         """Remove the poses of the table that cannot be; their images stay."""
         rows = [i for i, frame in enumerate(self._frames) if frame.pose is not None]
@@ -88,7 +83,7 @@ class FolderTraverse(Traverse):
             yield Cursor(number), frame
 
     def playback(self, hz: float = 0.0, compressed: bool = False) -> Playback:
-        """See Traverse; 10 images a second if `hz` is 0, since an index.csv has no times."""
+        """See Traverse; 10 images per second if `hz` is 0, since an index.csv has no times."""
         return Playback(self, hz or _PLAYED_HZ, compressed)
 
     def describe(self) -> dict[str, str | int]:
@@ -130,11 +125,13 @@ class FolderOriginals(Originals):
             raise VprError(f'{folder}: holds no {WALK} or {INDEX} any more, so no images of it')
         path = inside(folder, source)
         if path is not None and source not in _listed(folder):
-            raise VprError(f'{folder / source}: is not listed by the walk; it is not shown')
+            raise VprError(
+                f'{folder / source}: is not in the table of the walk, so it cannot be shown'
+            )
         if path is None:
             raise VprError(
-                f'{folder / source}: lies outside of the folder that the map was made of; '
-                'such an image is not shown'
+                f'{folder / source}: lies outside of the folder that the map was made of, '
+                'so its images cannot be shown'
             )
         return read_image(path, self._depth)
 

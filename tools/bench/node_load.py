@@ -5,10 +5,11 @@
     python -m tools.bench.node_load --size 640x480 --hz 5 --minutes 1
     python -m tools.bench.node_load --hz 0 --minutes 1        # active, no images
 
-Camera and listener are this process, the node is another. Outside of decoding and inference are
-the node's threads that receive (`receiver`, the main one, which runs Python's executor, and the
-middleware's), and what its diagnostics call the rest: checks, matching, publishing. The reference,
-in the same run, is a subscriber as rclpy's tutorials have it, which does nothing with its images.
+Camera and listener are this process, the node is another. "Outside of decoding and inference"
+means two things: the node's threads that receive (`receiver`, the main one, which runs Python's
+executor, and the middleware's), and what its diagnostics call the rest: checks, matching,
+publishing. The reference runs at the same time. It is a subscriber as in rclpy's tutorials, which
+does nothing with its images.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sensor_msgs.msg import Image
 
 from ashtkd_ros.cli.arguments import count, not_negative, positive, positive_count
 from ashtkd_ros.cli.child_process import child_process
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.play.image_publisher import image_message
 from ashtkd_ros.ros.play.node_process import observed_node
@@ -190,9 +191,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add(
         '--size',
@@ -204,16 +203,16 @@ def main(argv: list[str] | None = None) -> int:
         '--hz',
         type=not_negative,
         default=30.0,
-        help='images a second; 0: none (default: %(default)g)',
+        help='images per second; 0: none (default: %(default)g)',
     )
     add('--minutes', type=positive, default=1.0, help='how long to measure (default: %(default)g)')
     add(
         '--threads',
         type=count,
         default=0,
-        help="threads of the node's network (default: %(default)d, which is one for each core)",
+        help="threads of the node's network; 0: one for each core (default: %(default)d)",
     )
-    add('--bare', metavar='TOPIC', help='be nothing but the reference, which listens to TOPIC')
+    add('--bare', metavar='TOPIC', help='run only the reference subscriber, on TOPIC')
     args = parser.parse_args(argv)
     if args.bare:
         listen(args.bare)

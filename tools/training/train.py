@@ -24,6 +24,7 @@ from tools.training.data.datasets import FixedViews, FreshViews, TrainingData
 from tools.training.data.places import TrainingPlaces, summary
 from tools.training.data.sources import read_places
 from tools.training.data.views import Views
+from tools.training.drafts import clear_drafts
 from tools.training.loop import Run, train
 from tools.training.networks.layers import count
 from tools.training.networks.student import DSFormer
@@ -51,12 +52,15 @@ def prepare(config: TrainConfig) -> TrainingData:
     make_folder(config.out)
     if config.start is not None and not config.start.exists():
         raise VprError(
-            f'start: {config.start} is not there; make it first, as the comment in its settings '
+            f'start: no such file {config.start}; make it first, as the comment in the settings '
             'file says'
         )
     places = read_places(config.sources)
     with first_alone():
         views = Views(config.views_folder)
+        if is_first():
+            for folder in (views.folder, *filter(Path.is_dir, views.folder.iterdir())):
+                clear_drafts(folder)  # of views and, in folders of theirs, of trunks' features
         views.add([p.path for p in places.pictures], config.views_of_picture)
     if is_first():
         _name_skipped(places, views.unreadable, config.out / 'skipped.txt')

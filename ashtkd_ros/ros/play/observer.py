@@ -118,15 +118,14 @@ class Observer(ImagePublisher):
         return self.answer_to(stamp)
 
     def answer_to(self, stamp_ns: int) -> NodeAnswer:
-        """The answer to the image with this stamp; VprError where its places have no numbers."""
+        """The answer to the image with this stamp; VprError if its place IDs are not numbers."""
         place, heard = self.answers[stamp_ns]
         sent = self.sent.get(stamp_ns)
         try:
             places = [int(result.class_id) for result in place.results]
         except ValueError as error:
-            text = (
-                f'{self._topics.place}: places are no numbers; check that the node is a vpr_node'
-            )
+            topic = self._topics.place
+            text = f'{topic}: the place IDs are not numbers; check that the node is a vpr_node'
             raise VprError(text) from error
         scores = [result.score for result in place.results]
         return NodeAnswer(places, scores, None if sent is None else heard - sent)
@@ -178,7 +177,7 @@ class Observer(ImagePublisher):
 def wait_for(
     condition: Callable[[], object], timeout_s: float, check: Callable[[], None]
 ) -> object:
-    """Call `condition` until it is true or `timeout_s` are over; what it returned last.
+    """Call `condition` until it is true or `timeout_s` are over. Returns what it returned last.
 
     `check` is called meanwhile, and ends the waiting by what it raises.
     """

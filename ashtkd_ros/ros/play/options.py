@@ -12,6 +12,7 @@ from ashtkd_ros.cli.arguments import rate
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.cli.terminal import print_source_notes
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.ros.session import argument_error
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import PLAY, Playback, TraverseOptions
 
@@ -24,28 +25,28 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         '--rate',
         type=rate,
         default=1.0,
-        help='how many times faster than recorded to play (default: %(default)g)',
+        help='play so many times faster than recorded (default: %(default)g)',
     )
     add(
         '--hz',
         type=rate,
-        help='images a second, before --rate (default: 10 for a folder, else as recorded)',
+        help='images per second, before --rate (default: 10 for a folder, else as recorded)',
     )
     add(
         '--image-topic',
         default='',
-        help='topic of the images in a bag (default: the only one with images)',
+        help='topic of the images in a bag (default: the only topic with images)',
     )
     add(
         '--role',
         default='',
-        help='take the rows of index.csv with this role (default: those of the queries where it '
+        help='take the rows of index.csv with this role (default: the rows of the queries if it '
         'has several roles)',
     )
     add(
         '--compressed',
         action='store_true',
-        help='send the JPEG or PNG bytes of a folder as CompressedImage (default: send pixels)',
+        help='send the JPEG or PNG bytes of a folder as CompressedImage, not its pixels',
     )
 
 
@@ -59,14 +60,18 @@ def open_playback(args: argparse.Namespace) -> Playback:
 
 def own_arguments(argv: list[str]) -> list[str]:
     """The arguments that are not for ROS; it ends the process where ROS cannot read them."""
-
-    def refuse() -> int:
-        raise VprError(
-            'ROS cannot take these arguments, for one of them is not UTF-8 text; rename the file'
-        )
-
     try:
         return remove_ros_args(argv)[1:]
     except UnicodeError:
-        run_command(refuse)
-        raise
+        reason = (
+            'ROS cannot take these arguments, for one of them is not UTF-8 text; rename the file'
+        )
+        error = VprError(reason)
+    except Exception as refused:  # UnknownROSArgsError, RCLError: see `session`
+        error = argument_error(refused) or refused
+
+    def refuse() -> int:
+        raise error
+
+    run_command(refuse)
+    raise error

@@ -141,7 +141,7 @@ def test_a_reload_starts_a_node_that_stayed(start_node, peer: Peer, town_map, tm
     refused = reload()
     assert not refused.success and 'no such map' in refused.message
     shutil.copytree(town_map, tmp_path / 'map')
-    assert reload().message == f'{MAP_PLACES} places, active'
+    assert reload().message == f'map loaded: {MAP_PLACES} places'
     assert peer.state() == 'active'
     node.end()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from conftest import line_of
 from small_places import index_set, names, photos, places_of, walk
-from small_student import torch  # noqa: F401  skips where it is missing
 
 from ashtkd_ros.errors import VprError
 from tools.training.data.place_batches import PlaceBatches
@@ -168,7 +167,7 @@ WRONG = [
     ({'kind': 'sets', 'path': 'gone'}, 'gone: no such folder'),
     ({'kind': 'folders', 'path': 'gone'}, 'gone: no such folder'),
     ({'kind': 'walks', 'paths': ['gone']}, 'no such folder'),
-    ({'kind': 'gsv', 'path': 'gone.csv', 'images': 'good'}, 'cannot be read'),
+    ({'kind': 'gsv', 'path': 'gone.csv', 'images': 'good'}, 'gone.csv: no such file'),
     ({'kind': 'sets', 'path': 'good', 'only': ['s', 'ss']}, 'only: no set is named ss; there are'),
     (
         {'kind': 'sets', 'path': 'good', 'positives': {'t': 'place'}},
@@ -176,7 +175,7 @@ WRONG = [
     ),
     ({'kind': 'walks', 'paths': ['town/day', 'good/s']}, 's: has no poses'),
     ({'kind': 'sets', 'path': 'empty'}, 'empty: the source holds no place'),
-    ({'kind': 'sets', 'path': 'bad'}, 'column place is missing'),
+    ({'kind': 'sets', 'path': 'bad'}, 'the column place is missing'),
 ]
 
 
