@@ -51,8 +51,8 @@ def count(text: str) -> int:
 
 
 def positive_count(text: str) -> int:
-    """Type of an argument: a whole number from 1 on."""
-    return int(_number(text, 'a whole number from 1 on', lambda n: n >= 1, int))
+    """Type of an argument: a whole number, 1 or more."""
+    return int(_number(text, 'a whole number, 1 or more', lambda n: n >= 1, int))
 
 
 def _number(
