@@ -54,6 +54,7 @@ _FOR = {
     'camera_frame_is': 'bags and videos',
     'video_start': 'videos',
 }
+_POSES = {'trajectory', 'pose_topic'}
 _KNOWN = 'a bag is a folder, or a .db3, .mcap or .bag file'
 _KNOWN += '; a video is a .mp4, .m4v, .mov, .avi, .mkv or .webm file'
 
@@ -75,6 +76,8 @@ def open_traverse(path: Path, options: TraverseOptions | None = None) -> Travers
 def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions) -> None:
     """VprError where an option is given that would have no effect on this source."""
     default = TraverseOptions()
+    if options.trajectory is not None and options.pose_topic and opened.accepted >= _POSES:
+        raise VprError(f'{path}: --trajectory and --pose-topic both name poses; leave one out')
     for name, owners in _FOR.items():
         if getattr(options, name) == getattr(default, name):
             continue
