@@ -21,7 +21,7 @@ from ashtkd_ros.errors import VprError
 
 
 def run_command(command: Callable[[], int]) -> None:
-    """Run `command` and exit: with its status, or 1 and one line that says why it failed.
+    """Run `command` and exit with its status, or with an error's and one line that says why.
 
     With ASHTKD_DEBUG=1 the traceback is printed before that line. Ctrl-C (SIGINT) and SIGTERM end
     it alike, by KeyboardInterrupt, so that nothing half done stays behind: exit status 130.
@@ -42,6 +42,7 @@ def _status(command: Callable[[], int]) -> int:
         return status
     except VprError as error:
         print_error(str(error))
+        return error.status
     except BrokenPipeError:  # the reader (head, less) has closed the pipe
         discard_output()
         return 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, Topic, is_bag
+from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, Topic
 from ashtkd_ros.bags.message_header import stamp_ns_of
 from ashtkd_ros.bags.sqlite_journals import orphans, side_files
 from ashtkd_ros.cli.terminal import print_lines
@@ -87,11 +87,6 @@ class BagTraverse(RecordedTraverse):
         self._take_poses(self._first.frame_id)
         self.depth = depth_of_bag(self.bag, self.topic.name, options.bits)
         self.depth.notify_by(self.notes.append)
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """See Traverse."""
-        return is_bag(path)
 
     @cached_property
     def _first(self):
@@ -263,13 +258,15 @@ class BagPlayback(Playback):
 
     def __iter__(self) -> Iterator[tuple[float, bytes]]:
         """See Playback; long pauses are announced."""
-        first, last = None, math.inf
+        first, last, read = None, math.inf, 0
         for i, (_, received, data) in enumerate(self._serialized()):
             first = received if first is None else first
             pause, last = ns_to_s(received - last), received
             if pause > _LONG_PAUSE_S and not self.hz:
                 print_lines(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
+            read = i + 1
             yield i / self.hz if self.hz else ns_to_s(received - first), data
+        self.traverse.tell_unread(read)
 
     def stamps(self) -> Iterator[int]:
         """See Playback."""

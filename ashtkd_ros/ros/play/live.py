@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import print_lines
+from ashtkd_ros.cli.terminal import print_lines, print_source_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.live_recording import PLAYERS
 from ashtkd_ros.evaluation.node_answers import check_answers
@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.node and args.model:
             raise VprError('--model is for a node that is started; leave out --model or --node')
         source = open_playback(args)
+        told = len(source.traverse.notes)
         player = choose_player(args.player, source)
         check_answers(args.out)
         options = RecordingOptions(args.map, player, args.rate, args.node, args.model)
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
             answers = record_answers(source, options)
             end_on_signal()
         write_answers(args.out, answers)
+        print_source_notes(source.path, source.traverse.notes[told:])
         print_lines(f'{len(answers["answers"])} answers to {answers["sent"]} images: {args.out}')
         return 0
 

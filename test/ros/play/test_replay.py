@@ -21,6 +21,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.serialization import deserialize_message
 from ros_helpers import PLAYED, TOWN, Process, town_bag, until
 from sensor_msgs.msg import CompressedImage, Image
+from test_video_traverse import write_video
 
 from ashtkd_ros.bags.bag import Bag
 from ashtkd_ros.traverses.image_folder import read_source
@@ -121,6 +122,19 @@ def test_compressed_images_are_the_files_bytes(replay, listen, shuffled_walk: Pa
     for image, frame in zip(listener.images, frames, strict=True):
         assert bytes(image.data) == frame.file.read_bytes()
         assert cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR) is not None
+
+
+def test_what_cannot_be_decoded_is_told_at_the_end(replay, listen, tmp_path: Path) -> None:
+    path = write_video(tmp_path / 'v.avi')
+    data = path.read_bytes()
+    second = data.index(b'\xff\xd8\xff', data.index(b'\xff\xd8\xff') + 1)
+    path.write_bytes(data[:second] + bytes(200) + data[second + 200 :])
+    listener = listen(Image, 'image')
+    process = replay(path, '--hz', 100)
+    listener.hear(149)
+    assert process.wait() == 0
+    assert process.stdout == '149 images played\n'
+    assert process.stderr == f'note: {path}: 1 image of 150 cannot be decoded\n'
 
 
 def failure(process: Process) -> str:
