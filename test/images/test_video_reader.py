@@ -57,7 +57,7 @@ def test_without_times_the_rate_counts_and_without_both_nothing(
     monkeypatch.setattr(VideoReader, '_get', lambda *_: 0.0)
     with pytest.raises(VprError) as error:
         open_traverse(path)
-    assert 'tells no times of its images' in line_of(error)
+    assert 'does not tell the times of its images' in line_of(error)
 
 
 def test_any_name_will_do(tmp_path: Path):
