@@ -25,7 +25,9 @@ _PROBED = 100  # images that are looked at to see whether the file tells their t
 
 
 class VideoReader:
-    """Images of a video by number, from 0; VprError, when one is read, for what is no video.
+    """Images of a video by number, from 0.
+
+    If the file is not a video, VprError is raised when an image is read.
 
     An image is the same however it is reached: where its time does not lead to it, the video is
     decoded from the beginning.

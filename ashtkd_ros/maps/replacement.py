@@ -24,7 +24,7 @@ _Result = TypeVar('_Result')
 
 
 def read_steadily(folder: Path, read: Callable[[int], _Result]) -> _Result:
-    """What `read` returns for an open descriptor of a map's folder; VprError.
+    """Returns what `read` returns for an open descriptor of a map's folder. Raises VprError.
 
     Through one descriptor all files are those of one map, whatever takes the folder's place. A
     reading that fails is repeated where the folder has been replaced meanwhile.
