@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import training_packages  # noqa: F401  skips where one of them is missing
 
 from tools.training.config import read_sources
 from tools.training.data.places import TrainingPlaces

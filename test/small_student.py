@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import pytest
+from training_packages import torch
 
-torch = pytest.importorskip('torch', reason='torch is not installed: no training')
-pytest.importorskip('onnx', reason='onnx is not installed: no training')
-
-from tools.training.networks.student import DSFormer, StudentConfig  # noqa: E402
+from tools.training.networks.student import DSFormer, StudentConfig
 
 SMALL = StudentConfig(
     image_size=64, dimensions=16, vit_widths=(32, 32), vit_depths=(1, 1), head_channels=16, maps=3

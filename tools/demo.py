@@ -85,7 +85,6 @@ def record(experiment: Experiment, compressed: bool) -> dict[str, object]:
     with ros_session([]), map_node(folder, compressed) as (observer, _):
         observer.wait_until_active()
         return answers_document(observer, replay(observer, experiment), source, folder, checksum)
-    raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
 
 
 def print_figures(evaluation: Evaluation) -> None:

@@ -20,9 +20,10 @@ from typing import Any
 from rosbags.convert.converter import migrate_bytes
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from ashtkd_ros.bags.bag_names import ROS1_ENDINGS, is_bag
 from ashtkd_ros.bags.channels import CDR, ROS1, Channel
 from ashtkd_ros.bags.ros1 import Ros1Reader
-from ashtkd_ros.bags.rosbag2 import ENDINGS, METADATA, Ros2Reader, misnamed, storage_files
+from ashtkd_ros.bags.rosbag2 import Ros2Reader, misnamed
 from ashtkd_ros.bags.unpacking import ZSTD, unpack
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import why_missing
@@ -33,7 +34,6 @@ IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 TF_TYPES = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
 _TF_MESSAGE = 'geometry_msgs/TransformStamped[] transforms'  # rosbags lacks it for ROS 1
-_ROS1_ENDINGS = ('.bag', '.bag.active')
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,6 @@ class Topic:
 
     def __str__(self) -> str:
         return f'{one_line(self.name)} ({self.type}, {self.count} messages, {self.hz:.1f} Hz)'
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path is a rosbag, sound or damaged, rather than a folder of images."""
-    if not os.path.isdir(path):  # Path.is_dir raises for names that cannot exist
-        return Path(path).name.endswith((*ENDINGS, *_ROS1_ENDINGS))
-    try:
-        return (path / METADATA).exists() or bool(storage_files(path))
-    except OSError:
-        return False
 
 
 class Bag:
@@ -77,7 +67,7 @@ class Bag:
                     os.listdir(self.path)
                 what = 'one holds metadata.yaml and .db3 or .mcap files'
             raise VprError(f'{self.path}: is not a bag; {what}{misnamed(self.path)}')
-        self.is_ros1 = self.path.name.endswith(_ROS1_ENDINGS) and not is_folder
+        self.is_ros1 = self.path.name.endswith(ROS1_ENDINGS) and not is_folder
         self._stores: dict[str, Any] = {}
         with self._readable():
             self._reader = (Ros1Reader if self.is_ros1 else Ros2Reader)(self.path)

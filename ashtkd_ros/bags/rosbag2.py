@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePath
 
+from ashtkd_ros.bags.bag_names import METADATA, ROS2_ENDINGS, storage_files
 from ashtkd_ros.bags.channels import CDR, ROS1, Channel, Unreadable, listed, type_name, unreadable
 from ashtkd_ros.bags.mcap import MAGIC as MCAP_MAGIC
 from ashtkd_ros.bags.mcap import McapFile
@@ -34,15 +35,8 @@ from ashtkd_ros.files.documents import YAML_LIMIT, parse_yaml
 from ashtkd_ros.files.reading import open_regular, read_regular
 from ashtkd_ros.text import one_line, reason_of
 
-METADATA = 'metadata.yaml'
-ENDINGS = ('.db3', '.mcap', '.db3.zstd', '.mcap.zstd')
 _INFORMATION = 'rosbag2_bagfile_information'
 Part = SqliteFile | McapFile
-
-
-def storage_files(folder: Path) -> list[Path]:
-    """The files of a folder whose names are those of a bag's files."""
-    return sorted(p for p in folder.iterdir() if p.name.endswith(ENDINGS))
 
 
 def misnamed(path: Path) -> str:
@@ -51,7 +45,7 @@ def misnamed(path: Path) -> str:
     found = {}
     with contextlib.suppress(OSError):
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if not file.is_file() or file.name.endswith((*ENDINGS, '.bag')):
+            if not file.is_file() or file.name.endswith((*ROS2_ENDINGS, '.bag')):
                 continue
             with open(open_regular(file), 'rb') as opened:
                 start = opened.read(8)
@@ -61,7 +55,7 @@ def misnamed(path: Path) -> str:
     if not found:
         return ''
     names = ', '.join(dict.fromkeys(found.values()))
-    return f'; by its contents {listed(found)} is a file of one: let its name end in {names}'
+    return f'; by its contents {listed(found)} is a file of a bag: let its name end in {names}'
 
 
 class Ros2Reader:

@@ -5,7 +5,19 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+
+def given_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> list[str]:
+    """The options, such as --rate, that a command line names, even with their default value.
+
+    `argv`: as for `parse_args`, which has accepted it. A positional argument counts as an option.
+    """
+    absent = object()
+    everything = dict.fromkeys(vars(parser.parse_args(argv)), absent)
+    values = vars(parser.parse_args(argv, argparse.Namespace(**everything)))
+    given = [name for name, value in values.items() if value not in (absent, None)]
+    return [f'--{name.replace("_", "-")}' for name in given]
 
 
 def finite(text: str) -> float:
@@ -36,6 +48,11 @@ def share(text: str) -> float:
 def count(text: str) -> int:
     """Type of an argument: a whole number, 0 or more."""
     return int(_number(text, 'a whole number, 0 or more', lambda n: n >= 0, int))
+
+
+def positive_count(text: str) -> int:
+    """Type of an argument: a whole number from 1 on."""
+    return int(_number(text, 'a whole number from 1 on', lambda n: n >= 1, int))
 
 
 def _number(

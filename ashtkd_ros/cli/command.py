@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 from ashtkd_ros.cli.terminal import (
     SafeParser,
@@ -18,11 +21,12 @@ from ashtkd_ros.errors import VprError
 
 
 def run_command(command: Callable[[], int]) -> None:
-    """Run `command` and exit: with its status, or 1 and one line that says why it failed.
+    """Run `command` and exit with its status, or with an error's and one line that says why.
 
-    With ASHTKD_DEBUG=1 the traceback is printed before that line.
+    With ASHTKD_DEBUG=1 the traceback is printed before that line. Ctrl-C (SIGINT) and SIGTERM end
+    it alike, by KeyboardInterrupt, so that nothing half done stays behind: exit status 130.
     """
-    with safe_output():
+    with safe_output(), _sigterm_as_interrupt():
         status = _status(command)
         try:
             sys.stdout.flush()
@@ -38,6 +42,7 @@ def _status(command: Callable[[], int]) -> int:
         return status
     except VprError as error:
         print_error(str(error))
+        return error.status
     except BrokenPipeError:  # the reader (head, less) has closed the pipe
         discard_output()
         return 0
@@ -47,6 +52,20 @@ def _status(command: Callable[[], int]) -> int:
     except Exception as error:  # whatever nobody foresaw: a user never sees a traceback
         print_error(unforeseen_error_line(error))
     return 1
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt meanwhile, unless the process was told to ignore it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:

@@ -14,10 +14,9 @@ from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE, Bag
 from ashtkd_ros.cli.arguments import finite, rate
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_source_notes
-from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.traverses.bag_writer import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
-from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.image_folder import has_times, read_source
 from ashtkd_ros.traverses.pose_messages import POSE_TYPES
 
 _INDEX_HZ = 10.0
@@ -28,8 +27,7 @@ def make(args: argparse.Namespace) -> int:
     notes: list[str] = []
     frames = read_source(args.source, args.role, notes)
     print_source_notes(args.source, notes)
-    # The stamps of an index.csv set only number its rows.
-    hz = args.hz or (None if is_file(args.source / 'poses.csv') else _INDEX_HZ)
+    hz = args.hz or (None if has_times(args.source) else _INDEX_HZ)
     options = BagOptions(
         storage=args.storage,
         compression=args.compression,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build a map of places from rosbags, videos or folders of images.
 
-A bag is a ROS 2 bag (sqlite3 or MCAP, compressed or not) or a ROS 1 .bag; a video is a .mp4, .mov,
-.avi, .mkv or .webm file; a folder has a poses.csv or an index.csv. Several sources become one map.
-If a build was killed, the same command continues it.
+A bag is a ROS 2 bag (sqlite3 or MCAP, compressed or not) or a ROS 1 .bag; a video is a .mp4, .m4v,
+.mov, .avi, .mkv or .webm file; a folder has a poses.csv or an index.csv. Several sources become
+one map. If a build was killed, the same command continues it.
 
 example: ros2 run ashtkd_ros build_map ~/bags/monday ~/bags/rainy_tuesday -o ~/maps/campus
 """

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.cli.arguments import count, not_negative, rate, share
+from ashtkd_ros.cli.arguments import count, given_options, not_negative, rate, share
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.commands.options import (
@@ -28,21 +28,22 @@ from ashtkd_ros.commands.options import (
     load_embedder,
     traverse_options,
 )
-from ashtkd_ros.evaluation.comparison import compare, table, write_comparison
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.comparison import check_comparison, compare, table, write_comparison
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Correspondences, Tolerance
 from ashtkd_ros.evaluation.live_recording import PLAYERS, record_live
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.evaluation.notes import map_origin
-from ashtkd_ros.evaluation.report import check_report, write_report
+from ashtkd_ros.evaluation.report import NOT_HTML, check_report, write_report
 from ashtkd_ros.evaluation.report_file import load_report
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.run import evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
-from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.traverses.opening import open_traverse
+
+_OF_LIVE = ('--rate', '--hz', '--player')  # those that need --live
 
 
 def add_tolerance_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -79,8 +80,15 @@ def tolerance_of(args: argparse.Namespace) -> Tolerance:
 
 
 def report_path(out: Path) -> Path:
-    """`out` if it ends in .html, else report.html in the folder `out`."""
-    return out if out.suffix == '.html' else out / 'report.html'
+    """`out` if it ends in .html, else report.html in the folder `out`.
+
+    VprError where `out` is no folder, and its name has the suffix of another kind of file.
+    """
+    if out.suffix == '.html':
+        return out
+    if out.suffix and not out.is_dir():
+        raise VprError(f'{out}: {NOT_HTML}')
+    return out / 'report.html'
 
 
 def _options(args: argparse.Namespace) -> EvaluationOptions:
@@ -100,18 +108,17 @@ def _options(args: argparse.Namespace) -> EvaluationOptions:
 
 def _evaluate(args: argparse.Namespace) -> int:
     options = _options(args)
+    path = report_path(args.out) if args.out else None
     embedder = load_embedder(args)
     place_map = PlaceMap.load(args.map, embedder)
     print_notes(*place_map.warnings)
     bits = map_bits(place_map.traverses)
-    wanted = traverse_options(args, origin=map_origin(place_map), bits=bits, purpose='query')
+    wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)
     experiment = Experiment(place_map, traverse, options)
     experiment.check()
-    path = report_path(args.out) if args.out else None
     beside = path.with_suffix('.answers.json') if path else None
     if path:
-        check_output(path)
         check_report(path)
         if args.live:
             check_answers(beside)
@@ -158,11 +165,14 @@ def _print(evaluation: Evaluation) -> None:
 
 
 def _compare(reports: Sequence[Path], out: Path | None) -> int:
-    loaded = [load_report(path) for path in reports]
+    path = report_path(out) if out else None
+    loaded = [load_report(report) for report in reports]
+    if path:
+        check_comparison(path, loaded)
     print_lines(*table(compare(loaded)).split('\n'))
-    if out:
-        write_comparison(report_path(out), loaded)
-        print_lines(f'comparison: {report_path(out)}')
+    if path:
+        write_comparison(path, loaded)
+        print_lines(f'comparison: {path}')
     return 0
 
 
@@ -272,6 +282,17 @@ def evaluate_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _refusal(args: argparse.Namespace, given: Sequence[str]) -> str:
+    """Why options that are given would do nothing; empty where each has an effect."""
+    if args.compare:
+        idle = ', '.join(option for option in given if option not in ('--compare', '--out'))
+        return f'--compare makes no use of {idle}; leave that out' if idle else ''
+    idle = ', '.join(option for option in given if option in _OF_LIVE and not args.live)
+    return (
+        f'without --live there is no use for {idle}; add --live or leave that out' if idle else ''
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = evaluate_parser()
@@ -280,6 +301,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error('give a map and a source, or --compare and reports')
     if args.live and args.answers:
         parser.error('--live records its own answers; leave out --live or --answers')
+    if refusal := _refusal(args, given_options(parser, argv)):
+        parser.error(refusal)
     run_command(lambda: _compare(args.compare, args.out) if args.compare else _evaluate(args))
 
 

@@ -141,7 +141,8 @@ class Queries:
     def none_left(self) -> VprError:
         """The error that there is nothing to evaluate, and why."""
         passed = ', '.join(f'{n} {why}' for why, n in self.passed.items())
-        return VprError(f'{self.traverse.path}: no image can be evaluated ({passed})')
+        reasons = [f'no image can be evaluated ({passed})', self.traverse.clocks_differ]
+        return VprError(f'{self.traverse.path}: {"; ".join(filter(None, reasons))}')
 
     def pixels(self, at_least: tuple[int, int]):
         """(frame, (image, order)) of all images that can be decoded, with a progress bar."""

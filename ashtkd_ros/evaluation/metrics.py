@@ -14,6 +14,7 @@ from ashtkd_ros.evaluation.ground_truth import JudgedQuery, hits_of
 from ashtkd_ros.geometry.pose import Pose
 
 RECALL_AT = (1, 5, 10, 20)
+_ROUNDING = 1e-12  # by so much two F1 that are equal may differ
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,14 @@ def metrics_of(hits: np.ndarray, scores: np.ndarray, has_positive: np.ndarray) -
     perfect = recall_curve[precision_curve >= 1.0]
     both = precision_curve + recall_curve
     f1 = 2 * precision_curve * recall_curve / np.maximum(both, 1e-12)
-    best = int(f1.argmax())
+    best = int((f1 >= f1.max() - _ROUNDING).argmax())
     return Metrics(
         queries=len(hits),
         without_positive=int((~has_positive).sum()),
         recall=recall,
         average_precision=float((steps * precision_curve).sum()),
         recall_at_full_precision=float(perfect.max()) if perfect.size else 0.0,
-        f1_max=float(f1[best]),
+        f1_max=float(f1.max()),
         f1_threshold=float(thresholds[best]) if f1[best] else math.nan,
         precision_curve=precision_curve,
         recall_curve=recall_curve,

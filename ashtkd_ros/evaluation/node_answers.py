@@ -10,21 +10,25 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.documents import parse_json
+from ashtkd_ros.files.marks import json_keys
 from ashtkd_ros.files.reading import read_text
-from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.text import reason_of
 
 SCHEMA_VERSION = 2
-# By this an earlier file of answers is known; a report has no space before the number.
-_MARK = b'{"schema_version": '
+# By these names an earlier file of answers of any version is known.
+_KEYS = {'schema_version', 'source', 'sent', 'rate', 'node', 'answers'}
 _NUMBER = (int, float)
 
 
 def check_answers(path: Path) -> None:
-    """Raise VprError where a file of answers would replace a file of another kind."""
-    check_replaceable(path, (_MARK,))
+    """Make the folder of a file of answers; VprError where the file cannot be written.
+
+    A file of another kind is not replaced.
+    """
+    check_output(path, lambda data: json_keys(data) >= _KEYS, 'the file of answers')
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ashtkd_ros.evaluation.metrics import Metrics
-from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.evaluation.metrics import RECALL_AT, Metrics
+from ashtkd_ros.evaluation.node_answers import NodeAnswer, RecordedAnswers
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.images.bit_depth import bits_of
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.traverses.traverse import Traverse
-
-
-def map_origin(place_map: PlaceMap) -> GeoOrigin | None:
-    """Where on earth x = y = 0 of the map is; None where the map was made without satellites."""
-    origin = place_map.info.built.get('origin')
-    return GeoOrigin(**origin) if origin else None
 
 
 def pose_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
@@ -27,7 +22,7 @@ def pose_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
             f'the poses of the traverse are in frame "{traverse.frame_id}", those of the map '
             f'in "{frame}"; the figures are right only if both are the same frame'
         )
-    elif bool(map_origin(place_map)) != bool(traverse.origin):
+    elif bool(place_map.info.origin) != bool(traverse.origin):
         one, other = 'the map', 'the traverse'
         if traverse.origin:
             one, other = other, one
@@ -85,3 +80,37 @@ def positive_notes(metrics: Metrics, rule: str) -> list[str]:
         'and the traverse show the same route, that their poses are in one frame, and that '
         'numbers are those of their frames'
     ]
+
+
+def answer_notes(
+    traverse: Traverse,
+    recorded: RecordedAnswers,
+    given: Sequence[NodeAnswer | None],
+    candidates: int,
+) -> list[str]:
+    """Whether answers are missing, were withheld, are too short, or are of another source.
+
+    `given`: the answer to each query, None where there is none. `candidates`: the number of
+    places that an answer would need for every figure.
+    """
+    notes, count, source = [], len(given), traverse.path.resolve().name
+    answered = [answer for answer in given if answer is not None]
+    if missing := count - len(answered):
+        notes.append(
+            f'{missing} of {count} images have no answer; they count as unknown and never as right'
+        )
+    if withheld := sum(not answer.places for answer in answered):
+        notes.append(
+            f'the node named no place for {withheld} of {count} images, because the confidence '
+            'was below its min_confidence or it refused the image; they count as unknown and '
+            'never as right'
+        )
+    longest = max((len(answer.places) for answer in answered), default=0)
+    if longest and (lost := [n for n in RECALL_AT if longest < n <= candidates]):
+        notes.append(
+            f'the node named at most {longest} places for an image (top_k), so that '
+            f'{", ".join(f"R@{n}" for n in lost)} cannot be measured'
+        )
+    if recorded.source.name != source:
+        notes.append(f'the answers were recorded with {recorded.source}, not with {source}')
+    return notes

@@ -43,7 +43,7 @@ def read_text(table: Path) -> str:
     except UnicodeError as error:
         raise VprError(f'{table}: cannot be read as CSV text (it is not UTF-8 text)') from error
     except FileNotFoundError as error:
-        raise VprError(f'{table}: no such file') from error
+        raise VprError(f'{table}: no such file; check its name') from error
     except (OSError, ValueError) as error:
         raise VprError(f'{table}: cannot be read as CSV text ({reason_of(error)})') from error
     text = _END_OF_FILE.sub('', text)

@@ -64,7 +64,7 @@ def read_pose_table(path: Path) -> PoseTable:
     try:
         lines = read_text(path)
     except VprError as error:
-        text = str(error).replace('as CSV text ', '')
+        text = str(error).replace('as CSV text ', '').replace('; check its name', '')
         raise VprError(f'{text}; give a file of poses in TUM format') from error
     refused: Counter[str] = Counter()
     rows, poses = [], []

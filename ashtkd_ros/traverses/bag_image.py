@@ -68,7 +68,7 @@ class BagOriginals(Originals):
 
     def __init__(self, description: Mapping):
         self._path = Path(str(description.get('source', '')))
-        self._topic = description['image_topic']
+        self._topic = str(description['image_topic'])
         self._depth = described_depth(description)
 
     @cached_property

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, Topic, is_bag
+from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, Topic
 from ashtkd_ros.bags.message_header import stamp_ns_of
 from ashtkd_ros.bags.sqlite_journals import orphans, side_files
 from ashtkd_ros.cli.terminal import print_lines
@@ -71,7 +71,8 @@ class BagTraverse(RecordedTraverse):
     """A rosbag: images of one topic, poses of another, of tf, or of a trajectory file."""
 
     kind = 'a bag'
-    accepted = frozenset({'image_topic', 'pose_topic', 'trajectory', 'labels'})
+    accepted = frozenset({'image_topic', 'pose_topic', 'trajectory', 'labels', 'stamps'})
+    accepted |= {'max_pose_gap_s', 'map_frame', 'camera_frame', 'camera_frame_is'}
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)
@@ -86,11 +87,6 @@ class BagTraverse(RecordedTraverse):
         self._take_poses(self._first.frame_id)
         self.depth = depth_of_bag(self.bag, self.topic.name, options.bits)
         self.depth.notify_by(self.notes.append)
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """See Traverse."""
-        return is_bag(path)
 
     @cached_property
     def _first(self):
@@ -160,6 +156,7 @@ class BagTraverse(RecordedTraverse):
         self.by_odometry = _is_by_odometry(topic, track)
         self.take_track(track, topic.name)
         self.notes += notes_on(topic.name, track.refused, track.remarks)
+        self.notes += filter(None, [self.clocks_differ])
 
     def _read_poses(self, topics: list[str], reader) -> None:
         """Give all sound messages to the reader; VprError where there is none."""
@@ -261,13 +258,15 @@ class BagPlayback(Playback):
 
     def __iter__(self) -> Iterator[tuple[float, bytes]]:
         """See Playback; long pauses are announced."""
-        first, last = None, math.inf
+        first, last, read = None, math.inf, 0
         for i, (_, received, data) in enumerate(self._serialized()):
             first = received if first is None else first
             pause, last = ns_to_s(received - last), received
             if pause > _LONG_PAUSE_S and not self.hz:
                 print_lines(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
+            read = i + 1
             yield i / self.hz if self.hz else ns_to_s(received - first), data
+        self.traverse.tell_unread(read)
 
     def stamps(self) -> Iterator[int]:
         """See Playback."""

@@ -28,7 +28,7 @@ from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.writing import resolved, whole_folder
+from ashtkd_ros.files.writing import cannot_write, resolved, whole_folder
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose import Pose, interpolate_pose
 from ashtkd_ros.images.picture_decoding import decode_picture
@@ -123,8 +123,7 @@ def make_bag(
         with whole_folder(out) as new:
             return _write(frames, stamps, new, options)
     except (OSError, sqlite3.Error) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise VprError(f'{out}: the bag could not be written ({reason})') from error
+        raise cannot_write(out, error, 'the bag') from error
 
 
 def stamps_ns(frames: Sequence[Frame], options: BagOptions) -> list[int]:

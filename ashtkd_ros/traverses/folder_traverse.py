@@ -58,11 +58,6 @@ class FolderTraverse(Traverse):
         some = all if any(f.label for f in self._frames) else any
         self.has_poses = some(f.pose is not None for f in self._frames)
 
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """See Traverse; what is not there is taken for a folder too."""
-        return not os.path.isfile(path)
-
     def _leave_out_poses(self) -> None:
         """Remove the poses of the table that cannot be; their images stay."""
         rows = [i for i, frame in enumerate(self._frames) if frame.pose is not None]

@@ -78,6 +78,11 @@ def file_frame(
     return Frame(stamp_ns, stamp_ns, order, ImageFile(path), source, path.name, pose, label)
 
 
+def has_times(folder: Path) -> bool:
+    """Whether the stamps of a folder's images are times; those of an index.csv are numbers."""
+    return is_file(folder / WALK)
+
+
 def read_source(
     folder: Path, role: str = '', notes: list[str] | None = None, purpose: str = ''
 ) -> list[Frame]:

@@ -6,7 +6,6 @@ A kind of source is a subclass of `Traverse` in a file of its own, and a line in
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from ashtkd_ros.geometry.tf_chain import with_body_axes
 from ashtkd_ros.geometry.trajectory import PoseTrack, read_tum
 from ashtkd_ros.images.bit_depth import BitDepth, bits_of
 from ashtkd_ros.stamps import ns_to_s
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame, StoredImage
 from ashtkd_ros.traverses.labels import LABELS, read_labels
 
@@ -86,8 +86,8 @@ class Traverse(ABC):
     """The images of one drive in order; the defaults are those of a source without poses.
 
     Of each kind: `kind`: what errors call it; `accepted`: those options that only some kinds have
-    and this one too; `preselected`: whether somebody has chosen the images, so that each is to
-    become a place; `endings`: how the names of its files end.
+    and this one too; `for_trajectories`: those of them that have no effect without a trajectory;
+    `preselected`: whether somebody has chosen the images, so that each is to become a place.
 
     Of each source: `count`: number of images at most; `poses`: name of what gives the poses,
     empty: nothing; `has_poses`: whether images have poses; `frame_id`: frame of the poses, and
@@ -98,8 +98,8 @@ class Traverse(ABC):
 
     kind: ClassVar[str]
     accepted: ClassVar[frozenset[str]] = frozenset()
+    for_trajectories: ClassVar[frozenset[str]] = frozenset()
     preselected: ClassVar[bool] = False
-    endings: ClassVar[tuple[str, ...]] = ()
     poses: str = ''
     has_poses: bool = False
     frame_id: str = 'map'
@@ -112,11 +112,6 @@ class Traverse(ABC):
         self.count = 0
         self.depth = BitDepth()
         self.notes: list[str] = []
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """Whether a path is that of a source of this kind, even if it is damaged or missing."""
-        return Path(path).suffix.lower() in cls.endings and not os.path.isdir(path)
 
     @abstractmethod
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
@@ -139,6 +134,11 @@ class Traverse(ABC):
     @abstractmethod
     def originals(cls, description: Mapping) -> Originals:
         """What reads the images of a traverse again by its description in a map."""
+
+    @property
+    def clocks_differ(self) -> str:
+        """The sentence that poses and images have no time in common; empty: they have some."""
+        return ''
 
     @property
     def keyframe_rule(self) -> str:
@@ -171,7 +171,7 @@ class RecordedTraverse(Traverse):
     has for sources of this kind only, see `opening.KINDS`.
     """
 
-    marks: Mapping[str, str] = {}
+    marks: Mapping[str, str | int] = {}
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)
@@ -192,14 +192,22 @@ class RecordedTraverse(Traverse):
         track = with_body_axes(read_tum(path).checked(), '', self.options.camera_frame_is)
         self.take_track(track, str(path))
         self.notes += notes_on(self.poses, track.refused, track.remarks)
-        (start, end), (first, last) = self.span, track.span
-        if first > end or last < start:
-            video = ': --video-start tells when a video began' if 'video' in self.kind else ''
-            self.notes.append(
-                f'no image has a pose: {path} has poses from {first:.1f} to {last:.1f} s, the '
-                f'images are from {start:.1f} to {end:.1f} s; give poses with the clock of the '
-                f'images{video}'
-            )
+        self.notes += filter(None, [self.clocks_differ])
+
+    @property
+    def clocks_differ(self) -> str:
+        """See Traverse."""
+        if self.track is None:
+            return ''
+        (start, end), (first, last) = self.span, self.track.span
+        if first <= end and last >= start:
+            return ''
+        video = ': --video-start tells when a video began' if 'video' in self.kind else ''
+        return (
+            f'no image has a pose: {self.poses} has poses from {first:.1f} to {last:.1f} s, the '
+            f'images are from {start:.1f} to {end:.1f} s; give poses with the clock of the '
+            f'images{video}'
+        )
 
     def frame(
         self,
@@ -230,7 +238,7 @@ class RecordedTraverse(Traverse):
 
     def tell_unread(self, read: int) -> None:
         """Add a note if fewer images could be read than the file claims to have."""
-        note = f'{self.count - read} images of {self.count} cannot be read'
+        note = f'{counted(self.count - read, "image")} of {self.count} cannot be read'
         if self.labels:
             note += f'; {LABELS} counts the others, so that its names may be of other images'
         if read < self.count and note not in self.notes:

@@ -16,7 +16,8 @@ from test_bags import TOPIC, contents, records, refused
 
 from ashtkd_ros.bags import ros1 as bag_ros1
 from ashtkd_ros.bags import unpacking as bag_scratch
-from ashtkd_ros.bags.bag import Bag, is_bag
+from ashtkd_ros.bags.bag import Bag
+from ashtkd_ros.bags.bag_names import is_bag
 from ashtkd_ros.errors import VprError
 
 COMPRESSIONS = ['none', 'bz2', 'lz4']

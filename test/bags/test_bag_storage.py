@@ -27,7 +27,8 @@ from bag_helpers import (
 )
 from test_bags import TOPIC, contents, records, refused
 
-from ashtkd_ros.bags.bag import Bag, is_bag
+from ashtkd_ros.bags.bag import Bag
+from ashtkd_ros.bags.bag_names import is_bag
 from ashtkd_ros.commands.bag_tools import main as bag_tools
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
@@ -357,6 +358,5 @@ def test_a_file_of_a_bag_by_another_name_is_named(tmp_path: Path, name: str, who
         if not kept:
             (path / 'metadata.yaml').unlink(missing_ok=True)
         line = refused(path if whole else file)
-        assert (
-            f'{name} is a file of one' in line and f'.{storage[:4]}'.replace('sqli', 'db3') in line
-        )
+        assert f'{name} is a file of a bag' in line
+        assert f'.{storage[:4]}'.replace('sqli', 'db3') in line

@@ -8,7 +8,7 @@ import argparse
 import pytest
 from test_commands import call
 
-from ashtkd_ros.cli.arguments import count, finite, not_negative, positive, share
+from ashtkd_ros.cli.arguments import count, finite, not_negative, positive, positive_count, share
 
 REFUSED = {
     finite: ['nan', 'inf', 'x', ''],
@@ -16,8 +16,16 @@ REFUSED = {
     not_negative: ['-0.1', 'nan', 'inf', 'x'],
     share: ['-0.1', '1.1', '7', 'nan', 'x'],
     count: ['-3', '1.5', 'nan', 'x'],
+    positive_count: ['0', '-3', '1.5', 'nan', 'x', ''],
 }
-TAKEN = {finite: '-1.5', positive: '0.1', not_negative: '0', share: '1', count: '3'}
+TAKEN = {
+    finite: '-1.5',
+    positive: '0.1',
+    not_negative: '0',
+    share: '1',
+    count: '0',
+    positive_count: '1',
+}
 
 
 @pytest.mark.parametrize('kind', REFUSED, ids=lambda kind: kind.__name__)

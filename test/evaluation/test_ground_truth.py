@@ -177,4 +177,4 @@ def test_bad_correspondences_are_one_line(tmp_path: Path, text: str, message: st
 def test_correspondences_that_are_not_there_are_one_line(tmp_path: Path):
     with pytest.raises(VprError) as error:
         Correspondences.read(tmp_path / 'gone.csv')
-    assert 'gone.csv' in line_of(error)
+    assert line_of(error) == f'{tmp_path / "gone.csv"}: no such file; check its name'

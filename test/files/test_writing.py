@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import writing
 from ashtkd_ros.files.checksums import sha256_of, sha256_of_file
 from ashtkd_ros.files.writing import (
+    cannot_write,
     check_output,
     whole_file,
     whole_folder,
@@ -76,6 +78,21 @@ def test_a_replaced_file_keeps_its_mode(tmp_path: Path, umask: int, before: int)
     path.chmod(before)
     write_text(path, 'new')
     assert (path.read_text(), mode(path)) == ('new', before)
+
+
+@pytest.mark.parametrize('before', [0o600, 0o644])
+def test_nobody_else_can_read_the_draft_of_a_file_that_is_replaced(tmp_path: Path, before: int):
+    path = tmp_path / 'a.npz'
+    path.touch()
+    path.chmod(before)
+    with whole_file(path) as draft:
+        with draft.open('wb') as file:
+            file.write(b'secret')
+        assert mode(draft) == 0o600
+    assert mode(path) == before
+    with whole_file(path) as draft:
+        draft.write_bytes(b'')  # to empty a file is no mistake
+    assert path.read_bytes() == b'' and mode(path) == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root gives files away')
@@ -298,6 +315,15 @@ def test_check_output_looks_where_a_link_leads(tmp_path: Path):
     with pytest.raises(VprError) as error:
         check_output(tmp_path / 'b.html')
     assert 'cannot be written' in line_of(error)
+
+
+def test_a_full_disk_is_told_with_what_to_do(tmp_path: Path):
+    for number, advice in ((errno.ENOSPC, 'make room on the disk'), (errno.EROFS, 'another pl')):
+        error = cannot_write(tmp_path, OSError(number, os.strerror(number)), 'the report')
+        assert f'the report cannot be written ({os.strerror(number)}); ' in str(error)
+        assert advice in str(error)
+    full = cannot_write(tmp_path, sqlite3.OperationalError('database or disk is full'))
+    assert 'make room on the disk' in str(full)
 
 
 def test_checksums_of_bytes_and_files(tmp_path: Path):

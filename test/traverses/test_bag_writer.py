@@ -328,7 +328,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
-    assert f'{tmp_path / "bag"}: the bag could not be written (' in line_of(error)
+    assert f'{tmp_path / "bag"}: the bag cannot be written (' in line_of(error)
     assert not list(tmp_path.iterdir())
 
 
@@ -336,7 +336,7 @@ def test_folder_that_cannot_be_written_is_one_line(walk: Path, tmp_path: Path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(VprError) as error:
         make_bag(read_source(walk), tmp_path / 'file' / 'bag')
-    assert 'could not be written' in line_of(error)
+    assert 'the bag cannot be written' in line_of(error)
 
 
 def test_killed_process_leaves_no_bag_under_the_name(tmp_path: Path):

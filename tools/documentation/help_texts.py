@@ -35,7 +35,7 @@ def help_of(module: str, shown: str, *before: str) -> str:
             main()
         except SystemExit as end:
             if not end.code and text.getvalue():
-                return text.getvalue().replace('`', "'").rstrip()
+                return text.getvalue().rstrip()
     raise RuntimeError(f'{module} says nothing to --help')
 
 

@@ -7,26 +7,29 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from ashtkd_ros.errors import VprError
 from tools.training.networks.apformer import APFormerConfig
 from tools.training.networks.student import StudentConfig
 from tools.training.setting_types import (
+    Bool,
     FilePath,
     FolderName,
     Name,
+    Names,
     NonNegativeFloat,
     Number,
     PositiveFloat,
     PositiveInt,
     Seed,
+    SettingError,
     Share,
     Whole,
     checked,
+    each_once,
 )
+from tools.training.settings_file import load_settings
 
 _STRICT = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 # The losses that need a teacher.
@@ -47,7 +50,7 @@ class SetsSource:
     path: FilePath
     positives: dict[Name, Literal['neighbours', 'place']] = field(default_factory=dict)
     radius: PositiveFloat = 1.0
-    only: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    only: Annotated[Names, Field(min_length=1)] | None = None
     weight: PositiveFloat | None = None
 
 
@@ -59,7 +62,7 @@ class WalksSource:
     """
 
     kind: Literal['walks']
-    paths: Annotated[tuple[FilePath, ...], Field(min_length=1)]
+    paths: Annotated[tuple[FilePath, ...], Field(min_length=1), each_once]
     spacing: PositiveFloat = 5.0
     metres: PositiveFloat = 3.0
     degrees: PositiveFloat = 40.0
@@ -99,7 +102,7 @@ class Lesson:
     guidance, step 4; `ranking`: the cross-entropy loss network, step 5; `metric`: step 6.
     """
 
-    teachers: tuple[Name, ...] = ()
+    teachers: Names = ()
     adaptive: Literal['confidence', 'gate', 'mean'] = 'confidence'
     soft: NonNegativeFloat = 0.0
     hard: NonNegativeFloat = 0.0
@@ -117,12 +120,16 @@ class Lesson:
     def __post_init__(self):
         by_teachers = {n: getattr(self, n) for n in TEACHER_LOSSES if getattr(self, n)}
         if by_teachers and not self.teachers:
-            raise ValueError(
-                f'{", ".join(by_teachers)}: these losses need teachers; name some in `teachers` '
-                'or set the weights to 0'
+            raise SettingError(
+                'teachers',
+                f'is empty, but these losses need teachers: {", ".join(by_teachers)}; name some, '
+                'or set the weights to 0',
             )
         if not by_teachers and not self.ranking and not self.metric:
-            raise ValueError('every loss has the weight 0; give one of them a weight')
+            names = ', '.join((*TEACHER_LOSSES, 'ranking', 'metric'))
+            raise SettingError(
+                'metric', f'every loss has the weight 0; give one a weight: {names}'
+            )
 
 
 @dataclass(config=_STRICT)
@@ -146,7 +153,7 @@ class Schedule:
     clean_database: Share = 0.5
     clean_query: Share = 0.1
     checkpoint_steps: PositiveInt = 100
-    domains: tuple[Name, ...] = ()
+    domains: Names = ()
     seed: Seed = 0
 
 
@@ -178,7 +185,7 @@ class TrainConfig:
     views_folder: FilePath
     sources: tuple[Source, ...]
     views_of_picture: PositiveInt = 2
-    fresh_views: bool = False
+    fresh_views: Bool = False
     teachers: tuple[TeacherConfig, ...] = ()
     student: StudentConfig = field(default_factory=StudentConfig)
     start: FilePath | None = None
@@ -188,48 +195,49 @@ class TrainConfig:
     def __post_init__(self):
         by_name = {t.name: t for t in self.teachers}
         if len(by_name) < len(self.teachers):
-            raise ValueError('teachers: two have the same name; rename one')
-        for lesson in (self.lesson, *(t.lesson for t in self.teachers)):
-            for name in lesson.teachers:
-                if name not in by_name:
-                    raise ValueError(
-                        f'no teacher is named {name}; the teachers are '
-                        f'{", ".join(by_name) or "none"}'
-                    )
+            raise SettingError('teachers', 'two have the same name; rename one')
+        lessons = {f'teachers.{i}.lesson': t.lesson for i, t in enumerate(self.teachers)}
+        lessons['lesson'] = self.lesson
+        for key, lesson in lessons.items():
+            if unknown := [name for name in lesson.teachers if name not in by_name]:
+                names = ', '.join(by_name) or 'none'
+                text = f'no teacher is named {unknown[0]}; the teachers are {names}'
+                raise SettingError(f'{key}.teachers', text)
         for name in by_name:
             _check_order(by_name, name)
         _check_guidance('lesson', self.lesson, by_name, self.student.maps)
-        for name, teacher in by_name.items():
+        for i, teacher in enumerate(self.teachers):
             if teacher.apformer is not None:
-                key = f'teachers: {name}: lesson'
+                key = f'teachers.{i}.lesson'
                 _check_guidance(key, teacher.lesson, by_name, teacher.apformer.maps)
 
 
 def _check_order(by_name: dict[str, TeacherConfig], name: str, above: tuple[str, ...] = ()):
-    """ValueError where teachers teach each other in a circle: none could be made first."""
+    """SettingError where teachers teach each other in a circle: none could be made first."""
     if name in above:
         circle = ' taught by '.join([*above[above.index(name) :], name])
-        raise ValueError(f'teachers: {circle} form a circle; remove one of them from a lesson')
+        key = f'teachers.{list(by_name).index(name)}.lesson.teachers'
+        raise SettingError(key, f'{circle} is a circle; remove one of them from a lesson')
     for other in by_name[name].lesson.teachers:
         _check_order(by_name, other, (*above, name))
 
 
 def _check_guidance(key: str, lesson: Lesson, by_name: dict[str, TeacherConfig], maps: int):
-    """ValueError for guidance by levels without teachers that have levels, or with other maps.
+    """SettingError for guidance by levels without teachers that have levels, or with other maps.
 
     `key`: where the lesson stands; `maps`: number of salient maps of the network that learns.
     """
     theirs = {n: by_name[n].apformer.maps for n in lesson.teachers if by_name[n].apformer}
     for name in ('levels', 'salient'):
         if getattr(lesson, name) and not theirs:
-            raise ValueError(
-                f'{key}.{name}: needs an APFormer among the teachers; add one or set it to 0'
-            )
+            text = 'needs an APFormer among the teachers; add one or set it to 0'
+            raise SettingError(f'{key}.{name}', text)
     for name, count in theirs.items():
         if lesson.salient and count != maps:
-            raise ValueError(
-                f'{key}.salient: {maps} maps cannot learn from the {count} of teacher {name}; '
-                'make `maps` the same'
+            raise SettingError(
+                f'{key}.salient',
+                f'{maps} maps cannot learn from the {count} of teacher {name}; make `maps` the '
+                'same',
             )
 
 
@@ -238,7 +246,7 @@ def read_config(path: Path) -> TrainConfig:
 
     VprError where a file is missing or is not YAML; for a wrong value or key it names the key.
     """
-    return checked(TrainConfig, _load(Path(path)), Path(path))
+    return checked(TrainConfig, load_settings(Path(path)), Path(path))
 
 
 @dataclass(config=_STRICT)
@@ -249,34 +257,6 @@ class _Sources:
 def read_sources(values: Any, file: Path) -> tuple[Source, ...]:
     """The `sources` of a run whose settings stand in `file`; VprError names a wrong one."""
     return checked(_Sources, {'sources': values}, file).sources
-
-
-def _load(path: Path, above: tuple[Path, ...] = ()) -> Any:
-    if path.resolve() in above:
-        raise VprError(f'{above[0]}: base: leads back to {path.name}; name another file')
-    try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise VprError(f'{path}: cannot be read ({error.strerror})') from error
-    except RecursionError:
-        raise VprError(f'{path}: is nested too deeply; remove what is not a setting') from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise VprError(f'{path}: is not YAML ({str(error).splitlines()[0]})') from error
-    if isinstance(values, dict) and 'base' in values:
-        base = values.pop('base')
-        if not isinstance(base, str) or not base:
-            raise VprError(
-                f'{path}: base: must be the path of a settings file; it is {base!r:.60}'
-            )
-        return _merged(_load(path.parent / base, (*above, path.resolve())), values)
-    return values
-
-
-def _merged(base: Any, changes: Any) -> Any:
-    """`base` with `changes`: mappings are merged key by key, anything else is replaced."""
-    if not isinstance(base, dict) or not isinstance(changes, dict):
-        return changes
-    return base | {key: _merged(base.get(key), value) for key, value in changes.items()}
 
 
 def as_plain(config: Any) -> dict:

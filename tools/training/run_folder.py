@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_text
 from tools.training.config import as_plain, read_sources
+from tools.training.drafts import clear_drafts
 from tools.training.processes import is_first
 
 # Settings that do not change what is learned, and those that are paths.
@@ -43,8 +45,9 @@ def write_torch(path: Path, state: dict) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """An error in short: its kind and the first line of its message."""
-    return f'{type(error).__name__}: {str(error).strip()}'.splitlines()[0][:120]
+    """An error in short: its kind and the first line of its message, whole words of it."""
+    line = f'{type(error).__name__}: {str(error).strip()}'.splitlines()[0]
+    return textwrap.shorten(line, 120, placeholder=' ...')
 
 
 def make_folder(folder: Path) -> None:
@@ -60,11 +63,16 @@ def make_folder(folder: Path) -> None:
 def start_folder(folder: Path, settings: dict) -> None:
     """Make the folder of a run and write its settings with the git revision to config.yaml.
 
-    VprError where it holds a checkpoint of other settings.
+    Drafts that a killed run left are removed. VprError where it holds a checkpoint of other
+    settings, or another process trains in it.
     """
     make_folder(folder)
     if not is_first():
         return
+    if not clear_drafts(folder):
+        raise VprError(
+            f'{folder}: another process trains here; wait for it, or give another `out` folder'
+        )
     if (folder / 'checkpoint.pt').exists():
         kept = load_checkpoint(folder / 'checkpoint.pt').get('settings')
         check_settings(folder, settings, kept)

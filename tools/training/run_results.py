@@ -7,19 +7,25 @@ import csv
 import json
 from pathlib import Path
 
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_text
+from ashtkd_ros.text import reason_of
 from tools.training.config import Schedule
 from tools.training.processes import is_first
 
+_FIRST = ['step', 'seconds']  # columns
+
 
 class Curve:
-    """curve.csv: step, seconds, losses; rows that a killed run wrote after its checkpoint go."""
+    """curve.csv: step, seconds, losses; rows that a killed run wrote after its checkpoint go.
+
+    VprError where the file at `path` is not such a curve.
+    """
 
     def __init__(self, path: Path, step: int):
         self.path, self.rows = path, []
-        if path.exists() and step:
-            with path.open(newline='') as file:
-                self.rows = [r for r in csv.DictReader(file) if int(r['step']) <= step]
+        if path.exists():
+            self.rows = [row for row in _rows(path) if int(row['step']) <= step]
 
     @property
     def seconds(self) -> float:
@@ -45,9 +51,27 @@ class Curve:
             whole_file(self.path, follow_links=False) as draft,
             draft.open('w', newline='') as file,
         ):
-            writer = csv.DictWriter(file, list(self.rows[-1]), restval='')
+            columns = list(self.rows[-1])
+            writer = csv.DictWriter(file, columns, restval='', extrasaction='ignore')
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a curve.csv; VprError where it is not the curve of a run."""
+    try:
+        with path.open(newline='', encoding='utf-8') as file:
+            table = csv.DictReader(file)
+            rows, columns = list(table), table.fieldnames or _FIRST
+        if list(columns[:2]) != _FIRST:
+            raise ValueError('it has other columns')
+        for row in rows:
+            _ = int(row['step']), [float(value) for value in row.values() if value != '']
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise VprError(
+            f'{path}: is not the curve of a run ({reason_of(error)}); move it elsewhere'
+        ) from error
+    return rows
 
 
 def write_results(folder: Path, schedule: Schedule, parameters: float, macs: float) -> None:

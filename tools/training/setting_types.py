@@ -33,14 +33,22 @@ _MUST = {
     'dict_type': 'must be a mapping',
     'dataclass_type': 'must be a mapping',
     'model_attributes_type': 'must be a mapping',
+    'finite_number': 'must be a finite number',
+}
+_BOUNDS = {
+    'greater_than': ('above', 'gt'),
+    'greater_than_equal': ('at least', 'ge'),
+    'less_than': ('below', 'lt'),
+    'less_than_equal': ('at most', 'le'),
 }
 
 
-def _no_truth_value(value: Any) -> Any:
-    """Pydantic would take true for 1."""
-    if isinstance(value, bool):
-        raise ValueError(f'must be a number, not {str(value).lower()}')
-    return value
+class SettingError(ValueError):
+    """A setting does not fit others; `key`: which one, `text`: what is wrong and what to do."""
+
+    def __init__(self, key: str, text: str):
+        super().__init__(f'{key}: {text}')
+        self.key, self.text = key, text
 
 
 def _path_text(value: Any) -> Any:
@@ -58,16 +66,26 @@ def _folder_name(value: str) -> str:
     return value
 
 
-_NUMBER = BeforeValidator(_no_truth_value)
-Whole = Annotated[int, _NUMBER]
+def _each_once(values: tuple) -> tuple:
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ValueError(f'{value} is given twice; remove one')
+    return values
+
+
+each_once = AfterValidator(_each_once)
+# Strict: pydantic would take '1', 1.0 and true for 1. Whole numbers have to fit 32 bits.
+Bool = Annotated[bool, Field(strict=True)]
+Whole = Annotated[int, Field(strict=True, lt=2**31)]
 PositiveInt = Annotated[Whole, Field(gt=0)]
 NonNegativeInt = Annotated[Whole, Field(ge=0)]
-Number = Annotated[float, _NUMBER]
+Number = Annotated[float, Field(strict=True)]
 PositiveFloat = Annotated[Number, Field(gt=0)]
 NonNegativeFloat = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
-Seed = Annotated[Whole, Field(ge=0, lt=2**63)]  # what torch takes
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]  # what torch takes
 Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], each_once]
 FolderName = Annotated[Name, AfterValidator(_folder_name)]
 FilePath = Annotated[Path, BeforeValidator(_path_text)]
 
@@ -78,19 +96,31 @@ def checked(kind: type[T], values: Any, file: Path) -> T:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-    where = '.'.join(str(part) for part in first['loc']) or 'settings'
-    raise VprError(f'{file}: {where}: {_fault(first)}')
+    keys = [str(part) for part in first['loc'] if part != '[key]']
+    cause = first.get('ctx', {}).get('error')
+    if isinstance(cause, SettingError):
+        keys.append(cause.key)
+    raise VprError(f'{file}: {".".join(keys) or "settings"}: {_fault(first, cause)}')
 
 
-def _fault(error: dict[str, Any]) -> str:
-    """What is wrong with one setting, and what to do or what it is."""
+def _fault(error: dict[str, Any], cause: Exception | None) -> str:
+    """What is wrong with one setting, and what to do or what it is.
+
+    `cause`: the exception that a check of ours raised.
+    """
     kind = error['type']
     if kind in _FAULTS:
         return _FAULTS[kind]
     if kind == 'union_tag_invalid':
         kinds = error['ctx']['expected_tags'].replace("'", '')
         return f'there is no kind "{error["ctx"]["tag"]}"; the kinds are {kinds}'
-    if kind == 'value_error':
-        return error['msg'].removeprefix('Value error, ')
+    if cause is not None:
+        return getattr(cause, 'text', str(cause))
     message = _MUST.get(kind) or error['msg'].replace('Input should be', 'must be', 1)
+    if kind in _BOUNDS:
+        word, bound = _BOUNDS[kind]
+        limit = error['ctx'][bound]
+        message = f'must be {word} {limit:g}' if limit < 1e6 else f'must be {word} {limit}'
+    if kind == 'too_long':
+        message = f'must have {error["ctx"]["max_length"]} values'
     return f'{message}; it is {error["input"]!r:.60}'

@@ -24,6 +24,7 @@ from tools.training.data.datasets import FixedViews, FreshViews, TrainingData
 from tools.training.data.places import TrainingPlaces, summary
 from tools.training.data.sources import read_places
 from tools.training.data.views import Views
+from tools.training.drafts import clear_drafts
 from tools.training.loop import Run, train
 from tools.training.networks.layers import count
 from tools.training.networks.student import DSFormer
@@ -57,6 +58,9 @@ def prepare(config: TrainConfig) -> TrainingData:
     places = read_places(config.sources)
     with first_alone():
         views = Views(config.views_folder)
+        if is_first():
+            for folder in (views.folder, *filter(Path.is_dir, views.folder.iterdir())):
+                clear_drafts(folder)  # of views and, in folders of theirs, of trunks' features
         views.add([p.path for p in places.pictures], config.views_of_picture)
     if is_first():
         _name_skipped(places, views.unreadable, config.out / 'skipped.txt')

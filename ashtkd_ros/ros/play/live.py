@@ -13,16 +13,14 @@ import sys
 from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import print_lines
+from ashtkd_ros.cli.terminal import print_lines, print_source_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.live_recording import PLAYERS
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import choose_player
 from ashtkd_ros.ros.play.recording import RecordingOptions, record_answers, write_answers
-from ashtkd_ros.ros.session import ros_session
-from ashtkd_ros.traverses.traverse import Playback
+from ashtkd_ros.ros.session import end_on_signal, ros_session
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +54,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _record(argv: list[str], source: Playback, options: RecordingOptions) -> dict[str, object]:
-    with ros_session(argv):
-        return record_answers(source, options)
-    raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
-
-
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     argv = sys.argv if argv is None else ['live', *argv]
@@ -73,12 +65,15 @@ def main(argv: list[str] | None = None) -> None:
         if args.node and args.model:
             raise VprError('--model is for a node that is started; leave out --model or --node')
         source = open_playback(args)
+        told = len(source.traverse.notes)
         player = choose_player(args.player, source)
-        check_output(args.out)
         check_answers(args.out)
         options = RecordingOptions(args.map, player, args.rate, args.node, args.model)
-        answers = _record(argv, source, options)
+        with ros_session(argv):
+            answers = record_answers(source, options)
+            end_on_signal()
         write_answers(args.out, answers)
+        print_source_notes(source.path, source.traverse.notes[told:])
         print_lines(f'{len(answers["answers"])} answers to {answers["sent"]} images: {args.out}')
         return 0
 

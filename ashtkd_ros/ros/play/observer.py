@@ -20,6 +20,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import NodeAnswer
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.message_stamps import stamp_ns_of
+from ashtkd_ros.ros.session import end_on_signal
 from ashtkd_ros.ros.threads import start_thread
 from ashtkd_ros.traverses.frame import Frame
 
@@ -185,9 +186,3 @@ def wait_for(
         check()
         time.sleep(0.01)
     return value
-
-
-def end_on_signal() -> None:
-    """KeyboardInterrupt where a signal has closed ROS, which tells of it in no other way."""
-    if not rclpy.ok():
-        raise KeyboardInterrupt

@@ -3,15 +3,27 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
-from ros_helpers import TOWN, environment
+from ros_helpers import (
+    TOWN,
+    NodeProcess,
+    Peer,
+    compressed_message,
+    image_message,
+    picture,
+)
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from ashtkd_ros.commands.build_map import main as build_map
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
@@ -19,43 +31,67 @@ UNUSED = {'rosbags', 'tqdm', 'sqlite3', 'matplotlib', 'jinja2', 'torch', 'onnx',
 UNUSED |= {'scipy', 'pandas', 'pydantic', 'PIL', 'launch', 'multiprocessing', 'tools'}
 STOREYS = ('bags', 'mapping', 'evaluation', 'commands', 'ros.play')
 
-# As `vpr_node.main` does, but with images and a subscriber, and without waiting for a signal.
-RUN = """
-import sys, time
-import cv2, rclpy
-from ashtkd_ros.ros.node import vpr_node
 
-rclpy.init(args=sys.argv)
-node = vpr_node.VprNode()
-node.autostart.begin()
-assert node.state == 'active', node.health.last_error
-from sensor_msgs.msg import Image
-debug = node.create_subscription(Image, '~/debug_image', lambda _: None, 1)
-pixels = cv2.imread(sys.argv[1])
-height, width = pixels.shape[:2]
-message = Image(height=height, width=width, encoding='bgr8', step=3 * width)
-message.data = pixels.tobytes()
-while not node.outputs._debug.get_subscription_count():
-    time.sleep(0.01)
-node.pipeline.process((message, time.perf_counter()))
-assert node.health.processed == 1, node.health.last_error
-node.close_pipeline()
-rclpy.shutdown()
-print(*sorted(sys.modules), sep='\\n')
-"""
+class LeanNode(NodeProcess):
+    """vpr_node, see `lean_node`."""
+
+    module = 'lean_node'
 
 
+@pytest.fixture(scope='module')
+def folder_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Map of the day walk without thumbnails: its pictures stay in the folder of the walk."""
+    folder = tmp_path_factory.mktemp('map') / 'day'
+    command = [TOWN / 'day', '-o', folder, '--no-thumbnails', '--metres', 20]
+    with pytest.raises(SystemExit) as end:
+        build_map([str(word) for word in command])
+    assert end.value.code == 0 and not (folder / 'thumbnails').exists()
+    return folder
+
+
+@pytest.fixture
+def node(request, folder_map: Path, peer: Peer, tmp_path: Path) -> Iterator[LeanNode]:
+    remap = '-r', 'image:=jpeg' if request.param == 'compressed' else 'image:=image'
+    settings = {'map_path': folder_map, 'image_transport': request.param, 'min_confidence': 0.0}
+    started = LeanNode(tmp_path / 'node', *remap, num_threads=1, **settings)
+    yield started
+    started.kill()
+
+
+def reload_map(peer: Peer) -> Trigger.Response:
+    client = peer.node.create_client(Trigger, 'vpr_node/reload_map')
+    peer.until(client.service_is_ready, 'the service reload_map')
+    future = client.call_async(Trigger.Request())
+    peer.until(future.done, 'an answer of reload_map')
+    return future.result()
+
+
+def shows_a_place(message: Image) -> bool:
+    """Whether the debug picture has the image of a place beside the query."""
+    pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+    return pixels[28:, message.width // 2 :].std() > 10
+
+
+@pytest.mark.parametrize('node', ['raw', 'compressed'], indirect=True, ids=str)
 def test_a_node_at_work_has_imported_nothing_that_it_does_not_use(
-    ros, town_map: Path, tmp_path: Path
+    node: LeanNode, peer: Peer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    image = TOWN / 'day' / 'images' / '0000.jpg'
-    command = [sys.executable, '-c', RUN, str(image), '--ros-args', '-p', f'map_path:={town_map}']
-    done = subprocess.run(
-        command, env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    modules = done.stdout.splitlines()
+    shown: list[Image] = []
+    debug = peer.node.create_subscription(Image, 'vpr_node/debug_image', shown.append, 1)
+    peer.until(lambda: peer.node.count_publishers(debug.topic_name), 'the debug image')
+    peer.until(lambda: peer.infos, 'the map')
+    if request.node.callspec.params['node'] == 'compressed':
+        camera, message = peer.compressed_camera, compressed_message(picture())
+    else:
+        grey = cv2.cvtColor(picture(), cv2.COLOR_RGB2GRAY).astype(np.uint16) * 16
+        camera, message = peer.camera, image_message(grey, encoding='mono16')
+    assert reload_map(peer).success
+    peer.ask(message, camera)
+    peer.until(lambda: any(shows_a_place(m) for m in shown), 'the image of a place')
+    node.end()
+    modules = (tmp_path / 'node' / 'modules.txt').read_text().splitlines()
     assert 'ashtkd_ros.ros.node.vpr_node' in modules
+    assert 'ashtkd_ros.traverses.folder_traverse' in modules
     assert UNUSED & {module.partition('.')[0] for module in modules} == set()
     ours = tuple(f'ashtkd_ros.{storey}' for storey in STOREYS)
     assert [module for module in modules if module.startswith(ours)] == []

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import training_packages  # noqa: F401  skips where one of them is missing
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.metrics import calibration

@@ -51,9 +51,15 @@ def test_shipped_configs_are_read_and_come_back_whole(root: Path, tmp_path: Path
         ({**LEAST, 'student': {'mapps': 3}}, 'student.mapps: '),
         ({**LEAST, 'lesson': {'adaptive': 'guess'}}, 'lesson.adaptive: '),
         ({**LEAST, 'schedule': {'learning_rate': float('nan')}}, 'schedule.learning_rate: '),
-        ({**LEAST, 'lesson': {'teachers': ['x']}}, 'no teacher is named x'),
-        ({**LEAST, 'lesson': {'soft': 1.0}}, 'lesson: soft: these losses need teachers'),
-        ({**LEAST, 'lesson': {'metric': 0.0}}, 'every loss has the weight 0'),
+        (
+            {**LEAST, 'lesson': {'teachers': ['x']}},
+            'c.yaml: lesson.teachers: no teacher is named x',
+        ),
+        (
+            {**LEAST, 'lesson': {'soft': 1.0}},
+            'lesson.teachers: is empty, but these losses need teachers: soft;',
+        ),
+        ({**LEAST, 'lesson': {'metric': 0.0}}, 'lesson.metric: every loss has the weight 0'),
         ({**LEAST, 'views_of_picture': 0}, 'views_of_picture: '),
         ({'out': 'x'}, 'views_folder: '),
         ([1], 'settings: '),
@@ -88,7 +94,7 @@ def test_a_number_out_of_range_is_named(tmp_path: Path, part: str, key: str, wro
 @pytest.mark.parametrize(
     ('student', 'expected'),
     [
-        ({'image_size': 120}, 'student: image_size: 120, must be a multiple of 16 from 16 on'),
+        ({'image_size': 120}, 'student.image_size: 120, must be a multiple of 16 from 16 on'),
         (
             {'image_size': 16, 'vit_widths': [32, 32], 'vit_depths': [1, 1]},
             'image_size: 16, must be a multiple of 16 from 32 on',
@@ -137,6 +143,8 @@ GSV = {'kind': 'gsv', 'path': 'x.csv', 'images': 'x'}
         ({**SETS, 'positives': ['s']}, '0.sets.positives: '),
         ({**SETS, 'positives': {'s': 'near'}}, "positives.s: must be 'neighbours' or 'place'"),
         ({**SETS, 'positives': {'': 'place'}}, '0.sets.positives.'),
+        ({**SETS, 'only': ['a', 'b', 'a']}, '0.sets.only: a is given twice'),
+        ({**WALKS, 'paths': ['a', 'a']}, '0.walks.paths: a is given twice'),
         ({**SETS, 'only': 's'}, '0.sets.only: '),
         ({**SETS, 'only': []}, '0.sets.only: '),
         ({**SETS, 'only': [3]}, '0.sets.only.0: '),
@@ -223,17 +231,17 @@ def up(name: str, *teachers: str, apformer: dict | None = None, **losses: float)
         (
             [up('a', 'b', soft=1.0), up('b', 'c', soft=1.0), up('c', 'b', soft=1.0)],
             {},
-            'teachers: b taught by c taught by b is a circle',
+            'teachers.1.lesson.teachers: b taught by c taught by b is a circle',
         ),
         (
             [TRUNK, up('a', apformer={'maps': 3})],
             {'teachers': ['trunk', 'a'], 'salient': 1.0},
-            'settings: lesson.salient: 5 maps cannot learn from the 3 of teacher a',
+            'c.yaml: lesson.salient: 5 maps cannot learn from the 3 of teacher a',
         ),
         (
             [up('a'), up('b', 'a', apformer={'maps': 3}, salient=1.0)],
             {},
-            'teachers: b: lesson.salient: 3 maps cannot learn from the 5 of teacher a',
+            'c.yaml: teachers.1.lesson.salient: 3 maps cannot learn from the 5 of teacher a',
         ),
         ([TRUNK], {'teachers': ['trunk'], 'levels': 1.0}, 'lesson.levels: needs an APFormer'),
         ([up('a', apformer={'widths': [160, 250]})], {}, 'widths: must be multiples of head_chan'),
@@ -273,7 +281,7 @@ def test_a_file_adds_to_its_base_and_changes_it(tmp_path: Path):
     (tmp_path / 'base.yaml').unlink()
     with pytest.raises(VprError) as error:
         read_config(tmp_path / 'c.yaml')
-    assert 'base.yaml: cannot be read' in line_of(error)
+    assert f'c.yaml: base: {tmp_path}/base.yaml: cannot be read' in line_of(error)
 
 
 def test_a_file_that_is_none_is_one_line(tmp_path: Path):

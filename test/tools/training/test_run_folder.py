@@ -25,7 +25,7 @@ from small_training import PARTS, curve, learn, same, write_settings
 from ashtkd_ros.errors import VprError
 from tools.training import loop, run_results, train
 from tools.training.config import Schedule, read_config
-from tools.training.run_folder import load_checkpoint, start_folder
+from tools.training.run_folder import first_line, load_checkpoint, start_folder
 
 
 @pytest.fixture
@@ -227,6 +227,42 @@ def test_results_are_of_the_whole_curve(tmp_path: Path):
         'images_per_s': 320.0,
         'losses': {'loss': 2.0},
     }
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'hello\n',
+        'stamp,x,y\n1,2,3\n',
+        'seconds,step,loss\n1,2,3\n',
+        'step,seconds,loss\n1,0.1\n',
+        'step,seconds,loss\n1,0.1,2,3\n',
+        'step,seconds,loss\none,0.1,2\n',
+        'step,seconds,loss\n1.5,0.1,2\n',
+        'step,seconds,loss\n1,0.1,low\n',
+        'step,seconds,loss\n1,0.1,\udcff\n',
+    ],
+)
+@pytest.mark.parametrize('step', [0, 7])
+def test_a_curve_that_no_run_wrote_is_one_line(tmp_path: Path, text: str, step: int):
+    (tmp_path / 'curve.csv').write_text(text, errors='surrogateescape')
+    with pytest.raises(VprError) as error:
+        run_results.Curve(tmp_path / 'curve.csv', step)
+    assert 'curve.csv: is not the curve of a run' in line_of(error)
+
+
+def test_a_curve_of_other_losses_goes_on(tmp_path: Path):
+    (tmp_path / 'curve.csv').write_text('step,seconds,old\n1,0.1,2\n2,0.2,\n3,0.3,4\n')
+    with run_results.Curve(tmp_path / 'curve.csv', 2) as running:
+        running.add(3, {'new': 5.0}, 0.4)
+    rows = [{'step': '1', 'new': ''}, {'step': '2', 'new': ''}, {'step': '3', 'new': '5'}]
+    assert curve(tmp_path) == rows
+
+
+def test_an_error_in_short_ends_with_a_whole_word():
+    short = first_line(ValueError('invalid ' * 100 + '\nsecond line'))
+    assert len(short) <= 120 and short.endswith(' invalid ...')
+    assert first_line(ValueError('a  text')) == 'ValueError: a text'
 
 
 def photos(folder: Path, damaged: list[int]) -> Path:

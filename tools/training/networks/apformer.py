@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tools.training.networks.layers import NetworkOutput, SalientHead, TransformerBlock, VitLevel
-from tools.training.setting_types import NonNegativeInt, PositiveInt
+from tools.training.setting_types import NonNegativeInt, PositiveInt, SettingError
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class APFormerConfig:
 
     def __post_init__(self):
         if any(width % self.head_channels for width in self.widths):
-            raise ValueError(f'widths: must be multiples of head_channels {self.head_channels}')
+            text = f'must be multiples of head_channels {self.head_channels}'
+            raise SettingError('widths', text)
 
 
 class UpLevel(nn.Module):

@@ -31,7 +31,7 @@ from tools.training.networks.layers import (
     conv,
     unit,
 )
-from tools.training.setting_types import NonNegativeInt, PositiveInt
+from tools.training.setting_types import NonNegativeInt, PositiveInt, SettingError
 
 # MobileNetV2 1.0 (Sandler et al., CVPR 2018), blocks 0 to 12: channels out, stride, expansion.
 _BLOCKS = [(16, 1, 1), (24, 2, 6), (24, 1, 6), (32, 2, 6), (32, 1, 6), (32, 1, 6)]
@@ -55,16 +55,15 @@ class StudentConfig:
     def __post_init__(self):
         widths, depths = self.vit_widths, self.vit_depths
         if len(widths) != len(depths):
-            raise ValueError(f'vit_depths: {len(depths)} for {len(widths)} vit_widths')
+            text = f'{len(depths)} for {len(widths)} vit_widths; give as many'
+            raise SettingError('vit_depths', text)
         least = 16 * 2 ** max(0, len(widths) - 1)  # the top level has a position
         if self.image_size % 16 or self.image_size < least:
-            raise ValueError(
-                f'image_size: {self.image_size}, must be a multiple of 16 from {least} on'
-            )
+            text = f'{self.image_size}, must be a multiple of 16 from {least} on'
+            raise SettingError('image_size', text)
         if any(width % self.head_channels for width in widths):
-            raise ValueError(
-                f'vit_widths: must be multiples of head_channels {self.head_channels}'
-            )
+            text = f'must be multiples of head_channels {self.head_channels}'
+            raise SettingError('vit_widths', text)
 
 
 class DSFormer(nn.Module):

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from conftest import line_of
 from small_places import index_set, names, photos, places_of, walk
-from small_student import torch  # noqa: F401  skips where it is missing
 
 from ashtkd_ros.errors import VprError
 from tools.training.data.place_batches import PlaceBatches
