@@ -15,7 +15,7 @@ _NAMES = {
 }
 
 
-class Console:
+class DiagnosticsLog:
     """Logs as few lines as possible."""
 
     def __init__(self, logger):
