@@ -19,9 +19,9 @@ from ashtkd_ros.bags.channels import (
     DAMAGE,
     ROS1,
     Channel,
+    ChunkMessages,
     Item,
-    Rows,
-    TooMany,
+    TooManyMessages,
     Unreadable,
     in_time,
     most_messages,
@@ -162,7 +162,7 @@ class _Scan:
             size = os.fstat(self._file.fileno()).st_size
             self._most = most_messages(size)
             self._scan(size)
-        except TooMany as error:
+        except TooManyMessages as error:
             self.close()
             raise self._damaged(error) from error
         except BaseException:
@@ -264,7 +264,7 @@ class _Scan:
     ) -> Iterator[tuple[int, dict[str, bytes], bytes]]:
         """Kind, header and data of a chunk's records; ValueError if they are damaged.
 
-        TooMany if there are more than `most`.
+        TooManyMessages if there are more than `most`.
         """
         if length > UNPACKED_LIMIT:
             raise ValueError(f'a chunk of {length} bytes')
@@ -280,7 +280,7 @@ class _Scan:
             place = end
             most -= 1
             if most < 0:
-                raise TooMany
+                raise TooManyMessages
 
     def of_topics(
         self, topics: Collection[str], start: int | None, stop: int | None
@@ -306,7 +306,7 @@ class _Scan:
         self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]
     ) -> Iterator[tuple]:
         """Messages of a chunk in order of time; `left`: records that all chunks may still have."""
-        rows, seen = Rows(chunk.at), 0
+        rows, seen = ChunkMessages(chunk.at), 0
         try:
             records = self._records(chunk.at, chunk.length, chunk.compression, left[0])
             for kind, header, data in records:
@@ -316,7 +316,7 @@ class _Scan:
                     if number in wanted and span[0] <= received < span[1]:
                         rows.add(received, number, data)
             left[0] -= seen
-        except (*DAMAGE, TooMany) as error:
+        except (*DAMAGE, TooManyMessages) as error:
             raise self._damaged(error) from error
         return iter(rows)
 

@@ -319,7 +319,7 @@ def _own_bytes(frame: Frame) -> tuple[np.ndarray, str]:
     try:
         data, kind = frame.image.encoded()
     except VprError:
-        frame.read()  # says so where it is no image at all
+        frame.read()  # raises the error if it is not an image
         raise
     data = np.frombuffer(data, np.uint8)
     try:

@@ -60,7 +60,7 @@ _FOR_ALL = ('origin', 'bits', 'purpose')
 
 
 def open_traverse(path: Path, options: TraverseOptions | None = None) -> Traverse:
-    """A source of images; VprError where a path is none, or an option is for another kind."""
+    """A source of images; VprError if a path is not one, or if an option is for another kind."""
     path, options = Path(path), options or TraverseOptions()
     for kind in KINDS:
         if kind.recognises(path):

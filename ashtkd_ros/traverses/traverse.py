@@ -101,7 +101,6 @@ class Traverse(ABC):
     accepted: ClassVar[frozenset[str]] = frozenset()
     for_trajectories: ClassVar[frozenset[str]] = frozenset()
     preselected: ClassVar[bool] = False
-    for_trajectories: ClassVar[frozenset[str]] = frozenset()
     clock_advice: ClassVar[str] = ''
     poses: str = ''
     has_poses: bool = False
