@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ashtkd_ros.cli.arguments import count, finite, not_negative
+from ashtkd_ros.cli.arguments import count, not_negative, seconds
 from ashtkd_ros.geometry.camera_axes import CHOICES
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
@@ -49,7 +49,7 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     add('--trajectory', type=Path, help=text)
     text = "time of a video's first image in seconds, on the clock of its --trajectory "
     text += f'(default: {default.video_start:g})'
-    add('--video-start', type=finite, default=default.video_start, metavar='S', help=text)
+    add('--video-start', type=seconds, default=default.video_start, metavar='S', help=text)
     text = 'which time of a message counts: that of its header, or when it was received '
     text += f'(default: {default.stamps})'
     add('--stamps', choices=('header', 'receive'), default=default.stamps, help=text)

@@ -8,10 +8,19 @@ import argparse
 import pytest
 from test_commands import call
 
-from ashtkd_ros.cli.arguments import count, finite, not_negative, positive, positive_count, share
+from ashtkd_ros.cli.arguments import (
+    count,
+    finite,
+    not_negative,
+    positive,
+    positive_count,
+    seconds,
+    share,
+)
 
 REFUSED = {
     finite: ['nan', 'inf', 'x', ''],
+    seconds: ['1e300', '-2147483648', '2147483648', 'nan'],
     positive: ['0', '-1', 'nan', 'inf', 'x'],
     not_negative: ['-0.1', 'nan', 'inf', 'x'],
     share: ['-0.1', '1.1', '7', 'nan', 'x'],
@@ -20,6 +29,7 @@ REFUSED = {
 }
 TAKEN = {
     finite: '-1.5',
+    seconds: '-1.5',
     positive: '0.1',
     not_negative: '0',
     share: '1',
