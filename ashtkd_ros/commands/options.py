@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ashtkd_ros.cli.arguments import count, finite, not_negative
+from ashtkd_ros.cli.arguments import count, not_negative, seconds
 from ashtkd_ros.geometry.camera_axes import CHOICES
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
@@ -50,7 +50,7 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     text = "time of a video's first image in seconds, on the clock of its --trajectory "
     add(
         '--video-start',
-        type=finite,
+        type=seconds,
         default=default.video_start,
         metavar='S',
         help=text + '(default: %(default)g)',

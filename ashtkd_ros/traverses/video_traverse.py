@@ -52,7 +52,7 @@ class VideoTraverse(RecordedTraverse):
         self._reader = VideoReader(self.path)
         self.notes += filter(None, [self._reader.probe()])
         self.count, self.marks = self._reader.count, {'video_bytes': self._reader.size}
-        self.take_trajectory()
+        self.use_trajectory()
 
     @property
     def span(self) -> tuple[float, float]:
