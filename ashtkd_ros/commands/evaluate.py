@@ -41,6 +41,7 @@ from ashtkd_ros.evaluation.run import evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.opening import open_traverse
 
 _OF_LIVE = ('--rate', '--hz', '--player')  # those that need --live
@@ -157,7 +158,7 @@ def _print(evaluation: Evaluation) -> None:
         print_lines(f'{name:>16}: {metrics.line()}')
     if evaluation.traffic is not None:
         t = evaluation.traffic
-        print_lines(f'{t.sent} images sent, {t.answered} answered, {t.dropped} dropped')
+        print_lines(f'{counted(t.sent, "image")} sent, {t.answered} answered, {t.dropped} dropped')
     for stage, timing in evaluation.timing.items():
         print_lines(
             f'{stage:>16}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f}, p99 {timing.p99:.1f}'

@@ -188,9 +188,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
     `folder` does not exist yet, or is an empty folder, whose mode is kept, but not its owner.
     OSError where it cannot be written; nothing of the new folder is left behind then, but the
-    folders above it are. What the body wrote is not forced onto the disk: after a power cut soon
-    afterwards, files in the folder may be empty. What a kill has left behind is removed by the
-    next call for the same folder.
+    folders above it are. What a kill has left behind is removed by the next call for the same
+    folder. What the body wrote is not forced onto the disk: after a power cut soon afterwards,
+    files in the folder may be empty.
     """
     folder = Path(folder)
     if os.path.ismount(folder):

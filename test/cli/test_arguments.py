@@ -15,6 +15,7 @@ from ashtkd_ros.cli.arguments import (
     not_negative,
     positive,
     positive_count,
+    seconds,
     share,
 )
 from ashtkd_ros.cli.command import make_parser
@@ -22,6 +23,7 @@ from ashtkd_ros.cli.terminal import SafeParser
 
 REFUSED = {
     finite: ['nan', 'inf', 'x', ''],
+    seconds: ['1e300', '-2147483648', '2147483648', 'nan'],
     positive: ['0', '-1', 'nan', 'inf', 'x'],
     not_negative: ['-0.1', 'nan', 'inf', 'x'],
     share: ['-0.1', '1.1', '7', 'nan', 'x'],
@@ -30,6 +32,7 @@ REFUSED = {
 }
 TAKEN = {
     finite: '-1.5',
+    seconds: '-1.5',
     positive: '0.1',
     not_negative: '0',
     share: '1',

@@ -18,7 +18,7 @@ from unittest import mock
 from ashtkd_ros.commands.evaluate import evaluate_parser
 
 _COLUMNS = '110'
-# Tools that are no commands for users, or are read by people rather than asked for help.
+# Tools that are not commands for users, or are read by people rather than asked for help.
 _NOT_ASKED = ('tools/documentation', 'tools/examples', 'tools/without_ros')
 _SUBCOMMANDS = re.compile(r'^\s*\{([a-z_,]+)\}', re.MULTILINE)
 

@@ -98,7 +98,7 @@ def check_stamps(source: Playback) -> int:
     if zero or shared:
         what = f'{zero} of {count} images have stamp zero'
         if not zero:
-            what = f'{shared} of {count} images share their stamp with another'
+            what = f'{shared} of {count} images have the same stamp as another one'
         raise VprError(f'{source.path}: {what}; evaluate offline, without the node')
     return count
 
