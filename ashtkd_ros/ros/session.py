@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import Executor, ExternalShutdownException
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from ashtkd_ros.errors import ArgumentError, VprError, error_text
 from ashtkd_ros.ros.environment import check_environment, expand_files
@@ -89,7 +90,7 @@ def _form_of(flag: str) -> str:
     return _FORMS.get(flag, f'{flag} VALUE')
 
 
-def spin(executor, logger) -> None:
+def spin(executor: Executor, logger: RcutilsLogger) -> None:
     """Run the callbacks until the context is shut down.
 
     An error in a callback is logged and ends only that call.

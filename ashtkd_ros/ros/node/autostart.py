@@ -7,6 +7,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from ashtkd_ros.ros.node import parameter_values
+from ashtkd_ros.ros.node.node_state import NodeState
 
 _RETRY_S = 5.0
 
@@ -21,7 +22,7 @@ class Autostart:
     `retrying`: whether a start is being tried again; `last_error`: why the last one failed.
     """
 
-    def __init__(self, node):
+    def __init__(self, node: NodeState):
         self._node = node
         self.retrying, self.last_error = False, ''
 

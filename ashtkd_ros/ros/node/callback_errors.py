@@ -9,6 +9,7 @@ import rclpy
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from ashtkd_ros.errors import VprError, error_text
+from ashtkd_ros.ros.node.node_state import NodeState
 
 
 def log_transition_errors(callback):
@@ -19,7 +20,7 @@ def log_transition_errors(callback):
     """
 
     @functools.wraps(callback)
-    def guarded(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def guarded(self: NodeState, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             callback(self, state)
         except Exception as error:
@@ -40,7 +41,7 @@ def log_transition_errors(callback):
     return guarded
 
 
-def _is_repeated(node, text: str) -> bool:
+def _is_repeated(node: NodeState, text: str) -> bool:
     """Keep the text for the diagnostics; whether it was logged when the start was tried before."""
     repeated = node.autostart.retrying and text == node.autostart.last_error
     node.autostart.last_error = node.health.last_error = text

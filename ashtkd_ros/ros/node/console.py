@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 _FIRST_S, _AGAIN_S = 3.0, 60.0
 _NAMES = {
@@ -18,7 +19,7 @@ _NAMES = {
 class DiagnosticsLog:
     """Logs as few lines as possible."""
 
-    def __init__(self, logger):
+    def __init__(self, logger: RcutilsLogger):
         self._logger = logger
         # A node begins unconfigured, which is an ERROR; the reason is logged where it occurs.
         self._level, self._next_s = DiagnosticStatus.ERROR, _FIRST_S

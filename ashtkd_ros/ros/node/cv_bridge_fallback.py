@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import numpy as np
+from sensor_msgs.msg import Image
 
 from ashtkd_ros.images import message_decoding
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.images.message_decoding import ImageError
 
 
-def image_to_array(msg, depth: BitDepth | None = None) -> tuple[np.ndarray, str]:
+def image_to_array(msg: Image, depth: BitDepth | None = None) -> tuple[np.ndarray, str]:
     """Like `message_decoding.image_to_array`, but cv_bridge decodes encodings unknown there."""
     if msg.encoding in message_decoding.ENCODINGS:
         return message_decoding.image_to_array(msg, depth)

@@ -10,6 +10,7 @@ from rclpy.clock import Clock, ClockType
 
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.console import DiagnosticsLog
+from ashtkd_ros.ros.node.node_state import NodeState
 
 _ADVICE = {
     'frozen': ' (set frozen_after to 0 for a simulated camera without noise)',
@@ -22,7 +23,7 @@ _SAME_STAMPS = ' (their stamps do not change either: one image is sent again and
 class Diagnostics:
     """Publishes in every state, as long as the node lives."""
 
-    def __init__(self, node):
+    def __init__(self, node: NodeState):
         self._node, self._console = node, DiagnosticsLog(node.get_logger())
         self._publisher = create_eventless_publisher(node, DiagnosticArray, '/diagnostics', 10)
         # The node's own clock may stop or go back.

@@ -6,6 +6,8 @@ from __future__ import annotations
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import TransitionCallbackReturn
 
+from ashtkd_ros.ros.node.node_state import NodeState
+
 # So many failures of the network in a row are not an accident.
 _MOST_FAILURES = 10
 _PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
@@ -14,7 +16,7 @@ _PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
 class FailureRecovery:
     """`reason`: why the node was deactivated; empty if the network did not fail."""
 
-    def __init__(self, node):
+    def __init__(self, node: NodeState):
         self._node = node
         self.reason = ''
         self._pause_s, self._processed_before = _PAUSE_S / 2, 0

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from ashtkd_ros.recognition.recogniser import Recognition
@@ -125,7 +126,7 @@ class Health:
         facts: Mapping[str, object],
         errors: Sequence[str],
         warnings: Sequence[str],
-        stamp,
+        stamp: Time,
     ) -> DiagnosticArray:
         """One status: ERROR if there are `errors`, else WARN if there are `warnings`, else OK.
 

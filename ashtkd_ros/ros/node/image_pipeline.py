@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from sensor_msgs.msg import CompressedImage, Image
 
 from ashtkd_ros.errors import error_text
 from ashtkd_ros.images.bit_depth import BitDepth, map_bits
@@ -18,6 +19,7 @@ from ashtkd_ros.ros.node import parameter_values
 from ashtkd_ros.ros.node.cv_bridge_fallback import image_to_array
 from ashtkd_ros.ros.node.image_subscription import ImageSubscription
 from ashtkd_ros.ros.node.last_match import LastMatch
+from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.node.parameters import Parameters
 from ashtkd_ros.ros.node.worker import Worker
 from ashtkd_ros.stamps import stamp_to_s
@@ -26,7 +28,7 @@ from ashtkd_ros.stamps import stamp_to_s
 class ImagePipeline:
     """Receives images in one thread and recognises them in another; the newest image wins."""
 
-    def __init__(self, node):
+    def __init__(self, node: NodeState):
         self._node = node
         self._rate_gate, self.frozen = RateGate(), FrozenDetector()
         transport = node.parameters.image_transport
@@ -50,7 +52,7 @@ class ImagePipeline:
         self.subscription.close()
         self._worker.close()
 
-    def _receive(self, message) -> None:
+    def _receive(self, message: Image | CompressedImage) -> None:
         node, stamp = self._node, stamp_to_s(message.header.stamp)
         node.health.count_image(stamp)
         if not node.enabled:
@@ -60,7 +62,7 @@ class ImagePipeline:
         elif not self._worker.offer((message, time.perf_counter())):
             node.health.dropped += 1
 
-    def process(self, item) -> None:
+    def process(self, item: tuple[Image | CompressedImage, float]) -> None:
         """Answer (message, time of its receipt in seconds of `perf_counter`)."""
         node, (message, received) = self._node, item
         loaded, header = node.loaded_map, message.header

@@ -14,6 +14,7 @@ from rclpy.qos import (
     qos_check_compatible,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
 from ashtkd_ros.ros.node.qos_overrides import OVERRIDABLE
@@ -183,12 +184,12 @@ class ImageSubscription:
             self._node.destroy_subscription(subscription)
 
 
-def _name(info) -> str:
+def _name(info: TopicEndpointInfo) -> str:
     if info.node_name == _UNKNOWN:
         return 'a node not yet known'
     return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
 
 
-def _words(qos) -> str:
+def _words(qos: QoSProfile) -> str:
     words = (qos.reliability.name, qos.durability.name)
     return ', '.join(word.lower().replace('_', ' ') for word in words)

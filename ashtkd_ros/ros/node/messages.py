@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseWithCovarianceStamped
 from rclpy.serialization import serialize_message
 from std_msgs.msg import ColorRGBA, Header
@@ -13,12 +14,14 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.recognition.matcher import Candidate
 from ashtkd_ros.recognition.recogniser import Recognition
+from ashtkd_ros.ros.node.loaded_map import LoadedMap
 from ashtkd_ros.text import reason_of
 
+_Colour = tuple[float, float, float, float]  # red, green, blue, opacity, from 0 to 1
 _GREY, _GREEN = (0.5, 0.5, 0.5, 0.6), (0.1, 0.7, 0.3, 1.0)
 
 
-def vision_info(loaded) -> VisionInfo:
+def vision_info(loaded: LoadedMap) -> VisionInfo:
     """Network and map in use; stamp and version are not set."""
     embedder = loaded.recogniser.embedder
     message = VisionInfo(method=f'{embedder.name} {embedder.hash[:16]}')
@@ -26,7 +29,7 @@ def vision_info(loaded) -> VisionInfo:
     return message
 
 
-def place_message(header, recognition: Recognition | None) -> Classification:
+def place_message(header: Header, recognition: Recognition | None) -> Classification:
     """The candidates of an accepted match, best first; no candidates for an unknown place."""
     place = Classification(header=header)
     if recognition is not None and recognition.accepted:
@@ -37,7 +40,7 @@ def place_message(header, recognition: Recognition | None) -> Classification:
     return place
 
 
-def pose_message(loaded, header, best: Candidate) -> PoseWithCovarianceStamped:
+def pose_message(loaded: LoadedMap, header: Header, best: Candidate) -> PoseWithCovarianceStamped:
     """The pose of the place, with the image's stamp.
 
     Its covariance grows with the distance between places, and as the confidence falls.
@@ -53,7 +56,7 @@ def pose_message(loaded, header, best: Candidate) -> PoseWithCovarianceStamped:
     return message
 
 
-def map_markers(loaded) -> MarkerArray:
+def map_markers(loaded: LoadedMap) -> MarkerArray:
     """Markers of all places that have a pose."""
     marker = _marker(loaded, 'places', Marker.SPHERE_LIST, _GREY)
     marker.points = [_point(p) for p in loaded.places if p.pose is not None]
@@ -61,7 +64,7 @@ def map_markers(loaded) -> MarkerArray:
     return MarkerArray(markers=[marker])
 
 
-def match_markers(loaded, stamp, recognition: Recognition | None) -> MarkerArray:
+def match_markers(loaded: LoadedMap, stamp: Time, recognition: Recognition | None) -> MarkerArray:
     """Markers of the last match and its candidates; they are deleted if there is no match."""
     match = _marker(loaded, 'match', Marker.ARROW, _GREEN)
     others = _marker(loaded, 'candidates', Marker.SPHERE_LIST, _GREEN)
@@ -80,7 +83,7 @@ def match_markers(loaded, stamp, recognition: Recognition | None) -> MarkerArray
     return MarkerArray(markers=[match, others])
 
 
-def check_messages(loaded) -> None:
+def check_messages(loaded: LoadedMap) -> None:
     """Match one of the map's own places and make every kind of message; VprError if one fails.
 
     What would fail at the first image fails here, while the old map is still in use.
@@ -104,7 +107,7 @@ def check_messages(loaded) -> None:
         ) from error
 
 
-def _marker(loaded, name: str, kind: int, colour) -> Marker:
+def _marker(loaded: LoadedMap, name: str, kind: int, colour: _Colour) -> Marker:
     marker = Marker(ns=name, type=kind, action=Marker.ADD, color=_colour(colour))
     marker.header.frame_id = loaded.frame
     marker.pose.orientation.w = 1.0
@@ -125,6 +128,6 @@ def _point(place: Place) -> Point:
     return Point(x=place.pose.x, y=place.pose.y, z=place.pose.z)
 
 
-def _colour(values: tuple[float, float, float, float]) -> ColorRGBA:
+def _colour(values: _Colour) -> ColorRGBA:
     r, g, b, a = values
     return ColorRGBA(r=r, g=g, b=b, a=a)

@@ -7,7 +7,7 @@ import difflib
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
 from itertools import pairwise
 
 from rcl_interfaces.msg import (
@@ -71,15 +71,15 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f'did you mean {near[0]}?' if near else f'the known parameters are {", ".join(known)}'
 
 
-def _shown(value) -> str:
+def _shown(value: object) -> str:
     return f'"{one_line(value)}"' if isinstance(value, str) else str(value)
 
 
-def _not_a(kind: type, value) -> str:
+def _not_a(kind: type, value: object) -> str:
     return f'{_shown(value)}; it must be {TYPE_NAMES[kind]}'
 
 
-def _fault(spec, value) -> str:
+def _fault(spec: Field, value: object) -> str:
     """What is wrong with a value that was given at the start; '' if nothing is."""
     kind, (low, high), choices = (
         type(spec.default),
@@ -152,7 +152,7 @@ def refuse_invalid(changes: Sequence[Parameter]) -> SetParametersResult:
     return SetParametersResult(successful=True)
 
 
-def _descriptor(spec) -> ParameterDescriptor:
+def _descriptor(spec: Field) -> ParameterDescriptor:
     about, descriptor = spec.metadata, ParameterDescriptor()
     descriptor.description = about['meaning']
     descriptor.additional_constraints = ' or '.join(about['choices'])

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
+from typing import Any
 
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
 from ashtkd_ros.recognition.matcher import MatcherConfig
@@ -15,8 +16,14 @@ LEAST_SPACING_M = 0.5  # metres; the places of a map may all lie at one point
 
 
 def _parameter(
-    default, meaning: str, low=None, high=None, choices=(), live: bool = False, path: bool = False
-):
+    default: object,
+    meaning: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+    path: bool = False,
+) -> Any:
     about = {'meaning': meaning, 'range': (low, high), 'choices': choices}
     about |= {'live': live, 'path': path}
     return field(default=default, metadata=about)
@@ -141,7 +148,7 @@ class Parameters:
     )
 
 
-def describe(spec) -> str:
+def describe(spec: Field) -> str:
     """Meaning, choices or range, and default of a field of `Parameters`, in sentences."""
     about = spec.metadata
     default = ','.join(spec.default) if isinstance(spec.default, tuple) else str(spec.default)

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 from vision_msgs.msg import Classification, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
@@ -64,20 +66,25 @@ class Publishers:
         self._marker_subscribers = subscribers
 
     def publish_unknown(
-        self, loaded: LoadedMap, header, image: np.ndarray, order: str, reason: str
+        self, loaded: LoadedMap, header: Header, image: np.ndarray, order: str, reason: str
     ) -> None:
         """Answer "unknown place" for an image that was not matched at all."""
         self._place.publish(messages.place_message(header, None))
         self.clear_match(loaded, header.stamp)
         self._publish_debug(loaded, header, image, order, None, reason)
 
-    def clear_match(self, loaded: LoadedMap, stamp) -> None:
+    def clear_match(self, loaded: LoadedMap, stamp: Time) -> None:
         """Remove the last match from the markers."""
         if self._markers.get_subscription_count():
             self._markers.publish(messages.match_markers(loaded, stamp, None))
 
     def publish_match(
-        self, loaded: LoadedMap, header, image: np.ndarray, order: str, recognition: Recognition
+        self,
+        loaded: LoadedMap,
+        header: Header,
+        image: np.ndarray,
+        order: str,
+        recognition: Recognition,
     ) -> Callable[[], PoseWithCovarianceStamped] | None:
         """Publish everything about one image.
 
@@ -97,7 +104,13 @@ class Publishers:
         return pose
 
     def _publish_debug(
-        self, loaded: LoadedMap, header, image, order: str, best: Candidate | None, reason: str
+        self,
+        loaded: LoadedMap,
+        header: Header,
+        image: np.ndarray,
+        order: str,
+        best: Candidate | None,
+        reason: str,
     ) -> None:
         """Show the query beside its match, but only if anybody subscribes."""
         if not self._debug.get_subscription_count():

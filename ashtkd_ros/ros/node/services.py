@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from typing import TypeVar
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -14,13 +15,16 @@ from ashtkd_ros.errors import error_text
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.callback_errors import answer_with_errors
 from ashtkd_ros.ros.node.messages import check_messages
+from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.threads import start_thread
+
+_Response = TypeVar('_Response', SetBool.Response, Trigger.Response)
 
 
 class Services:
     """Offered as long as the node lives; a refusal says why the state does not allow the call."""
 
-    def __init__(self, node):
+    def __init__(self, node: NodeState):
         self._node = node
         self._initial_pose = create_eventless_publisher(
             node, PoseWithCovarianceStamped, 'initialpose', 1
@@ -32,7 +36,7 @@ class Services:
         node.create_service(Trigger, '~/relocalize', self._relocalize)
 
     @answer_with_errors
-    def _enable(self, request, response):
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Use the images or ignore them; the life-cycle state stays as it is."""
         if self._node.state != 'active':
             return _answer(response, False, _state_advice(self._node, 'activate'))
@@ -40,7 +44,9 @@ class Services:
         what = 'enabled' if request.data else 'disabled: images are ignored'
         return _answer(response, True, what)
 
-    async def _reload_map(self, request, response):
+    async def _reload_map(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         """Load the map again in another thread; the old map stays in use if that fails."""
         node = self._node
         if node.loaded_map is None:
@@ -58,7 +64,7 @@ class Services:
         again = '; the node is active again' if node.recovery.reactivate() else ''
         return _answer(response, True, f'map loaded: {len(loaded.places)} places{again}')
 
-    def _start(self, response):
+    def _start(self, response: Trigger.Response) -> Trigger.Response:
         """Start a node again that could not start by itself."""
         node = self._node
         may_start = node.state == 'unconfigured' and node.get_parameter('autostart').value
@@ -86,7 +92,9 @@ class Services:
         return result
 
     @answer_with_errors
-    def _relocalize(self, request, response):
+    def _relocalize(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         """Publish the pose of the last match on `initialpose`, once."""
         node = self._node
         if refusal := self._why_no_pose():
@@ -140,6 +148,6 @@ def _state_advice(node, transition: str) -> str:
     return f'the node is {node.state}; {transition} it: {command}'
 
 
-def _answer(response, success: bool, message: str):
+def _answer(response: _Response, success: bool, message: str) -> _Response:
     response.success, response.message = success, message
     return response

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState
+from rclpy.lifecycle import LifecycleState
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.cli.terminal import print_error
@@ -27,8 +27,10 @@ from ashtkd_ros.ros.node.failure_recovery import FailureRecovery
 from ashtkd_ros.ros.node.health import Health
 from ashtkd_ros.ros.node.image_pipeline import ImagePipeline
 from ashtkd_ros.ros.node.last_match import LastMatch
-from ashtkd_ros.ros.node.loaded_map import LoadedMap, load_map
+from ashtkd_ros.ros.node.loaded_map import LoadedMap
+from ashtkd_ros.ros.node.map_loading import load_map
 from ashtkd_ros.ros.node.messages import check_messages
+from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.node.parameters import Parameters
 from ashtkd_ros.ros.node.publishers import Publishers
 from ashtkd_ros.ros.node.services import Services
@@ -37,7 +39,7 @@ from ashtkd_ros.ros.signals import ignore_signals, record_interrupts
 from ashtkd_ros.ros.timeouts import DiskReader
 
 
-class VprNode(LifecycleNode):
+class VprNode(NodeState):
     """Configure loads network and map and runs the network; activate only subscribes."""
 
     def __init__(self):
