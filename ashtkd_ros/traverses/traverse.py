@@ -87,7 +87,8 @@ class Traverse(ABC):
 
     Of each kind: `kind`: what errors call it; `accepted`: those options that only some kinds have
     and this one too; `for_trajectories`: those of them that have no effect without a trajectory;
-    `preselected`: whether somebody has chosen the images, so that each is to become a place.
+    `preselected`: whether somebody has chosen the images, so that each is to become a place;
+    `clock_advice`: what sets its clock.
 
     Of each source: `count`: number of images at most; `poses`: name of what gives the poses,
     empty: nothing; `has_poses`: whether images have poses; `frame_id`: frame of the poses, and
@@ -100,6 +101,8 @@ class Traverse(ABC):
     accepted: ClassVar[frozenset[str]] = frozenset()
     for_trajectories: ClassVar[frozenset[str]] = frozenset()
     preselected: ClassVar[bool] = False
+    for_trajectories: ClassVar[frozenset[str]] = frozenset()
+    clock_advice: ClassVar[str] = ''
     poses: str = ''
     has_poses: bool = False
     frame_id: str = 'map'
@@ -202,11 +205,10 @@ class RecordedTraverse(Traverse):
         (start, end), (first, last) = self.span, self.track.span
         if first <= end and last >= start:
             return ''
-        video = ': --video-start tells when a video began' if 'video' in self.kind else ''
         return (
             f'no image has a pose: {self.poses} has poses from {first:.1f} to {last:.1f} s, the '
-            f'images are from {start:.1f} to {end:.1f} s; give poses with the clock of the '
-            f'images{video}'
+            f'images are from {start:.1f} to {end:.1f} s; give poses with the clock of the images'
+            + self.clock_advice
         )
 
     def frame(
