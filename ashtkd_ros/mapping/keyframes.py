@@ -70,6 +70,6 @@ def check_options(traverses: Sequence[Traverse], options: KeyframeOptions) -> No
             flag = f'--{name.replace("_", "-")}'
             raise VprError(
                 f'{flag} is for --keyframes {" or ".join(users)}, and the places are chosen by '
-                f'--keyframes {" and ".join(sorted(rules))}; change --keyframes, or leave {flag} '
-                'out'
+                f'--keyframes {" and ".join(sorted(rules))}; change --keyframes, '
+                f'or leave {flag} out'
             )
