@@ -19,9 +19,9 @@ def one_line(text: str) -> str:
     return ''.join(c if _harmless(c) else c.encode('unicode_escape').decode() for c in words)
 
 
-def counted(number: int, noun: str) -> str:
-    """A number and its noun, which is in the plural unless the number is 1."""
-    return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
+def counted(number: int, noun: str, plural: str = '') -> str:
+    """A number and its noun, which is in the plural (by default with an s) unless that is 1."""
+    return f'{number} {noun if number == 1 else plural or f"{noun}s"}'
 
 
 def _harmless(character: str) -> bool:

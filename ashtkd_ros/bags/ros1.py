@@ -30,7 +30,7 @@ from ashtkd_ros.bags.channels import (
 from ashtkd_ros.bags.unpacking import UNPACKED_LIMIT, unpack
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import open_regular
-from ashtkd_ros.stamps import NS_PER_S
+from ashtkd_ros.stamps import join_ns
 from ashtkd_ros.text import reason_of
 
 MAGIC = b'#ROSBAG V2.0\n'
@@ -347,8 +347,7 @@ def _uint(data: bytes, at: int) -> int:
 
 def _time(data: bytes) -> int:
     """A time in nanoseconds."""
-    seconds, nanoseconds = struct.unpack('<II', data)
-    return seconds * NS_PER_S + nanoseconds
+    return join_ns(*struct.unpack('<II', data))
 
 
 def _unpacked(data: bytes, compression: str) -> bytes:
@@ -361,12 +360,12 @@ def _unpacked(data: bytes, compression: str) -> bytes:
 def _bz2(data: bytes) -> bytes:
     reader = bz2.BZ2Decompressor()
     try:
-        found = reader.decompress(data, UNPACKED_LIMIT + 1)
+        unpacked = reader.decompress(data, UNPACKED_LIMIT + 1)
     except OSError as error:
         raise ValueError(f'its bz2 data are damaged ({error})') from error
-    if len(found) > UNPACKED_LIMIT or not reader.eof:
+    if len(unpacked) > UNPACKED_LIMIT or not reader.eof:
         raise ValueError(f'a chunk is cut off, or unpacks to more than {UNPACKED_LIMIT} bytes')
-    return found
+    return unpacked
 
 
 def _limited(plain: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:

@@ -50,7 +50,7 @@ Part = SqliteFile | McapFile
 def misnamed(path: Path) -> str:
     """For an error: files at a path that are of a bag by their contents but not by their names."""
     kinds = {SQLITE_MAGIC[:8]: '.db3', MCAP_MAGIC: '.mcap', b'#ROSBAG ': '.bag'}
-    found = {}
+    ending_of = {}
     with contextlib.suppress(OSError):
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             if not file.is_file() or file.name.endswith((*ROS2_ENDINGS, '.bag')):
@@ -59,13 +59,12 @@ def misnamed(path: Path) -> str:
                 start = opened.read(8)
             packed = any(part in file.name.lower() for part in ('.db3', '.mcap'))
             if start in kinds or (start.startswith(ZSTD) and packed):
-                found[file.name] = kinds.get(start, '.db3.zstd or .mcap.zstd')
-    if not found:
+                ending_of[file.name] = kinds.get(start, '.db3.zstd or .mcap.zstd')
+    if not ending_of:
         return ''
-    names = ', '.join(dict.fromkeys(found.values()))
-    return (
-        f'; by its contents {first_names(found)} is a file of a bag: let its name end in {names}'
-    )
+    names = ', '.join(dict.fromkeys(ending_of.values()))
+    files = first_names(ending_of)
+    return f'; by its contents {files} is a file of a bag: let its name end in {names}'
 
 
 class Ros2Reader:

@@ -26,9 +26,9 @@ _WAL_HEAD, _FRAME_HEAD = 32, 24
 def side_files(file: Path) -> list[Path]:
     """The journals that hold a part of a sqlite3 file's data, beside it or where a link leads."""
     for base in dict.fromkeys((os.path.realpath(file), os.path.abspath(file))):
-        found = [Path(base + ending) for ending in (WAL, ROLLBACK)]
-        if found := [f for f in found if f.is_file() and any(_first_bytes(f)[:8])]:
-            return found
+        journals = [Path(base + ending) for ending in (WAL, ROLLBACK)]
+        if journals := [f for f in journals if f.is_file() and any(_first_bytes(f)[:8])]:
+            return journals
     return []
 
 

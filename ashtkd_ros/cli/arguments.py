@@ -25,6 +25,13 @@ def finite(text: str) -> float:
     return _number(text, 'a finite number', lambda _: True)
 
 
+def seconds(text: str) -> float:
+    """Type of an argument: a time in seconds that a stamp can hold, or as much before zero."""
+    most = 2**31 - 1
+    what = f'a number of seconds from {-most} to {most}'
+    return _number(text, what, lambda n: abs(n) <= most)
+
+
 def positive(text: str) -> float:
     """Type of an argument: a number above 0."""
     return _number(text, 'a positive number', lambda n: n > 0)

@@ -68,6 +68,6 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def make_parser(doc: str) -> argparse.ArgumentParser:
+def make_parser(doc: str) -> SafeParser:
     """A parser whose help is the docstring of the command, with its examples."""
     return SafeParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

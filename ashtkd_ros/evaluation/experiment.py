@@ -23,6 +23,7 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.recognition.rate_gate import RateGate
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
 
@@ -162,4 +163,4 @@ class Queries:
 
     def notes(self) -> list[str]:
         """A line for each reason why images were skipped."""
-        return [f'{n} images left out: {why}' for why, n in self.passed.items()]
+        return [f'{counted(n, "image")} left out: {why}' for why, n in self.passed.items()]

@@ -12,6 +12,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.ground_truth import JudgedQuery, hits_of
 from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.text import counted
 
 RECALL_AT = (1, 5, 10, 20)
 _ROUNDING = 1e-12  # by so much two F1 that are equal may differ
@@ -48,7 +49,7 @@ class Metrics:
         text = (
             f'{recalls}  AP {self.average_precision:.3f}  '
             f'recall at 100 % precision {100 * self.recall_at_full_precision:.1f} %  '
-            f'({self.queries} queries'
+            f'({counted(self.queries, "query", "queries")}'
         )
         return text + (
             f', {self.without_positive} without a positive)' if self.without_positive else ')'

@@ -26,6 +26,7 @@ from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
 
@@ -82,8 +83,9 @@ def evaluate_map(
 
 
 def _facts(experiment: Experiment, embedder: Embedder, predictions: Predictions) -> dict[str, str]:
+    place_map = experiment.place_map
     return {
-        'Map': f'{experiment.place_map.folder}, {len(experiment.place_map.places)} places',
+        'Map': f'{place_map.folder}, {counted(len(place_map.places), "place")}',
         'Replayed': str(experiment.traverse.path),
         'Images': str(len(predictions.queries)),
         'Network': f'{embedder.name} {embedder.hash[:16]}',

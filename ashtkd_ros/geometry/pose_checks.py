@@ -23,6 +23,7 @@ from ashtkd_ros.geometry.motion import (
     steps_between,
 )
 
+SAME_S = 1e-6  # stamps closer than this are one: float64 seconds since 1970 step by 0.24 us
 LOST_VARIANCE = 999.0  # m2, about 30 m either way; visual odometry gives 9999 when it is lost
 NO_FIX_VARIANCE = 9999.0  # m2; a satellite fix in a street is wrong by 30 m, but not by 100
 _SUDDEN = 100.0  # times the variance of the neighbouring message; a drift grows more slowly
@@ -81,15 +82,15 @@ def is_odometry(name: str) -> bool:
     return any(word in name.lower() for word in ('odom', 'vio', 'camera_init'))  # of LOAM
 
 
-def within(stamps: np.ndarray, breaks: np.ndarray, slack_s: float = 1e-6) -> np.ndarray:
+def within(stamps: np.ndarray, breaks: np.ndarray) -> np.ndarray:
     """Which of float64 (M,) stamps lie inside one of the (K, 2) breaks, not at their ends.
 
     The breaks are in order of time and do not overlap.
     """
     if not len(breaks):
         return np.zeros(len(stamps), bool)
-    row = np.searchsorted(breaks[:, 0], stamps - slack_s) - 1
-    return (row >= 0) & (stamps < breaks[np.maximum(row, 0), 1] - slack_s)
+    row = np.searchsorted(breaks[:, 0], stamps - SAME_S) - 1
+    return (row >= 0) & (stamps < breaks[np.maximum(row, 0), 1] - SAME_S)
 
 
 def lost(positions: np.ndarray, variances: np.ndarray) -> np.ndarray:
@@ -293,13 +294,13 @@ def _stuck(stamps: np.ndarray, positions: np.ndarray, keep: np.ndarray) -> np.nd
     part = step[moves] / np.maximum(around * (lasted + dt[moves]), 1e-9)
     likely = (part > _STUCK_SHARE) & (part < 1.0 / _STUCK_SHARE)
     likely &= ~np.isin(moves + 1, restarts(stamps, positions))
-    likely &= _goes_on(positions, begins, moves)
+    likely &= _keeps_direction(positions, begins, moves)
     for begin, end in zip(begins[jump & likely], moves[jump & likely], strict=True):
         bad[rows[begin + 1 : end + 1]] = True
     return bad
 
 
-def _goes_on(positions: np.ndarray, begins: np.ndarray, moves: np.ndarray) -> np.ndarray:
+def _keeps_direction(positions: np.ndarray, begins: np.ndarray, moves: np.ndarray) -> np.ndarray:
     """Whether steps go about in the direction of the path before or after them; bool (M,)."""
     step = positions[moves + 1] - positions[moves]
     back = positions[begins] - positions[np.maximum(begins - WINDOW, 0)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +34,6 @@ from ashtkd_ros.traverses.topic_choice import (
 from ashtkd_ros.traverses.traverse import (
     PLAY,
     Cursor,
-    Originals,
     Playback,
     RecordedTraverse,
     TraverseOptions,
@@ -70,7 +69,7 @@ class Clock:
 class BagTraverse(RecordedTraverse):
     """A rosbag: images of one topic, poses of another, of tf, or of a trajectory file."""
 
-    kind = 'a bag'
+    kind, originals = 'a bag', BagOriginals
     accepted = frozenset({'image_topic', 'pose_topic', 'trajectory', 'labels', 'stamps'})
     accepted |= {'max_pose_gap_s', 'map_frame', 'camera_frame', 'camera_frame_is'}
 
@@ -84,7 +83,7 @@ class BagTraverse(RecordedTraverse):
         self._use_received = options.stamps == 'receive'
         if options.purpose == PLAY:
             return
-        self._take_poses(self._first.frame_id)
+        self._use_poses(self._first.frame_id)
         self.depth = depth_of_bag(self.bag, self.topic.name, options.bits)
         self.depth.notify_by(self.notes.append)
 
@@ -125,12 +124,12 @@ class BagTraverse(RecordedTraverse):
                     f'{poses}'
                 )
 
-    def _take_poses(self, camera_frame: str) -> None:
+    def _use_poses(self, camera_frame: str) -> None:
         """Those of the file or topic that is wanted, else of the only topic that has some."""
         options = self.options
         if options.trajectory is not None:
             self._tell_unused_flags(str(options.trajectory), is_tf=False)
-            self.take_trajectory()
+            self.use_trajectory()
             return
         topic = choose_pose_topic(self.bag, options.pose_topic, self.count)
         if topic is None:
@@ -154,7 +153,7 @@ class BagTraverse(RecordedTraverse):
             text = str(error)
             raise VprError(text if str(self.path) in text else f'{self.path}: {text}') from error
         self.by_odometry = _is_by_odometry(topic, track)
-        self.take_track(track, topic.name)
+        self.use_track(track, topic.name)
         self.notes += notes_on(topic.name, track.refused, track.remarks)
         self.notes += filter(None, [self.clocks_differ])
 
@@ -241,11 +240,6 @@ class BagTraverse(RecordedTraverse):
         # Of a link the journals lie where it leads.
         beside = {j for f in own for j in side_files(f) or orphans(f)[:1]} - set(own)
         return own + sorted(beside)
-
-    @classmethod
-    def originals(cls, description: Mapping) -> Originals:
-        """See Traverse."""
-        return BagOriginals(description)
 
 
 def _is_by_odometry(topic: Topic, track: PoseTrack) -> bool:

@@ -89,6 +89,8 @@ def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions)
             raise VprError(
                 f'{path}: {flag} is for the poses of a --trajectory; give one, or leave {flag} out'
             )
+    if options.trajectory is not None and options.pose_topic:
+        raise VprError(f'{path}: --trajectory and --pose-topic both name poses; leave one out')
 
 
 def open_traverses(sources: Sequence[Path], options: TraverseOptions) -> list[Traverse]:

@@ -7,7 +7,7 @@ A kind of source is a subclass of `Traverse` in a file of its own, and a line in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -87,7 +87,9 @@ class Traverse(ABC):
 
     Of each kind: `kind`: what errors call it; `accepted`: those options that only some kinds have
     and this one too; `for_trajectories`: those of them that have no effect without a trajectory;
-    `preselected`: whether somebody has chosen the images, so that each is to become a place.
+    `preselected`: whether somebody has chosen the images, so that each is to become a place;
+    `clock_advice`: what sets its clock; `originals`: reads the images of a traverse again by its
+    description in a map.
 
     Of each source: `count`: number of images at most; `poses`: name of what gives the poses,
     empty: nothing; `has_poses`: whether images have poses; `frame_id`: frame of the poses, and
@@ -97,9 +99,11 @@ class Traverse(ABC):
     """
 
     kind: ClassVar[str]
+    originals: ClassVar[Callable[[Mapping], Originals]]
     accepted: ClassVar[frozenset[str]] = frozenset()
     for_trajectories: ClassVar[frozenset[str]] = frozenset()
     preselected: ClassVar[bool] = False
+    clock_advice: ClassVar[str] = ''
     poses: str = ''
     has_poses: bool = False
     frame_id: str = 'map'
@@ -130,11 +134,6 @@ class Traverse(ABC):
     def fingerprint(self) -> str:
         """Changes whenever what `frames` gives changes."""
 
-    @classmethod
-    @abstractmethod
-    def originals(cls, description: Mapping) -> Originals:
-        """What reads the images of a traverse again by its description in a map."""
-
     @property
     def clocks_differ(self) -> str:
         """The sentence that poses and images have no time in common; empty: they have some."""
@@ -149,10 +148,13 @@ class Traverse(ABC):
 
     def plan(self) -> list[str]:
         """What of the source is used, a line each."""
-        return [f'{self.path}: {self.count} images']
+        return [f'{self.path}: {counted(self.count, "image")}']
 
-    def estimated_poses(self) -> Iterable[Pose | None]:
-        """Poses of about all images, without reading images; for estimates."""
+    def estimated_poses(self) -> Iterator[Pose | None]:
+        """A pose, or None, for about each image in order, found without reading the images.
+
+        It may be that of a moment near the image's; it serves to estimate the number of places.
+        """
         return (frame.pose for _, frame in self.frames())
 
     def playback(self, hz: float = 0.0, compressed: bool = False) -> Playback:
@@ -179,18 +181,18 @@ class RecordedTraverse(Traverse):
         if options.purpose != PLAY:
             self.labels = read_labels(self.path, options.labels)
 
-    def take_track(self, track: PoseTrack, poses: str) -> None:
+    def use_track(self, track: PoseTrack, poses: str) -> None:
         """Give the images the poses of `track`; `poses`: name of what they come from."""
         self.track, self.poses = track, poses
         self.has_poses, self.frame_id, self.origin = True, track.frame, track.origin
 
-    def take_trajectory(self) -> None:
+    def use_trajectory(self) -> None:
         """Give the images the poses of the file that --trajectory names, if there is one."""
         path = self.options.trajectory
         if path is None or self.options.purpose == PLAY:
             return
         track = with_body_axes(read_tum(path).checked(), '', self.options.camera_frame_is)
-        self.take_track(track, str(path))
+        self.use_track(track, str(path))
         self.notes += notes_on(self.poses, track.refused, track.remarks)
         self.notes += filter(None, [self.clocks_differ])
 
@@ -202,11 +204,10 @@ class RecordedTraverse(Traverse):
         (start, end), (first, last) = self.span, self.track.span
         if first <= end and last >= start:
             return ''
-        video = ': --video-start tells when a video began' if 'video' in self.kind else ''
         return (
             f'no image has a pose: {self.poses} has poses from {first:.1f} to {last:.1f} s, the '
-            f'images are from {start:.1f} to {end:.1f} s; give poses with the clock of the '
-            f'images{video}'
+            f'images are from {start:.1f} to {end:.1f} s; give poses with the clock of the images'
+            + self.clock_advice
         )
 
     def frame(
@@ -271,14 +272,15 @@ class RecordedTraverse(Traverse):
         lines.append(f'  poses of {self.poses} in {self.frame_id}: {self.track.describe()}')
         if gaps := self.track.gaps(self.options.max_pose_gap_s):
             seconds = sum(end - start for start, end in gaps)
-            lines.append(f'  {len(gaps)} gaps without poses, {seconds:.1f} s together')
+            lines.append(f'  {counted(len(gaps), "gap")} without poses, {seconds:.1f} s together')
         return lines
 
-    def estimated_poses(self) -> Iterable[Pose | None]:
+    def estimated_poses(self) -> Iterator[Pose | None]:
         """See Traverse; the images are taken as evenly spread over the recording."""
-        stamps = np.linspace(*self.span, min(self.count, _MOST_ESTIMATED))
-        gap = self.options.max_pose_gap_s
-        return (self.track and self.track.at(float(stamp), gap)[0] for stamp in stamps)
+        if self.track is None:
+            return
+        for stamp in np.linspace(*self.span, min(self.count, _MOST_ESTIMATED)):
+            yield self.track.at(float(stamp), self.options.max_pose_gap_s)[0]
 
 
 class Originals(ABC):

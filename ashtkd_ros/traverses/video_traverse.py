@@ -45,13 +45,14 @@ class VideoTraverse(RecordedTraverse):
     kind, originals = 'a video', VideoOriginals
     for_trajectories = frozenset({'video_start', 'max_pose_gap_s', 'camera_frame_is'})
     accepted = frozenset({'trajectory', 'labels'}) | for_trajectories
+    clock_advice = ': --video-start tells when a video began'
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)
         self._reader = VideoReader(self.path)
         self.notes += filter(None, [self._reader.probe()])
         self.count, self.marks = self._reader.count, {'video_bytes': self._reader.size}
-        self.take_trajectory()
+        self.use_trajectory()
 
     @property
     def span(self) -> tuple[float, float]:

@@ -133,9 +133,9 @@ def walk(folder: Path, row: str = 'a.jpg,0,1,2,3,0,0,0,1', header: str | None = 
 
 def test_one_image_makes_a_map_without_spacing(tmp_path: Path, capsys):
     assert call('build_map', walk(tmp_path / 'w'), '-o', tmp_path / 'm', '--threads', 1) == 0
-    assert ': 1 places, model ' in capsys.readouterr().out
+    assert ': 1 place, model ' in capsys.readouterr().out
     assert call('evaluate', tmp_path / 'm', tmp_path / 'w', '--threads', 1) == 0
-    assert '(1 queries)' in capsys.readouterr().out
+    assert '(1 query)' in capsys.readouterr().out
 
 
 def corrupt_image(folder: Path) -> Path:

@@ -15,6 +15,7 @@ from test_bags import TOPIC, picture, spoil_message
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.bag_traverse import BagTraverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
@@ -61,7 +62,10 @@ def test_of_an_mcap_the_sound_chunks_are_read(tmp_path: Path, bag: Path, chunk: 
     assert 'damaged' in told and 'chunks are skipped' in told and 'missing' in told
     if index:
         lost = COUNT - len(stamps)
-        assert f'{lost} images of {COUNT} cannot be read' in told and '17.001 are missing' in told
+        assert (
+            f'{counted(lost, "image")} of {COUNT} cannot be read' in told
+            and '17.001 are missing' in told
+        )
 
 
 def test_of_an_mcap_in_which_all_is_damaged_nothing_is_made(tmp_path: Path, bag: Path):
