@@ -16,7 +16,7 @@ def stamp_to_s(stamp: Any) -> float:
 
 def stamp_to_ns(stamp: Any) -> int:
     """The time of a message, with fields `sec` and `nanosec`, in nanoseconds, exactly."""
-    return stamp.sec * NS_PER_S + stamp.nanosec
+    return join_ns(stamp.sec, stamp.nanosec)
 
 
 def ns_to_s(nanoseconds: int) -> float:
@@ -25,9 +25,14 @@ def ns_to_s(nanoseconds: int) -> float:
 
 
 def s_to_ns(seconds: float) -> int:
-    """Seconds in nanoseconds, rounded; whole seconds stay as they are."""
+    """Seconds as the nearest number of nanoseconds; whole seconds stay as they are."""
     whole = math.floor(seconds)
-    return whole * NS_PER_S + min(NS_PER_S - 1, round((seconds - whole) * 1e9))
+    return join_ns(whole, round((seconds - whole) * NS_PER_S))
+
+
+def join_ns(seconds: int, nanoseconds: int) -> int:
+    """Whole seconds and the nanoseconds that remain, as nanoseconds, exactly."""
+    return seconds * NS_PER_S + nanoseconds
 
 
 def split_ns(nanoseconds: int) -> tuple[int, int]:

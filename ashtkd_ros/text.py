@@ -25,5 +25,5 @@ def counted(number: int, noun: str, plural: str = '') -> str:
 
 
 def _harmless(character: str) -> bool:
-    """Whether a character is no control character, reorders or hides no text, and is whole."""
+    """Whether a character is whole, not a control character, and does not reorder or hide text."""
     return unicodedata.category(character) not in ('Cc', 'Cf', 'Cs', 'Co', 'Zl', 'Zp')

@@ -117,7 +117,7 @@ def _recording_ended(event, context):
 
 
 def _watch(context):
-    """End the launch when no node is left, for a recording without answers is no field trial."""
+    """End the launch when no node is left: a recording without answers is not a field trial."""
     arguments = LaunchArguments(context)
     if arguments.is_true('respawn'):
         return []

@@ -85,8 +85,9 @@ def test_every_launch_file_has_the_arguments_that_it_is_given(page: Path):
     pytest.importorskip('rclpy', reason='rclpy is not installed: parameters are not known')
     from ashtkd_ros.ros.node.parameters import Parameters
 
-    stated = set(re.findall(r'^\| `(\w+)`', help_texts.launch_sections(ROOT), re.MULTILINE))
-    known = stated | {f.name for f in fields(Parameters)} | {'params_file'}
+    known = (
+        help_texts.launch_arguments(ROOT) | {f.name for f in fields(Parameters)} | {'params_file'}
+    )
     for line in code_lines(page):
         called = re.search(r'ros2 launch ashtkd_ros (\S+)(.*)', line)
         if called:

@@ -73,7 +73,7 @@ ROS = {
 # Which folders or files of the tools may use which others; all may use the package.
 _SETTINGS = {'training.setting_types', 'training.processes', 'training.config'}
 TOOLS_MAY_USE = {
-    'bench': {'town'},
+    'bench': {'town', 'process_usage'},
     'demo': {'town'},
     'training.networks': {'training.setting_types'},
     'training.losses': {'training.networks'},

@@ -122,8 +122,8 @@ class Bag:
 
     def message(self, topic: str, received_ns: int, nth: int = 0) -> object:
         """The `nth` message, from 0, received at a time in ns; VprError if there is none."""
-        found = self.messages([topic], received_ns, received_ns + 1)
-        for _, _, message in islice(found, nth, None):
+        in_that_ns = self.messages([topic], received_ns, received_ns + 1)
+        for _, _, message in islice(in_that_ns, nth, None):
             return message
         raise VprError(f'{self.path}: no message on {topic} came at {ns_to_s(received_ns):.3f}')
 

@@ -22,9 +22,9 @@ import numpy as np
 from ashtkd_ros.bags.channels import (
     DAMAGE,
     Channel,
+    ChunkMessages,
     Item,
-    Rows,
-    TooMany,
+    TooManyMessages,
     Unreadable,
     in_time,
     most_messages,
@@ -130,7 +130,7 @@ class McapFile:
                 self.notes.append('its summary is damaged; the file is read without it')
                 return False
             return self._take_summary(data[: footer - start], start)
-        except (*DAMAGE, TooMany):
+        except (*DAMAGE, TooManyMessages):
             return False
 
     def _take_summary(self, data: bytes, data_end: int) -> bool:
@@ -192,7 +192,7 @@ class McapFile:
                 break
             try:
                 self._take_record(kind, at, length)
-            except TooMany as error:
+            except TooManyMessages as error:
                 raise self._damaged(error) from error
             except DAMAGE as error:
                 bad.append(error)
@@ -280,7 +280,7 @@ class McapFile:
             try:
                 return self._of_chunk(chunk, wanted, span, left)
             except Unreadable as error:
-                if not lenient or isinstance(error.__cause__, TooMany):
+                if not lenient or isinstance(error.__cause__, TooManyMessages):
                     raise
             self._bad[chunk.at] = chunk
             return iter(())
@@ -306,7 +306,7 @@ class McapFile:
         self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]
     ) -> Iterator[tuple]:
         """Messages of a chunk in order of time; `left`: records that all chunks may still have."""
-        rows, seen = Rows(chunk.at), 0
+        rows, seen = ChunkMessages(chunk.at), 0
         try:
             data = self._unpacked(chunk.at, chunk.length)
             for kind, at, length in records(data, left[0]):
@@ -316,7 +316,7 @@ class McapFile:
                     if number in wanted and span[0] <= received < span[1]:
                         rows.add(received, number, data[at + 22 : at + length])
             left[0] -= seen
-        except (*DAMAGE, TooMany) as error:
+        except (*DAMAGE, TooManyMessages) as error:
             raise self._damaged(error) from error
         return iter(rows)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.stamps import NS_PER_S
+from ashtkd_ros.stamps import join_ns
 
 
 def stamp_ns_of(data: bytes) -> int:
@@ -16,4 +16,4 @@ def stamp_ns_of(data: bytes) -> int:
             f'a message of {len(data)} bytes is too short to be an image; the bag is damaged'
         )
     sec, nanosec = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
-    return sec * NS_PER_S + nanosec
+    return join_ns(sec, nanosec)

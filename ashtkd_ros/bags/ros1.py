@@ -19,9 +19,9 @@ from ashtkd_ros.bags.channels import (
     DAMAGE,
     ROS1,
     Channel,
+    ChunkMessages,
     Item,
-    Rows,
-    TooMany,
+    TooManyMessages,
     Unreadable,
     in_time,
     most_messages,
@@ -30,7 +30,7 @@ from ashtkd_ros.bags.channels import (
 from ashtkd_ros.bags.unpacking import UNPACKED_LIMIT, unpack
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import open_regular
-from ashtkd_ros.stamps import NS_PER_S
+from ashtkd_ros.stamps import join_ns
 from ashtkd_ros.text import reason_of
 
 MAGIC = b'#ROSBAG V2.0\n'
@@ -162,7 +162,7 @@ class _Scan:
             size = os.fstat(self._file.fileno()).st_size
             self._most = most_messages(size)
             self._scan(size)
-        except TooMany as error:
+        except TooManyMessages as error:
             self.close()
             raise self._damaged(error) from error
         except BaseException:
@@ -264,7 +264,7 @@ class _Scan:
     ) -> Iterator[tuple[int, dict[str, bytes], bytes]]:
         """Kind, header and data of a chunk's records; ValueError if they are damaged.
 
-        TooMany if there are more than `most`.
+        TooManyMessages if there are more than `most`.
         """
         if length > UNPACKED_LIMIT:
             raise ValueError(f'a chunk of {length} bytes')
@@ -280,7 +280,7 @@ class _Scan:
             place = end
             most -= 1
             if most < 0:
-                raise TooMany
+                raise TooManyMessages
 
     def of_topics(
         self, topics: Collection[str], start: int | None, stop: int | None
@@ -306,7 +306,7 @@ class _Scan:
         self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]
     ) -> Iterator[tuple]:
         """Messages of a chunk in order of time; `left`: records that all chunks may still have."""
-        rows, seen = Rows(chunk.at), 0
+        rows, seen = ChunkMessages(chunk.at), 0
         try:
             records = self._records(chunk.at, chunk.length, chunk.compression, left[0])
             for kind, header, data in records:
@@ -316,7 +316,7 @@ class _Scan:
                     if number in wanted and span[0] <= received < span[1]:
                         rows.add(received, number, data)
             left[0] -= seen
-        except (*DAMAGE, TooMany) as error:
+        except (*DAMAGE, TooManyMessages) as error:
             raise self._damaged(error) from error
         return iter(rows)
 
@@ -347,8 +347,7 @@ def _uint(data: bytes, at: int) -> int:
 
 def _time(data: bytes) -> int:
     """A time in nanoseconds."""
-    seconds, nanoseconds = struct.unpack('<II', data)
-    return seconds * NS_PER_S + nanoseconds
+    return join_ns(*struct.unpack('<II', data))
 
 
 def _unpacked(data: bytes, compression: str) -> bytes:
@@ -361,12 +360,12 @@ def _unpacked(data: bytes, compression: str) -> bytes:
 def _bz2(data: bytes) -> bytes:
     reader = bz2.BZ2Decompressor()
     try:
-        found = reader.decompress(data, UNPACKED_LIMIT + 1)
+        unpacked = reader.decompress(data, UNPACKED_LIMIT + 1)
     except OSError as error:
         raise ValueError(f'its bz2 data are damaged ({error})') from error
-    if len(found) > UNPACKED_LIMIT or not reader.eof:
+    if len(unpacked) > UNPACKED_LIMIT or not reader.eof:
         raise ValueError(f'a chunk is cut off, or unpacks to more than {UNPACKED_LIMIT} bytes')
-    return found
+    return unpacked
 
 
 def _limited(plain: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:

@@ -45,7 +45,7 @@ class SqliteFile:
                 isolation_level=None,
             )
         self._size, self._left = path.stat().st_size, 0
-        self._known: list[tuple[int, int, int]] = []  # of a damaged table: time, row, topic
+        self._rescued: list[tuple[int, int, int]] = []  # of a damaged table: time, row, topic
         try:
             with self._readable():
                 self._set_limits()
@@ -76,8 +76,8 @@ class SqliteFile:
 
         Views and virtual tables have no root page.
         """
-        found = self._execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage")
-        if not {'messages', 'topics'} <= {row[0] for row in found}:
+        names = self._execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage")
+        if not {'messages', 'topics'} <= {row[0] for row in names}:
             raise Unreadable(
                 f'{self.name}: is not a bag: it lacks the tables "messages" and "topics" '
                 '(was nothing recorded?)'
@@ -119,13 +119,13 @@ class SqliteFile:
                     (number,),
                 ).fetchone()
                 if row is not None:
-                    self._known.append((row[1], number, row[0]))
+                    self._rescued.append((row[1], number, row[0]))
                     count, least, most = spans.get(row[0], (0, row[1], row[1]))
                     spans[row[0]] = count + 1, min(least, row[1]), max(most, row[1])
                     last = number
-        self._known.sort()
+        self._rescued.sort()
         self.notes.append(
-            f'is damaged: of {last} messages {last - len(self._known)} are missing, and perhaps '
+            f'is damaged: of {last} messages {last - len(self._rescued)} are missing, and perhaps '
             f'some at its end; {RECOVER}'
         )
         return [(topic, *span) for topic, span in spans.items()]
@@ -143,10 +143,10 @@ class SqliteFile:
         """
         low = _LIMITS[0] if start is None else start
         high = _LIMITS[1] if stop is None else stop - 1
-        for received, row, number in self._known:
+        for received, row, number in self._rescued:
             if number in numbers and low <= received <= high:
                 yield number, received, self._data_of(row)
-        if self._known:
+        if self._rescued:
             return
         reached: tuple[int, int] | None = None
         try:

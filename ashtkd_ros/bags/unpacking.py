@@ -35,7 +35,7 @@ _BLOCK = 2**22
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
+def unpacking_folder() -> Iterator[Path]:
     """A folder for unpacked files, which is removed afterwards, whatever happens.
 
     Files that are still open keep their data. A folder that a killed process left, whose lock
@@ -89,14 +89,14 @@ def unpack(data: bytes, kind: str = 'zstd', limit: int = UNPACKED_LIMIT) -> byte
 
 def _pieces(reader: Any, data: bytes, most: int) -> bytes:
     """Unpack up to so many bytes; lz4 reserves memory for all that it may give."""
-    found = [reader.decompress(data, max_length=min(_BLOCK, most))]
-    held = len(found[0])
+    pieces = [reader.decompress(data, max_length=min(_BLOCK, most))]
+    held = len(pieces[0])
     while held < most and not reader.eof:
-        found.append(reader.decompress(b'', max_length=min(_BLOCK, most - held)))
-        if not found[-1]:
+        pieces.append(reader.decompress(b'', max_length=min(_BLOCK, most - held)))
+        if not pieces[-1]:
             break
-        held += len(found[-1])
-    return b''.join(found)
+        held += len(pieces[-1])
+    return b''.join(pieces)
 
 
 def unpacked_file(file: Path, folder: Path) -> Path:

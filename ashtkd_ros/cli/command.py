@@ -21,7 +21,7 @@ from ashtkd_ros.errors import VprError
 
 
 def run_command(command: Callable[[], int]) -> None:
-    """Run `command` and exit: with its status, or 1 and one line that says why it failed.
+    """Run `command` and exit with its status, or with an error's and one line that says why.
 
     With ASHTKD_DEBUG=1 the traceback is printed before that line. Ctrl-C (SIGINT) and SIGTERM end
     it alike, by KeyboardInterrupt, so that nothing half done stays behind: exit status 130.
@@ -42,6 +42,7 @@ def _status(command: Callable[[], int]) -> int:
         return status
     except VprError as error:
         print_error(str(error))
+        return error.status
     except BrokenPipeError:  # the reader (head, less) has closed the pipe
         discard_output()
         return 0
@@ -67,6 +68,6 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def make_parser(doc: str) -> argparse.ArgumentParser:
+def make_parser(doc: str) -> SafeParser:
     """A parser whose help is the docstring of the command, with its examples."""
     return SafeParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -23,7 +23,7 @@ from ashtkd_ros.commands.options import (
     traverse_options,
 )
 from ashtkd_ros.mapping.build import MapOptions, build_map
-from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions
+from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions, check_options
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
 from ashtkd_ros.mapping.summary import notes_after_build, route_line, summary
@@ -76,6 +76,7 @@ def _keyframes(args: argparse.Namespace) -> KeyframeOptions:
 def _build(args: argparse.Namespace) -> int:
     keyframes = _keyframes(args)
     traverses = open_traverses(args.source, traverse_options(args, purpose='map'))
+    check_options(traverses, keyframes)
     if args.dry_run:
         print_lines(
             *(line for t in traverses for line in plan(t, keyframes)), *cautions(traverses)

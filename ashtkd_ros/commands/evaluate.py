@@ -21,7 +21,7 @@ import numpy as np
 
 from ashtkd_ros.cli.arguments import count, given_options, not_negative, rate, share
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import print_lines, print_notes
+from ashtkd_ros.cli.terminal import SafeParser, print_lines, print_notes
 from ashtkd_ros.commands.options import (
     add_model_options,
     add_traverse_options,
@@ -239,33 +239,33 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
         'the images are recognised without ROS',
     )
     add(
-        '--rate',
-        type=rate,
-        default=1.0,
-        help='with --live: play so many times faster than recorded (default: %(default)g)',
-    )
-    add(
-        '--hz',
-        type=rate,
-        help='with --live: images per second, before --rate (default: 10 for a folder, else as '
-        'recorded)',
-    )
-    add(
-        '--player',
-        choices=PLAYERS,
-        default=PLAYERS[0],
-        help='with --live: program that plays the source: own (this one) or ros2 (ros2 bag play); '
-        'auto: ros2 where it can play the source (default: %(default)s)',
-    )
-    add(
         '--answers',
         type=Path,
         help='judge the answers in this file, which the command live recorded (default: recognise '
         'the images without ROS)',
     )
+    add = parser.add_argument_group('how --live plays').add_argument
+    add(
+        '--rate',
+        type=rate,
+        default=1.0,
+        help='how many times faster than recorded (default: %(default)g)',
+    )
+    add(
+        '--hz',
+        type=rate,
+        help='images per second, before --rate (default: 10 for a folder, else as recorded)',
+    )
+    add(
+        '--player',
+        choices=PLAYERS,
+        default=PLAYERS[0],
+        help='program that plays the source: own (this one) or ros2 (ros2 bag play); auto: ros2 '
+        'where it can play the source (default: %(default)s)',
+    )
 
 
-def evaluate_parser() -> argparse.ArgumentParser:
+def evaluate_parser() -> SafeParser:
     """The arguments of this command, which replay.launch.py has as well."""
     parser = make_parser(__doc__)
     _add_options(parser)

@@ -48,14 +48,19 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     text = 'file of poses in TUM format, for a bag or a video (default: a topic)'
     add('--trajectory', type=Path, help=text)
     text = "time of a video's first image in seconds, on the clock of its --trajectory "
-    text += f'(default: {default.video_start:g})'
-    add('--video-start', type=seconds, default=default.video_start, metavar='S', help=text)
+    add(
+        '--video-start',
+        type=seconds,
+        default=default.video_start,
+        metavar='S',
+        help=text + '(default: %(default)g)',
+    )
     text = 'which time of a message counts: that of its header, or when it was received '
-    text += f'(default: {default.stamps})'
+    text += '(default: %(default)s)'
     add('--stamps', choices=('header', 'receive'), default=default.stamps, help=text)
     gap = default.max_pose_gap_s
     text = 'longest time between two poses across which poses are interpolated, in seconds '
-    text += f'(default: {gap:g})'
+    text += '(default: %(default)g)'
     add('--max-pose-gap', type=not_negative, default=gap, metavar='S', help=text)
     text = 'fixed frame of the poses in tf (default: map, else odom, else the root of the tf tree)'
     add('--map-frame', default='', help=text)

@@ -18,7 +18,7 @@ from ashtkd_ros.evaluation.metrics import RECALL_AT, Calibration
 from ashtkd_ros.evaluation.page import decimal, is_comparison_page, render
 from ashtkd_ros.evaluation.report import ANSWER_COLUMNS
 from ashtkd_ros.evaluation.report_file import Report
-from ashtkd_ros.files.writing import cannot_write, check_output, resolved, write_text
+from ashtkd_ros.files.writing import check_output, resolved, write_errors, write_text
 from ashtkd_ros.text import one_line
 
 # Key of a figure → heading, factor to show it by, decimals.
@@ -179,10 +179,8 @@ def write_comparison(path: Path, reports: Sequence[Report]) -> None:
         start=min((stamp for _, stamp in reports[0].queries if stamp is not None), default=0.0),
         most=_MOST_CHANGES,
     )
-    try:
+    with write_errors(path, _WHAT):
         write_text(path, html)
-    except OSError as error:
-        raise cannot_write(path, error, _WHAT) from error
 
 
 def check_comparison(path: Path, reports: Sequence[Report]) -> None:

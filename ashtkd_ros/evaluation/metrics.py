@@ -67,7 +67,7 @@ def retrieval_metrics(ranking: np.ndarray, scores: np.ndarray, truth: np.ndarray
 def metrics_of(hits: np.ndarray, scores: np.ndarray, has_positive: np.ndarray) -> Metrics:
     """`hits` bool (Q, K): is candidate k right; `scores` (Q,) of the first candidate.
 
-    `hits` and `has_positive` bool (Q,) come from `GroundTruth.judge`. Raises VprError where there
+    `hits` and `has_positive` bool (Q,) come from `GroundTruth.judge`. Raises VprError if there
     is no query.
     """
     if not len(hits):

@@ -123,30 +123,30 @@ class RecordedAnswers:
 
 def _is_whole(values: dict) -> bool:
     texts = all(isinstance(values.get(key), str) for key in ('source', 'map_sha256'))
-    numbers = all(_is(values.get(key), _NUMBER) for key in ('rate', 'hz'))
+    numbers = all(_is_of_kind(values.get(key), _NUMBER) for key in ('rate', 'hz'))
     node = values.get('node')
     told = [node, values.get('machine', {})]
     if not all(isinstance(x, dict) and all(map(_is_text, x.values())) for x in told):
         return False
-    if not (texts and numbers and _is(values.get('sent'), int) and isinstance(node, dict)):
+    if not (texts and numbers and _is_of_kind(values.get('sent'), int) and isinstance(node, dict)):
         return False
     return isinstance(values['answers'], list) and all(map(_is_answer, values['answers']))
 
 
 def _is_answer(answer: object) -> bool:
-    if not isinstance(answer, dict) or not _is(answer.get('stamp_ns'), int):
+    if not isinstance(answer, dict) or not _is_of_kind(answer.get('stamp_ns'), int):
         return False
     places, scores = answer.get('places'), answer.get('scores')
     if not isinstance(places, list) or not isinstance(scores, list) or len(places) != len(scores):
         return False
-    ids = all(_is(place, int) and place >= 0 for place in places)
-    timed = answer.get('seconds', 0) is None or _is(answer.get('seconds'), _NUMBER)
-    return ids and timed and all(_is(s, _NUMBER) and math.isfinite(s) for s in scores)
+    ids = all(_is_of_kind(place, int) and place >= 0 for place in places)
+    timed = answer.get('seconds', 0) is None or _is_of_kind(answer.get('seconds'), _NUMBER)
+    return ids and timed and all(_is_of_kind(s, _NUMBER) and math.isfinite(s) for s in scores)
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+def _is_of_kind(value: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)

@@ -23,7 +23,7 @@ from ashtkd_ros.evaluation.page import is_report_page
 from ashtkd_ros.evaluation.report_page import PictureOf, SalientOf, report_page
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.files.marks import json_keys
-from ashtkd_ros.files.writing import cannot_write, check_output, write_together
+from ashtkd_ros.files.writing import check_output, resolved, write_errors, write_together
 from ashtkd_ros.sampling import thin
 
 SCHEMA_VERSION = 1
@@ -42,6 +42,7 @@ ANSWER_COLUMNS = (
 # By these names in its JSON an earlier report of any version is known, and its durations.
 _VALUES_KEYS = {'schema_version', 'answer_columns', 'answers'}
 _TIMING_KEYS = {'schema_version', 'milliseconds'}
+_WHAT = 'the report'
 
 
 def write_report(
@@ -72,10 +73,8 @@ def write_report(
         path.with_suffix('.timing.json'): timing,
         path: page.encode('utf-8', 'replace'),
     }
-    try:
+    with write_errors(path, _WHAT):
         write_together(files)
-    except OSError as error:
-        raise cannot_write(path, error, 'the report') from error
 
 
 def check_report(path: Path) -> None:
@@ -85,9 +84,14 @@ def check_report(path: Path) -> None:
     """
     if path.suffix != '.html':
         raise VprError(f'{path}: the report is an HTML file; give it a name that ends in .html')
-    check_output(path, is_report_page, 'the report')
+    check_output(path, is_report_page, _WHAT)
+    places = {resolved(path)}
     for name, keys in (('.json', _VALUES_KEYS), ('.timing.json', _TIMING_KEYS)):
-        check_output(path.with_suffix(name), lambda data, keys=keys: keys <= json_keys(data))
+        beside = path.with_suffix(name)
+        check_output(beside, lambda data, keys=keys: keys <= json_keys(data))
+        if resolved(beside) in places:
+            raise VprError(f'{beside}: is a link to another file of the report; remove it')
+        places.add(resolved(beside))
 
 
 def report_values(evaluation: Evaluation) -> dict:

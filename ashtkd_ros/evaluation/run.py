@@ -164,7 +164,7 @@ def recorded_predictions(experiment: Experiment, recorded: RecordedAnswers) -> P
 def _answered(
     queries: Queries, recorded: RecordedAnswers
 ) -> tuple[list[Frame], list[NodeAnswer | None]]:
-    """The queries and the answer to each; an image that nobody could read is no query."""
+    """The queries and the answer to each; an image that nobody could read is not a query."""
     frames, given = [], []
     for frame in queries:
         answer = recorded.answers.get(frame.header_ns)

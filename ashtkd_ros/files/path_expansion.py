@@ -31,12 +31,12 @@ def expand_path(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
     def value(match: re.Match) -> str:
         name = match[1] or match[2]
-        found = environ.get(name) or (_own_home(environ) if name == 'HOME' else '')
-        if not found:
+        setting = environ.get(name) or (_own_home(environ) if name == 'HOME' else '')
+        if not setting:
             raise VprError(
                 f'{one_line(before + text)}: ${name} is not set; set it, or write the whole path'
             )
-        return found
+        return setting
 
     return before + _VARIABLE.sub(value, text)
 

@@ -64,7 +64,7 @@ def _since_1970(stamps: np.ndarray, sizes: np.ndarray) -> str:
     if unit == 's':
         return unit
     if len(fitting) > 1 and not is_likely:
-        raise ValueError(_two(stamps, fitting))
+        raise ValueError(_ambiguous(stamps, fitting))
     return unit
 
 
@@ -99,11 +99,11 @@ def _since_start(stamps: np.ndarray, sizes: np.ndarray) -> str:
     if len(fitting) == 1 or middle * factor < _SLOW_S:
         return fitting[0]
     if fitting[0] == 'ms':
-        raise ValueError(_two(stamps, fitting))
+        raise ValueError(_ambiguous(stamps, fitting))
     return fitting[1]
 
 
-def _two(stamps: np.ndarray, units: list[str]) -> str:
+def _ambiguous(stamps: np.ndarray, units: list[str]) -> str:
     return (
         f'stamps from {stamps.min():.17g} to {stamps.max():.17g}, {middle_step(stamps):.6g} '
         f'apart, may be {" or ".join(units)}; {_ADVICE}'

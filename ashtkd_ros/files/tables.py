@@ -129,7 +129,10 @@ def _names(header: str, separator: str) -> list[str]:
 
 
 def split_rows(text: str, separator: str, first: int) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of each row of text that begins in line `first`; csv.Error."""
+    """(line number, cells) of each row of text that begins in line `first`.
+
+    Raises csv.Error.
+    """
     if separator == ' ':
         yield from ((n, _words(line)) for n, line in enumerate(text.split('\n'), first))
         return

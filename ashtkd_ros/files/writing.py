@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -60,6 +62,15 @@ def cannot_write(path: Path, error: BaseException, what: str = '') -> VprError:
         advice = 'make room on the disk, or give another place'
     subject = f'{what} ' if what else ''
     return VprError(f'{path}: {subject}cannot be written ({reason}); {advice}')
+
+
+@contextlib.contextmanager
+def write_errors(path: Path, what: str = '') -> Iterator[None]:
+    """An OSError of the body becomes the VprError of `cannot_write`."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error, what) from error
 
 
 def resolved(path: Path, what: str = '') -> Path:
@@ -177,21 +188,66 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
     `folder` does not exist yet, or is an empty folder, whose mode is kept, but not its owner.
     OSError where it cannot be written; nothing of the new folder is left behind then, but the
-    folders above it are. What the body wrote is not forced onto the disk: after a power cut soon
-    afterwards, files in the folder may be empty.
+    folders above it are. What a kill has left behind is removed by the next call for the same
+    folder. What the body wrote is not forced onto the disk: after a power cut soon afterwards,
+    files in the folder may be empty.
     """
     folder = Path(folder)
-    around = folder.parent / f'.{folder.name[:_LONGEST_STEM]}.{secrets.token_hex(8)}.new'
     if os.path.ismount(folder):
         raise OSError(0, 'it is a mount point, which cannot be replaced; give a folder in it')
+    _clear_abandoned(folder)
+    around, handle = _locked_draft_of(folder)
     try:
-        around.mkdir(parents=True)
         yield around / folder.name
         with contextlib.suppress(OSError):
             (around / folder.name).chmod(stat.S_IMODE(folder.stat().st_mode))
         os.rename(around / folder.name, folder)
     finally:
         shutil.rmtree(around, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked_draft_of(folder: Path) -> tuple[Path, int]:
+    """A new folder beside `folder`, and the descriptor that locks it while this process lives."""
+    while True:
+        around = folder.parent / f'{_draft_prefix(folder)}{secrets.token_hex(8)}.new'
+        around.mkdir(parents=True)
+        with contextlib.suppress(FileNotFoundError):  # taken for abandoned by another process
+            handle = os.open(around, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if _lock(handle) is not False and around.exists():
+                return around, handle
+            os.close(handle)
+
+
+def _draft_prefix(folder: Path) -> str:
+    return f'.{folder.name[:_LONGEST_STEM]}.'
+
+
+def _lock(handle: int) -> bool | None:
+    """Whether this process holds the lock of a folder now; None where there are no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _clear_abandoned(folder: Path) -> None:
+    """Remove the drafts of `folder` whose writers were killed: those that nobody has locked."""
+    pattern = re.escape(_draft_prefix(folder)) + r'[0-9a-f]{16}\.new'
+    with contextlib.suppress(OSError):
+        for name in filter(re.compile(pattern).fullmatch, os.listdir(folder.parent)):
+            path = folder.parent / name
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                handle = os.open(path, flags)
+            except OSError:  # of another user, or a file
+                continue
+            if set(os.listdir(handle)) <= {folder.name} and _lock(handle):
+                shutil.rmtree(path, ignore_errors=True)
+            os.close(handle)
 
 
 def _bytes_at(target: Path) -> bytes:

@@ -23,6 +23,7 @@ from ashtkd_ros.geometry.motion import (
     steps_between,
 )
 
+SAME_S = 1e-6  # stamps closer than this are one: float64 seconds since 1970 step by 0.24 us
 LOST_VARIANCE = 999.0  # m2, about 30 m either way; visual odometry gives 9999 when it is lost
 NO_FIX_VARIANCE = 9999.0  # m2; a satellite fix in a street is wrong by 30 m, but not by 100
 _SUDDEN = 100.0  # times the variance of the neighbouring message; a drift grows more slowly
@@ -49,7 +50,7 @@ RESTARTED = 'in a part that started again at the origin'
 
 
 @dataclass
-class Verdict:
+class PoseCheck:
     """The result of a check.
 
     `keep`: bool (N,); `breaks`: float64 (K, 2), times in seconds between which nothing may be
@@ -81,15 +82,15 @@ def is_odometry(name: str) -> bool:
     return any(word in name.lower() for word in ('odom', 'vio', 'camera_init'))  # of LOAM
 
 
-def within(stamps: np.ndarray, breaks: np.ndarray, slack_s: float = 1e-6) -> np.ndarray:
+def within(stamps: np.ndarray, breaks: np.ndarray) -> np.ndarray:
     """Which of float64 (M,) stamps lie inside one of the (K, 2) breaks, not at their ends.
 
     The breaks are in order of time and do not overlap.
     """
     if not len(breaks):
         return np.zeros(len(stamps), bool)
-    row = np.searchsorted(breaks[:, 0], stamps - slack_s) - 1
-    return (row >= 0) & (stamps < breaks[np.maximum(row, 0), 1] - slack_s)
+    row = np.searchsorted(breaks[:, 0], stamps - SAME_S) - 1
+    return (row >= 0) & (stamps < breaks[np.maximum(row, 0), 1] - SAME_S)
 
 
 def lost(positions: np.ndarray, variances: np.ndarray) -> np.ndarray:
@@ -116,13 +117,13 @@ def check_poses(
     quaternions: np.ndarray | None = None,
     odometry: bool = False,
     unset_at_origin: bool = True,
-) -> Verdict:
+) -> PoseCheck:
     """Check float64 (N,) growing stamps in seconds, (N, 3) metres and (N, 4) unit quaternions.
 
     If `odometry` starts again at the origin, only the longest part is kept: the others are in
     other frames. `unset_at_origin`: a pose of zeros may mean that the pose was not known.
     """
-    verdict = Verdict(np.ones(len(stamps), bool))
+    verdict = PoseCheck(np.ones(len(stamps), bool))
     if len(stamps) < 3:
         return verdict
     if len(stamps) >= WINDOW and not np.ptp(positions, axis=0).any():
@@ -142,12 +143,12 @@ def check_poses(
         bad = np.zeros(len(stamps), bool)
         bad[rows] = _outliers(stamps[rows], positions[rows], starts)
         _leave_out(verdict, bad, OUTLIER)
-    _leave_out(verdict, _loose_ends(stamps, positions, verdict.keep), OUTLIER)
+    _leave_out(verdict, _ends_beyond_jumps(stamps, positions, verdict.keep), OUTLIER)
     _split(verdict, stamps, positions, quaternions, odometry)
     return verdict
 
 
-def stretches(stamps: np.ndarray, verdict: Verdict) -> np.ndarray:
+def stretches(stamps: np.ndarray, verdict: PoseCheck) -> np.ndarray:
     """Times not to be used, float64 (K, 2) in seconds: the breaks, and around bad poses."""
     kept = stamps[verdict.keep]
     rows = np.unique(np.cumsum(verdict.keep)[~verdict.keep])  # good poses before each bad one
@@ -180,7 +181,7 @@ def restarts(
     return rows[near & (step[rows - 1] > reachable_m(factor * around, dt, _ODOMETRY_PUSH))]
 
 
-def _leave_out(verdict: Verdict, bad: np.ndarray, why: str) -> None:
+def _leave_out(verdict: PoseCheck, bad: np.ndarray, why: str) -> None:
     bad = bad & verdict.keep
     if bad.any() and not bad[verdict.keep].all():
         verdict.refused[why] += int(bad.sum())
@@ -221,7 +222,7 @@ def _outliers(stamps: np.ndarray, positions: np.ndarray, starts: np.ndarray) -> 
     return bad
 
 
-def _loose_ends(stamps: np.ndarray, positions: np.ndarray, keep: np.ndarray) -> np.ndarray:
+def _ends_beyond_jumps(stamps: np.ndarray, positions: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Which poses, bool (N,), are the first or last few before or after a jump."""
     bad = np.zeros(len(stamps), bool)
     rows = np.flatnonzero(keep)
@@ -293,13 +294,13 @@ def _stuck(stamps: np.ndarray, positions: np.ndarray, keep: np.ndarray) -> np.nd
     part = step[moves] / np.maximum(around * (lasted + dt[moves]), 1e-9)
     likely = (part > _STUCK_SHARE) & (part < 1.0 / _STUCK_SHARE)
     likely &= ~np.isin(moves + 1, restarts(stamps, positions))
-    likely &= _goes_on(positions, begins, moves)
+    likely &= _keeps_direction(positions, begins, moves)
     for begin, end in zip(begins[jump & likely], moves[jump & likely], strict=True):
         bad[rows[begin + 1 : end + 1]] = True
     return bad
 
 
-def _goes_on(positions: np.ndarray, begins: np.ndarray, moves: np.ndarray) -> np.ndarray:
+def _keeps_direction(positions: np.ndarray, begins: np.ndarray, moves: np.ndarray) -> np.ndarray:
     """Whether steps go about in the direction of the path before or after them; bool (M,)."""
     step = positions[moves + 1] - positions[moves]
     back = positions[begins] - positions[np.maximum(begins - WINDOW, 0)]
@@ -311,7 +312,7 @@ def _goes_on(positions: np.ndarray, begins: np.ndarray, moves: np.ndarray) -> np
     return ahead
 
 
-def _split(verdict: Verdict, stamps, positions, quaternions, odometry: bool) -> None:
+def _split(verdict: PoseCheck, stamps, positions, quaternions, odometry: bool) -> None:
     """Record lasting jumps; of odometry that starts again keep only the longest part."""
     rows = np.flatnonzero(verdict.keep)
     at, where = stamps[rows], positions[rows]

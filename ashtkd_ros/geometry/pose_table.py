@@ -20,6 +20,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import number, read_text, seconds, split_rows
 from ashtkd_ros.geometry.pose import POSE_COLUMNS, Pose, pose_fault, position_fault
+from ashtkd_ros.stamps import NS_PER_S
 from ashtkd_ros.text import reason_of
 
 _COLUMNS = ('stamp', *POSE_COLUMNS)
@@ -64,7 +65,7 @@ def read_pose_table(path: Path) -> PoseTable:
     try:
         lines = read_text(path)
     except VprError as error:
-        text = str(error).replace('as CSV text ', '')
+        text = str(error).replace('as CSV text ', '').replace('; check its name', '')
         raise VprError(f'{text}; give a file of poses in TUM format') from error
     refused: Counter[str] = Counter()
     rows, poses = [], []
@@ -76,7 +77,7 @@ def read_pose_table(path: Path) -> PoseTable:
         rows.append((at, row))
         poses.append(_pose(row, path, at))
     stamps, notes = seconds(rows, path)
-    if same := _same(stamps, np.array(poses).reshape(-1, 7), path):
+    if same := _count_same_stamps(stamps, np.array(poses).reshape(-1, 7), path):
         refused[SAME_STAMP] += same
     return PoseTable(stamps, np.array(poses, float).reshape(-1, 7), refused, notes)
 
@@ -87,11 +88,11 @@ def _rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     for at, line in enumerate(text.replace('\r\n', '\n').replace('\r', '\n').split('\n'), 1):
         bare = line.partition('#')[0].strip(' ')
         if not bare.strip():
-            names = _named(line.lstrip('# '), _COLUMNS) or names
+            names = _columns_of(line.lstrip('# '), _COLUMNS) or names
             continue
         try:
             if not separator:
-                if header := _named(bare, _NEEDED):
+                if header := _columns_of(bare, _NEEDED):
                     names = header
                     continue
                 separator = _separator(bare, len(names))
@@ -116,7 +117,7 @@ def _with_one_stamp(row: dict[str, str], path: Path, at: int) -> dict[str, str]:
     full, nanoseconds = number(whole, 'sec', path, at), number(rest, 'nanosec', path, at)
     if nanoseconds < 0 or nanoseconds % 1:
         raise VprError(f'{path}:{at}: nanosec is "{rest[:80]}", it must be a whole number from 0')
-    if nanoseconds >= 1e9:  # these are all nanoseconds since 1970, not only the rest
+    if nanoseconds >= NS_PER_S:  # these are all nanoseconds since 1970, not only the rest
         return row | {'stamp': rest}
     if full % 1:
         return row | {'stamp': whole}
@@ -129,18 +130,18 @@ def _separator(line: str, columns: int) -> str:
     return next(fitting, ' ')
 
 
-def _named(line: str, needed: Sequence[str]) -> list[str] | None:
+def _columns_of(line: str, needed: Sequence[str]) -> list[str] | None:
     """The columns that a line names, '' for unused ones; None if one of `needed` is missing."""
     columns: list[str] = []
     cells = re.split(r'[,;|]' if re.search('[,;|]', line) else r'\t|\s+', line.strip())
     for cell in cells:
         name = re.sub(r'\s*[\[(].*', '', cell).strip(' "%_\t').lower().replace('/', '.')
-        known = _known(_PATH.sub('', name))
+        known = _column_of(_PATH.sub('', name))
         columns.append(known if known not in columns else '')
-    return _of_use(columns, needed)
+    return _with_best_stamp(columns, needed)
 
 
-def _known(name: str) -> str:
+def _column_of(name: str) -> str:
     """The meaning of a column with that name; empty if it is not used."""
     if _SECONDS.fullmatch(name):
         return 'sec'
@@ -152,7 +153,7 @@ def _known(name: str) -> str:
     return f'q{turn[1]}' if turn else place[1] if place else ''
 
 
-def _of_use(columns: list[str], needed: Sequence[str]) -> list[str] | None:
+def _with_best_stamp(columns: list[str], needed: Sequence[str]) -> list[str] | None:
     """Keep the columns that make the stamp best; None if one of `needed` is missing."""
     columns = ['' if f == 'stamp' and 'own stamp' in columns else f for f in columns]
     columns = ['stamp' if f == 'own stamp' else f for f in columns]
@@ -167,9 +168,7 @@ def _of_use(columns: list[str], needed: Sequence[str]) -> list[str] | None:
 
 
 def _pose(row: dict[str, str], path: Path, at: int) -> list[float]:
-    values = {c: number(row[c], c, path, at) for c in POSE_COLUMNS if c in row}
-    if 'qw' not in values and any(c in values for c in ('qx', 'qy', 'qz')):
-        raise VprError(f'{path}: has a quaternion without the column qw')
+    values = _pose_numbers(row, path, at)
     why = position_fault(values['x'], values['y'], values.get('z', 0.0))
     if why:
         raise VprError(f'{path}:{at}: {why}')
@@ -177,7 +176,15 @@ def _pose(row: dict[str, str], path: Path, at: int) -> list[float]:
     return [values.get(c, default[c] if 'qw' not in values else 0.0) for c in POSE_COLUMNS]
 
 
-def _same(stamps: np.ndarray, poses: np.ndarray, path: Path) -> int:
+def _pose_numbers(row: Mapping[str, str], table: Path, line: int) -> dict[str, float]:
+    """The numbers of a pose by column; VprError where one is no number, or qw is missing."""
+    given = [c for c in POSE_COLUMNS if c in row]
+    if 'qw' not in given and any(c in given for c in ('qx', 'qy', 'qz')):
+        raise VprError(f'{table}: has a quaternion without the column qw')
+    return {c: number(row[c], c, table, line) for c in given}
+
+
+def _count_same_stamps(stamps: np.ndarray, poses: np.ndarray, path: Path) -> int:
     """How many poses share their stamp with a later one; VprError if stamps lack digits."""
     if len(stamps) < 2:
         return 0
@@ -208,10 +215,7 @@ def pose_of_row(row: Mapping[str, str], table: Path, line: int) -> Pose | None:
             f'{table}:{line}: {empty} is "", it must be a finite number; fill it in, or leave the '
             'whole pose of the row empty'
         )
-    if 'qw' not in given and any(c in given for c in ('qx', 'qy', 'qz')):
-        raise VprError(f'{table}: has a quaternion without the column qw')
-    values = {c: number(text, c, table, line) for c, text in given.items()}
-    pose = Pose(**{'z': 0.0, **values})
+    pose = Pose(**{'z': 0.0, **_pose_numbers(row, table, line)})
     why = pose_fault(pose)
     if why:
         raise VprError(f'{table}:{line}: {why}')

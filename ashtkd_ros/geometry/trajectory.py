@@ -16,7 +16,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.angles import wrap_degrees
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose import FARTHEST_M, Pose
-from ashtkd_ros.geometry.pose_checks import check_poses, within
+from ashtkd_ros.geometry.pose_checks import SAME_S, check_poses, within
 from ashtkd_ros.geometry.pose_table import read_pose_table
 from ashtkd_ros.geometry.quaternions import slerp
 
@@ -25,7 +25,6 @@ END_SLACK_S = 0.02  # an image this far outside the ends takes the end's pose
 BACK_JUMP_S = 1.0  # less is messages out of order, more a clock that was set
 USE_RECEIVE = 'use --stamps receive'
 _BEFORE, _AFTER, GAP = 1, 2, 3
-_SAME_S = 1e-6  # stamps closer than this are one: float64 seconds since 1970 step by 0.24 us
 _SHORTEST = 1e-6  # length of a quaternion below which it says nothing
 
 
@@ -174,7 +173,7 @@ class Trajectory(PoseTrack):
 
     def gaps(self, max_gap_s: float) -> list[tuple[float, float]]:
         """See PoseTrack."""
-        starts = np.diff(self.stamps) > max_gap_s + _SAME_S
+        starts = np.diff(self.stamps) > max_gap_s + SAME_S
         starts |= np.isin(self.stamps[:-1], self.breaks[:, 0])
         rows = np.flatnonzero(starts)
         return [(float(self.stamps[i]), float(self.stamps[i + 1])) for i in rows]
@@ -190,8 +189,8 @@ class Trajectory(PoseTrack):
         gap = since + until
         part = np.divide(since, gap, out=np.zeros_like(gap), where=gap > 0.0)
         reasons = np.zeros(len(stamps), np.int8)
-        reasons[(gap > max_gap_s + _SAME_S) & (np.minimum(since, until) > _SAME_S)] = GAP
-        reasons[within(stamps, self.breaks, _SAME_S)] = GAP
+        reasons[(gap > max_gap_s + SAME_S) & (np.minimum(since, until) > SAME_S)] = GAP
+        reasons[within(stamps, self.breaks)] = GAP
         reasons[~(stamps >= known[0] - END_SLACK_S)] = _BEFORE
         reasons[stamps > known[-1] + END_SLACK_S] = _AFTER
         return left, right, part, reasons

@@ -72,7 +72,7 @@ class FrozenDetector:
 
     def __init__(self):
         self._last: np.ndarray | None = None
-        self._stamp_s, self._same, self._same_stamps = -math.inf, 0, 0
+        self._stamp_s, self._equal_images, self._equal_stamps = -math.inf, 0, 0
         self.same_stamps = False  # whether the last frozen images had equal stamps
         # For the last pairs of unequal images: whether the whole picture had changed.
         self._noise: deque[bool] = deque(maxlen=_PAIRS)
@@ -89,18 +89,18 @@ class FrozenDetector:
         lines = np.ascontiguousarray(image[::4])
         last, self._last = self._last, lines
         if last is None or last.shape != lines.shape:
-            self._same = self._same_stamps = 0
+            self._equal_images = self._equal_stamps = 0
         elif np.array_equal(last, lines):
-            self._same += 1
-            self._same_stamps = self._same_stamps + 1 if stamp_s == self._stamp_s else 0
+            self._equal_images += 1
+            self._equal_stamps = self._equal_stamps + 1 if stamp_s == self._stamp_s else 0
         else:
             self._noise.append(_all_changed(last, lines))
-            self._same = self._same_stamps = 0
+            self._equal_images = self._equal_stamps = 0
         self._stamp_s = stamp_s
-        if limit <= 0 or self._same < limit:
+        if limit <= 0 or self._equal_images < limit:
             return False
         has_noise = noisy and 2 * sum(self._noise) > len(self._noise)
-        self.same_stamps = self._same_stamps >= limit
+        self.same_stamps = self._equal_stamps >= limit
         return self.same_stamps or (has_noise and bool(_can_show_noise(lines).any()))
 
 

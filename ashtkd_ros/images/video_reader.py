@@ -29,7 +29,9 @@ _CONVERT = 'convert it to H.264: ffmpeg -i IN -c:v libx264 OUT.mp4'
 
 
 class VideoReader:
-    """Images of a video by number, from 0; VprError, when one is read, for what is no video.
+    """Images of a video by number, from 0.
+
+    If the file is not a video, VprError is raised when an image is read.
 
     An image that cannot be decoded has a number too. `number`: that of the current image. `size`:
     of the file, in bytes; VprError where it has another; None: not known yet.

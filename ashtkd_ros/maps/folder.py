@@ -119,7 +119,7 @@ def state_on_disk(folder: Path) -> tuple[int, int, int] | None:
     """What tells one map in a folder from the next: inode, time and size of map.yaml; None
     without a map."""
     try:
-        found = os.stat(Path(folder) / DESCRIPTION)
+        state = os.stat(Path(folder) / DESCRIPTION)
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return state.st_ino, state.st_mtime_ns, state.st_size

@@ -255,9 +255,10 @@ class Embedder:
         return rows
 
     def warm_up(self) -> None:
-        """Run the network, so that the first image need not wait for what the first run prepares.
+        """Run the network on two pictures, as a new `Embedder` does itself.
 
-        VprError if it fails, gives no descriptor, or the same descriptor for two pictures.
+        The first image then need not wait for what a first run prepares. VprError if the network
+        fails, gives no descriptor, or the same descriptor for both pictures.
         """
         height, width = self.preprocessing.size
         shades = np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -11,11 +13,21 @@ from collections.abc import Iterator
 import rclpy
 from rclpy.executors import ExternalShutdownException
 
-from ashtkd_ros.errors import VprError, error_text
+from ashtkd_ros.errors import ArgumentError, VprError, error_text
 from ashtkd_ros.ros.environment import check_environment, expand_files
 from ashtkd_ros.text import one_line
 
 _PAUSE_S = 0.1
+_LEVELS = 'DEBUG, INFO, WARN, ERROR or FATAL'
+_FORMS = {  # of the arguments that rcl parses
+    **dict.fromkeys(('-p', '--param'), '-p NAME:=VALUE'),
+    **dict.fromkeys(('-r', '--remap'), '-r FROM:=TO'),
+    **dict.fromkeys(('-e', '--enclave'), '-e /PATH'),
+    '--log-level': f'--log-level LEVEL, which is {_LEVELS}',
+    '--params-file': '--params-file FILE',
+    '--log-config-file': '--log-config-file FILE',
+}
+_SAYS_NOTHING = re.compile(r'^\.|error not set|lexeme|token')  # to a user
 
 
 @contextlib.contextmanager
@@ -23,8 +35,9 @@ def ros_session(args: list[str] | None = None) -> Iterator[None]:
     """Initialise rclpy, run the body, shut rclpy down.
 
     KeyboardInterrupt where a signal has closed ROS amid the body; see also `end_on_signal`.
-    `args`: the command line; None: that of this process. VprError if ROS refuses the arguments,
-    for example because a parameters file does not exist, or cannot work in this environment.
+    `args`: the command line; None: that of this process. ArgumentError if ROS does not take the
+    arguments; VprError if a file that they name does not exist, or ROS cannot work in this
+    environment.
     """
     given = sys.argv if args is None else args
     check_environment(given)
@@ -51,10 +64,29 @@ def _initialise(args: list[str]) -> None:
     try:
         rclpy.init(args=args)
     except Exception as error:  # RCLError, UnknownROSArgsError: they share no public base class
+        if refused := argument_error(error):
+            raise refused from error
         reason = ' '.join(str(error).split()).split(', at /')[0].strip()
-        refused = type(error).__name__ == 'UnknownROSArgsError' or 'parse' in reason
-        what = 'ROS does not accept these arguments' if refused else 'ROS cannot be started'
-        raise VprError(f'{what}: {one_line(reason)}') from error
+        raise VprError(f'ROS cannot be started: {one_line(reason)}') from error
+
+
+def argument_error(error: Exception) -> ArgumentError | None:
+    """What rclpy's error says of an argument, and what to write; None for another error."""
+    text = ' '.join(str(error).split()).split(', at /')[0].strip()
+    if type(error).__name__ == 'UnknownROSArgsError':
+        words = ', '.join(ast.literal_eval(text))
+        return ArgumentError(f'ROS does not take {words}; remove it, or move it before --ros-args')
+    if trailing := re.search(r"Couldn't parse trailing (\S+) flag", text):
+        return ArgumentError(f'nothing follows {trailing[1]}; write {_form_of(trailing[1])}')
+    if wrong := re.search(r"Couldn't parse [^:]*: '((-\S+) .*?)'(\. Error: |$)(.*)", text):
+        given, flag, reason = wrong[1], wrong[2], wrong[4].removesuffix('.')
+        why = '' if _SAYS_NOTHING.search(f'{reason}.') else f' ({reason})'
+        return ArgumentError(f'ROS does not take {given}{why}; write {_form_of(flag)}')
+    return None
+
+
+def _form_of(flag: str) -> str:
+    return _FORMS.get(flag, f'{flag} VALUE')
 
 
 def spin(executor, logger) -> None:

@@ -293,7 +293,7 @@ class _Bag:
         """Write the poses between two frames, at whole periods after the time `first`."""
         if b[0] - a[0] > _LONGEST_GAP_NS:
             return
-        period = max(1, round(1e9 / self._options.odom_hz))
+        period = max(1, round(NS_PER_S / self._options.odom_hz))
         for stamp in _ticks(first, period, a[0], b[0]):
             self.send_pose(stamp, interpolate_pose(a[1], b[1], (stamp - a[0]) / (b[0] - a[0])))
 
@@ -319,7 +319,7 @@ def _own_bytes(frame: Frame) -> tuple[np.ndarray, str]:
     try:
         data, kind = frame.image.encoded()
     except VprError:
-        frame.read()  # says so where it is no image at all
+        frame.read()  # raises the error if it is not an image
         raise
     data = np.frombuffer(data, np.uint8)
     try:

@@ -18,6 +18,7 @@ from ashtkd_ros.images.bit_depth import BitDepth, DepthSampler, bits_of_source
 from ashtkd_ros.images.message_decoding import compressed_to_array, image_to_array, is_deep_message
 from ashtkd_ros.images.picture_decoding import ImageError, decode_picture, is_deep
 from ashtkd_ros.images.picture_limits import check_size, read_bytes
+from ashtkd_ros.stamps import s_to_ns
 
 if TYPE_CHECKING:  # a robot's node reads pictures of a folder, and must not load bag readers
     from ashtkd_ros.bags.bag import Bag
@@ -56,7 +57,7 @@ def _spread(bag: Bag, topic: str) -> Iterator[object]:
             yield from islice(_sound(bag, topic), 0, None, -(-count // _SAMPLES))
             return
         for start in np.linspace(bag.start_s, bag.end_s, _SAMPLES, endpoint=False):
-            yield from islice(_sound(bag, topic, int(start * 1e9)), 1)
+            yield from islice(_sound(bag, topic, s_to_ns(start)), 1)
 
 
 def _measure_message(message: object, sampler: DepthSampler) -> None:

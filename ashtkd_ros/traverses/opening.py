@@ -60,7 +60,7 @@ _FOR_ALL = ('origin', 'bits', 'purpose')
 
 
 def open_traverse(path: Path, options: TraverseOptions | None = None) -> Traverse:
-    """A source of images; VprError where a path is none, or an option is for another kind."""
+    """A source of images; VprError if a path is not one, or if an option is for another kind."""
     path, options = Path(path), options or TraverseOptions()
     for kind in KINDS:
         if kind.recognises(path):
@@ -89,6 +89,8 @@ def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions)
             raise VprError(
                 f'{path}: {flag} is for the poses of a --trajectory; give one, or leave {flag} out'
             )
+    if options.trajectory is not None and options.pose_topic:
+        raise VprError(f'{path}: --trajectory and --pose-topic both name poses; leave one out')
 
 
 def open_traverses(sources: Sequence[Path], options: TraverseOptions) -> list[Traverse]:

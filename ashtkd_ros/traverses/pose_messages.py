@@ -183,7 +183,7 @@ class NavSatPoses(PoseReader):
         """See PoseReader; `geo` and `origin` are set, and `pose_checks` were made."""
         rows = np.array(self._rows).reshape(-1, 4)
         refused = self.refused.copy()
-        rows = rows[~_nowhere(rows, refused)]
+        rows = rows[~_without_fix(rows, refused)]
         rows = rows[time_order(rows[:, 0], self._topic, self.remedy, refused)]
         known = np.isfinite(rows[:, 3])
         rows[~known, 3] = (
@@ -252,8 +252,8 @@ def travel_yaw(stamps: np.ndarray, positions: np.ndarray, baseline_m: float = 2.
     are 0.
     """
     flat = positions[:, :2]
-    start = _leg(stamps, flat, baseline_m, -1, _LEG_BEHIND_S)
-    end = _leg(stamps, flat, baseline_m, 1, _LEG_AHEAD_S)
+    start = _row_a_baseline_away(stamps, flat, baseline_m, -1, _LEG_BEHIND_S)
+    end = _row_a_baseline_away(stamps, flat, baseline_m, 1, _LEG_AHEAD_S)
     chord = flat[end] - flat[start]
     known = np.flatnonzero(np.hypot(chord[:, 0], chord[:, 1]) >= baseline_m)
     if not len(known):
@@ -263,7 +263,7 @@ def travel_yaw(stamps: np.ndarray, positions: np.ndarray, baseline_m: float = 2.
     return np.arctan2(chord[held, 1], chord[held, 0])
 
 
-def _leg(
+def _row_a_baseline_away(
     stamps: np.ndarray, flat: np.ndarray, baseline_m: float, step: int, within_s: float
 ) -> np.ndarray:
     """For each row the nearest row in time (step -1: before, 1: after) that is a baseline away."""
@@ -301,7 +301,7 @@ def _fix_variance(message: Any) -> float:
     return max(float(message.position_covariance[0]), float(message.position_covariance[4]))
 
 
-def _nowhere(rows: np.ndarray, refused: Counter[str]) -> np.ndarray:
+def _without_fix(rows: np.ndarray, refused: Counter[str]) -> np.ndarray:
     """Which fixes, bool (N,), are at 0, 0 for lack of a fix; not those of a simulator there."""
     zero = ~rows[:, 1:3].any(axis=1)
     others = np.abs(rows[~zero, 1:3])

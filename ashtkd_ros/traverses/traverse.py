@@ -88,7 +88,8 @@ class Traverse(ABC):
     Of each kind: `kind`: what errors call it; `accepted`: those options that only some kinds have
     and this one too; `for_trajectories`: those of them that have no effect without a trajectory;
     `preselected`: whether somebody has chosen the images, so that each is to become a place;
-    `originals`: reads the images of a traverse again by its description in a map.
+    `clock_advice`: what sets its clock; `originals`: reads the images of a traverse again by its
+    description in a map.
 
     Of each source: `count`: number of images at most; `poses`: name of what gives the poses,
     empty: nothing; `has_poses`: whether images have poses; `frame_id`: frame of the poses, and
@@ -102,6 +103,7 @@ class Traverse(ABC):
     accepted: ClassVar[frozenset[str]] = frozenset()
     for_trajectories: ClassVar[frozenset[str]] = frozenset()
     preselected: ClassVar[bool] = False
+    clock_advice: ClassVar[str] = ''
     poses: str = ''
     has_poses: bool = False
     frame_id: str = 'map'
@@ -202,10 +204,10 @@ class RecordedTraverse(Traverse):
         (start, end), (first, last) = self.span, self.track.span
         if first <= end and last >= start:
             return ''
-        video = ': --video-start tells when a video began' if 'video' in self.kind else ''
         return (
             f'no image has a pose: {self.poses} has poses from {first:.1f} to {last:.1f} s, the '
-            f'images are from {start:.1f} to {end:.1f} s; give poses on their clock{video}'
+            f'images are from {start:.1f} to {end:.1f} s; give poses with the clock of the images'
+            + self.clock_advice
         )
 
     def frame(

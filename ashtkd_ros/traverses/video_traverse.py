@@ -45,6 +45,7 @@ class VideoTraverse(RecordedTraverse):
     kind, originals = 'a video', VideoOriginals
     for_trajectories = frozenset({'video_start', 'max_pose_gap_s', 'camera_frame_is'})
     accepted = frozenset({'trajectory', 'labels'}) | for_trajectories
+    clock_advice = ': --video-start tells when a video began'
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)

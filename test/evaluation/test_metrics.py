@@ -192,6 +192,7 @@ def test_localisation_error_is_over_accepted_answers_with_poses():
 def test_thin_keeps_the_ends_and_spreads_the_rest():
     assert thin(11, 3).tolist() == [0, 5, 10] and thin(2, 5).tolist() == [0, 1]
     assert thin(1, 5).tolist() == [0] and thin(0, 5).size == 0
+    assert thin(5, 1).tolist() == [0] and thin(5, 2).tolist() == [0, 4] and thin(5, 0).size == 0
     assert len(thin(100_000, 500)) == 500
 
 

@@ -49,6 +49,11 @@ def test_the_places_beside_a_report_are_checked_before_it_is_made(tmp_path: Path
     with pytest.raises(VprError) as error:
         check_report(tmp_path / 'r.html')
     assert f'{name}: cannot be written (it is a folder)' in line_of(error)
+    (tmp_path / name).rmdir()
+    (tmp_path / name).symlink_to(tmp_path / 'r.html')
+    with pytest.raises(VprError) as error:
+        check_report(tmp_path / 'r.html')
+    assert f'{name}: is a link to another file of the report' in line_of(error)
     long = tmp_path / ('a' * 245 + '.html')  # of 250 characters; .timing.json makes it 257
     with pytest.raises(VprError) as error:
         check_report(long)

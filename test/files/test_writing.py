@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -335,3 +336,55 @@ def test_checksums_of_bytes_and_files(tmp_path: Path):
     assert sha256_of(b'')[:8] == 'e3b0c442'
     with pytest.raises(OSError):
         sha256_of_file(tmp_path)
+
+
+FILLING = """
+import sys, time
+from pathlib import Path
+from ashtkd_ros.files.writing import whole_folder
+with whole_folder(Path(sys.argv[1])) as new:
+    new.mkdir()
+    (new / 'half').touch()
+    print('there', flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_kill_left_of_a_folder_is_cleared_by_the_next_call(tmp_path: Path):
+    other, users = tmp_path / 'other', tmp_path / '.bag.0123456789abcdef.new'
+    (users / 'mine').mkdir(parents=True)  # no draft of ours, though it has such a name
+    command = [sys.executable, '-c', FILLING]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    processes = [
+        subprocess.Popen([*command, str(path)], env=environment, stdout=subprocess.PIPE)
+        for path in (tmp_path / 'bag', tmp_path / 'bag', other)
+    ]
+    try:
+        assert [process.stdout.readline() for process in processes] == [b'there\n'] * 3
+        processes[0].kill()
+        processes[2].kill()
+        for killed in processes[::2]:
+            killed.wait()
+        assert len(names(tmp_path)) == 4
+        with whole_folder(tmp_path / 'bag') as new:
+            assert len(names(tmp_path)) == 4  # this one in the place of the one that was killed
+            new.mkdir()
+        # The draft of the living process, that of the other folder, and the user's.
+        left = [name.split('.')[1] for name in names(tmp_path) if name.startswith('.')]
+        assert left == ['bag', 'bag', 'other'] and users.is_dir()
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_a_folder_is_written_where_the_file_system_has_no_locks(tmp_path: Path, monkeypatch):
+    def flock(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, 'not supported')
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    left = tmp_path / '.bag.0123456789abcdef.new'
+    left.mkdir()
+    with whole_folder(tmp_path / 'bag') as new:
+        new.mkdir()
+    assert names(tmp_path) == [left.name, 'bag']

@@ -269,7 +269,7 @@ BAD = {
     'broken jpeg': (garbage_after_magic, ['--jpeg'], '2.jpg: not a readable image'),
     'neither jpeg nor png': (tiff, ['--jpeg'], '2.jpg: is stored neither as JPEG nor as PNG'),
     'negative stamp': (negative, [], '0.jpg: stamp -12.100 s is not possible in ROS'),
-    'compression of mcap': (None, ['--compression', 'storage'], 'take storage mcap'),
+    'compression of mcap': (None, ['--compression', 'storage'], 'needs --storage mcap'),
     'nowhere on earth': (None, ['--origin', '95', '0'], '95'),
 }
 

@@ -140,7 +140,7 @@ REFUSED = {
     'no row': ((), HEADER, 'lists no image'),
     'row cut in a needed column': (('a.jpg,0,1',), HEADER, 'poses.csv:2: the row has too few'),
     'row cut in the quaternion': (('a.jpg,0,1,2,3,0',), HEADER, 'too few columns'),
-    'nothing at all': ((), '', 'is missing'),
+    'nothing at all': ((), '', 'are missing'),
 }
 
 

@@ -50,6 +50,8 @@ def test_what_does_not_fit_is_one_line(bag: Path, town: Path, tmp_path: Path):
         (town / 'day', {'image_topic': '/a'}, '--image-topic is for bags, this is a folder'),
         (town / 'day', {'trajectory': tmp_path / 'a.txt'}, '--trajectory is for bags and videos'),
         (bag, {'stamps': 'receive', 'role': 'query'}, '--role is for'),
+        (bag, {'trajectory': 'a.txt', 'pose_topic': '/odom'}, 'both name poses; leave one out'),
+        (video, {'trajectory': 'a.txt', 'pose_topic': '/odom'}, '--pose-topic is for bags'),
         (town / 'day', {'stamps': 'receive'}, '--stamps is for bags, this is a folder'),
         (town / 'day', {'max_pose_gap_s': 0.0}, '--max-pose-gap is for bags and videos'),
         (town / 'day', {'camera_frame_is': 'body'}, '--camera-frame-is is for bags and videos'),

@@ -6,14 +6,13 @@ python -m tools.bench.embedding --teachers ../shared/teachers
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.cli.arguments import positive_count
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.network.shipped_model import shipped_model
 
 TIMED_SIZE = (224, 224)
@@ -51,7 +50,7 @@ def _size(session) -> tuple[int, int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add(
         '--teachers',

@@ -10,7 +10,6 @@ Simple: decode everything, copy it as RGB, resize, divide, subtract, channels fi
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.cli.arguments import positive_count
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.images.colour_order import to_rgb
 from ashtkd_ros.images.message_decoding import compressed_to_array, image_to_array
 from ashtkd_ros.network.embedder import Embedder, Preprocessing, resize
@@ -80,9 +79,7 @@ def medians(rounds: int, *ways: Callable[[], object]) -> list[float]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add(
         '--rounds',

@@ -10,7 +10,6 @@ and one at a time on each core; the faster of the two is the reference.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from ashtkd_ros.cli.arguments import positive_count
 from ashtkd_ros.cli.child_process import child_process
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
@@ -82,9 +81,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add(
         '--frames',

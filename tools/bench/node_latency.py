@@ -9,7 +9,6 @@ the same model and threads.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from dataclasses import replace
@@ -19,7 +18,7 @@ import cv2
 import numpy as np
 
 from ashtkd_ros.cli.arguments import count, positive_count
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.ros.play.node_process import observed_node
@@ -68,9 +67,7 @@ def measure(images: int, threads: int, compressed: bool) -> tuple[np.ndarray, np
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add(
         '--images',

@@ -31,7 +31,7 @@ from sensor_msgs.msg import Image
 
 from ashtkd_ros.cli.arguments import count, not_negative, positive, positive_count
 from ashtkd_ros.cli.child_process import child_process
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.play.image_publisher import image_message
 from ashtkd_ros.ros.play.node_process import observed_node
@@ -191,9 +191,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add(
         '--size',

@@ -9,7 +9,6 @@ have in memory yet, is not counted. The CPU time changes less than the time if o
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -19,7 +18,7 @@ import numpy as np
 
 from ashtkd_ros.cli.arguments import positive_count
 from ashtkd_ros.cli.child_process import child_process
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.play.node_process import NODE_MODULE, node_command
 from ashtkd_ros.ros.play.observer import wait_for
@@ -48,7 +47,7 @@ def start_once(module: str, place_map: Path) -> tuple[float, float, float]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add(
         '--starts',

@@ -76,7 +76,7 @@ def prepare(config: TrainConfig) -> TrainingData:
 
 
 def _name_skipped(places: TrainingPlaces, unreadable: set[str], file: Path) -> None:
-    """Every picture that is left out and why, in a file; how many and the first ones, in print."""
+    """Write every picture that is left out, and why, to a file; print their number."""
     reasons = {str(path): 'missing' for path in places.skipped}
     damaged = (str(p.path) for p in places.pictures if str(p.path) in unreadable)
     reasons |= dict.fromkeys(damaged, 'not a readable image')

@@ -16,11 +16,11 @@ _HEIGHT, _WIDEST, _BAND = 240, 1920, 28
 
 
 def debug_picture(
-    image: np.ndarray, order: str, match: np.ndarray | None, text: str, without: str = ''
+    image: np.ndarray, order: str, match: np.ndarray | None, text: str, no_match_text: str = ''
 ) -> np.ndarray:
     """The image, uint8 (H, W[, 3]) in `order`, beside its match → uint8 RGB, 268 pixels high.
 
-    `match`: uint8 RGB, or None; then the text `without` takes its place.
+    `match`: uint8 RGB, or None; then the text `no_match_text` takes its place.
     """
     query = _tile(image)
     if query.ndim == 2:
@@ -28,8 +28,8 @@ def debug_picture(
     elif order == 'BGR':
         query = cv2.cvtColor(query, cv2.COLOR_BGR2RGB)
     right = np.zeros_like(query) if match is None else _tile(match)
-    if match is None and without:
-        _write(right, without, _HEIGHT // 2)
+    if match is None and no_match_text:
+        _write(right, no_match_text, _HEIGHT // 2)
     both = np.concatenate([query, right], axis=1)
     band = np.zeros((_BAND, both.shape[1], 3), np.uint8)
     _write(band, text, 20)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import TransitionCallbackReturn
 
-# So many failures of the network in a row are no accident.
+# So many failures of the network in a row are not an accident.
 _MOST_FAILURES = 10
 _PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
 

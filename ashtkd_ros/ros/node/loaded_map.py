@@ -18,7 +18,7 @@ from ashtkd_ros.ros.node.debug_picture import picture_reader
 from ashtkd_ros.ros.node.map_pictures import MapPictures
 from ashtkd_ros.ros.node.map_watch import MapWatch
 from ashtkd_ros.ros.node.messages import map_markers
-from ashtkd_ros.ros.node.parameters import Parameters
+from ashtkd_ros.ros.node.parameters import LEAST_SPACING_M, Parameters
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LoadedMap:
     parameters: Parameters
     picture_of: Callable[[Place], np.ndarray | None]
     watch: MapWatch
-    spacing: float  # metres between neighbouring places
+    spacing: float  # metres between neighbouring places, at least LEAST_SPACING_M
     markers: MarkerArray = field(default_factory=MarkerArray)
 
     @property
@@ -57,5 +57,6 @@ def load_map(
     p = replace(configured, map_path=path)
     recogniser = Recogniser(embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence)
     pictures = MapPictures(picture_reader(place_map))
-    loaded = LoadedMap(recogniser, p, pictures, watch, place_spacing(place_map.places))
+    spacing = max(place_spacing(place_map.places), LEAST_SPACING_M)
+    loaded = LoadedMap(recogniser, p, pictures, watch, spacing)
     return replace(loaded, markers=map_markers(loaded))

@@ -46,7 +46,7 @@ def pose_message(loaded, header, best: Candidate) -> PoseWithCovarianceStamped:
     message.header.stamp, message.header.frame_id = header.stamp, loaded.frame
     message.pose.pose = _pose(best.place)
     p = loaded.parameters
-    metres = p.position_stddev or max(loaded.spacing, 0.5)
+    metres = p.position_stddev or loaded.spacing
     doubt = 1.0 / max(best.confidence, 0.05)
     spread = [metres**2] * 3 + [0.1**2] * 2 + [p.yaw_stddev**2]
     message.pose.covariance[::7] = [value * doubt for value in spread]
@@ -70,7 +70,7 @@ def match_markers(loaded, stamp, recognition: Recognition | None) -> MarkerArray
     best = recognition.candidates[0].place if recognition and recognition.accepted else None
     if best is not None and best.pose is not None:
         match.pose = _pose(best)
-        length = 2.0 * max(loaded.spacing, 0.5)
+        length = 2.0 * loaded.spacing
         match.scale.x, match.scale.y, match.scale.z = length, length / 4, length / 4
         shown = [c for c in recognition.candidates if c.place.pose is not None]
         others.points = [_point(c.place) for c in shown]
@@ -108,7 +108,7 @@ def _marker(loaded, name: str, kind: int, colour) -> Marker:
     marker = Marker(ns=name, type=kind, action=Marker.ADD, color=_colour(colour))
     marker.header.frame_id = loaded.frame
     marker.pose.orientation.w = 1.0
-    size = 0.4 * max(loaded.spacing, 0.5)
+    size = 0.4 * loaded.spacing
     marker.scale.x = marker.scale.y = marker.scale.z = size
     return marker
 

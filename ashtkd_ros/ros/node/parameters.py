@@ -7,7 +7,11 @@ import functools
 from dataclasses import dataclass, field
 
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
+from ashtkd_ros.recognition.matcher import MatcherConfig
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
+from ashtkd_ros.ros.topic_names import TRANSPORTS
+
+LEAST_SPACING_M = 0.5  # metres; the places of a map may all lie at one point
 
 
 def _parameter(
@@ -56,10 +60,10 @@ class Parameters:
         'Folder for the engines that TensorRT builds. Empty: ~/.cache/ashtkd_ros.'
     )
     image_transport: str = _parameter(
-        'raw',
+        TRANSPORTS[0],
         'Transport of the images. Compressed images are looked for on image/compressed, and on '
         'image if they are not there.',
-        choices=('raw', 'compressed'),
+        choices=TRANSPORTS,
     )
     max_rate_hz: float = _live(
         0.0,
@@ -67,7 +71,7 @@ class Parameters:
         0.0,
         1000.0,
     )
-    top_k: int = _live(5, 'Number of candidates in each answer.', 1, 100)
+    top_k: int = _live(MatcherConfig.top_k, 'Number of candidates in each answer.', 1, 100)
     min_confidence: float = _live(
         MIN_CONFIDENCE,
         'Lowest confidence (a probability) at which a match is accepted. Below it the place is '
@@ -85,7 +89,7 @@ class Parameters:
     position_stddev: float = _live(
         0.0,
         'Standard deviation of the position in ~/pose, in metres, for a match with confidence '
-        '1. 0: the distance between neighbouring places.',
+        f'1. 0: the distance between neighbouring places, at least {LEAST_SPACING_M} m.',
         0.0,
         1000.0,
     )

@@ -104,8 +104,8 @@ class Publishers:
             return
         picture = loaded.picture_of(best.place) if best is not None else None
         text = f'place {best.place.id}, {best.confidence:.2f}' if best else f'unknown: {reason}'
-        without = 'the map has no picture of it' if best else ''
-        shown = debug_picture(image, order, picture, text, without)
+        no_match_text = 'the map has no picture of it' if best else ''
+        shown = debug_picture(image, order, picture, text, no_match_text)
         height, width = shown.shape[:2]
         message = Image(header=header, height=height, width=width, encoding='rgb8', step=3 * width)
         message.data = array.array('B', shown.tobytes())

@@ -38,7 +38,7 @@ from ashtkd_ros.ros.timeouts import DiskReader
 
 
 class VprNode(LifecycleNode):
-    """Configure loads network and map and runs the network once; activate only subscribes."""
+    """Configure loads network and map and runs the network; activate only subscribes."""
 
     def __init__(self):
         try:
@@ -64,7 +64,7 @@ class VprNode(LifecycleNode):
 
     @log_transition_errors
     def on_configure(self, state: LifecycleState) -> None:
-        """Load and check network and map, run the network once, create the publishers."""
+        """Load network and map, check both by running them, and create the publishers."""
         if self.parameter_error:
             raise VprError(self.parameter_error)
         try:
@@ -77,7 +77,6 @@ class VprNode(LifecycleNode):
         self.parameters = p = parameter_values.read(self)
         self.embedder = self._load_network(p)
         loaded = self.load_map(self.embedder, p)
-        self.embedder.warm_up()
         check_messages(loaded)
         self.outputs = Publishers(self)
         self.use_map(loaded)

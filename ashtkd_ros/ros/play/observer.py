@@ -63,14 +63,16 @@ class Observer(ImagePublisher):
         self._check_node, self._topics = check_node, topics
         self._status_text, self._arrived = '', threading.Event()
         # In this order: a node whose diagnostics are heard has learnt of both subscriptions.
-        self.create_subscription(Classification, topics.place, self._hear, QoSProfile(depth=1000))
+        self.create_subscription(
+            Classification, topics.place, self._keep_answer, QoSProfile(depth=1000)
+        )
         self.create_subscription(DiagnosticArray, '/diagnostics', self._keep_status, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
         self._closed = False
-        self._thread = start_thread('listener', self._listen)
+        self._thread = start_thread('listener', self._receive_until_closed)
 
-    def _listen(self) -> None:
+    def _receive_until_closed(self) -> None:
         try:
             while not self._closed:
                 self._executor.spin_once(timeout_sec=0.1)
@@ -78,7 +80,7 @@ class Observer(ImagePublisher):
             if rclpy.ok():
                 raise
 
-    def _hear(self, place: Classification) -> None:
+    def _keep_answer(self, place: Classification) -> None:
         now, stamp = time.perf_counter(), stamp_ns_of(place)
         if stamp in self.answers:
             self.repeated.add(stamp)

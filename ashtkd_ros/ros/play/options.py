@@ -12,6 +12,7 @@ from ashtkd_ros.cli.arguments import rate
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.cli.terminal import print_source_notes
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.ros.session import argument_error
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import PLAY, Playback, TraverseOptions
 
@@ -59,12 +60,18 @@ def open_playback(args: argparse.Namespace) -> Playback:
 
 def own_arguments(argv: list[str]) -> list[str]:
     """The arguments that are not for ROS; it ends the process where ROS cannot read them."""
-
-    def refuse() -> int:
-        raise VprError('one argument is not UTF-8 text, which ROS needs; rename the file')
-
     try:
         return remove_ros_args(argv)[1:]
     except UnicodeError:
-        run_command(refuse)
-        raise
+        reason = (
+            'ROS cannot take these arguments, for one of them is not UTF-8 text; rename the file'
+        )
+        error = VprError(reason)
+    except Exception as refused:  # UnknownROSArgsError, RCLError: see `session`
+        error = argument_error(refused) or refused
+
+    def refuse() -> int:
+        raise error
+
+    run_command(refuse)
+    raise error

@@ -36,6 +36,19 @@ REFUSED = {
 }
 
 
+NOT_TAKEN = {
+    'unknown': (['--bogus'], 'ROS does not take --bogus; remove it'),
+    'several': (['--bogus', 'a b'], 'ROS does not take --bogus, a b; remove it'),
+    'parameter': (['-p', 'x'], 'ROS does not take -p x; write -p NAME:=VALUE'),
+    'remapping': (['--remap', 'a:='], 'ROS does not take --remap a:=; write -r FROM:=TO'),
+    'quote': (['-p', "a'b"], "ROS does not take -p a'b; write"),
+    'list': (['-p', 'top_k:=[1,x'], 'top_k:=[1,x (Sequence should be of same type'),
+    'level': (['--log-level', 'loud'], 'write --log-level LEVEL, which is DEBUG, INFO'),
+    'nothing': (['-p', 'top_k:=3', '-p'], 'nothing follows -p; write -p NAME:=VALUE'),
+    'no file': (['--params-file'], 'nothing follows --params-file; write --params-file FILE'),
+}
+
+
 @pytest.mark.parametrize('case', HELP)
 def test_help_is_printed_and_no_node_is_started(tmp_path: Path, case: str) -> None:
     node = Process(tmp_path, NodeProcess.module, *HELP[case])
@@ -51,6 +64,25 @@ def test_arguments_that_are_not_for_ros_are_refused_in_one_line(tmp_path: Path, 
     (line,) = node.stderr.splitlines()
     assert line.startswith(f'error: unknown argument "{named}"; ') and 'vpr_node --help' in line
     assert node.stdout == ''
+
+
+@pytest.mark.parametrize('case', NOT_TAKEN)
+def test_what_ros_does_not_take_is_named_in_one_line(tmp_path: Path, case: str) -> None:
+    arguments, expected = NOT_TAKEN[case]
+    node = Process(tmp_path, NodeProcess.module, '--ros-args', *arguments)
+    assert node.wait() == 2
+    # rcl itself writes a line before it returns with the error.
+    (line,) = [text for text in node.stderr.splitlines() if '[rcl]' not in text]
+    assert line.startswith('error: ') and expected in line and "['" not in line
+    assert node.stdout == ''
+
+
+@pytest.mark.parametrize('module', ['replay', 'live'])
+def test_the_commands_that_play_name_what_ros_does_not_take(tmp_path: Path, module: str) -> None:
+    command = Process(tmp_path, f'ashtkd_ros.ros.play.{module}', 'x', '--ros-args', '--bogus')
+    assert command.wait() == 2
+    assert command.stderr.startswith('error: ROS does not take --bogus; remove it')
+    assert len(command.stderr.splitlines()) == 1
 
 
 def test_help_has_every_parameter_with_its_meaning_and_default() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import read_rows
+from ashtkd_ros.geometry.angles import wrap_degrees
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from tools.training.config import GsvSource
 from tools.training.data.places import TrainingPlaces
@@ -60,7 +61,7 @@ def _by_heading(views: list[_View]) -> list[list[_View]]:
     parts: list[list[_View]] = []
     for view in views:
         for part in parts:
-            if all(abs(math.remainder(view[1] - v[1], 360)) <= _DEGREES for v in part):
+            if all(abs(wrap_degrees(view[1] - v[1])) <= _DEGREES for v in part):
                 part.append(view)
                 break
         else:

@@ -41,18 +41,18 @@ class TrainingPlaces:
     places: list[TrainingPlace] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)
     skipped: list[Path] = field(default_factory=list)
-    _known: dict[Path, int] = field(default_factory=dict)
+    _index_of: dict[Path, int] = field(default_factory=dict)
 
     def take(self, paths: Iterable[Path], domain: str) -> list[int | None]:
         """Add pictures; their indices, None for one that is not there."""
         indices: list[int | None] = []
         for path in paths:
             path = path.resolve()
-            if path in self._known:
-                indices.append(self._known[path])
+            if path in self._index_of:
+                indices.append(self._index_of[path])
             elif path.is_file():
                 indices.append(len(self.pictures))
-                self._known[path] = len(self.pictures)
+                self._index_of[path] = len(self.pictures)
                 self.pictures.append(Picture(path, domain))
             else:
                 indices.append(None)
@@ -68,7 +68,7 @@ class TrainingPlaces:
     def without(self, bad: set[str]) -> TrainingPlaces:
         """The same without the pictures of these paths, and without places that have no others."""
         out = {i for i, p in enumerate(self.pictures) if str(p.path) in bad}
-        rest = TrainingPlaces(self.pictures, [], self.weights, self.skipped, self._known)
+        rest = TrainingPlaces(self.pictures, [], self.weights, self.skipped, self._index_of)
         for a in self.places:
             rest.add((i for i in a.pictures if i not in out), a.domain, a.group, a.at, a.apart)
         return rest

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import read_rows
+from ashtkd_ros.geometry.angles import wrap_radians
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.training.config import FoldersSource, GsvSource, SetsSource, Source, WalksSource
@@ -150,7 +151,7 @@ def _distance(a: Frame, b: Frame) -> float:
 
 
 def _turn(a: Frame, b: Frame) -> float:
-    return abs(math.degrees(math.remainder(a.pose.yaw - b.pose.yaw, math.tau)))
+    return abs(math.degrees(wrap_radians(a.pose.yaw - b.pose.yaw)))
 
 
 def _read_folders(places: TrainingPlaces, source: FoldersSource) -> None:
