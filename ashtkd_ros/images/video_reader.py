@@ -60,22 +60,20 @@ class VideoReader:
         self._is_timed = 2 * sum(a < b for a, b in pairwise(times)) >= len(times) - 1
         self._claimed = int(self._get(cv2.CAP_PROP_FRAME_COUNT, 1, _MOST))
         self.count = self._claimed or len(times)
-        if self._is_timed:
-            return ''
-        if not self.rate:
-            raise VprError(f'{self.path}: does not tell the times of its images; {_CONVERT}')
-        what = 'the video does not tell the times of its images'
-        return f'{what}; {self.rate:g} images per second are assumed'
+        untold = 'does not tell the times of its images'
+        if not (self._is_timed or self.rate):
+            raise VprError(f'{self.path}: {untold}; {_CONVERT}')
+        rate = f'the video {untold}; {self.rate:g} images per second are assumed'
+        return '' if self._is_timed else rate
 
     def images(self) -> Iterator[tuple[float, str]]:
         """(seconds after the first, name) of all images; then `count` and `notes` are final.
 
         An image whose time is not after the last one's gets the next moment.
         """
-        number, read, last, begin = -1, 0, -1.0, 0.0
+        number, read, last = -1, 0, -1.0
         while self.go_to(number + 1):
-            number, ms, read = self.number, self.ms(), read + 1
-            begin = self._get(cv2.CAP_PROP_PTS, 0, _MOST) * self._step_s - ms / 1000
+            number, read, ms = self.number, read + 1, self.ms() if self._is_timed else 0.0
             seconds = (ms - self._first_ms) / 1000 if self._is_timed else number * self._step_s
             if seconds <= last:
                 seconds, ms = last + self._step_s, 0.0
@@ -84,9 +82,11 @@ class VideoReader:
         self.count, self.notes = number + 1, []
         if lost := self.count - read:
             self.notes.append(f'{counted(lost, "image")} of {self.count} cannot be decoded')
-        if self.rate and (self._claimed - 2) * self._step_s > begin + last + 1:
-            claim = f'the file claims {counted(self._claimed, "image")} and {read} were read'
-            self.notes.append(f'{claim}; it may have been cut')
+        # By the time of the last one: some files count images that they do not show.
+        seen = max(last / self._step_s, self._get(cv2.CAP_PROP_PTS, 0, _MOST))
+        if self.rate and self._claimed > seen + self.rate + 2:
+            claim = f'{counted(self._claimed, "image")} and {read} were read'
+            self.notes.append(f'the file claims {claim}; it may have been cut')
 
     def go_to(self, number: int) -> bool:
         """Go to the first image from a number on that can be decoded; False: there is none."""
@@ -125,10 +125,12 @@ class VideoReader:
                 self.number = _NOWHERE  # the number is not known there
             while self.ms() < ms - _NEAR_MS and self._step():
                 pass
-            if abs(self.ms() - ms) <= _NEAR_MS:
+            if self._fits(ms):
                 return True
-        is_there = self.go_to(number) and self.number == number
-        return is_there and (not ms or abs(self.ms() - ms) <= _NEAR_MS)
+        return self.go_to(number) and self.number == number and self._fits(ms)
+
+    def _fits(self, ms: float) -> bool:
+        return ms == 0 or abs(self.ms() - ms) <= _NEAR_MS
 
     def _step(self) -> bool:
         """Go to the next image that can be decoded; False at the end."""
@@ -150,7 +152,8 @@ class VideoReader:
                 start, size = file.read(12), os.fstat(file.fileno()).st_size
                 self._capture, self.number = cv2.VideoCapture(), -1
                 if start[4:8] in _MP4 or start[:4] in _OTHERS:
-                    # OpenCV crashes on names that are not UTF-8.
+                    # OpenCV crashes on names that are not UTF-8; what several threads make of
+                    # damaged data differs each time.
                     name, one = f'/proc/self/fd/{file.fileno()}', [cv2.CAP_PROP_N_THREADS, 1]
                     self._capture.open(name, cv2.CAP_FFMPEG, one)
         except (OSError, ValueError, cv2.error) as error:

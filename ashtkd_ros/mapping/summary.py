@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.trajectory import REASONS
-from ashtkd_ros.mapping.build import LOST
 from ashtkd_ros.maps.folder import ROUTE
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.text import counted
@@ -52,11 +51,6 @@ def notes_after_build(
             f'{unposed} of {counts["images"]} images have no pose, so they are not places; '
             '--dry-run shows what the poses cover; give other poses with --pose-topic (bags) or '
             '--trajectory'
-        )
-    if lost := counts[LOST]:
-        lines.append(
-            f'{counted(lost, "image")} cannot be read: part of a recording is damaged; the map is '
-            'made of the others'
         )
     return lines
 
