@@ -45,7 +45,7 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     add('--image-topic', default='', help=text)
     text = 'topic of poses in a bag: odometry, poses, tf or NavSatFix; "none": use no poses '
     add('--pose-topic', default='', help=text + '(default: the only topic with poses)')
-    text = 'file of poses in TUM format, for a bag or a video (default: a topic)'
+    text = 'file of poses in TUM format, for a bag or a video (default: the poses of a topic)'
     add('--trajectory', type=Path, help=text)
     text = "time of a video's first image in seconds, on the clock of its --trajectory "
     add(
