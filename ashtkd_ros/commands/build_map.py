@@ -23,10 +23,10 @@ from ashtkd_ros.commands.options import (
     traverse_options,
 )
 from ashtkd_ros.mapping.build import MapOptions, build_map
+from ashtkd_ros.mapping.build_summary import notes_after_build, route_line, summary
 from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions, check_options
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
-from ashtkd_ros.mapping.summary import notes_after_build, route_line, summary
 from ashtkd_ros.traverses.opening import open_traverses
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_notes
+from ashtkd_ros.maps.map_summary import summarise
 from ashtkd_ros.maps.place_map import PlaceMap
-from ashtkd_ros.maps.summary import summarise
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -17,7 +17,7 @@ from ashtkd_ros.cli.terminal import print_lines, print_source_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.live_recording import PLAYERS
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
+from ashtkd_ros.ros.play.play_options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import choose_player
 from ashtkd_ros.ros.play.recording import RecordingOptions, record_answers, write_answers
 from ashtkd_ros.ros.session import end_on_signal, ros_session

@@ -15,7 +15,7 @@ from ashtkd_ros.cli.arguments import positive
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_source_notes
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
-from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
+from ashtkd_ros.ros.play.play_options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import play
 from ashtkd_ros.ros.session import end_on_signal, ros_session
 from ashtkd_ros.text import counted
