@@ -25,7 +25,7 @@ install/.stamp: .venv/env.sh $(SOURCES)
 demo: build  ## map of one walk, node, second walk over ROS 2, figures and report; DATA=dir: own photos
 	@$(IN_ENV) python -m tools.demo $(if $(DATA),--data '$(DATA)')
 
-test: training  ## ruff, its format, and every test (installs torch)
+test: training  ## ruff (rules and format) and all tests (installs torch)
 	@$(SETUP) doc
 	@$(IN_ENV) ruff check . && ruff format --check --quiet . && python -m pytest
 
@@ -36,7 +36,7 @@ lint: build  ## ruff: rules and format
 bench: build  ## every benchmark of tools/bench
 	@$(IN_ENV) for bench in $(BENCHES); do echo "== $$bench"; python -m $$bench || exit 1; done
 
-doc: .venv/env.sh  ## what doc/ shows of the code made anew, and all of it as a site in build/doc
+doc: .venv/env.sh  ## generated parts of doc/, and doc/ as a site in build/doc
 	@$(SETUP) doc
 	@$(IN_ENV) python -m tools.documentation
 	@$(IN_ENV) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet

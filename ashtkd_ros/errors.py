@@ -24,7 +24,7 @@ class ArgumentError(VprError):
 
 
 def error_text(error: BaseException) -> str:
-    """What went wrong, in one line; an error that is no VprError is named with its type."""
+    """What went wrong, in one line; an error that is not a VprError is named with its type."""
     if isinstance(error, VprError):
         return one_line(str(error))
     return f'{type(error).__name__}: {reason_of(error)}'

@@ -19,6 +19,11 @@ def one_line(text: str) -> str:
     return ''.join(c if _harmless(c) else c.encode('unicode_escape').decode() for c in words)
 
 
+def counted(number: int, noun: str, plural: str = '') -> str:
+    """A number and its noun, which is in the plural (by default with an s) unless that is 1."""
+    return f'{number} {noun if number == 1 else plural or f"{noun}s"}'
+
+
 def _harmless(character: str) -> bool:
-    """Whether a character is no control character, reorders or hides no text, and is whole."""
+    """Whether a character is whole, not a control character, and does not reorder or hide text."""
     return unicodedata.category(character) not in ('Cc', 'Cf', 'Cs', 'Co', 'Zl', 'Zp')

@@ -40,12 +40,16 @@ _ARGUMENTS = (
         'folder for the bags; each run writes one, named by date and time',
     ),
     ('odom_topic', 'odom', 'topic of the odometry to record'),
-    ('fix_topic', 'fix', 'topic of the satellite fixes to record; they tell later what was right'),
+    (
+        'fix_topic',
+        'fix',
+        'topic of the satellite fixes to record; evaluate uses them as ground truth',
+    ),
     ('other_topics', '', 'further topics to record, separated by spaces'),
     (
         'split_s',
         '300',
-        'length of each file of the bag, in seconds; a robot that loses power loses the last file',
+        'length of each file of the bag, in seconds; if the power fails, the last file is lost',
     ),
 )
 _OF_EACH_NODE = ('~/place', '~/pose', '~/vision_info', '/diagnostics')
@@ -62,7 +66,7 @@ def _check(context):
         raise RuntimeError(f'ros2 bag is not installed, so nothing can be recorded; {advice}')
     seconds = arguments.text('split_s')
     if not (seconds.isascii() and seconds.isdecimal() and int(seconds) > 0):
-        raise RuntimeError(f'split_s is "{seconds}"; it must be a whole number of seconds from 1')
+        raise RuntimeError(f'split_s is "{seconds}"; it must be a whole number, 1 or more')
     folder = Path(arguments.path('record_to'))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +117,7 @@ def _recording_ended(event, context):
 
 
 def _watch(context):
-    """End the launch when no node is left, for a recording without answers is no field trial."""
+    """End the launch when no node is left: a recording without answers is not a field trial."""
     arguments = LaunchArguments(context)
     if arguments.is_true('respawn'):
         return []

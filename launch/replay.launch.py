@@ -11,29 +11,19 @@ from launch.actions import ExecuteProcess, OpaqueFunction, Shutdown
 from launch_ros.substitutions import ExecutableInPackage
 
 from ashtkd_ros.commands.evaluate import evaluate_parser
-from ashtkd_ros.ros.launch_arguments import LaunchArguments, declare
+from ashtkd_ros.ros.launch_arguments import LaunchArguments, OptionArguments, declare
 
 _REQUIRED = {
     'map_path': 'folder of the map, made by build_map',
-    'bag': 'what to replay: a rosbag, or a folder with poses.csv or index.csv',
+    'bag': 'what to replay: a rosbag, a video, or a folder with poses.csv or index.csv',
     'report': 'HTML report to write; the answers lie beside it, as .answers.json',
 }
-# Options of `evaluate`; those that are left empty are not passed on.
-# fmt: off
-_OPTIONS = (
-    'rate', 'hz', 'player', 'image_topic', 'role', 'model', 'min_confidence',
-    'metres', 'degrees', 'frames', 'correspondences', 'labels',
-    'pose_topic', 'trajectory', 'stamps', 'max_pose_gap', 'map_frame', 'camera_frame',
-)
-# fmt: on
-_PATHS = ('model', 'trajectory', 'labels', 'correspondences')
+# What the launch itself says to `evaluate`; every other option is an argument.
+_NOT_PASSED_ON = ('help', 'map', 'source', 'out', 'compare', 'live', 'answers')
 
 
 def _options():
-    """(name, default, description) of each option, as the command itself describes it."""
-    actions = {action.dest: action for action in evaluate_parser()._actions}
-    texts = {name: actions[name].help % vars(actions[name]) for name in _OPTIONS}
-    return [(name, '', text.removeprefix('with --live: ')) for name, text in texts.items()]
+    return OptionArguments(o for o in evaluate_parser().arguments if o.dest not in _NOT_PASSED_ON)
 
 
 def _start(context):
@@ -42,9 +32,7 @@ def _start(context):
     # No Node: ROS arguments are not for `evaluate`.
     command = [ExecutableInPackage(package='ashtkd_ros', executable='evaluate')]
     command += [map_path, bag, '--live', '-o', report]
-    for name in _OPTIONS:
-        value = arguments.path(name) if name in _PATHS else arguments.text(name)
-        command += [f'--{name.replace("_", "-")}', value] if value else []
+    command += _options().command_line(arguments)
 
     def ended(event, context):
         if context.is_shutdown:
@@ -59,5 +47,5 @@ def _start(context):
 def generate_launch_description():
     """Replaying and judging."""
     required = [(name, None, description) for name, description in _REQUIRED.items()]
-    arguments = declare([*required, *_options()])
+    arguments = declare([*required, *_options().declared()])
     return LaunchDescription([*arguments, OpaqueFunction(function=_start)])

@@ -28,14 +28,22 @@ _ARGUMENTS = (
     (
         'cameras',
         '',
-        'names of cameras, such as front,rear: each has a node in a namespace of its name; in '
-        'arguments that are text, {camera} stands for the name; the topic initialpose stays in '
-        'the namespace of the robot',
+        'names of cameras, separated by commas, such as front,rear; each camera has a node in a '
+        'namespace of its name. In other arguments, {camera} stands for the name; the topic '
+        'initialpose stays in the namespace of the robot',
     ),
-    ('namespace', '', 'namespace of every node'),
-    ('remappings', '', 'further remappings FROM:=TO, separated by spaces; they take precedence'),
-    ('use_sim_time', '', 'true: take the time from /clock; false where nothing sets it'),
-    ('log_level', 'info', 'least severity of what is logged: debug, info, warn, error or fatal'),
+    ('namespace', '', 'namespace of every node; empty: none'),
+    (
+        'remappings',
+        '',
+        'further remappings FROM:=TO, separated by spaces; they go before all others',
+    ),
+    (
+        'use_sim_time',
+        '',
+        'true: take the time from /clock; empty: left to the parameters file, else false',
+    ),
+    ('log_level', 'info', 'lowest severity that is logged: debug, info, warn, error or fatal'),
     ('respawn', 'false', 'true: start a node again 2 s after it has died'),
 )
 _FAILURE = 'ashtkd_ros.failure'
@@ -112,13 +120,19 @@ def _parameters(arguments, camera):
     return given
 
 
+def _meaning(field):
+    """What --show-args says of a parameter, which has no default here."""
+    how = ' Written as a list, separated by commas.' if isinstance(field.default, tuple) else ''
+    return f'{describe(field)}{how} Not given: left to the parameters file.'
+
+
 def generate_launch_description():
     """A node for each camera."""
     shipped = PathJoinSubstitution([FindPackageShare('ashtkd_ros'), 'config', 'vpr.yaml'])
     arguments = [
         *_ARGUMENTS,
-        ('params_file', shipped, 'YAML file of parameters; an argument overrides it'),
-        *((field.name, '', describe(field)) for field in fields(Parameters)),
+        ('params_file', shipped, 'YAML file of parameters; an argument goes before it'),
+        *((field.name, '', _meaning(field)) for field in fields(Parameters)),
     ]
     failing = RegisterEventHandler(OnShutdown(on_shutdown=_fail))
     return LaunchDescription([*declare(arguments), failing, OpaqueFunction(function=_start)])

@@ -85,18 +85,3 @@ def options_of(module: str) -> frozenset[str]:
         if isinstance(node, ast.Constant) and str(node.value).startswith('--'):
             found |= {node.value, f'--no-{str(node.value)[2:]}'}
     return frozenset(found)
-
-
-@cache
-def sentences() -> str:
-    """Every text in the code, what is filled in as a zero byte, texts a line each."""
-    found = []
-    for folder in ('ashtkd_ros', 'tools/without_ros', 'launch'):
-        for file in sorted((ROOT / folder).rglob('*.py')):
-            for node in ast.walk(ast.parse(text_of(file))):
-                if isinstance(node, ast.JoinedStr):
-                    parts = [getattr(v, 'value', '\0') for v in node.values]
-                    found.append(''.join(p if isinstance(p, str) else '\0' for p in parts))
-                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    found.append(node.value)
-    return '\n'.join(found)

@@ -33,7 +33,9 @@ STOREYS = (
     'ros.node',
     'ros.play',
 )
-APART = {('ros.play', 'ros.node')}  # neither may know the other
+# Who may not know whom, though it stands below. The node loads no recordings and builds nothing.
+APART = {('ros.play', 'ros.node')}
+APART |= {('ros.node', s) for s in ('bags', 'mapping', 'evaluation', 'commands')}
 # What a storey may use that is neither ours nor Python's. Only the skin, ros, knows ROS.
 OUTSIDE = {
     'sampling': {'numpy'},
@@ -49,6 +51,8 @@ OUTSIDE = {
     'mapping': {'cv2', 'matplotlib', 'numpy', 'tqdm'},
     'evaluation': {'cv2', 'jinja2', 'markupsafe', 'matplotlib', 'numpy', 'tqdm'},
     'commands': {'numpy'},
+    'ros.node': {'cv2', 'numpy'},
+    'ros.play': {'numpy'},
 }
 ROS = {
     'builtin_interfaces',
@@ -65,6 +69,18 @@ ROS = {
     'std_srvs',
     'vision_msgs',
     'visualization_msgs',
+}
+# Which folders or files of the tools may use which others; all may use the package.
+_SETTINGS = {'training.setting_types', 'training.processes', 'training.config'}
+TOOLS_MAY_USE = {
+    'bench': {'town', 'process_usage'},
+    'demo': {'town'},
+    'training.networks': {'training.setting_types'},
+    'training.losses': {'training.networks'},
+    'training.data': {'training.networks', *_SETTINGS},
+    'training': {'training.networks', 'training.losses', 'training.data'},
+    'training.studies': {'training', 'training.networks', 'training.losses', 'training.data'}
+    | {'bench'},
 }
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 40
 PACKAGE = sorted((ROOT / 'ashtkd_ros').rglob('*.py'))
@@ -88,16 +104,25 @@ MODULES = {module(path): path for path in (*PACKAGE, *TOOLS)}
 
 @cache
 def imports(path: Path) -> frozenset[str]:
-    """Every module that a file imports anywhere, by its full name."""
+    """Every module that a file imports anywhere, by its full name; its packages as well."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f'{name(path)}: a relative import'
+            assert node.names[0].name != '*', f'{name(path)}: imports *'
             inner = {f'{node.module}.{alias.name}' for alias in node.names}
             found |= {m if m in MODULES else node.module for m in inner}
     return frozenset(found)
+
+
+def arrows(path: Path) -> set[str]:
+    """Modules of ours that run when a file is imported: those it names, and their packages."""
+    ours = {m for m in imports(path) if m in MODULES}
+    parents = {m.rpartition('.')[0] for m in ours if m.count('.') > 1}
+    own = module(path)
+    return {m for m in ours | parents if m != own and not own.startswith(f'{m}.')}
 
 
 def storey(of: str) -> str:
@@ -128,6 +153,20 @@ def test_every_file_of_the_package_has_a_storey():
     assert {storey(module(path)) for path in FILES} == set(STOREYS)
 
 
+@pytest.mark.parametrize('path', [p for p in PACKAGE if p.stem == '__init__'], ids=name)
+def test_packages_import_nothing_that_all_their_modules_would_load(path: Path):
+    assert imports(path) <= {'os'}
+
+
+# opening.py alone imports by name, the kinds of sources, when the first of a kind is opened.
+@pytest.mark.parametrize('path', [*PACKAGE, *TOOLS], ids=name)
+def test_nothing_is_imported_behind_the_back_of_these_tests(path: Path):
+    text = path.read_text(encoding='utf-8')
+    called = {ast.unparse(n.func) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)}
+    hidden = {c.rpartition('.')[2] for c in called} & {'import_module', '__import__', 'run_module'}
+    assert not hidden or path.name in ('opening.py', 'help_texts.py')
+
+
 def test_what_an_arrow_up_is():
     assert storey('ashtkd_ros.ros.session') == 'ros'
     assert storey('ashtkd_ros.ros.node.health') == 'ros.node'
@@ -146,8 +185,7 @@ def test_arrows_point_down(path: Path):
 def test_a_storey_uses_only_its_libraries(path: Path):
     used = {m.partition('.')[0] for m in imports(path)} - sys.stdlib_module_names - {'ashtkd_ros'}
     own = storey(module(path))
-    below = set().union(*(OUTSIDE.get(s, set()) for s in STOREYS)) | ROS
-    assert used <= (below if own.startswith('ros') else OUTSIDE.get(own, set()))
+    assert used <= OUTSIDE.get(own, set()) | (ROS if own.startswith('ros') else set())
 
 
 def circles(arrows: dict[str, set[str]]) -> list[set[str]]:
@@ -160,11 +198,33 @@ def circles(arrows: dict[str, set[str]]) -> list[set[str]]:
     return [{m} | {n for n in reach[m] if m in reach.get(n, ())} for m in reach if m in reach[m]]
 
 
+@pytest.mark.parametrize('path', LAUNCH, ids=name)
+def test_launch_files_hand_work_to_the_library(path: Path):
+    used = {m.partition('.')[0] for m in imports(path)} - sys.stdlib_module_names
+    assert used <= {'ashtkd_ros', 'launch', 'launch_ros'}
+    ours = {storey(m) for m in imports(path) if m.startswith('ashtkd_ros.')}
+    assert ours <= {'ros', 'ros.node', 'ros.play', 'errors', 'files', 'cli', 'commands'}
+
+
 def test_no_modules_import_each_other_in_a_circle():
     assert circles({'a': {'b'}, 'b': {'c'}, 'c': {'b'}}) == [{'b', 'c'}, {'b', 'c'}]
-    arrows = {m: set(imports(p)) & MODULES.keys() - {m} for m, p in MODULES.items()}
-    assert sum(map(len, arrows.values())) > 300
-    assert not circles(arrows)
+    drawn = {m: arrows(p) for m, p in MODULES.items()}
+    assert sum(map(len, drawn.values())) > 300
+    assert not circles(drawn)
+
+
+def place(of: str) -> str:
+    """The folder of a tool, or the file itself if it lies in tools/."""
+    parts = of.split('.')[1:]
+    return '.'.join(parts[:-1]) or of.partition('.')[2]
+
+
+@pytest.mark.parametrize('path', [p for p in TOOLS if p.stem != '__init__'], ids=name)
+def test_tools_use_only_the_tools_below_them(path: Path):
+    own = place(module(path))
+    used = {m for m in imports(path) if m.startswith('tools.') and place(m) != own}
+    allowed = TOOLS_MAY_USE.get(own, set())
+    assert not {m for m in used if not {place(m), m.removeprefix('tools.')} & allowed}
 
 
 @pytest.mark.parametrize('path', TOOLS, ids=name)

@@ -6,11 +6,12 @@ from __future__ import annotations
 import ast
 from dataclasses import fields
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 from conftest import ROOT
-from test_layout import imports
+from test_layout import ROS, imports
 
 RUNTIME = sorted((ROOT / 'ashtkd_ros').rglob('*.py'))
 TOOLS = sorted((ROOT / 'tools').rglob('*.py'))
@@ -80,3 +81,11 @@ def test_configuration_names_only_parameters_the_node_knows():
     known = {f.name for f in fields(Parameters)} | {'use_sim_time'}
     shown = {line.strip('# ').partition(':')[0] for line in text.splitlines() if '    # ' in line}
     assert set(values) | shown <= known
+
+
+def test_the_manifest_names_every_ros_package_that_is_imported():
+    manifest = ElementTree.parse(ROOT / 'package.xml').getroot()
+    named = {element.text for element in manifest.iter('exec_depend')}
+    launch = (ROOT / 'launch').glob('*.py')
+    used = set().union(*map(packages, (*RUNTIME, *launch)))
+    assert used & ROS <= named

@@ -18,9 +18,12 @@ from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
-from ashtkd_ros.evaluation.node_answers import NodeAnswer
-from ashtkd_ros.evaluation.overview_picture import write_overview_picture
-from ashtkd_ros.evaluation.report import write_report
+from ashtkd_ros.evaluation.node_answers import NodeAnswer, check_answers
+from ashtkd_ros.evaluation.overview_picture import (
+    check_overview_picture,
+    write_overview_picture,
+)
+from ashtkd_ros.evaluation.report import check_report, write_report
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.run import SINGLE, evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
@@ -85,7 +88,6 @@ def record(experiment: Experiment, compressed: bool) -> dict[str, object]:
     with ros_session([]), map_node(folder, compressed) as (observer, _):
         observer.wait_until_active()
         return answers_document(observer, replay(observer, experiment), source, folder, checksum)
-    raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
 
 
 def print_figures(evaluation: Evaluation) -> None:
@@ -101,15 +103,18 @@ def print_figures(evaluation: Evaluation) -> None:
 def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = False) -> None:
     """Build, replay, print, report."""
     mapped, replayed = traverses(data)
+    report, picture = out / 'report.html', out / 'at_work.png'
+    answers = report.with_suffix('.answers.json')
+    check_report(report)
+    check_answers(answers)
+    check_overview_picture(picture)
     embedder = Embedder(shipped_model(), num_threads=1)
-    report = out / 'report.html'
     place_map, _ = build_map([mapped], embedder, out / 'map', MapOptions(replace=True))
     spacing = place_spacing(place_map.places)
     apart = f', {spacing:.1f} m apart' if spacing else ''
     print_lines(f'map: {len(place_map.places)} places{apart}, in {place_map.folder}')
     experiment = Experiment(place_map, replayed, EvaluationOptions(tolerance))
     experiment.check()
-    answers = report.with_suffix('.answers.json')
     write_answers(answers, record(experiment, compressed))
     title = f'{replayed.path.name} in map of {mapped.path.name}'
     evaluation = replace(evaluate_map(experiment, embedder, answers), title=title)
@@ -120,7 +125,7 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
         experiment.pictures,
         lambda image: overlay(image, embedder.salient_maps(image)),
     )
-    write_overview_picture(out / 'at_work.png', evaluation.judged, experiment.pictures)
+    write_overview_picture(picture, evaluation.judged, experiment.pictures)
     print_lines(f'report: {report}')
 
 
@@ -138,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
         default=Path('demo_output'),
         help='folder for the map and the report (default: %(default)s)',
     )
-    add('--compressed', action='store_true', help='send JPEG or PNG bytes (default: send pixels)')
+    add('--compressed', action='store_true', help='send JPEG or PNG bytes, not pixels')
     add_tolerance_options(parser)
     args = parser.parse_args(argv)
 

@@ -20,9 +20,10 @@ from typing import Any
 from rosbags.convert.converter import migrate_bytes
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from ashtkd_ros.bags.bag_names import ROS1_ENDINGS, is_bag
 from ashtkd_ros.bags.channels import CDR, ROS1, Channel
 from ashtkd_ros.bags.ros1 import Ros1Reader
-from ashtkd_ros.bags.rosbag2 import ENDINGS, METADATA, Ros2Reader, misnamed, storage_files
+from ashtkd_ros.bags.rosbag2 import Ros2Reader, misnamed
 from ashtkd_ros.bags.unpacking import ZSTD, unpack
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import why_missing
@@ -33,12 +34,11 @@ IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 TF_TYPES = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
 _TF_MESSAGE = 'geometry_msgs/TransformStamped[] transforms'  # rosbags lacks it for ROS 1
-_ROS1_ENDINGS = ('.bag', '.bag.active')
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic of a bag: how many messages of which type, and how many a second."""
+    """A topic of a bag: number, type and rate (Hz) of its messages."""
 
     name: str
     type: str
@@ -49,20 +49,10 @@ class Topic:
         return f'{one_line(self.name)} ({self.type}, {self.count} messages, {self.hz:.1f} Hz)'
 
 
-def is_bag(path: Path) -> bool:
-    """Whether a path is a rosbag, sound or damaged, rather than a folder of images."""
-    if not os.path.isdir(path):  # Path.is_dir raises for names that cannot exist
-        return Path(path).name.endswith((*ENDINGS, *_ROS1_ENDINGS))
-    try:
-        return (path / METADATA).exists() or bool(storage_files(path))
-    except OSError:
-        return False
-
-
 class Bag:
     """An open bag; VprError, here and while reading, for one that is missing or damaged.
 
-    `notes`: lines for the user, above all on what was passed over.
+    `notes`: lines for the user, above all on what was skipped.
     """
 
     def __init__(self, path: Path):
@@ -77,7 +67,7 @@ class Bag:
                     os.listdir(self.path)
                 what = 'one holds metadata.yaml and .db3 or .mcap files'
             raise VprError(f'{self.path}: is not a bag; {what}{misnamed(self.path)}')
-        self.is_ros1 = self.path.name.endswith(_ROS1_ENDINGS) and not is_folder
+        self.is_ros1 = self.path.name.endswith(ROS1_ENDINGS) and not is_folder
         self._stores: dict[str, Any] = {}
         with self._readable():
             self._reader = (Ros1Reader if self.is_ros1 else Ros2Reader)(self.path)
@@ -114,7 +104,7 @@ class Bag:
         """(topic, receive time in ns, message) as recorded, from `start` to before `stop`.
 
         `lenient`: a damaged message is None instead of a VprError, and damaged parts of the file
-        whose messages are not known are passed over; `lost` has notes on them.
+        whose messages are not known are skipped; `lost` has notes on them.
         """
         for channel, received, data in self._raw(topics, start, stop, lenient):
             try:
@@ -127,7 +117,7 @@ class Bag:
 
     @property
     def lost(self) -> list[str]:
-        """Notes on what lenient reading passed over until now."""
+        """Notes on what lenient reading skipped until now."""
         return self._reader.lost
 
     def message(self, topic: str, received_ns: int, nth: int = 0) -> object:

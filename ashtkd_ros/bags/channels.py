@@ -27,7 +27,7 @@ class Unreadable(VprError):
     """One file of a bag is damaged or of another kind; other files beside it may be read."""
 
 
-class TooMany(Exception):
+class TooManyMessages(Exception):
     """A file claims more messages than its size allows; it may be made to fill the memory."""
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ def type_name(name: str) -> str:
     return f'{parts[0]}/msg/{parts[1]}' if len(parts) == 2 else '/'.join(parts)
 
 
-def listed(names: Iterable[str]) -> str:
+def first_names(names: Iterable[str]) -> str:
     """Names on one line; of many names the first few."""
     names = [one_line(name) for name in names]
     more = f' and {len(names) - _LISTED} more' if len(names) > _LISTED else ''
@@ -59,7 +59,7 @@ def listed(names: Iterable[str]) -> str:
 def unreadable(channels: Mapping[int, Channel]) -> list[str]:
     """A note for each encoding that is not one of ROS, with its topics.
 
-    If a topic has messages of ROS as well, the note says how many others are passed over.
+    If a topic has messages of ROS as well, the note says how many others are skipped.
     """
     sound = {c.topic for c in channels.values() if c.encoding in (CDR, ROS1)}
     topics: dict[str, list[str]] = {}
@@ -72,12 +72,12 @@ def unreadable(channels: Mapping[int, Channel]) -> list[str]:
         else:
             topics.setdefault(channel.encoding, []).append(channel.topic)
     return [
-        f'{listed(sorted(set(names)))}: no messages of ROS but '
-        f'{one_line(encoding) or "of no encoding"}, passed over'
+        f'{first_names(sorted(set(names)))}: not messages of ROS but '
+        f'{one_line(encoding) or "of no encoding"}, skipped'
         for encoding, names in sorted(topics.items())
     ] + [
-        f'{one_line(topic)}: {count} of its messages are none of ROS but '
-        f'{one_line(encoding) or "of no encoding"}, passed over'
+        f'{one_line(topic)}: {count} of its messages are not of ROS but '
+        f'{one_line(encoding) or "of no encoding"}, skipped'
         for (topic, encoding), count in sorted(mixed.items())
     ]
 
@@ -122,7 +122,7 @@ def _next_of(waiting: list[tuple]) -> tuple:
     return item
 
 
-class Rows:
+class ChunkMessages:
     """The messages of a chunk, in little memory; they come out in order of time."""
 
     def __init__(self, at: int):

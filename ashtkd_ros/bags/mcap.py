@@ -22,9 +22,9 @@ import numpy as np
 from ashtkd_ros.bags.channels import (
     DAMAGE,
     Channel,
+    ChunkMessages,
     Item,
-    Rows,
-    TooMany,
+    TooManyMessages,
     Unreadable,
     in_time,
     most_messages,
@@ -59,7 +59,7 @@ class McapFile:
     """An open MCAP file.
 
     `channels` by number; `start` and `end`: of the log times in ns, `end` after the last one;
-    `notes`: what was passed over. Raises Unreadable for a file that is damaged or not MCAP.
+    `notes`: what was skipped. Raises Unreadable for a file that is damaged or not MCAP.
     """
 
     def __init__(self, path: Path, name: Path | None = None):
@@ -95,7 +95,7 @@ class McapFile:
             for number, channel in self.channels.items()
         }
         if lost := sum(self._counts.values()):
-            self.notes.append(f'{lost} messages of no channel are passed over')
+            self.notes.append(f'{lost} messages without a channel are skipped')
 
     def _end(self, size: int) -> int:
         """Where the last end mark of the file lies, whatever was written after it."""
@@ -105,7 +105,7 @@ class McapFile:
         end, footer = begin + at + len(MAGIC), at - 20 - HEAD
         if end == size or footer < 0 or tail[footer : footer + HEAD] != _FOOTER_HEAD:
             return size
-        self.notes.append(f'has {size - end} bytes after its end, which are passed over')
+        self.notes.append(f'has {size - end} bytes after its end, which are skipped')
         return end
 
     def _forget(self) -> None:
@@ -130,7 +130,7 @@ class McapFile:
                 self.notes.append('its summary is damaged; the file is read without it')
                 return False
             return self._take_summary(data[: footer - start], start)
-        except (*DAMAGE, TooMany):
+        except (*DAMAGE, TooManyMessages):
             return False
 
     def _take_summary(self, data: bytes, data_end: int) -> bool:
@@ -192,7 +192,7 @@ class McapFile:
                 break
             try:
                 self._take_record(kind, at, length)
-            except TooMany as error:
+            except TooManyMessages as error:
                 raise self._damaged(error) from error
             except DAMAGE as error:
                 bad.append(error)
@@ -250,13 +250,13 @@ class McapFile:
                     f'{self.name}: was cut off before its first message; record it again'
                 )
             self.notes.append(
-                f'was cut off (the recorder was killed, or is at work): read up to byte {at}; '
-                f'{_RECOVER} as well'
+                f'was cut off (the recorder was killed, or is still recording): read up to byte '
+                f'{at}; {_RECOVER} as well'
             )
         elif not reached:
             self.notes.append(f'is damaged: read up to byte {at}; {_RECOVER}')
         if chunks := len(bad) - (self._whole and not reached):
-            self.notes.append(f'{chunks} damaged chunks are passed over, messages are missing')
+            self.notes.append(f'{chunks} damaged chunks are skipped, messages are missing')
 
     # --- messages
 
@@ -269,7 +269,7 @@ class McapFile:
     ) -> Iterator[Item]:
         """(channel, log time in ns, data) in order of time, from `start` to before `stop`.
 
-        `lenient`: damaged chunks are passed over, and `lost` has notes on them.
+        `lenient`: damaged chunks are skipped, and `lost` has notes on them.
         """
         span = 0 if start is None else start, 2**64 if stop is None else stop
         wanted = frozenset(numbers)
@@ -280,7 +280,7 @@ class McapFile:
             try:
                 return self._of_chunk(chunk, wanted, span, left)
             except Unreadable as error:
-                if not lenient or isinstance(error.__cause__, TooMany):
+                if not lenient or isinstance(error.__cause__, TooManyMessages):
                     raise
             self._bad[chunk.at] = chunk
             return iter(())
@@ -297,7 +297,7 @@ class McapFile:
         start = ns_to_s(min(c.start for c in self._bad.values()))
         end = ns_to_s(max(c.end for c in self._bad.values()))
         return (
-            f'is damaged: {len(self._bad)} of {len(self._chunks)} chunks are passed over, and '
+            f'is damaged: {len(self._bad)} of {len(self._chunks)} chunks are skipped, and '
             f'messages received from {start:.3f} to {end:.3f} are missing; copy it again; '
             f'{_RECOVER}'
         )
@@ -306,7 +306,7 @@ class McapFile:
         self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]
     ) -> Iterator[tuple]:
         """Messages of a chunk in order of time; `left`: records that all chunks may still have."""
-        rows, seen = Rows(chunk.at), 0
+        rows, seen = ChunkMessages(chunk.at), 0
         try:
             data = self._unpacked(chunk.at, chunk.length)
             for kind, at, length in records(data, left[0]):
@@ -316,7 +316,7 @@ class McapFile:
                     if number in wanted and span[0] <= received < span[1]:
                         rows.add(received, number, data[at + 22 : at + length])
             left[0] -= seen
-        except (*DAMAGE, TooMany) as error:
+        except (*DAMAGE, TooManyMessages) as error:
             raise self._damaged(error) from error
         return iter(rows)
 

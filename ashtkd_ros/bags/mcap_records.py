@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from ashtkd_ros.bags.channels import TooMany
+from ashtkd_ros.bags.channels import TooManyMessages
 
 HEAD = 9  # bytes before a record: its kind and length
 MESSAGE = 5
@@ -15,7 +15,7 @@ MESSAGE = 5
 def records(data: bytes, most: int) -> Iterator[tuple[int, int, int]]:
     """Kind, place and length of the content of every record; ValueError if one is cut.
 
-    TooMany if there are more than `most`.
+    TooManyMessages if there are more than `most`.
     """
     at, size = 0, len(data)
     while at < size:
@@ -29,7 +29,7 @@ def records(data: bytes, most: int) -> Iterator[tuple[int, int, int]]:
         at += length
         most -= 1
         if most < 0:
-            raise TooMany
+            raise TooManyMessages
 
 
 def ushort(data: bytes, at: int) -> int:

@@ -19,9 +19,9 @@ from ashtkd_ros.bags.channels import (
     DAMAGE,
     ROS1,
     Channel,
+    ChunkMessages,
     Item,
-    Rows,
-    TooMany,
+    TooManyMessages,
     Unreadable,
     in_time,
     most_messages,
@@ -80,11 +80,11 @@ class Ros1Reader:
                 '"rosbag reindex" tries to mend it; else record it again'
             ) from error
         self.notes.append(
-            'has no sound index (the recorder was killed, or is at work); it is read up to byte '
-            f'{scan.reached}; "rosbag reindex" mends it'
+            'has no usable index (the recorder was killed, or is still recording); it is read up '
+            f'to byte {scan.reached}; "rosbag reindex" mends it'
         )
         if scan.bad:
-            self.notes.append(f'{scan.bad} damaged chunks are passed over, or their ends')
+            self.notes.append(f'{scan.bad} damaged chunks are skipped, wholly or in part')
         self.channels = list(scan.channels.values())
         self.start, self.end = scan.start, scan.end
         return scan
@@ -98,7 +98,7 @@ class Ros1Reader:
     ) -> Iterator[tuple[Channel, int, bytes]]:
         """(channel, receive time in ns, data) in order of time, from `start` to before `stop`.
 
-        `lenient`: damaged chunks are passed over, and `lost` has notes on them.
+        `lenient`: damaged chunks are skipped, and `lost` has notes on them.
         """
         if isinstance(self._reader, _Scan):
             yield from self._reader.of_topics(topics, start, stop)
@@ -126,9 +126,9 @@ class Ros1Reader:
 
     @property
     def lost(self) -> list[str]:
-        """Notes on what was passed over while reading."""
+        """Notes on what was skipped while reading."""
         bad = self._rest.bad if self._rest is not None else 0
-        return [f'is damaged: {bad} chunks are passed over; copy it again'] if bad else []
+        return [f'is damaged: {bad} chunks are skipped; copy it again'] if bad else []
 
     def close(self) -> None:
         """Close the file."""
@@ -162,7 +162,7 @@ class _Scan:
             size = os.fstat(self._file.fileno()).st_size
             self._most = most_messages(size)
             self._scan(size)
-        except TooMany as error:
+        except TooManyMessages as error:
             self.close()
             raise self._damaged(error) from error
         except BaseException:
@@ -264,7 +264,7 @@ class _Scan:
     ) -> Iterator[tuple[int, dict[str, bytes], bytes]]:
         """Kind, header and data of a chunk's records; ValueError if they are damaged.
 
-        TooMany if there are more than `most`.
+        TooManyMessages if there are more than `most`.
         """
         if length > UNPACKED_LIMIT:
             raise ValueError(f'a chunk of {length} bytes')
@@ -280,7 +280,7 @@ class _Scan:
             place = end
             most -= 1
             if most < 0:
-                raise TooMany
+                raise TooManyMessages
 
     def of_topics(
         self, topics: Collection[str], start: int | None, stop: int | None
@@ -306,7 +306,7 @@ class _Scan:
         self, chunk: _Chunk, wanted: frozenset[int], span: tuple[int, int], left: list[int]
     ) -> Iterator[tuple]:
         """Messages of a chunk in order of time; `left`: records that all chunks may still have."""
-        rows, seen = Rows(chunk.at), 0
+        rows, seen = ChunkMessages(chunk.at), 0
         try:
             records = self._records(chunk.at, chunk.length, chunk.compression, left[0])
             for kind, header, data in records:
@@ -316,7 +316,7 @@ class _Scan:
                     if number in wanted and span[0] <= received < span[1]:
                         rows.add(received, number, data)
             left[0] -= seen
-        except (*DAMAGE, TooMany) as error:
+        except (*DAMAGE, TooManyMessages) as error:
             raise self._damaged(error) from error
         return iter(rows)
 

@@ -14,35 +14,37 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePath
 
-from ashtkd_ros.bags.channels import CDR, ROS1, Channel, Unreadable, listed, type_name, unreadable
+from ashtkd_ros.bags.bag_names import METADATA, ROS2_ENDINGS, storage_files
+from ashtkd_ros.bags.channels import (
+    CDR,
+    ROS1,
+    Channel,
+    Unreadable,
+    first_names,
+    type_name,
+    unreadable,
+)
 from ashtkd_ros.bags.mcap import MAGIC as MCAP_MAGIC
 from ashtkd_ros.bags.mcap import McapFile
 from ashtkd_ros.bags.sqlite import MAGIC as SQLITE_MAGIC
 from ashtkd_ros.bags.sqlite import SqliteFile
 from ashtkd_ros.bags.sqlite_journals import (
-    fits,
     holds_all,
     lacks_journal,
+    may_belong,
     note_of,
     orphans,
     recovered,
     side_files,
 )
-from ashtkd_ros.bags.unpacking import ZSTD, scratch, unpacked_file
+from ashtkd_ros.bags.unpacking import ZSTD, unpacked_file, unpacking_folder
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.documents import YAML_LIMIT, parse_yaml
 from ashtkd_ros.files.reading import open_regular, read_regular
 from ashtkd_ros.text import one_line, reason_of
 
-METADATA = 'metadata.yaml'
-ENDINGS = ('.db3', '.mcap', '.db3.zstd', '.mcap.zstd')
 _INFORMATION = 'rosbag2_bagfile_information'
 Part = SqliteFile | McapFile
-
-
-def storage_files(folder: Path) -> list[Path]:
-    """The files of a folder whose names are those of a bag's files."""
-    return sorted(p for p in folder.iterdir() if p.name.endswith(ENDINGS))
 
 
 def misnamed(path: Path) -> str:
@@ -51,7 +53,7 @@ def misnamed(path: Path) -> str:
     ending_of = {}
     with contextlib.suppress(OSError):
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if not file.is_file() or file.name.endswith((*ENDINGS, '.bag')):
+            if not file.is_file() or file.name.endswith((*ROS2_ENDINGS, '.bag')):
                 continue
             with open(open_regular(file), 'rb') as opened:
                 start = opened.read(8)
@@ -61,7 +63,8 @@ def misnamed(path: Path) -> str:
     if not ending_of:
         return ''
     names = ', '.join(dict.fromkeys(ending_of.values()))
-    return f'; by its contents {listed(ending_of)} is a file of one: let its name end in {names}'
+    files = first_names(ending_of)
+    return f'; by its contents {files} is a file of a bag: let its name end in {names}'
 
 
 class Ros2Reader:
@@ -111,15 +114,15 @@ class Ros2Reader:
                 continue
             self._parts.append(part)
             if file in unlisted and self._metadata is not None and files:
-                self._judge(file, part)
+                self._check_unlisted(file, part)
             self.notes += [f'{one_line(file.name)} {note}' for note in part.notes]
         if not self._parts:
             raise failures[0]
-        self.notes += [f'a file is passed over: {failure}' for failure in failures]
+        self.notes += [f'a file is skipped: {failure}' for failure in failures]
         if unlisted:
             self._parts.sort(key=lambda p: p.start)
         if self._metadata is None and not _in_order(self._parts):
-            names = listed(p.name.name for p in self._parts)
+            names = first_names(p.name.name for p in self._parts)
             self.notes.append(f'{names} overlap in time, and all are read; is one a copy?')
 
     def _opened_or_copy(self, file: Path, known: list[Path], stack: contextlib.ExitStack) -> Part:
@@ -145,7 +148,7 @@ class Ros2Reader:
                 start = opened.read(len(MCAP_MAGIC))
             inner = file
             if start.startswith(ZSTD):
-                inner = unpacked_file(file, self._room(stack))
+                inner = unpacked_file(file, self._unpacking_folder(stack))
                 self._note(
                     f'is unpacked as a whole into {tempfile.gettempdir()} (TMPDIR) while it'
                 )
@@ -165,21 +168,21 @@ class Ros2Reader:
         journals, lost = side_files(file), []
         if not journals:
             lost = orphans(file)
-            journals = lost if len(lost) == 1 and fits(file, lost[0]) else []
+            journals = lost if len(lost) == 1 and may_belong(file, lost[0]) else []
         if journals:
-            inner, notes = recovered(file, journals, self._room(stack))
+            inner, notes = recovered(file, journals, self._unpacking_folder(stack))
             if not lost or holds_all(file, inner):
                 found = SqliteFile(inner, file)
                 found.notes += notes
                 name = f' ({one_line(lost[0].name)}: was the file renamed?)' if lost else ''
                 self._note(
-                    f'has a journal of sqlite3 beside it{name} (the recorder was killed, or is at '
-                    f'work), which is taken into a copy in {tempfile.gettempdir()} (TMPDIR) while '
-                    'the bag'
+                    f'has a journal of sqlite3 beside it{name} (the recorder was killed, or is '
+                    f'still recording). It is merged into a copy in {tempfile.gettempdir()} '
+                    '(TMPDIR) while the bag'
                 )
                 return found
         if lost:
-            self._note(f'{note_of(lost)} until then the file alone')
+            self._note(f'{note_of(lost)} until then, only the file')
         found = SqliteFile(file)
         if not lost and lacks_journal(file):
             name = one_line(file.name)
@@ -193,10 +196,10 @@ class Ros2Reader:
         if f'{text} is read' not in self.notes:
             self.notes.append(f'{text} is read')
 
-    def _room(self, stack: contextlib.ExitStack) -> Path:
+    def _unpacking_folder(self, stack: contextlib.ExitStack) -> Path:
         """A new folder for one unpacked file."""
         if self._scratch is None:
-            self._scratch = stack.enter_context(scratch())
+            self._scratch = stack.enter_context(unpacking_folder())
         return Path(tempfile.mkdtemp(dir=self._scratch))
 
     def _read_metadata(self) -> dict | None:
@@ -228,21 +231,21 @@ class Ros2Reader:
         if not found and not others:
             if missing:
                 raise VprError(
-                    f'{self.path}: {listed(missing)} is missing, so there is not a bag'
+                    f'{self.path}: {first_names(missing)} is missing, so there is not a bag'
                     f'{misnamed(self.path)}'
                 )
             raise VprError(
                 f'{self.path}: is not a bag; one holds .db3 or .mcap files{misnamed(self.path)}'
             )
         if missing:
-            read = listed(p.name for p in found + others)
+            read = first_names(p.name for p in found + others)
             self.notes.append(
-                f'{METADATA} lists {listed(missing)}, which is missing; {read} is read'
+                f'{METADATA} lists {first_names(missing)}, which is missing; {read} is read'
             )
             return [], found + others
         return found, others
 
-    def _judge(self, file: Path, part: Part) -> None:
+    def _check_unlisted(self, file: Path, part: Part) -> None:
         """Read a file that metadata.yaml does not list if no listed file has its times."""
         name = one_line(file.name)
         rest = [p for p in self._parts if p is not part]
@@ -250,7 +253,7 @@ class Ros2Reader:
             self._parts.remove(part)
             part.close()
             self.notes.append(
-                f'{name} is passed over: {METADATA} does not list it, and its times are those of '
+                f'{name} is skipped: {METADATA} does not list it, and its times are those of '
                 'files that it lists'
             )
         else:
@@ -265,7 +268,7 @@ class Ros2Reader:
     ) -> Iterator[tuple[Channel, int, bytes]]:
         """(channel, receive time in ns, data), file after file, each in order of time.
 
-        `lenient`: damaged parts are passed over, and `lost` has notes on them.
+        `lenient`: damaged parts are skipped, and `lost` has notes on them.
         """
         for part in self._parts:
             wanted = {
@@ -279,7 +282,7 @@ class Ros2Reader:
 
     @property
     def lost(self) -> list[str]:
-        """Notes on what was passed over while reading."""
+        """Notes on what was skipped while reading."""
         return [f'{one_line(p.name.name)} {p.lost}' for p in self._parts if p.lost]
 
     def close(self) -> None:
@@ -306,7 +309,7 @@ def _names(metadata: dict | None) -> list[str]:
     return list(dict.fromkeys(n for n in names if n))
 
 
-def _said(metadata: dict) -> dict[str, tuple[str, int]] | None:
+def _topics_by_metadata(metadata: dict) -> dict[str, tuple[str, int]] | None:
     """Topic → type and count by metadata.yaml; None if it does not tell them."""
     try:
         found: dict[str, tuple[str, int]] = {}
@@ -322,7 +325,7 @@ def _said(metadata: dict) -> dict[str, tuple[str, int]] | None:
 
 def _disagreements(metadata: dict, channels: Sequence[Channel]) -> list[str]:
     """Notes on where metadata.yaml and the files differ."""
-    said = _said(metadata)
+    said = _topics_by_metadata(metadata)
     if said is None:
         return [f'{METADATA} is damaged (its topics); the files are read without it']
     held: Counter[str] = Counter()
@@ -342,7 +345,7 @@ def _disagreements(metadata: dict, channels: Sequence[Channel]) -> list[str]:
     ]
     faults += [
         f'{one_line(name)}: {one_line(kind)} by {METADATA}, '
-        f'{listed(sorted(types[name]))} in the files'
+        f'{first_names(sorted(types[name]))} in the files'
         for name, (kind, _) in said.items()
         if name in types and kind not in types[name]
     ]

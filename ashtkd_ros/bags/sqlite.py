@@ -105,7 +105,7 @@ class SqliteFile:
             for number, topic, kind, form in rows
         }
         if counts:
-            self.notes.append(f'{sum(counts.values())} messages of no topic are passed over')
+            self.notes.append(f'{sum(counts.values())} messages without a topic are skipped')
 
     def _salvaged(self) -> list[tuple[int, int, int, int]]:
         """Read a damaged table row by row: topic, count, first and last time of what is left."""

@@ -12,7 +12,7 @@ import sqlite3
 import struct
 from pathlib import Path
 
-from ashtkd_ros.bags.channels import Unreadable, listed
+from ashtkd_ros.bags.channels import Unreadable, first_names
 from ashtkd_ros.bags.unpacking import copy_within
 from ashtkd_ros.files.reading import open_regular
 from ashtkd_ros.text import one_line, reason_of
@@ -27,7 +27,7 @@ def side_files(file: Path) -> list[Path]:
     """The journals that hold a part of a sqlite3 file's data, beside it or where a link leads."""
     for base in dict.fromkeys((os.path.realpath(file), os.path.abspath(file))):
         journals = [Path(base + ending) for ending in (WAL, ROLLBACK)]
-        if journals := [f for f in journals if f.is_file() and any(_head(f)[:8])]:
+        if journals := [f for f in journals if f.is_file() and any(_first_bytes(f)[:8])]:
             return journals
     return []
 
@@ -46,7 +46,7 @@ def orphans(file: Path) -> list[Path]:
 
 
 def _is_journal(file: Path) -> bool:
-    return file.is_file() and _head(file).startswith((*_WAL_MAGIC, _ROLLBACK_MAGIC))
+    return file.is_file() and _first_bytes(file).startswith((*_WAL_MAGIC, _ROLLBACK_MAGIC))
 
 
 def lacks_journal(file: Path) -> bool:
@@ -55,12 +55,12 @@ def lacks_journal(file: Path) -> bool:
     return any(os.path.isfile(p + '-shm') and not os.path.lexists(p + WAL) for p in paths)
 
 
-def fits(file: Path, orphan: Path) -> bool:
+def may_belong(file: Path, orphan: Path) -> bool:
     """Whether a journal may belong to a file that is the only one in its folder."""
     with contextlib.suppress(OSError, struct.error):
         held = [p for p in orphan.parent.iterdir() if p.name.endswith('.db3')]
         others = {os.path.realpath(p) for p in held} - {os.path.realpath(file)}
-        head, journal = _head(file), _head(orphan)
+        head, journal = _first_bytes(file), _first_bytes(orphan)
         page = struct.unpack_from('>H', head, 16)[0]
         is_wal = journal.startswith(_WAL_MAGIC)
         size = struct.unpack_from('>I', journal, 8 if is_wal else 24)[0]
@@ -69,7 +69,7 @@ def fits(file: Path, orphan: Path) -> bool:
     return False
 
 
-def _head(file: Path) -> bytes:
+def _first_bytes(file: Path) -> bytes:
     """The first bytes; empty for a file that is not regular or may not be read."""
     with contextlib.suppress(OSError), open(open_regular(file), 'rb') as opened:
         return opened.read(100)
@@ -78,7 +78,7 @@ def _head(file: Path) -> bytes:
 
 def note_of(lost: list[Path]) -> str:
     """A note on journals that belong to no database here."""
-    names = listed(p.name for p in lost)
+    names = first_names(p.name for p in lost)
     return (
         f'{names}: a journal of sqlite3 without its file lies there, which may hold messages that '
         'are missing; if the .db3 was renamed, rename its journal as well (FILE.db3-wal);'

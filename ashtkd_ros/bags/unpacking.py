@@ -35,7 +35,7 @@ _BLOCK = 2**22
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
+def unpacking_folder() -> Iterator[Path]:
     """A folder for unpacked files, which is removed afterwards, whatever happens.
 
     Files that are still open keep their data. A folder that a killed process left, whose lock

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 from ashtkd_ros.cli.terminal import (
     SafeParser,
@@ -20,9 +23,10 @@ from ashtkd_ros.errors import VprError
 def run_command(command: Callable[[], int]) -> None:
     """Run `command` and exit with its status, or with an error's and one line that says why.
 
-    With ASHTKD_DEBUG=1 the traceback is printed before that line.
+    With ASHTKD_DEBUG=1 the traceback is printed before that line. Ctrl-C (SIGINT) and SIGTERM end
+    it alike, by KeyboardInterrupt, so that nothing half done stays behind: exit status 130.
     """
-    with safe_output():
+    with safe_output(), _sigterm_as_interrupt():
         status = _status(command)
         try:
             sys.stdout.flush()
@@ -50,6 +54,20 @@ def _status(command: Callable[[], int]) -> int:
     return 1
 
 
-def make_parser(doc: str) -> argparse.ArgumentParser:
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt meanwhile, unless the process was told to ignore it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def make_parser(doc: str) -> SafeParser:
     """A parser whose help is the docstring of the command, with its examples."""
     return SafeParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -111,7 +112,29 @@ def print_source_notes(path: Path, notes: Sequence[str]) -> None:
 
 
 class SafeParser(argparse.ArgumentParser):
-    """A parser that escapes arguments in its errors, since a shell may insert any file name."""
+    """A parser that escapes arguments in its errors, since a shell may insert any file name.
+
+    `arguments`: what was added to it and to its groups, in order, with --help.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        self.arguments: list[argparse.Action] = []
+        super().__init__(*args, **kwargs)
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
+        """As that of any parser; the argument is noted."""
+        return self._noted(super().add_argument(*args, **kwargs))
+
+    def add_argument_group(self, *args: Any, **kwargs: Any) -> argparse._ArgumentGroup:
+        """As that of any parser; the arguments of the group are noted."""
+        group = super().add_argument_group(*args, **kwargs)
+        add = group.add_argument
+        group.add_argument = lambda *args, **kwargs: self._noted(add(*args, **kwargs))
+        return group
+
+    def _noted(self, action: argparse.Action) -> argparse.Action:
+        self.arguments.append(action)
+        return action
 
     def error(self, message: str) -> None:
         """Usage and the error in one line; exit status 2."""

@@ -14,10 +14,9 @@ from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE, Bag
 from ashtkd_ros.cli.arguments import finite, rate
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_source_notes
-from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.traverses.bag_writer import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
-from ashtkd_ros.traverses.image_folder import read_source
+from ashtkd_ros.traverses.image_folder import has_times, read_source
 from ashtkd_ros.traverses.pose_messages import POSE_TYPES
 
 _INDEX_HZ = 10.0
@@ -28,8 +27,7 @@ def make(args: argparse.Namespace) -> int:
     notes: list[str] = []
     frames = read_source(args.source, args.role, notes)
     print_source_notes(args.source, notes)
-    # The stamps of an index.csv set only number its rows.
-    hz = args.hz or (None if is_file(args.source / 'poses.csv') else _INDEX_HZ)
+    hz = args.hz or (None if has_times(args.source) else _INDEX_HZ)
     options = BagOptions(
         storage=args.storage,
         compression=args.compression,
@@ -82,12 +80,13 @@ def _add_make(commands: argparse._SubParsersAction) -> None:
     add('--compression', choices=COMPRESSIONS, default='none', help=text)
     text = 'write the bytes of JPEG and PNG files instead of pixels'
     add('--jpeg', action='store_true', help=text)
-    text = f'images a second (default: by their stamps; {_INDEX_HZ:g} with an index.csv)'
+    text = f'images per second (default: by their stamps; {_INDEX_HZ:g} with an index.csv)'
     add('--hz', type=rate, help=text)
-    text = f'seconds added to every stamp (default: 0, or {START_S} if a stamp would be 0)'
+    text = 'time that is added to every stamp, in seconds (default: 0, or '
+    text += f'{START_S} if a stamp would be 0)'
     add('--start', type=finite, help=text)
-    add('--odom-hz', type=rate, default=20.0, help='poses a second (default: 20)')
-    add('--odom-frame', default='odom', help='frame of the poses (default: odom)')
+    add('--odom-hz', type=rate, default=20.0, help='poses per second (default: %(default)g)')
+    add('--odom-frame', default='odom', help='frame of the poses (default: %(default)s)')
     add('--tf', action='store_true', help='write /tf and /tf_static as well')
     text = 'write /fix as well: latitude and longitude of x = y = 0, in degrees (WGS 84)'
     add('--origin', nargs=2, type=finite, metavar=('LAT', 'LON'), help=text)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build a map of places from rosbags, videos or folders of images.
 
-A bag is a ROS 2 bag (sqlite3 or MCAP, compressed or not) or a ROS 1 .bag; a video is a .mp4, .mov,
-.avi, .mkv or .webm file; a folder has a poses.csv or an index.csv. Several sources become one map.
-If a build was killed, the same command continues it.
+A bag is a ROS 2 bag (sqlite3 or MCAP, compressed or not) or a ROS 1 .bag; a video is a .mp4, .m4v,
+.mov, .avi, .mkv or .webm file; a folder has a poses.csv or an index.csv. Several sources become
+one map. If a build was killed, the same command continues it.
 
 example: ros2 run ashtkd_ros build_map ~/bags/monday ~/bags/rainy_tuesday -o ~/maps/campus
 """
@@ -23,10 +23,10 @@ from ashtkd_ros.commands.options import (
     traverse_options,
 )
 from ashtkd_ros.mapping.build import MapOptions, build_map
-from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions
+from ashtkd_ros.mapping.build_summary import notes_after_build, route_line, summary
+from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions, check_options
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
-from ashtkd_ros.mapping.summary import notes_after_build, route_line, summary
 from ashtkd_ros.traverses.opening import open_traverses
 
 
@@ -34,28 +34,31 @@ def add_keyframe_options(parser: argparse.ArgumentParser) -> None:
     """The options for the choice of the images that become places."""
     default = KeyframeOptions()
     add = parser.add_argument_group('which images become places').add_argument
-    text = 'by distance (needs poses), by visual change, or all; auto: all images of a folder, '
-    text += 'those of bags and videos by distance, or by change without poses (default: auto)'
+    text = 'how images are chosen: by distance (needs poses), by visual change, or all; auto: '
+    text += 'all images of a folder, those of bags and videos by distance, or by change if there '
+    text += f'are no poses (default: {default.rule})'
     add('--keyframes', choices=RULES, default=default.rule, help=text)
     add(
         '--metres',
         type=not_negative,
         default=default.metres,
-        help=f'by distance: a new place after this way, in metres ({default.metres:g})',
+        help='with --keyframes distance: distance to the last place after which a new one begins, '
+        'in metres (default: %(default)g)',
     )
     add(
         '--degrees',
         type=not_negative,
         default=default.degrees,
-        help=f'by distance: or after this turn, in degrees ({default.degrees:g})',
+        help='with --keyframes distance: turn after which a new place begins, in degrees '
+        '(default: %(default)g)',
     )
-    text = 'by change: a new place if the similarity with the last one is below this, from 0 to 1 '
-    text += f'({default.similarity:g})'
+    text = 'with --keyframes change: an image becomes a place if its similarity with the last '
+    text += f'place is below this, 0 to 1 (default: {default.similarity:g})'
     add('--similarity', type=share, default=default.similarity, help=text)
-    text = f'skip images with more blur than this, from 0 to 1 ({default.max_blur:g})'
+    text = f'skip images with more blur than this, 0 to 1 (default: {default.max_blur:g})'
     add('--max-blur', type=share, default=default.max_blur, help=text)
-    text = 'skip images with 99 of 100 pixels darker than this, from 0 to 255 '
-    text += f'({default.min_light:g})'
+    text = 'skip an image if 99 %% of its pixels are darker than this, 0 to 255 '
+    text += f'(default: {default.min_light:g})'
     add('--min-light', type=not_negative, default=default.min_light, help=text)
 
 
@@ -73,6 +76,7 @@ def _keyframes(args: argparse.Namespace) -> KeyframeOptions:
 def _build(args: argparse.Namespace) -> int:
     keyframes = _keyframes(args)
     traverses = open_traverses(args.source, traverse_options(args, purpose='map'))
+    check_options(traverses, keyframes)
     if args.dry_run:
         print_lines(
             *(line for t in traverses for line in plan(t, keyframes)), *cautions(traverses)
@@ -100,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the new map')
     parser.add_argument(
-        '--dry-run', action='store_true', help='print what would be used, and build nothing'
+        '--dry-run', action='store_true', help='print what would be used, and build no map'
     )
     parser.add_argument(
         '--thumbnails',

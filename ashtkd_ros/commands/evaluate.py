@@ -2,7 +2,7 @@
 """Replay a second traverse in a map, and report how well its places are recognised.
 
 The traverse is a rosbag, a video or a folder of images. The report is one HTML file; its figures
-are in a JSON file beside it. What is right is known from the poses of both traverses, from
+are in a JSON file beside it. Which places are right follows from the poses of both traverses, from
 --correspondences, or from place names.
 
 example: ros2 run ashtkd_ros evaluate ~/maps/campus ~/bags/tuesday --metres 5 -o report.html
@@ -19,30 +19,32 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.cli.arguments import count, not_negative, rate, share
+from ashtkd_ros.cli.arguments import count, given_options, not_negative, rate, share
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import print_lines, print_notes
+from ashtkd_ros.cli.terminal import SafeParser, print_lines, print_notes
 from ashtkd_ros.commands.options import (
     add_model_options,
     add_traverse_options,
     load_embedder,
     traverse_options,
 )
-from ashtkd_ros.evaluation.comparison import compare, table, write_comparison
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.evaluation.comparison import check_comparison, compare, table, write_comparison
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Correspondences, Tolerance
 from ashtkd_ros.evaluation.live_recording import PLAYERS, record_live
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.evaluation.notes import map_origin
-from ashtkd_ros.evaluation.report import check_report, write_report
+from ashtkd_ros.evaluation.report import NOT_HTML, check_report, write_report
 from ashtkd_ros.evaluation.report_file import load_report
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.run import evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
-from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.opening import open_traverse
+
+_OF_LIVE = ('--rate', '--hz', '--player')  # those that need --live
 
 
 def add_tolerance_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -67,8 +69,8 @@ def add_tolerance_options(parser: argparse.ArgumentParser) -> argparse._Argument
         '--frames',
         type=count,
         default=default.frames,
-        help='where places are numbered, or --correspondences lists them: the largest difference '
-        'of two frame numbers (default: %(default)d)',
+        help='without poses, or with --correspondences: the largest difference between the frame '
+        'numbers of a right place and the place found (default: %(default)d)',
     )
     return group
 
@@ -79,8 +81,15 @@ def tolerance_of(args: argparse.Namespace) -> Tolerance:
 
 
 def report_path(out: Path) -> Path:
-    """`out` if it ends in .html, else report.html in the folder `out`."""
-    return out if out.suffix == '.html' else out / 'report.html'
+    """`out` if it ends in .html, else report.html in the folder `out`.
+
+    VprError where `out` is no folder, and its name has the suffix of another kind of file.
+    """
+    if out.suffix == '.html':
+        return out
+    if out.suffix and not out.is_dir():
+        raise VprError(f'{out}: {NOT_HTML}')
+    return out / 'report.html'
 
 
 def _options(args: argparse.Namespace) -> EvaluationOptions:
@@ -100,18 +109,17 @@ def _options(args: argparse.Namespace) -> EvaluationOptions:
 
 def _evaluate(args: argparse.Namespace) -> int:
     options = _options(args)
+    path = report_path(args.out) if args.out else None
     embedder = load_embedder(args)
     place_map = PlaceMap.load(args.map, embedder)
     print_notes(*place_map.warnings)
     bits = map_bits(place_map.traverses)
-    wanted = traverse_options(args, origin=map_origin(place_map), bits=bits, purpose='query')
+    wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)
     experiment = Experiment(place_map, traverse, options)
     experiment.check()
-    path = report_path(args.out) if args.out else None
     beside = path.with_suffix('.answers.json') if path else None
     if path:
-        check_output(path)
         check_report(path)
         if args.live:
             check_answers(beside)
@@ -150,7 +158,7 @@ def _print(evaluation: Evaluation) -> None:
         print_lines(f'{name:>16}: {metrics.line()}')
     if evaluation.traffic is not None:
         t = evaluation.traffic
-        print_lines(f'{t.sent} images sent, {t.answered} answered, {t.dropped} dropped')
+        print_lines(f'{counted(t.sent, "image")} sent, {t.answered} answered, {t.dropped} dropped')
     for stage, timing in evaluation.timing.items():
         print_lines(
             f'{stage:>16}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f}, p99 {timing.p99:.1f}'
@@ -158,11 +166,14 @@ def _print(evaluation: Evaluation) -> None:
 
 
 def _compare(reports: Sequence[Path], out: Path | None) -> int:
-    loaded = [load_report(path) for path in reports]
+    path = report_path(out) if out else None
+    loaded = [load_report(report) for report in reports]
+    if path:
+        check_comparison(path, loaded)
     print_lines(*table(compare(loaded)).split('\n'))
-    if out:
-        write_comparison(report_path(out), loaded)
-        print_lines(f'comparison: {report_path(out)}')
+    if path:
+        write_comparison(path, loaded)
+        print_lines(f'comparison: {path}')
     return 0
 
 
@@ -204,19 +215,18 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
         '--max-rate-hz',
         type=not_negative,
         default=default.max_rate_hz,
-        help='use at most so many images a second, by their stamps; 0: use all (default: '
-        '%(default)g)',
+        help='highest number of images per second that are used, by their stamps; 0: all are used '
+        '(default: %(default)g)',
     )
     add(
         '--no-baselines',
         action='store_true',
-        help='do not measure the baselines, raw pixels and HOG (default: measure them)',
+        help='do not measure the baselines, raw pixels and HOG',
     )
     add(
         '--no-timing',
         action='store_true',
-        help='do not measure durations, so that the same input gives a report of the same bytes '
-        '(default: measure them)',
+        help='do not measure durations, so that the same input gives a report of the same bytes',
     )
 
 
@@ -225,27 +235,8 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
     add(
         '--live',
         action='store_true',
-        help='play the traverse through a vpr_node over ROS 2 and judge its answers (default: '
-        'recognise the images without ROS)',
-    )
-    add(
-        '--rate',
-        type=rate,
-        default=1.0,
-        help='with --live: how many times faster than recorded (default: %(default)g)',
-    )
-    add(
-        '--hz',
-        type=rate,
-        help='with --live: images a second, before --rate (default: 10 for a folder, else as '
-        'recorded)',
-    )
-    add(
-        '--player',
-        choices=PLAYERS,
-        default=PLAYERS[0],
-        help='with --live: who plays, live itself (own) or "ros2 bag play" (ros2); auto takes '
-        'ros2 where it can play the source (default: %(default)s)',
+        help='play the traverse through a vpr_node over ROS 2 and judge its answers; without it, '
+        'the images are recognised without ROS',
     )
     add(
         '--answers',
@@ -253,9 +244,28 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
         help='judge the answers in this file, which the command live recorded (default: recognise '
         'the images without ROS)',
     )
+    add = parser.add_argument_group('how --live plays').add_argument
+    add(
+        '--rate',
+        type=rate,
+        default=1.0,
+        help='play so many times faster than recorded (default: %(default)g)',
+    )
+    add(
+        '--hz',
+        type=rate,
+        help='images per second, before --rate (default: 10 for a folder, else as recorded)',
+    )
+    add(
+        '--player',
+        choices=PLAYERS,
+        default=PLAYERS[0],
+        help='program that plays the source: own (this one) or ros2 (ros2 bag play); auto: ros2 '
+        'where it can play the source (default: %(default)s)',
+    )
 
 
-def evaluate_parser() -> argparse.ArgumentParser:
+def evaluate_parser() -> SafeParser:
     """The arguments of this command, which replay.launch.py has as well."""
     parser = make_parser(__doc__)
     _add_options(parser)
@@ -264,12 +274,24 @@ def evaluate_parser() -> argparse.ArgumentParser:
     add_tolerance_options(parser).add_argument(
         '--correspondences',
         type=Path,
-        help='CSV file with the columns query,map and perhaps traverse: the numbers of the right '
-        'frames (default: poses or place names tell what is right)',
+        help='CSV file with the columns query, map and, for a map of several traverses, traverse: '
+        'which frame of the map is right for each query frame (default: the poses or the place '
+        'names decide)',
     )
     add_traverse_options(parser)
     add_model_options(parser)
     return parser
+
+
+def _refusal(args: argparse.Namespace, given: Sequence[str]) -> str:
+    """Why options that are given would do nothing; empty where each has an effect."""
+    if args.compare:
+        idle = ', '.join(option for option in given if option not in ('--compare', '--out'))
+        return f'--compare makes no use of {idle}; leave that out' if idle else ''
+    idle = ', '.join(option for option in given if option in _OF_LIVE and not args.live)
+    return (
+        f'without --live there is no use for {idle}; add --live or leave that out' if idle else ''
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -280,6 +302,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error('give a map and a source, or --compare and reports')
     if args.live and args.answers:
         parser.error('--live records its own answers; leave out --live or --answers')
+    if refusal := _refusal(args, given_options(parser, argv)):
+        parser.error(refusal)
     run_command(lambda: _compare(args.compare, args.out) if args.compare else _evaluate(args))
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check a map, and print what is in it.
 
-Every file of the map is checked, its pictures too. The exit status is 1 where the map is damaged.
+Every file of the map is checked, its pictures too. The exit status is 1 if the map is damaged.
 
 example: ros2 run ashtkd_ros map_info ~/maps/campus
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_notes
+from ashtkd_ros.maps.map_summary import summarise
 from ashtkd_ros.maps.place_map import PlaceMap
-from ashtkd_ros.maps.summary import summarise
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ashtkd_ros.cli.arguments import count, finite, not_negative
+from ashtkd_ros.cli.arguments import count, not_negative, seconds
 from ashtkd_ros.geometry.camera_axes import CHOICES
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
@@ -24,7 +24,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         '--threads',
         type=count,
         default=0,
-        help='number of images that are embedded at the same time; 0: one on each core (0)',
+        help='number of images that the network processes at the same time; 0: one on each core '
+        '(default: %(default)d)',
     )
 
 
@@ -37,30 +38,38 @@ def add_traverse_options(parser: argparse.ArgumentParser) -> None:
     """The options for what of a bag, a video or a folder is used."""
     default = TraverseOptions()
     add = parser.add_argument_group('what of a source to use').add_argument
-    text = 'take the rows of index.csv with this role (default: database for a map, else query)'
+    text = 'take the rows of index.csv with this role (default: the rows of the database for '
+    text += 'build_map, those of the queries for evaluate)'
     add('--role', default='', help=text)
-    text = "topic of a bag's images (default: the only one)"
+    text = 'topic of the images in a bag (default: the only topic with images)'
     add('--image-topic', default='', help=text)
     text = 'topic of poses in a bag: odometry, poses, tf or NavSatFix; "none": use no poses '
-    add('--pose-topic', default='', help=text + '(default: the only one)')
-    text = 'file of poses in TUM format, for a bag or a video (default: a topic, or no poses)'
+    add('--pose-topic', default='', help=text + '(default: the only topic with poses)')
+    text = 'file of poses in TUM format, for a bag or a video (default: the poses of a topic)'
     add('--trajectory', type=Path, help=text)
     text = "time of a video's first image in seconds, on the clock of its --trajectory "
-    add('--video-start', type=finite, default=default.video_start, metavar='S', help=text + '(0)')
-    text = 'times of messages: of their header, or of their receipt '
-    text += f'(default: {default.stamps})'
+    add(
+        '--video-start',
+        type=seconds,
+        default=default.video_start,
+        metavar='S',
+        help=text + '(default: %(default)g)',
+    )
+    text = 'which time of a message counts: that of its header, or when it was received '
+    text += '(default: %(default)s)'
     add('--stamps', choices=('header', 'receive'), default=default.stamps, help=text)
     gap = default.max_pose_gap_s
-    text = f'an image between two poses further apart than this has none, in seconds ({gap})'
+    text = 'longest time between two poses across which poses are interpolated, in seconds '
+    text += '(default: %(default)g)'
     add('--max-pose-gap', type=not_negative, default=gap, metavar='S', help=text)
-    text = 'fixed frame of the poses in tf (default: map, else odom, else the root)'
+    text = 'fixed frame of the poses in tf (default: map, else odom, else the root of the tf tree)'
     add('--map-frame', default='', help=text)
     text = "frame of the camera in tf (default: the one that the images' headers name)"
     add('--camera-frame', default='', help=text)
-    text = 'whether poses have the axes of a lens (optical: z ahead) or of a body (x ahead); '
-    text += 'auto: the motion tells, else the name of the frame (default: auto)'
+    text = 'axes of the poses: optical (z forward) or body (x forward); auto: decided by the '
+    text += f"motion, else by the frame's name (default: {default.camera_frame_is})"
     add('--camera-frame-is', choices=CHOICES, default=default.camera_frame_is, help=text)
-    text = "CSV with the columns frame,label: place names of a recording's images "
+    text = 'CSV file with the columns frame,label: names of the places that the images show '
     add('--labels', type=Path, help=text + '(default: labels.csv in the folder of a bag)')
 
 

@@ -15,10 +15,10 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.figures import precision_recall_figure, reliability_figure
 from ashtkd_ros.evaluation.illustrations import PRECISION_RECALL, RELIABILITY, illustration
 from ashtkd_ros.evaluation.metrics import RECALL_AT, Calibration
-from ashtkd_ros.evaluation.page import PAGE_MARKS, decimal, render, save_text
+from ashtkd_ros.evaluation.page import decimal, is_comparison_page, render
 from ashtkd_ros.evaluation.report import ANSWER_COLUMNS
 from ashtkd_ros.evaluation.report_file import Report
-from ashtkd_ros.files.writing import check_replaceable, resolved
+from ashtkd_ros.files.writing import check_output, resolved, write_errors, write_text
 from ashtkd_ros.text import one_line
 
 # Key of a figure → heading, factor to show it by, decimals.
@@ -36,6 +36,7 @@ CHANGES = {
     'unnamed_to_right': 'No place named, then right',
 }
 _MOST_CHANGES = 200
+_WHAT = 'the comparison'
 
 
 @dataclass(frozen=True)
@@ -158,14 +159,9 @@ def changes(first: Report, second: Report) -> dict[str, list[Changed]] | None:
 def write_comparison(path: Path, reports: Sequence[Report]) -> None:
     """Write one HTML file.
 
-    Raises VprError where it cannot be written or would replace one of the reports, or where there
-    is only one report.
+    Raises VprError as `check_comparison` does, and where it cannot be written.
     """
-    if len(reports) < 2:
-        raise VprError(f'{path}: a comparison needs at least two reports; name another one')
-    check_replaceable(path, PAGE_MARKS)
-    if any(resolved(path) == resolved(r.path.with_suffix('.html')) for r in reports):
-        raise VprError(f'{path}: is one of the reports that are compared; give another name')
+    check_comparison(path, reports)
     names = names_of(reports)
     facts = {key: None for r in reports for key in r.values['facts']}
     told = {key: [r.values['facts'].get(key, '–') for r in reports] for key in facts}
@@ -183,7 +179,20 @@ def write_comparison(path: Path, reports: Sequence[Report]) -> None:
         start=min((stamp for _, stamp in reports[0].queries if stamp is not None), default=0.0),
         most=_MOST_CHANGES,
     )
-    save_text(path, html)
+    with write_errors(path, _WHAT):
+        write_text(path, html)
+
+
+def check_comparison(path: Path, reports: Sequence[Report]) -> None:
+    """Make the folder of a comparison; VprError where it cannot be written there.
+
+    It replaces only a comparison, and none of the reports. It needs at least two reports.
+    """
+    if len(reports) < 2:
+        raise VprError(f'{path}: a comparison needs at least two reports; name another one')
+    if any(resolved(path) == resolved(r.path.with_suffix('.html')) for r in reports):
+        raise VprError(f'{path}: is one of the reports that are compared; give another name')
+    check_output(path, is_comparison_page, _WHAT)
 
 
 def _illustrations(names: Sequence[str], reports: Sequence[Report]) -> list:

@@ -23,6 +23,7 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.recognition.rate_gate import RateGate
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
 
@@ -33,7 +34,7 @@ class EvaluationOptions:
 
     `correspondences`: the right places by frame numbers, in place of poses and names.
     `min_confidence`: an answer with a lower confidence counts as unknown, [0, 1]. `max_rate_hz`:
-    images a second, by their stamps; 0: all. `baselines`: measure raw pixels and HOG as well.
+    images per second, by their stamps; 0: all. `baselines`: measure raw pixels and HOG as well.
     `timing`: measure durations. `workers`: images at a time; 0: one for each core.
     """
 
@@ -107,9 +108,9 @@ class Experiment:
 
 
 class Queries:
-    """The images of a traverse that are asked about; those that are passed over are counted.
+    """The images of a traverse that are asked about; those that are skipped are counted.
 
-    `passed`: reason → number of images that were passed over for it, in the last iteration.
+    `passed`: reason → number of images that were skipped for it, in the last iteration.
     """
 
     def __init__(
@@ -141,7 +142,8 @@ class Queries:
     def none_left(self) -> VprError:
         """The error that there is nothing to evaluate, and why."""
         passed = ', '.join(f'{n} {why}' for why, n in self.passed.items())
-        return VprError(f'{self.traverse.path}: no image can be evaluated ({passed})')
+        reasons = [f'no image can be evaluated ({passed})', self.traverse.clocks_differ]
+        return VprError(f'{self.traverse.path}: {"; ".join(filter(None, reasons))}')
 
     def pixels(self, at_least: tuple[int, int]):
         """(frame, (image, order)) of all images that can be decoded, with a progress bar."""
@@ -160,5 +162,5 @@ class Queries:
                     self.passed[f'unreadable: {error.reason}'] += 1
 
     def notes(self) -> list[str]:
-        """A line for each reason why images were passed over."""
-        return [f'{n} images left out: {why}' for why, n in self.passed.items()]
+        """A line for each reason why images were skipped."""
+        return [f'{counted(n, "image")} left out: {why}' for why, n in self.passed.items()]

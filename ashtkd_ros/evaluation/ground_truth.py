@@ -160,7 +160,7 @@ class Correspondences:
                 if column in row and not is_whole(row[column]):
                     raise VprError(
                         f'{table}:{line}: {column} is "{row[column]}"; '
-                        'it must be a whole number from 0 on'
+                        'it must be a whole number, 0 or more'
                     )
             traverse = int(row['traverse']) if 'traverse' in row else None
             pairs.setdefault(int(row['query']), []).append((traverse, int(row['map'])))

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ashtkd_ros.cli.child_process import child_process
@@ -24,14 +22,14 @@ def record_live(
 
     `options`: name of an option of `live`, without dashes → value; an empty value is left out. ROS
     stays in the other process. Its warnings are printed. Raises VprError where ROS is not there or
-    the process fails, with the reason that it gave, and KeyboardInterrupt on SIGINT and SIGTERM;
-    the other process and its node have ended by then.
+    the process fails, with the reason that it gave. The other process and its node end with this
+    call, whatever ends it.
     """
     command = [sys.executable, '-m', 'ashtkd_ros.ros.play.live', map_folder, source, '-o', answers]
     for name, value in options.items():
         command += [f'--{name}', value] if value else []
     given = [str(part) for part in command]
-    with _sigterm_as_sigint(), child_process('live', given, True, _END_S) as live:
+    with child_process('live', given, True, _END_S) as live:
         status, lines = live.process.wait(), live.lines()
     if status == 0:
         for line in lines:
@@ -41,13 +39,3 @@ def record_live(
     if 'No module named' in last:
         raise VprError('--live needs ROS 2; source its setup.bash, or leave out --live')
     raise VprError(f'the live replay failed: {last.removeprefix("error: ")}')
-
-
-@contextlib.contextmanager
-def _sigterm_as_sigint() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt meanwhile, so that what was started ends as well."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -12,8 +12,10 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.ground_truth import JudgedQuery, hits_of
 from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.text import counted
 
 RECALL_AT = (1, 5, 10, 20)
+_ROUNDING = 1e-12  # by so much two F1 that are equal may differ
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Metrics:
         text = (
             f'{recalls}  AP {self.average_precision:.3f}  '
             f'recall at 100 % precision {100 * self.recall_at_full_precision:.1f} %  '
-            f'({self.queries} queries'
+            f'({counted(self.queries, "query", "queries")}'
         )
         return text + (
             f', {self.without_positive} without a positive)' if self.without_positive else ')'
@@ -65,7 +67,7 @@ def retrieval_metrics(ranking: np.ndarray, scores: np.ndarray, truth: np.ndarray
 def metrics_of(hits: np.ndarray, scores: np.ndarray, has_positive: np.ndarray) -> Metrics:
     """`hits` bool (Q, K): is candidate k right; `scores` (Q,) of the first candidate.
 
-    `hits` and `has_positive` bool (Q,) come from `GroundTruth.judge`. Raises VprError where there
+    `hits` and `has_positive` bool (Q,) come from `GroundTruth.judge`. Raises VprError if there
     is no query.
     """
     if not len(hits):
@@ -77,14 +79,14 @@ def metrics_of(hits: np.ndarray, scores: np.ndarray, has_positive: np.ndarray) -
     perfect = recall_curve[precision_curve >= 1.0]
     both = precision_curve + recall_curve
     f1 = 2 * precision_curve * recall_curve / np.maximum(both, 1e-12)
-    best = int(f1.argmax())
+    best = int((f1 >= f1.max() - _ROUNDING).argmax())
     return Metrics(
         queries=len(hits),
         without_positive=int((~has_positive).sum()),
         recall=recall,
         average_precision=float((steps * precision_curve).sum()),
         recall_at_full_precision=float(perfect.max()) if perfect.size else 0.0,
-        f1_max=float(f1[best]),
+        f1_max=float(f1.max()),
         f1_threshold=float(thresholds[best]) if f1[best] else math.nan,
         precision_curve=precision_curve,
         recall_curve=recall_curve,

@@ -10,21 +10,25 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.documents import parse_json
+from ashtkd_ros.files.marks import json_keys
 from ashtkd_ros.files.reading import read_text
-from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.files.writing import check_output
 from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.text import reason_of
 
 SCHEMA_VERSION = 2
-# By this an earlier file of answers is known; a report has no space before the number.
-_MARK = b'{"schema_version": '
+# By these names an earlier file of answers of any version is known.
+_KEYS = {'schema_version', 'source', 'sent', 'rate', 'node', 'answers'}
 _NUMBER = (int, float)
 
 
 def check_answers(path: Path) -> None:
-    """Raise VprError where a file of answers would replace a file of another kind."""
-    check_replaceable(path, (_MARK,))
+    """Make the folder of a file of answers; VprError where the file cannot be written.
+
+    A file of another kind is not replaced.
+    """
+    check_output(path, lambda data: json_keys(data) >= _KEYS, 'the file of answers')
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class RecordedAnswers:
     """A file of answers.
 
     `source`: what was played. `map_sha256`: see `map_checksum`. `sent`: number of images played.
-    `rate`: how many times faster than recorded. `hz`: images a second before `rate`; 0: as
+    `rate`: how many times faster than recorded. `hz`: images per second before `rate`; 0: as
     recorded. `node`: values of the node's own diagnostics. `answers`: stamp of an image in ns →
     answer. `machine`: see `machine.measured_on`; it is empty in files of older versions.
     """
@@ -71,6 +75,8 @@ class RecordedAnswers:
             ) from error
         except ValueError:
             values = None
+        if isinstance(values, dict) and 'methods' in values:
+            raise VprError(f'{path}: is a report, not a file of answers; {advice}')
         if not isinstance(values, dict) or 'answers' not in values:
             raise VprError(f'{path}: is not a file of answers; {advice}')
         if values.get('schema_version') != SCHEMA_VERSION:
@@ -117,30 +123,30 @@ class RecordedAnswers:
 
 def _is_whole(values: dict) -> bool:
     texts = all(isinstance(values.get(key), str) for key in ('source', 'map_sha256'))
-    numbers = all(_is(values.get(key), _NUMBER) for key in ('rate', 'hz'))
+    numbers = all(_is_of_kind(values.get(key), _NUMBER) for key in ('rate', 'hz'))
     node = values.get('node')
     told = [node, values.get('machine', {})]
     if not all(isinstance(x, dict) and all(map(_is_text, x.values())) for x in told):
         return False
-    if not (texts and numbers and _is(values.get('sent'), int) and isinstance(node, dict)):
+    if not (texts and numbers and _is_of_kind(values.get('sent'), int) and isinstance(node, dict)):
         return False
     return isinstance(values['answers'], list) and all(map(_is_answer, values['answers']))
 
 
 def _is_answer(answer: object) -> bool:
-    if not isinstance(answer, dict) or not _is(answer.get('stamp_ns'), int):
+    if not isinstance(answer, dict) or not _is_of_kind(answer.get('stamp_ns'), int):
         return False
     places, scores = answer.get('places'), answer.get('scores')
     if not isinstance(places, list) or not isinstance(scores, list) or len(places) != len(scores):
         return False
-    ids = all(_is(place, int) and place >= 0 for place in places)
-    timed = answer.get('seconds', 0) is None or _is(answer.get('seconds'), _NUMBER)
-    return ids and timed and all(_is(s, _NUMBER) and math.isfinite(s) for s in scores)
+    ids = all(_is_of_kind(place, int) and place >= 0 for place in places)
+    timed = answer.get('seconds', 0) is None or _is_of_kind(answer.get('seconds'), _NUMBER)
+    return ids and timed and all(_is_of_kind(s, _NUMBER) and math.isfinite(s) for s in scores)
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+def _is_of_kind(value: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)

@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ashtkd_ros.evaluation.metrics import Metrics
-from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.evaluation.metrics import RECALL_AT, Metrics
+from ashtkd_ros.evaluation.node_answers import NodeAnswer, RecordedAnswers
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.images.bit_depth import bits_of
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.traverses.traverse import Traverse
-
-
-def map_origin(place_map: PlaceMap) -> GeoOrigin | None:
-    """Where on earth x = y = 0 of the map is; None where the map was made without satellites."""
-    origin = place_map.info.built.get('origin')
-    return GeoOrigin(**origin) if origin else None
 
 
 def pose_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
@@ -24,20 +19,20 @@ def pose_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
     notes, frame = [], place_map.info.frame
     if traverse.frame_id != frame:
         notes.append(
-            f'the poses of the traverse are in frame {traverse.frame_id}, those of the map in '
-            f'{frame}; the figures are right only if both are the same frame'
+            f'the poses of the traverse are in frame "{traverse.frame_id}", those of the map '
+            f'in "{frame}"; the figures are right only if both are the same frame'
         )
-    elif bool(map_origin(place_map)) != bool(traverse.origin):
+    elif bool(place_map.info.origin) != bool(traverse.origin):
         one, other = 'the map', 'the traverse'
         if traverse.origin:
             one, other = other, one
         notes.append(
             f'the poses of {one} come from satellites, those of {other} do not, but both are in '
-            f'{frame}; the figures are right only if both are the same frame'
+            f'"{frame}"; the figures are right only if both are the same frame'
         )
     notes += _odometry_notes(place_map, traverse)
     if lacking := sum(place.pose is None for place in place_map.places):
-        notes.append(f'{lacking} places of the map have no pose and are never right')
+        notes.append(f'{lacking} places of the map have no pose and never count as right')
     return notes
 
 
@@ -65,8 +60,8 @@ def depth_notes(place_map: PlaceMap, traverse: Traverse) -> list[str]:
     notes = [text] if (text := depth.text_of_brighter()) else []
     if depth.used and not before <= {depth.bits}:
         notes.append(
-            f'the images of the map used {max(before)} bits, these use {depth.bits}, so that what '
-            'is equally bright looks darker; build the map of brighter images, or of both'
+            f'the images of the map used {max(before)} bits, these use {depth.bits}, so that the '
+            'same brightness looks darker; build the map from both recordings'
         )
     return notes
 
@@ -85,3 +80,37 @@ def positive_notes(metrics: Metrics, rule: str) -> list[str]:
         'and the traverse show the same route, that their poses are in one frame, and that '
         'numbers are those of their frames'
     ]
+
+
+def answer_notes(
+    traverse: Traverse,
+    recorded: RecordedAnswers,
+    given: Sequence[NodeAnswer | None],
+    candidates: int,
+) -> list[str]:
+    """Whether answers are missing, were withheld, are too short, or are of another source.
+
+    `given`: the answer to each query, None where there is none. `candidates`: the number of
+    places that an answer would need for every figure.
+    """
+    notes, count, source = [], len(given), traverse.path.resolve().name
+    answered = [answer for answer in given if answer is not None]
+    if missing := count - len(answered):
+        notes.append(
+            f'{missing} of {count} images have no answer; they count as unknown and never as right'
+        )
+    if withheld := sum(not answer.places for answer in answered):
+        notes.append(
+            f'the node named no place for {withheld} of {count} images, because the confidence '
+            'was below its min_confidence or it refused the image; they count as unknown and '
+            'never as right'
+        )
+    longest = max((len(answer.places) for answer in answered), default=0)
+    if longest and (lost := [n for n in RECALL_AT if longest < n <= candidates]):
+        notes.append(
+            f'the node named at most {longest} places for an image (top_k), so that '
+            f'{", ".join(f"R@{n}" for n in lost)} cannot be measured'
+        )
+    if recorded.source.name != source:
+        notes.append(f'the answers were recorded with {recorded.source}, not with {source}')
+    return notes

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from matplotlib.figure import Figure, SubFigure
 
-from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.figures import STATES, draw_route, state_of
 from ashtkd_ros.evaluation.ground_truth import JudgedQuery
 from ashtkd_ros.evaluation.report_page import PictureOf, unless_gone
-from ashtkd_ros.files.writing import whole_file
+from ashtkd_ros.files.marks import PNG_METADATA, is_own_png
+from ashtkd_ros.files.writing import check_output, whole_file, write_errors
 from ashtkd_ros.sampling import thin
+
+_WHAT = 'the picture'
 
 
 def write_overview_picture(
@@ -21,8 +23,9 @@ def write_overview_picture(
 ) -> None:
     """Write a PNG of 1100 x 300 pixels; `shown`: how many queries with their matches are in it.
 
-    The most confident mistake is among them. Raises VprError where the file cannot be written.
+    The most confident mistake is among them. Raises VprError as `check_overview_picture` does.
     """
+    check_overview_picture(path)
     figure = Figure(figsize=(11, 3.0), layout='constrained')
     left, right = figure.subfigures(1, 2, width_ratios=(2.4, 1))
     _draw_pairs(left, choose_queries(judged, shown), picture_of)
@@ -30,11 +33,16 @@ def write_overview_picture(
     draw_route(axes, judged)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    try:
-        with whole_file(path) as draft:
-            figure.savefig(draft, dpi=100, metadata={'Software': None})
-    except OSError as error:
-        raise VprError(f'{path}: the picture cannot be written ({error.strerror})') from error
+    with write_errors(path, _WHAT), whole_file(path) as draft:
+        figure.savefig(draft, dpi=100, metadata=PNG_METADATA)
+
+
+def check_overview_picture(path: Path) -> None:
+    """Make the folder of the picture; VprError where it cannot be written.
+
+    A picture that this program did not write is not replaced.
+    """
+    check_output(path, is_own_png, _WHAT)
 
 
 def choose_queries(judged: Sequence[JudgedQuery], shown: int) -> list[JudgedQuery]:

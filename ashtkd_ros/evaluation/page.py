@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page of HTML: rendered from a template of the package, and written."""
+"""A page of HTML: rendered from a template of the package, and known again."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+import re
 
 import jinja2
 from markupsafe import Markup
 
-from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.writing import write_text
 from ashtkd_ros.text import one_line
 
-# By these an earlier page is known; the second is one of older versions.
-PAGE_MARKS = (b'name="generator" content="ashtkd_ros"', b'--ink: #20262b; --soft: #5b666f')
+# By these in its head an earlier page is known; older versions wrote only the last one.
+_MARKS = (
+    b'<meta name="generator" content="ashtkd_ros">',
+    b'<meta name="generator" content="ashtkd_ros comparison">',
+    b':root { --ink: #20262b; --soft: #5b666f',
+)
+# Older versions marked a comparison as they did a report; its heading tells which it is.
+_COMPARISON = re.compile(rb'<h1>\d+ evaluations side by side</h1>')
 
 
 def render(template: str, **values: object) -> str:
@@ -47,12 +51,21 @@ def decimal(value: float | None, places: int = 3) -> str:
     return '–' if value is None or math.isnan(value) else f'{value:.{places}f}'
 
 
-def save_text(path: Path, text: str) -> None:
-    """Write a file of a report, and make its folder; VprError where that is not possible."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
-    except OSError as error:
-        raise VprError(
-            f'{path}: the report cannot be written ({error.strerror}); give another place'
-        ) from error
+def is_comparison_page(data: bytes) -> bool:
+    """Whether bytes are a page that compares reports."""
+    return _is_page(data) and (_MARKS[1] in _head(data) or bool(_COMPARISON.search(data)))
+
+
+def is_report_page(data: bytes) -> bool:
+    """Whether bytes are the page of one report."""
+    return _is_page(data) and not is_comparison_page(data)
+
+
+def _is_page(data: bytes) -> bool:
+    return any(mark in _head(data) for mark in _MARKS)
+
+
+def _head(data: bytes) -> bytes:
+    """The head of a page; empty for anything else."""
+    head, found, _ = data.partition(b'</head>')
+    return head if found and head.startswith(b'<!doctype html>') else b''

@@ -19,13 +19,15 @@ from ashtkd_ros.evaluation.metrics import (
     localisation_error,
     unknown_share,
 )
-from ashtkd_ros.evaluation.page import PAGE_MARKS, save_text
+from ashtkd_ros.evaluation.page import is_report_page
 from ashtkd_ros.evaluation.report_page import PictureOf, SalientOf, report_page
 from ashtkd_ros.evaluation.result import Evaluation
-from ashtkd_ros.files.writing import check_replaceable
+from ashtkd_ros.files.marks import json_keys
+from ashtkd_ros.files.writing import check_output, resolved, write_errors, write_together
 from ashtkd_ros.sampling import thin
 
 SCHEMA_VERSION = 1
+NOT_HTML = 'the report is an HTML file; give it a name that ends in .html'
 # What the JSON tells of each judged query, in this order.
 ANSWER_COLUMNS = (
     'query',
@@ -37,8 +39,10 @@ ANSWER_COLUMNS = (
     'accepted',
     'has_positive',
 )
-# By this an earlier report is known; a file of answers has a space before the number.
-_VALUES_MARK = b'{"schema_version":1,'
+# By these names in its JSON an earlier report of any version is known, and its durations.
+_VALUES_KEYS = {'schema_version', 'answer_columns', 'answers'}
+_TIMING_KEYS = {'schema_version', 'milliseconds'}
+_WHAT = 'the report'
 
 
 def write_report(
@@ -50,29 +54,44 @@ def write_report(
     """Write `path` (.html), and beside it .json and, where there is timing, .timing.json.
 
     The JSON is the same for the same evaluation: durations, which never are, lie in a file of
-    their own. Raises VprError when there is no query, or a file cannot be written.
+    their own. All files are written, or none. Raises VprError when there is no query, or a file
+    cannot be written.
     """
     if not evaluation.judged:
         raise VprError(f'{path}: no query was answered, so there is no report; check the traverse')
     if path.suffix != '.html':
-        raise VprError(f'{path}: the report is an HTML file; give it a name that ends in .html')
+        raise VprError(f'{path}: {NOT_HTML}')
     check_report(path)
-    save_text(path.with_suffix('.json'), _json(report_values(evaluation)))
-    timing = path.with_suffix('.timing.json')
+    page = report_page(evaluation, picture_of, salient_of)
+    timing = None  # durations of an earlier run would seem to be of this one
     if evaluation.timing:
         stages = {name: asdict(t) for name, t in evaluation.timing.items()}
         values = {'schema_version': SCHEMA_VERSION, 'milliseconds': stages}
-        save_text(timing, _json({**values, 'machine': dict(evaluation.machine)}))
-    else:
-        timing.unlink(missing_ok=True)  # that of an earlier run would seem to be of this one
-    save_text(path, report_page(evaluation, picture_of, salient_of))
+        timing = _json({**values, 'machine': dict(evaluation.machine)})
+    files = {
+        path.with_suffix('.json'): _json(report_values(evaluation)),
+        path.with_suffix('.timing.json'): timing,
+        path: page.encode('utf-8', 'replace'),
+    }
+    with write_errors(path, _WHAT):
+        write_together(files)
 
 
 def check_report(path: Path) -> None:
-    """Raise VprError where a report or comparison would replace a file of another kind."""
-    check_replaceable(path, PAGE_MARKS)
-    for name in ('.json', '.timing.json'):
-        check_replaceable(path.with_suffix(name), (_VALUES_MARK,))
+    """Make the folder of a report; VprError where one of its files cannot be written.
+
+    A file of another kind is not replaced, and neither is a comparison.
+    """
+    if path.suffix != '.html':
+        raise VprError(f'{path}: the report is an HTML file; give it a name that ends in .html')
+    check_output(path, is_report_page, _WHAT)
+    places = {resolved(path)}
+    for name, keys in (('.json', _VALUES_KEYS), ('.timing.json', _TIMING_KEYS)):
+        beside = path.with_suffix(name)
+        check_output(beside, lambda data, keys=keys: keys <= json_keys(data))
+        if resolved(beside) in places:
+            raise VprError(f'{beside}: is a link to another file of the report; remove it')
+        places.add(resolved(beside))
 
 
 def report_values(evaluation: Evaluation) -> dict:
@@ -110,8 +129,9 @@ def _row(q: JudgedQuery) -> list:
     return [q.query.order, q.query.stamp, place, round(q.confidence, 6), similar, *verdicts]
 
 
-def _json(values: dict) -> str:
-    return json.dumps(_plain(values), allow_nan=False, separators=(',', ':')) + '\n'
+def _json(values: dict) -> bytes:
+    text = json.dumps(_plain(values), allow_nan=False, separators=(',', ':')) + '\n'
+    return text.encode()
 
 
 def _plain(value: object) -> object:

@@ -41,7 +41,7 @@ def report_page(
         query_name=lambda query: _query_name(query, starts),
         place_name=lambda place: _place_name(place, starts),
         recall_at=RECALL_AT,
-        cards=_cards(evaluation),
+        cards=_headline_figures(evaluation),
         figures=illustrations(evaluation),
         pairs={
             right: [_pair(q, picture_of, salient_of) for q in _surest(judged, right)]
@@ -58,21 +58,21 @@ def report_page(
 
 def _query_name(query: Frame, starts: Mapping[int | None, float]) -> str:
     """Name of the file; in a recording the image's number, and the seconds since it began."""
-    return query.name + ('' if query.file else _since(query.stamp, starts.get(None)))
+    return query.name + ('' if query.file else _time_after(query.stamp, starts.get(None)))
 
 
 def _place_name(place: Place, starts: Mapping[int | None, float]) -> str:
     """Name of the file; in a recording the image's number, and seconds since the first place."""
     if place.source.partition('#')[0].isdecimal():  # a bag's images have no names but times
-        return f'image {place.order}{_since(place.stamp, starts.get(place.traverse))}'
+        return f'image {place.order}{_time_after(place.stamp, starts.get(place.traverse))}'
     return place.source
 
 
-def _since(stamp: float, start: float | None) -> str:
+def _time_after(stamp: float, start: float | None) -> str:
     return '' if start is None else f', {stamp - start:.1f} s'
 
 
-def _cards(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+def _headline_figures(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """Headline figures: name, value, explanation."""
     metrics, judged = next(iter(evaluation.methods.values())), evaluation.judged
     metres, right = localisation_error(judged), sum(q.right for q in judged)

@@ -16,7 +16,7 @@ from ashtkd_ros.evaluation.ground_truth import JudgedQuery
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import RECALL_AT, metrics_of
 from ashtkd_ros.evaluation.node_answers import NodeAnswer, RecordedAnswers
-from ashtkd_ros.evaluation.notes import depth_notes, pose_notes, positive_notes
+from ashtkd_ros.evaluation.notes import answer_notes, depth_notes, pose_notes, positive_notes
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.shared_images import shared_images, shared_images_note
 from ashtkd_ros.evaluation.similarity_matrix import embed_sample, similarity_matrix
@@ -26,6 +26,7 @@ from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
 
@@ -82,8 +83,9 @@ def evaluate_map(
 
 
 def _facts(experiment: Experiment, embedder: Embedder, predictions: Predictions) -> dict[str, str]:
+    place_map = experiment.place_map
     return {
-        'Map': f'{experiment.place_map.folder}, {len(experiment.place_map.places)} places',
+        'Map': f'{place_map.folder}, {counted(len(place_map.places), "place")}',
         'Replayed': str(experiment.traverse.path),
         'Images': str(len(predictions.queries)),
         'Network': f'{embedder.name} {embedder.hash[:16]}',
@@ -137,7 +139,9 @@ def recorded_predictions(experiment: Experiment, recorded: RecordedAnswers) -> P
             f'{recorded.path}: none of its {count} answers is about these images; '
             'name the source that they were recorded with'
         )
-    ranking = np.full((len(frames), _depth(places)), -1)
+    # What a short list does not name may be right; recall is told only as far as one list goes.
+    longest = max(1, *(len(answer.places) for answer in answered))
+    ranking = np.full((len(frames), min(_depth(places), longest)), -1)
     confidences = np.zeros(len(frames))
     for i, answer in enumerate(given):
         if answer is not None and answer.places:
@@ -153,14 +157,14 @@ def recorded_predictions(experiment: Experiment, recorded: RecordedAnswers) -> P
         traffic=Traffic(recorded.sent, count, max(0, recorded.sent - count)),
         machine=dict(recorded.machine),
         how=recorded.facts(),
-        notes=_recording_notes(experiment.traverse, recorded, len(given), len(answered)),
+        notes=answer_notes(experiment.traverse, recorded, given, _depth(places)),
     )
 
 
 def _answered(
     queries: Queries, recorded: RecordedAnswers
 ) -> tuple[list[Frame], list[NodeAnswer | None]]:
-    """The queries and the answer to each; an image that nobody could read is no query."""
+    """The queries and the answer to each; an image that nobody could read is not a query."""
     frames, given = [], []
     for frame in queries:
         answer = recorded.answers.get(frame.header_ns)
@@ -173,19 +177,6 @@ def _answered(
         frames.append(frame.without_pixels())
         given.append(answer)
     return frames, given
-
-
-def _recording_notes(
-    traverse: Traverse, recorded: RecordedAnswers, count: int, answered: int
-) -> list[str]:
-    notes, source = [], traverse.path.resolve().name
-    if missing := count - answered:
-        notes.append(
-            f'{missing} of {count} images have no answer; they count as unknown and never as right'
-        )
-    if recorded.source.name != source:
-        notes.append(f'the answers were recorded with {recorded.source}, not with {source}')
-    return notes
 
 
 def judge_predictions(

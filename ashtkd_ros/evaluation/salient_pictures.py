@@ -17,14 +17,14 @@ def level_pictures(image: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarra
     uint8 RGB (H, W, 3) and each level's maps (K, h, w) → uint8 RGB, 224 pixels high.
     """
     small = _small(image)
-    tiles = [_heated(small, _weight(small, maps)) for maps in levels]
+    tiles = [_with_heat_map(small, _weight(small, maps)) for maps in levels]
     return np.concatenate([small, *tiles], axis=1)
 
 
 def overlay(image: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
     """The image darkened where the levels together do not look: uint8 RGB, 224 pixels high."""
     small = _small(image)
-    return _heated(small, np.mean([_weight(small, maps) for maps in levels], axis=0))
+    return _with_heat_map(small, np.mean([_weight(small, maps) for maps in levels], axis=0))
 
 
 def _small(image: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ def _weight(small: np.ndarray, maps: np.ndarray) -> np.ndarray:
     return np.clip(weight / weight.max(), 0.0, 1.0)
 
 
-def _heated(small: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _with_heat_map(small: np.ndarray, weight: np.ndarray) -> np.ndarray:
     share = weight / weight.max()
     heat = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     return (0.45 * small + 0.55 * heat).astype(np.uint8)

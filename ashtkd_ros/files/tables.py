@@ -42,6 +42,8 @@ def read_text(table: Path) -> str:
         text = data.decode('utf-16' if wide else 'utf-8-sig')
     except UnicodeError as error:
         raise VprError(f'{table}: cannot be read as CSV text (it is not UTF-8 text)') from error
+    except FileNotFoundError as error:
+        raise VprError(f'{table}: no such file; check its name') from error
     except (OSError, ValueError) as error:
         raise VprError(f'{table}: cannot be read as CSV text ({reason_of(error)})') from error
     text = _END_OF_FILE.sub('', text)
@@ -66,10 +68,9 @@ def parse_rows(text: str, table: Path, needed: Sequence[str]) -> Rows:
     names = _names(lines[start], separator)
     lacking = [c for c in needed if c not in names]
     if lacking:
-        raise VprError(
-            f'{table}: column {", ".join(lacking)} is missing; the header must name '
-            f'{",".join(needed)}'
-        )
+        columns = 'the column {} is' if len(lacking) == 1 else 'the columns {} are'
+        missing = columns.format(' and '.join(lacking))
+        raise VprError(f'{table}: {missing} missing; the header must name {", ".join(needed)}')
     twice = next((n for i, n in enumerate(names) if n and n in names[:i]), None)
     if twice is not None:
         raise VprError(f'{table}: two columns are called {twice}; rename one')
@@ -128,7 +129,10 @@ def _names(header: str, separator: str) -> list[str]:
 
 
 def split_rows(text: str, separator: str, first: int) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of each row of text that begins in line `first`; csv.Error."""
+    """(line number, cells) of each row of text that begins in line `first`.
+
+    Raises csv.Error.
+    """
     if separator == ' ':
         yield from ((n, _words(line)) for n, line in enumerate(text.split('\n'), first))
         return
@@ -171,7 +175,7 @@ def number(text: str, column: str, table: Path, line: int) -> float:
 
 
 def is_whole(text: str) -> bool:
-    """Whether text is a whole number from 0 on, as frames have, of at most 15 digits."""
+    """Whether text is a whole number, 0 or more, as frames have, of at most 15 digits."""
     return len(text) < 16 and text.isascii() and text.isdecimal()
 
 

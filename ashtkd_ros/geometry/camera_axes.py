@@ -29,7 +29,7 @@ def axes_of(positions: np.ndarray, quaternions: np.ndarray) -> str:
     """
     if rotation_matrices(quaternions)[:, 2, 1].mean() < -_DOWN:
         return 'optical'
-    rows = _apart(positions)
+    rows = _rows_in_motion(positions)
     chords = np.diff(positions[rows], axis=0)
     lengths = np.linalg.norm(chords, axis=1)
     sound = lengths < 20.0 * max(float(np.median(lengths)), _STEP_M) if len(lengths) else []
@@ -75,7 +75,7 @@ def is_optical(
     return optical, f'the frame {frame or "of these poses"} is taken as {kind}, {why}'
 
 
-def _apart(positions: np.ndarray) -> np.ndarray:
+def _rows_in_motion(positions: np.ndarray) -> np.ndarray:
     """Rows at least _STEP_M of path apart, so that noise does not count as motion."""
     every = max(1, len(positions) // _MOST)
     rows, last = [0], positions[0]

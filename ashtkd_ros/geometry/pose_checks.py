@@ -50,7 +50,7 @@ RESTARTED = 'in a part that started again at the origin'
 
 
 @dataclass
-class Verdict:
+class PoseCheck:
     """The result of a check.
 
     `keep`: bool (N,); `breaks`: float64 (K, 2), times in seconds between which nothing may be
@@ -117,13 +117,13 @@ def check_poses(
     quaternions: np.ndarray | None = None,
     odometry: bool = False,
     unset_at_origin: bool = True,
-) -> Verdict:
+) -> PoseCheck:
     """Check float64 (N,) growing stamps in seconds, (N, 3) metres and (N, 4) unit quaternions.
 
     If `odometry` starts again at the origin, only the longest part is kept: the others are in
     other frames. `unset_at_origin`: a pose of zeros may mean that the pose was not known.
     """
-    verdict = Verdict(np.ones(len(stamps), bool))
+    verdict = PoseCheck(np.ones(len(stamps), bool))
     if len(stamps) < 3:
         return verdict
     if len(stamps) >= WINDOW and not np.ptp(positions, axis=0).any():
@@ -143,12 +143,12 @@ def check_poses(
         bad = np.zeros(len(stamps), bool)
         bad[rows] = _outliers(stamps[rows], positions[rows], starts)
         _leave_out(verdict, bad, OUTLIER)
-    _leave_out(verdict, _loose_ends(stamps, positions, verdict.keep), OUTLIER)
+    _leave_out(verdict, _ends_beyond_jumps(stamps, positions, verdict.keep), OUTLIER)
     _split(verdict, stamps, positions, quaternions, odometry)
     return verdict
 
 
-def stretches(stamps: np.ndarray, verdict: Verdict) -> np.ndarray:
+def stretches(stamps: np.ndarray, verdict: PoseCheck) -> np.ndarray:
     """Times not to be used, float64 (K, 2) in seconds: the breaks, and around bad poses."""
     kept = stamps[verdict.keep]
     rows = np.unique(np.cumsum(verdict.keep)[~verdict.keep])  # good poses before each bad one
@@ -181,7 +181,7 @@ def restarts(
     return rows[near & (step[rows - 1] > reachable_m(factor * around, dt, _ODOMETRY_PUSH))]
 
 
-def _leave_out(verdict: Verdict, bad: np.ndarray, why: str) -> None:
+def _leave_out(verdict: PoseCheck, bad: np.ndarray, why: str) -> None:
     bad = bad & verdict.keep
     if bad.any() and not bad[verdict.keep].all():
         verdict.refused[why] += int(bad.sum())
@@ -222,7 +222,7 @@ def _outliers(stamps: np.ndarray, positions: np.ndarray, starts: np.ndarray) -> 
     return bad
 
 
-def _loose_ends(stamps: np.ndarray, positions: np.ndarray, keep: np.ndarray) -> np.ndarray:
+def _ends_beyond_jumps(stamps: np.ndarray, positions: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Which poses, bool (N,), are the first or last few before or after a jump."""
     bad = np.zeros(len(stamps), bool)
     rows = np.flatnonzero(keep)
@@ -312,7 +312,7 @@ def _keeps_direction(positions: np.ndarray, begins: np.ndarray, moves: np.ndarra
     return ahead
 
 
-def _split(verdict: Verdict, stamps, positions, quaternions, odometry: bool) -> None:
+def _split(verdict: PoseCheck, stamps, positions, quaternions, odometry: bool) -> None:
     """Record lasting jumps; of odometry that starts again keep only the longest part."""
     rows = np.flatnonzero(verdict.keep)
     at, where = stamps[rows], positions[rows]

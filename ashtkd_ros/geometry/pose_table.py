@@ -65,7 +65,7 @@ def read_pose_table(path: Path) -> PoseTable:
     try:
         lines = read_text(path)
     except VprError as error:
-        text = str(error).replace('as CSV text ', '')
+        text = str(error).replace('as CSV text ', '').replace('; check its name', '')
         raise VprError(f'{text}; give a file of poses in TUM format') from error
     refused: Counter[str] = Counter()
     rows, poses = [], []
@@ -194,7 +194,7 @@ def _count_same_stamps(stamps: np.ndarray, poses: np.ndarray, path: Path) -> int
     step = float(np.median(np.diff(apart))) if len(apart) > 1 else np.inf
     if lost > _MOST_SAME * len(unlike) and step > _COARSE_S and apart.any():
         raise VprError(
-            f'{path}: {len(unlike)} poses have only {len(apart)} different stamps, such as '
+            f'{path}: {len(unlike)} poses have only {len(apart)} distinct stamps, such as '
             f'{apart[0]:.10g}; write stamps with all their digits (1311868164.363181, not '
             '1.31187e+09)'
         )

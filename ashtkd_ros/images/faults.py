@@ -12,7 +12,7 @@ import numpy as np
 # Pixels from 250 to 255 are over-exposed. In 2,900 real photos, some of them taken at night, at
 # most 0.42 of the pixels are.
 _WHITE, _MOST_WHITE = 250, 0.8
-# To detect noise: darker pixels have none. A picture is compared in 8 x 8 blocks.
+# To detect noise: darker pixels and white ones have none. A picture is compared in 8 x 8 blocks.
 _BLACK, _BLOCKS, _PAIRS = 5, 8, 30
 
 
@@ -67,7 +67,7 @@ class FrozenDetector:
     A real camera has noise: any two of its images differ everywhere. A simulated camera that does
     not move sends equal images with new stamps, and while it moves some parts of the picture stay
     equal. So equal images mean a frozen camera if their stamps are equal too, or if the camera has
-    shown noise before.
+    shown noise before and the images could show it: black and white pixels have none.
     """
 
     def __init__(self):
@@ -101,23 +101,29 @@ class FrozenDetector:
             return False
         has_noise = noisy and 2 * sum(self._noise) > len(self._noise)
         self.same_stamps = self._equal_stamps >= limit
-        return has_noise or self.same_stamps
+        return self.same_stamps or (has_noise and bool(_can_show_noise(lines).any()))
 
 
 def _all_changed(before: np.ndarray, now: np.ndarray) -> bool:
     """Whether two pictures differ in every block that is neither black nor white."""
-    if now.ndim == 3:  # one colour and every second column are enough: noise is everywhere
-        before, now = before[:, ::2, 1], now[:, ::2, 1]
-    rows, columns = (size // _BLOCKS for size in now.shape)
-    if not (rows and columns):
-        return True
-    whole = np.s_[: rows * _BLOCKS, : columns * _BLOCKS]
-    now = np.ascontiguousarray(now[whole])
-    differ = cv2.absdiff(np.ascontiguousarray(before[whole]), now)
-    changed = cv2.threshold(differ, 0, 255, cv2.THRESH_BINARY)[1]
-    grey = cv2.inRange(now, _BLACK, _WHITE)
-    changed, grey = (
-        cv2.resize(mask.astype(np.float32), (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA)
-        for mask in (changed, grey)
-    )
-    return not ((changed <= 0.0) & (grey > 127.0)).any()
+    differ = cv2.absdiff(_green(before), _green(now))
+    changed = _shares(cv2.threshold(differ, 0, 255, cv2.THRESH_BINARY)[1])
+    return not ((changed <= 0.0) & _can_show_noise(now)).any()
+
+
+def _can_show_noise(image: np.ndarray) -> np.ndarray:
+    """Which blocks are mostly neither black nor white, bool (rows, columns)."""
+    return _shares(cv2.inRange(_green(image), _BLACK, _WHITE)) > 0.5
+
+
+def _green(image: np.ndarray) -> np.ndarray:
+    """One colour and every second column, which are enough: noise is everywhere."""
+    return np.ascontiguousarray(image[:, ::2, 1] if image.ndim == 3 else image)
+
+
+def _shares(mask: np.ndarray) -> np.ndarray:
+    """Of a mask of 0 and 255, the share of each block that is set, float (rows, columns)."""
+    rows, columns = (min(size, _BLOCKS) for size in mask.shape)
+    whole = mask[: mask.shape[0] // rows * rows, : mask.shape[1] // columns * columns]
+    blocks = (columns, rows)
+    return cv2.resize(whole.astype(np.float32) / 255, blocks, interpolation=cv2.INTER_AREA)

@@ -38,7 +38,7 @@ _REDUCED = (
 
 
 class ImageError(VprError):
-    """The data is no valid image; `kind` gives the reason in one or two words, for counting."""
+    """The data is not a valid image; `kind` gives the reason in one or two words, for counting."""
 
     def __init__(self, kind: str, text: str):
         super().__init__(text)
@@ -57,7 +57,7 @@ def decode_picture(
     at_least: tuple[int, int] | None = None,
     depth: BitDepth | None = None,
 ) -> np.ndarray:
-    """Bytes of a picture, uint8 (N,) → uint8 (H, W, 3), BGR; ImageError if they are no picture.
+    """Bytes of a picture, uint8 (N,) → uint8 (H, W, 3), BGR; ImageError if they are not one.
 
     `name`: the format as the sender names it. `at_least` (height, width) in pixels: a JPEG may be
     decoded at a half, a quarter or an eighth of its size, but no side becomes smaller than this.
@@ -96,7 +96,7 @@ def is_deep(data: np.ndarray) -> bool:
 
 
 def undecodable(name: str) -> ImageError:
-    """The error for bytes that are no picture of the format `name`."""
+    """The error for bytes that are not a picture of the format `name`."""
     named = f'format "{one_line(name)[:80]}"'
     if 'compresseddepth' in name.lower():
         text = f'{named} is depth packed for image_transport, not a picture of a camera'
@@ -178,7 +178,7 @@ def _reduction(height: int, width: int, at_least: tuple[int, int] | None) -> int
 
 
 def _whole_jpeg(raw: bytes, layout: _Layout, flag: int, name: str) -> np.ndarray:
-    """The picture; ImageError if it is none, or if the decoder would have to fill in a part."""
+    """The picture; ImageError if the decoder fails, or would have to fill in a part."""
     cut, end = _truncated(name, 'has no end'), layout.end
     if layout.start < 0:
         raise cut

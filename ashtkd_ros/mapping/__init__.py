@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Traverses to a map of places."""
+"""Builds a map of places from traverses."""

@@ -62,7 +62,9 @@ class _Candidate:
 def build_map(
     traverses: Sequence[Traverse], embedder: Embedder, out: Path, options: MapOptions | None = None
 ) -> tuple[PlaceMap, Counter]:
-    """Write the map of all traverses to `out`; the map, and how many images became what.
+    """Write the map of all traverses to `out`.
+
+    Returns the map, and the numbers of images by their fate.
 
     Places are numbered in the order of the traverses. If a build was killed, a call with the same
     traverses, options and network continues it. VprError if there is no place, if poses are in

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ashtkd_ros.errors import VprError
@@ -13,6 +14,14 @@ from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
 from ashtkd_ros.traverses.traverse import Traverse
 
 RULES = ('auto', 'distance', 'change', 'all')
+# Option → the rules that use it.
+_USED_BY = {
+    'metres': ('distance',),
+    'degrees': ('distance',),
+    'similarity': ('change',),
+    'max_blur': ('distance', 'change'),
+    'min_light': ('distance', 'change'),
+}
 
 
 @dataclass(frozen=True)
@@ -51,3 +60,16 @@ def rule_of(traverse: Traverse, options: KeyframeOptions) -> str:
             f'{traverse.path}: has no poses for keyframes by distance; use --keyframes change'
         )
     return options.rule
+
+
+def check_options(traverses: Sequence[Traverse], options: KeyframeOptions) -> None:
+    """VprError where an option is given that the rules of all these traverses do not use."""
+    rules, default = {rule_of(t, options) for t in traverses}, KeyframeOptions()
+    for name, users in _USED_BY.items():
+        if getattr(options, name) != getattr(default, name) and not rules.intersection(users):
+            flag = f'--{name.replace("_", "-")}'
+            raise VprError(
+                f'{flag} is for --keyframes {" or ".join(users)}, and the places are chosen by '
+                f'--keyframes {" and ".join(sorted(rules))}; change --keyframes, '
+                f'or leave {flag} out'
+            )

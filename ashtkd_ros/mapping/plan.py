@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved, rule_of
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.traverse import Traverse
 
 
@@ -11,7 +12,7 @@ def plan(traverse: Traverse, options: KeyframeOptions) -> list[str]:
     """What of a source would be used, in lines for the user."""
     rule = rule_of(traverse, options)
     places = {
-        'distance': lambda: f'about {_estimate(traverse, options)} places by distance',
+        'distance': lambda: f'about {counted(_estimate(traverse, options), "place")} by distance',
         'change': lambda: 'places by change',
         'all': lambda: 'every image becomes a place',
     }

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.sampling import thin
-from ashtkd_ros.text import one_line, reason_of
+from ashtkd_ros.text import counted, one_line, reason_of
 
 _NUMBERS, _ARROWS = 12, 8  # for each traverse, evenly spread
 _IN_LEGEND = 12  # traverses; a longer legend would hide the route
@@ -54,7 +54,8 @@ def _figure(places: Sequence[Place], frame: str) -> Figure:
     axes.set_xlabel('x [m]', parse_math=False)
     axes.set_ylabel('y [m]', parse_math=False)
     axes.set_aspect('equal', adjustable='datalim')
-    title = f'{len(places)} places in frame "{_plain(frame)}"; circle: start, square: end'
+    title = f'{counted(len(places), "place")} in frame "{_plain(frame)}"'
+    title += '; circle: start, square: end'
     axes.set_title(title, fontsize=10, parse_math=False)
     axes.grid(alpha=0.3)
     if 0 < len(axes.get_legend_handles_labels()[0]) <= _IN_LEGEND:

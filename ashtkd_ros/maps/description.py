@@ -189,8 +189,9 @@ def _check_built(built: dict) -> None:
         _text(traverse, 'source', f'traverse {number}')
         if any(isinstance(value, (dict, list)) for value in traverse.values()):
             raise ValueError(f'traverse {number} has an entry that is neither text nor a number')
-        if 'image_topic' in traverse:
-            _text(traverse, 'image_topic', f'traverse {number}')
+        for key in traverse:
+            if traverse[key] != '' and isinstance(traverse[key], str):
+                _text(traverse, key, f'traverse {number}')
         bits = traverse.get('bits', DEPTHS[0])
         if type(bits) is not int or bits not in DEPTHS:
             raise ValueError(f'bits of traverse {number} is not one of {DEPTHS}')
@@ -225,7 +226,7 @@ def _table(values: Mapping, key: str) -> dict:
 def _count(values: Mapping, key: str) -> int:
     value = values.get(key)
     if type(value) is not int or not 0 < value < 2**40:
-        raise ValueError(f'{key} is not a whole number from 1 on')
+        raise ValueError(f'{key} is not a whole number, 1 or more')
     return value
 
 

@@ -36,7 +36,7 @@ def read_index(path: Path, data: bytes, dimensions: int) -> faiss.IndexFlatIP:
     except struct.error as error:
         raise VprError(f'{path}: is not an index; rebuild the map') from error
     if kind != b'IxFI' or metric != faiss.METRIC_INNER_PRODUCT or trained != 1:
-        raise VprError(f'{path}: is not an index of inner products; rebuild the map')
+        raise VprError(f'{path}: is not an inner-product index; rebuild the map')
     if not (d == dimensions and count > 0 and numbers == d * count):
         raise VprError(
             f'{path}: has {count} rows of {d} numbers, but map.yaml says {dimensions} numbers; '

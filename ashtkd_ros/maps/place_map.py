@@ -55,8 +55,8 @@ class PlaceMap:
         """Map of float32 (N, D) descriptors of length 1 that `embedder` made of N places."""
         if len(descriptors) != len(places) or not len(places):
             raise VprError(
-                f'{len(places)} places and {len(descriptors)} descriptors make no map; give a '
-                'descriptor for each place'
+                f'there are {len(places)} places but {len(descriptors)} descriptors; give one '
+                'descriptor for each place, and at least one place'
             )
         rows = np.ascontiguousarray(descriptors, np.float32)
         bad = first_not_unit(rows)

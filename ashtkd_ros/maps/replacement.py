@@ -24,7 +24,7 @@ _Result = TypeVar('_Result')
 
 
 def read_steadily(folder: Path, read: Callable[[int], _Result]) -> _Result:
-    """What `read` returns for an open descriptor of a map's folder; VprError.
+    """Returns what `read` returns for an open descriptor of a map's folder. Raises VprError.
 
     Through one descriptor all files are those of one map, whatever takes the folder's place. A
     reading that fails is repeated where the folder has been replaced meanwhile.
@@ -79,8 +79,8 @@ def replacing(folder: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 new.chmod(folder.stat().st_mode & 0o7777)
             _sync(new)
-            before = _put(new, folder, old)
-            _settle(before, folder)
+            before = _put_in_place(new, folder, old)
+            _finish_replacement(before, folder)
         finally:
             remove_map(new)
 
@@ -90,7 +90,7 @@ def clear_leftovers(folder: Path) -> None:
     _recover(Path(folder))
 
 
-def _put(new: Path, folder: Path, old: Path) -> Path | None:
+def _put_in_place(new: Path, folder: Path, old: Path) -> Path | None:
     """Put `new` in the place of `folder`; returns where the old map is now, None without one."""
     if not folder.exists():
         os.rename(new, folder)
@@ -121,12 +121,12 @@ def _exchange(first: Path, second: Path) -> bool:
         return False
 
 
-def _settle(before: Path | None, folder: Path) -> None:
+def _finish_replacement(before: Path | None, folder: Path) -> None:
     """Make the renames lasting, and clear away the map `before`."""
     try:
         _sync(folder.parent)
         if before is not None:
-            _hand_over(before, folder)
+            _move_users_files(before, folder)
     except OSError as error:
         raise VprError(
             f'{folder}: the new map is in place, but the other files of the folder are now in '
@@ -134,7 +134,7 @@ def _settle(before: Path | None, folder: Path) -> None:
         ) from error
 
 
-def _hand_over(before: Path, folder: Path) -> None:
+def _move_users_files(before: Path, folder: Path) -> None:
     """Move the user's files from the map before to that in its place, and remove the rest."""
     for path in users_files(before):
         if not os.path.lexists(folder / path):
@@ -158,7 +158,7 @@ def _recover(folder: Path) -> bool:
         left, kind = folder.parent / match[0], match[2]
         try:
             with _locked(folder.parent / f'{match[1]}.lock'):
-                _mend(left, kind, folder)
+                _repair_after_kill(left, kind, folder)
         except BlockingIOError:
             lives = True
         except OSError:  # somebody else must mend it
@@ -166,7 +166,7 @@ def _recover(folder: Path) -> bool:
     return lives
 
 
-def _mend(left: Path, kind: str, folder: Path) -> None:
+def _repair_after_kill(left: Path, kind: str, folder: Path) -> None:
     """Put back or clear away what a killed save left: an `old` map, a `new` one, or a `lock`."""
     if kind == 'old' and not os.path.lexists(folder):
         if holds_map(left):
@@ -175,7 +175,7 @@ def _mend(left: Path, kind: str, folder: Path) -> None:
         if users_files(left) and not holds_map(left):
             return  # a folder of the user that only has such a name
         if folder.is_dir():
-            _hand_over(left, folder)
+            _move_users_files(left, folder)
         else:
             remove_map(left)
 

@@ -49,7 +49,7 @@ def is_thumbnail(name: str) -> bool:
 
 
 def write_thumbnail(folder: Path, place_id: int, data: bytes) -> None:
-    """Write the JPEG of a place below the folder of a map or journal; OSError."""
+    """Write the JPEG of a place below the folder of a map or journal. Raises OSError."""
     (folder / THUMBNAILS).mkdir(exist_ok=True)
     (folder / thumbnail_name(place_id)).write_bytes(data)
 

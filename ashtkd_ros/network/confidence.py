@@ -33,11 +33,11 @@ def check_coefficients(given: object) -> dict[str, float]:
             raise ValueError(f'{name} of the calibration is {value}, not within {_LARGEST:g}')
     known = {name: float(given[name]) for name in COEFFICIENTS}
     if max(probability(0.0, 0.0, known), probability(*_LIKE_NOTHING, known)) > 0.5:
-        raise ValueError('the calibration trusts images that are like no place')
+        raise ValueError('the calibration gives a high confidence without similarity')
     if probability(*_POOR, known) > _MOST_OF_POOR:
-        raise ValueError('the calibration makes a poor match certain')
+        raise ValueError('the calibration gives a high confidence to a poor match')
     if probability(1.0, 1.0, known) <= probability(0.0, 0.0, known):
-        raise ValueError('the calibration trusts a better match less')
+        raise ValueError('the confidence of the calibration falls as the similarity rises')
     return known
 
 
@@ -45,7 +45,7 @@ def probability(similarity: float, margin: float, coefficients: Mapping[str, flo
     """Confidence in [0, 1]: sigmoid(a * similarity + b * margin + c), with COEFFICIENTS a, b, c.
 
     Without coefficients it is the similarity, limited to [0, 1]. ValueError if the sum is not
-    finite: the limits would turn it into certainty.
+    finite: the limits would make it 0 or 1.
     """
     if not coefficients:
         x = similarity

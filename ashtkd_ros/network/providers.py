@@ -99,7 +99,7 @@ def _available(providers: Sequence[str]) -> tuple[list[str], list[str]]:
             package = _PACKAGES.get(name, 'a build')
             warnings.append(
                 f'{name} is not in this build of onnxruntime, which has {", ".join(available)}; '
-                f'install {package} with it'
+                f'install {package}, which has it'
             )
     return wanted, warnings
 
@@ -120,7 +120,9 @@ def _start(
     session = _session(data, chosen, options)
     # A provider whose libraries are missing is left out by ONNX Runtime without an exception.
     if session.get_providers()[0] != wanted[0]:
-        raise RuntimeError('its libraries or its device are missing, see the lines above')
+        raise RuntimeError(
+            'its libraries or its device are missing, see the lines of ONNX Runtime above'
+        )
     first = session.get_inputs()[0]
     batch, *shape = first.shape
     if all(isinstance(size, int) for size in shape):

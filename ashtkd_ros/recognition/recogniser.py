@@ -13,6 +13,7 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import Candidate, Matcher, MatcherConfig
 
 MIN_CONFIDENCE = 0.5  # default: a less probable match is an unknown place
+_MOST_DIGITS = 6  # of a confidence, behind the point
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,17 @@ class Recogniser:
         best = candidates[0].confidence
         refusal = ''
         if best < least:
-            refusal = f'confidence {best:.2f} is below min_confidence {least:.2f}'
+            refusal = _refusal(best, least)
         return Recognition(
             candidates, not refusal, refusal, embedded - started, matched - embedded
         )
+
+
+def _refusal(confidence: float, least: float) -> str:
+    """The sentence for a confidence below `least`, with as many digits as it takes to see that."""
+    digits = 2
+    while digits < _MOST_DIGITS and not (
+        round(confidence, digits) < round(least, digits) == round(least, _MOST_DIGITS)
+    ):
+        digits += 1
+    return f'confidence {confidence:.{digits}f} is below min_confidence {least:.{digits}f}'

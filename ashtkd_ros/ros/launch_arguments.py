@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import re
+from argparse import Action
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument
@@ -32,6 +34,50 @@ def declare(
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, default, description in arguments
     ]
+
+
+class OptionArguments:
+    """The options of a command as arguments of a launch, named with _ for -.
+
+    An option's default is the argument's, and a flag is true or false.
+    """
+
+    def __init__(self, options: Iterable[Action]):
+        self._options = list(options)
+
+    def declared(self) -> list[tuple[str, str, str]]:
+        """(name, default, description) of each argument; see `declare`."""
+        return [(o.dest, _default_of(o), _description_of(o)) for o in self._options]
+
+    def command_line(self, arguments: LaunchArguments) -> list[str]:
+        """The words for the command; what is empty or left at its default makes none."""
+        words = []
+        for option in self._options:
+            name = f'--{option.dest.replace("_", "-")}'
+            if option.nargs == 0:
+                words += [name] if arguments.is_true(option.dest) else []
+                continue
+            read = arguments.path if option.type is Path else arguments.text
+            value = read(option.dest)
+            words += [f'{name}={value}'] if value not in ('', _default_of(option)) else []
+        return words
+
+
+def _default_of(option: Action) -> str:
+    if option.nargs == 0:
+        return 'false'
+    if isinstance(option.default, float):
+        return f'{option.default:g}'
+    return '' if option.default is None else str(option.default)
+
+
+def _description_of(option: Action) -> str:
+    """The help text of an option as that of an argument; the launch itself tells the default."""
+    text, _, default = (option.help % vars(option)).removesuffix(')').partition(' (default: ')
+    text = re.sub(r'--([a-z-]+)', lambda other: other[1].replace('-', '_'), text)
+    if option.nargs == 0:
+        return f'true: {text}'
+    return text if _default_of(option) else f'{text}; empty: {default}'
 
 
 class LaunchArguments:

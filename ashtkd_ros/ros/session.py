@@ -33,8 +33,9 @@ _SAYS_NOTHING = re.compile(r'^\.|error not set|lexeme|token')  # to a user
 
 @contextlib.contextmanager
 def ros_session(args: list[str] | None = None) -> Iterator[None]:
-    """Initialise rclpy, run the body, shut rclpy down; a signal ends the body quietly.
+    """Initialise rclpy, run the body, shut rclpy down.
 
+    KeyboardInterrupt where a signal has closed ROS amid the body; see also `end_on_signal`.
     `args`: the command line; None: that of this process. ArgumentError if ROS does not take the
     arguments; VprError if a file that they name does not exist, or ROS cannot work in this
     environment.
@@ -44,13 +45,20 @@ def ros_session(args: list[str] | None = None) -> Iterator[None]:
     _initialise(expand_files(given))
     try:
         yield
-    except ExternalShutdownException:
-        pass
-    except RuntimeError:  # RCLError: the signal closed the context during a call of rclpy
+    except ExternalShutdownException as error:
+        raise KeyboardInterrupt from error
+    except RuntimeError as error:  # RCLError: a signal closed the context during a call of rclpy
         if rclpy.ok():
             raise
+        raise KeyboardInterrupt from error
     finally:
         rclpy.try_shutdown()
+
+
+def end_on_signal() -> None:
+    """KeyboardInterrupt where a signal has closed ROS, which tells of it in no other way."""
+    if not rclpy.ok():
+        raise KeyboardInterrupt
 
 
 def _initialise(args: list[str]) -> None:

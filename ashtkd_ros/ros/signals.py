@@ -7,15 +7,18 @@ import signal
 
 from rclpy.signals import uninstall_signal_handlers
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
 
 def record_interrupts() -> list[int]:
-    """The list of all SIGINTs that arrive from now on; call this before `ros_session`.
+    """The list of all SIGINTs and SIGTERMs that arrive from now on; call it before `ros_session`.
 
-    `ros_session` then ends by SIGINT as it does by SIGTERM. Python's own handler would raise
+    `ros_session` then ends when the signal closes ROS. Python's own handler would raise
     KeyboardInterrupt wherever the program is, also in destructors, where it would be lost.
     """
     received: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    for number in _ENDING:
+        signal.signal(number, lambda number, _: received.append(number))
     return received
 
 
@@ -30,5 +33,5 @@ def ignore_signals() -> None:
 
 
 def _ignore() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)

@@ -68,7 +68,7 @@ class BagOriginals(Originals):
 
     def __init__(self, description: Mapping):
         self._path = Path(str(description.get('source', '')))
-        self._topic = description['image_topic']
+        self._topic = str(description['image_topic'])
         self._depth = described_depth(description)
 
     @cached_property
@@ -80,7 +80,7 @@ class BagOriginals(Originals):
         try:
             received_ns, nth = parse_source(source)
         except ValueError as error:
-            raise VprError(f'{self._path}: "{source[:80]}" is no time of an image') from error
+            raise VprError(f'{self._path}: no image was received at "{source[:80]}"') from error
         return self._decoded(self._bag.message(self._topic, received_ns, nth))
 
     def all(self, sources: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
@@ -94,7 +94,7 @@ class BagOriginals(Originals):
                 wanted.pop(source_name(received, nth))
                 yield row, self._decoded(message)
         if wanted:
-            raise VprError(f'{self._path}: lacks images of the map')
+            raise VprError(f'{self._path}: does not hold all images of the map')
 
     def _decoded(self, message: object) -> np.ndarray:
         return to_rgb(*message_to_array(message, depth=self._depth))

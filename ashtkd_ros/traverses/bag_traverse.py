@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, Topic, is_bag
+from ashtkd_ros.bags.bag import COMPRESSED_TYPE, Bag, Topic
 from ashtkd_ros.bags.message_header import stamp_ns_of
 from ashtkd_ros.bags.sqlite_journals import orphans, side_files
 from ashtkd_ros.cli.terminal import print_lines
@@ -34,7 +34,6 @@ from ashtkd_ros.traverses.topic_choice import (
 from ashtkd_ros.traverses.traverse import (
     PLAY,
     Cursor,
-    Originals,
     Playback,
     RecordedTraverse,
     TraverseOptions,
@@ -70,8 +69,9 @@ class Clock:
 class BagTraverse(RecordedTraverse):
     """A rosbag: images of one topic, poses of another, of tf, or of a trajectory file."""
 
-    kind = 'a bag'
-    accepted = frozenset({'image_topic', 'pose_topic', 'trajectory', 'labels'})
+    kind, originals = 'a bag', BagOriginals
+    accepted = frozenset({'image_topic', 'pose_topic', 'trajectory', 'labels', 'stamps'})
+    accepted |= {'max_pose_gap_s', 'map_frame', 'camera_frame', 'camera_frame_is'}
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)
@@ -83,14 +83,9 @@ class BagTraverse(RecordedTraverse):
         self._use_received = options.stamps == 'receive'
         if options.purpose == PLAY:
             return
-        self._take_poses(self._first.frame_id)
+        self._use_poses(self._first.frame_id)
         self.depth = depth_of_bag(self.bag, self.topic.name, options.bits)
         self.depth.notify_by(self.notes.append)
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """See Traverse."""
-        return is_bag(path)
 
     @cached_property
     def _first(self):
@@ -129,12 +124,12 @@ class BagTraverse(RecordedTraverse):
                     f'{poses}'
                 )
 
-    def _take_poses(self, camera_frame: str) -> None:
+    def _use_poses(self, camera_frame: str) -> None:
         """Those of the file or topic that is wanted, else of the only topic that has some."""
         options = self.options
         if options.trajectory is not None:
             self._tell_unused_flags(str(options.trajectory), is_tf=False)
-            self.take_trajectory()
+            self.use_trajectory()
             return
         topic = choose_pose_topic(self.bag, options.pose_topic, self.count)
         if topic is None:
@@ -158,8 +153,9 @@ class BagTraverse(RecordedTraverse):
             text = str(error)
             raise VprError(text if str(self.path) in text else f'{self.path}: {text}') from error
         self.by_odometry = _is_by_odometry(topic, track)
-        self.take_track(track, topic.name)
+        self.use_track(track, topic.name)
         self.notes += notes_on(topic.name, track.refused, track.remarks)
+        self.notes += filter(None, [self.clocks_differ])
 
     def _read_poses(self, topics: list[str], reader) -> None:
         """Give all sound messages to the reader; VprError where there is none."""
@@ -174,7 +170,7 @@ class BagTraverse(RecordedTraverse):
             for _ in self.bag.messages(topics):  # says what is wrong with the first
                 pass
         for name, count in damaged.items():
-            self.notes.append(f'{one_line(name)}: {count} damaged messages are passed over')
+            self.notes.append(f'{one_line(name)}: {count} damaged messages are skipped')
         self._tell_lost()
 
     def _tell_lost(self) -> None:
@@ -245,11 +241,6 @@ class BagTraverse(RecordedTraverse):
         beside = {j for f in own for j in side_files(f) or orphans(f)[:1]} - set(own)
         return own + sorted(beside)
 
-    @classmethod
-    def originals(cls, description: Mapping) -> Originals:
-        """See Traverse."""
-        return BagOriginals(description)
-
 
 def _is_by_odometry(topic: Topic, track: PoseTrack) -> bool:
     odometry = topic.type == ODOMETRY_TYPE or is_odometry(track.frame) or is_odometry(topic.name)
@@ -261,13 +252,15 @@ class BagPlayback(Playback):
 
     def __iter__(self) -> Iterator[tuple[float, bytes]]:
         """See Playback; long pauses are announced."""
-        first, last = None, math.inf
+        first, last, read = None, math.inf, 0
         for i, (_, received, data) in enumerate(self._serialized()):
             first = received if first is None else first
             pause, last = ns_to_s(received - last), received
             if pause > _LONG_PAUSE_S and not self.hz:
                 print_lines(f'{self.path}: a pause of {pause:.1f} s follows, as recorded')
+            read = i + 1
             yield i / self.hz if self.hz else ns_to_s(received - first), data
+        self.traverse.tell_unread(read)
 
     def stamps(self) -> Iterator[int]:
         """See Playback."""

@@ -28,7 +28,7 @@ from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.writing import resolved, whole_folder
+from ashtkd_ros.files.writing import cannot_write, resolved, whole_folder
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose import Pose, interpolate_pose
 from ashtkd_ros.images.picture_decoding import decode_picture
@@ -75,10 +75,10 @@ class BagOptions:
 
     `storage`: one of STORAGES. `compression`: one of COMPRESSIONS; "storage" compresses within an
     MCAP file. `jpeg`: write the bytes of JPEG and PNG files instead of pixels. `start_s`: seconds
-    that are added to every stamp; None: 0, or START_S if a stamp would be zero. `hz`: images a
-    second; None: by the frames' own stamps. `odom_hz`: poses a second. `odom_frame`: frame of the
-    poses. `tf`: write /tf and /tf_static as well. `origin`: where x = y = z = 0 lies on earth; if
-    it is given, /fix is written as well.
+    that are added to every stamp; None: 0, or START_S if a stamp would be zero. `hz`: images per
+    second; None: by the frames' own stamps. `odom_hz`: poses per second. `odom_frame`: frame
+    of the poses. `tf`: write /tf and /tf_static as well. `origin`: where x = y = z = 0 lies
+    on earth; if it is given, /fix is written as well.
     """
 
     storage: str = 'sqlite3'
@@ -113,9 +113,9 @@ def make_bag(
     if out.exists():
         raise VprError(f'{out}: exists already; give another name or remove it')
     if not _is_text(out.name):  # it becomes a name of files in metadata.yaml, which is UTF-8
-        raise VprError(f'{out}: its name is no UTF-8; give another name')
+        raise VprError(f'{out}: its name is not UTF-8 text; give another name')
     if options.compression == 'storage' and options.storage != 'mcap':
-        raise VprError('compression "storage" is a matter of mcap; take storage mcap as well')
+        raise VprError('--compression storage needs --storage mcap')
     if (options.tf or options.origin) and not any(f.pose for f in frames):
         raise VprError('the images have no poses, so there is no tf and no fix to write')
     stamps = stamps_ns(frames, options)
@@ -123,8 +123,7 @@ def make_bag(
         with whole_folder(out) as new:
             return _write(frames, stamps, new, options)
     except (OSError, sqlite3.Error) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise VprError(f'{out}: the bag could not be written ({reason})') from error
+        raise cannot_write(out, error, 'the bag') from error
 
 
 def stamps_ns(frames: Sequence[Frame], options: BagOptions) -> list[int]:
@@ -320,7 +319,7 @@ def _own_bytes(frame: Frame) -> tuple[np.ndarray, str]:
     try:
         data, kind = frame.image.encoded()
     except VprError:
-        frame.read()  # says so where it is no image at all
+        frame.read()  # raises the error if it is not an image
         raise
     data = np.frombuffer(data, np.uint8)
     try:

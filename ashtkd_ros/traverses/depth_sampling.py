@@ -67,7 +67,7 @@ def _measure_message(message: object, sampler: DepthSampler) -> None:
 
 
 def depth_of_files(files: Sequence[Path], bits: int) -> BitDepth:
-    """Bit depth of image files; files that cannot be read are passed over. See `depth_of_bag`."""
+    """Bit depth of image files; files that cannot be read are skipped. See `depth_of_bag`."""
     deep = [f for f in files if f.suffix.lower() == '.png' and _is_deep_png(f)]
     others = [f for f in files if f.suffix.lower() in _MAY_BE_DEEP]
     if _measured(_evenly(others, _FIRST), _measure_file):

@@ -34,10 +34,56 @@ from ashtkd_ros.traverses.traverse import (
 _PLAYED_HZ = 10.0
 
 
+class FolderOriginals(Originals):
+    """Images of the folder that a map names, as long as its table lists them.
+
+    What a map names as the source of a place is not to be believed: it could be any picture on
+    the disk, and reports are handed on.
+    """
+
+    def __init__(self, description: Mapping):
+        self._folder = Path(str(description.get('source', '')))
+        self._depth = described_depth(description)
+
+    def file(self, source: str) -> str:
+        """See Originals."""
+        return os.path.join(self._folder, source)
+
+    def read(self, source: str) -> np.ndarray:
+        """See Originals; VprError as well where the image lies elsewhere or is not listed."""
+        folder = self._folder
+        if not folder.is_absolute() or not any(is_file(folder / t) for t in (WALK, INDEX)):
+            raise VprError(f'{folder}: holds no {WALK} or {INDEX} any more, so no images of it')
+        path = inside(folder, source)
+        if path is not None and source not in _listed(folder):
+            raise VprError(
+                f'{folder / source}: is not in the table of the walk, so it cannot be shown'
+            )
+        if path is None:
+            raise VprError(
+                f'{folder / source}: lies outside of the folder that the map was made of, '
+                'so its images cannot be shown'
+            )
+        return read_image(path, self._depth)
+
+
+def _listed(folder: Path) -> frozenset[str]:
+    """The images that a folder's table names; VprError where it cannot be read."""
+    table = next(folder / name for name in (WALK, INDEX) if is_file(folder / name))
+    state = os.stat(table)
+    return _files_of(table, (state.st_ino, state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=8)
+def _files_of(table: Path, state: tuple[int, ...]) -> frozenset[str]:
+    names = (row['file'] for _, row in read_rows(table, ('file',)))
+    return frozenset(os.path.relpath(os.path.join('/', name), '/') for name in names)
+
+
 class FolderTraverse(Traverse):
     """A folder with poses.csv or index.csv."""
 
-    kind = 'a folder'
+    kind, originals = 'a folder', FolderOriginals
     accepted = frozenset({'role'})
     preselected = True
 
@@ -57,11 +103,6 @@ class FolderTraverse(Traverse):
         # A walk may lack some, and has them elsewhere; a set of places has names as well.
         some = all if any(f.label for f in self._frames) else any
         self.has_poses = some(f.pose is not None for f in self._frames)
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """See Traverse; what is not there is taken for a folder too."""
-        return not os.path.isfile(path)
 
     def _leave_out_poses(self) -> None:
         """Remove the poses of the table that cannot be; their images stay."""
@@ -88,7 +129,7 @@ class FolderTraverse(Traverse):
             yield Cursor(number), frame
 
     def playback(self, hz: float = 0.0, compressed: bool = False) -> Playback:
-        """See Traverse; 10 images a second if `hz` is 0, since an index.csv has no times."""
+        """See Traverse; 10 images per second if `hz` is 0, since an index.csv has no times."""
         return Playback(self, hz or _PLAYED_HZ, compressed)
 
     def describe(self) -> dict[str, str | int]:
@@ -101,52 +142,3 @@ class FolderTraverse(Traverse):
         """See Traverse; of the table and of the images' sizes and times of change."""
         stats = stats_of([frame.file for frame in self._frames])
         return sha256_of(repr((stats, self._frames)).encode())
-
-    @classmethod
-    def originals(cls, description: Mapping) -> Originals:
-        """See Traverse."""
-        return FolderOriginals(description)
-
-
-class FolderOriginals(Originals):
-    """Images of the folder that a map names, as long as its table lists them.
-
-    What a map names as the source of a place is not to be believed: it could be any picture on
-    the disk, and reports are handed on.
-    """
-
-    def __init__(self, description: Mapping):
-        self._folder = Path(str(description.get('source', '')))
-        self._depth = described_depth(description)
-
-    def file(self, source: str) -> str:
-        """See Originals."""
-        return os.path.join(self._folder, source)
-
-    def read(self, source: str) -> np.ndarray:
-        """See Originals; VprError as well where the image lies elsewhere or is not listed."""
-        folder = self._folder
-        if not folder.is_absolute() or not any(is_file(folder / t) for t in (WALK, INDEX)):
-            raise VprError(f'{folder}: holds no {WALK} or {INDEX} any more, so no images of it')
-        path = inside(folder, source)
-        if path is not None and source not in _listed(folder):
-            raise VprError(f'{folder / source}: is not listed by the walk; it is not shown')
-        if path is None:
-            raise VprError(
-                f'{folder / source}: lies outside of the folder that the map was made of; '
-                'such an image is not shown'
-            )
-        return read_image(path, self._depth)
-
-
-def _listed(folder: Path) -> frozenset[str]:
-    """The images that a folder's table names; VprError where it cannot be read."""
-    table = next(folder / name for name in (WALK, INDEX) if is_file(folder / name))
-    state = os.stat(table)
-    return _files_of(table, (state.st_ino, state.st_mtime_ns, state.st_size))
-
-
-@lru_cache(maxsize=8)
-def _files_of(table: Path, state: tuple[int, ...]) -> frozenset[str]:
-    names = (row['file'] for _, row in read_rows(table, ('file',)))
-    return frozenset(os.path.relpath(os.path.join('/', name), '/') for name in names)

@@ -16,7 +16,7 @@ from ashtkd_ros.stamps import ns_to_s
 
 DAMAGED = 'damaged message'
 ZERO = 'stamp zero'
-BACK_S = 1.0  # cameras that deliver a little out of order are no broken clock
+BACK_S = 1.0  # a camera that delivers a little out of order does not mean a broken clock
 BACK = f'after the stamps went back by more than {BACK_S:.0f} s (try --stamps receive)'
 UNUSABLE = (DAMAGED, ZERO, BACK)
 

@@ -78,6 +78,11 @@ def file_frame(
     return Frame(stamp_ns, stamp_ns, order, ImageFile(path), source, path.name, pose, label)
 
 
+def has_times(folder: Path) -> bool:
+    """Whether the stamps of a folder's images are times; those of an index.csv are numbers."""
+    return is_file(folder / WALK)
+
+
 def read_source(
     folder: Path, role: str = '', notes: list[str] | None = None, purpose: str = ''
 ) -> list[Frame]:
@@ -105,7 +110,8 @@ def read_source(
     if not frames:
         raise VprError(f'{folder}: lists no image, and at least one is needed')
     if twice := len(frames) - len({f.file for f in frames}):
-        notes.append(f'{twice} rows list a file that is also in another row')
+        files = '1 file is' if twice == 1 else f'{twice} files are'
+        notes.append(f'{files} listed twice')
     missing = next((f.file for f in frames if not is_file(f.file)), None)
     if missing is not None:
         why = f'not there{why_missing(missing)}; restore it or remove its row'
@@ -142,7 +148,8 @@ def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
         notes.append(f'{lacking} of {len(frames)} images have no pose in {WALK}')
     if same := len(frames) - len(set(stamps.tolist())):
         notes.append(
-            f'{same} images share their stamp with another; do the stamps have all their digits?'
+            f'{same} images have the same stamp as another one; do the stamps have all their '
+            'digits?'
         )
     frames.sort(key=lambda f: f.stamp_ns)
     return [replace(frame, order=i) for i, frame in enumerate(frames)]
@@ -157,7 +164,7 @@ def _read_index(folder: Path, role: str, notes: list[str], purpose: str) -> list
     if not role and len(roles) > 1:
         named = ', '.join(f'"{r}"' for r in wanted)
         which = 'all' if len(rows) == len(listed) else f'{len(rows)} of {len(listed)}'
-        notes.append(f'index.csv has roles: {which} rows are taken, {named}; --role chooses')
+        notes.append(f'index.csv has roles: {which} rows are taken, {named}; choose with --role')
     rows.sort(key=lambda item: _order(item[1]['order']))
     frames = []
     for i, (line, row) in enumerate(rows):

@@ -1,32 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which kinds of sources there are: a path, or what a map tells of one, leads to its class here.
 
-The class of a kind is imported when the first source of that kind is opened: who only reads a map
-loads no bag reader.
+The class of a kind is imported when a source of that kind is opened: who opens a folder, or reads
+a map, loads no bag reader.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 
+from ashtkd_ros.bags.bag_names import ROS1_ENDINGS, ROS2_ENDINGS, is_bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.traverses.traverse import Originals, Traverse, TraverseOptions
+
+_VIDEOS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm')
+
+
+def _is_folder(path: Path) -> bool:
+    return not os.path.isfile(path)  # what is not there is taken for a folder too
+
+
+def _is_video(path: Path) -> bool:
+    return Path(path).suffix.lower() in _VIDEOS and not os.path.isdir(path)
 
 
 @dataclass(frozen=True)
 class Kind:
     """A kind of source: the class `name` in `module`, told in map.yaml by having the entry `key`.
 
-    `is_quick`: whether the image of a place is read at once, without going through a recording.
+    `recognises`: whether a path is that of such a source, even if it is damaged or missing.
+    `endings`: how the names of its files end. `is_quick`: whether the image of a place is read at
+    once, without going through a recording.
     """
 
     key: str
     module: str
     name: str
+    recognises: Callable[[Path], bool]
+    endings: tuple[str, ...] = ()
     is_quick: bool = False
 
     def load(self) -> type[Traverse]:
@@ -36,43 +51,46 @@ class Kind:
 
 # In the order in which they are asked. Of the last one map.yaml has no entry of its own.
 KINDS = (
-    Kind('image_topic', 'bag_traverse', 'BagTraverse'),
-    Kind('video', 'video_traverse', 'VideoTraverse'),
-    Kind('', 'folder_traverse', 'FolderTraverse', is_quick=True),
+    Kind('image_topic', 'bag_traverse', 'BagTraverse', is_bag, (*ROS2_ENDINGS, *ROS1_ENDINGS)),
+    Kind('video_bytes', 'video_traverse', 'VideoTraverse', _is_video, _VIDEOS),
+    Kind('', 'folder_traverse', 'FolderTraverse', _is_folder, is_quick=True),
 )
-# The options that are for some kinds only.
-_FOR = {
-    'role': 'folders with an index.csv',
-    'image_topic': 'bags',
-    'pose_topic': 'bags',
-    'trajectory': 'bags and videos',
-    'labels': 'bags and videos',
-    'video_start': 'videos',
-}
-_KNOWN = 'a bag is a folder, or a .db3, .mcap or .bag file'
-_KNOWN += '; a video is a .mp4, .mov, .avi, .mkv or .webm file'
+# Options for every kind; of the others each kind tells which it has: see `Traverse.accepted`.
+_FOR_ALL = ('origin', 'bits', 'purpose')
 
 
 def open_traverse(path: Path, options: TraverseOptions | None = None) -> Traverse:
-    """A source of images; VprError where a path is none, or an option is for another kind."""
+    """A source of images; VprError if a path is not one, or if an option is for another kind."""
     path, options = Path(path), options or TraverseOptions()
     for kind in KINDS:
-        opened = kind.load()
-        if opened.recognises(path):
+        if kind.recognises(path):
+            opened = kind.load()
             if os.path.exists(path):
                 _check_options(path, opened, options)
             return opened(path, options)
     from ashtkd_ros.bags.rosbag2 import misnamed
 
-    raise VprError(f'{path}: is neither a bag nor a video; {_KNOWN}{misnamed(path)}')
+    endings = ', '.join(ending for kind in KINDS for ending in kind.endings)
+    raise VprError(f'{path}: its ending is not one of {endings}{misnamed(path)}')
 
 
 def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions) -> None:
-    """VprError where an option is given that is for another kind of source."""
-    for name, owners in _FOR.items():
-        if name not in opened.accepted and asdict(options)[name]:
-            flag = f'--{name.replace("_", "-")}'
+    """VprError where an option is given that would have no effect on this source."""
+    for field in fields(options):
+        name = field.name
+        if name in _FOR_ALL or getattr(options, name) == field.default:
+            continue
+        flag = f'--{name.removesuffix("_s").replace("_", "-")}'
+        if name not in opened.accepted:
+            classes = [kind.load() for kind in KINDS]
+            owners = ' and '.join(f'{c.kind[2:]}s' for c in classes if name in c.accepted)
             raise VprError(f'{path}: {flag} is for {owners}, this is {opened.kind}')
+        if name in opened.for_trajectories and options.trajectory is None:
+            raise VprError(
+                f'{path}: {flag} is for the poses of a --trajectory; give one, or leave {flag} out'
+            )
+    if options.trajectory is not None and options.pose_topic:
+        raise VprError(f'{path}: --trajectory and --pose-topic both name poses; leave one out')
 
 
 def open_traverses(sources: Sequence[Path], options: TraverseOptions) -> list[Traverse]:

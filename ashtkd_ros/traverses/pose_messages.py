@@ -27,14 +27,12 @@ from ashtkd_ros.geometry.trajectory import (
     TrajectoryBuilder,
     time_order,
 )
+from ashtkd_ros.geometry.travel_heading import travel_yaw
 from ashtkd_ros.stamps import stamp_to_s
 
 ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
 _USE_HEADER = 'use --stamps header'
 _SIMULATED_DEG = 0.01  # fixes this near to 0, 0, in the sea, are those of a simulator
-# A baseline not left within these times is standing: 2 m make 0.1 m/s. It is shorter ahead, so
-# that a robot that stands and then leaves another way is not turned long before.
-_LEG_BEHIND_S, _LEG_AHEAD_S = 20.0, 5.0
 
 
 class PoseReader:
@@ -183,7 +181,7 @@ class NavSatPoses(PoseReader):
         """See PoseReader; `geo` and `origin` are set, and `pose_checks` were made."""
         rows = np.array(self._rows).reshape(-1, 4)
         refused = self.refused.copy()
-        rows = rows[~_nowhere(rows, refused)]
+        rows = rows[~_without_fix(rows, refused)]
         rows = rows[time_order(rows[:, 0], self._topic, self.remedy, refused)]
         known = np.isfinite(rows[:, 3])
         rows[~known, 3] = (
@@ -240,46 +238,6 @@ def pose_reader(
     raise VprError(f'{msgtype}: poses are not read from it; give a topic of {kinds}')
 
 
-def travel_yaw(stamps: np.ndarray, positions: np.ndarray, baseline_m: float = 2.0) -> np.ndarray:
-    """Headings float64 (N,) in radians (east = 0) from the direction of travel.
-
-    `stamps` float64 (N,) in seconds, growing; `positions` float64 (N, 3) in metres east, north and
-    up. The heading at a position is that of the line from the last position at least `baseline_m`
-    away and at most 20 s ago to the next one as far away and at most 5 s ahead, so that it does
-    not lag in bends. If one of the two is missing (standing, an end), the line begins or ends at
-    the position itself. If both are missing, or the line is shorter than the baseline (turning
-    round), the heading before is kept. The first heading also holds before it; without any, all
-    are 0.
-    """
-    flat = positions[:, :2]
-    start = _leg(stamps, flat, baseline_m, -1, _LEG_BEHIND_S)
-    end = _leg(stamps, flat, baseline_m, 1, _LEG_AHEAD_S)
-    chord = flat[end] - flat[start]
-    known = np.flatnonzero(np.hypot(chord[:, 0], chord[:, 1]) >= baseline_m)
-    if not len(known):
-        return np.zeros(len(flat))
-    # the last known one at or before each row; before the first of them, that first one
-    held = known[np.maximum(np.searchsorted(known, np.arange(len(flat)), side='right') - 1, 0)]
-    return np.arctan2(chord[held, 1], chord[held, 0])
-
-
-def _leg(
-    stamps: np.ndarray, flat: np.ndarray, baseline_m: float, step: int, within_s: float
-) -> np.ndarray:
-    """For each row the nearest row in time (step -1: before, 1: after) that is a baseline away."""
-    nearest = np.arange(len(flat))
-    rows, other = nearest.copy(), nearest + step
-    while len(rows):  # one round for each fix that fits into `within_s`
-        there = (other >= 0) & (other < len(flat))
-        rows, other = rows[there], other[there]
-        soon = np.abs(stamps[other] - stamps[rows]) <= within_s
-        rows, other = rows[soon], other[soon]
-        far = np.hypot(*(flat[other] - flat[rows]).T) >= baseline_m
-        nearest[rows[far]] = other[far]
-        rows, other = rows[~far], other[~far] + step
-    return nearest
-
-
 def _xyz(point: Any) -> tuple[float, float, float]:
     return point.x, point.y, point.z
 
@@ -301,7 +259,7 @@ def _fix_variance(message: Any) -> float:
     return max(float(message.position_covariance[0]), float(message.position_covariance[4]))
 
 
-def _nowhere(rows: np.ndarray, refused: Counter[str]) -> np.ndarray:
+def _without_fix(rows: np.ndarray, refused: Counter[str]) -> np.ndarray:
     """Which fixes, bool (N,), are at 0, 0 for lack of a fix; not those of a simulator there."""
     zero = ~rows[:, 1:3].any(axis=1)
     others = np.abs(rows[~zero, 1:3])

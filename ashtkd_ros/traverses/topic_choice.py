@@ -8,7 +8,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.traverses.pose_messages import POSE_TYPES, TfPoses
 
 NO_POSES = 'none'
-# Goals and first guesses, which are no poses of the robot, come more seldom than either of these.
+# Goals and first guesses, which are not poses of the robot, come more seldom than either of these.
 _LEAST_PER_IMAGE, _LEAST_HZ = 0.1, 0.2
 
 

@@ -6,9 +6,8 @@ A kind of source is a subclass of `Traverse` in a file of its own, and a line in
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +24,7 @@ from ashtkd_ros.geometry.tf_chain import with_body_axes
 from ashtkd_ros.geometry.trajectory import PoseTrack, read_tum
 from ashtkd_ros.images.bit_depth import BitDepth, bits_of
 from ashtkd_ros.stamps import ns_to_s
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame, StoredImage
 from ashtkd_ros.traverses.labels import LABELS, read_labels
 
@@ -86,8 +86,10 @@ class Traverse(ABC):
     """The images of one drive in order; the defaults are those of a source without poses.
 
     Of each kind: `kind`: what errors call it; `accepted`: those options that only some kinds have
-    and this one too; `preselected`: whether somebody has chosen the images, so that each is to
-    become a place; `endings`: how the names of its files end; `clock_advice`: what sets its clock.
+    and this one too; `for_trajectories`: those of them that have no effect without a trajectory;
+    `preselected`: whether somebody has chosen the images, so that each is to become a place;
+    `clock_advice`: what sets its clock; `originals`: reads the images of a traverse again by its
+    description in a map.
 
     Of each source: `count`: number of images at most; `poses`: name of what gives the poses,
     empty: nothing; `has_poses`: whether images have poses; `frame_id`: frame of the poses, and
@@ -97,9 +99,10 @@ class Traverse(ABC):
     """
 
     kind: ClassVar[str]
+    originals: ClassVar[Callable[[Mapping], Originals]]
     accepted: ClassVar[frozenset[str]] = frozenset()
+    for_trajectories: ClassVar[frozenset[str]] = frozenset()
     preselected: ClassVar[bool] = False
-    endings: ClassVar[tuple[str, ...]] = ()
     clock_advice: ClassVar[str] = ''
     poses: str = ''
     has_poses: bool = False
@@ -113,11 +116,6 @@ class Traverse(ABC):
         self.count = 0
         self.depth = BitDepth()
         self.notes: list[str] = []
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """Whether a path is that of a source of this kind, even if it is damaged or missing."""
-        return Path(path).suffix.lower() in cls.endings and not os.path.isdir(path)
 
     @abstractmethod
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
@@ -136,10 +134,10 @@ class Traverse(ABC):
     def fingerprint(self) -> str:
         """Changes whenever what `frames` gives changes."""
 
-    @classmethod
-    @abstractmethod
-    def originals(cls, description: Mapping) -> Originals:
-        """What reads the images of a traverse again by its description in a map."""
+    @property
+    def clocks_differ(self) -> str:
+        """The sentence that poses and images have no time in common; empty: they have some."""
+        return ''
 
     @property
     def keyframe_rule(self) -> str:
@@ -150,16 +148,20 @@ class Traverse(ABC):
 
     def plan(self) -> list[str]:
         """What of the source is used, a line each."""
-        return [f'{self.path}: {self.count} images']
+        return [f'{self.path}: {counted(self.count, "image")}']
 
-    def estimated_poses(self) -> Iterable[Pose | None]:
-        """Poses of about all images, without reading images; for estimates."""
+    def estimated_poses(self) -> Iterator[Pose | None]:
+        """A pose, or None, for about each image in order, found without reading the images.
+
+        It may be that of a moment near the image's; it serves to estimate the number of places.
+        """
         return (frame.pose for _, frame in self.frames())
 
     def playback(self, hz: float = 0.0, compressed: bool = False) -> Playback:
         """The images as a camera sends them.
 
-        `hz`: images a second; 0: as recorded. `compressed`: send the bytes of JPEG and PNG files.
+        `hz`: images per second; 0: as recorded. `compressed`: send the bytes of JPEG and PNG
+        files.
         """
         return Playback(self, hz, compressed)
 
@@ -171,7 +173,7 @@ class RecordedTraverse(Traverse):
     has for sources of this kind only, see `opening.KINDS`.
     """
 
-    marks: Mapping[str, str] = {}
+    marks: Mapping[str, str | int] = {}
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)
@@ -179,26 +181,34 @@ class RecordedTraverse(Traverse):
         if options.purpose != PLAY:
             self.labels = read_labels(self.path, options.labels)
 
-    def take_track(self, track: PoseTrack, poses: str) -> None:
+    def use_track(self, track: PoseTrack, poses: str) -> None:
         """Give the images the poses of `track`; `poses`: name of what they come from."""
         self.track, self.poses = track, poses
         self.has_poses, self.frame_id, self.origin = True, track.frame, track.origin
 
-    def take_trajectory(self) -> None:
+    def use_trajectory(self) -> None:
         """Give the images the poses of the file that --trajectory names, if there is one."""
         path = self.options.trajectory
         if path is None or self.options.purpose == PLAY:
             return
         track = with_body_axes(read_tum(path).checked(), '', self.options.camera_frame_is)
-        self.take_track(track, str(path))
+        self.use_track(track, str(path))
         self.notes += notes_on(self.poses, track.refused, track.remarks)
-        (start, end), (first, last) = self.span, track.span
-        if first > end or last < start:
-            self.notes.append(
-                f'no image has a pose: {path} has poses from {first:.1f} to {last:.1f} s, the '
-                f'images are from {start:.1f} to {end:.1f} s; give poses on their clock'
-                + self.clock_advice
-            )
+        self.notes += filter(None, [self.clocks_differ])
+
+    @property
+    def clocks_differ(self) -> str:
+        """See Traverse."""
+        if self.track is None:
+            return ''
+        (start, end), (first, last) = self.span, self.track.span
+        if first <= end and last >= start:
+            return ''
+        return (
+            f'no image has a pose: {self.poses} has poses from {first:.1f} to {last:.1f} s, the '
+            f'images are from {start:.1f} to {end:.1f} s; give poses with the clock of the images'
+            + self.clock_advice
+        )
 
     def frame(
         self,
@@ -229,7 +239,7 @@ class RecordedTraverse(Traverse):
 
     def tell_unread(self, read: int) -> None:
         """Add a note if fewer images could be read than the file claims to have."""
-        note = f'{self.count - read} images of {self.count} cannot be read'
+        note = f'{counted(self.count - read, "image")} of {self.count} cannot be read'
         if self.labels:
             note += f'; {LABELS} counts the others, so that its names may be of other images'
         if read < self.count and note not in self.notes:
@@ -262,14 +272,15 @@ class RecordedTraverse(Traverse):
         lines.append(f'  poses of {self.poses} in {self.frame_id}: {self.track.describe()}')
         if gaps := self.track.gaps(self.options.max_pose_gap_s):
             seconds = sum(end - start for start, end in gaps)
-            lines.append(f'  {len(gaps)} gaps without poses, {seconds:.1f} s together')
+            lines.append(f'  {counted(len(gaps), "gap")} without poses, {seconds:.1f} s together')
         return lines
 
-    def estimated_poses(self) -> Iterable[Pose | None]:
+    def estimated_poses(self) -> Iterator[Pose | None]:
         """See Traverse; the images are taken as evenly spread over the recording."""
-        stamps = np.linspace(*self.span, min(self.count, _MOST_ESTIMATED))
-        gap = self.options.max_pose_gap_s
-        return (self.track and self.track.at(float(stamp), gap)[0] for stamp in stamps)
+        if self.track is None:
+            return
+        for stamp in np.linspace(*self.span, min(self.count, _MOST_ESTIMATED)):
+            yield self.track.at(float(stamp), self.options.max_pose_gap_s)[0]
 
 
 class Originals(ABC):
@@ -290,7 +301,7 @@ class Originals(ABC):
 
 @dataclass
 class Playback:
-    """A traverse as a camera sends it, `hz` images a second, or 0: at the recorded times.
+    """A traverse as a camera sends it, `hz` images per second, or 0: at the recorded times.
 
     `compressed`: whether images are sent as CompressedImage. `ros2_topic`: topic of the images, if
     `ros2 bag play` can play the source, else empty. `zero_is_unset`: whether a stamp of zero means

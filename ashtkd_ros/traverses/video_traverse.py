@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.images.colour_order import to_rgb
-from ashtkd_ros.images.video_reader import ESTIMATING, VideoReader
+from ashtkd_ros.images.video_reader import VideoReader
 from ashtkd_ros.stamps import s_to_ns
 from ashtkd_ros.traverses.frame import Frame, StoredImage
 from ashtkd_ros.traverses.traverse import Cursor, Originals, RecordedTraverse, TraverseOptions
@@ -32,7 +32,7 @@ class VideoOriginals(Originals):
     """The images of the video that a map names."""
 
     def __init__(self, description: Mapping):
-        self._reader = VideoReader(Path(str(description['source'])))
+        self._reader = VideoReader(description['source'], description['video_bytes'])
 
     def read(self, source: str) -> np.ndarray:
         """See Originals."""
@@ -42,17 +42,17 @@ class VideoOriginals(Originals):
 class VideoTraverse(RecordedTraverse):
     """A video, with poses of a trajectory file or without."""
 
-    kind, originals, marks = 'a video', VideoOriginals, {'video': 'yes'}
-    accepted = frozenset({'trajectory', 'labels', 'video_start'})
-    endings = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm')
+    kind, originals = 'a video', VideoOriginals
+    for_trajectories = frozenset({'video_start', 'max_pose_gap_s', 'camera_frame_is'})
+    accepted = frozenset({'trajectory', 'labels'}) | for_trajectories
     clock_advice = ': --video-start tells when a video began'
 
     def __init__(self, path: Path, options: TraverseOptions):
         super().__init__(path, options)
         self._reader = VideoReader(self.path)
         self.notes += filter(None, [self._reader.probe()])
-        self.count = self._reader.count
-        self.take_trajectory()
+        self.count, self.marks = self._reader.count, {'video_bytes': self._reader.size}
+        self.use_trajectory()
 
     @property
     def span(self) -> tuple[float, float]:
@@ -61,14 +61,12 @@ class VideoTraverse(RecordedTraverse):
         return start, start + (self.count / rate if rate else 0.0)
 
     def frames(self, after: Cursor | None = None) -> Iterator[tuple[Cursor, Frame]]:
-        """See Traverse; an image whose time is not after the last one's gets the next moment."""
-        number, time_ns = 0, -1
-        while self._reader.go_to(number):
-            time_ns = max(time_ns + 1, s_to_ns(self._reader.seconds()))
+        """See Traverse."""
+        start_ns = s_to_ns(self.options.video_start)
+        for seconds, name in self._reader.images():
+            number, time_ns = self._reader.number, s_to_ns(seconds)
             if after is None or number > after.number:
-                stamp_ns = time_ns + s_to_ns(self.options.video_start)
-                image = VideoImage(self._reader, self._reader.name())
-                yield Cursor(number), self.frame(number, stamp_ns, time_ns, image, image.name)
-            number += 1
-        self.count = number if self.path.suffix.lower() in ESTIMATING else max(self.count, number)
-        self.tell_unread(number)
+                image = VideoImage(self._reader, name)
+                yield Cursor(number), self.frame(number, start_ns + time_ns, time_ns, image, name)
+        self.count = self._reader.count
+        self.notes += [note for note in self._reader.notes if note not in self.notes]

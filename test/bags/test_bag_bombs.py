@@ -163,7 +163,7 @@ def field(name: bytes, value: bytes) -> bytes:
 
 
 def test_messages_of_a_chunk_take_little_memory():
-    rows = bag_channels.Rows(0)
+    rows = bag_channels.ChunkMessages(0)
     tracemalloc.start()
     for _ in range(200_000):
         rows.add(10**18, 1, b'')

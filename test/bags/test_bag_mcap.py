@@ -124,7 +124,7 @@ def test_channels_of_other_encodings_are_named_and_the_others_read(
     path = write_mcap(tmp_path / 'a.mcap', [other, *rows], index=index)
     assert contents(path) == contents(source)
     (note,) = notes(path)
-    assert '/other' in note and 'passed over' in note and note.isprintable()
+    assert '/other' in note and 'skipped' in note and note.isprintable()
     alone = Bag(write_mcap(tmp_path / 'b.mcap', [other], index=index))
     assert alone.notes == [note] and list(alone.messages(['/other'])) == []
 
@@ -238,7 +238,7 @@ def test_bytes_after_the_end_are_no_cut(
     path = write_mcap(tmp_path / 'a.mcap', rows, index=index)
     path.write_bytes(path.read_bytes() + more)
     assert contents(path) == contents(source)
-    assert notes(path) == [f'has {len(more)} bytes after its end, which are passed over']
+    assert notes(path) == [f'has {len(more)} bytes after its end, which are skipped']
 
 
 @pytest.mark.parametrize('index', [True, False])
@@ -249,4 +249,4 @@ def test_messages_of_another_encoding_on_a_topic_of_ros_are_counted(
     path = write_mcap(tmp_path / 'a.mcap', [*rows, other], index=index)
     assert contents(path) == contents(source)
     (note,) = notes(path)
-    assert note == f'{TOPIC}: 7 of its messages are none of ROS but protobuf, passed over'
+    assert note == f'{TOPIC}: 7 of its messages are not of ROS but protobuf, skipped'

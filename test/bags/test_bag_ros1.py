@@ -16,7 +16,8 @@ from test_bags import TOPIC, contents, records, refused
 
 from ashtkd_ros.bags import ros1 as bag_ros1
 from ashtkd_ros.bags import unpacking as bag_scratch
-from ashtkd_ros.bags.bag import Bag, is_bag
+from ashtkd_ros.bags.bag import Bag
+from ashtkd_ros.bags.bag_names import is_bag
 from ashtkd_ros.errors import VprError
 
 COMPRESSIONS = ['none', 'bz2', 'lz4']
@@ -53,7 +54,7 @@ def test_a_bag_without_an_index_is_read(whole: Path, tmp_path: Path, name: str):
     path.write_bytes(without_index(whole.read_bytes()))
     assert is_bag(path) and contents(path) == contents(whole)
     (note,) = notes(path)
-    assert 'has no sound index' in note and 'rosbag reindex' in note
+    assert 'has no usable index' in note and 'rosbag reindex' in note
     assert [str(t) for t in Bag(path).topics.values()] == [
         str(t) for t in Bag(whole).topics.values()
     ]
@@ -155,4 +156,4 @@ def test_of_a_plain_bag_whose_end_is_zeros_the_messages_before_are_read(
         assert found == expected[: len(found)] and len(found) > share * 0.8 * len(expected)
         path.write_bytes(whole[:half] + bytes(100))
         assert contents(path) == found
-        assert 'has no sound index' in ' '.join(notes(path))
+        assert 'has no usable index' in ' '.join(notes(path))

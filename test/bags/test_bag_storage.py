@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the files of a bag hold is read, whatever lies beside them; what is passed over is said."""
+"""What the files of a bag hold is read, whatever lies beside them; what is skipped is said."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from bag_helpers import (
 )
 from test_bags import TOPIC, contents, records, refused
 
-from ashtkd_ros.bags.bag import Bag, is_bag
+from ashtkd_ros.bags.bag import Bag
+from ashtkd_ros.bags.bag_names import is_bag
 from ashtkd_ros.commands.bag_tools import main as bag_tools
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
@@ -193,7 +194,7 @@ def test_a_part_that_metadata_does_not_list_is_read_a_copy_is_not(plain: Path, t
     assert notes(path) == ['b_1.db3 is read as well, which metadata.yaml does not list']
     shutil.copy(storage_files(path)[0], path / 'copy.db3')
     assert contents(path) == contents(plain)
-    assert 'copy.db3 is passed over' in ' '.join(notes(path))
+    assert 'copy.db3 is skipped' in ' '.join(notes(path))
 
 
 def test_files_that_may_be_copies_are_told_without_metadata(plain: Path, bag: Path):
@@ -216,7 +217,7 @@ def test_a_damaged_part_is_told_and_the_others_are_read(plain: Path, tmp_path: P
     with storage_files(path)[1].open('r+b') as file:
         file.truncate(5000)
     assert contents(path) == contents(plain)[:9]
-    assert 'a file is passed over' in ' '.join(notes(path))
+    assert 'a file is skipped' in ' '.join(notes(path))
 
 
 def test_a_packed_copy_beside_its_file_holds_nothing_new(plain: Path, bag: Path, tmp_path: Path):
@@ -233,7 +234,7 @@ def test_other_serialisations_are_named_and_the_others_read(plain: Path, bag: Pa
     with closing(sqlite3.connect(storage_files(bag)[0])) as base, base:
         base.execute("UPDATE topics SET serialization_format = 'json' WHERE name = '/odd'")
     assert contents(bag) == contents(plain)
-    assert notes(bag) == ['/odd: no messages of ROS but json, passed over']
+    assert notes(bag) == ['/odd: not messages of ROS but json, skipped']
 
 
 # --- names, and where notes go
@@ -357,6 +358,5 @@ def test_a_file_of_a_bag_by_another_name_is_named(tmp_path: Path, name: str, who
         if not kept:
             (path / 'metadata.yaml').unlink(missing_ok=True)
         line = refused(path if whole else file)
-        assert (
-            f'{name} is a file of one' in line and f'.{storage[:4]}'.replace('sqli', 'db3') in line
-        )
+        assert f'{name} is a file of a bag' in line
+        assert f'.{storage[:4]}'.replace('sqli', 'db3') in line

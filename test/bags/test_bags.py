@@ -29,7 +29,8 @@ from bag_helpers import (
 from conftest import line_of
 
 from ashtkd_ros.bags import bag as bags
-from ashtkd_ros.bags.bag import Bag, is_bag
+from ashtkd_ros.bags.bag import Bag
+from ashtkd_ros.bags.bag_names import is_bag
 from ashtkd_ros.bags.unpacking import locked
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose

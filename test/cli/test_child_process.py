@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +80,68 @@ def test_output_that_is_shown_is_not_kept(capfd) -> None:
         child.process.wait()
         assert child.lines() == ['kept']
     assert capfd.readouterr().out == 'shown\n'
+
+
+def test_what_is_printed_is_read_while_the_process_goes_on() -> None:
+    code = 'import time\nfor i in range(40): print("line", i, flush=True); time.sleep(0.01)'
+    with child_process('it', python(code)) as child:
+        while not child.has_ended:
+            child.lines()
+        assert child.lines() == [f'line {i}' for i in range(40)]
+
+
+def test_a_command_that_is_not_there_is_an_error_in_one_line() -> None:
+    with child_process('it', ['no-such-command']) as child:
+        child.process.wait()
+        assert str(child.failure()).endswith('no-such-command: No such file or directory')
+
+
+def test_a_child_has_the_signals_of_any_other_process() -> None:
+    status = ['grep', '^Sig[BIC]', '/proc/self/status']  # blocked, ignored, caught
+    with child_process('it', status) as child:
+        child.process.wait()
+        assert child.lines() == subprocess.check_output(status, text=True).splitlines()
+
+
+PARENT = """
+import sys, time
+from ashtkd_ros.cli.child_process import child_process
+code = sys.argv[1]
+with child_process('it', [sys.executable, '-c', code, *sys.argv[1:]], shows_output=True):
+    time.sleep(60)
+"""
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+def end(*_):
+    Path('ended').touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print(os.getpid(), flush=True)
+time.sleep(60)
+Path('result').touch()
+"""
+
+
+def test_a_parent_that_is_killed_takes_its_child_along(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(
+        [sys.executable, '-c', PARENT, CHILD],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(root), *sys.path])},
+        stdout=subprocess.PIPE,
+    ) as parent:
+        child = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+        assert parent.stdout.read() == b''  # until the child has closed it as well
+    end = time.monotonic() + 10.0
+    while Path(f'/proc/{child}').exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert [path.name for path in tmp_path.iterdir()] == ['ended']
+
+
+def test_a_child_of_a_parent_that_is_gone_does_not_start(monkeypatch) -> None:
+    monkeypatch.setattr(os, 'getpid', lambda: 1)
+    with child_process('it', python('print("started")')) as child:
+        child.process.wait()
+        assert child.lines() == ['the process that started this has ended']

@@ -144,7 +144,7 @@ def test_a_resumed_build_counts_what_an_unbroken_one_does(
     _, expected = build_map(traverses, tiny, out, map_options('all'))
     with monkeypatch.context() as patch:
         patch.setattr(journal_module, '_FLUSH_S', -1.0)
-        patch.setattr(replacement, '_put', lambda *_: (_ for _ in ()).throw(Stop()))
+        patch.setattr(replacement, '_put_in_place', lambda *_: (_ for _ in ()).throw(Stop()))
         with pytest.raises(Stop):
             build_map(traverses, tiny, tmp_path / 'again', map_options('all'))
     place_map, counts = build_map(traverses, tiny, tmp_path / 'again', map_options('all'))
@@ -196,8 +196,8 @@ def step(function):
         return function(*arguments, **options)
     return wait
 for owner, name in ((os, 'fsync'), (journal.Journal, 'add'), (os, 'rename'), (shutil, 'copytree'),
-                    (replacement, '_put'), (replacement, 'remove_map'),
-                    (replacement, '_hand_over')):
+                    (replacement, '_put_in_place'), (replacement, 'remove_map'),
+                    (replacement, '_move_users_files')):
     setattr(owner, name, step(getattr(owner, name)))
 build_map.main(sys.argv[1:])
 """

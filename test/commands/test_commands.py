@@ -133,9 +133,9 @@ def walk(folder: Path, row: str = 'a.jpg,0,1,2,3,0,0,0,1', header: str | None = 
 
 def test_one_image_makes_a_map_without_spacing(tmp_path: Path, capsys):
     assert call('build_map', walk(tmp_path / 'w'), '-o', tmp_path / 'm', '--threads', 1) == 0
-    assert ': 1 places, model ' in capsys.readouterr().out
+    assert ': 1 place, model ' in capsys.readouterr().out
     assert call('evaluate', tmp_path / 'm', tmp_path / 'w', '--threads', 1) == 0
-    assert '(1 queries)' in capsys.readouterr().out
+    assert '(1 query)' in capsys.readouterr().out
 
 
 def corrupt_image(folder: Path) -> Path:
@@ -146,7 +146,7 @@ def corrupt_image(folder: Path) -> Path:
 BAD_SOURCES = {
     'empty folder': (lambda f: f.mkdir(), 'neither poses.csv'),
     'no row': (lambda f: walk(f, row=''), 'lists no image'),
-    'missing column': (lambda f: walk(f, header='file,x,y'), 'column stamp is missing'),
+    'missing column': (lambda f: walk(f, header='file,x,y'), 'the column stamp is missing'),
     'NaN pose': (lambda f: walk(f, row='a.jpg,0,nan,2,3,0,0,0,1'), 'poses.csv:2: x is "nan"'),
     'missing image': (lambda f: walk(f, row='b.jpg,0,1,2,3,0,0,0,1'), 'b.jpg: listed in the CSV'),
     'corrupt image': (corrupt_image, 'a.jpg: not a readable image'),

@@ -6,9 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from bag_helpers import image, odometry, write_bag
 from evaluation_helpers import run
+from small_evaluation import evaluation_of, judged_queries
+from test_bags import picture
+from test_report import gone
 
 from ashtkd_ros.commands.evaluate import main as evaluate
+from ashtkd_ros.commands.evaluate import report_path
+from ashtkd_ros.evaluation.report import write_report
+from ashtkd_ros.geometry.pose import Pose
 
 pytest_plugins = ['evaluation_fixtures']
 
@@ -20,6 +27,16 @@ pytest_plugins = ['evaluation_fixtures']
         (['map'], 'give a map and a source'),
         (['map', 'bag', '--compare', 'a.html'], 'give a map and a source'),
         (['map', 'bag', '--live', '--answers', 'a.json'], '--live records its own answers'),
+        (['map', 'bag', '--rate', 3, '--hz', 5], 'there is no use for --rate, --hz;'),
+        (['map', 'bag', '--rate=1'], 'there is no use for --rate;'),
+        (
+            ['map', 'bag', '--player', 'ros2', '--answers', 'a.json'],
+            'there is no use for --player;',
+        ),
+        (['--compare', 'a.html', '--live'], '--compare makes no use of --live;'),
+        (['--compare', 'a.html', '--rat', 1], '--compare makes no use of --rate;'),
+        (['--compare', 'a.html', '--metres', 3], '--compare makes no use of --metres;'),
+        (['--compare', 'a.html', '--no-timing'], '--compare makes no use of --no-timing;'),
         *(
             (['map', 'bag', f'--{option}={value}'], f'argument --{option}: "{value}" is not')
             for option, value in (
@@ -38,7 +55,9 @@ pytest_plugins = ['evaluation_fixtures']
 )
 def test_bad_arguments(arguments: list[str], said: str, capsys):
     assert run(evaluate, *arguments) == 2
-    assert said in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert said in printed.err.splitlines()[-1]
+    assert printed.out == ''
 
 
 @pytest.fixture
@@ -72,6 +91,34 @@ def test_what_cannot_be_judged_or_written_is_told_first(
     assert said in line
 
 
+@pytest.mark.parametrize('what', ['a topic', 'a trajectory'])
+def test_poses_on_another_clock_are_named_with_their_times(
+    day_map: Path, tmp_path: Path, capsys, no_inference, what: str
+):
+    poses = [odometry(9000.0 + i, Pose(i, 0, 0), received=100.0 + i) for i in range(5)]
+    images = [image(100.0 + i, picture(i)) for i in range(5)]
+    bag = write_bag(tmp_path / 'bag', records=images + poses)
+    table = tmp_path / 'poses.txt'
+    table.write_text(''.join(f'{9000 + i} {i} 0 0 0 0 0 1\n' for i in range(5)))
+    options = ('--trajectory', table) if what == 'a trajectory' else ()
+    assert run(evaluate, day_map, bag, *options) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'no image can be evaluated (5 before the first pose)' in line
+    assert 'from 9000.0 to 9004.0 s, the images are from 100.0 to 104.0 s' in line
+
+
+def test_a_report_by_the_name_of_another_kind_of_file_is_refused(
+    day_map: Path, bags: Path, tmp_path: Path, capsys, no_inference
+):
+    for name in ('r.pdf', 'r.htm', 'r.json'):
+        for arguments in ((day_map, bags / 'dusk'), ('--compare', tmp_path / 'a.html')):
+            assert run(evaluate, *arguments, '-o', tmp_path / name) == 1
+            assert 'give it a name that ends in .html' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    (tmp_path / 'r.pdf').mkdir()
+    assert report_path(tmp_path / 'r.pdf') == tmp_path / 'r.pdf' / 'report.html'
+
+
 def test_comparison_of_two_reports(day_map: Path, bags: Path, tmp_path: Path, capsys):
     for confidence in (0.3, 0.9):
         report = tmp_path / f'{confidence}.html'
@@ -82,3 +129,16 @@ def test_comparison_of_two_reports(day_map: Path, bags: Path, tmp_path: Path, ca
     assert run(evaluate, '--compare', *reports, '-o', tmp_path / 'both.html') == 0
     assert capsys.readouterr().out.count('single images') == 2
     assert (tmp_path / 'both.html').is_file()
+
+
+@pytest.mark.parametrize('out', ['/dev/null', 'file'])
+def test_where_no_comparison_can_be_written_is_told_first(tmp_path: Path, capsys, out: str):
+    (tmp_path / 'file').touch()
+    for name in ('a', 'b'):
+        write_report(tmp_path / f'{name}.html', evaluation_of(judged_queries([True])), gone)
+    reports = [tmp_path / 'a.html', tmp_path / 'b.html']
+    assert run(evaluate, '--compare', *reports, '-o', tmp_path / out) == 1
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert 'the comparison cannot be written' in line and 'give another place' in line
+    assert printed.out == ''

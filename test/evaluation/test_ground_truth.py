@@ -159,7 +159,7 @@ def test_correspondences_of_other_frames_are_refused(tmp_path: Path, text: str, 
     ('text', 'message'),
     [
         ('query,map,traverse\n1,2,\n', 'pairs.csv:2: traverse is ""'),
-        ('query,place\n1,2\n', 'column map is missing'),
+        ('query,place\n1,2\n', 'the column map is missing'),
         ('query,map\n1,2\n2,x\n', 'pairs.csv:3: map is "x"'),
         ('query,map\n-1,2\n', 'pairs.csv:2: query is "-1"'),
         ('query,map\n1,2.5\n', 'pairs.csv:2: map is "2.5"'),
@@ -177,4 +177,4 @@ def test_bad_correspondences_are_one_line(tmp_path: Path, text: str, message: st
 def test_correspondences_that_are_not_there_are_one_line(tmp_path: Path):
     with pytest.raises(VprError) as error:
         Correspondences.read(tmp_path / 'gone.csv')
-    assert 'gone.csv' in line_of(error)
+    assert line_of(error) == f'{tmp_path / "gone.csv"}: no such file; check its name'

@@ -143,6 +143,10 @@ def test_of_equal_f1_the_highest_threshold_is_named_and_of_none_right_none():
     assert tied.f1_max == pytest.approx(2 / 3) and tied.f1_threshold == 0.7
     same = metrics_of(np.array([[True], [False]]), np.array([0.9, 0.8]), np.array([True, True]))
     assert same.f1_max == pytest.approx(2 / 3) and same.f1_threshold == 0.9
+    # 1 right of 4 accepted and 2 of 10, of 2 in all: F1 is 1/3 twice, but rounding favours the 2nd
+    late = np.isin(np.arange(10), (3, 9))
+    scores = np.linspace(1.0, 0.1, 10)
+    assert metrics_of(late[:, None], scores, late).f1_threshold == scores[3]
     wrong = metrics_of(np.zeros((2, 1), bool), np.array([0.9, 0.8]), np.array([True, True]))
     assert wrong.f1_max == 0.0 and math.isnan(wrong.f1_threshold)
 

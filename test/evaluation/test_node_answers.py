@@ -119,6 +119,35 @@ def test_images_without_an_answer_count_as_unknown(day_map: Path, bags: Path, tm
     assert 'Similarity of queries and map' in html
 
 
+@pytest.mark.parametrize(
+    ('named', 'known', 'told'),
+    [
+        (20, ['1', '5', '10', '20'], ''),
+        (
+            7,
+            ['1', '5'],
+            'at most 7 places for an image (top_k), so that R@10, R@20 cannot',
+        ),
+        (1, ['1'], 'so that R@5, R@10, R@20 cannot be measured'),
+    ],
+)
+def test_recall_is_told_as_far_as_the_node_named_places(
+    day_map: Path, bags: Path, tmp_path: Path, capsys, named: int, known: list[int], told: str
+):
+    traverse = open_traverse(bags / 'dusk', TraverseOptions(pose_topic='none'))
+    answers = [
+        {'stamp_ns': f.header_ns, 'places': [*range(n)], 'scores': [0.9] * n, 'seconds': 0.01}
+        for n, (_, f) in zip([named, 1, 0], traverse.frames(), strict=False)
+    ]
+    path = recorded(tmp_path / 'a.json', day_map, bags / 'dusk', answers=answers)
+    options = ('--pose-topic', '/odom', '--answers', path, '--no-baselines')
+    found = judged(day_map, bags / 'dusk', *options)
+    assert list(found['single images']) == [*known, 'AP']
+    notes = capsys.readouterr().err
+    assert told in notes and ('(top_k)' in notes) == bool(told)
+    assert 'the node named no place for 1 of' in notes and 'below its min_confidence' in notes
+
+
 def test_answers_are_found_by_the_headers_where_times_are_of_receipt(town: Path, tmp_path: Path):
     frames = read_source(town / 'day')[:FEW]
     records = [bag_helpers.image(f.stamp, f.read(), received=f.stamp + 50.0) for f in frames]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from conftest import line_of
 from small_evaluation import judged_queries
@@ -13,6 +14,7 @@ from test_report import gone, grey, with_images
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.overview_picture import choose_queries, write_overview_picture
+from ashtkd_ros.files.marks import is_own_png, mark_png
 
 
 def test_picture_shows_pairs_and_route_also_where_an_image_is_gone(tmp_path: Path):
@@ -20,9 +22,28 @@ def test_picture_shows_pairs_and_route_also_where_an_image_is_gone(tmp_path: Pat
     for count, picture_of in ((1, gone), (2, grey)):
         write_overview_picture(tmp_path / 'p.png', judged[:count], picture_of)
         assert cv2.imread(str(tmp_path / 'p.png')).shape == (300, 1100, 3)
+    (tmp_path / 'file').touch()
     with pytest.raises(VprError) as error:
-        write_overview_picture(tmp_path / 'none' / 'p.png', judged, grey)
-    assert 'cannot be written' in line_of(error)
+        write_overview_picture(tmp_path / 'file' / 'p.png', judged, grey)
+    assert 'the picture cannot be written' in line_of(error)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
+def test_a_picture_of_another_origin_is_not_replaced(tmp_path: Path, suffix: str):
+    """Not even one that begins as a picture, or as text that names this program."""
+    path, judged = tmp_path / 'p.png', judged_queries([True])
+    coded = cv2.imencode(suffix, np.full((9, 9), 7, np.uint8))[1].tobytes()
+    for mine in (coded, b'Software\0ashtkd_ros', coded + b'tEXtSoftware\0ashtkd_ros'):
+        path.write_bytes(mine)
+        with pytest.raises(VprError) as error:
+            write_overview_picture(path, judged, gone)
+        assert 'p.png: exists' in line_of(error) and path.read_bytes() == mine
+    path.write_bytes(mark_png(coded))
+    if suffix == '.png':
+        assert (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) == 7).all()
+        write_overview_picture(path, judged, gone)
+        write_overview_picture(path, judged, gone)
+    assert is_own_png(path.read_bytes()) == (suffix == '.png')
 
 
 @pytest.mark.parametrize('wrong', [0, 7, 41, 99])

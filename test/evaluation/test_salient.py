@@ -74,6 +74,13 @@ def test_the_command_draws_the_maps_of_an_exported_student(tmp_path: Path, town:
     assert '2 pictures' in capsys.readouterr().out
     size = cv2.imread(images[0]).shape
     assert cv2.imread(str(out)).shape[:2] == (448, 5 * round(224 * size[1] / size[0]))
-    with pytest.raises(VprError) as error:
-        salient.main([str(model), images[0], '-o', str(tmp_path / 'gone' / 's.png')])
-    assert 'cannot be written' in line_of(error)
+    assert salient.main([str(model), images[0], '-o', str(out)]) == 0  # in place of its own
+    (tmp_path / 'mine.png').write_bytes(cv2.imencode('.png', np.zeros((4, 4)))[1].tobytes())
+    for name, said in (
+        ('small.onnx/s.png', 'cannot be written'),
+        ('s.xyz', 'name a .png file'),
+        ('mine.png', 'exists and is not the result'),
+    ):
+        with pytest.raises(VprError) as error:  # before the pictures, which are not there
+            salient.main([str(model), 'gone.jpg', '-o', str(tmp_path / name)])
+        assert said in line_of(error)

@@ -58,7 +58,9 @@ def test_roles_that_are_meant(roles, map_takes, query_takes) -> None:
 
 def test_roles_are_the_default_and_said(photos: Path, tmp_path: Path, capfd) -> None:
     assert run(build_map, photos, '-o', tmp_path / 'map') == 0
-    said = f'index.csv has roles: {FEW} of {2 * FEW} rows are taken, "database"; --role chooses'
+    said = (
+        f'index.csv has roles: {FEW} of {2 * FEW} rows are taken, "database"; choose with --role'
+    )
     assert said in capfd.readouterr().err
     sources = [place.source for place in PlaceMap.load(tmp_path / 'map').places]
     assert sources == [f'database{i}.jpg' for i in range(FEW)]

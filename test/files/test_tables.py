@@ -144,8 +144,8 @@ def test_what_stands_twice_is_said(tmp_path: Path) -> None:
     text = 'file,stamp,x,y\n0.jpg,1,1,2\n0.jpg,2,1,2\n1.jpg,2,1,2\n'
     notes: list[str] = []
     read_source(write(tmp_path / 'w', text), notes=notes)
-    assert '1 images share their stamp with another' in notes[0]
-    assert '1 rows list a file that is also in another row' in notes[1]
+    assert '1 images have the same stamp as another one' in notes[0]
+    assert '1 file is listed twice' in notes[1]
     with pytest.raises(VprError, match='two columns are called x'):
         read_source(write(tmp_path / 'w', 'file,stamp,x,y,X\n0.jpg,1,1,2,3\n'))
 

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import writing
 from ashtkd_ros.files.checksums import sha256_of, sha256_of_file
 from ashtkd_ros.files.writing import (
+    cannot_write,
     check_output,
     whole_file,
     whole_folder,
@@ -76,6 +79,21 @@ def test_a_replaced_file_keeps_its_mode(tmp_path: Path, umask: int, before: int)
     path.chmod(before)
     write_text(path, 'new')
     assert (path.read_text(), mode(path)) == ('new', before)
+
+
+@pytest.mark.parametrize('before', [0o600, 0o644])
+def test_nobody_else_can_read_the_draft_of_a_file_that_is_replaced(tmp_path: Path, before: int):
+    path = tmp_path / 'a.npz'
+    path.touch()
+    path.chmod(before)
+    with whole_file(path) as draft:
+        with draft.open('wb') as file:
+            file.write(b'secret')
+        assert mode(draft) == 0o600
+    assert mode(path) == before
+    with whole_file(path) as draft:
+        draft.write_bytes(b'')  # to empty a file is no mistake
+    assert path.read_bytes() == b'' and mode(path) == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root gives files away')
@@ -300,6 +318,15 @@ def test_check_output_looks_where_a_link_leads(tmp_path: Path):
     assert 'cannot be written' in line_of(error)
 
 
+def test_a_full_disk_is_told_with_what_to_do(tmp_path: Path):
+    for number, advice in ((errno.ENOSPC, 'make room on the disk'), (errno.EROFS, 'another pl')):
+        error = cannot_write(tmp_path, OSError(number, os.strerror(number)), 'the report')
+        assert f'the report cannot be written ({os.strerror(number)}); ' in str(error)
+        assert advice in str(error)
+    full = cannot_write(tmp_path, sqlite3.OperationalError('database or disk is full'))
+    assert 'make room on the disk' in str(full)
+
+
 def test_checksums_of_bytes_and_files(tmp_path: Path):
     data = os.urandom(3 * 2**20 + 1)
     (tmp_path / 'a').write_bytes(data)
@@ -309,3 +336,55 @@ def test_checksums_of_bytes_and_files(tmp_path: Path):
     assert sha256_of(b'')[:8] == 'e3b0c442'
     with pytest.raises(OSError):
         sha256_of_file(tmp_path)
+
+
+FILLING = """
+import sys, time
+from pathlib import Path
+from ashtkd_ros.files.writing import whole_folder
+with whole_folder(Path(sys.argv[1])) as new:
+    new.mkdir()
+    (new / 'half').touch()
+    print('there', flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_kill_left_of_a_folder_is_cleared_by_the_next_call(tmp_path: Path):
+    other, users = tmp_path / 'other', tmp_path / '.bag.0123456789abcdef.new'
+    (users / 'mine').mkdir(parents=True)  # no draft of ours, though it has such a name
+    command = [sys.executable, '-c', FILLING]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    processes = [
+        subprocess.Popen([*command, str(path)], env=environment, stdout=subprocess.PIPE)
+        for path in (tmp_path / 'bag', tmp_path / 'bag', other)
+    ]
+    try:
+        assert [process.stdout.readline() for process in processes] == [b'there\n'] * 3
+        processes[0].kill()
+        processes[2].kill()
+        for killed in processes[::2]:
+            killed.wait()
+        assert len(names(tmp_path)) == 4
+        with whole_folder(tmp_path / 'bag') as new:
+            assert len(names(tmp_path)) == 4  # this one in the place of the one that was killed
+            new.mkdir()
+        # The draft of the living process, that of the other folder, and the user's.
+        left = [name.split('.')[1] for name in names(tmp_path) if name.startswith('.')]
+        assert left == ['bag', 'bag', 'other'] and users.is_dir()
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_a_folder_is_written_where_the_file_system_has_no_locks(tmp_path: Path, monkeypatch):
+    def flock(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, 'not supported')
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    left = tmp_path / '.bag.0123456789abcdef.new'
+    left.mkdir()
+    with whole_folder(tmp_path / 'bag') as new:
+        new.mkdir()
+    assert names(tmp_path) == [left.name, 'bag']

@@ -250,4 +250,4 @@ def test_flawed_tum_files_are_refused_in_one_line(tmp_path: Path, text, said):
 def test_a_tum_file_that_is_not_there(tmp_path: Path):
     with pytest.raises(VprError) as error:
         read_tum(tmp_path / 'none.tum')
-    assert 'No such file' in line_of(error)
+    assert line_of(error).endswith('none.tum: no such file; give a file of poses in TUM format')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures in which no place can be recognised: black, burnt out, blurred, frozen."""
+"""Pictures in which no place can be recognised: black, over-exposed, blurred, frozen."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_camera_in_motion_is_too_blurred(street: np.ndarray, kernel: tuple[int
     assert fault(cv2.blur(street, kernel), *LIMITS) == 'blurred'
 
 
-def test_a_burnt_out_picture(street: np.ndarray):
+def test_an_over_exposed_picture(street: np.ndarray):
     white = street.copy()
     white[: int(0.9 * len(white))] = 255
     assert fault(white, *LIMITS) == 'over-exposed'
@@ -98,6 +98,20 @@ def test_a_camera_with_noise_that_stops_is_frozen(street: np.ndarray):
     seen = [frozen.update(street, 3, stamp + 0.1 * i) for i in range(1, 6)]
     assert seen == [False, False, False, True, True] and not frozen.same_stamps
     assert not frozen.update(street, 3, stamp + 1.0, noisy=False)
+
+
+@pytest.mark.parametrize('level', [0, 255])
+@pytest.mark.parametrize('colours', [(), (3,)], ids=['grey', 'colour'])
+def test_black_and_white_images_are_equal_because_they_can_show_no_noise(level: int, colours):
+    rng, frozen = np.random.default_rng(0), FrozenDetector()
+    for i in range(5):
+        noisy = rng.integers(90, 110, (224, 224, *colours), dtype=np.uint8)
+        assert not frozen.update(noisy, 3, 0.1 * i)
+    image = np.full((224, 224, *colours), level, np.uint8)
+    assert not any(frozen.update(image, 3, 1.0 + 0.1 * i) for i in range(20))
+    assert fault(image, *LIMITS) == ('over-exposed' if level else 'nearly black')
+    image[:60, :60] = 100  # a part that would show noise
+    assert [frozen.update(image, 3, 4.0 + 0.1 * i) for i in range(4)] == [False] * 3 + [True]
 
 
 def test_equal_images_with_one_stamp_are_frozen_whatever_the_camera(street: np.ndarray):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ pytest.importorskip('launch_ros', reason='launch_ros cannot be imported')
 from launch import LaunchContext, LaunchDescription, LaunchService
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+from ashtkd_ros.commands.evaluate import evaluate_parser
 
 pytestmark = pytest.mark.ros
 FOLDER = Path(__file__).resolve().parents[2] / 'launch'
@@ -65,13 +68,31 @@ sys.exit({status})
 """
 
 
-def test_arguments_of_the_replay() -> None:
-    declared = {a.name: a for a in read('replay.launch.py').get_launch_arguments()}
-    assert all(argument.description for argument in declared.values())
+def replay_arguments() -> dict[str, DeclareLaunchArgument]:
+    return {a.name: a for a in read('replay.launch.py').get_launch_arguments()}
+
+
+def default(argument: DeclareLaunchArgument) -> str:
+    return ''.join(part.text for part in argument.default_value)
+
+
+def test_the_replay_has_every_option_of_the_evaluation() -> None:
+    declared = replay_arguments()
     assert {n for n, a in declared.items() if a.default_value is None} == set(REQUIRED)
-    assert {'rate', 'image_topic', 'player', 'min_confidence', 'metres', 'degrees'} < set(declared)
-    poses = {'stamps', 'max_pose_gap', 'map_frame', 'camera_frame', 'correspondences', 'labels'}
-    assert poses < set(declared)
+    options = set(re.findall(r'^  (?:-\w.*, )?--([a-z-]+)', evaluate_parser().format_help(), re.M))
+    own = {'help', 'out', 'compare', 'live', 'answers'}
+    assert set(declared) - set(REQUIRED) == {o.replace('-', '_') for o in options - own}
+    assert {'camera_frame_is', 'video_start', 'no_timing', 'threads', 'labels'} < set(declared)
+
+
+def test_each_default_of_the_replay_is_told_once() -> None:
+    declared = replay_arguments()
+    for argument in declared.values():
+        assert not re.search('default|--|%', argument.description), argument.description
+        told = argument.default_value is None or default(argument) != ''
+        assert told != ('empty: ' in argument.description), argument.description
+    defaults = {name: default(declared[name]) for name in ('rate', 'player', 'no_timing', 'hz')}
+    assert defaults == {'rate': '1', 'player': 'auto', 'no_timing': 'false', 'hz': ''}
 
 
 def launched(
@@ -105,8 +126,7 @@ def test_the_replay_and_its_evaluation(tmp_path: Path, monkeypatch) -> None:
     assert status == 0
     sources = ['/maps/campus', str(Path.home() / 'tuesday')]
     assert called[:5] == [*sources, '--live', '-o', 'tuesday.html']
-    options = dict(zip(called[5::2], called[6::2], strict=True))
-    assert options == {f'--{n.replace("_", "-")}': value for n, value in given.items()}
+    assert set(called[5:]) == {f'--{n.replace("_", "-")}={v}' for n, v in given.items()}
 
 
 def test_an_evaluation_that_fails_fails_the_launch(tmp_path: Path, monkeypatch) -> None:
@@ -115,20 +135,27 @@ def test_an_evaluation_that_fails_fails_the_launch(tmp_path: Path, monkeypatch) 
 
 
 def test_options_of_the_launch_are_options_of_the_command(tmp_path: Path, monkeypatch):
-    """Every argument given to the launch is one that the command knows and describes."""
+    """Every argument given to the launch is one that the command knows."""
     from ashtkd_ros.commands import evaluate
 
-    declared = {a.name: a for a in read('replay.launch.py').get_launch_arguments()}
-    assert not any('%(' in argument.description for argument in declared.values())
-    names = set(declared) - set(REQUIRED)
-    numbers = {'rate', 'hz', 'min_confidence', 'metres', 'degrees', 'frames', 'max_pose_gap'}
-    given = {name: '1' if name in numbers else 'auto' for name in names}
-    given['stamps'] = 'receive'
+    usual = {n: default(a) for n, a in replay_arguments().items() if n not in REQUIRED}
+    others = {'auto': 'own', 'header': 'receive', 'false': 'true', '': '1'}
+    given = {n: others.get(value, '0.75') for n, value in usual.items()}
+    given |= {'threads': '1', 'frames': '7', 'camera_frame_is': 'body', 'video_start': '-2.5'}
     _, called = launched(tmp_path, monkeypatch, 0, **given)
-    assert {a for a in called if a.startswith('--')} == {
-        '--live',
-        *(f'--{name.replace("_", "-")}' for name in names),
-    }
+    words = {a.partition('=')[0] for a in called if a.startswith('--')}
+    assert words == {'--live', *(f'--{name.replace("_", "-")}' for name in usual)}
     with pytest.raises(SystemExit) as ended:
         evaluate.main(called)
     assert ended.value.code == 1  # there is no such map; 2 were a bad argument
+
+
+def test_what_is_left_as_it_is_or_empty_is_not_passed_on(tmp_path: Path, monkeypatch) -> None:
+    given = {'rate': '', 'no_timing': 'false', 'player': 'auto', 'role': ''}
+    _, called = launched(tmp_path, monkeypatch, 0, **given)
+    assert called[5:] == []
+
+
+def test_a_flag_that_is_neither_true_nor_false_ends_the_launch(tmp_path: Path, monkeypatch):
+    with pytest.raises(FileNotFoundError):  # evaluate has not been called
+        launched(tmp_path, monkeypatch, 0, no_timing='perhaps')

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
+from ashtkd_ros.commands.build_map import main
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved
 
@@ -35,3 +37,32 @@ def turned(degrees: float, x: float = 0.0) -> Pose:
 )
 def test_a_place_is_a_metre_or_a_turn_away(pose: Pose, last: Pose | None, expected: bool):
     assert moved(pose, last, OPTIONS) is expected
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (('--metres', '5'), '--metres is for --keyframes distance, and the places are chosen by'),
+        (('--similarity', '0.5'), '--similarity is for --keyframes change'),
+        (('--max-blur', '0.9'), '--max-blur is for --keyframes distance or change'),
+        (('--keyframes', 'change', '--degrees', '5'), '--degrees is for --keyframes distance'),
+    ],
+)
+def test_an_option_that_no_source_uses_is_refused(
+    town: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    arguments: tuple[str, ...],
+    said: str,
+):
+    with pytest.raises(SystemExit) as end:
+        main([str(town / 'day'), '-o', str(tmp_path / 'map'), *arguments])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 1 and said in line and not list(tmp_path.iterdir())
+
+
+def test_an_option_of_the_chosen_rule_is_taken(town: Path, tmp_path: Path, capsys):
+    by_distance = ['--keyframes', 'distance', '--metres', '5', '--dry-run']
+    with pytest.raises(SystemExit) as end:
+        main([str(town / 'day'), '-o', str(tmp_path / 'map'), *by_distance])
+    assert end.value.code == 0 and 'places by distance' in capsys.readouterr().out

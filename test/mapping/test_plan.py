@@ -31,7 +31,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
     assert printed.out.splitlines() == [
         f'{bag}: 21 images on /camera/image_raw (1.9 Hz)',
         '  poses of /odom in odom: 75 poses, 10.0 Hz, 10.4 s, 10.4 m, longest gap 3.10 s',
-        '  1 gaps without poses, 3.1 s together',
+        '  1 gap without poses, 3.1 s together',
         '  about 8 places by distance',
         f'{bare}: 2 images on /camera/image_raw (2.0 Hz)',
         '  places by change',

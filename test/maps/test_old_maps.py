@@ -19,8 +19,8 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.folder import check_target
 from ashtkd_ros.maps.map_files import load_description
+from ashtkd_ros.maps.map_summary import summarise
 from ashtkd_ros.maps.place_map import Place, PlaceMap
-from ashtkd_ros.maps.summary import summarise
 from ashtkd_ros.network.embedder import Preprocessing
 
 MAPS = ROOT / 'test' / 'data' / 'maps'

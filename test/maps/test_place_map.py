@@ -104,7 +104,7 @@ def test_places_and_descriptors_must_be_as_many(fake_network):
     for rows, places in ((unit_rows(2, 4), places_along_x([1])), (np.empty((0, 4)), [])):
         with pytest.raises(VprError) as error:
             PlaceMap.build(rows, places, fake_network)
-        assert 'no map' in line_of(error)
+        assert 'one descriptor for each place' in line_of(error)
 
 
 def test_places_of_a_bag_keep_traverse_and_place_on_earth(fake_network, tmp_path: Path):
@@ -212,7 +212,10 @@ DAMAGE = {
     'changed table': (lambda f: flip_a_byte(f / 'places.csv'), 'places.csv: is damaged'),
     'cut index': (lambda f: os.truncate(f / 'index.faiss', 50), 'index.faiss: is damaged'),
     'empty index': (lambda f: os.truncate(f / 'index.faiss', 0), 'index.faiss: is damaged'),
-    'no index inside': (lambda f: consistent(f, 'index.faiss', b'x' * 99), 'is not an index'),
+    'no index inside': (
+        lambda f: consistent(f, 'index.faiss', b'x' * 99),
+        'is not an inner-product index',
+    ),
     'no table inside': (lambda f: consistent(f, 'places.csv', b'a,b\n1,2\n'), 'not a table'),
     'one place too few': (without_last_line, 'count (6, 5, 6) places'),
     'other count': (lambda f: edit(f, places=7), 'count (7, 6, 6) places'),

@@ -100,7 +100,7 @@ def test_a_bag_that_lost_images_is_said(tmp_path: Path, tiny: Embedder):
     assert storage_files(tmp_path / 'bag')
     with pytest.raises(VprError) as error:
         list(pictures.all())
-    assert 'lacks images of the map' in line_of(error)
+    assert 'does not hold all images of the map' in line_of(error)
     with pytest.raises(VprError) as error:
         pictures(pictures.map.places[1])
     assert 'no message on /camera/image_raw' in line_of(error)

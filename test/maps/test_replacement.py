@@ -141,7 +141,7 @@ print(len(place_map.PlaceMap.load(folder).places))
     assert (after, at_last) == ("3 ['map']", '5')
 
 
-@pytest.mark.parametrize('moment', ['os.fsync', 'replacement._put'])
+@pytest.mark.parametrize('moment', ['os.fsync', 'replacement._put_in_place'])
 def test_a_kill_in_the_middle_leaves_the_old_map(saved: Path, built: PlaceMap, moment: str):
     before = checksums(saved)
     code = f"""

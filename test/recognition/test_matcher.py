@@ -136,5 +136,12 @@ def test_recogniser_refuses_below_the_least_confidence_and_says_so(fake_network)
     refused = Recogniser(fake_network, place_map, min_confidence=0.8).recognise(image)
     assert not refused.accepted
     assert refused.refusal == 'confidence 0.70 is below min_confidence 0.80'
+    for least, said in (
+        (0.999, '0.700 is below min_confidence 0.999'),
+        (0.9999, '0.7000 is below min_confidence 0.9999'),
+        (0.70001, '0.70000 is below min_confidence 0.70001'),
+    ):
+        near = Recogniser(fake_network, place_map, min_confidence=least).recognise(image)
+        assert near.refusal == f'confidence {said}'
     assert [c.place.id for c in refused.candidates] == [0, 1]
     assert refused.embed_s >= 0 and refused.match_s > 0

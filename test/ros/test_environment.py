@@ -159,4 +159,4 @@ def test_paths_of_the_node_are_expanded(tmp_path: Path) -> None:
     for name in ('~/vpr.yaml', '$HOME/vpr.yaml'):
         assert '/data/x.onnx: the model cannot be read' in said('--params-file', name)
     named = said('--params-file', '~/none.yaml')
-    assert f'error: {home}/none.yaml: no such file, though --params-file names it' in named
+    assert f'error: {home}/none.yaml: --params-file names a file that does not exist' in named

@@ -62,5 +62,19 @@ def test_a_folder_that_holds_no_walks(ros, tmp_path: Path) -> None:
     assert process.stdout == ''
 
 
+@pytest.mark.parametrize('name', ['report.json', 'report.answers.json', 'at_work.png'])
+def test_a_file_of_the_users_is_kept_and_nothing_is_begun(
+    ros, two_walks: Path, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / name).write_text('{"schema_version": 2, "mine": 1}')
+    process = run(tmp_path / 'run', '--data', two_walks, '-o', out)
+    assert process.wait() == 1 and process.stdout == ''
+    (line,) = process.stderr.splitlines()
+    assert f'{name}: exists' in line
+    assert [p.name for p in out.iterdir()] == [name]
+
+
 def test_the_demo_needs_no_torch() -> None:
     assert 'torch' not in (ROOT / 'tools' / 'demo.py').read_text()

@@ -18,6 +18,7 @@ from std_srvs.srv import Trigger
 from test_deployment import foxglove, granted, rviz_topics
 from vision_msgs.msg import Classification, ObjectHypothesis
 
+from tools.examples import follow_places, relocalise_amcl
 from tools.examples.relocalise_amcl import RelocaliseAmcl
 
 pytest_plugins = ['ros_fixtures']
@@ -75,6 +76,14 @@ def test_the_indicator_reads_a_value_that_is_there(ros, start_node, town_map: Pa
     name = status.name.removeprefix(NAMESPACE)
     assert path == f'/diagnostics.status[:]{{name=="{name}"}}.values[:]{{key=="place"}}.value'
     assert values['place'] == 'none'
+
+
+@pytest.mark.parametrize('module', [follow_places, relocalise_amcl])
+def test_an_example_says_what_it_does_to_help(module, monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', ['example', '--help', '--ros-args', '-r', '__ns:=/front'])
+    with pytest.raises(SystemExit) as end:
+        module.main()
+    assert not end.value.code and module.__doc__.strip() in capsys.readouterr().out
 
 
 def test_follow_places_prints_place_or_unknown(peer: Peer, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from test_bags import TOPIC, picture, spoil_message
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.bag_traverse import BagTraverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
@@ -58,10 +59,13 @@ def test_of_an_mcap_the_sound_chunks_are_read(tmp_path: Path, bag: Path, chunk: 
     flipped(path, picture(7, (60, 80)).tobytes())
     stamps, _, told = walk(path)
     assert COUNT - chunk <= len(stamps) < COUNT and 17.0 not in stamps
-    assert 'damaged' in told and 'chunks are passed over' in told and 'missing' in told
+    assert 'damaged' in told and 'chunks are skipped' in told and 'missing' in told
     if index:
         lost = COUNT - len(stamps)
-        assert f'{lost} images of {COUNT} cannot be read' in told and '17.001 are missing' in told
+        assert (
+            f'{counted(lost, "image")} of {COUNT} cannot be read' in told
+            and '17.001 are missing' in told
+        )
 
 
 def test_of_an_mcap_in_which_all_is_damaged_nothing_is_made(tmp_path: Path, bag: Path):
@@ -96,13 +100,13 @@ def test_of_a_bag_of_ros1_the_sound_chunks_are_read(tmp_path: Path):
     path.write_bytes(data)
     stamps, _, told = walk(path)
     assert 20 < len(stamps) < 110 and stamps == sorted(stamps)
-    assert '1 chunks are passed over' in told and 'images of 120 cannot be read' in told
+    assert '1 chunks are skipped' in told and 'images of 120 cannot be read' in told
 
 
 def test_one_damaged_pose_is_left_out(bag: Path):
     stamps, posed, told = walk(spoil_message(bag, 9, '/odom'))
     assert len(stamps) == COUNT and len(posed) >= COUNT - 1
-    assert '/odom: 1 damaged messages are passed over' in told
+    assert '/odom: 1 damaged messages are skipped' in told
 
 
 def test_poses_that_are_all_damaged_are_refused(bag: Path):

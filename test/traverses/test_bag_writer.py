@@ -269,7 +269,7 @@ BAD = {
     'broken jpeg': (garbage_after_magic, ['--jpeg'], '2.jpg: not a readable image'),
     'neither jpeg nor png': (tiff, ['--jpeg'], '2.jpg: is stored neither as JPEG nor as PNG'),
     'negative stamp': (negative, [], '0.jpg: stamp -12.100 s is not possible in ROS'),
-    'compression of mcap': (None, ['--compression', 'storage'], 'take storage mcap'),
+    'compression of mcap': (None, ['--compression', 'storage'], 'needs --storage mcap'),
     'nowhere on earth': (None, ['--origin', '95', '0'], '95'),
 }
 
@@ -328,7 +328,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
-    assert f'{tmp_path / "bag"}: the bag could not be written (' in line_of(error)
+    assert f'{tmp_path / "bag"}: the bag cannot be written (' in line_of(error)
     assert not list(tmp_path.iterdir())
 
 
@@ -336,7 +336,7 @@ def test_folder_that_cannot_be_written_is_one_line(walk: Path, tmp_path: Path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(VprError) as error:
         make_bag(read_source(walk), tmp_path / 'file' / 'bag')
-    assert 'could not be written' in line_of(error)
+    assert 'the bag cannot be written' in line_of(error)
 
 
 def test_killed_process_leaves_no_bag_under_the_name(tmp_path: Path):
@@ -379,7 +379,7 @@ def test_a_bag_of_any_name_is_whole_and_nothing_lies_beside_it(
 
 @pytest.mark.parametrize('storage', ['sqlite3', 'mcap'])
 def test_a_name_that_metadata_cannot_hold_is_refused(tmp_path: Path, town: Path, storage: str):
-    with pytest.raises(VprError, match='is no UTF-8'):
+    with pytest.raises(VprError, match='is not UTF-8 text'):
         make_bag(read_source(town / 'day')[:2], tmp_path / 'w\udcff', BagOptions(storage=storage))
     assert not list(tmp_path.iterdir())
 

@@ -127,7 +127,7 @@ def test_real_index_sets_are_read(shared: Path):
 
 
 REFUSED = {
-    'missing column': ((GOOD,), 'file,stamp,x,z,y2,qx,qy,qz,qw', 'column y is missing'),
+    'missing column': ((GOOD,), 'file,stamp,x,z,y2,qx,qy,qz,qw', 'the column y is missing'),
     'NaN pose': (('a.jpg,0,1,nan,3,0,0,0,1',), HEADER, 'poses.csv:2: y is "nan"'),
     'infinite pose': (('a.jpg,0,inf,2,3,0,0,0,1',), HEADER, 'x is "inf"'),
     'word for a number': ((GOOD, 'a.jpg,0,1,2,3,0,0,here,1'), HEADER, 'poses.csv:3: qz is "here"'),
@@ -140,7 +140,7 @@ REFUSED = {
     'no row': ((), HEADER, 'lists no image'),
     'row cut in a needed column': (('a.jpg,0,1',), HEADER, 'poses.csv:2: the row has too few'),
     'row cut in the quaternion': (('a.jpg,0,1,2,3,0',), HEADER, 'too few columns'),
-    'nothing at all': ((), '', 'is missing'),
+    'nothing at all': ((), '', 'are missing'),
 }
 
 

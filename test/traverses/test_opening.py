@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,13 +43,24 @@ def test_what_does_not_fit_is_one_line(bag: Path, town: Path, tmp_path: Path):
     (tmp_path / 'a.txt').touch()
     video = write_video(tmp_path / 'v.mp4')
     for path, options, expected in (
-        (bag, {'role': 'query'}, '--role is for folders with an index.csv, this is a bag'),
-        (video, {'role': 'query'}, '--role is for folders with an index.csv, this is a video'),
+        (bag, {'role': 'query'}, '--role is for folders, this is a bag'),
+        (video, {'role': 'query'}, '--role is for folders, this is a video'),
         (video, {'image_topic': '/a'}, '--image-topic is for bags, this is a video'),
         (bag, {'video_start': 1.0}, '--video-start is for videos, this is a bag'),
         (town / 'day', {'image_topic': '/a'}, '--image-topic is for bags, this is a folder'),
         (town / 'day', {'trajectory': tmp_path / 'a.txt'}, '--trajectory is for bags and videos'),
-        (tmp_path / 'a.txt', {}, 'is neither a bag nor a video'),
+        (bag, {'stamps': 'receive', 'role': 'query'}, '--role is for'),
+        (bag, {'trajectory': 'a.txt', 'pose_topic': '/odom'}, 'both name poses; leave one out'),
+        (video, {'trajectory': 'a.txt', 'pose_topic': '/odom'}, '--pose-topic is for bags'),
+        (town / 'day', {'stamps': 'receive'}, '--stamps is for bags, this is a folder'),
+        (town / 'day', {'max_pose_gap_s': 0.0}, '--max-pose-gap is for bags and videos'),
+        (town / 'day', {'camera_frame_is': 'body'}, '--camera-frame-is is for bags and videos'),
+        (video, {'map_frame': 'map'}, '--map-frame is for bags, this is a video'),
+        (video, {'camera_frame': 'lens'}, '--camera-frame is for bags, this is a video'),
+        (video, {'stamps': 'receive'}, '--stamps is for bags, this is a video'),
+        (video, {'video_start': 1.0}, '--video-start is for the poses of a --trajectory'),
+        (video, {'max_pose_gap_s': 9.0}, '--max-pose-gap is for the poses of a --trajectory'),
+        (tmp_path / 'a.txt', {}, 'its ending is not one of .db3, .mcap, '),
         (tmp_path / 'gone', {}, 'no such folder'),
         (tmp_path / 'gone', {'labels': tmp_path / 'a.txt'}, 'no such folder'),
         (tmp_path / 'gone.mcap', {}, 'no such'),
@@ -64,6 +77,19 @@ def test_one_trajectory_is_of_one_source(bag: Path, tmp_path: Path):
     assert '--trajectory belongs to one source' in line_of(error)
 
 
+def test_what_is_no_bag_needs_no_reader_of_bags(town: Path, tmp_path: Path):
+    code = (
+        'import sys\nfrom pathlib import Path\n'
+        'from ashtkd_ros.traverses.opening import open_traverse, originals_of\n'
+        'for path in sys.argv[1:]:\n    traverse = open_traverse(Path(path))\n'
+        '    next(iter(traverse.frames()))\n    originals_of(traverse.describe())\n'
+        'print([name for name in ("rosbags", "lz4", "sqlite3") if name in sys.modules])\n'
+    )
+    command = [sys.executable, '-c', code, town / 'day', write_video(tmp_path / 'v.mp4')]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '[]\n', '')
+
+
 def named(path: Path) -> set[str]:
     """Every name, attribute and imported module of a file."""
     found = set()
@@ -77,6 +103,28 @@ def named(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {alias.name.rpartition('.')[2] for alias in node.names}
     return found
+
+
+def asked_for(path: Path) -> set[object]:
+    """The names that a file looks up in tables, or looks for in them."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        keys = []
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+            keys = [node.left]
+        elif isinstance(node, ast.Subscript):
+            keys = [node.slice]
+        elif isinstance(node, ast.Call) and getattr(node.func, 'attr', '') in ('get', 'pop'):
+            keys = node.args[:1]
+        found |= {key.value for key in keys if isinstance(key, ast.Constant)}
+    return found
+
+
+def test_nothing_but_the_traverses_asks_a_description_for_what_one_kind_has():
+    keys = {k.key for k in KINDS if k.key}
+    assert asked_for(ROOT / 'ashtkd_ros' / 'traverses' / 'bag_image.py') & keys
+    files = [p for p in (ROOT / 'ashtkd_ros').rglob('*.py') if p.parent.name != 'traverses']
+    assert {p: n for p in files if (n := asked_for(p) & keys)} == {}
 
 
 def test_nothing_but_the_traverses_names_a_kind_of_source():

@@ -105,4 +105,4 @@ def test_a_map_most_of_whose_images_have_no_pose_is_said(tmp_path: Path, capsys,
     (tmp_path / 'poses.tum').write_text('\n'.join(few) + '\n')
     options = ('--trajectory', tmp_path / 'poses.tum', '-o', tmp_path / 'map')
     assert run(build_map, tmp_path / 'bag', *options) == 0
-    assert 'of 12 images have no pose and are no places' in capsys.readouterr().err
+    assert 'of 12 images have no pose, so they are not places' in capsys.readouterr().err

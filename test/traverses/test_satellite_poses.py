@@ -12,7 +12,8 @@ from test_pose_messages import FIX, fix
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.geodesy import GeoOrigin
-from ashtkd_ros.traverses.pose_messages import pose_reader, travel_yaw
+from ashtkd_ros.geometry.travel_heading import travel_yaw
+from ashtkd_ros.traverses.pose_messages import pose_reader
 
 ORIGIN = GeoOrigin(50.0, 8.0, 100.0)
 

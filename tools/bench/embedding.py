@@ -6,13 +6,13 @@ python -m tools.bench.embedding --teachers ../shared/teachers
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.arguments import positive_count
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.network.shipped_model import shipped_model
 
 TIMED_SIZE = (224, 224)
@@ -50,16 +50,26 @@ def _size(session) -> tuple[int, int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add(
         '--teachers',
         type=Path,
         default=Path('../shared/teachers'),
-        help='folder of the teachers (.onnx; default: %(default)s)',
+        help='folder of the teachers, .onnx files (default: %(default)s)',
     )
-    add('--rounds', type=int, default=60, help='images for each network (default: %(default)d)')
-    add('--threads', type=int, default=2, help='threads of each network (default: %(default)d)')
+    add(
+        '--rounds',
+        type=positive_count,
+        default=60,
+        help='images for each network (default: %(default)d)',
+    )
+    add(
+        '--threads',
+        type=positive_count,
+        default=2,
+        help='threads of each network (default: %(default)d)',
+    )
     args = parser.parse_args(argv)
     teachers = sorted(args.teachers.glob('*.onnx'))
     if not teachers:

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Milliseconds from an image message to the network's input, against the naive path in turns.
+"""Milliseconds from an image message to the network's input.
+
+The node's path is compared in alternation with a simple implementation.
 
     python -m tools.bench.image_path
 
-Naive: decode everything, copy it as RGB, resize, divide, subtract, channels first.
+Simple: decode everything, copy it as RGB, resize, divide, subtract, channels first.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -16,7 +17,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.arguments import positive_count
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.images.colour_order import to_rgb
 from ashtkd_ros.images.message_decoding import compressed_to_array, image_to_array
 from ashtkd_ros.network.embedder import Embedder, Preprocessing, resize
@@ -77,12 +79,20 @@ def medians(rounds: int, *ways: Callable[[], object]) -> list[float]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add = parser.add_argument
-    add('--rounds', type=int, default=60, help='times to run each way (default: %(default)d)')
-    add('--threads', type=int, default=1, help='threads of OpenCV (default: %(default)d)')
+    add(
+        '--rounds',
+        type=positive_count,
+        default=60,
+        help='times to run each way (default: %(default)d)',
+    )
+    add(
+        '--threads',
+        type=positive_count,
+        default=1,
+        help='threads of OpenCV (default: %(default)d)',
+    )
     args = parser.parse_args(argv)
     cv2.setNumThreads(args.threads)
     embedder = Embedder(shipped_model(), num_threads=1)

@@ -10,17 +10,16 @@ and one at a time on each core; the faster of the two is the reference.
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ashtkd_ros.cli.command import run_command
-from ashtkd_ros.errors import VprError
+from ashtkd_ros.cli.arguments import positive_count
+from ashtkd_ros.cli.child_process import child_process
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
@@ -43,19 +42,19 @@ def long_walk(count: int) -> list[Frame]:
 
 
 def build(bag: Path, out: Path) -> tuple[float, float]:
-    """Seconds and peak MB of a build_map of its own."""
+    """Seconds and peak MiB of a build_map of its own."""
     command = [sys.executable, '-m', 'ashtkd_ros.commands.build_map', str(bag), '-o', str(out)]
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise VprError('build_map failed, see above')
+    with child_process('build_map', command) as child:
+        _, status, usage = os.wait4(child.pid, 0)
+        child.process.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            raise child.failure()
     return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
 def embedding_alone(images: int) -> dict[str, float]:
-    """Images a second, each way."""
+    """Images per second, each way."""
     pictures = [frame.read() for frame in read_source(DAY)]
     chosen = [pictures[i % len(pictures)] for i in range(images)]
     shared, single = Embedder(shipped_model()), Embedder(shipped_model(), num_threads=1)
@@ -82,18 +81,21 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add = parser.add_argument
-    add('--frames', type=int, default=2000, help='images of the long bag (default: %(default)d)')
+    add(
+        '--frames',
+        type=positive_count,
+        default=2000,
+        help='images of the long bag (default: %(default)d)',
+    )
     add(
         '--storage',
         choices=STORAGES,
         default=STORAGES[0],
         help='storage of the bags (default: %(default)s)',
     )
-    add('--raw', action='store_true', help='store raw images (default: JPEG)')
+    add('--raw', action='store_true', help='store raw images, not JPEG')
     args = parser.parse_args(argv)
     short, long = max(args.frames // 10, 1), args.frames
     options = BagOptions(storage=args.storage, jpeg=not args.raw)
@@ -105,14 +107,14 @@ def main(argv: list[str] | None = None) -> int:
             seconds, peaks[count] = build(bag, Path(folder, f'map{count}'))
             print(
                 f'{count:6} frames: {seconds:6.1f} s, {count / seconds:5.1f} frames/s, '
-                f'peak {peaks[count]:.0f} MB'
+                f'peak {peaks[count]:.0f} MiB'
             )
     # Afterwards: a child's peak counts from the memory of the process that started it.
     alone = embedding_alone(min(long, 2000))
     for way, rate in alone.items():
         print(f'embedding alone, {way}: {rate:.1f} images/s')
     print(f'build_map runs at {long / seconds / max(alone.values()):.2f} of embedding alone')
-    print(f'{long} frames need {peaks[long] - peaks[short]:+.0f} MB more than {short}')
+    print(f'{long} frames need {peaks[long] - peaks[short]:+.0f} MiB more than {short}')
     return 0
 
 

@@ -9,7 +9,6 @@ the same model and threads.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from dataclasses import replace
@@ -18,7 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.arguments import count, positive_count
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.ros.play.node_process import observed_node
@@ -67,12 +67,20 @@ def measure(images: int, threads: int, compressed: bool) -> tuple[np.ndarray, np
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add = parser.add_argument
-    add('--images', type=int, default=200, help='images to measure (default: %(default)d)')
-    add('--threads', type=int, default=2, help='threads of the network (default: %(default)d)')
+    add(
+        '--images',
+        type=positive_count,
+        default=200,
+        help='images to measure (default: %(default)d)',
+    )
+    add(
+        '--threads',
+        type=count,
+        default=2,
+        help='threads of the network; 0: one for each core (default: %(default)d)',
+    )
     add('--compressed', action='store_true', help='send PNG as CompressedImage (default: pixels)')
     args = parser.parse_args(argv)
     alone, whole = measure(args.images, args.threads, args.compressed)

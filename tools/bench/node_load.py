@@ -5,10 +5,11 @@
     python -m tools.bench.node_load --size 640x480 --hz 5 --minutes 1
     python -m tools.bench.node_load --hz 0 --minutes 1        # active, no images
 
-Camera and listener are this process, the node is another. Outside of decoding and inference are
-the node's threads that receive (`receiver`, the main one, which runs Python's executor, and the
-middleware's), and what its diagnostics call the rest: checks, matching, publishing. The reference,
-in the same run, is a subscriber as rclpy's tutorials have it, which does nothing with its images.
+Camera and listener are this process, the node is another. "Outside of decoding and inference"
+means two things: the node's threads that receive (`receiver`, the main one, which runs Python's
+executor, and the middleware's), and what its diagnostics call the rest: checks, matching,
+publishing. The reference runs at the same time. It is a subscriber as in rclpy's tutorials, which
+does nothing with its images.
 """
 
 from __future__ import annotations
@@ -28,17 +29,19 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
+from ashtkd_ros.cli.arguments import count, not_negative, positive, positive_count
 from ashtkd_ros.cli.child_process import child_process
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.play.image_publisher import image_message
 from ashtkd_ros.ros.play.node_process import observed_node
-from ashtkd_ros.ros.play.observer import NodeTopics, Observer
+from ashtkd_ros.ros.play.observer import DISCOVERY_S, NodeTopics, Observer
 from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.traverses.image_folder import read_source
+from tools.process_usage import cpu_s, resident_mib, threads_cpu_s
 from tools.town import DUSK, build_town_map
 
-_WARM_S, _DISCOVERY_S = 5.0, 60.0
+_WARM_S = 5.0
 
 
 class Load:
@@ -84,22 +87,10 @@ class Load:
         return published
 
 
-def cpu_s(pid: int) -> np.ndarray:
-    """CPU time of a process so far in s: all of it, and its receiving threads alone."""
-    whole = receiving = 0
-    for task in Path(f'/proc/{pid}/task').iterdir():
-        spent = int((task / 'schedstat').read_text().split()[0])
-        whole += spent
-        name = (task / 'comm').read_text().strip()
-        if task.name == str(pid) or name == 'receiver' or name.startswith('dds.'):
-            receiving += spent
-    return np.array([whole, receiving]) / 1e9
-
-
-def memory_mb(pid: int) -> float:
-    """Resident memory of a process."""
-    status = Path(f'/proc/{pid}/status').read_text()
-    return int(status.split('VmRSS:')[1].split()[0]) / 1024
+def node_cpu_s(pid: int) -> np.ndarray:
+    """CPU time of a node so far in s: all of it, and its receiving threads alone."""
+    receiving = threads_cpu_s(pid, lambda n: n in ('main', 'receiver') or n.startswith('dds.'))
+    return np.array([cpu_s(pid), receiving])
 
 
 def measure(size: tuple[int, int], hz: float, seconds: float, threads: int) -> None:
@@ -111,18 +102,17 @@ def measure(size: tuple[int, int], hz: float, seconds: float, threads: int) -> N
             load = Load(observer, size)
             load.run(_WARM_S, hz)
             load.calls.clear()
-            before, first = cpu_s(node.pid), memory_mb(node.pid)
+            before, first = node_cpu_s(node.pid), resident_mib(node.pid)
             started = time.perf_counter()
             sent = load.run(seconds, hz)
             load.run(0.5, 0.0)  # the last answer
             wall = time.perf_counter() - started
-            spent, last = cpu_s(node.pid) - before, memory_mb(node.pid)
+            spent, last = node_cpu_s(node.pid) - before, resident_mib(node.pid)
             calls = load.calls.copy()
         print(f'{size[0]} x {size[1]}, {hz:g} Hz for {wall:.0f} s: {len(sent)} sent')
         print(f'CPU of the node: {100 * spent[0] / wall:.1f} % of a core')
-        print(
-            f'memory: {first:.0f} MB, at the end {last:.0f} MB ({100 * (last / first - 1):+.1f} %)'
-        )
+        growth = 100 * (last / first - 1)
+        print(f'memory: {first:.0f} MiB, at the end {last:.0f} MiB ({growth:+.1f} %)')
         if sent:
             receiving = report(observer, sent, calls, wall, spent)
             reference = bare_ms(size, hz)
@@ -140,12 +130,12 @@ def bare_ms(size: tuple[int, int], hz: float) -> float:
         child_process('the reference', command) as process,
         contextlib.closing(Observer(topics, check_node=process.check)) as observer,
     ):
-        observer.wait_for_subscriber(_DISCOVERY_S, observer.check)
+        observer.wait_for_subscriber(DISCOVERY_S, observer.check)
         load = Load(observer, size)
         load.run(_WARM_S, hz)
-        before = cpu_s(process.pid)[0]
+        before = cpu_s(process.pid)
         sent = load.run(3 * _WARM_S, hz)
-        return 1000 * (cpu_s(process.pid)[0] - before) / len(sent)
+        return 1000 * (cpu_s(process.pid) - before) / len(sent)
 
 
 def listen(topic: str) -> None:
@@ -162,7 +152,7 @@ def report(
 ) -> float:
     """Print what was answered, how fast, and what that cost beside decoding and inference.
 
-    `spent`: see `cpu_s`. Returns the milliseconds of CPU time that receiving an image cost.
+    `spent`: see `node_cpu_s`. Returns the milliseconds of CPU time that receiving an image cost.
     """
     latencies = [observer.answer_to(stamp).seconds for stamp in sent if stamp in observer.answers]
     if not latencies:
@@ -190,28 +180,44 @@ def report(
     return receive
 
 
+def image_size(text: str) -> tuple[int, int]:
+    """Type of an argument: WIDTHxHEIGHT in pixels, each from 1 on."""
+    width, _, height = text.partition('x')
+    try:
+        return positive_count(width), positive_count(height)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a size such as 640x480') from error
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     add = parser.add_argument
-    add('--size', default='1920x1080', help='WIDTHxHEIGHT of the images (default: %(default)s)')
-    add('--hz', type=float, default=30.0, help='images a second (default: %(default)g; 0: none)')
-    add('--minutes', type=float, default=1.0, help='how long to measure (default: %(default)g)')
+    add(
+        '--size',
+        type=image_size,
+        default='1920x1080',
+        help='WIDTHxHEIGHT of the images in pixels (default: %(default)s)',
+    )
+    add(
+        '--hz',
+        type=not_negative,
+        default=30.0,
+        help='images per second; 0: none (default: %(default)g)',
+    )
+    add('--minutes', type=positive, default=1.0, help='how long to measure (default: %(default)g)')
     add(
         '--threads',
-        type=int,
+        type=count,
         default=0,
-        help="threads of the node's network (default: %(default)d, which is one for each core)",
+        help="threads of the node's network; 0: one for each core (default: %(default)d)",
     )
-    add('--bare', metavar='TOPIC', help='be nothing but the reference, which listens to TOPIC')
+    add('--bare', metavar='TOPIC', help='run only the reference subscriber, on TOPIC')
     args = parser.parse_args(argv)
     if args.bare:
         listen(args.bare)
         return 0
-    width, height = map(int, args.size.split('x'))
-    measure((width, height), args.hz, 60 * args.minutes, args.threads)
+    measure(args.size, args.hz, 60 * args.minutes, args.threads)
     return 0
 
 

@@ -9,56 +9,56 @@ have in memory yet, is not counted. The CPU time changes less than the time if o
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.arguments import positive_count
+from ashtkd_ros.cli.child_process import child_process
+from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.ros.play.node_process import NODE_MODULE, node_command
+from ashtkd_ros.ros.play.observer import wait_for
+from tools.process_usage import cpu_s, resident_mib
 from tools.town import build_town_map
 
-NODE = 'ashtkd_ros.ros.node.vpr_node'
+_LONGEST_S = 120.0
 
 
 def start_once(module: str, place_map: Path) -> tuple[float, float, float]:
-    """Seconds until the node is active; its CPU seconds and resident memory in MB at that time."""
-    command = [sys.executable, '-m', module, '--ros-args', '-p', f'map_path:={place_map}']
+    """Seconds until the node is active; its CPU seconds and resident memory in MiB at that time.
+
+    VprError where it ends or is not active after 120 s.
+    """
+    command = node_command(f'/start_{os.getpid()}', {'map_path': place_map}, 'info', module)
     started = time.perf_counter()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            for line in process.stderr:
-                if ' active: ' in line:
-                    seconds = time.perf_counter() - started
-                    return seconds, cpu_seconds(process.pid), resident_mb(process.pid)
-        finally:
-            process.terminate()
-    raise VprError(f'{module}: the node did not become active; run it by hand to see why')
+    with child_process(module, command) as node:
 
+        def is_active() -> bool:
+            return any(' active: ' in line for line in node.lines())
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process, of all its threads, in seconds."""
-    fields = Path(f'/proc/{pid}/stat').read_text(encoding='ascii').rpartition(')')[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK')
-
-
-def resident_mb(pid: int) -> float:
-    """Resident memory of a process in MB."""
-    status = Path(f'/proc/{pid}/status').read_text(encoding='ascii')
-    return int(status.partition('VmRSS:')[2].split()[0]) * 1024 / 1e6
+        if not wait_for(is_active, _LONGEST_S, node.check):
+            raise VprError(f'{module} is not active after {_LONGEST_S:.0f} s; run it to see why')
+        return time.perf_counter() - started, cpu_s(node.pid), resident_mib(node.pid)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--starts', type=int, default=5, help='starts that count (default: 5)')
-    parser.add_argument(
-        '--module', default=NODE, help=f'module of the node, to compare versions (default: {NODE})'
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add(
+        '--starts',
+        type=positive_count,
+        default=5,
+        help='number of starts that count (default: %(default)d)',
+    )
+    add(
+        '--module',
+        default=NODE_MODULE,
+        help='module of the node, to compare versions (default: %(default)s)',
     )
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     seconds, cpu, memory = np.median(runs, axis=0)
     print(
         f'active {seconds:.2f} s after the start of the process, {cpu:.2f} s of CPU time, '
-        f'{memory:.0f} MB resident (medians of {len(runs)} starts)'
+        f'{memory:.0f} MiB resident (medians of {len(runs)} starts)'
     )
     return 0
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the parts of doc/ anew that come from the code: tables, help texts, pictures of storeys.
+"""Write the generated parts of doc/: tables, help texts and pictures of the storeys.
 
 python -m tools.documentation           writes them
-python -m tools.documentation --check   says what is out of step; then status 1
+python -m tools.documentation --check   lists those that differ from the code; then status 1
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog='python -m tools.documentation',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--check', action='store_true', help='write nothing')
+    parser.add_argument('--check', action='store_true', help='write nothing, list what differs')
     args = parser.parse_args(argv)
     if args.check:
         late = out_of_step(ROOT)

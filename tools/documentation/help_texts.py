@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
+from ashtkd_ros.commands.evaluate import evaluate_parser
+
 _COLUMNS = '110'
-# Tools that are no commands for users, or are read by people rather than asked for help.
+# Tools that are not commands for users, or are read by people rather than asked for help.
 _NOT_ASKED = ('tools/documentation', 'tools/examples', 'tools/without_ros')
 _SUBCOMMANDS = re.compile(r'^\s*\{([a-z_,]+)\}', re.MULTILINE)
 
@@ -35,7 +37,7 @@ def help_of(module: str, shown: str, *before: str) -> str:
             main()
         except SystemExit as end:
             if not end.code and text.getvalue():
-                return text.getvalue().replace('`', "'").rstrip()
+                return text.getvalue().rstrip()
     raise RuntimeError(f'{module} says nothing to --help')
 
 
@@ -93,9 +95,18 @@ def launch_sections(root: Path) -> str:
             rows.append(f'| `{name}` | {default} | {meaning} |'.replace('  ', ' '))
         about = (ast.get_docstring(tree) or '').partition('\n')[0]
         parts += [f'### {file.name}', about, '\n'.join(rows)]
-        if options := _passed_on(tree):
+        if options := ', '.join(f'`{name}`' for name in _passed_on(tree)):
             parts.append(f'And these options of `evaluate`, which explains them: {options}.')
     return '\n\n'.join(parts)
+
+
+def launch_arguments(root: Path) -> set[str]:
+    """The names of all arguments of all launch files, but the parameters of vpr_node."""
+    names = set()
+    for file in (root / 'launch').glob('*.launch.py'):
+        tree = ast.parse(file.read_text(encoding='utf-8'))
+        names.update(_passed_on(tree), (name for name, _, _ in _stated(tree)))
+    return names
 
 
 def _stated(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
@@ -113,12 +124,13 @@ def _stated(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
             yield from (row for row in value if isinstance(row, tuple) and len(row) == 3)
 
 
-def _passed_on(tree: ast.Module) -> str:
-    """The names in the constant _OPTIONS of a launch file, which a command gets."""
+def _passed_on(tree: ast.Module) -> list[str]:
+    """The options of `evaluate`, all but those in the constant _NOT_PASSED_ON of a launch file."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '_OPTIONS':
-            return ', '.join(f'`{name}`' for name in ast.literal_eval(node.value))
-    return ''
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '_NOT_PASSED_ON':
+            kept = ast.literal_eval(node.value)
+            return [o.dest for o in evaluate_parser().arguments if o.dest not in kept]
+    return []
 
 
 def make_table(root: Path) -> str:

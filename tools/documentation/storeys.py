@@ -13,6 +13,8 @@ _DRAWN = ('ashtkd_ros', 'launch', 'tools')
 _LEFT_OUT = ('tools/documentation', 'tools/examples', 'tools/without_ros')
 # Folders whose files lie on several storeys: each is a box.
 _LOOSE = ('ashtkd_ros', 'tools', 'tools/training')
+# What a folder is for that is no package.
+_ABOUT = {'launch': 'What `ros2 launch` starts, a file a launch.'}
 _WIDTH, _ROW, _BOX, _MARGIN = 840, 80, 42, 12
 _LETTER, _PADDING, _GAP = 8.0, 18, 14
 # Light and dark pages alike: the picture has its own ground.
@@ -65,7 +67,7 @@ def heights(graph: Graph) -> dict[str, int]:
 
     def height(unit: str, above: tuple[str, ...]) -> int:
         if unit in above:
-            raise ValueError(f'imports go round: {" → ".join((*above, unit))}')
+            raise ValueError(f'imports form a circle: {" → ".join((*above, unit))}')
         if unit not in known:
             below = [height(u, (*above, unit)) for u in sorted(graph.get(unit, ()))]
             known[unit] = max(below, default=-1) + 1
@@ -165,6 +167,8 @@ def draw(graph: Graph) -> str:
 
 def _says(root: Path, unit: str) -> str:
     """The first sentence of a folder's or a file's docstring."""
+    if unit in _ABOUT:
+        return _ABOUT[unit]
     file = root / unit
     if not unit.endswith('.py'):
         file /= '__init__.py'

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import sys
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
+from rclpy.utilities import remove_ros_args
 from vision_msgs.msg import Classification
 
 
@@ -22,6 +25,9 @@ def show(message: Classification) -> None:
 
 def main() -> None:
     """Until Ctrl-C."""
+    whole = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=whole)
+    parser.parse_args(remove_ros_args(sys.argv)[1:])
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.init()
         node = rclpy.create_node('follow_places')

@@ -7,8 +7,10 @@ python3 relocalise_amcl.py [--ros-args -p lost_stddev:=3.0 -p pause_s:=30.0]
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import math
+import sys
 
 import rclpy
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -16,6 +18,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
+from rclpy.utilities import remove_ros_args
 from std_srvs.srv import Trigger
 
 
@@ -61,6 +64,9 @@ class RelocaliseAmcl(Node):
 
 def main() -> None:
     """Until Ctrl-C."""
+    whole = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=whole)
+    parser.parse_args(remove_ros_args(sys.argv)[1:])
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.init()
         node = RelocaliseAmcl()

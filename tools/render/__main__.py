@@ -29,20 +29,20 @@ SHIPPED = {
 HELP = {
     'seed': 'seed of what differs from drive to drive: parked cars, lit windows, clouds, jitter',
     'condition': f'light and weather: {", ".join(CONDITIONS)}',
-    'spacing': 'distance between pictures, metres',
-    'phase': 'distance along the loop of the first picture, metres',
-    'frames': 'number of pictures; 0 is as many as one round has',
-    'lateral': 'distance to the left of the right-hand lane, -0.5 to 5 metres; 3 is the other '
+    'spacing': 'distance between pictures, in metres',
+    'phase': 'distance of the first picture along the loop, in metres',
+    'frames': 'number of pictures; 0: as many as one round has',
+    'lateral': 'distance to the left of the right-hand lane, -0.5 to 5, in metres; 3: the other '
     'side of the road',
-    'lateral_jitter': 'standard deviation of a random step sideways, 0 to 0.5 metres',
-    'yaw': 'angle by which the camera looks to the left of the road, degrees',
-    'yaw_jitter': 'standard deviation of a random turn of the camera, degrees',
+    'lateral_jitter': 'standard deviation of a random step sideways, 0 to 0.5, in metres',
+    'yaw': 'angle by which the camera looks to the left of the road, in degrees',
+    'yaw_jitter': 'standard deviation of a random turn of the camera, in degrees',
     'reverse': 'drive the loop the other way round, clockwise',
-    'speed': 'speed that the stamps tell of, metres a second',
-    'start': 'stamp of the first picture, seconds',
-    'width': 'width of the pictures, 16 to 1920 pixels',
-    'height': 'height of the pictures, 16 to 1080 pixels',
-    'hfov': 'horizontal field of view of the camera, 20 to 140 degrees',
+    'speed': 'driving speed, from which the stamps follow, in m/s',
+    'start': 'stamp of the first picture, in seconds',
+    'width': 'width of the pictures, 16 to 1920, in pixels',
+    'height': 'height of the pictures, 16 to 1080, in pixels',
+    'hfov': 'horizontal field of view of the camera, 20 to 140, in degrees',
     'quality': 'quality of the JPEG files, 1 to 100',
 }
 

@@ -108,8 +108,8 @@ def fit(samples: Samples, ridge: float = 1e-3, steps: int = 50) -> dict[str, flo
 def calibrate(model: Path, data: Path, sources: Iterable[Source]) -> dict[str, float]:
     """Fit the confidence of a model file and write it into its metadata; returns the figures.
 
-    Without a set under `data` that has positives in `sources`, the file stays as it is and there
-    are no figures.
+    Without a set under `data` that has positives in `sources`, the file stays as it is, and the
+    result is empty.
     """
     samples = collect(Embedder(model), data, sources)
     if samples is None:

@@ -26,12 +26,13 @@ import yaml
 from ashtkd_ros.cli.arguments import count, share
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.writing import whole_file, write_bytes
+from ashtkd_ros.files.writing import whole_file, write_bytes, write_errors
 from ashtkd_ros.network.embedder import PREPROCESSING_KEY, Embedder
 from tools.training.calibrate import calibrate
 from tools.training.config import read_sources
 from tools.training.data.views import Views
 from tools.training.networks.student import DSFormer, StudentConfig
+from tools.training.outputs import check_model_output
 from tools.training.run_folder import load_checkpoint
 from tools.training.setting_types import checked
 from tools.training.whitening import POWER, describe_pictures, fit_projection
@@ -80,7 +81,11 @@ def write_onnx(network: DSFormer, path: Path, metadata: dict[str, str]) -> None:
     """
     size = network.config.image_size
     outputs = ['descriptor', *(f'salient{i}' for i in range(len(network.heads)))]
-    with whole_file(path) as draft, warnings.catch_warnings():
+    with (
+        write_errors(path, 'the model'),
+        whole_file(path) as draft,
+        warnings.catch_warnings(),
+    ):
         # The exporter that torch calls legacy needs no further package and folds all shapes here.
         warnings.simplefilter('ignore')
         torch.onnx.export(
@@ -118,6 +123,7 @@ def export(
     run: Path, data: Path, out: Path, power: float, levels: int = 0, pixels: int = 0
 ) -> dict[str, float]:
     """Write the model; returns what was measured on the way. 0 levels or pixels: the run's own."""
+    check_model_output(out)
     network, views = load_student(run)
     sources = read_sources(read_run(run)['sources'], run / 'config.yaml')
     if levels or pixels:
@@ -131,8 +137,8 @@ def export(
         cosine = check_parity(network, draft, views.jpegs[:64])
         fitted = calibrate(draft, data, sources)
         Embedder(draft)  # refuses what a robot would refuse
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(out, draft.read_bytes())
+        with write_errors(out, 'the model'):
+            write_bytes(out, draft.read_bytes())
     if not fitted:
         print(
             f'{data}: has no set with `positives` in {run}/config.yaml; the confidence is not '
@@ -161,20 +167,21 @@ def main(argv: list[str] | None = None) -> int:
         '--power',
         type=share,
         default=POWER,
-        help='power of the whitening: 0 only turns the axes, 1 makes them all count alike '
+        help='power of the whitening, 0 to 1; 0: rotation only, 1: full whitening '
         '(default: %(default)s)',
     )
     parser.add_argument(
         '--levels',
         type=count,
         default=0,
-        help='number of levels to keep, the lowest ones; 0 keeps all (default: %(default)s)',
+        help='number of levels to keep, the lowest ones; 0: all (default: %(default)s)',
     )
     parser.add_argument(
         '--pixels',
         type=count,
         default=0,
-        help='width and height of the image; 0 is that of the training (default: %(default)s)',
+        help='width and height of the image in pixels; 0: those of the training '
+        '(default: %(default)s)',
     )
     args = parser.parse_args(argv)
     measured = export(args.run, args.data, args.out, args.power, args.levels, args.pixels)

@@ -99,7 +99,7 @@ def load_settings(path: Path, above: tuple[Path, ...] = ()) -> Any:
 
 def _parsed(path: Path, above: tuple[Path, ...]) -> Any:
     try:
-        return yaml.load(path.read_text(encoding='utf-8'), Loader=_Loader)
+        return _Loader(path.read_text(encoding='utf-8')).get_single_data()
     except OSError as error:
         asked = f'{above[-1]}: base: ' if above else ''
         advice = 'name another file' if above else 'give another file'

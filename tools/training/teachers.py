@@ -128,7 +128,7 @@ def _load(plan: _Plan, data: TrainingData, trunk: SharedTrunk) -> Teacher:
     file = plan.outputs_file
     arrays = {name: torch.from_numpy(x) for name, x in load_arrays(file).items()}
     if len(arrays['descriptors']) != len(data.views.jpegs):
-        raise VprError(f'{file}: made of other views; remove it, and it is made again')
+        raise VprError(f'{file}: made of other views; remove it; it will be made again')
     levels = range(sum(name.startswith('sums') for name in arrays))
     sums, maps = ([arrays[f'{kind}{i}'] for i in levels] for kind in ('sums', 'maps'))
     axes = data.views.folder_of(plan.teacher.trunk) / 'axes.npy'
@@ -152,8 +152,8 @@ def _load_network(plan: _Plan) -> nn.Module:
         network.load_state_dict(state)
     except Exception as error:  # torch's loader raises many kinds
         raise VprError(
-            f'{file}: cannot be read ({first_line(error)}); remove {plan.folder}, and the teacher '
-            'is made again'
+            f'{file}: cannot be read ({first_line(error)}); remove {plan.folder}; the '
+            'teacher will be made again'
         ) from error
     return network
 

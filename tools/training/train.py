@@ -52,7 +52,7 @@ def prepare(config: TrainConfig) -> TrainingData:
     make_folder(config.out)
     if config.start is not None and not config.start.exists():
         raise VprError(
-            f'start: {config.start} is not there; make it first, as the comment in its settings '
+            f'start: no such file {config.start}; make it first, as the comment in the settings '
             'file says'
         )
     places = read_places(config.sources)
@@ -76,7 +76,7 @@ def prepare(config: TrainConfig) -> TrainingData:
 
 
 def _name_skipped(places: TrainingPlaces, unreadable: set[str], file: Path) -> None:
-    """Every picture that is left out and why, in a file; how many and the first ones, in print."""
+    """Write every picture that is left out, and why, to a file; print their number."""
     reasons = {str(path): 'missing' for path in places.skipped}
     damaged = (str(p.path) for p in places.pictures if str(p.path) in unreadable)
     reasons |= dict.fromkeys(damaged, 'not a readable image')

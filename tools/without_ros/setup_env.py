@@ -355,7 +355,8 @@ def set_up(extras: list[str]) -> None:
 def main() -> None:
     """Command line; the extras are `training`, `test` and `doc`."""
     parser = argparse.ArgumentParser(description='Make or update the environment in .venv.')
-    parser.add_argument('extras', nargs='*')
+    text = 'what to install besides: training, test, doc (default: nothing besides)'
+    parser.add_argument('extras', nargs='*', metavar='EXTRA', help=text)
     try:
         set_up(parser.parse_args().extras)
     except SetupError as error:

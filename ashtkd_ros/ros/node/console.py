@@ -16,7 +16,7 @@ _NAMES = {
 }
 
 
-class Console:
+class DiagnosticsLog:
     """Logs as few lines as possible."""
 
     def __init__(self, logger: RcutilsLogger):
@@ -44,4 +44,4 @@ class Console:
             self._next_s = _FIRST_S
         if waited_s >= self._next_s:
             self._next_s = max(_AGAIN_S, 2 * self._next_s)
-            self._logger.info(f'waiting for images on {topic} for {waited_s:.0f} s: {why()}')
+            self._logger.info(f'no image on {topic} for {waited_s:.0f} s: {why()}')

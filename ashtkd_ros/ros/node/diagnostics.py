@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
-from ashtkd_ros.ros.node.console import Console
+from ashtkd_ros.ros.node.console import DiagnosticsLog
 from ashtkd_ros.ros.node.node_state import NodeState
 
 _ADVICE = {
@@ -24,7 +24,7 @@ class Diagnostics:
     """Publishes in every state, as long as the node lives."""
 
     def __init__(self, node: NodeState):
-        self._node, self._console = node, Console(node.get_logger())
+        self._node, self._console = node, DiagnosticsLog(node.get_logger())
         self._publisher = create_eventless_publisher(node, DiagnosticArray, '/diagnostics', 10)
         # The node's own clock may stop or go back.
         steady = Clock(clock_type=ClockType.STEADY_TIME)

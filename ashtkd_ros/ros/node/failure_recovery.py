@@ -8,7 +8,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from ashtkd_ros.ros.node.node_state import NodeState
 
-# So many failures of the network in a row are no accident.
+# So many failures of the network in a row are not an accident.
 _MOST_FAILURES = 10
 _PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
 

@@ -48,7 +48,7 @@ class Health:
         self._begun = self._answered_at = time.monotonic()
         self.fault, self.place = '', 'none'
 
-    def saw_image(self, stamp_s: float) -> None:
+    def count_image(self, stamp_s: float) -> None:
         """An image message arrived."""
         now = time.monotonic()
         if stamp_s > 0.0 and self._last_stamp > 0.0:
@@ -74,12 +74,12 @@ class Health:
         """Seconds since the last answer, or since the node was activated."""
         return time.monotonic() - self._answered_at
 
-    def saw_error(self, kind: str, text: str) -> None:
+    def count_error(self, kind: str, text: str) -> None:
         """A message could not be used: count it under `kind`, and keep `text`."""
         self.bad[kind] += 1
         self.last_error = text
 
-    def saw_fault(self, kind: str, seconds: float) -> None:
+    def count_fault(self, kind: str, seconds: float) -> None:
         """An image had a fault of this kind and was answered as unknown, after so many seconds."""
         self.faults[kind] += 1
         self.fault = self.refusal = kind

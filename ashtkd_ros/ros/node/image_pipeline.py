@@ -54,7 +54,7 @@ class ImagePipeline:
 
     def _receive(self, message: Image | CompressedImage) -> None:
         node, stamp = self._node, stamp_to_s(message.header.stamp)
-        node.health.saw_image(stamp)
+        node.health.count_image(stamp)
         if not node.enabled:
             return
         if not self._rate_gate.admits(stamp, node.get_parameter('max_rate_hz').value):
@@ -72,7 +72,7 @@ class ImagePipeline:
         try:
             image, order = self._decode(message)
         except ImageError as error:
-            node.health.saw_error(error.kind, str(error))
+            node.health.count_error(error.kind, str(error))
             node.get_logger().warning(f'image not used: {error}', throttle_duration_sec=5.0)
             return
         small = current.recogniser.embedder.resize(image)
@@ -80,7 +80,7 @@ class ImagePipeline:
         if why := self._fault(small, p, stamp_to_s(header.stamp)):
             node.outputs.publish_unknown(current, header, image, order, f'{why} image')
             node.last_match = LastMatch(refusal=f'the image is {why}')
-            node.health.saw_fault(why, time.perf_counter() - received)
+            node.health.count_fault(why, time.perf_counter() - received)
             return
         recognition = current.recogniser.recognise(small, order, p.top_k, p.min_confidence)
         pose = node.outputs.publish_match(current, header, image, order, recognition)
@@ -101,13 +101,13 @@ class ImagePipeline:
         node, text = self._node, error_text(error)
         if not node.context.ok():
             return
-        node.health.saw_error('not received', text)
+        node.health.count_error('not received', text)
         node.get_logger().error(f'image not received: {text}', throttle_duration_sec=5.0)
 
     def _on_failure(self, error: Exception) -> None:
         node, text = self._node, error_text(error)
         if not node.context.ok():  # the node was told to end while an image was in hand
             return
-        node.health.saw_error('recognition failed', text)
+        node.health.count_error('recognition failed', text)
         node.get_logger().error(f'recognition failed: {text}', throttle_duration_sec=5.0)
         node.recovery.count_failure(text)

@@ -28,6 +28,7 @@ except ImportError:  # Humble
 
 _RAW_TYPE = 'sensor_msgs/msg/Image'
 _COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
+_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what ROS calls a node that it has not discovered yet
 _RELIABLE = ReliabilityPolicy.RELIABLE
 
 
@@ -139,7 +140,7 @@ class ImageSubscription:
                 f'set image_transport to {transport}: {_name(other)} publishes '
                 f'{other.topic_type} on {self.topic}, not {mine}'
             )
-        offers = '; '.join(f'{_name(i)} offers {_words(i.qos_profile)}' for i in infos)
+        offers = '; '.join(f'{_name(i)} publishes with QoS {_words(i.qos_profile)}' for i in infos)
         if self._subscription is None:
             return f'{self.topic} is not subscribed to: {offers}'
         wanted = self._subscription.qos_profile
@@ -153,7 +154,7 @@ class ImageSubscription:
                 f'{self.topic}: incompatible QoS ({"; ".join(sorted(reasons))}): {offers}; '
                 f'this node requests {_words(wanted)}'
             )
-        return f'{self.topic} is silent: {offers}'
+        return f'no message comes on {self.topic}; {offers}'
 
     def _advice_on_topic(self, mine: str) -> str:
         """What to set if images of the other transport are on another topic; else empty."""
@@ -169,8 +170,8 @@ class ImageSubscription:
             advice = [] if kind == mine else [f'set image_transport to {transport}']
             if self._base not in (topic, topic.removesuffix(COMPRESSED)):
                 advice.append(f'{"" if advice else "set "}image_topic to {topic}')
-            advice = advice or ['remap image/compressed to it']
-            return f'{" and ".join(advice)}: there are images on {topic}'
+            advice = advice or [f'remap image/compressed to {topic}']
+            return f'there are images on {topic}: {" and ".join(advice)}'
         return ''
 
     def close(self) -> None:
@@ -184,6 +185,8 @@ class ImageSubscription:
 
 
 def _name(info: TopicEndpointInfo) -> str:
+    if info.node_name == _UNKNOWN:
+        return 'a node not yet known'
     return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
 
 

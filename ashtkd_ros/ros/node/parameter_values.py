@@ -119,7 +119,7 @@ def advice_for(node: Node) -> str:
     if given and not received:
         files = ', '.join(map(one_line, given))
         return f'{files} has no section for this node; name the section {name} or /**'
-    return 'set it to the folder that build_map wrote'
+    return 'set it to the folder that build_map wrote, such as -p map_path:=MAP'
 
 
 def on_start_failure(node: Node) -> str:
@@ -137,7 +137,7 @@ def live(node: Node, configured: Parameters) -> Parameters:
 
 
 def refuse_invalid(changes: Sequence[Parameter]) -> SetParametersResult:
-    """Callback of changes: refuses a text that is no choice, and NaN or infinity.
+    """Callback of changes: refuses a text that is not one of the choices, and NaN or infinity.
 
     rclpy itself checks types and ranges.
     """

@@ -52,7 +52,8 @@ class Parameters:
     )
     map_path: str = _path('Folder of the map, as build_map writes it.')
     providers: tuple[str, ...] = _parameter(
-        ('CPUExecutionProvider',), 'ONNX Runtime execution providers, the preferred one first.'
+        ('CPUExecutionProvider',),
+        'ONNX Runtime execution providers, a list with the preferred one first.',
     )
     num_threads: int = _parameter(
         0, 'Threads of the network on the CPU. 0: one for each core.', 0, 256
@@ -72,12 +73,16 @@ class Parameters:
         choices=TRANSPORTS,
     )
     max_rate_hz: float = _live(
-        0.0, 'Most images per second that are used, by their header stamps. 0: all.', 0.0, 1000.0
+        0.0,
+        'Highest number of images per second that are used, by their header stamps. 0: all.',
+        0.0,
+        1000.0,
     )
     top_k: int = _live(MatcherConfig.top_k, 'Number of candidates in each answer.', 1, 100)
     min_confidence: float = _live(
         MIN_CONFIDENCE,
-        'Least confidence of a match, a probability. Below it the place is unknown.',
+        'Lowest confidence (a probability) at which a match is accepted. Below it the place is '
+        'unknown.',
         0.0,
         1.0,
     )
@@ -90,21 +95,21 @@ class Parameters:
     publish_pose: bool = _live(True, 'Publish ~/pose for accepted matches.')
     position_stddev: float = _live(
         0.0,
-        'Standard deviation of the position in ~/pose, in metres, for a certain match. 0: the '
-        f'distance between neighbouring places, at least {LEAST_SPACING_M} m.',
+        'Standard deviation of the position in ~/pose, in metres, for a match with confidence '
+        f'1. 0: the distance between neighbouring places, at least {LEAST_SPACING_M} m.',
         0.0,
         1000.0,
     )
     yaw_stddev: float = _live(
         0.5,
-        'Standard deviation of the heading in ~/pose, in radians, for a certain match.',
+        'Standard deviation of the heading in ~/pose, in radians, for a match with confidence 1.',
         0.01,
         3.15,
     )
     image_timeout_s: float = _live(
         5.0,
-        'Seconds without a usable image after which the diagnostics warn, and age in seconds '
-        'above which ~/relocalize refuses the last match.',
+        'Time in seconds without a usable image after which the diagnostics warn. ~/relocalize '
+        'refuses a last match that is older.',
         0.1,
         3600.0,
     )
@@ -116,20 +121,23 @@ class Parameters:
     )
     min_light: float = _live(
         MIN_LIGHT,
-        'Brightness from 0 to 255. An image is not matched if 99 of 100 of its pixels are darker. '
-        '0: all are matched.',
+        'Brightness from 0 to 255. An image is not matched if 99 % of its pixels are darker than '
+        'this. 0: all are matched.',
         0.0,
         255.0,
     )
     frozen_after: int = _live(
         10,
-        'Number of equal images in a row after which a camera with noise counts as frozen. '
-        '0: never.',
+        'Number of equal images in a row after which the camera counts as frozen. A camera that '
+        'has shown no noise (simulation) is excepted. 0: never.',
         0,
         10000,
     )
     load_timeout_s: float = _live(
-        30.0, 'Seconds within which network and map must be read from disk.', 0.1, 3600.0
+        30.0,
+        'Longest time in seconds that reading the network or the map from disk may take.',
+        0.1,
+        3600.0,
     )
     autostart: bool = _parameter(True, 'Configure and activate the node when it starts.')
     on_start_failure: str = _parameter(

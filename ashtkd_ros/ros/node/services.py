@@ -39,7 +39,7 @@ class Services:
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Use the images or ignore them; the life-cycle state stays as it is."""
         if self._node.state != 'active':
-            return _answer(response, False, _not_active(self._node.state))
+            return _answer(response, False, _state_advice(self._node, 'activate'))
         self._node.enable(request.data)
         what = 'enabled' if request.data else 'disabled: images are ignored'
         return _answer(response, True, what)
@@ -61,19 +61,18 @@ class Services:
         except Exception as error:  # an error that leaves this function would end the node
             node.get_logger().error(f'the map was not reloaded: {error_text(error)}')
             return _answer(response, False, f'{error_text(error)}; the old map stays in use')
-        again = ', active again' if node.recovery.reactivate() else ''
-        return _answer(response, True, f'{len(loaded.places)} places{again}')
+        again = '; the node is active again' if node.recovery.reactivate() else ''
+        return _answer(response, True, f'map loaded: {len(loaded.places)} places{again}')
 
     def _start(self, response: Trigger.Response) -> Trigger.Response:
         """Start a node again that could not start by itself."""
         node = self._node
-        if node.state == 'finalized':
-            return _answer(response, False, 'the node is finalized: start it again')
-        if node.state != 'unconfigured' or not node.get_parameter('autostart').value:
-            return _answer(response, False, f'the node is {node.state}: configure it')
+        may_start = node.state == 'unconfigured' and node.get_parameter('autostart').value
+        if not may_start:
+            return _answer(response, False, _state_advice(node, 'configure'))
         if not node.autostart.start():
             return _answer(response, False, f'the node is {node.state}: {node.health.last_error}')
-        return _answer(response, True, f'{len(node.loaded_map.places)} places, active')
+        return _answer(response, True, f'map loaded: {len(node.loaded_map.places)} places')
 
     def _load_map(self) -> Future:
         """The map on disk, or the error that loading it raised."""
@@ -114,7 +113,7 @@ class Services:
         node, last = self._node, self._node.last_match
         age = time.monotonic() - last.at
         if node.state != 'active':
-            return _not_active(node.state)
+            return _state_advice(node, 'activate')
         if not node.enabled:
             return 'the node is disabled; call ~/enable with data: true'
         if last.pose is None:
@@ -122,9 +121,10 @@ class Services:
         if last.loaded_map is not node.loaded_map:
             return 'no image has been recognised in this map yet'
         if age > node.get_parameter('image_timeout_s').value:
-            return f'the last match is {age:.1f} s old'
+            return f'the last match is {age:.1f} s old; check the camera, or raise image_timeout_s'
         if not self._initial_pose.get_subscription_count():
-            return f'nobody subscribes to {self._initial_pose.topic_name}'
+            topic = self._initial_pose.topic_name
+            return f'nobody subscribes to {topic}; start AMCL, or remap initialpose'
         return ''
 
 
@@ -139,8 +139,13 @@ def _warn_of_frame(frame: str, expected: str) -> str:
     )
 
 
-def _not_active(state: str) -> str:
-    return f'the node is {state}: {"start it again" if state == "finalized" else "activate it"}'
+def _state_advice(node, transition: str) -> str:
+    """What is wrong with the node's state, and the command that mends it."""
+    if node.state == 'finalized':
+        return 'the node is finalized; start it again'
+    transition = 'configure' if node.state == 'unconfigured' else transition
+    command = f'ros2 lifecycle set {node.get_fully_qualified_name()} {transition}'
+    return f'the node is {node.state}; {transition} it: {command}'
 
 
 def _answer(response: _Response, success: bool, message: str) -> _Response:

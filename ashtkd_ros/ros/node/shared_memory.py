@@ -26,7 +26,7 @@ _YOUNG_S = 1.0  # a file is created a moment before it is locked
 
 
 def clean_up(folder: Path = _FOLDER) -> tuple[int, int]:
-    """Remove files that nobody uses any more; how many files and bytes were removed."""
+    """Remove files that nobody uses any more. Returns the numbers of removed files and bytes."""
     try:
         names = set(os.listdir(folder))
     except OSError:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Play a rosbag, a video or a folder of images to a vpr_node, and write down what it answers.
 
-A node is started for this, and asked for every candidate, unless --node names one that is running.
+A node is started and asked for every candidate. With --node, a running node is used instead.
 
 example: ros2 run ashtkd_ros live ~/maps/campus tuesday.mcap -o answers.json --rate 2
 """
@@ -13,16 +13,14 @@ import sys
 from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import print_lines
+from ashtkd_ros.cli.terminal import print_lines, print_source_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.live_recording import PLAYERS
 from ashtkd_ros.evaluation.node_answers import check_answers
-from ashtkd_ros.files.writing import check_output
-from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
+from ashtkd_ros.ros.play.play_options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import choose_player
 from ashtkd_ros.ros.play.recording import RecordingOptions, record_answers, write_answers
-from ashtkd_ros.ros.session import ros_session
-from ashtkd_ros.traverses.traverse import Playback
+from ashtkd_ros.ros.session import end_on_signal, ros_session
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,25 +34,24 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         required=True,
         help='write the answers to this file (JSON), which evaluate --answers reads',
     )
-    add('--model', type=Path, help='network of the node (.onnx; default: the shipped one)')
+    add(
+        '--model',
+        type=Path,
+        help='network of the node, an .onnx file (default: the network that comes with the '
+        'package)',
+    )
     add(
         '--node',
         default='',
-        help='full name of a node that is running, with this map (default: start one)',
+        help='full name of a running node that has this map (default: a node is started)',
     )
     add(
         '--player',
         choices=PLAYERS,
         default=PLAYERS[0],
-        help='who plays: this command (own), or "ros2 bag play" (ros2); auto takes ros2 where it '
-        'can play the source (default: %(default)s)',
+        help='program that plays the source: own (this one) or ros2 (ros2 bag play); auto: ros2 '
+        'where it can play the source (default: %(default)s)',
     )
-
-
-def _record(argv: list[str], source: Playback, options: RecordingOptions) -> dict[str, object]:
-    with ros_session(argv):
-        return record_answers(source, options)
-    raise KeyboardInterrupt  # a signal came amid a call of rclpy, and ended the session
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -68,12 +65,15 @@ def main(argv: list[str] | None = None) -> None:
         if args.node and args.model:
             raise VprError('--model is for a node that is started; leave out --model or --node')
         source = open_playback(args)
+        told = len(source.traverse.notes)
         player = choose_player(args.player, source)
-        check_output(args.out)
         check_answers(args.out)
         options = RecordingOptions(args.map, player, args.rate, args.node, args.model)
-        answers = _record(argv, source, options)
+        with ros_session(argv):
+            answers = record_answers(source, options)
+            end_on_signal()
         write_answers(args.out, answers)
+        print_source_notes(source.path, source.traverse.notes[told:])
         print_lines(f'{len(answers["answers"])} answers to {answers["sent"]} images: {args.out}')
         return 0
 

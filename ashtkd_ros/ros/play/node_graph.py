@@ -10,7 +10,8 @@ from rclpy.node import NodeNameNonExistentError
 
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.ros.play.observer import DISCOVERY_S, NodeTopics, end_on_signal, wait_for
+from ashtkd_ros.ros.play.observer import DISCOVERY_S, NodeTopics, wait_for
+from ashtkd_ros.ros.session import end_on_signal
 
 _PLACE_TYPE = 'vision_msgs/msg/Classification'
 
@@ -18,37 +19,58 @@ _PLACE_TYPE = 'vision_msgs/msg/Classification'
 def topics_of(name: str, compressed: bool) -> NodeTopics:
     """The topics that the node `name` takes images from and publishes places on.
 
-    VprError where no such node appears, or it does not take images of that kind.
+    VprError where no such node appears, it does not take images of that kind, or its name tells
+    too little, since it takes images of that kind from several topics.
     """
     name = '/' + name.lstrip('/')
     image_type = COMPRESSED_TYPE if compressed else IMAGE_TYPE
-    graph, found = rclpy.create_node('live'), {}
+    graph = rclpy.create_node('live')
+    subscribed: dict[str, list[str]] = {}
+    published: dict[str, list[str]] = {}
 
     def look() -> bool:
-        found.update(_topics_by_type(graph, name))
-        return {image_type, _PLACE_TYPE} <= found.keys()
+        nonlocal subscribed, published
+        subscribed, published = _topics_by_type(graph, name)
+        return image_type in subscribed and _PLACE_TYPE in published
 
     try:
-        if wait_for(look, DISCOVERY_S, end_on_signal):
-            return NodeTopics(name, found[image_type], found[_PLACE_TYPE])
+        wait_for(look, DISCOVERY_S, end_on_signal)
     finally:
         graph.destroy_node()
-    if not found:
+    if not (subscribed or published):
         raise VprError(f'no node is called {name}; "ros2 node list" shows the names')
     kind = image_type.rpartition('/')[2]
-    raise VprError(
-        f'{name} subscribes to no {kind}; check that it is active and what image_transport it has'
-    )
+    advice = f'subscribes to no {kind}; check that it is active and what image_transport it has'
+    image = _only(subscribed.get(image_type, []), name, advice)
+    advice = 'publishes no places; check that it is an active vpr_node'
+    return NodeTopics(name, image, _only(published.get(_PLACE_TYPE, []), name, advice))
 
 
-def _topics_by_type(graph: rclpy.node.Node, name: str) -> dict[str, str]:
-    """Type → a topic of that type, of all that a node subscribes to and publishes."""
+def _only(topics: list[str], name: str, advice: str) -> str:
+    """The only one of these topics of a node; `advice`: what a node lacks that has none."""
+    if not topics:
+        raise VprError(f'{name} {advice}')
+    if len(topics) > 1:
+        found = ' and '.join(sorted(topics))
+        raise VprError(
+            f'{name} has {found}, where one topic must be; check that its name is unique'
+        )
+    return topics[0]
+
+
+def _topics_by_type(
+    graph: rclpy.node.Node, name: str
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Type → topics of that type: those that a node subscribes to, and those it publishes."""
     namespace, _, base = name.rpartition('/')
-    found = {}
+    subscribed: dict[str, list[str]] = {}
+    published: dict[str, list[str]] = {}
     with contextlib.suppress(NodeNameNonExistentError):
-        for topic, types in (
-            *graph.get_subscriber_names_and_types_by_node(base, namespace or '/'),
-            *graph.get_publisher_names_and_types_by_node(base, namespace or '/'),
+        for found, topics in (
+            (subscribed, graph.get_subscriber_names_and_types_by_node(base, namespace or '/')),
+            (published, graph.get_publisher_names_and_types_by_node(base, namespace or '/')),
         ):
-            found.update(dict.fromkeys(types, topic))
-    return found
+            for topic, types in topics:
+                for kind in types:
+                    found.setdefault(kind, []).append(topic)
+    return subscribed, published

@@ -13,11 +13,21 @@ from pathlib import Path
 from ashtkd_ros.cli.child_process import ChildProcess, child_process
 from ashtkd_ros.ros.play.observer import NodeTopics, Observer
 
+NODE_MODULE = 'ashtkd_ros.ros.node.vpr_node'
 
-def node_command(namespace: str, parameters: Mapping[str, object]) -> list[str]:
-    """The command that starts a vpr_node in a namespace; it logs warnings and errors alone."""
-    command = [sys.executable, '-m', 'ashtkd_ros.ros.node.vpr_node', '--ros-args']
-    command += ['--log-level', 'warn', '-r', f'__ns:={namespace}']
+
+def node_command(
+    namespace: str,
+    parameters: Mapping[str, object],
+    log_level: str = 'warn',
+    module: str = NODE_MODULE,
+) -> list[str]:
+    """The command that starts a vpr_node in a namespace.
+
+    `log_level`: the least severity of what it logs. `module`: another node in its place.
+    """
+    command = [sys.executable, '-m', module, '--ros-args']
+    command += ['--log-level', log_level, '-r', f'__ns:={namespace}']
     for name, value in parameters.items():
         text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
         command += ['-p', f'{name}:={text}']  # ROS reads YAML, of which JSON is a part

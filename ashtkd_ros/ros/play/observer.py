@@ -20,6 +20,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import NodeAnswer
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.message_stamps import stamp_ns_of
+from ashtkd_ros.ros.session import end_on_signal
 from ashtkd_ros.ros.threads import start_thread
 from ashtkd_ros.traverses.frame import Frame
 
@@ -62,14 +63,16 @@ class Observer(ImagePublisher):
         self._check_node, self._topics = check_node, topics
         self._status_text, self._arrived = '', threading.Event()
         # In this order: a node whose diagnostics are heard has learnt of both subscriptions.
-        self.create_subscription(Classification, topics.place, self._hear, QoSProfile(depth=1000))
+        self.create_subscription(
+            Classification, topics.place, self._keep_answer, QoSProfile(depth=1000)
+        )
         self.create_subscription(DiagnosticArray, '/diagnostics', self._keep_status, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
         self._closed = False
-        self._thread = start_thread('listener', self._listen)
+        self._thread = start_thread('listener', self._receive_until_closed)
 
-    def _listen(self) -> None:
+    def _receive_until_closed(self) -> None:
         try:
             while not self._closed:
                 self._executor.spin_once(timeout_sec=0.1)
@@ -77,7 +80,7 @@ class Observer(ImagePublisher):
             if rclpy.ok():
                 raise
 
-    def _hear(self, place: Classification) -> None:
+    def _keep_answer(self, place: Classification) -> None:
         now, stamp = time.perf_counter(), stamp_ns_of(place)
         if stamp in self.answers:
             self.repeated.add(stamp)
@@ -117,15 +120,14 @@ class Observer(ImagePublisher):
         return self.answer_to(stamp)
 
     def answer_to(self, stamp_ns: int) -> NodeAnswer:
-        """The answer to the image with this stamp; VprError where its places have no numbers."""
+        """The answer to the image with this stamp; VprError if its place IDs are not numbers."""
         place, heard = self.answers[stamp_ns]
         sent = self.sent.get(stamp_ns)
         try:
             places = [int(result.class_id) for result in place.results]
         except ValueError as error:
-            text = (
-                f'{self._topics.place}: places are no numbers; check that the node is a vpr_node'
-            )
+            topic = self._topics.place
+            text = f'{topic}: the place IDs are not numbers; check that the node is a vpr_node'
             raise VprError(text) from error
         scores = [result.score for result in place.results]
         return NodeAnswer(places, scores, None if sent is None else heard - sent)
@@ -177,7 +179,7 @@ class Observer(ImagePublisher):
 def wait_for(
     condition: Callable[[], object], timeout_s: float, check: Callable[[], None]
 ) -> object:
-    """Call `condition` until it is true or `timeout_s` are over; what it returned last.
+    """Call `condition` until it is true or `timeout_s` are over. Returns what it returned last.
 
     `check` is called meanwhile, and ends the waiting by what it raises.
     """
@@ -186,9 +188,3 @@ def wait_for(
         check()
         time.sleep(0.01)
     return value
-
-
-def end_on_signal() -> None:
-    """KeyboardInterrupt where a signal has closed ROS, which tells of it in no other way."""
-    if not rclpy.ok():
-        raise KeyboardInterrupt

@@ -25,7 +25,7 @@ def play(
     rate: float = 1.0,
     check: Callable[[], None] = lambda: None,
 ) -> int:
-    """Publish every image of a source, `rate` times as fast as its times say; how many.
+    """Publish every image of a source, `rate` times as fast as its times say; their number.
 
     The next image is read while the last one's time runs; one that is late delays those after it.
     `check` is called now and then, and ends the playing by what it raises.

@@ -17,7 +17,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import RECALL_AT
 from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION
-from ashtkd_ros.files.writing import write_text
+from ashtkd_ros.files.writing import write_errors, write_text
 from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.ros.play.node_graph import topics_of
@@ -98,7 +98,7 @@ def check_stamps(source: Playback) -> int:
     if zero or shared:
         what = f'{zero} of {count} images have stamp zero'
         if not zero:
-            what = f'{shared} of {count} images share their stamp with another'
+            what = f'{shared} of {count} images have the same stamp as another one'
         raise VprError(f'{source.path}: {what}; evaluate offline, without the node')
     return count
 
@@ -132,7 +132,7 @@ def answers_document(
 ) -> dict[str, object]:
     """What a file of answers holds.
 
-    `played`: images `sent`, how many times faster than recorded (`rate`), and images a second
+    `played`: images `sent`, how many times faster than recorded (`rate`), and images per second
     (`hz`; 0: as recorded). `checksum`: of the map, before anything was played.
     """
     return {
@@ -152,7 +152,5 @@ def answers_document(
 
 def write_answers(path: Path, answers: Mapping[str, object]) -> None:
     """Write the file as a whole or not at all; VprError where it cannot be written."""
-    try:
+    with write_errors(path, 'the file of answers'):
         write_text(path, json.dumps(answers) + '\n')
-    except OSError as error:
-        raise VprError(f'{path}: cannot be written ({error.strerror})') from error

@@ -13,11 +13,12 @@ import sys
 
 from ashtkd_ros.cli.arguments import positive
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.cli.terminal import print_lines
+from ashtkd_ros.cli.terminal import print_lines, print_source_notes
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
-from ashtkd_ros.ros.play.options import add_source_options, open_playback, own_arguments
+from ashtkd_ros.ros.play.play_options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import play
-from ashtkd_ros.ros.session import ros_session
+from ashtkd_ros.ros.session import end_on_signal, ros_session
+from ashtkd_ros.text import counted
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,10 +36,14 @@ def main(argv: list[str] | None = None) -> None:
 
     def command() -> int:
         source = open_playback(args)
+        told = len(source.traverse.notes)
         with ros_session(argv):
             publisher = ImagePublisher(source.compressed)
-            publisher.wait_for_subscriber(args.wait)
-            print_lines(f'{play(publisher, source, args.rate)} images played')
+            publisher.wait_for_subscriber(args.wait, end_on_signal)
+            count = play(publisher, source, args.rate, end_on_signal)
+            end_on_signal()
+        print_source_notes(source.path, source.traverse.notes[told:])
+        print_lines(f'{counted(count, "image")} played')
         return 0
 
     run_command(command)

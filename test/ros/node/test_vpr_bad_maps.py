@@ -124,7 +124,10 @@ def test_a_good_reload_revives_a_node_that_gave_up(node, peer, reload, walk) -> 
     peer.until(given_up, 'the node to give up')
     node.be('vector', '')
     response = reload()
-    assert response.success and response.message == f'{MAP_PLACES} places, active again'
+    assert (
+        response.success
+        and response.message == f'map loaded: {MAP_PLACES} places; the node is active again'
+    )
     assert peer.state() == 'active'
     answers(peer, walk, 4, 3.0)
     assert not peer.change_state(ACTIVATE)
@@ -133,5 +136,5 @@ def test_a_good_reload_revives_a_node_that_gave_up(node, peer, reload, walk) -> 
 def test_what_is_deactivated_by_hand_stays_so(node, peer, reload) -> None:
     peer.status(state='active')
     assert peer.change_state(4)
-    assert reload().message == f'{MAP_PLACES} places'
+    assert reload().message == f'map loaded: {MAP_PLACES} places'
     assert peer.state() == 'inactive'

@@ -169,7 +169,7 @@ def test_transitions_out_of_turn_are_refused_without_harm(start_node, peer, town
     peer.until(client.service_is_ready, 'the service')
     future = client.call_async(Trigger.Request())
     peer.until(future.done, 'an answer')
-    assert future.result().message == 'the node is finalized: start it again'
+    assert future.result().message == 'the node is finalized; start it again'
     status, _ = peer.status(state='finalized')
     assert status.level == DiagnosticStatus.WARN and 'start it again' in status.message
     node.end()

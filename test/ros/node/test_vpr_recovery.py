@@ -76,7 +76,8 @@ def test_a_camera_unplugged_and_back(start, peer: Peer, walk) -> None:
     for turn in range(2):
         camera = peer.node.create_publisher(Image, 'scene', RELIABLE)
         well(peer, camera, walk, 2 + turn, 10.0 * (turn + 1))
-        warned(peer, 'no image for', '/scene is silent', '/peer offers reliable')
+        warned(peer, 'no image for', 'no message comes on /scene')
+        warned(peer, '/peer publishes with QoS reliable')
         peer.node.destroy_publisher(camera)
         warned(peer, 'no image for', 'nobody publishes on /scene')
 
@@ -92,7 +93,7 @@ def test_qos_that_cannot_meet(start, peer: Peer, walk, wanted, offered, reason) 
     overrides = {f'qos_overrides./scene.subscription.{k}': v for k, v in wanted.items()}
     start(frozen_after=0, **overrides)
     camera = peer.node.create_publisher(Image, 'scene', offered)
-    warned(peer, f'incompatible QoS ({reason}', '/peer offers', 'this node requests')
+    warned(peer, f'incompatible QoS ({reason}', '/peer publishes with QoS', 'this node requests')
     peer.node.destroy_publisher(camera)
     better = RELIABLE if 'reliability' in wanted else LATCHED
     well(peer, peer.node.create_publisher(Image, 'scene', better), walk, 3, 5.0)
@@ -207,7 +208,7 @@ def test_images_of_the_other_transport_are_told_of(
     start_node('-r', f'image:={image}', image_transport=transport, **parameters)
     kind = CompressedImage if topic.endswith('/compressed') else Image
     camera = peer.node.create_publisher(kind, topic, 1)
-    warned(peer, f'no image yet: {advice}: there are images on {topic}')
+    warned(peer, f'no image yet: there are images on {topic}: {advice}')
     peer.node.destroy_publisher(camera)
 
 

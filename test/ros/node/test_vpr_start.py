@@ -141,7 +141,7 @@ def test_a_reload_starts_a_node_that_stayed(start_node, peer: Peer, town_map, tm
     refused = reload()
     assert not refused.success and 'no such map' in refused.message
     shutil.copytree(town_map, tmp_path / 'map')
-    assert reload().message == f'{MAP_PLACES} places, active'
+    assert reload().message == f'map loaded: {MAP_PLACES} places'
     assert peer.state() == 'active'
     node.end()
 
@@ -168,7 +168,7 @@ def test_misspelt_names_are_told_the_nearest() -> None:
 
 def test_the_console_tells_of_activation_waiting_and_levels(start_node, peer, town_map, walk):
     node = start_node(map_path=town_map, num_threads=1, image_timeout_s=4.0)
-    peer.until(lambda: 'waiting for images on /image for' in node.stderr, 'waiting')
+    peer.until(lambda: 'no image on /image for' in node.stderr, 'waiting')
     active = next(line for line in node.stderr.splitlines() if '[vpr_node]: active: ' in line)
     for part in (f'{MAP_PLACES} places', str(town_map), '/image', 'ashtkd_student', 'CPUExec'):
         assert part in active

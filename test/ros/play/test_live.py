@@ -23,9 +23,11 @@ from sensor_msgs.msg import Image
 
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.ros.play import live
+from ashtkd_ros.traverses.image_folder import read_source
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
@@ -101,14 +103,28 @@ def test_a_folder_and_a_map_of_any_name(start, town_map: Path, tmp_path: Path) -
     check_places(values['answers'], walk, town_map, MAP_PLACES)
 
 
-def test_a_node_that_runs_already(start, start_node, town_map: Path, tmp_path: Path) -> None:
-    names = ('-r', '__ns:=/robot', '-r', 'image:=/jpeg', '-r', '~/place:=/where')
-    options = {'map_path': town_map, 'min_confidence': 0.0, 'image_transport': 'compressed'}
+@pytest.mark.parametrize(('transport', 'jpeg'), [('raw', False), ('compressed', True)])
+def test_a_node_that_runs_already(
+    transport: str, jpeg: bool, start, start_node, town_map: Path, tmp_path: Path
+) -> None:
+    names = ('-r', '__ns:=/robot', '-r', 'image:=/camera', '-r', '~/place:=/where')
+    options = {'map_path': town_map, 'min_confidence': 0.0, 'image_transport': transport}
     node = start_node(*names, **options)
-    bag = town_bag(tmp_path / 'bag', 'dusk', jpeg=True, storage='mcap')
+    bag = town_bag(tmp_path / 'bag', 'dusk', jpeg=jpeg, storage='mcap')
     values = read_answers(start(bag, '--node', 'robot/vpr_node'), tmp_path)
     check_places(values['answers'], bag, town_map, 5)
     assert node.alive
+    node.end()
+
+
+def test_a_node_that_runs_with_another_map(start, start_node, town_map: Path, tmp_path: Path):
+    smaller, bag = tmp_path / 'smaller', town_bag(tmp_path / 'bag', 'dusk')
+    embedder, places = Embedder(shipped_model()), PlaceMap.load(town_map).places[:4]
+    descriptors = embed_frames(embedder, read_source(TOWN / 'day')[:4], 'map')
+    PlaceMap.build(descriptors, places, embedder).save(smaller)
+    node = start_node(map_path=town_map)
+    line = failure(start(bag, '--node', '/vpr_node', of=smaller), tmp_path)
+    assert f'/vpr_node serves {town_map} of {MAP_PLACES} places, {smaller} has 4' in line
     node.end()
 
 
@@ -189,21 +205,47 @@ def test_a_signal_ends_it_and_its_node(signal_number: int, start, tmp_path: Path
     assert not (tmp_path / 'answers.json').exists()
 
 
-@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_evaluate_live_and_all_that_it_started(
-    signal_number: int, ros, town_map: Path, tmp_path: Path
-) -> None:
+def gone(*pids: int) -> None:
+    """Return when these processes are no more."""
+    there = lambda: any(Path(f'/proc/{pid}').exists() for pid in pids)  # noqa: E731
+    until(lambda: not there(), f'{pids} to end', lambda: time.sleep(0.05))
+
+
+def test_a_live_that_is_killed_takes_its_node_along(start, tmp_path: Path) -> None:
+    process = start(TOWN / 'dusk')
+    node = playing(process.pid)
+    process.stop(signal.SIGKILL)
+    gone(node)
+    assert not (tmp_path / 'answers.json').exists()
+
+
+@pytest.fixture
+def evaluating(ros, town_map: Path, tmp_path: Path) -> Iterator[tuple[Process, int, int]]:
+    """evaluate --live while it plays, and the numbers of its live and of the node."""
     arguments = (town_map, TOWN / 'dusk', '--live', '--rate', RATE / 4)
     process = Process(tmp_path / 'evaluate', 'ashtkd_ros.commands.evaluate', *arguments)
     try:
         until(lambda: children(process.pid) or not process.alive, 'live', lambda: time.sleep(0.1))
         (live_pid,) = children(process.pid)
-        node = playing(live_pid)
-        status, _ = process.stop(signal_number)
+        yield process, live_pid, playing(live_pid)
     finally:
         process.kill()
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_evaluate_live_and_all_that_it_started(
+    signal_number: int, evaluating: tuple[Process, int, int]
+) -> None:
+    process, *started = evaluating
+    status, _ = process.stop(signal_number)
     assert (status, process.stderr) == (130, 'interrupted\n')
-    assert not any(Path(f'/proc/{pid}').exists() for pid in (live_pid, node))
+    assert not any(Path(f'/proc/{pid}').exists() for pid in started)
+
+
+def test_an_evaluate_that_is_killed_takes_live_and_its_node_along(evaluating) -> None:
+    process, *started = evaluating
+    process.stop(signal.SIGKILL)
+    gone(*started)
 
 
 ROS2 = """#!{python}

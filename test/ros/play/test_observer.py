@@ -80,7 +80,7 @@ def test_a_node_that_has_ended_is_not_waited_for(ros) -> None:
 def test_a_place_without_a_number_is_refused(observer: Observer) -> None:
     cat = Classification(results=[ObjectHypothesis(class_id='cat')])
     observer.answers[7] = cat, 0.0
-    with pytest.raises(VprError, match='/absent/vpr_node/place: places are no numbers'):
+    with pytest.raises(VprError, match='/absent/vpr_node/place: the place IDs are not numbers'):
         observer.answer_to(7)
 
 

@@ -75,6 +75,17 @@ def test_without_revisits_the_confidence_is_the_similarity(
     assert Embedder(out, num_threads=1).confidence == {}
 
 
+def test_a_model_of_another_origin_is_not_replaced(run: Path, tmp_path: Path, monkeypatch):
+    out = tmp_path / 'other.onnx'
+    other = onnx.helper.make_model(onnx.helper.make_graph([], 'other', [], []))
+    for data in (other.SerializeToString(), b'preprocessing licence'):
+        out.write_bytes(data)
+        monkeypatch.setattr(export, 'load_student', lambda _: pytest.fail('began'))
+        with pytest.raises(VprError) as error:
+            export.export(run, tmp_path, out, 0.5)
+        assert 'other.onnx: exists' in line_of(error) and out.read_bytes() == data
+
+
 def test_too_few_pictures_to_whiten_export_nothing(
     run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
 ):

@@ -313,5 +313,5 @@ def test_a_start_that_is_missing_is_told_of_before_any_work(settings: Path, tmp_
     change(settings, lambda c: c.update(start='first.onnx'))
     with pytest.raises(VprError) as error:
         train.prepare(read_config(settings))
-    assert line_of(error).startswith('start: first.onnx is not there')
+    assert line_of(error).startswith('start: no such file first.onnx')
     assert not (tmp_path / 'views').exists()

@@ -112,7 +112,7 @@ def test_a_damaged_file_is_one_line(config, data, name: str):
     (config.out / 'teachers' / 'up' / name).write_bytes(b'damaged')
     with pytest.raises(VprError) as error:
         make_teachers(config, data)
-    assert f'up/{name}: ' in line_of(error) and 'is made again' in str(error.value)
+    assert f'up/{name}: ' in line_of(error) and 'will be made again' in str(error.value)
 
 
 def test_outputs_of_other_views_are_refused(config, data):

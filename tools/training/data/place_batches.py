@@ -56,7 +56,7 @@ class PlaceBatches:
             if len(chosen) == self.per_batch:
                 return [entry for place in chosen for entry in self._views(place, rng)]
         raise VprError(
-            f'the sources have no {self.per_batch} places that are surely different; make '
+            f'the sources have no {self.per_batch} places that are certainly different; make '
             '`schedule.places` smaller'
         )
 

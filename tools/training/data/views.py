@@ -200,4 +200,4 @@ def load_arrays(file: Path) -> dict[str, np.ndarray]:
         with np.load(file) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise VprError(f'{file}: is damaged; remove it, and it is made again') from error
+        raise VprError(f'{file}: is damaged; remove it; it will be made again') from error

@@ -65,7 +65,7 @@ def ranking_network_loss(
     """Step 5: cross-entropy of the network's scores over the top-x pairs; through both branches.
 
     Mean over the queries with a positive, 0 where there is none. `unsure`: bool (Q, D), pairs that
-    are no candidates as long as there are others.
+    are not candidates as long as there are others.
     """
     similarity = (query @ database.T).detach()
     if unsure is not None:

@@ -26,7 +26,14 @@ from tqdm import tqdm
 from ashtkd_ros.cli.arguments import count
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.writing import whole_file, write_text
+from ashtkd_ros.files.marks import PNG_METADATA, json_keys
+from ashtkd_ros.files.writing import (
+    check_output,
+    whole_file,
+    write_errors,
+    write_text,
+    write_together,
+)
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.frame import Frame
 from tools.training.config import TEACHER_LOSSES, TrainConfig, as_plain, read_config
@@ -34,6 +41,7 @@ from tools.training.data.views import Views
 from tools.training.export import metadata_of, write_onnx
 from tools.training.networks.student import DSFormer
 from tools.training.networks.teacher import Teacher
+from tools.training.outputs import check_picture_output, check_table_output
 from tools.training.run_folder import check_settings, start_folder
 from tools.training.studies.evaluate_sets import recalls, student_descriptors, validation_sets
 from tools.training.teachers import make_teachers
@@ -91,11 +99,12 @@ def rows(config: TrainConfig) -> dict[str, dict]:
 
 def measure(network: DSFormer, views: Views, folder: Path, sets: list[Path]) -> None:
     """Fit the last layer, export and measure one student; results.json in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    check_output(folder / 'results.json')  # a fault of the disk is told before the work
     fit_projection(network, views, FITTED_ON)
     write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
     measured = recalls(student_descriptors(Embedder(folder / 'student.onnx')), sets)
-    write_text(folder / 'results.json', json.dumps(measured, indent=2))
+    with write_errors(folder / 'results.json'):
+        write_text(folder / 'results.json', json.dumps(measured, indent=2))
 
 
 def teacher_recalls(
@@ -170,8 +179,8 @@ def picture(results: dict[str, list[dict[str, float]]], path: Path) -> None:
     heights, errors = ([of[row] for row in counts.values()] for of in (mean, spread))
     curve.errorbar(list(counts), heights, errors, marker='o', capsize=3, color='#2f6f8f')
     curve.set(xticks=list(counts), xlabel='teachers (soft + hard)', ylabel='Recall@1 [%]')
-    with whole_file(path) as draft:
-        figure.savefig(draft, dpi=90)
+    with write_errors(path, 'the picture'), whole_file(path) as draft:
+        figure.savefig(draft, dpi=90, metadata=PNG_METADATA)
     pyplot.close(figure)
 
 
@@ -197,7 +206,7 @@ def stored_recalls(folder: Path, config: TrainConfig, sets: list[Path]) -> dict 
         return None
     if not (folder / 'config.yaml').exists():
         raise VprError(
-            f'{folder}: holds results of unknown settings; remove it, and it is made again'
+            f'{folder}: holds results of unknown settings; remove it; it will be made again'
         )
     check_settings(folder, as_plain(config))
     try:
@@ -205,13 +214,15 @@ def stored_recalls(folder: Path, config: TrainConfig, sets: list[Path]) -> dict 
         if list(measured) == [s.name for s in sets]:
             return measured
     except (OSError, ValueError, TypeError) as error:
-        raise VprError(f'{file}: is damaged; remove it, and it is made again') from error
-    raise VprError(f'{file}: is of other validation sets; remove it, and it is made again')
+        raise VprError(f'{file}: is damaged; remove it; it will be made again') from error
+    raise VprError(f'{file}: is of other validation sets; remove it; it will be made again')
 
 
 def ablation(config: TrainConfig, validation: Path, seeds: int) -> str:
     """Everything; returns the report, which is also written to `out`/ablation."""
-    sets, data, out = validation_sets(validation), prepare(config), config.out / 'ablation'
+    sets, out = validation_sets(validation), config.out / 'ablation'
+    check_report(out)
+    data = prepare(config)
     teachers = {t.name: t for t in make_teachers(config, data, [t.name for t in config.teachers])}
     results = {
         f'teacher "{t.name}" alone': [teacher_recalls(config, teachers[t.name], t.trunk, sets)]
@@ -232,9 +243,23 @@ def ablation(config: TrainConfig, validation: Path, seeds: int) -> str:
                 start_folder(folder, as_plain(changed))
             measure(network, data.views, folder, sets)
         results.setdefault(row, []).append(stored_recalls(folder, changed, sets))
+    return write_report(results, out)
+
+
+def check_report(out: Path) -> None:
+    """VprError where the report of an ablation cannot be written into the folder `out`."""
+    check_table_output(out / 'report.md')
+    check_output(out / 'report.json', lambda data: bool(json_keys(data) & {FULL, ALONE}))
+    check_picture_output(out / 'ablation.png')
+
+
+def write_report(results: dict[str, list[dict[str, float]]], out: Path) -> str:
+    """Write the report and its picture into the folder `out`; returns the report."""
+    check_report(out)
     report = report_of(results)
-    write_text(out / 'report.md', report)
-    write_text(out / 'report.json', json.dumps(results, indent=2))
+    with write_errors(out, 'the report'):
+        stored = json.dumps(results, indent=2)
+        write_together({out / 'report.json': stored.encode(), out / 'report.md': report.encode()})
     picture(results, out / 'ablation.png')
     return report
 
@@ -257,7 +282,7 @@ def main(argv: list[str] | None = None) -> int:
         '--seeds',
         type=count,
         default=3,
-        help='number of trainings a row, each with another seed (default: %(default)s)',
+        help='number of trainings per row, each with another seed (default: %(default)s)',
     )
     parser.add_argument(
         '--stored',

@@ -139,12 +139,12 @@ def main(argv: list[str] | None = None) -> int:
         'data', type=Path, help='folder of validation sets, each with an index.csv'
     )
     parser.add_argument(
-        '--model', type=Path, help='exported student (.onnx); default: the one that is shipped'
+        '--model', type=Path, help='exported student (.onnx; default: the one that is shipped)'
     )
     parser.add_argument(
         '--teachers',
         type=Path,
-        help='folder of frozen networks (.onnx) to measure as well; default: none',
+        help='folder of frozen networks (.onnx) to measure as well (default: none)',
     )
     args = parser.parse_args(argv)
     embedder = Embedder(args.model or shipped_model())

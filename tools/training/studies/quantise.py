@@ -20,10 +20,11 @@ import numpy as np
 
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.writing import whole_file
+from ashtkd_ros.files.writing import whole_file, write_errors
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import measure
+from tools.training.outputs import check_model_output
 from tools.training.studies.evaluate_sets import recalls as recalls_at_1
 from tools.training.studies.evaluate_sets import student_descriptors, validation_sets
 
@@ -67,12 +68,19 @@ def calibration_images(
     return np.stack(images)
 
 
+def check_variants(model: Path, folder: Path) -> None:
+    """VprError where the variants of a model cannot be written into `folder`."""
+    for variant in VARIANTS:
+        check_model_output(_variant_path(model, variant, folder))
+
+
 def quantise(model: Path, images: np.ndarray, folder: Path) -> dict[str, Path]:
     """Write both variants of `model` into `folder`; returns variant → file.
 
     `images`: float32 (N, 3, h, w), for the ranges of the static variant. The metadata stay, the
     name gains the variant. Raises VprError where the library lacks a part or refuses the model.
     """
+    check_variants(model, folder)
     with tempfile.TemporaryDirectory() as scratch:
         try:
             drafts = _quantise(model, images, Path(scratch))
@@ -127,17 +135,16 @@ def _keep(draft: Path, model: Path, variant: str, folder: Path) -> Path:
 
     metadata = {p.key: p.value for p in onnx.load(str(model)).metadata_props}
     metadata['name'] = f'{metadata.get("name", model.stem)}_{variant}'
-    quantised, out = onnx.load(str(draft)), folder / f'{model.stem}_{variant}.onnx'
+    quantised, out = onnx.load(str(draft)), _variant_path(model, variant, folder)
     del quantised.metadata_props[:]
     onnx.helper.set_model_props(quantised, metadata)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(out) as draft:
-            onnx.save(quantised, str(draft))
-    except OSError as error:
-        reason = error.strerror or error
-        raise VprError(f'{out}: cannot be written ({reason}); name a folder with -o') from error
+    with write_errors(out, 'the model'), whole_file(out) as draft:
+        onnx.save(quantised, str(draft))
     return out
+
+
+def _variant_path(model: Path, variant: str, folder: Path) -> Path:
+    return folder / f'{model.stem}_{variant}.onnx'
 
 
 def verdict(
@@ -210,6 +217,7 @@ def main(argv: list[str] | None = None) -> int:
             f'{args.model}: takes images of another size than 224 x 224; only that size is '
             'timed here'
         )
+    check_variants(args.model, args.out)
     files = quantise(args.model, calibration_images(args.images, embedder), args.out)
     print('\n'.join(report({'fp32': args.model, **files}, sets)))
     return 0

@@ -24,7 +24,7 @@ import torch
 from tqdm import tqdm
 
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.files.writing import whole_file
+from ashtkd_ros.files.writing import whole_file, write_errors
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.traverses.image_folder import read_source
@@ -33,6 +33,7 @@ from tools.training.data.datasets import FixedViews, TrainingData
 from tools.training.data.places import TrainingPlace
 from tools.training.losses.loss_network import LossNetwork, ranking_network_loss
 from tools.training.losses.ranking import same_place
+from tools.training.outputs import check_model_output
 from tools.training.studies.evaluate_sets import right_matches, validation_sets
 from tools.training.train import prepare
 
@@ -162,7 +163,11 @@ def recalls(embedder: Embedder, network: LossNetwork, folder: Path) -> tuple[flo
 
 def write(network: LossNetwork, embedder: Embedder, path: Path) -> None:
     """Inputs `query` (Q, D) and `candidates` (Q, X, D), output `score` (Q, X), any Q and X."""
-    with whole_file(path) as draft, warnings.catch_warnings():
+    with (
+        write_errors(path, 'the model'),
+        whole_file(path) as draft,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter('ignore')  # as in tools.training.export
         torch.onnx.export(
             network,
@@ -207,6 +212,7 @@ def main(argv: list[str] | None = None) -> int:
         help='model file to write (default: %(default)s)',
     )
     args = parser.parse_args(argv)
+    check_model_output(args.out)
     config, embedder = read_config(args.config), Embedder(args.model)
     sets, data = validation_sets(args.data), prepare(config)
     drawn = describe(embedder, config, data)
@@ -219,7 +225,6 @@ def main(argv: list[str] | None = None) -> int:
     if after <= before:
         print(f'Re-ranking does not raise the mean: {args.out} is not written')
         return 0
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     write(network, embedder, args.out)
     print(f'{args.out}: re-ranks the first {_CANDIDATES} candidates of {embedder.name}')
     return 0

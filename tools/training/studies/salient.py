@@ -17,9 +17,11 @@ import numpy as np
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.salient_pictures import level_pictures
-from ashtkd_ros.files.writing import write_bytes
+from ashtkd_ros.files.marks import mark_png
+from ashtkd_ros.files.writing import write_bytes, write_errors
 from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder
+from tools.training.outputs import check_picture_output
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,17 +37,16 @@ def main(argv: list[str] | None = None) -> int:
         help='picture to write (default: %(default)s)',
     )
     args = parser.parse_args(argv)
+    if not cv2.haveImageWriter(args.out.name):
+        raise VprError(f'{args.out}: is no name of a picture; name a .png file')
+    check_picture_output(args.out)
     embedder = Embedder(args.model)
     rows = [level_pictures(i, embedder.salient_maps(i)) for i in map(read_image, args.images)]
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0))) for r in rows]
-    try:
-        coded = cv2.imencode(args.out.suffix, np.concatenate(rows)[..., ::-1])[1]
-        write_bytes(args.out, coded.tobytes())
-    except (OSError, cv2.error) as error:
-        raise VprError(
-            f'{args.out}: cannot be written; name a .png file in a folder that exists'
-        ) from error
+    coded = cv2.imencode(args.out.suffix, np.concatenate(rows)[..., ::-1])[1]
+    with write_errors(args.out, 'the picture'):
+        write_bytes(args.out, mark_png(coded.tobytes()))
     print(
         f'{args.out}: {len(rows)} pictures; to the right of each its levels, from stride 8 upwards'
     )

@@ -21,11 +21,17 @@ from tqdm import tqdm
 from ashtkd_ros.cli.arguments import count as whole_number
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.writing import whole_file, write_text
+from ashtkd_ros.files.marks import PNG_METADATA
+from ashtkd_ros.files.writing import whole_file, write_errors, write_text
 from ashtkd_ros.network.embedder import Embedder
 from tools.bench.embedding import measure
 from tools.training.export import load_student, metadata_of, write_onnx
 from tools.training.networks.layers import count
+from tools.training.outputs import (
+    check_model_output,
+    check_picture_output,
+    check_table_output,
+)
 from tools.training.studies.evaluate_sets import recalls, student_descriptors, validation_sets
 from tools.training.whitening import fit_projection
 
@@ -65,15 +71,17 @@ def write_sizes(
     trained, views = load_student(run)
     most = len(trained.heads)
     sizes = sizes or usual_sizes(most, trained.config.image_size)
-    written = {}
-    folder.mkdir(parents=True, exist_ok=True)
-    for levels, pixels in tqdm(sizes, desc='sizes', delay=2):
+    paths = {(n, pixels): folder / f'{n}_levels_{pixels}.onnx' for n, pixels in sizes}
+    for (levels, pixels), path in paths.items():
         if not _FEWEST_LEVELS <= levels <= most or pixels % 32:
             raise VprError(
                 f'{levels} levels of {pixels} pixels: must be {_FEWEST_LEVELS} to {most} levels '
                 'and a multiple of 32 pixels'
             )
-        network, path = trained.smaller(levels, pixels), folder / f'{levels}_levels_{pixels}.onnx'
+        check_model_output(path)
+    written = {}
+    for (levels, pixels), path in tqdm(paths.items(), desc='sizes', delay=2):
+        network = trained.smaller(levels, pixels)
         fit_projection(network, views, _FITTED_ON)
         write_onnx(network, path, metadata_of(network, path.stem))
         written[path] = count(network, torch.zeros(1, 3, pixels, pixels))
@@ -119,8 +127,8 @@ def picture(networks: list[Point], path: Path) -> None:
         axes.annotate(p.name, (p.ms, p.mean), xytext=(4, 4), textcoords='offset points')
     axes.set(xlabel='one image, two threads [ms]', ylabel='mean Recall@1 [%]')
     axes.margins(0.2)
-    with whole_file(path) as draft:
-        figure.savefig(draft, dpi=100)
+    with write_errors(path, 'the picture'), whole_file(path) as draft:
+        figure.savefig(draft, dpi=100, metadata=PNG_METADATA)
     pyplot.close(figure)
 
 
@@ -156,13 +164,13 @@ def _parser() -> argparse.ArgumentParser:
         '--sizes',
         nargs='+',
         default=[],
-        help='sizes to measure, levels x pixels, such as 3x224; default: those that suit the run',
+        help='sizes to measure, levels x pixels, such as 3x224 (default: those that suit the run)',
     )
     parser.add_argument(
         '--rounds',
         type=whole_number,
         default=60,
-        help='how often each network is timed (default: %(default)s)',
+        help='number of times that each network is timed (default: %(default)s)',
     )
     parser.add_argument(
         '-o',
@@ -178,11 +186,15 @@ def main(argv: list[str] | None = None) -> int:
     """Command line."""
     args = _parser().parse_args(argv)
     sizes, sets = _read_sizes(args.sizes), validation_sets(args.data)
+    written, drawn = args.out / 'tradeoff.md', args.out / 'tradeoff.png'
+    check_table_output(written)
+    check_picture_output(drawn)
     students = write_sizes(args.run, sizes, args.out)
     networks = points(students, sorted(args.teachers.glob('*.onnx')), sets, args.rounds)
     print(table(networks))
-    write_text(args.out / 'tradeoff.md', table(networks) + '\n')
-    picture(networks, args.out / 'tradeoff.png')
+    with write_errors(written, 'the table'):
+        write_text(written, table(networks) + '\n')
+    picture(networks, drawn)
     return 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of places: decided by seed and step alone, of places that are surely different."""
+"""Batches of places: decided by seed and step alone, of places that are certainly different."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_batch_is_decided_by_seed_and_step_alone(places: TrainingPlaces):
     assert draw.batch(6) != seventh != PlaceBatches(places, 6, 4, seed=4).batch(7)
 
 
-def test_batches_hold_p_places_surely_different_with_k_views(places: TrainingPlaces):
+def test_batches_hold_p_places_certainly_different_with_k_views(places: TrainingPlaces):
     draw = PlaceBatches(places, 5, 4, seed=0)
     for step in range(60):
         batch = draw.batch(step)
@@ -60,7 +60,7 @@ def test_domains_and_weights_decide_what_is_drawn(places: TrainingPlaces):
     assert 'domains: no set is named moon; there are single, walk' in line_of(error)
     with pytest.raises(VprError) as error:
         PlaceBatches(places, 40, 2, seed=0, domains={'walk'}).batch(0)
-    assert 'no 40 places that are surely different' in line_of(error)
+    assert 'no 40 places that are certainly different' in line_of(error)
 
 
 def test_a_domain_is_a_whole_name_or_a_folder_of_its_path(tmp_path: Path):

@@ -167,7 +167,7 @@ WRONG = [
     ({'kind': 'sets', 'path': 'gone'}, 'gone: no such folder'),
     ({'kind': 'folders', 'path': 'gone'}, 'gone: no such folder'),
     ({'kind': 'walks', 'paths': ['gone']}, 'no such folder'),
-    ({'kind': 'gsv', 'path': 'gone.csv', 'images': 'good'}, 'cannot be read'),
+    ({'kind': 'gsv', 'path': 'gone.csv', 'images': 'good'}, 'gone.csv: no such file'),
     ({'kind': 'sets', 'path': 'good', 'only': ['s', 'ss']}, 'only: no set is named ss; there are'),
     (
         {'kind': 'sets', 'path': 'good', 'positives': {'t': 'place'}},
@@ -175,7 +175,7 @@ WRONG = [
     ),
     ({'kind': 'walks', 'paths': ['town/day', 'good/s']}, 's: has no poses'),
     ({'kind': 'sets', 'path': 'empty'}, 'empty: the source holds no place'),
-    ({'kind': 'sets', 'path': 'bad'}, 'column place is missing'),
+    ({'kind': 'sets', 'path': 'bad'}, 'the column place is missing'),
 ]
 
 

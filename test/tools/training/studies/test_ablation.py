@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,18 @@ from conftest import line_of
 from small_student import torch  # noqa: F401  skips where it is missing
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files import writing
 from tools.training.config import as_plain, read_config
 from tools.training.run_folder import start_folder
-from tools.training.studies.ablation import FULL, main, rows, stored_recalls, table, verdicts
+from tools.training.studies.ablation import (
+    FULL,
+    main,
+    rows,
+    stored_recalls,
+    table,
+    verdicts,
+    write_report,
+)
 
 
 def test_rows_change_what_their_names_say(root: Path):
@@ -72,6 +82,31 @@ def test_the_report_is_made_again_from_stored_results(tmp_path: Path, capsys):
         with pytest.raises(VprError) as error:
             main(arguments)
         assert expected in line_of(error)
+
+
+def test_a_report_replaces_one_of_an_ablation_only(tmp_path: Path):
+    results = {FULL: [{'a': 60.0}], 'student alone': [{'a': 50.0}]}
+    for _ in range(2):
+        assert 'holds (+10.0 points' in write_report(results, tmp_path)
+    files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert set(files) == {'report.md', 'report.json', 'ablation.png'}
+    for name, data in files.items():
+        (tmp_path / name).write_text('| | mine')
+        with pytest.raises(VprError) as error:
+            write_report(results, tmp_path)
+        assert f'{name}: exists' in line_of(error)
+        (tmp_path / name).write_bytes(data)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(writing.os, 'fsync', full)
+    with pytest.raises(VprError) as error:
+        write_report({FULL: [{'a': 60.0}]}, tmp_path)
+    assert 'the report cannot be written (No space left on device); make room' in line_of(error)
+    assert not list(tmp_path.iterdir())
 
 
 def test_more_teachers_and_the_single_teacher_are_claims_of_their_own():

@@ -44,6 +44,12 @@ def test_variants_say_nearly_the_same_and_keep_what_the_model_tells(
     assert images.shape == (40, 3, 64, 64) and images.dtype == np.float32
     files = quantise(model, images, tmp_path / 'int8')
     assert list(files) == list(VARIANTS)
+    with pytest.raises(VprError) as error:
+        (files['int8_static']).write_bytes(b'mine')
+        quantise(model, images, tmp_path / 'int8')
+    assert 'small_int8_static.onnx: exists' in line_of(error)
+    files['int8_static'].unlink()
+    quantise(model, images, tmp_path / 'int8')  # replaces the other one, which is ours
     exact = embedder.run(images)
     for variant, path in files.items():
         ours = Embedder(path, num_threads=1)

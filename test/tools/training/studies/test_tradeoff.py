@@ -30,6 +30,33 @@ def test_every_size_is_written_with_its_parameters_and_macs(tmp_path: Path, view
         assert f'{bad[0]} levels of {bad[1]} pixels: must be 2 to 4' in line_of(error)
 
 
+def test_results_that_cannot_be_written_are_told_before_the_work(
+    tmp_path: Path, monkeypatch, views
+):
+    monkeypatch.setattr(tradeoff, 'validation_sets', lambda _: [])
+    monkeypatch.setattr(tradeoff, 'load_student', lambda _: (small_student(), views))
+    for work in ('fit_projection', 'points'):
+        monkeypatch.setattr(tradeoff, work, lambda *_: pytest.fail('began'))
+    for name in ('tradeoff.md', 'tradeoff.png', '4_levels_64.onnx'):
+        out = tmp_path / name.partition('.')[2]
+        out.mkdir()
+        (out / name).write_text('mine')
+        with pytest.raises(VprError) as error:
+            tradeoff.main(['run', '--data', 'data', '-o', str(out)])
+        assert f'{name}: exists' in line_of(error) and (out / name).read_text() == 'mine'
+
+
+def test_what_is_written_is_replaced_by_another_run(tmp_path: Path, monkeypatch, views, capsys):
+    networks = [Point('ours', 6.0, 2.5, 0.4, {'a': 80.0})]
+    monkeypatch.setattr(tradeoff, 'validation_sets', lambda _: [])
+    monkeypatch.setattr(tradeoff, 'load_student', lambda _: (small_student(), views))
+    monkeypatch.setattr(tradeoff, 'points', lambda *_: networks)
+    for _ in range(2):
+        arguments = ['run', '--data', 'data', '--sizes', '2x32', '-o', str(tmp_path / 'out')]
+        assert tradeoff.main(arguments) == 0
+    assert '| ours |' in (tmp_path / 'out' / 'tradeoff.md').read_text()
+
+
 def test_the_usual_sizes_are_of_levels_that_the_run_has(tmp_path: Path, views, monkeypatch):
     assert tradeoff.usual_sizes(3, 224) == [(2, 224), (3, 192), (3, 224)]
     assert tradeoff.usual_sizes(2, 224) == [(2, 192), (2, 224)]

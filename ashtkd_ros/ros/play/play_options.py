@@ -25,28 +25,28 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         '--rate',
         type=rate,
         default=1.0,
-        help='how many times faster than recorded to play (default: %(default)g)',
+        help='play so many times faster than recorded (default: %(default)g)',
     )
     add(
         '--hz',
         type=rate,
-        help='images a second, before --rate (default: 10 for a folder, else as recorded)',
+        help='images per second, before --rate (default: 10 for a folder, else as recorded)',
     )
     add(
         '--image-topic',
         default='',
-        help='topic of the images in a bag (default: the only one with images)',
+        help='topic of the images in a bag (default: the only topic with images)',
     )
     add(
         '--role',
         default='',
-        help='take the rows of index.csv with this role (default: those of the queries where it '
+        help='take the rows of index.csv with this role (default: the rows of the queries if it '
         'has several roles)',
     )
     add(
         '--compressed',
         action='store_true',
-        help='send the JPEG or PNG bytes of a folder as CompressedImage (default: send pixels)',
+        help='send the JPEG or PNG bytes of a folder as CompressedImage, not its pixels',
     )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.trajectory import REASONS
-from ashtkd_ros.mapping.build import LOST
 from ashtkd_ros.maps.folder import ROUTE
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
+from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.traverse import Traverse
 
 
@@ -22,9 +22,10 @@ def summary(place_map: PlaceMap, counts: Counter, out: Path) -> list[str]:
     with_poses = any(place.pose is not None for place in places)
     apart = '' if with_poses else ', without poses'
     apart = f', {spacing:.1f} m apart' if spacing else apart
-    lines = [f'{out}: {len(places)} places{apart}, model {place_map.info.model["name"]}']
+    model = place_map.info.model['name']
+    lines = [f'{out}: {counted(len(places), "place")}{apart}, model {model}']
     rest = ', '.join(f'{n} {what}' for what, n in counts.items() if what != 'images' and n)
-    lines.append(f'{counts["images"]} images{": " if rest else ""}{rest}')
+    lines.append(f'{counted(counts["images"], "image")}{": " if rest else ""}{rest}')
     origin = place_map.info.built.get('origin')
     if origin:
         where = f'{origin["lat"]:.7f}, {origin["lon"]:.7f}, {origin["alt"]:.1f} m'
@@ -47,12 +48,9 @@ def notes_after_build(
     unposed = sum(counts[why] for why in REASONS[1:])
     if 2 * unposed > counts['images']:
         lines.append(
-            f'{unposed} of {counts["images"]} images have no pose and are no places; see '
-            'what the poses cover with --dry-run, or choose others (--pose-topic)'
-        )
-    if lost := counts[LOST]:
-        lines.append(
-            f'{lost} images cannot be read: a recording is damaged within; the map lacks them'
+            f'{unposed} of {counts["images"]} images have no pose, so they are not places; '
+            '--dry-run shows what the poses cover; give other poses with --pose-topic (bags) or '
+            '--trajectory'
         )
     return lines
 
