@@ -42,7 +42,8 @@ class LeanNode(NodeProcess):
 def folder_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Map of the day walk without thumbnails: its pictures stay in the folder of the walk."""
     folder = tmp_path_factory.mktemp('map') / 'day'
-    command = [TOWN / 'day', '-o', folder, '--no-thumbnails', '--metres', 20]
+    command = [TOWN / 'day', '-o', folder, '--no-thumbnails', '--keyframes', 'distance']
+    command += ['--metres', 20]
     with pytest.raises(SystemExit) as end:
         build_map([str(word) for word in command])
     assert end.value.code == 0 and not (folder / 'thumbnails').exists()
