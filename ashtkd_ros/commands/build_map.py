@@ -24,7 +24,7 @@ from ashtkd_ros.commands.options import (
 )
 from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.mapping.build_summary import notes_after_build, route_line, summary
-from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions, check_options
+from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions, unused_options
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
 from ashtkd_ros.traverses.opening import open_traverses
@@ -76,7 +76,7 @@ def _keyframes(args: argparse.Namespace) -> KeyframeOptions:
 def _build(args: argparse.Namespace) -> int:
     keyframes = _keyframes(args)
     traverses = open_traverses(args.source, traverse_options(args, purpose='map'))
-    check_options(traverses, keyframes)
+    print_notes(*unused_options(traverses, keyframes))
     if args.dry_run:
         print_lines(
             *(line for t in traverses for line in plan(t, keyframes)), *cautions(traverses)

@@ -62,14 +62,13 @@ def rule_of(traverse: Traverse, options: KeyframeOptions) -> str:
     return options.rule
 
 
-def check_options(traverses: Sequence[Traverse], options: KeyframeOptions) -> None:
-    """VprError where an option is given that the rules of all these traverses do not use."""
+def unused_options(traverses: Sequence[Traverse], options: KeyframeOptions) -> list[str]:
+    """Notes on options that the rules of all these traverses do not use."""
     rules, default = {rule_of(t, options) for t in traverses}, KeyframeOptions()
-    for name, users in _USED_BY.items():
-        if getattr(options, name) != getattr(default, name) and not rules.intersection(users):
-            flag = f'--{name.replace("_", "-")}'
-            raise VprError(
-                f'{flag} is for --keyframes {" or ".join(users)}, and the places are chosen by '
-                f'--keyframes {" and ".join(sorted(rules))}; change --keyframes, '
-                f'or leave {flag} out'
-            )
+    chosen = ' and '.join(sorted(rules))
+    return [
+        f'--{name.replace("_", "-")} is for --keyframes {" or ".join(users)} and has no effect: '
+        f'the places are chosen by --keyframes {chosen}'
+        for name, users in _USED_BY.items()
+        if getattr(options, name) != getattr(default, name) and not rules.intersection(users)
+    ]

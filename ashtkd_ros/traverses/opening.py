@@ -57,6 +57,8 @@ KINDS = (
 )
 # Options for every kind; of the others each kind tells which it has: see `Traverse.accepted`.
 _FOR_ALL = ('origin', 'bits', 'purpose')
+# Those that choose images or poses, and are refused by a kind without them; others are noted.
+_CHOOSING = ('role', 'image_topic', 'pose_topic', 'trajectory', 'labels', 'video_start')
 
 
 def open_traverse(path: Path, options: TraverseOptions | None = None) -> Traverse:
@@ -65,17 +67,19 @@ def open_traverse(path: Path, options: TraverseOptions | None = None) -> Travers
     for kind in KINDS:
         if kind.recognises(path):
             opened = kind.load()
-            if os.path.exists(path):
-                _check_options(path, opened, options)
-            return opened(path, options)
+            notes = _check_options(path, opened, options) if os.path.exists(path) else []
+            traverse = opened(path, options)
+            traverse.notes += notes
+            return traverse
     from ashtkd_ros.bags.rosbag2 import misnamed
 
     endings = ', '.join(ending for kind in KINDS for ending in kind.endings)
     raise VprError(f'{path}: its ending is not one of {endings}{misnamed(path)}')
 
 
-def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions) -> None:
-    """VprError where an option is given that would have no effect on this source."""
+def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions) -> list[str]:
+    """Notes on options without effect on this source; VprError for those in `_CHOOSING`."""
+    notes = []
     for field in fields(options):
         name = field.name
         if name in _FOR_ALL or getattr(options, name) == field.default:
@@ -84,13 +88,16 @@ def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions)
         if name not in opened.accepted:
             classes = [kind.load() for kind in KINDS]
             owners = ' and '.join(f'{c.kind[2:]}s' for c in classes if name in c.accepted)
-            raise VprError(f'{path}: {flag} is for {owners}, this is {opened.kind}')
-        if name in opened.for_trajectories and options.trajectory is None:
-            raise VprError(
-                f'{path}: {flag} is for the poses of a --trajectory; give one, or leave {flag} out'
+            if name in _CHOOSING:
+                raise VprError(f'{path}: {flag} is for {owners}, this is {opened.kind}')
+            notes.append(f'{flag} is for {owners} and has no effect: this is {opened.kind}')
+        elif name in opened.for_trajectories and options.trajectory is None:
+            notes.append(
+                f'{flag} is for the poses of a --trajectory and has no effect without one'
             )
     if options.trajectory is not None and options.pose_topic:
-        raise VprError(f'{path}: --trajectory and --pose-topic both name poses; leave one out')
+        notes.append('--pose-topic has no effect: the poses are those of the --trajectory')
+    return notes
 
 
 def open_traverses(sources: Sequence[Path], options: TraverseOptions) -> list[Traverse]:

@@ -50,16 +50,7 @@ def test_what_does_not_fit_is_one_line(bag: Path, town: Path, tmp_path: Path):
         (town / 'day', {'image_topic': '/a'}, '--image-topic is for bags, this is a folder'),
         (town / 'day', {'trajectory': tmp_path / 'a.txt'}, '--trajectory is for bags and videos'),
         (bag, {'stamps': 'receive', 'role': 'query'}, '--role is for'),
-        (bag, {'trajectory': 'a.txt', 'pose_topic': '/odom'}, 'both name poses; leave one out'),
         (video, {'trajectory': 'a.txt', 'pose_topic': '/odom'}, '--pose-topic is for bags'),
-        (town / 'day', {'stamps': 'receive'}, '--stamps is for bags, this is a folder'),
-        (town / 'day', {'max_pose_gap_s': 0.0}, '--max-pose-gap is for bags and videos'),
-        (town / 'day', {'camera_frame_is': 'body'}, '--camera-frame-is is for bags and videos'),
-        (video, {'map_frame': 'map'}, '--map-frame is for bags, this is a video'),
-        (video, {'camera_frame': 'lens'}, '--camera-frame is for bags, this is a video'),
-        (video, {'stamps': 'receive'}, '--stamps is for bags, this is a video'),
-        (video, {'video_start': 1.0}, '--video-start is for the poses of a --trajectory'),
-        (video, {'max_pose_gap_s': 9.0}, '--max-pose-gap is for the poses of a --trajectory'),
         (tmp_path / 'a.txt', {}, 'its ending is not one of .db3, .mcap, '),
         (tmp_path / 'gone', {}, 'no such folder'),
         (tmp_path / 'gone', {'labels': tmp_path / 'a.txt'}, 'no such folder'),
@@ -69,6 +60,25 @@ def test_what_does_not_fit_is_one_line(bag: Path, town: Path, tmp_path: Path):
         with pytest.raises(VprError) as error:
             open_traverse(path, TraverseOptions(**options))
         assert expected in line_of(error) and str(path) in str(error.value)
+
+
+def test_what_has_no_effect_is_noted(town: Path, tmp_path: Path):
+    video = write_video(tmp_path / 'v.mp4')
+    (tmp_path / 'a.txt').write_text('0 0 0 0 0 0 0 1\n9 9 0 0 0 0 0 1\n')
+    for path, options, expected in (
+        (town / 'day', {}, ''),
+        (town / 'day', {'stamps': 'receive'}, '--stamps is for bags and has no effect'),
+        (town / 'day', {'max_pose_gap_s': 0.0}, '--max-pose-gap is for bags and videos'),
+        (town / 'day', {'camera_frame_is': 'body'}, '--camera-frame-is is for bags and videos'),
+        (video, {'map_frame': 'map'}, '--map-frame is for bags and has no effect'),
+        (video, {'camera_frame': 'lens'}, '--camera-frame is for bags'),
+        (video, {'stamps': 'receive'}, 'has no effect: this is a video'),
+        (video, {'video_start': 1.0}, '--video-start is for the poses of a --trajectory and'),
+        (video, {'max_pose_gap_s': 9.0}, '--max-pose-gap is for the poses of a --trajectory'),
+        (video, {'max_pose_gap_s': 9.0, 'trajectory': tmp_path / 'a.txt'}, ''),
+    ):
+        notes = open_traverse(path, TraverseOptions(**options)).notes
+        assert expected in ''.join(notes) and ('no effect' in ''.join(notes)) == bool(expected)
 
 
 def test_one_trajectory_is_of_one_source(bag: Path, tmp_path: Path):
