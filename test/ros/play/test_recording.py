@@ -25,7 +25,10 @@ pytestmark = pytest.mark.ros
 
 @pytest.mark.parametrize(
     ('stamps', 'said'),
-    [((1.0, 0.0, 2.0), '1 of 3 images have stamp zero'), ((1.0, 2.0, 1.0), '2 of 3 images share')],
+    [
+        ((1.0, 0.0, 2.0), '1 of 3 images have stamp zero'),
+        ((1.0, 2.0, 1.0), '2 of 3 images have the same stamp'),
+    ],
 )
 def test_stamps_that_tell_no_image_from_another(stamps, said: str, tmp_path: Path) -> None:
     grey = np.zeros((2, 2), np.uint8)
