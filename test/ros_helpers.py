@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -202,13 +203,21 @@ class Peer:
         """Listen until `condition` holds."""
         return until(condition, what, self.spin)
 
-    def call(self, service: str, request):
-        """Response of one of the node's services."""
+    def call(self, service: str, request, again_s: float = math.inf):
+        """Response of one of the node's services; asked again each `again_s` without an answer.
+
+        On a busy machine the middleware may lose an answer to a client that it has just met.
+        """
         client = self._clients[service]
         self.until(client.service_is_ready, f'the service {service}')
-        future = client.call_async(request)
-        self.until(future.done, f'an answer of {service}')
-        return future.result()
+        asked: list = []
+
+        def answered():
+            if not asked or time.monotonic() > asked[-1][0] + again_s:
+                asked.append((time.monotonic(), client.call_async(request)))
+            return next((future for _, future in asked if future.done()), None)
+
+        return self.until(answered, f'an answer of {service}').result()
 
     def change_state(self, transition: int) -> bool:
         """Ask for a lifecycle transition; whether it succeeded."""
@@ -217,7 +226,7 @@ class Peer:
 
     def state(self) -> str:
         """Label of the node's lifecycle state."""
-        return self.call('get_state', GetState.Request()).current_state.label
+        return self.call('get_state', GetState.Request(), 10.0).current_state.label
 
     def set_parameter(self, name: str, value: object) -> bool:
         """Set one parameter of the node; whether it was accepted."""
