@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.cli.arguments import count, given_options, not_negative, rate, share
+from ashtkd_ros.cli.arguments import count, given_options, not_negative, share
 from ashtkd_ros.cli.command import make_parser, run_command
+from ashtkd_ros.cli.playback_options import add_player_option, add_speed_options
 from ashtkd_ros.cli.terminal import SafeParser, print_lines, print_notes
 from ashtkd_ros.commands.options import (
     add_model_options,
@@ -32,7 +33,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.comparison import check_comparison, compare, table, write_comparison
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Correspondences, Tolerance
-from ashtkd_ros.evaluation.live_recording import PLAYERS, record_live
+from ashtkd_ros.evaluation.live_recording import record_live
 from ashtkd_ros.evaluation.node_answers import check_answers
 from ashtkd_ros.evaluation.report import NOT_HTML, check_report, write_report
 from ashtkd_ros.evaluation.report_file import load_report
@@ -244,25 +245,9 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
         help='judge the answers in this file, which the command live recorded (default: recognise '
         'the images without ROS)',
     )
-    add = parser.add_argument_group('how --live plays').add_argument
-    add(
-        '--rate',
-        type=rate,
-        default=1.0,
-        help='play so many times faster than recorded (default: %(default)g)',
-    )
-    add(
-        '--hz',
-        type=rate,
-        help='images per second, before --rate (default: 10 for a folder, else as recorded)',
-    )
-    add(
-        '--player',
-        choices=PLAYERS,
-        default=PLAYERS[0],
-        help='program that plays the source: own (this one) or ros2 (ros2 bag play); auto: ros2 '
-        'where it can play the source (default: %(default)s)',
-    )
+    playing = parser.add_argument_group('how --live plays')
+    add_speed_options(playing)
+    add_player_option(playing)
 
 
 def evaluate_parser() -> SafeParser:

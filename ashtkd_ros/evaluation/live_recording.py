@@ -11,7 +11,6 @@ from ashtkd_ros.cli.child_process import child_process
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.text import one_line
 
-PLAYERS = ('auto', 'own', 'ros2')  # who plays: live itself, "ros2 bag play", or one of them
 _END_S = 10.0  # it has a node to end first
 
 

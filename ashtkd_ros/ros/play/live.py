@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
+from ashtkd_ros.cli.playback_options import add_player_option
 from ashtkd_ros.cli.terminal import print_lines, print_source_notes
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.live_recording import PLAYERS
 from ashtkd_ros.evaluation.node_answers import check_answers
 from ashtkd_ros.ros.play.play_options import add_source_options, open_playback, own_arguments
 from ashtkd_ros.ros.play.players import choose_player
@@ -45,13 +45,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default='',
         help='full name of a running node that has this map (default: a node is started)',
     )
-    add(
-        '--player',
-        choices=PLAYERS,
-        default=PLAYERS[0],
-        help='program that plays the source: own (this one) or ros2 (ros2 bag play); auto: ros2 '
-        'where it can play the source (default: %(default)s)',
-    )
+    add_player_option(parser)
 
 
 def main(argv: list[str] | None = None) -> None:

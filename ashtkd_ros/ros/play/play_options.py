@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rclpy.utilities import remove_ros_args
 
-from ashtkd_ros.cli.arguments import rate
 from ashtkd_ros.cli.command import run_command
+from ashtkd_ros.cli.playback_options import add_speed_options
 from ashtkd_ros.cli.terminal import print_source_notes
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.session import argument_error
@@ -21,17 +21,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     """What to play, and how fast; see `open_playback`."""
     add = parser.add_argument
     add('source', type=Path, help='a rosbag, a video, or a folder with poses.csv or index.csv')
-    add(
-        '--rate',
-        type=rate,
-        default=1.0,
-        help='play so many times faster than recorded (default: %(default)g)',
-    )
-    add(
-        '--hz',
-        type=rate,
-        help='images per second, before --rate (default: 10 for a folder, else as recorded)',
-    )
+    add_speed_options(parser)
     add(
         '--image-topic',
         default='',

@@ -12,6 +12,7 @@ What is right is stated in the README of the sets: the same place, or at most 2 
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,16 @@ def confidence_figures(
     known = confidence >= least
     share = right[known].mean() if known.any() else np.nan
     return calibration(confidence, right).error, known.mean(), share
+
+
+def add_validation_option(parser: argparse.ArgumentParser) -> None:
+    """Add --data, the folder that `validation_sets` looks into."""
+    parser.add_argument(
+        '--data',
+        type=Path,
+        required=True,
+        help='folder of validation sets, each with an index.csv',
+    )
 
 
 def validation_sets(data: Path) -> list[Path]:

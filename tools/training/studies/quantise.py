@@ -25,8 +25,12 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import measure
 from tools.training.outputs import check_model_output
+from tools.training.studies.evaluate_sets import (
+    add_validation_option,
+    student_descriptors,
+    validation_sets,
+)
 from tools.training.studies.evaluate_sets import recalls as recalls_at_1
-from tools.training.studies.evaluate_sets import student_descriptors, validation_sets
 
 VARIANTS = ('int8_dynamic', 'int8_static')
 _THREADS = (2, 1)
@@ -197,12 +201,7 @@ def main(argv: list[str] | None = None) -> int:
         required=True,
         help='folder of training sets, each with an index.csv, for the calibration',
     )
-    parser.add_argument(
-        '--data',
-        type=Path,
-        required=True,
-        help='folder of validation sets, each with an index.csv',
-    )
+    add_validation_option(parser)
     parser.add_argument(
         '-o',
         '--out',

@@ -34,7 +34,11 @@ from tools.training.data.places import TrainingPlace
 from tools.training.losses.loss_network import LossNetwork, ranking_network_loss
 from tools.training.losses.ranking import same_place
 from tools.training.outputs import check_model_output
-from tools.training.studies.evaluate_sets import right_matches, validation_sets
+from tools.training.studies.evaluate_sets import (
+    add_validation_option,
+    right_matches,
+    validation_sets,
+)
 from tools.training.train import prepare
 
 _CANDIDATES = 20
@@ -198,12 +202,7 @@ def main(argv: list[str] | None = None) -> int:
         required=True,
         help='settings file of the training, such as config/train/student.yaml',
     )
-    parser.add_argument(
-        '--data',
-        type=Path,
-        required=True,
-        help='folder of validation sets, each with an index.csv',
-    )
+    add_validation_option(parser)
     parser.add_argument(
         '-o',
         '--out',

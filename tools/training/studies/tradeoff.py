@@ -32,7 +32,12 @@ from tools.training.outputs import (
     check_picture_output,
     check_table_output,
 )
-from tools.training.studies.evaluate_sets import recalls, student_descriptors, validation_sets
+from tools.training.studies.evaluate_sets import (
+    add_validation_option,
+    recalls,
+    student_descriptors,
+    validation_sets,
+)
 from tools.training.whitening import fit_projection
 
 _FEWEST_LEVELS = 2
@@ -148,12 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'run', type=Path, help="the student's folder that tools.training.train wrote"
     )
-    parser.add_argument(
-        '--data',
-        type=Path,
-        required=True,
-        help='folder of validation sets, each with an index.csv',
-    )
+    add_validation_option(parser)
     parser.add_argument(
         '--teachers',
         type=Path,
