@@ -15,8 +15,10 @@ from ashtkd_ros.errors import VprError
 from tools.render.mesh import Faces
 
 PLANES_M = (0.25, 400.0)  # near and far
+# States that nobody uses are let go, and the textures with them: elsewhere a task does that.
 SETTINGS = (
-    'load-display p3tinydisplay\nwindow-type offscreen\naux-display\nnotify-level-display fatal'
+    'load-display p3tinydisplay\nwindow-type offscreen\naux-display\nnotify-level-display fatal\n'
+    'garbage-collect-states 0'
 )
 
 
