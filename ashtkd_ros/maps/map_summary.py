@@ -45,11 +45,10 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
 def _sizes(folder: Path, place_map: PlaceMap) -> str:
     """The sizes of the map's largest files, in megabytes of 10^6 bytes."""
     pictures = [thumbnail_name(p.id) for p in place_map.places if p.thumbnail]
-    sizes = {
-        'index': _size(folder / INDEX),
-        'local features': _size(folder / LOCAL_FILE) if place_map.local is not None else 0,
-        'pictures': sum(_size(folder / name) for name in (*pictures, ROUTE)),
-    }
+    sizes = {'index': _size(folder / INDEX)}
+    if place_map.local is not None:
+        sizes['local features'] = _size(folder / LOCAL_FILE)
+    sizes['pictures'] = sum(_size(folder / name) for name in (*pictures, ROUTE))
     return ', '.join(f'{name} {size / 1e6:.1f} MB' for name, size in sizes.items())
 
 
