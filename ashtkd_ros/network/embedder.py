@@ -16,7 +16,8 @@ from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.model_file import read_model
-from ashtkd_ros.network.providers import RuntimeOptions, first_line, open_session
+from ashtkd_ros.network.providers import RuntimeOptions, first_line
+from ashtkd_ros.network.session import Session
 from ashtkd_ros.text import one_line, reason_of
 
 PREPROCESSING_KEY = 'preprocessing'
@@ -87,9 +88,8 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 class Embedder:
     """A network for place recognition, ready to run.
 
-    `providers`, `num_threads`, `spinning`, `fp16` and `cache`: see `providers.RuntimeOptions`.
-    `notify` is called with a line before something that takes minutes. `provider` is the active
-    execution provider, and `warnings` says why those before it are not used. VprError if the model
+    `providers`, `num_threads`, `spinning`, `fp16`, `cache` and `at_once`: see
+    `providers.RuntimeOptions`; `notify` and `warn`: see `session.Session`. VprError if the model
     is missing, cannot be read, needs other files, has no preprocessing in its metadata, or gives
     no descriptor of length 1, and for a provider that ONNX Runtime does not know.
     """
@@ -103,20 +103,24 @@ class Embedder:
         spinning: bool = False,
         fp16: bool = False,
         cache: Path | None = None,
+        at_once: int = 1,
         notify: Callable[[str], None] | None = None,
+        warn: Callable[[str], None] | None = None,
     ):
         self.path = Path(model)
         data = read_model(self.path)
         self.hash = sha256_of(data)
-        options = RuntimeOptions(tuple(providers), num_threads, spinning, fp16, cache)
+        self.options = RuntimeOptions(
+            tuple(providers), num_threads, spinning, fp16, cache, at_once
+        )
         try:
-            self._session, self.warnings = open_session(data, options, notify)
-            self.provider = self._session.get_providers()[0]
-            metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+            self._session = Session(data, self.options, notify, warn)
+            network = self._session.network
+            metadata = dict(network.get_modelmeta().custom_metadata_map)
             # Names in a model may not be valid text, which only shows when they are read.
             inputs, outputs = (
                 [(n.name, n.type, list(n.shape or ())) for n in nodes]
-                for nodes in (self._session.get_inputs(), self._session.get_outputs())
+                for nodes in (network.get_inputs(), network.get_outputs())
             )
         except VprError:
             raise
@@ -162,9 +166,7 @@ class Embedder:
                 f'{self.path}: does not make descriptors (N, D) of pictures (N, 3, {height}, '
                 f'{width}), both float32: {why}; export it with tools.training.export'
             )
-        (self._input, _, taken), (self._output, _, given) = inputs[0], outputs[0]
-        # A network that was compiled for single images takes no batch.
-        self._single, self.dimensions = 1 in (taken[0], given[0]), given[1]
+        self._input, (self._output, _, (_, self.dimensions)) = inputs[0][0], outputs[0]
         self._salient = [name for name, _, _ in outputs if name.startswith('salient')]
 
     def _shape_error(self, inputs: Sequence[_Node], outputs: Sequence[_Node]) -> str:
@@ -183,6 +185,16 @@ class Embedder:
         if any(isinstance(n, int) and n != 1 for n in (taken[0], given[0])):
             return f'it takes {taken[0]} pictures at a time, not one or any number'
         return ''
+
+    @property
+    def provider(self) -> str:
+        """The active execution provider; it changes if it fails while it runs."""
+        return self._session.provider
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the preferred providers are not used; empty if the first one is."""
+        return self._session.warnings
 
     @property
     def ample_size(self) -> tuple[int, int]:
@@ -235,8 +247,6 @@ class Embedder:
 
         VprError if the network gives anything else.
         """
-        if self._single and len(blob) > 1:
-            return np.concatenate([self.run(row[None]) for row in blob])
         rows = self._infer([self._output], blob)[0]
         shape = (len(blob), self.dimensions)
         if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype != np.float32:
