@@ -17,7 +17,8 @@ from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.local_features import LOCAL, LocalShape, Look, as_int8, shape_of_output
 from ashtkd_ros.network.model_file import read_model
-from ashtkd_ros.network.providers import RuntimeOptions, first_line, open_session
+from ashtkd_ros.network.providers import RuntimeOptions, first_line
+from ashtkd_ros.network.session import Session
 from ashtkd_ros.text import one_line, reason_of
 
 PREPROCESSING_KEY = 'preprocessing'
@@ -88,9 +89,8 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 class Embedder:
     """A network for place recognition, ready to run.
 
-    `providers`, `num_threads`, `spinning`, `fp16` and `cache`: see `providers.RuntimeOptions`.
-    `notify` is called with a line before something that takes minutes. `provider` is the active
-    execution provider, and `warnings` says why those before it are not used. `local`: the shape of
+    `providers`, `num_threads`, `spinning`, `fp16`, `cache` and `at_once`: see
+    `providers.RuntimeOptions`; `notify` and `warn`: see `session.Session`. `local`: the shape of
     the network's local features, None where it has none. VprError if the model is missing, cannot
     be read, needs other files, has no preprocessing in its metadata, or gives no descriptor and no
     local features of length 1, and for a provider that ONNX Runtime does not know.
@@ -105,27 +105,17 @@ class Embedder:
         spinning: bool = False,
         fp16: bool = False,
         cache: Path | None = None,
+        at_once: int = 1,
         notify: Callable[[str], None] | None = None,
+        warn: Callable[[str], None] | None = None,
     ):
         self.path = Path(model)
         data = read_model(self.path)
         self.hash = sha256_of(data)
-        options = RuntimeOptions(tuple(providers), num_threads, spinning, fp16, cache)
-        try:
-            self._session, self.warnings = open_session(data, options, notify)
-            self.provider = self._session.get_providers()[0]
-            metadata = dict(self._session.get_modelmeta().custom_metadata_map)
-            # Names in a model may not be valid text, which only shows when they are read.
-            inputs, outputs = (
-                [(n.name, n.type, list(n.shape or ())) for n in nodes]
-                for nodes in (self._session.get_inputs(), self._session.get_outputs())
-            )
-        except VprError:
-            raise
-        except Exception as error:  # onnxruntime's own exceptions share no public base
-            raise VprError(
-                f'{model}: not a model that ONNX Runtime can load ({first_line(error)})'
-            ) from error
+        self.options = options = RuntimeOptions(
+            tuple(providers), num_threads, spinning, fp16, cache, at_once
+        )
+        inputs, outputs, metadata = self._open(data, options, notify, warn)
         self._read_metadata(metadata)
         self._read_shapes(inputs, outputs)
         self.local = self._local_shape(metadata, outputs)
@@ -134,6 +124,31 @@ class Embedder:
         self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
         self._shift = (-mean / std).astype(np.float32)[:, None, None]
         self.warm_up()
+
+    def _open(
+        self,
+        data: bytes,
+        options: RuntimeOptions,
+        notify: Callable[[str], None] | None,
+        warn: Callable[[str], None] | None,
+    ) -> tuple[list[_Node], list[_Node], dict[str, str]]:
+        """Open the session: the network's inputs, outputs and metadata."""
+        try:
+            self._session = Session(data, options, notify, warn)
+            network = self._session.network
+            metadata = dict(network.get_modelmeta().custom_metadata_map)
+            # Names in a model may not be valid text, which only shows when they are read.
+            inputs, outputs = (
+                [(n.name, n.type, list(n.shape or ())) for n in nodes]
+                for nodes in (network.get_inputs(), network.get_outputs())
+            )
+        except VprError:
+            raise
+        except Exception as error:  # onnxruntime's own exceptions share no public base
+            raise VprError(
+                f'{self.path}: not a model that ONNX Runtime can load ({first_line(error)})'
+            ) from error
+        return inputs, outputs, metadata
 
     def _read_metadata(self, metadata: dict[str, str]) -> None:
         if PREPROCESSING_KEY not in metadata:
@@ -166,9 +181,7 @@ class Embedder:
                 f'{self.path}: does not make descriptors (N, D) of pictures (N, 3, {height}, '
                 f'{width}), both float32: {why}; export it with tools.training.export'
             )
-        (self._input, _, taken), (self._output, _, given) = inputs[0], outputs[0]
-        # A network that was compiled for single images takes no batch.
-        self._single, self.dimensions = 1 in (taken[0], given[0]), given[1]
+        self._input, (self._output, _, (_, self.dimensions)) = inputs[0][0], outputs[0]
         self._salient = [name for name, _, _ in outputs if name.startswith('salient')]
 
     def _local_shape(
@@ -202,6 +215,16 @@ class Embedder:
         if any(isinstance(n, int) and n != 1 for n in (taken[0], given[0])):
             return f'it takes {taken[0]} pictures at a time, not one or any number'
         return ''
+
+    @property
+    def provider(self) -> str:
+        """The active execution provider; it changes if it fails while it runs."""
+        return self._session.provider
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the preferred providers are not used; empty if the first one is."""
+        return self._session.warnings
 
     @property
     def ample_size(self) -> tuple[int, int]:
@@ -268,8 +291,6 @@ class Embedder:
 
         VprError if the network gives anything else.
         """
-        if self._single and len(blob) > 1:
-            return np.concatenate([self.run(row[None]) for row in blob])
         return self._checked(self._infer([self._output], blob)[0], len(blob))
 
     def _checked(self, rows: np.ndarray, count: int) -> np.ndarray:
