@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# `make help` lists the targets. Everything made lies in .venv, build, install, log and demo_output.
+# `make help` lists the targets. Everything made lies in .venv, .venv-openvino, build, install, log and demo_output.
 
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/without_ros/setup_env.py
@@ -29,6 +29,9 @@ test: training  ## ruff (rules and format) and all tests (installs torch)
 	@$(SETUP) doc
 	@$(IN_ENV) ruff check . && ruff format --check --quiet . && python -m pytest
 
+openvino: training  ## tests of the network with OpenVINO's ONNX Runtime, in .venv-openvino
+	@.ci/openvino
+
 lint: build  ## ruff: rules and format
 	@$(SETUP) test
 	@$(IN_ENV) ruff check . && ruff format --check .
@@ -46,11 +49,11 @@ training: build  ## adds torch and the test tools to the environment
 	@$(SETUP) training test
 
 clean:  ## removes everything made, the environment too
-	rm -rf .venv build install log demo_output .pytest_cache .ruff_cache
+	rm -rf .venv .venv-openvino build install log demo_output .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 FORCE:
-.PHONY: build env demo test lint bench doc training clean help FORCE
+.PHONY: build env demo test openvino lint bench doc training clean help FORCE

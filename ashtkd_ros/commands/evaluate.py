@@ -148,6 +148,7 @@ def _live_options(args: argparse.Namespace) -> dict[str, object]:
         'hz': args.hz,
         'player': args.player,
         'model': args.model,
+        'providers': ','.join(args.providers),
         'role': args.role,
         'image-topic': args.image_topic,
     }

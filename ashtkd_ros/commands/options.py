@@ -7,8 +7,12 @@ import argparse
 from pathlib import Path
 
 from ashtkd_ros.cli.arguments import count, not_negative, seconds
+from ashtkd_ros.cli.terminal import print_notes
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.camera_axes import CHOICES
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.parallel_embedding import worker_count
+from ashtkd_ros.network.providers import AUTO, CPU, check_names
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
@@ -27,11 +31,48 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help='number of images that the network processes at the same time; 0: one on each core '
         '(default: %(default)d)',
     )
+    add_providers_option(parser)
+
+
+def add_providers_option(parser: argparse.ArgumentParser) -> None:
+    """The option --providers."""
+    parser.add_argument(
+        '--providers',
+        type=provider_names,
+        default=AUTO,
+        metavar='NAMES',
+        help='execution providers of ONNX Runtime, separated by commas, the preferred one first; '
+        'auto: CUDA, else OpenVINO, else the CPU, as far as they are installed and work '
+        '(default: %(default)s)',
+    )
+
+
+def provider_names(text: str) -> tuple[str, ...]:
+    """Type of an argument: names of execution providers, separated by commas."""
+    names = tuple(name.strip() for name in text.split(','))
+    try:
+        check_names(names)
+    except VprError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return names
 
 
 def load_embedder(args: argparse.Namespace) -> Embedder:
-    """The network that the command line names, with one thread for each image."""
-    return Embedder(args.model or shipped_model(), num_threads=1)
+    """The network that the command line names, with one thread for each image.
+
+    Which provider it uses, if not the CPU, is noted.
+    """
+    embedder = Embedder(
+        args.model or shipped_model(),
+        args.providers,
+        num_threads=1,
+        at_once=worker_count(args.threads),
+        notify=print_notes,
+        warn=print_notes,
+    )
+    if embedder.provider != CPU:
+        print_notes(f'the network runs on {embedder.provider}')
+    return embedder
 
 
 def add_traverse_options(parser: argparse.ArgumentParser) -> None:

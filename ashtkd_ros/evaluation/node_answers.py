@@ -111,6 +111,8 @@ class RecordedAnswers:
         if self.hz:
             speed = f'{self.hz * self.rate:g} images a second'
         node, parts = self.node, []
+        if provider := node.get('execution provider'):
+            parts.append(f'network on {provider}')
         stages = [(s, node.get(f'{s} p50 ms')) for s in ('decode', 'embed', 'rest', 'latency')]
         if any(value for _, value in stages):
             medians = ', '.join(f'{stage} {value}' for stage, value in stages if value)

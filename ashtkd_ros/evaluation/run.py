@@ -115,8 +115,11 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         np.array([candidates[0].confidence for candidates in matches]),
         np.array([candidates[0].similarity for candidates in matches]),
         np.stack(descriptors),
-        measure_stages(embedder.path, matcher, frames) if options.timing else {},
-        how={'How': f'offline, {rate if options.max_rate_hz else "every image"}'},
+        measure_stages(embedder, matcher, frames) if options.timing else {},
+        how={
+            'How': f'offline, {rate if options.max_rate_hz else "every image"}',
+            'Execution provider': embedder.provider,
+        },
     )
 
 

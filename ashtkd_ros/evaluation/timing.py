@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -43,9 +42,14 @@ class Traffic:
     dropped: int
 
 
-def measure_stages(model: Path, matcher: Matcher, frames: Sequence[Frame]) -> dict[str, Timing]:
-    """Durations of the stages for some of the frames, one image after the other as in a node."""
-    embedder = Embedder(model)
+def measure_stages(
+    embedder: Embedder, matcher: Matcher, frames: Sequence[Frame]
+) -> dict[str, Timing]:
+    """Durations of the stages for some of the frames, one image after the other as in a node.
+
+    The network of `embedder` is opened again for it, with all cores for one image.
+    """
+    embedder = Embedder(embedder.path, embedder.options.providers)
     stages: dict[str, list[float]] = {'decode': [], 'embed': [], 'match': [], 'all stages': []}
     for i in thin(len(frames), _TIMED):
         times = [time.perf_counter()]

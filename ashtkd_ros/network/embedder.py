@@ -15,8 +15,10 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.descriptors import first_not_unit
+from ashtkd_ros.network.local_features import LOCAL, LocalShape, Look, as_int8, shape_of_output
 from ashtkd_ros.network.model_file import read_model
-from ashtkd_ros.network.providers import RuntimeOptions, first_line, open_session
+from ashtkd_ros.network.providers import RuntimeOptions, first_line
+from ashtkd_ros.network.session import Session
 from ashtkd_ros.text import one_line, reason_of
 
 PREPROCESSING_KEY = 'preprocessing'
@@ -87,11 +89,11 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 class Embedder:
     """A network for place recognition, ready to run.
 
-    `providers`, `num_threads`, `spinning`, `fp16` and `cache`: see `providers.RuntimeOptions`.
-    `notify` is called with a line before something that takes minutes. `provider` is the active
-    execution provider, and `warnings` says why those before it are not used. VprError if the model
-    is missing, cannot be read, needs other files, has no preprocessing in its metadata, or gives
-    no descriptor of length 1, and for a provider that ONNX Runtime does not know.
+    `providers`, `num_threads`, `spinning`, `fp16`, `cache` and `at_once`: see
+    `providers.RuntimeOptions`; `notify` and `warn`: see `session.Session`. `local`: the shape of
+    the network's local features, None where it has none. VprError if the model is missing, cannot
+    be read, needs other files, has no preprocessing in its metadata, or gives no descriptor and no
+    local features of length 1, and for a provider that ONNX Runtime does not know.
     """
 
     def __init__(
@@ -103,33 +105,50 @@ class Embedder:
         spinning: bool = False,
         fp16: bool = False,
         cache: Path | None = None,
+        at_once: int = 1,
         notify: Callable[[str], None] | None = None,
+        warn: Callable[[str], None] | None = None,
     ):
         self.path = Path(model)
         data = read_model(self.path)
         self.hash = sha256_of(data)
-        options = RuntimeOptions(tuple(providers), num_threads, spinning, fp16, cache)
+        self.options = options = RuntimeOptions(
+            tuple(providers), num_threads, spinning, fp16, cache, at_once
+        )
+        inputs, outputs, metadata = self._open(data, options, notify, warn)
+        self._read_metadata(metadata)
+        self._read_shapes(inputs, outputs)
+        self.local = self._local_shape(metadata, outputs)
+        self._looks = [self._output] if self.local is None else [self._output, LOCAL]
+        mean, std = np.array(self.preprocessing.mean), np.array(self.preprocessing.std)
+        self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
+        self._shift = (-mean / std).astype(np.float32)[:, None, None]
+        self.warm_up()
+
+    def _open(
+        self,
+        data: bytes,
+        options: RuntimeOptions,
+        notify: Callable[[str], None] | None,
+        warn: Callable[[str], None] | None,
+    ) -> tuple[list[_Node], list[_Node], dict[str, str]]:
+        """Open the session: the network's inputs, outputs and metadata."""
         try:
-            self._session, self.warnings = open_session(data, options, notify)
-            self.provider = self._session.get_providers()[0]
-            metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+            self._session = Session(data, options, notify, warn)
+            network = self._session.network
+            metadata = dict(network.get_modelmeta().custom_metadata_map)
             # Names in a model may not be valid text, which only shows when they are read.
             inputs, outputs = (
                 [(n.name, n.type, list(n.shape or ())) for n in nodes]
-                for nodes in (self._session.get_inputs(), self._session.get_outputs())
+                for nodes in (network.get_inputs(), network.get_outputs())
             )
         except VprError:
             raise
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise VprError(
-                f'{model}: not a model that ONNX Runtime can load ({first_line(error)})'
+                f'{self.path}: not a model that ONNX Runtime can load ({first_line(error)})'
             ) from error
-        self._read_metadata(metadata)
-        self._read_shapes(inputs, outputs)
-        mean, std = np.array(self.preprocessing.mean), np.array(self.preprocessing.std)
-        self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
-        self._shift = (-mean / std).astype(np.float32)[:, None, None]
-        self.warm_up()
+        return inputs, outputs, metadata
 
     def _read_metadata(self, metadata: dict[str, str]) -> None:
         if PREPROCESSING_KEY not in metadata:
@@ -162,10 +181,23 @@ class Embedder:
                 f'{self.path}: does not make descriptors (N, D) of pictures (N, 3, {height}, '
                 f'{width}), both float32: {why}; export it with tools.training.export'
             )
-        (self._input, _, taken), (self._output, _, given) = inputs[0], outputs[0]
-        # A network that was compiled for single images takes no batch.
-        self._single, self.dimensions = 1 in (taken[0], given[0]), given[1]
+        self._input, (self._output, _, (_, self.dimensions)) = inputs[0][0], outputs[0]
         self._salient = [name for name, _, _ in outputs if name.startswith('salient')]
+
+    def _local_shape(
+        self, metadata: dict[str, str], outputs: Sequence[_Node]
+    ) -> LocalShape | None:
+        """The shape of the output `local`, None without one; VprError where it cannot be used."""
+        for name, kind, shape in outputs:
+            if name == LOCAL:
+                try:
+                    return shape_of_output(metadata, kind, shape)
+                except ValueError as error:
+                    raise VprError(
+                        f'{self.path}: the output "{LOCAL}" of the model cannot be used '
+                        f'({reason_of(error)}); export it with tools.training.export'
+                    ) from error
+        return None
 
     def _shape_error(self, inputs: Sequence[_Node], outputs: Sequence[_Node]) -> str:
         """What is wrong with the inputs and outputs of a network; empty if nothing is."""
@@ -183,6 +215,16 @@ class Embedder:
         if any(isinstance(n, int) and n != 1 for n in (taken[0], given[0])):
             return f'it takes {taken[0]} pictures at a time, not one or any number'
         return ''
+
+    @property
+    def provider(self) -> str:
+        """The active execution provider; it changes if it fails while it runs."""
+        return self._session.provider
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the preferred providers are not used; empty if the first one is."""
+        return self._session.warnings
 
     @property
     def ample_size(self) -> tuple[int, int]:
@@ -226,6 +268,20 @@ class Embedder:
         """uint8 (H, W, 3) or (H, W) → float32 (D,) of length 1."""
         return self.run(self.preprocess(image, order)[None])[0]
 
+    def describe(self, image: np.ndarray, order: str = 'RGB') -> Look:
+        """uint8 (H, W, 3) or (H, W) → descriptor and local features, in one run of the network."""
+        outputs = self._infer(self._looks, self.preprocess(image, order)[None])
+        descriptor = self._checked(outputs[0], 1)[0]
+        if self.local is None:
+            return Look(descriptor, None)
+        try:
+            return Look(descriptor, as_int8(outputs[1], self.local))
+        except ValueError as error:
+            raise VprError(
+                f'{self.path}: gives as "{LOCAL}" {reason_of(error)}; the network does not work, '
+                'at least on this provider; export it with tools.training.export'
+            ) from error
+
     def embed_batch(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """uint8 images of any sizes, RGB → float32 (N, D), rows of length 1."""
         return self.run(np.stack([self.preprocess(image) for image in images]))
@@ -235,10 +291,11 @@ class Embedder:
 
         VprError if the network gives anything else.
         """
-        if self._single and len(blob) > 1:
-            return np.concatenate([self.run(row[None]) for row in blob])
-        rows = self._infer([self._output], blob)[0]
-        shape = (len(blob), self.dimensions)
+        return self._checked(self._infer([self._output], blob)[0], len(blob))
+
+    def _checked(self, rows: np.ndarray, count: int) -> np.ndarray:
+        """The output of `count` pictures; VprError where it is not their descriptors."""
+        shape = (count, self.dimensions)
         if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype != np.float32:
             raise VprError(
                 f'{self.path}: gives {getattr(rows, "shape", "no array")} and not {shape}; '
@@ -258,17 +315,22 @@ class Embedder:
         """Run the network on two pictures, as a new `Embedder` does itself.
 
         The first image then need not wait for what a first run prepares. VprError if the network
-        fails, gives no descriptor, or the same descriptor for both pictures.
+        fails, gives no descriptor or unsound local features, or the same for both pictures.
         """
         height, width = self.preprocessing.size
         shades = np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3)
         noise = (shades * 37 % 251).astype(np.uint8)
         fading = np.linspace(1.0, 0.0, width)[:, None] * (1.0, 0.5, 0.1)
         other = (noise.min(axis=2, keepdims=True) * fading).astype(np.uint8)
-        first, second = self.embed(noise), self.embed(other)
-        if float(first @ second) > _SAME_DESCRIPTOR:
+        first, second = self.describe(noise), self.describe(other)
+        same = ''
+        if float(first.descriptor @ second.descriptor) > _SAME_DESCRIPTOR:
+            same = 'descriptor'
+        elif self.local is not None and np.array_equal(first.local, second.local):
+            same = 'local features'
+        if same:
             raise VprError(
-                f'{self.path}: gives two different pictures the same descriptor; the network does '
+                f'{self.path}: gives two different pictures the same {same}; the network does '
                 'not work; export it with tools.training.export'
             )
 

@@ -19,6 +19,11 @@ _MOST_WORKERS = 256  # more only fill the memory with images
 _Tag, _Result = TypeVar('_Tag'), TypeVar('_Result')
 
 
+def worker_count(workers: int = 0) -> int:
+    """The number of threads that `workers` of `in_parallel` stands for."""
+    return min(workers or os.cpu_count() or 1, _MOST_WORKERS)
+
+
 def in_parallel(
     work: Callable[..., _Result], jobs: Iterable[tuple[_Tag, tuple]], workers: int = 0
 ) -> Iterator[tuple[_Tag, _Result]]:
@@ -29,7 +34,7 @@ def in_parallel(
     descriptor depends on its neighbours. Only a few jobs are taken in advance, so that the memory
     in use does not grow with the length of a traverse.
     """
-    workers = min(workers or os.cpu_count() or 1, _MOST_WORKERS)
+    workers = worker_count(workers)
     waiting: deque[tuple[_Tag, Future]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network in ONNX Runtime, on the first of the given execution providers that works here."""
+"""The execution providers of ONNX Runtime: their names, their order, what each of them needs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from ashtkd_ros.text import one_line
 # For programs that imported ONNX Runtime before this package, which disables its telemetry.
 onnxruntime.disable_telemetry_events()
 
-CPU = 'CPUExecutionProvider'
+AUTO = 'auto'
+CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
 TENSORRT, OPENVINO = 'TensorrtExecutionProvider', 'OpenVINOExecutionProvider'
+# What `auto` takes, if it is installed. Not TensorRT, which builds its engines for minutes.
+_AUTOMATIC = (CUDA, OPENVINO)
 # These compile a network for fixed shapes.
 _COMPILERS = (TENSORRT, OPENVINO)
 _PACKAGES = {
     TENSORRT: 'onnxruntime-gpu',
-    'CUDAExecutionProvider': 'onnxruntime-gpu',
+    CUDA: 'onnxruntime-gpu',
     OPENVINO: 'onnxruntime-openvino',
 }
 
@@ -34,10 +37,12 @@ class RuntimeOptions:
     """How a network is run.
 
     `providers`: names of ONNX Runtime, the preferred one first; the CPU is always the last and
-    need not be named. `num_threads`: threads of the CPU and of OpenVINO; 0: one for each core.
+    need not be named. `auto` stands for CUDA and OpenVINO, as far as they are installed.
+    `num_threads`: threads for one image, of the CPU and of OpenVINO; 0: one for each core.
     `spinning`: whether idle threads wait in a busy loop, which answers a little sooner but keeps
     the cores busy. `fp16`: use half precision with TensorRT. `cache`: folder for the engines that
-    TensorRT builds; None: ~/.cache/ashtkd_ros.
+    TensorRT builds; None: ~/.cache/ashtkd_ros. `at_once`: images that are given at the same time,
+    by as many threads; OpenVINO must know it, or one waits for the other.
     """
 
     providers: tuple[str, ...] = ()
@@ -45,39 +50,15 @@ class RuntimeOptions:
     spinning: bool = False
     fp16: bool = False
     cache: Path | None = None
+    at_once: int = 1
 
 
 def check_names(providers: Sequence[str]) -> None:
-    """VprError if a name is not one of ONNX Runtime's execution providers."""
-    known = onnxruntime.get_all_providers()
+    """VprError if a name is neither `auto` nor one of ONNX Runtime's execution providers."""
+    known = [AUTO, *sorted(onnxruntime.get_all_providers())]
     for name in providers:
         if name not in known:
-            raise VprError(
-                f'unknown execution provider "{name}"; use one of {", ".join(sorted(known))}'
-            )
-
-
-def open_session(
-    data: bytes, options: RuntimeOptions, notify: Callable[[str], None] | None = None
-) -> tuple[onnxruntime.InferenceSession, list[str]]:
-    """Open the network in an ONNX file's bytes; also a warning for each provider that failed.
-
-    A provider works if it has started and, except the CPU, has run the network once. `notify` is
-    called with a line before something that takes minutes. VprError for an unknown provider; the
-    error of ONNX Runtime if the CPU cannot load the network.
-    """
-    check_names(options.providers)
-    wanted, warnings = _available(options.providers)
-    while wanted:
-        try:
-            return _start(data, wanted, options, notify or (lambda text: None)), warnings
-        except Exception as error:  # onnxruntime's own exceptions share no public base
-            following = (*wanted[1:], CPU)[0]
-            warnings.append(
-                f'{wanted[0]} does not work ({first_line(error)}); {following} is tried instead'
-            )
-            wanted = wanted[1:]
-    return _session(data, [], options), warnings
+            raise VprError(f'unknown execution provider "{name}"; use one of {", ".join(known)}')
 
 
 def first_line(error: Exception) -> str:
@@ -86,36 +67,48 @@ def first_line(error: Exception) -> str:
     return one_line(lines[0]) if lines else type(error).__name__
 
 
-def _available(providers: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The providers before the CPU that this build has, and warnings about the others."""
+def candidates(providers: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The providers that this build has, the CPU last; a warning for each other that is named.
+
+    VprError for an unknown name.
+    """
+    check_names(providers)
     available = onnxruntime.get_available_providers()
-    wanted, warnings = [], []
-    for name in dict.fromkeys(providers):
-        if name == CPU:
-            break
+    automatic = [name for name in _AUTOMATIC if name in available]
+    wanted = [n for name in providers for n in (automatic if name == AUTO else [name])]
+    found, warnings = [], []
+    for name in dict.fromkeys([*wanted, CPU]):
         if name in available:
-            wanted.append(name)
+            found.append(name)
         else:
             package = _PACKAGES.get(name, 'a build')
             warnings.append(
                 f'{name} is not in this build of onnxruntime, which has {", ".join(available)}; '
                 f'install {package}, which has it'
             )
-    return wanted, warnings
+        if name == CPU:
+            break
+    return found, warnings
 
 
-def _start(
-    data: bytes, wanted: list[str], options: RuntimeOptions, notify: Callable[[str], None]
+def start(
+    data: bytes, wanted: Sequence[str], options: RuntimeOptions, notify: Callable[[str], None]
 ) -> onnxruntime.InferenceSession:
+    """Open the network in an ONNX file's bytes on the first of `wanted`, of which the CPU is last.
+
+    What the first cannot do, the next ones do. Except for the CPU alone, the network has then run
+    once. `notify` is called with a line before something that takes minutes. If the first provider
+    does not work, an exception of any kind says why.
+    """
+    if len(wanted) == 1:
+        return _session(data, [], options)
     chosen = []
-    for name in wanted:
+    for name in wanted[:-1]:
         settings = {}
         if name == TENSORRT:
             settings = _tensorrt(data, options, notify)
         elif name == OPENVINO:
-            settings = {'device_type': 'CPU'}
-            if options.num_threads:
-                settings['num_of_threads'] = str(options.num_threads)
+            settings = _openvino(options)
         chosen.append((name, settings))
     session = _session(data, chosen, options)
     # A provider whose libraries are missing is left out by ONNX Runtime without an exception.
@@ -147,6 +140,16 @@ def _session(data: bytes, chosen: list[tuple[str, dict]], options: RuntimeOption
     return onnxruntime.InferenceSession(
         data, settings, providers=[*chosen, CPU], enable_fallback=0
     )
+
+
+def _openvino(options: RuntimeOptions) -> dict[str, str]:
+    """Options that give each of the images at once a stream of its own."""
+    settings = {'device_type': 'CPU'}
+    if options.at_once > 1:
+        settings['num_streams'] = str(options.at_once)
+    if options.num_threads:
+        settings['num_of_threads'] = str(options.num_threads * options.at_once)
+    return settings
 
 
 def _tensorrt(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Execution providers: which one runs the network, and what becomes of those that do not work.
 
-The providers that no test machine has are played by the CPU under their names.
+How one gives way to the next is in test_session.py.
 """
 
 from __future__ import annotations
@@ -12,77 +12,13 @@ import numpy as np
 import onnxruntime
 import pytest
 from conftest import line_of, write_tiny_model
+from runtime_fixtures import ACCELERATORS, Runtime, noise
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.network.providers import CPU, OPENVINO, TENSORRT
+from ashtkd_ros.network.providers import CPU, CUDA, OPENVINO, TENSORRT
 
-CUDA = 'CUDAExecutionProvider'
-ACCELERATORS = (TENSORRT, CUDA, OPENVINO)
-
-
-class Runtime:
-    """An onnxruntime that has every accelerator; `broken`: what each of them does wrong."""
-
-    def __init__(self):
-        self.broken: dict[str, str] = {}
-        self.asked: list[dict] = []  # of each session that was asked for: its options by provider
-        self.settings: list[onnxruntime.SessionOptions] = []
-        self.kwargs: list[dict] = []
-        self.runs = 0
-        self.fails_now = ''
-        self.real = onnxruntime.InferenceSession
-
-    def session(self, data: bytes, settings, providers, **kwargs) -> Session:
-        options = dict(p if isinstance(p, tuple) else (p, {}) for p in providers)
-        self.asked.append(options)
-        self.settings.append(settings)
-        self.kwargs.append(kwargs)
-        if self.broken.get(next(iter(options))) == 'raises':
-            raise RuntimeError('no such device\nat some_file.cc:123')
-        return Session(self, self.real(data, settings, providers=[CPU]), list(options))
-
-
-class Session:
-    """A session on the CPU that says it were on others."""
-
-    def __init__(self, runtime: Runtime, session: onnxruntime.InferenceSession, names: list[str]):
-        self._runtime, self._session = runtime, session
-        self._names = [n for n in names if runtime.broken.get(n) != 'is left out']
-
-    def get_providers(self) -> list[str]:
-        return self._names
-
-    def run(self, outputs, feeds):
-        self._runtime.runs += 1
-        if self._runtime.fails_now or self._runtime.broken.get(self._names[0]) == 'cannot run':
-            raise RuntimeError(self._runtime.fails_now or 'no kernel for this device\nmore')
-        return self._session.run(outputs, feeds)
-
-    def __getattr__(self, name: str):
-        return getattr(self._session, name)
-
-
-@pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
-    made = Runtime()
-    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: [*ACCELERATORS, CPU])
-    monkeypatch.setattr(onnxruntime, 'InferenceSession', made.session)
-    return made
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_tiny_model(tmp_path / 'tiny.onnx')
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / 'cache'
-
-
-def pictures(count: int = 3) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, 12, 16, 3), np.uint8)
+pytest_plugins = ['runtime_fixtures']
 
 
 def test_the_cpu_is_the_default(model: Path, runtime: Runtime):
@@ -98,8 +34,8 @@ def test_what_is_named_is_active(model: Path, runtime: Runtime, cache: Path, nam
     network = Embedder(model, (name,), cache=cache)
     assert network.provider == name
     assert network.warnings == []
-    reference = Embedder(model).embed_batch(pictures())
-    np.testing.assert_allclose(network.embed_batch(pictures()), reference, atol=1e-6)
+    reference = Embedder(model).embed_batch(noise())
+    np.testing.assert_allclose(network.embed_batch(noise()), reference, atol=1e-6)
 
 
 @pytest.mark.parametrize('name', ['CUDA', 'cudaexecutionprovider', '', 'NoSuchExecutionProvider'])
@@ -137,7 +73,7 @@ def test_one_that_does_not_work_gives_way_to_the_next(
     [warning] = network.warnings
     assert warning.startswith(f'{TENSORRT} does not work') and reason in warning
     assert f'{CUDA} is tried' in warning and '\n' not in warning
-    assert network.embed_batch(pictures()).shape == (3, 3)
+    assert network.embed_batch(noise()).shape == (3, 3)
 
 
 def test_the_cpu_is_left_when_nothing_else_works(model: Path, runtime: Runtime, cache: Path):
@@ -180,6 +116,12 @@ def test_by_default_no_thread_spins(model: Path, runtime: Runtime):
     Embedder(model)
     entry = runtime.settings[0].get_session_config_entry('session.intra_op.allow_spinning')
     assert entry == '0'
+
+
+def test_openvino_gets_a_stream_for_each_image_at_once(model: Path, runtime: Runtime):
+    Embedder(model, (OPENVINO,), num_threads=2, at_once=3)
+    options = {'device_type': 'CPU', 'num_streams': '3', 'num_of_threads': '6'}
+    assert runtime.asked[0][OPENVINO] == options
 
 
 def test_openvino_takes_every_core_unless_told(model: Path, runtime: Runtime):
@@ -239,36 +181,11 @@ def test_compilers_get_one_fixed_shape(
     model: Path, runtime: Runtime, cache: Path, name: str, fixed: object
 ):
     network = Embedder(model, (name,), cache=cache)
-    assert network._session.get_inputs()[0].shape[0] == fixed
+    assert network._session.network.get_inputs()[0].shape[0] == fixed
 
 
-@pytest.mark.parametrize('name', [CPU, CUDA])
-def test_a_failure_while_it_runs_names_the_provider(model: Path, runtime: Runtime, name: str):
-    network = Embedder(model, (name,))
-    runtime.fails_now = 'CUDA error 700\nan illegal memory access'
-    with pytest.raises(VprError) as error:
-        network.embed(pictures(1)[0])
-    assert name in line_of(error) and 'CUDA error 700' in line_of(error)
-    # ONNX Runtime's own fallback would hide it.
-    assert all(kwargs['enable_fallback'] == 0 for kwargs in runtime.kwargs)
-    runtime.fails_now = ''
-    assert network.embed(pictures(1)[0]).shape == (3,)
-
-
-def test_warming_up_runs_the_network_for_two_pictures(model: Path, runtime: Runtime):
+def test_warming_up_runs_the_network_for_two_noise(model: Path, runtime: Runtime):
     network = Embedder(model)
     before = runtime.runs
     network.warm_up()
     assert runtime.runs == before + 2
-
-
-@pytest.mark.parametrize('name', ACCELERATORS)
-def test_a_real_provider_gives_what_the_cpu_gives(student: Path, cache: Path, name: str):
-    if name not in onnxruntime.get_available_providers():
-        pytest.skip(f'this build of onnxruntime has no {name}')
-    network = Embedder(student, (name,), cache=cache)
-    if network.provider != name:
-        pytest.skip(network.warnings[0])
-    reference = Embedder(student).embed_batch(pictures())
-    found = network.embed_batch(pictures())
-    assert (reference * found).sum(axis=1).min() > 0.999

@@ -8,6 +8,7 @@ from dataclasses import Field, dataclass, field
 from typing import Any
 
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
+from ashtkd_ros.network.providers import AUTO
 from ashtkd_ros.recognition.matcher import MatcherConfig
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.ros.topic_names import TRANSPORTS
@@ -52,8 +53,9 @@ class Parameters:
     )
     map_path: str = _path('Folder of the map, as build_map writes it.')
     providers: tuple[str, ...] = _parameter(
-        ('CPUExecutionProvider',),
-        'ONNX Runtime execution providers, a list with the preferred one first.',
+        (AUTO,),
+        'ONNX Runtime execution providers, a list with the preferred one first. auto: CUDA, else '
+        'OpenVINO, else the CPU, as far as they are installed and work.',
     )
     num_threads: int = _parameter(
         0, 'Threads of the network on the CPU. 0: one for each core.', 0, 256

@@ -89,17 +89,15 @@ class VprNode(NodeState):
     def _load_network(self, p: Parameters) -> Embedder:
         model = Path(p.model_path or shipped_model())
         self._disk.read(str(model), partial(read_model, model))
-        embedder = Embedder(
+        return Embedder(
             model,
             p.providers,
             p.num_threads,
             spinning=p.spinning,
             cache=p.engine_cache or None,
             notify=self.get_logger().info,
+            warn=self.get_logger().warning,
         )
-        for warning in embedder.warnings:
-            self.get_logger().warning(warning)
-        return embedder
 
     def _summary(self) -> str:
         loaded, embedder = self.loaded_map, self.embedder

@@ -12,9 +12,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from ashtkd_ros.cli.arguments import given_options
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.playback_options import add_player_option
 from ashtkd_ros.cli.terminal import print_lines, print_source_notes
+from ashtkd_ros.commands.options import add_providers_option
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import check_answers
 from ashtkd_ros.ros.play.play_options import add_source_options, open_playback, own_arguments
@@ -40,6 +42,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help='network of the node, an .onnx file (default: the network that comes with the '
         'package)',
     )
+    add_providers_option(parser)
     add(
         '--node',
         default='',
@@ -53,16 +56,20 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv if argv is None else ['live', *argv]
     parser = make_parser(__doc__)
     _add_options(parser)
-    args = parser.parse_args(own_arguments(argv))
+    given = own_arguments(argv)
+    args = parser.parse_args(given)
 
     def command() -> int:
-        if args.node and args.model:
-            raise VprError('--model is for a node that is started; leave out --model or --node')
+        for name in {'--model', '--providers'}.intersection(given_options(parser, given)):
+            if args.node:
+                raise VprError(f'{name} is for a node that is started; leave out {name} or --node')
         source = open_playback(args)
         told = len(source.traverse.notes)
         player = choose_player(args.player, source)
         check_answers(args.out)
-        options = RecordingOptions(args.map, player, args.rate, args.node, args.model)
+        options = RecordingOptions(
+            args.map, player, args.rate, args.node, args.model, args.providers
+        )
         with ros_session(argv):
             answers = record_answers(source, options)
             end_on_signal()

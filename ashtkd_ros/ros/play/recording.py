@@ -34,8 +34,8 @@ class RecordingOptions:
     """How a source is played to a node.
 
     `node`: full name of a node that is running already; empty: one is started with the map and
-    the `model`, the shipped one if None. `player`: own or ros2. `rate`: how many times faster
-    than recorded.
+    the `model`, the shipped one if None, and its `providers`, the node's default if empty.
+    `player`: own or ros2. `rate`: how many times faster than recorded.
     """
 
     map_folder: Path
@@ -43,6 +43,7 @@ class RecordingOptions:
     rate: float = 1.0
     node: str = ''
     model: Path | None = None
+    providers: tuple[str, ...] = ()
 
 
 def record_answers(source: Playback, options: RecordingOptions) -> dict[str, object]:
@@ -74,16 +75,21 @@ def _observer_of(options: RecordingOptions, compressed: bool) -> Iterator[Observ
         with contextlib.closing(Observer(topics, compressed)) as observer:
             yield observer
     else:
-        with map_node(options.map_folder, compressed, options.model) as (observer, _):
+        network = {'model_path': options.model, 'providers': options.providers}
+        with map_node(options.map_folder, compressed, **network) as (observer, _):
             yield observer
 
 
 def map_node(
-    map_folder: Path, compressed: bool, model: Path | None = None
+    map_folder: Path, compressed: bool, **network: object
 ) -> contextlib.AbstractContextManager[tuple[Observer, ChildProcess]]:
-    """A node of a map, from which every candidate is wanted, however low its confidence."""
+    """A node of a map, from which every candidate is wanted, however low its confidence.
+
+    `network`: the node's parameters for it; empty ones are left out.
+    """
     parameters = {'map_path': map_folder, 'min_confidence': 0.0, 'top_k': max(RECALL_AT)}
-    return observed_node(compressed, parameters | ({'model_path': model} if model else {}))
+    given = {name: value for name, value in network.items() if value}
+    return observed_node(compressed, parameters | given)
 
 
 def check_stamps(source: Playback) -> int:
