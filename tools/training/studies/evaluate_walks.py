@@ -4,7 +4,7 @@
 The map is a walk by day, a place each 1.75 m. The queries have other parked cars and clouds:
 `again` on the same line, then in another light, 1 to 3 m to the left (to the right stand parked
 cars), turned to the left by 10 to 30 degrees, and 2 and 4 m further forward. It needs
-tools/render/requirements.txt. What is rendered already is not rendered again.
+tools/render/requirements.txt. Rendering takes about five minutes of CPU time, and is done once.
 
     python -m tools.training.studies.evaluate_walks
 
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from ashtkd_ros.cli.arguments import count
 from ashtkd_ros.cli.command import make_parser, run_command
@@ -34,7 +35,8 @@ from ashtkd_ros.files.marks import json_keys
 from ashtkd_ros.files.writing import check_output, write_errors, write_text
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.network.parallel_embedding import embed_frames
+from ashtkd_ros.network.local_features import Look
+from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.traverses.frame import Frame
@@ -82,16 +84,20 @@ def walk_tests() -> dict[str, WalkTest]:
 
 @dataclass(frozen=True)
 class Described:
-    """Frames of a walk with their descriptors, float32 (N, D) of length 1."""
+    """Frames of a walk, and what the network makes of each."""
 
     frames: Sequence[Frame]
-    descriptors: np.ndarray
+    looks: Sequence[Look]
 
     @classmethod
     def of(cls, folder: Path, embedder: Embedder) -> Described:
         """The walk in a folder."""
         frames = read_source(folder)
-        return cls(frames, embed_frames(embedder, frames, f'{folder.parent.name} {folder.name}'))
+        jobs = ((None, frame.pixels()) for frame in frames)
+        looks = in_parallel(embedder.describe, jobs)
+        name = f'{folder.parent.name} {folder.name}'
+        bar = tqdm(looks, name, len(frames), unit='frame', delay=2, disable=None)
+        return cls(frames, [look for _, look in bar])
 
     @property
     def places(self) -> list[Place]:
@@ -102,7 +108,14 @@ class Described:
 
     def every(self, first: int, step: int) -> Described:
         """Every `step`th frame from the `first` on."""
-        return Described(self.frames[first::step], self.descriptors[first::step])
+        return Described(self.frames[first::step], self.looks[first::step])
+
+    def place_map(self, embedder: Embedder) -> PlaceMap:
+        """A map of these frames, in memory."""
+        local = [look.local for look in self.looks if look.local is not None]
+        descriptors = np.stack([look.descriptor for look in self.looks])
+        local = np.stack(local) if local else None
+        return PlaceMap.build(descriptors, self.places, embedder, local=local)
 
 
 def rank(
@@ -112,12 +125,11 @@ def rank(
     first = test.first_places(len(queries.frames))
     found = {name: np.full((len(first), _DEPTH), -1) for name in _METHODS}
     for start in np.unique(first).tolist():
-        part = mapped.every(start, test.every)
-        place_map = PlaceMap.build(part.descriptors, part.places, embedder)
+        place_map = mapped.every(start, test.every).place_map(embedder)
         for name, config in _METHODS.items():
             matcher = Matcher(place_map, config)
             for q in np.flatnonzero(first == start):
-                rows = [c.place.id for c in matcher.match(queries.descriptors[q])]
+                rows = [c.place.id for c in matcher.match(queries.looks[q].descriptor)]
                 found[name][q, : len(rows)] = start + test.every * np.array(rows)
     return found
 
