@@ -6,55 +6,73 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-COEFFICIENTS = ('similarity', 'margin', 'offset')
+DESCRIPTOR = ('similarity', 'margin', 'offset')  # weights where nothing is verified
+_PREFIX = 'verified_'
+VERIFIED = ('similarity', 'margin', 'lead', 'agreement', 'offset')  # where local features decided
+COEFFICIENTS = (*DESCRIPTOR, *(_PREFIX + name for name in VERIFIED))
 _LARGEST = 200.0
-_LIKE_NOTHING = (0.1, 0.01)  # similarity and margin of any two images
-_POOR, _MOST_OF_POOR = (
-    (0.3, 0.03),
-    0.9,
-)  # of a poor match; its highest confidence
+_LIKE_NOTHING = {'similarity': 0.1, 'margin': 0.01}  # of any two images
+_POOR, _MOST_OF_POOR = {'similarity': 0.3, 'margin': 0.03}, 0.9  # a poor match; its highest
+_UNVERIFIED = {'lead': 0.0, 'agreement': 0.02}  # local features that say nothing
 
 
 def check_coefficients(given: object) -> dict[str, float]:
     """The coefficients, {} if there are none; ValueError if they cannot come from a fit.
 
     They must be finite and of a usable size, and must not trust an image that is like no place.
+    Those of verified answers, whose names begin with "verified_", may be missing.
     """
     if not isinstance(given, Mapping):
         raise ValueError('the calibration is not a table of numbers')
     if not given:
         return {}
-    if set(given) != set(COEFFICIENTS):
-        raise ValueError(f'the calibration must name {", ".join(COEFFICIENTS)}')
+    if set(given) not in (set(DESCRIPTOR), set(COEFFICIENTS)):
+        raise ValueError(f'the calibration must name {", ".join(DESCRIPTOR)}')
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f'{name} of the calibration is not a number')
         if not abs(value) <= _LARGEST:  # NaN as well
             raise ValueError(f'{name} of the calibration is {value}, not within {_LARGEST:g}')
-    known = {name: float(given[name]) for name in COEFFICIENTS}
-    if max(probability(0.0, 0.0, known), probability(*_LIKE_NOTHING, known)) > 0.5:
-        raise ValueError('the calibration gives a high confidence without similarity')
-    if probability(*_POOR, known) > _MOST_OF_POOR:
-        raise ValueError('the calibration gives a high confidence to a poor match')
-    if probability(1.0, 1.0, known) <= probability(0.0, 0.0, known):
-        raise ValueError('the confidence of the calibration falls as the similarity rises')
+    known = {name: float(given[name]) for name in COEFFICIENTS if name in given}
+    _check_sense(known, {}, {})
+    if len(known) > len(DESCRIPTOR):
+        _check_sense(known, _UNVERIFIED, {'lead': 3.0, 'agreement': 1.0})
     return known
 
 
-def probability(similarity: float, margin: float, coefficients: Mapping[str, float]) -> float:
-    """Confidence in [0, 1]: sigmoid(a * similarity + b * margin + c), with COEFFICIENTS a, b, c.
+def _check_sense(
+    known: Mapping[str, float], nothing: Mapping[str, float], all_of_it: Mapping[str, float]
+) -> None:
+    """ValueError for coefficients that trust what is like nothing, or do not rise.
 
-    Without coefficients it is the similarity, limited to [0, 1]. ValueError if the sum is not
-    finite: the limits would make it 0 or 1.
+    `nothing`, `all_of_it`: what local features say then, empty where they are not asked.
+    """
+    zero = {'similarity': 0.0, 'margin': 0.0, **nothing}
+    least = probability(zero, known)
+    if max(least, probability({**_LIKE_NOTHING, **nothing}, known)) > 0.5:
+        raise ValueError('the calibration gives a high confidence without similarity')
+    if probability({**_POOR, **nothing}, known) > _MOST_OF_POOR:
+        raise ValueError('the calibration gives a high confidence to a poor match')
+    if probability({'similarity': 1.0, 'margin': 1.0, **all_of_it}, known) <= least:
+        raise ValueError('the confidence of the calibration falls as the similarity rises')
+
+
+def probability(known: Mapping[str, float], coefficients: Mapping[str, float]) -> float:
+    """Confidence in [0, 1]: sigmoid of the sum of coefficient * value, and of the offset.
+
+    `known`: `similarity` and `margin` of a match, of a verified one also `lead` and `agreement`.
+    Without coefficients for a verified match it is judged as one that is not; without any, the
+    confidence is the similarity, limited to [0, 1]. ValueError if the sum is not finite: the
+    limits would make it 0 or 1.
     """
     if not coefficients:
-        x = similarity
-        low, high = 0.0, 1.0
+        x, low, high = known['similarity'], 0.0, 1.0
     else:
-        a, b, c = (coefficients[name] for name in COEFFICIENTS)
-        x = a * similarity + b * margin + c
+        verified = 'lead' in known and _PREFIX + 'lead' in coefficients
+        names, prefix = (VERIFIED, _PREFIX) if verified else (DESCRIPTOR, '')
+        x = sum(coefficients[prefix + name] * known.get(name, 1.0) for name in names)
         low, high = -50.0, 50.0
     if not math.isfinite(x):
-        raise ValueError(f'similarity {similarity} and margin {margin} give no confidence')
+        raise ValueError(f'{dict(known)} gives no confidence')
     x = min(high, max(low, x))
     return 1.0 / (1.0 + math.exp(-x)) if coefficients else x

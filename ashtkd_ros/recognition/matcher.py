@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.confidence import check_coefficients, probability
+from ashtkd_ros.network.local_features import Look
+from ashtkd_ros.recognition.verification import Verified, verify
 
+_SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * score)
+_LEAST = 1e-4
 _MOST = 1.01  # highest similarity of vectors of length 1, with rounding errors
 
 
@@ -20,34 +26,80 @@ class Candidate:
     """A place of the map at which the query may have been taken.
 
     `similarity`: inner product of the descriptors, in [-1, 1]; `margin`: similarity minus that of
-    the best candidate elsewhere; `confidence`: probability that the place is right, in [0, 1].
+    the best candidate elsewhere; `confidence`: probability that the place is right, in [0, 1];
+    `check`: what the local features say of it, None where it is not verified.
     """
 
     place: Place
     similarity: float
     margin: float
     confidence: float
+    check: Check | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the local features say of a candidate.
+
+    `score`: higher is better, comparable within one image alone; `lead`: support for the places
+    near the candidate minus that for all elsewhere, both as scores; `agreement`: share of the
+    picture that agrees with the displacement, in [0, 1]; `displacement`: shares of the height and
+    the width by which the picture stands lower and further right in the map's picture.
+    """
+
+    score: float
+    lead: float
+    agreement: float
+    displacement: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Where the image and the picture of the first candidate agree.
+
+    `image`, `place`: float32 (M, 2), x and y of the matching positions as shares of the width and
+    the height, in [0, 1].
+    """
+
+    image: np.ndarray
+    place: np.ndarray
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The candidates for one image, best first.
+
+    `matches`: of the first one, None where nothing was verified; `verify_s`: seconds that the
+    verification took.
+    """
+
+    candidates: list[Candidate]
+    matches: Matches | None = None
+    verify_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class MatcherConfig:
     """How candidates are chosen.
 
-    `top_k`: number of candidates. Two places are neighbours, and so no rivals for the margin, if
-    they are within `neighbour_m` metres, or without poses within `neighbour_frames` frames of one
-    traverse.
+    `top_k`: number of candidates. `verify_top`: how many of the most similar places are verified
+    by local features, where the map has them; 0: none. Two places are neighbours, and so no rivals
+    for the margin, if they are within `neighbour_m` metres, or without poses within
+    `neighbour_frames` frames of one traverse.
     """
 
     top_k: int = 5
     neighbour_m: float = 10.0
     neighbour_frames: int = 5
+    verify_top: int = 20
 
 
 class Matcher:
-    """Top-k search in a map; confidence = sigmoid(a * similarity + b * margin + c).
+    """Top-k search in a map, verified by local features where map and image have them.
 
-    The map has a, b and c from its model; tools.training.calibrate fits them on revisited places
-    of the training data. Without them the confidence is the similarity, limited to [0, 1].
+    confidence = sigmoid(weighted sum of what is known of the candidate), see `confidence`. The map
+    has the weights from its model; tools.training.calibrate fits them on revisited places of the
+    training data. Without them the confidence is the similarity, limited to [0, 1].
     """
 
     # Rivals are searched among so many candidates; later ones change no margin that matters.
@@ -55,34 +107,87 @@ class Matcher:
 
     def __init__(self, place_map: PlaceMap, config: MatcherConfig | None = None):
         self.map, self.config = place_map, config or MatcherConfig()
+        self.fault = ''  # why the last image was not verified though the map has local features
         try:
             self._coefficients = check_coefficients(place_map.info.calibration)
         except ValueError as error:
             raise VprError(f'{error}; export the model or build the map anew') from error
-        poses = [p.pose for p in place_map.places]
-        self._positions = None
-        if all(pose is not None for pose in poses):
-            self._positions = [(pose.x, pose.y, pose.z) for pose in poses]
-        self._orders = [(p.traverse, p.order) for p in place_map.places]
+        self._near = Neighbourhood(place_map.places, self.config)
 
     def match(self, descriptor: np.ndarray, top_k: int | None = None) -> list[Candidate]:
         """float32 (D,) of length 1 → at most `top_k` candidates, most similar first."""
+        return self.answer(Look(descriptor, None), top_k).candidates
+
+    def answer(self, look: Look, top_k: int | None = None) -> Answer:
+        """What the network made of an image → at most `top_k` candidates, best first.
+
+        The `verify_top` most similar places come first, by their scores. Where the map's local
+        features cannot be read, nothing is verified, and `fault` says why.
+        """
         count = top_k or self.config.top_k
-        ids, similarities = self.map.search(descriptor, max(self._DEPTH, count))
-        ids, similarities = ids.tolist(), similarities.tolist()
+        ids, similarities = self._search(look.descriptor, max(self._DEPTH, count))
+        started = time.perf_counter()
+        verified = self._verify(look.local, ids, similarities)
+        verify_s = time.perf_counter() - started
+        checks: dict[int, Check] = {}
+        order, matches = list(range(len(ids))), None
+        if verified is not None:
+            checks = self._checks(verified, ids)
+            order[: len(checks)] = sorted(checks, key=lambda i: -checks[i].score)
+            matches = _matches(verified, order[0], self.map.local.grid)
+        candidates: list[Candidate] = []
+        for at in order[:count]:
+            found = self._candidate(at, ids, similarities, checks.get(at))
+            if candidates:  # a later place is never more probable, whatever its rivals are
+                most = min(found.confidence, candidates[-1].confidence)
+                found = replace(found, confidence=most)
+            candidates.append(found)
+        return Answer(candidates, matches, verify_s if checks else 0.0)
+
+    def _search(self, descriptor: np.ndarray, count: int) -> tuple[list[int], list[float]]:
+        ids, similarities = (rows.tolist() for rows in self.map.search(descriptor, count))
         # For a query that is not finite, FAISS gives place -1, NaN, or any number.
         if ids[0] < 0 or not all(-_MOST <= s <= _MOST for s in similarities):
             raise VprError(
                 'the descriptor does not have length 1, so it fits no place; check the network'
             )
-        candidates: list[Candidate] = []
-        for i, similarity in zip(ids[:count], similarities, strict=False):
-            margin = similarity - self._rival(i, ids, similarities)
-            confidence = probability(similarity, margin, self._coefficients)
-            if candidates:  # a less similar place is never more probable, whatever its rivals are
-                confidence = min(confidence, candidates[-1].confidence)
-            candidates.append(Candidate(self.map.places[i], similarity, margin, confidence))
-        return candidates
+        return ids, similarities
+
+    def _verify(
+        self, local: np.ndarray | None, ids: list[int], similarities: list[float]
+    ) -> Verified | None:
+        self.fault, top = '', self.config.verify_top
+        if local is None or self.map.local is None or not top:
+            return None
+        try:
+            rows = self.map.local.rows(ids[:top])
+        except VprError as error:
+            self.fault = str(error)
+            return None
+        return verify(local, rows, np.float32(similarities[:top]), self.map.local.grid)
+
+    def _checks(self, verified: Verified, ids: list[int]) -> dict[int, Check]:
+        """By rank of the search: what the local features say."""
+        scores = verified.scores.astype(float)
+        support = np.exp(_SHARPNESS * (scores - scores.max()))
+        near = self._near.among(ids[: len(scores)])
+        inside = near @ support
+        leads = np.log((inside + _LEAST) / (support.sum() - inside + _LEAST)) / _SHARPNESS
+        shifts = verified.displacement / self.map.local.grid
+        columns = (scores, leads, verified.agreement, shifts)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return {k: Check(*values, tuple(shift)) for k, (*values, shift) in enumerate(rows)}
+
+    def _candidate(
+        self, at: int, ids: list[int], similarities: list[float], check: Check | None
+    ) -> Candidate:
+        similarity = similarities[at]
+        margin = similarity - self._rival(ids[at], ids, similarities)
+        known = {'similarity': similarity, 'margin': margin}
+        if check is not None:
+            known |= {'lead': check.lead, 'agreement': check.agreement}
+        confidence = probability(known, self._coefficients)
+        return Candidate(self.map.places[ids[at]], similarity, margin, confidence, check)
 
     def _rival(self, i: int, ids: list[int], similarities: list[float]) -> float:
         """The best similarity of places not near place i; the worst of all if all are near."""
@@ -90,8 +195,36 @@ class Matcher:
         elsewhere = (s for j, s in zip(ids, similarities, strict=True) if not self._near(i, j))
         return next(elsewhere, similarities[-1])
 
-    def _near(self, i: int, j: int) -> bool:
+
+class Neighbourhood:
+    """Whether two places, given by their numbers, are neighbours: `near(i, j)`."""
+
+    def __init__(self, places: Sequence[Place], config: MatcherConfig):
+        self._config, self._positions = config, None
+        poses = [p.pose for p in places]
+        if all(pose is not None for pose in poses):
+            self._positions = [(pose.x, pose.y, pose.z) for pose in poses]
+        self._orders = [(p.traverse, p.order) for p in places]
+
+    def __call__(self, i: int, j: int) -> bool:
+        """Within `neighbour_m` metres, or without poses `neighbour_frames` of one traverse."""
         if self._positions is None:
             (route, at), (other, there) = self._orders[i], self._orders[j]
-            return route == other and abs(at - there) <= self.config.neighbour_frames
-        return math.dist(self._positions[i], self._positions[j]) <= self.config.neighbour_m
+            return route == other and abs(at - there) <= self._config.neighbour_frames
+        return math.dist(self._positions[i], self._positions[j]) <= self._config.neighbour_m
+
+    def among(self, ids: Sequence[int]) -> np.ndarray:
+        """bool (K, K): the same for every two of K places."""
+        if self._positions is None:
+            route, at = np.array([self._orders[i] for i in ids]).T
+            frames = np.abs(at[:, None] - at)
+            return (route[:, None] == route) & (frames <= self._config.neighbour_frames)
+        at = np.array([self._positions[i] for i in ids])
+        return np.linalg.norm(at[:, None] - at, axis=2) <= self._config.neighbour_m
+
+
+def _matches(verified: Verified, candidate: int, grid: tuple[int, int]) -> Matches:
+    pairs = verified.matches(candidate)
+    rows, columns = grid
+    at = np.stack([(pairs % columns + 0.5) / columns, (pairs // columns + 0.5) / rows], axis=-1)
+    return Matches(*at.astype(np.float32).transpose(1, 0, 2))

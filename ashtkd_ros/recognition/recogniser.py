@@ -10,7 +10,7 @@ import numpy as np
 
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.recognition.matcher import Candidate, Matcher, MatcherConfig
+from ashtkd_ros.recognition.matcher import Candidate, Matcher, MatcherConfig, Matches
 
 MIN_CONFIDENCE = 0.5  # default: a less probable match is an unknown place
 _MOST_DIGITS = 6  # of a confidence, behind the point
@@ -21,7 +21,9 @@ class Recognition:
     """The answer for one image.
 
     `candidates`: best first; `accepted`: whether the best one is trusted; `refusal`: why it is
-    not; `embed_s` and `match_s`: seconds for preprocessing and inference, and for matching.
+    not; `embed_s` and `match_s`: seconds for preprocessing and inference, and for matching, which
+    has `verify_s` in it. `matches`: where the image agrees with the first candidate's picture,
+    None where nothing was verified; `fault`: why not, if the map could have been used for it.
     """
 
     candidates: list[Candidate]
@@ -29,6 +31,9 @@ class Recognition:
     refusal: str
     embed_s: float
     match_s: float
+    verify_s: float = 0.0
+    matches: Matches | None = None
+    fault: str = ''
 
 
 class Recogniser:
@@ -58,16 +63,23 @@ class Recogniser:
         """
         least = self.min_confidence if min_confidence is None else min_confidence
         started = time.perf_counter()
-        descriptor = self.embedder.embed(image, order)
+        look = self.embedder.describe(image, order)
         embedded = time.perf_counter()
-        candidates = self.matcher.match(descriptor, top_k)
+        answer = self.matcher.answer(look, top_k)
         matched = time.perf_counter()
-        best = candidates[0].confidence
+        best = answer.candidates[0].confidence
         refusal = ''
         if best < least:
             refusal = _refusal(best, least)
         return Recognition(
-            candidates, not refusal, refusal, embedded - started, matched - embedded
+            answer.candidates,
+            not refusal,
+            refusal,
+            embedded - started,
+            matched - embedded,
+            answer.verify_s,
+            answer.matches,
+            self.matcher.fault,
         )
 
 

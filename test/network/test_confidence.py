@@ -21,7 +21,7 @@ FIT = {'similarity': 3.1, 'margin': 9.1, 'offset': -2.3}
 @pytest.mark.parametrize('similarity', [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_has_no_confidence(coefficients: dict, similarity: float):
     with pytest.raises(ValueError, match='no confidence'):
-        probability(similarity, 0.1, coefficients)
+        probability({'similarity': similarity, 'margin': 0.1}, coefficients)
 
 
 @pytest.mark.parametrize(

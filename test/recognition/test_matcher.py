@@ -12,8 +12,14 @@ from conftest import line_of, places_along_x
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.confidence import probability
+from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.recognition.recogniser import Recogniser
+
+
+def known(similarity: float, margin: float) -> dict[str, float]:
+    return {'similarity': similarity, 'margin': margin}
+
 
 COEFFICIENTS = {'similarity': 10.0, 'margin': 20.0, 'offset': -6.0}
 QUERY = np.array([1, 0, 0, 0], np.float32)
@@ -88,27 +94,35 @@ def test_rivals_are_found_behind_many_candidates_of_the_same_spot(fake_network):
 def test_confidence_rises_with_similarity_and_margin():
     grid = np.linspace(-1, 1, 9)
     for fixed in grid:
-        by_similarity = [probability(float(s), float(fixed), COEFFICIENTS) for s in grid]
-        by_margin = [probability(float(fixed), float(m), COEFFICIENTS) for m in grid]
+        by_similarity = [probability(known(float(s), float(fixed)), COEFFICIENTS) for s in grid]
+        by_margin = [probability(known(float(fixed), float(m)), COEFFICIENTS) for m in grid]
         assert (np.diff(by_similarity) > 0).all() and (np.diff(by_margin) > 0).all()
         assert all(0.0 < p < 1.0 for p in by_similarity + by_margin)
 
 
 def test_confidence_is_the_logistic_function():
-    assert probability(0.6, 0.0, COEFFICIENTS) == pytest.approx(0.5)
-    assert probability(0.7, 0.1, COEFFICIENTS) == pytest.approx(1 / (1 + np.exp(-3)))
-    assert probability(1.0, 1.0, {**COEFFICIENTS, 'offset': 1e6}) == pytest.approx(1.0)
-    assert probability(1.0, 1.0, {**COEFFICIENTS, 'offset': -1e6}) == pytest.approx(0.0)
+    assert probability(known(0.6, 0.0), COEFFICIENTS) == pytest.approx(0.5)
+    assert probability(known(0.7, 0.1), COEFFICIENTS) == pytest.approx(1 / (1 + np.exp(-3)))
+    assert probability(
+        {'similarity': 1.0, 'margin': 1.0}, {**COEFFICIENTS, 'offset': 1e6}
+    ) == pytest.approx(1.0)
+    assert probability(
+        {'similarity': 1.0, 'margin': 1.0}, {**COEFFICIENTS, 'offset': -1e6}
+    ) == pytest.approx(0.0)
 
 
 def test_without_coefficients_confidence_is_the_similarity_cut_to_a_probability():
-    assert [probability(s, 0.5, {}) for s in (-0.3, 0.4, 1.0000001)] == [0.0, 0.4, 1.0]
+    assert [probability(known(s, 0.5), {}) for s in (-0.3, 0.4, 1.0000001)] == [
+        0.0,
+        0.4,
+        1.0,
+    ]
 
 
 def test_matcher_takes_the_coefficients_from_the_map(fake_network):
     fake_network.confidence = COEFFICIENTS
     best = Matcher(map_with([0.9, 0.6], [0, 100], fake_network)).match(QUERY)[0]
-    assert best.confidence == pytest.approx(probability(0.9, 0.3, COEFFICIENTS), abs=1e-5)
+    assert best.confidence == pytest.approx(probability(known(0.9, 0.3), COEFFICIENTS), abs=1e-5)
 
 
 @pytest.mark.parametrize('wrong', [{'similarity': 1.0}, {**COEFFICIENTS, 'margin': 'much'}])
@@ -128,7 +142,7 @@ def test_confidence_falls_with_the_rank_even_where_the_margin_grows(fake_network
 
 
 def test_recogniser_refuses_below_the_least_confidence_and_says_so(fake_network):
-    fake_network.embed = lambda image, order: QUERY
+    fake_network.describe = lambda image, order: Look(QUERY, None)
     place_map = map_with([0.7, 0.1], [0, 100], fake_network)
     image = np.zeros((4, 4, 3), np.uint8)
     accepted = Recogniser(fake_network, place_map, min_confidence=0.6).recognise(image)

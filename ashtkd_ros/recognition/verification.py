@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Local features decide among candidates: how much of the picture matches each of them, and where.
+
+A position counts by how much better it matches one candidate than the others: what matches
+everywhere (sky, road, a bare wall) says nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+_SCALE = 127.0  # int8 of a number that is 1
+_STILL = 2.0  # deviation in cells within which a match is where it was in the map's picture
+_STILL_WEIGHT = 0.25
+_NEAR = 2.0  # cells from the winning displacement within which a match agrees with it
+_LEAST = 1e-6
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What local features say of K candidates.
+
+    `scores`: float32 (K,), higher is better; comparable within one image alone. `agreement`:
+    float32 (K,), share of the picture's positions with a match that agrees with the displacement.
+    `displacement`: int (K, 2), rows and columns of the grid by which most of the picture stands
+    lower and further right in the candidate's picture. `partners`: int (P, K), the position in
+    each candidate's picture that is most like each position; `agreeing`: bool (P, K).
+    """
+
+    scores: np.ndarray
+    agreement: np.ndarray
+    displacement: np.ndarray
+    partners: np.ndarray
+    agreeing: np.ndarray
+
+    def matches(self, candidate: int) -> np.ndarray:
+        """Agreeing matches of a candidate: int (M, 2), positions in the image and in its
+        picture."""
+        here = np.flatnonzero(self.agreeing[:, candidate])
+        return np.stack([here, self.partners[here, candidate]], axis=1)
+
+
+def verify(
+    query: np.ndarray, candidates: np.ndarray, similarities: np.ndarray, grid: tuple[int, int]
+) -> Verified:
+    """Score K candidates by their local features, int8 (K, P, L), against the image's, (P, L).
+
+    `similarities`: of the descriptors, float32 (K,); `grid`: rows and columns of the P positions.
+    score = log Z + log(S) / 4 + similarity. Z is the sum over the mutual nearest neighbours of how
+    far the similarity of a position stands above its mean over the candidates, in deviations, if
+    above; S is the sum of those that have not moved, by a Gaussian of 2 cells.
+    """
+    count, positions, channels = candidates.shape
+    table = candidates.reshape(-1, channels).astype(np.float32)
+    like = (query.astype(np.float32) @ table.T).reshape(positions, count, positions)
+    partners = like.argmax(axis=2)
+    best = np.take_along_axis(like, partners[..., None], axis=2)[..., 0] / _SCALE**2
+    ahead = like.max(axis=0) / _SCALE**2  # (K, P): the best of each position of a candidate
+    mutual = best >= ahead[np.arange(count), partners]
+    weights = _distinctiveness(best) * mutual
+    moved = _moves(grid)[np.arange(positions)[:, None], partners]  # (P, K, 2)
+    still = np.exp(-(moved**2).sum(axis=2) / (2 * _STILL**2))
+    scores = np.log(np.maximum(weights.sum(axis=0), _LEAST))
+    scores += _STILL_WEIGHT * np.log(np.maximum((weights * still).sum(axis=0), _LEAST))
+    displacement = _winning(weights, moved, grid)
+    agreeing = mutual & (np.abs(moved - displacement).max(axis=2) <= _NEAR)
+    return Verified(
+        (scores + similarities).astype(np.float32),
+        agreeing.mean(axis=0, dtype=np.float32),
+        displacement,
+        partners,
+        agreeing,
+    )
+
+
+def _distinctiveness(best: np.ndarray) -> np.ndarray:
+    """float32 (P, K): deviations above the mean over the candidates, at least 0."""
+    if best.shape[1] == 1:  # nothing to stand out from
+        return np.maximum(best, 0.0)
+    above = best - best.mean(axis=1, keepdims=True)
+    return np.maximum(above / np.maximum(best.std(axis=1, keepdims=True), _LEAST), 0.0)
+
+
+def _winning(weights: np.ndarray, moved: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """int (K, 2): the peak of each candidate's smoothed histogram of displacements."""
+    rows, columns = 2 * grid[0] - 1, 2 * grid[1] - 1
+    count = weights.shape[1]
+    cells = (moved[..., 0] + grid[0] - 1) * columns + moved[..., 1] + grid[1] - 1
+    cells = cells + np.arange(count) * (rows * columns)
+    votes = np.bincount(cells.ravel(), weights.ravel(), count * rows * columns)
+    smooth = _blur(rows) @ votes.reshape(count, rows, columns) @ _blur(columns)
+    peak = smooth.reshape(count, -1).argmax(axis=1)
+    return np.stack(np.divmod(peak, columns), axis=1) - (grid[0] - 1, grid[1] - 1)
+
+
+@cache
+def _moves(grid: tuple[int, int]) -> np.ndarray:
+    """int (P, P, 2): rows and columns from one position to another."""
+    at = np.stack(np.divmod(np.arange(grid[0] * grid[1]), grid[1]), axis=1)
+    return at[None] - at[:, None]
+
+
+@cache
+def _blur(size: int) -> np.ndarray:
+    """float64 (size, size): a Gaussian of _NEAR cells as a matrix."""
+    at = np.arange(size)
+    return np.exp(-((at[:, None] - at) ** 2) / (2 * _NEAR**2))
