@@ -60,7 +60,12 @@ def fake_network() -> SimpleNamespace:
     """What a map asks of an Embedder, without a network: 4 dimensions."""
     preprocessing = Preprocessing((6, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 'RGB')
     return SimpleNamespace(
-        dimensions=4, name='fake', hash='0' * 64, preprocessing=preprocessing, confidence={}
+        dimensions=4,
+        name='fake',
+        hash='0' * 64,
+        preprocessing=preprocessing,
+        confidence={},
+        local=None,
     )
 
 
@@ -119,8 +124,14 @@ def places_along_x(positions: list[float] | np.ndarray, with_poses: bool = True)
     ]
 
 
-def write_tiny_model(path: Path, metadata: dict[str, str] | None = None) -> Path:
-    """ONNX file: mean of each colour over the picture → length 1, float32 (N, 3)."""
+def write_tiny_model(
+    path: Path, metadata: dict[str, str] | None = None, grid: tuple[int, int] | None = None
+) -> Path:
+    """ONNX file: mean of each colour over the picture → length 1, float32 (N, 3).
+
+    `grid`: also the same of each cell of this grid, rows and columns that divide 6 and 8, as the
+    output `local`.
+    """
     onnx = pytest.importorskip('onnx', reason='onnx is not installed: no model can be made')
     height, width = TINY_PREPROCESSING['size']
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
@@ -130,14 +141,35 @@ def write_tiny_model(path: Path, metadata: dict[str, str] | None = None) -> Path
         helper.make_node('LpNormalization', ['flat'], ['descriptor'], axis=1, p=2),
     ]
     image = helper.make_tensor_value_info('image', kind, ['batch', 3, height, width])
-    descriptor = helper.make_tensor_value_info('descriptor', kind, ['batch', 3])
-    graph = helper.make_graph(nodes, 'tiny', [image], [descriptor])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    outputs = [helper.make_tensor_value_info('descriptor', kind, ['batch', 3])]
     if metadata is None:
         metadata = {'name': 'tiny', 'preprocessing': json.dumps(TINY_PREPROCESSING)}
+    if grid:
+        nodes += local_nodes(grid)
+        shape = ['batch', grid[0] * grid[1], 3]
+        outputs.append(helper.make_tensor_value_info('local', kind, shape))
+        metadata = {'local': json.dumps({'grid': list(grid)}), **metadata}
+    graph = helper.make_graph(nodes, 'tiny', [image], outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     helper.set_model_props(model, metadata)
     onnx.save(model, str(path))
     return path
+
+
+def local_nodes(grid: tuple[int, int]) -> list:
+    """The nodes from `image` to `local`: the mean colour of each cell, of length 1."""
+    import onnx
+
+    height, width = TINY_PREPROCESSING['size']
+    cell, node = [height // grid[0], width // grid[1]], onnx.helper.make_node
+    rows = onnx.numpy_helper.from_array(np.array([0, 3, -1]), 'rows')
+    return [
+        node('AveragePool', ['image'], ['cells'], kernel_shape=cell, strides=cell),
+        node('Constant', [], ['rows'], value=rows),
+        node('Reshape', ['cells', 'rows'], ['channels']),
+        node('Transpose', ['channels'], ['positions'], perm=[0, 2, 1]),
+        node('LpNormalization', ['positions'], ['local'], axis=2, p=2),
+    ]
 
 
 def line_of(error: pytest.ExceptionInfo) -> str:

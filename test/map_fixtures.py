@@ -7,19 +7,28 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import unit_rows
 
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.network.local_features import LocalShape
 
 TRIES = float(os.environ.get('MAP_TRIES', '1'))
+LOCAL = LocalShape((2, 3), 4)
 PICTURE = b'\xff\xd8 a picture \xff\xd9' * 9
+
+
+def local_rows(count: int, seed: int = 0, shape: LocalShape = LOCAL) -> np.ndarray:
+    """Random local features of `count` places, int8 (count, P, L)."""
+    rows = unit_rows(count * shape.positions, shape.channels, seed)
+    return np.rint(127 * rows).astype(np.int8).reshape(count, shape.positions, shape.channels)
 
 
 @pytest.fixture
 def rich(fake_network, tmp_path: Path) -> Path:
-    """A map with all that one can have: poses, coordinates, thumbnails, a route, a calibration."""
+    """A map with all that one can have: poses, coordinates, pictures, local features, more."""
     fake_network.confidence = {'similarity': 3.1, 'margin': 9.1, 'offset': -2.3}
     digest = hashlib.sha256(PICTURE).hexdigest()
     places = [
@@ -35,6 +44,8 @@ def rich(fake_network, tmp_path: Path) -> Path:
         'keyframes': {'rule': 'distance', 'metres': 1.0},
         'origin': {'lat': 48.1, 'lon': 11.5, 'alt': 520.0},
     }
-    made = PlaceMap.build(unit_rows(5, 4), places, fake_network, 'site', **built)
+    fake_network.local = LOCAL
+    local = local_rows(5)
+    made = PlaceMap.build(unit_rows(5, 4), places, fake_network, 'site', local, **built)
     made.save(tmp_path / 'map', tmp_path / 'thumbnails', tmp_path / 'route')
     return tmp_path / 'map'

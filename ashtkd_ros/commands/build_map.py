@@ -86,9 +86,9 @@ def _build(args: argparse.Namespace) -> int:
         *(f'{t.path}: {text}' for t in traverses for text in t.notes), *cautions(traverses)
     )
     printed = [len(t.notes) for t in traverses]
-    options = MapOptions(keyframes, args.thumbnails, args.threads, args.replace)
+    options = MapOptions(keyframes, args.thumbnails, args.local, args.threads, args.replace)
     place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
-    print_lines(*summary(place_map, counts, args.out))
+    print_lines(*summary(place_map, counts, args.out, args.local))
     print_notes(*notes_after_build(traverses, printed, counts))
     route, missing = route_line(place_map, args.out)
     print_lines(*filter(None, [route]))
@@ -111,6 +111,13 @@ def main(argv: list[str] | None = None) -> None:
         action=argparse.BooleanOptionalAction,
         default=MapOptions().thumbnails,
         help='keep a small JPEG of each place for the debug image and for reports',
+    )
+    parser.add_argument(
+        '--local',
+        action=argparse.BooleanOptionalAction,
+        default=MapOptions().local,
+        help='keep the local features of each place, by which answers are verified, where the '
+        'network has such; without them a map is smaller (default: %(default)s)',
     )
     text = 'replace a map in the same folder even if it was made from other sources'
     parser.add_argument('--replace', action='store_true', help=text)

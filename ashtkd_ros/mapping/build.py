@@ -25,25 +25,28 @@ from ashtkd_ros.maps.folder import ROUTE, check_target
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.thumbnails import make_thumbnail
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Cursor, Traverse
 
 LOST = 'lost in a damaged recording'
-_FORMAT = 3  # of the journal's entries
+_FORMAT = 4  # of the journal's entries
 
 
 @dataclass(frozen=True)
 class MapOptions:
     """How a map is built.
 
-    `thumbnails`: keep a small JPEG of each place; `workers`: images embedded at the same time, 0:
-    one on each core; `replace`: replace a map in the same folder even if it was made from other
-    sources.
+    `thumbnails`: keep a small JPEG of each place; `local`: keep the local features of each place,
+    by which answers are verified, where the network has such; `workers`: images embedded at the
+    same time, 0: one on each core; `replace`: replace a map in the same folder even if it was made
+    from other sources.
     """
 
     keyframes: KeyframeOptions = field(default_factory=KeyframeOptions)
     thumbnails: bool = True
+    local: bool = True
     workers: int = 0
     replace: bool = False
 
@@ -75,7 +78,7 @@ def build_map(
     if not options.replace:
         check_sources(out, traverses)
     builder = _Builder(traverses, embedder, options)
-    journal = Journal(out, builder.key, embedder.dimensions)
+    journal = Journal(out, builder.key, embedder.dimensions, builder.local)
     try:
         builder.run(journal)
         if not options.replace:  # another map may have been written there meanwhile
@@ -97,6 +100,7 @@ def build_map(
 class _Builder:
     def __init__(self, traverses: Sequence[Traverse], embedder: Embedder, options: MapOptions):
         self.traverses, self.embedder, self.options = traverses, embedder, options
+        self.local = embedder.local if options.local else None
         self.rules = [rule_of(t, options.keyframes) for t in traverses]
         self.frame = common_frame(traverses)
         self.counts: Counter[str] = Counter()
@@ -196,16 +200,20 @@ class _Builder:
     def _add(self, candidates, number: int, journal: Journal, last: np.ndarray | None) -> None:
         """Embed the candidates and note down those that are places."""
         by_change = self.rules[number] == 'change'
-        embed = self.embedder.embed
-        for candidate, descriptor in in_parallel(embed, candidates, self.options.workers):
-            same = self.options.keyframes.similarity
-            if by_change and last is not None and float(descriptor @ last) >= same:
+        same = self.options.keyframes.similarity
+        for candidate, look in in_parallel(self._look, candidates, self.options.workers):
+            if by_change and last is not None and float(look.descriptor @ last) >= same:
                 self._similar += 1
                 continue
-            last = descriptor
-            self._note_down(candidate, descriptor, journal)
+            last = look.descriptor
+            self._note_down(candidate, look, journal)
 
-    def _note_down(self, candidate: _Candidate, descriptor: np.ndarray, journal: Journal) -> None:
+    def _look(self, pixels: np.ndarray, order: str) -> Look:
+        if self.local is None:
+            return Look(self.embedder.embed(pixels, order), None)
+        return self.embedder.describe(pixels, order)
+
+    def _note_down(self, candidate: _Candidate, look: Look, journal: Journal) -> None:
         picture = ''
         if candidate.thumbnail:
             journal.add_thumbnail(journal.count, candidate.thumbnail)
@@ -218,7 +226,7 @@ class _Builder:
             'similar': self._similar,
             'size': candidate.size,
         }
-        journal.add(entry, descriptor)
+        journal.add(entry, look.descriptor, look.local)
 
     def place_map(self, journal: Journal) -> PlaceMap:
         """The map of all places in the journal; VprError if there is none."""
@@ -233,7 +241,8 @@ class _Builder:
         origin = next((t.origin for t in self.traverses if t.origin is not None), None)
         if origin is not None:
             built['origin'] = asdict(origin)
-        return PlaceMap.build(journal.descriptors(), places, self.embedder, self.frame, **built)
+        rows, local = journal.descriptors(), journal.local()
+        return PlaceMap.build(rows, places, self.embedder, self.frame, local, **built)
 
     def verdict(self) -> str:
         """Numbers of images by their fate, in one line."""

@@ -15,8 +15,14 @@ from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.traverse import Traverse
 
 
-def summary(place_map: PlaceMap, counts: Counter, out: Path) -> list[str]:
-    """The result of a build: places, numbers of images by their fate, origin on earth."""
+def summary(
+    place_map: PlaceMap, counts: Counter, out: Path, wants_local: bool = True
+) -> list[str]:
+    """The result of a build: places, numbers of images by their fate, origin on earth.
+
+    `wants_local`: whether local features were asked for; that there are none is said with the
+    reason.
+    """
     places = place_map.places
     spacing = place_spacing(places)
     with_poses = any(place.pose is not None for place in places)
@@ -30,6 +36,9 @@ def summary(place_map: PlaceMap, counts: Counter, out: Path) -> list[str]:
     if origin:
         where = f'{origin["lat"]:.7f}, {origin["lon"]:.7f}, {origin["alt"]:.1f} m'
         lines.append(f'x east, y north, z up of {where}')
+    if place_map.local is None:
+        why = f', since model {model} gives none' if wants_local else ''
+        lines.append(f'no local features{why}: answers are not verified')
     return lines
 
 

@@ -20,6 +20,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.reading import open_regular, read_regular
 from ashtkd_ros.maps.folder import ROUTE
+from ashtkd_ros.maps.local_file import LocalFile
 from ashtkd_ros.maps.replacement import clear_leftovers
 from ashtkd_ros.maps.thumbnails import (
     THUMBNAILS,
@@ -27,10 +28,12 @@ from ashtkd_ros.maps.thumbnails import (
     thumbnail_name,
     write_thumbnail,
 )
+from ashtkd_ros.network.local_features import LocalShape
 from ashtkd_ros.text import reason_of
 
 _FLUSH_S = 0.5
-_KEY, _TABLE, _ROWS, _LOCK = 'build.json', 'places.jsonl', 'descriptors.f32', 'lock'
+_KEY, _TABLE, _LOCK = 'build.json', 'places.jsonl', 'lock'
+_ROWS, _LOCAL = 'descriptors.f32', 'local.i8'
 _DIGEST = 32  # hexadecimal digits of the checksum that begins each line
 _KEY_LIMIT = 2**26
 _KEY_NAMES = {'model', 'options'}
@@ -40,19 +43,22 @@ class Journal:
     """The folder .NAME.building beside the map; one process at a time builds in it.
 
     `key` describes sources, options and network; the journal of a build with another key is
-    discarded. Entries reach the disk every half second, descriptors first, so that a kill loses no
-    more than that. The line of a place has a checksum of itself, its descriptor, its thumbnail and
-    the line before: the first damaged place, and all after it, are built again.
+    discarded. `local`: shape of the local features that each place has, None for a map without.
+    Entries reach the disk every half second, what belongs to them first, so that a kill loses no
+    more than that. The line of a place has a checksum of itself, its descriptor, local features
+    and thumbnail, and the line before: the first damaged place, and all after it, are built again.
     VprError where another process builds the same map, or the disk is full.
     """
 
-    def __init__(self, out: Path, key: dict, dimensions: int):
+    def __init__(self, out: Path, key: dict, dimensions: int, local: LocalShape | None = None):
         out = Path(out).resolve()
         self.folder = out.parent / f'.{out.name}.building'
         self.thumbnails = self.folder / THUMBNAILS
-        self._dimensions, self._last_flush = dimensions, time.monotonic()
-        self._lines: list[str] = []
-        self._rows: list[np.ndarray] = []
+        self._dimensions, self._local = dimensions, local
+        self._last_flush = time.monotonic()
+        # How many bytes of a file belong to a place, and those that are not on the disk yet.
+        self._sizes = {_ROWS: 4 * dimensions} | ({_LOCAL: local.size} if local else {})
+        self._waiting: dict[str, list[bytes]] = {name: [] for name in (*self._sizes, _TABLE)}
         text = json.dumps(key, sort_keys=True, default=str)
         self._begin = sha256_of(text.encode())[:_DIGEST]
         with self._writable():
@@ -61,8 +67,7 @@ class Journal:
             self._lock()
             self._discard_unless(text)
             self.last = self._take_up()
-            self._table = (self.folder / _TABLE).open('a', encoding='utf-8')
-            self._descriptors = (self.folder / _ROWS).open('ab')
+            self._files = {name: (self.folder / name).open('ab') for name in self._waiting}
             clear_leftovers(out)
 
     def _check_ours(self, text: str) -> None:
@@ -79,7 +84,7 @@ class Journal:
             known = isinstance(key, dict) and key.keys() >= _KEY_NAMES
             ours = ours or known or data == text.encode()
         except FileNotFoundError:
-            ours = ours or names <= {_TABLE, _ROWS, _LOCK, ROUTE, THUMBNAILS}
+            ours = ours or names <= {_TABLE, _ROWS, _LOCAL, _LOCK, ROUTE, THUMBNAILS}
         except (ValueError, RecursionError):
             pass
         if not ours:
@@ -107,44 +112,46 @@ class Journal:
 
         The key goes first, so that what a kill leaves here is not taken up again.
         """
-        for name in (_KEY, _TABLE, _ROWS, ROUTE):
+        for name in (_KEY, _TABLE, _ROWS, _LOCAL, ROUTE):
             (self.folder / name).unlink(missing_ok=True)
         remove_thumbnails(self.folder)
 
     def _take_up(self) -> dict | None:
-        """Cut both files to the entries that are whole and sound; returns the last of those."""
-        table, descriptors = self.folder / _TABLE, self.folder / _ROWS
-        if not all(map(_is_plain_file, (table, descriptors))):
-            for path in (table, descriptors):
+        """Cut all files to the entries that are whole and sound; returns the last of those."""
+        paths = {name: self.folder / name for name in self._waiting}
+        if not all(map(_is_plain_file, paths.values())):
+            for path in paths.values():
                 path.unlink(missing_ok=True)  # a FIFO or a link leads elsewhere
                 path.touch()
-        size, end, last, self.count = 4 * self._dimensions, 0, None, 0
+        end, last, self.count = 0, None, 0
         self._digest = self._begin  # so that no line of another build can follow
-        with (
-            open(open_regular(table), 'rb') as lines,
-            open(open_regular(descriptors), 'rb') as rows,
-        ):
-            for line in lines:
-                entry = self._parse(line, rows.read(size))
+        with contextlib.ExitStack() as opened:
+            files = {
+                name: opened.enter_context(open(open_regular(path), 'rb'))
+                for name, path in paths.items()
+            }
+            for line in files[_TABLE]:
+                entry = self._parse(line, [files[n].read(k) for n, k in self._sizes.items()])
                 if entry is None:
                     break
                 self._digest = line[:_DIGEST].decode()
                 self.count, end, last = self.count + 1, end + len(line), entry
-        os.truncate(table, end)
-        os.truncate(descriptors, self.count * size)
+        os.truncate(paths[_TABLE], end)
+        for name, size in self._sizes.items():
+            os.truncate(paths[name], self.count * size)
         return last
 
-    def _parse(self, line: bytes, row: bytes) -> dict | None:
-        """The entry of a line; None where the line, its descriptor or its thumbnail is damaged."""
+    def _parse(self, line: bytes, parts: list[bytes]) -> dict | None:
+        """The entry of a line; None where the line, or what belongs to its place, is damaged."""
         digest, _, text = line.partition(b' ')
-        if len(row) != 4 * self._dimensions or not text.endswith(b'\n'):
+        if [len(p) for p in parts] != [*self._sizes.values()] or not text.endswith(b'\n'):
             return None
-        if digest.decode('ascii', 'replace') != self._checksum(text, row, self.count):
+        if digest.decode('ascii', 'replace') != self._checksum(text, parts, self.count):
             return None
         return json.loads(text)
 
-    def _checksum(self, text: bytes, row: bytes, number: int) -> str:
-        digest = hashlib.sha256(self._digest.encode() + text + row)
+    def _checksum(self, text: bytes, parts: list[bytes], number: int) -> str:
+        digest = hashlib.sha256(b''.join([self._digest.encode(), text, *parts]))
         with (
             contextlib.suppress(FileNotFoundError),
             open(open_regular(self.folder / thumbnail_name(number)), 'rb') as picture,
@@ -152,16 +159,23 @@ class Journal:
             digest.update(picture.read())
         return digest.hexdigest()[:_DIGEST]
 
-    def add(self, entry: dict, descriptor: np.ndarray) -> None:
+    def add(self, entry: dict, descriptor: np.ndarray, local: np.ndarray | None = None) -> None:
         """Add a place: its entry, as JSON has it, and its descriptor, float32 (D,).
 
-        Its thumbnail must have been added before.
+        `local`: its local features, int8 (P, L), where the journal has such. Its thumbnail must
+        have been added before.
         """
-        text, row = json.dumps(entry) + '\n', descriptor.astype(np.float32)
+        text, parts = (
+            (json.dumps(entry) + '\n').encode(),
+            [descriptor.astype(np.float32).tobytes()],
+        )
+        if self._local is not None:
+            parts.append(local.tobytes())
         with self._writable():
-            self._digest = self._checksum(text.encode(), row.tobytes(), self.count)
-        self._lines.append(f'{self._digest} {text}')
-        self._rows.append(row)
+            self._digest = self._checksum(text, parts, self.count)
+        line = f'{self._digest} '.encode() + text
+        for waiting, data in zip(self._waiting.values(), (*parts, line), strict=True):
+            waiting.append(data)
         self.count, self.last = self.count + 1, entry
         if time.monotonic() > self._last_flush + _FLUSH_S:
             self.flush()
@@ -174,15 +188,12 @@ class Journal:
     def flush(self) -> None:
         """Write all that was added so far to the disk."""
         with self._writable():
-            for file, data in (
-                (self._descriptors, np.array(self._rows, np.float32).tobytes()),
-                (self._table, ''.join(self._lines)),
-            ):
-                file.write(data)
+            for name, file in self._files.items():
+                file.write(b''.join(self._waiting[name]))
                 file.flush()
                 os.fsync(file.fileno())
-        self._lines.clear()
-        self._rows.clear()
+        for waiting in self._waiting.values():
+            waiting.clear()
         self._last_flush = time.monotonic()
 
     def entries(self) -> Iterator[dict]:
@@ -198,6 +209,15 @@ class Journal:
         shape = (self.count, self._dimensions)
         return np.memmap(self.folder / _ROWS, np.float32, 'r', shape=shape)
 
+    def local(self) -> LocalFile | None:
+        """The local features of all places, read from the disk when they are used."""
+        if self._local is None:
+            return None
+        self.flush()
+        with self._writable():
+            handle = open_regular(self.folder / _LOCAL)
+            return LocalFile(self.folder / _LOCAL, handle, self.count, self._local)
+
     def remove(self) -> None:
         """Remove the journal: the map is saved, or there is nothing to save."""
         with contextlib.suppress(OSError):
@@ -207,7 +227,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the files and let another process build; what is not flushed is lost."""
-        for file in (self._table, self._descriptors, self._lock_file):
+        for file in (*self._files.values(), self._lock_file):
             with contextlib.suppress(OSError):  # a full disk, which has been reported
                 file.close()
 

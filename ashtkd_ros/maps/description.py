@@ -16,17 +16,19 @@ from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.images.bit_depth import DEPTHS
+from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.embedder import Preprocessing
+from ashtkd_ros.network.local_features import LOCAL, LocalShape
 
-FORMAT_VERSION = 2
-# Format 1 had no checksum of map.yaml itself.
-_READABLE = (1, 2)
+FORMAT_VERSION = 3
+# Format 1 had no checksum of map.yaml itself, format 2 no local features.
+_READABLE = (1, 2, 3)
 _SELF = b'\nchecksum: '  # begins the last line: sha256 of all bytes before that line
 _KIND = 'IndexFlatIP'
 _SHA256 = re.compile('[0-9a-f]{64}')
 _MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
-_KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum'}
+_KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum', LOCAL}
 _LONGEST_FRAME, _LONGEST_TEXT = 256, 4096
 _DAMAGED = 'map.yaml is damaged ({}); rebuild the map'
 
@@ -60,7 +62,8 @@ class MapInfo:
 class Description:
     """All that map.yaml says.
 
-    `sha256`: checksum by name of file; `covered`: whether map.yaml has a checksum of its own.
+    `sha256`: checksum by name of file; `covered`: whether map.yaml has a checksum of its own;
+    `local`: shape of a place's local features, None in a map without them.
     """
 
     info: MapInfo
@@ -68,14 +71,22 @@ class Description:
     descriptor_size: int
     sha256: dict[str, str]
     covered: bool
+    local: LocalShape | None
 
 
 def write_description(
-    info: MapInfo, places: int, descriptor_size: int, index: str, sha256: Mapping[str, str]
+    info: MapInfo,
+    places: int,
+    descriptor_size: int,
+    index: str,
+    sha256: Mapping[str, str],
+    local: LocalShape | None = None,
 ) -> bytes:
     """The bytes of map.yaml; ValueError for an `info` that `read_description` would refuse."""
     values = {'format_version': FORMAT_VERSION, **asdict(info)}
     values |= {'descriptor_size': descriptor_size, 'index': index, 'places': places}
+    if local is not None:
+        values[LOCAL] = local.table()
     values['sha256'] = dict(sha256)
     data = yaml.safe_dump(encodable(values), sort_keys=False).encode()
     data += _SELF[1:] + sha256_of(data).encode() + b'\n'
@@ -93,9 +104,9 @@ def read_description(data: bytes) -> Description:
         raise ValueError('map.yaml is incomplete, it lacks format_version; rebuild the map')
     version = values['format_version']
     if type(version) is not int or version not in _READABLE:
-        readable = ' and '.join(map(str, _READABLE))
         raise ValueError(
-            f'has map format {str(version)[:20]}, this program reads {readable}; rebuild the map'
+            f'has map format {str(version)[:20]}, this program reads {_READABLE[0]} to '
+            f'{_READABLE[-1]}; rebuild the map'
         )
     covered = _check_self(data)
     if version > 1 and not covered:
@@ -152,7 +163,19 @@ def _checked(values: dict, covered: bool) -> Description:
             raise ValueError('sha256 is not a table of checksums')
     calibration = check_coefficients(_table(values, 'calibration'))
     places, size = _count(values, 'places'), _count(values, 'descriptor_size')
-    return Description(MapInfo(frame, model, calibration, built), places, size, sha256, covered)
+    info, local = MapInfo(frame, model, calibration, built), _local_shape(values, sha256)
+    return Description(info, places, size, sha256, covered, local)
+
+
+def _local_shape(values: dict, sha256: Mapping[str, str]) -> LocalShape | None:
+    if (LOCAL in values) != (LOCAL_FILE in sha256):
+        raise ValueError(f'it has only one of {LOCAL} and a checksum of {LOCAL_FILE}')
+    if LOCAL not in values:
+        return None
+    try:
+        return LocalShape.from_table(values[LOCAL])
+    except ValueError as error:
+        raise ValueError(f'{LOCAL} is no shape of local features: {error}') from error
 
 
 def frame_fault(frame: str) -> str:

@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
+from ashtkd_ros.maps.folder import INDEX, ROUTE
+from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
+from ashtkd_ros.maps.thumbnails import thumbnail_name
 
 
 def summarise(place_map: PlaceMap) -> dict[str, str]:
@@ -15,6 +21,11 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
         'places': f'{len(places)}, {len(poses)} with a pose in frame "{info.frame}"',
         'model': f'{info.model["name"]} {info.model["sha256"][:16]}',
         'descriptor': f'{place_map.index.d} x float32, {type(place_map.index).__name__}',
+        'local': (
+            f'{place_map.local.shape} x int8, answers can be verified'
+            if place_map.local is not None
+            else place_map.unverified
+        ),
         'source': ', '.join(t['source'] for t in place_map.traverses) or 'unknown',
     }
     if poses and (is_odometry(info.frame) or any(t.get(ODOMETRY_KEY) for t in info.traverses)):
@@ -26,4 +37,23 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
         xs, ys = [p.x for p in poses], [p.y for p in poses]
         facts['extent'] = f'{max(xs) - min(xs):.1f} x {max(ys) - min(ys):.1f} m'
         facts['spacing'] = f'{place_spacing(places):.2f} m'
+    if place_map.folder is not None:
+        facts['on disk'] = _sizes(place_map.folder, place_map)
     return facts
+
+
+def _sizes(folder: Path, place_map: PlaceMap) -> str:
+    """The sizes of the map's largest files, in megabytes of 10^6 bytes."""
+    pictures = [thumbnail_name(p.id) for p in place_map.places if p.thumbnail]
+    sizes = {'index': _size(folder / INDEX)}
+    if place_map.local is not None:
+        sizes['local features'] = _size(folder / LOCAL_FILE)
+    sizes['pictures'] = sum(_size(folder / name) for name in (*pictures, ROUTE))
+    return ', '.join(f'{name} {size / 1e6:.1f} MB' for name, size in sizes.items())
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:  # none, or the map has just been replaced
+        return 0

@@ -19,28 +19,38 @@ from ashtkd_ros.files.checksums import sha256_of_file
 from ashtkd_ros.maps.description import Description, MapInfo, write_description
 from ashtkd_ros.maps.folder import DESCRIPTION, INDEX, ROUTE, TABLE, check_target
 from ashtkd_ros.maps.index_file import index_size, read_index, write_index
+from ashtkd_ros.maps.local_file import LOCAL_FILE, LocalFeatures, open_local, write_local
 from ashtkd_ros.maps.map_files import check_pictures, read_checked, read_map_yaml
 from ashtkd_ros.maps.places_table import Place, read_table, write_table
 from ashtkd_ros.maps.replacement import read_steadily, replacing
 from ashtkd_ros.maps.thumbnails import THUMBNAILS, thumbnail_pixels
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.local_features import first_not_unit_int8
 from ashtkd_ros.text import reason_of
 
+NO_LOCAL = 'the map has no local features; answers are not verified; build the map anew'
 _ROW_LIMIT, _TABLE_LIMIT = 2**17, 2**31  # bytes of a row of places.csv, and of all rows
 
 
 class PlaceMap:
     """Places and their descriptors, float32 (N, D) of length 1, searched by inner product.
 
+    `local`: their local features, by which answers are verified; None in a map without them.
     `folder`: where the map was read from or saved to, with its pictures; None for a map that is
     in memory alone. `warnings`: what the user should know of a map that was read, a line each.
     """
 
     def __init__(
-        self, index: faiss.Index, places: list[Place], info: MapInfo, folder: Path | None = None
+        self,
+        index: faiss.Index,
+        places: list[Place],
+        info: MapInfo,
+        folder: Path | None = None,
+        local: LocalFeatures | None = None,
     ):
         self.index, self.places, self.info, self.folder = index, places, info, folder
+        self.local = local
         self.warnings: list[str] = []
 
     @classmethod
@@ -50,9 +60,14 @@ class PlaceMap:
         places: list[Place],
         embedder: Embedder,
         frame: str = 'map',
+        local: LocalFeatures | np.ndarray | None = None,
         **built: object,
     ) -> PlaceMap:
-        """Map of float32 (N, D) descriptors of length 1 that `embedder` made of N places."""
+        """Map of float32 (N, D) descriptors of length 1 that `embedder` made of N places.
+
+        `local`: the places' local features, int8 (N, P, L) in memory or in a file that is read
+        only when it is needed. `built`: how the map was made. VprError for what does not fit.
+        """
         if len(descriptors) != len(places) or not len(places):
             raise VprError(
                 f'there are {len(places)} places but {len(descriptors)} descriptors; give one '
@@ -72,7 +87,10 @@ class PlaceMap:
             k: list(v) if isinstance(v, tuple) else v
             for k, v in asdict(embedder.preprocessing).items()
         }
-        return cls(index, places, MapInfo(frame, model, embedder.confidence, built))
+        if local is not None:
+            local = _checked_local(local, len(places), embedder)
+        info = MapInfo(frame, model, embedder.confidence, built)
+        return cls(index, places, info, local=local)
 
     def search(self, descriptor: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """float32 (D,) → ids int64 (k,) and similarities float32 (k,), best first."""
@@ -84,6 +102,11 @@ class PlaceMap:
     def traverses(self) -> list[dict[str, Any]]:
         """What the map was built from, by number: each has at least its `source`."""
         return self.info.traverses
+
+    @property
+    def unverified(self) -> str:
+        """Why no answer from this map can be verified, in a line; empty where answers can be."""
+        return '' if self.local is not None else NO_LOCAL
 
     def picture(self, place: Place) -> np.ndarray | None:
         """The picture of a place that the map keeps, uint8 RGB (H, W, 3); None without a sound
@@ -115,6 +138,8 @@ class PlaceMap:
         # FAISS itself could not write to paths that are not UTF-8.
         (new / INDEX).write_bytes(write_index(self.index))
         (new / TABLE).write_bytes(write_table(self.places))
+        if self.local is not None:
+            write_local(new / LOCAL_FILE, self.local)
         if thumbnails is not None and thumbnails.is_dir():
             (new / THUMBNAILS).mkdir()
             for file in thumbnails.iterdir():
@@ -123,11 +148,12 @@ class PlaceMap:
             shutil.copyfile(route, new / ROUTE)
         sha256 = {
             name: sha256_of_file(new / name, sync=True)
-            for name in (INDEX, TABLE, ROUTE)
+            for name in (INDEX, TABLE, LOCAL_FILE, ROUTE)
             if (new / name).is_file()
         }
         kind = type(self.index).__name__
-        text = write_description(self.info, len(self.places), self.index.d, kind, sha256)
+        shape = None if self.local is None else self.local.shape
+        text = write_description(self.info, len(self.places), self.index.d, kind, sha256, shape)
         (new / DESCRIPTION).write_bytes(text)
         sha256_of_file(new / DESCRIPTION, sync=True)
 
@@ -180,17 +206,12 @@ class PlaceMap:
                 f'{folder}: map.yaml, places.csv and index.faiss count {counts} places; '
                 'rebuild the map'
             )
-        place_map = cls(index, places, info, folder)
-        if _all_alike(index):
-            place_map.warnings.append(
-                f'{folder}: all places have the same descriptor and cannot be told apart; was the '
-                'camera covered, or is the network damaged? build the map anew'
-            )
-        if not description.covered:
-            place_map.warnings.append(
-                f'{folder}: an older version made the map; its map.yaml has no checksum of its '
-                'own, so damage to it may go unnoticed; build the map anew'
-            )
+        local = None
+        if description.local is not None:
+            sha256 = description.sha256[LOCAL_FILE]
+            local = open_local(folder, handle, len(places), description.local, sha256)
+        place_map = cls(index, places, info, folder, local)
+        place_map.warnings = _cautions(folder, index, description)
         return place_map
 
 
@@ -209,6 +230,52 @@ def _check_model(folder: Path, description: Description, embedder: Embedder | No
             f'{folder}: has descriptors of {size} numbers, the running model gives '
             f'{embedder.dimensions}; rebuild the map'
         )
+    if description.local not in (None, embedder.local):
+        raise VprError(
+            f'{folder}: has local features of {description.local} numbers, the running model '
+            f'gives {embedder.local or "none"}; rebuild the map'
+        )
+
+
+def _checked_local(
+    local: LocalFeatures | np.ndarray, count: int, embedder: Embedder
+) -> LocalFeatures:
+    """Local features for a map of `count` places; VprError where they are not those."""
+    shape = embedder.local
+    if isinstance(local, LocalFeatures):
+        fits = local.shape == shape and len(local) == count
+    else:
+        fits = shape and local.shape == (count, shape.positions, shape.channels)
+        fits = fits and local.dtype == np.int8
+    if not fits:
+        raise VprError(
+            f'the local features are not those of {count} places, {shape or "none"} of each as '
+            'the network gives them; give int8 (places, positions, channels)'
+        )
+    if isinstance(local, LocalFeatures):
+        return local
+    if first_not_unit_int8(local.reshape(-1, shape.channels)) is not None:
+        raise VprError(
+            'local features are not of length 1 times 127, so no map can be made; take them from '
+            'Embedder.describe'
+        )
+    return LocalFeatures(local, shape)
+
+
+def _cautions(folder: Path, index: faiss.Index, description: Description) -> list[str]:
+    """What the user should know of a map that works, a line each."""
+    lines = []
+    if _all_alike(index):
+        lines.append(
+            f'{folder}: all places have the same descriptor and cannot be told apart; was the '
+            'camera covered, or is the network damaged? build the map anew'
+        )
+    if not description.covered:
+        lines.append(
+            f'{folder}: an older version made the map; its map.yaml has no checksum of its '
+            'own, so damage to it may go unnoticed; build the map anew'
+        )
+    return lines
 
 
 def _all_alike(index: faiss.Index) -> bool:

@@ -15,6 +15,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.descriptors import first_not_unit
+from ashtkd_ros.network.local_features import LOCAL, LocalShape, Look, as_int8, shape_of_output
 from ashtkd_ros.network.model_file import read_model
 from ashtkd_ros.network.providers import RuntimeOptions, first_line
 from ashtkd_ros.network.session import Session
@@ -89,9 +90,10 @@ class Embedder:
     """A network for place recognition, ready to run.
 
     `providers`, `num_threads`, `spinning`, `fp16`, `cache` and `at_once`: see
-    `providers.RuntimeOptions`; `notify` and `warn`: see `session.Session`. VprError if the model
-    is missing, cannot be read, needs other files, has no preprocessing in its metadata, or gives
-    no descriptor of length 1, and for a provider that ONNX Runtime does not know.
+    `providers.RuntimeOptions`; `notify` and `warn`: see `session.Session`. `local`: the shape of
+    the network's local features, None where it has none. VprError if the model is missing, cannot
+    be read, needs other files, has no preprocessing in its metadata, or gives no descriptor and no
+    local features of length 1, and for a provider that ONNX Runtime does not know.
     """
 
     def __init__(
@@ -130,6 +132,8 @@ class Embedder:
             ) from error
         self._read_metadata(metadata)
         self._read_shapes(inputs, outputs)
+        self.local = self._local_shape(metadata, outputs)
+        self._looks = [self._output] if self.local is None else [self._output, LOCAL]
         mean, std = np.array(self.preprocessing.mean), np.array(self.preprocessing.std)
         self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
         self._shift = (-mean / std).astype(np.float32)[:, None, None]
@@ -168,6 +172,21 @@ class Embedder:
             )
         self._input, (self._output, _, (_, self.dimensions)) = inputs[0][0], outputs[0]
         self._salient = [name for name, _, _ in outputs if name.startswith('salient')]
+
+    def _local_shape(
+        self, metadata: dict[str, str], outputs: Sequence[_Node]
+    ) -> LocalShape | None:
+        """The shape of the output `local`, None without one; VprError where it cannot be used."""
+        for name, kind, shape in outputs:
+            if name == LOCAL:
+                try:
+                    return shape_of_output(metadata, kind, shape)
+                except ValueError as error:
+                    raise VprError(
+                        f'{self.path}: the output "{LOCAL}" of the model cannot be used '
+                        f'({reason_of(error)}); export it with tools.training.export'
+                    ) from error
+        return None
 
     def _shape_error(self, inputs: Sequence[_Node], outputs: Sequence[_Node]) -> str:
         """What is wrong with the inputs and outputs of a network; empty if nothing is."""
@@ -238,6 +257,20 @@ class Embedder:
         """uint8 (H, W, 3) or (H, W) → float32 (D,) of length 1."""
         return self.run(self.preprocess(image, order)[None])[0]
 
+    def describe(self, image: np.ndarray, order: str = 'RGB') -> Look:
+        """uint8 (H, W, 3) or (H, W) → descriptor and local features, in one run of the network."""
+        outputs = self._infer(self._looks, self.preprocess(image, order)[None])
+        descriptor = self._checked(outputs[0], 1)[0]
+        if self.local is None:
+            return Look(descriptor, None)
+        try:
+            return Look(descriptor, as_int8(outputs[1], self.local))
+        except ValueError as error:
+            raise VprError(
+                f'{self.path}: gives as "{LOCAL}" {reason_of(error)}; the network does not work, '
+                'at least on this provider; export it with tools.training.export'
+            ) from error
+
     def embed_batch(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """uint8 images of any sizes, RGB → float32 (N, D), rows of length 1."""
         return self.run(np.stack([self.preprocess(image) for image in images]))
@@ -247,8 +280,11 @@ class Embedder:
 
         VprError if the network gives anything else.
         """
-        rows = self._infer([self._output], blob)[0]
-        shape = (len(blob), self.dimensions)
+        return self._checked(self._infer([self._output], blob)[0], len(blob))
+
+    def _checked(self, rows: np.ndarray, count: int) -> np.ndarray:
+        """The output of `count` pictures; VprError where it is not their descriptors."""
+        shape = (count, self.dimensions)
         if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype != np.float32:
             raise VprError(
                 f'{self.path}: gives {getattr(rows, "shape", "no array")} and not {shape}; '
@@ -268,17 +304,22 @@ class Embedder:
         """Run the network on two pictures, as a new `Embedder` does itself.
 
         The first image then need not wait for what a first run prepares. VprError if the network
-        fails, gives no descriptor, or the same descriptor for both pictures.
+        fails, gives no descriptor or unsound local features, or the same for both pictures.
         """
         height, width = self.preprocessing.size
         shades = np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3)
         noise = (shades * 37 % 251).astype(np.uint8)
         fading = np.linspace(1.0, 0.0, width)[:, None] * (1.0, 0.5, 0.1)
         other = (noise.min(axis=2, keepdims=True) * fading).astype(np.uint8)
-        first, second = self.embed(noise), self.embed(other)
-        if float(first @ second) > _SAME_DESCRIPTOR:
+        first, second = self.describe(noise), self.describe(other)
+        same = ''
+        if float(first.descriptor @ second.descriptor) > _SAME_DESCRIPTOR:
+            same = 'descriptor'
+        elif self.local is not None and np.array_equal(first.local, second.local):
+            same = 'local features'
+        if same:
             raise VprError(
-                f'{self.path}: gives two different pictures the same descriptor; the network does '
+                f'{self.path}: gives two different pictures the same {same}; the network does '
                 'not work; export it with tools.training.export'
             )
 

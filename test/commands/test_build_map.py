@@ -45,7 +45,7 @@ from ashtkd_ros.traverses.traverse import Traverse
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny.onnx')
+    return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny.onnx', grid=(2, 4))
 
 
 @pytest.fixture(scope='module')

@@ -65,7 +65,8 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope='session')
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
-    return Embedder(write_tiny_model(tmp_path_factory.mktemp('tiny') / 'tiny.onnx'), (), 1)
+    model = tmp_path_factory.mktemp('tiny') / 'tiny.onnx'
+    return Embedder(write_tiny_model(model, grid=(2, 4)), (), 1)
 
 
 @pytest.fixture
@@ -93,6 +94,7 @@ def test_places_are_metres_apart(tmp_path: Path, tiny: Embedder, out: Path):
     assert loaded.info.built['keyframes']['metres'] == 1.0
     assert sorted(p.name for p in out.iterdir()) == [
         'index.faiss',
+        'local.npy',
         'map.yaml',
         'places.csv',
         'route.png',
@@ -301,7 +303,7 @@ def test_a_bag_makes_the_very_map_of_its_folder(tmp_path: Path, student: Path, t
 # --- disks and targets
 
 
-@pytest.mark.parametrize('call', range(1, 6))
+@pytest.mark.parametrize('call', range(1, 8))
 def test_a_full_disk_keeps_the_old_map_and_what_was_done(
     tmp_path: Path, tiny: Embedder, out: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ):
@@ -314,7 +316,7 @@ def test_a_full_disk_keeps_the_old_map_and_what_was_done(
         if len(calls) == call:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch:  # the journal's two files, then the map's three
+    with monkeypatch.context() as patch:  # the journal's three files, then the map's four
         patch.setattr(os, 'fsync', full)
         with pytest.raises(VprError) as error:
             build_map(opened(new), tiny, out, map_options())

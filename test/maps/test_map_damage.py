@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import line_of, places_along_x, unit_rows
-from map_fixtures import TRIES
+from map_fixtures import LOCAL, TRIES, local_rows
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files import reading as files
@@ -35,7 +35,8 @@ def contents(folder: Path) -> tuple:
     """All that a map says."""
     loaded = PlaceMap.load(folder)
     rows = loaded.index.reconstruct_n(0, len(loaded.places))
-    return loaded.places, loaded.info, rows.tobytes()
+    local = loaded.local.rows(range(5)).tobytes()
+    return loaded.places, loaded.info, rows.tobytes(), local
 
 
 def one_line(error: VprError) -> bool:
@@ -84,7 +85,7 @@ def as_first_format(folder: Path, values: object) -> None:
     if isinstance(values, dict):
         values = {**values, 'format_version': values.get('format_version', 1)}
         values.pop('checksum', None)
-        if values['format_version'] == 2:
+        if values['format_version'] == 3:
             values['format_version'] = 1
     (folder / 'map.yaml').write_text(yaml.safe_dump(values, sort_keys=False))
 
@@ -284,7 +285,7 @@ def test_what_is_no_regular_file_is_one_line_at_once(rich: Path, name: str, kind
     assert 'cannot be read' in line_of(error)
 
 
-@pytest.mark.parametrize('name', ['map.yaml', 'places.csv', 'index.faiss'])
+@pytest.mark.parametrize('name', ['map.yaml', 'places.csv', 'index.faiss', 'local.npy'])
 def test_what_gives_nothing_to_a_reader_that_does_not_wait_is_one_line(
     rich: Path, name: str, monkeypatch
 ):
@@ -301,7 +302,11 @@ def test_what_gives_nothing_to_a_reader_that_does_not_wait_is_one_line(
 
 def save_for_ever(folder: Path, network, stop) -> None:
     sizes = 3, 40
-    maps = [PlaceMap.build(unit_rows(n, 4, n), places_along_x(range(n)), network) for n in sizes]
+    network.local = LOCAL
+    maps = [
+        PlaceMap.build(unit_rows(n, 4, n), places_along_x(range(n)), network, local=local_rows(n))
+        for n in sizes
+    ]
     while not stop.is_set():
         for made in maps:
             made.save(folder)
@@ -317,6 +322,8 @@ def test_a_load_that_races_with_saves_gets_one_of_the_maps(saved: Path, fake_net
             loaded = PlaceMap.load(saved)
             count = len(loaded.places)
             assert loaded.index.ntotal == count
+            if loaded.local is not None:
+                assert loaded.local.rows(range(count)).tobytes() == local_rows(count).tobytes()
             loads[count] = loads.get(count, 0) + 1
     finally:
         stop.set()

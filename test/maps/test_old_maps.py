@@ -2,7 +2,7 @@
 """Maps that older versions of the program wrote are read, and what is written now is the same.
 
 `test/data/maps`: the same three places, written by the first version of the project, by the last
-one of format 1, and by the last one before the package was laid out in folders.
+one of format 1, by the last one of format 2, and with local features by one of format 3.
 """
 
 from __future__ import annotations
@@ -22,9 +22,14 @@ from ashtkd_ros.maps.map_files import load_description
 from ashtkd_ros.maps.map_summary import summarise
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Preprocessing
+from ashtkd_ros.network.local_features import LocalShape
 
 MAPS = ROOT / 'test' / 'data' / 'maps'
-OLD = {'first_version': (1, []), 'format_1': (1, ['/walks/day']), 'format_2': (2, ['/walks/day'])}
+OLD = {
+    'first_version': (1, []),
+    **{f'format_{version}': (version, ['/walks/day']) for version in (1, 2, 3)},
+}
+FILES = ['index.faiss', 'places.csv']
 PLACES = [
     Place(i, 0.5 * i, i, Pose(float(i), 0.0, 0.0), f'images/{i}.jpg', 'hall' if i else '')
     for i in range(3)
@@ -35,7 +40,10 @@ NETWORK = SimpleNamespace(
     hash='ab' * 32,
     confidence={'similarity': 3.1, 'margin': 9.1, 'offset': -2.3},
     preprocessing=Preprocessing((6, 8), (0.0,) * 3, (1.0,) * 3, 'RGB'),
+    local=LocalShape((1, 2), 4),
 )
+LOCAL = 127 * np.eye(6, dtype=np.int8).reshape(3, 2, 6)[..., :4]
+LOCAL[2, 0, 1] = LOCAL[2, 1, 2] = 127
 
 
 @pytest.mark.parametrize('name', OLD)
@@ -50,7 +58,12 @@ def test_an_old_map_is_read_whole(name: str):
     assert summarise(loaded)['places'] == '3, 3 with a pose in frame "map"'
     told = ['an older version made the map' in line for line in loaded.warnings]
     assert told == ([True] if version == 1 else [])
-    assert load_description(MAPS / name).covered == (version == 2)
+    assert load_description(MAPS / name).covered == (version > 1)
+    if version < 3:
+        assert loaded.local is None and summarise(loaded)['local'] == loaded.unverified
+    else:
+        assert loaded.local.rows([0, 1, 2]).tolist() == LOCAL.tolist() and not loaded.unverified
+        assert summarise(loaded)['local'] == '1 x 2 x 4 x int8, answers can be verified'
 
 
 @pytest.mark.parametrize('name', OLD)
@@ -59,19 +72,21 @@ def test_an_old_map_saved_again_is_of_the_new_format(name: str, tmp_path: Path):
     shutil.copytree(MAPS / name, out)
     check_target(out)
     PlaceMap.load(out).save(out)
-    again = PlaceMap.load(out)
+    again, now, written = PlaceMap.load(out), checksums(MAPS / 'format_3'), checksums(out)
     assert again.places == PLACES and not again.warnings
-    assert checksums(out)['index.faiss'] == checksums(MAPS / 'format_2')['index.faiss']
-    assert checksums(out)['places.csv'] == checksums(MAPS / 'format_2')['places.csv']
+    assert 'format_version: 3\n' in (out / 'map.yaml').read_text()
+    assert [written[n] for n in FILES] == [now[n] for n in FILES]
+    assert written.get('local.npy') == (now['local.npy'] if name == 'format_3' else None)
 
 
 def test_the_same_map_has_the_same_bytes_as_before(tmp_path: Path):
     built = {'traverses': [{'source': '/walks/day'}], 'keyframes': {'rule': 'all'}}
-    PlaceMap.build(np.eye(3, 4), PLACES, NETWORK, 'map', **built).save(tmp_path / 'map')
-    assert checksums(tmp_path / 'map') == checksums(MAPS / 'format_2')
+    made = PlaceMap.build(np.eye(3, 4), PLACES, NETWORK, 'map', LOCAL, **built)
+    made.save(tmp_path / 'map')
+    assert checksums(tmp_path / 'map') == checksums(MAPS / 'format_3')
 
 
-@pytest.mark.parametrize('version', [0, 3, 99])
+@pytest.mark.parametrize('version', [0, 4, 99])
 def test_a_map_of_a_format_to_come_is_refused_in_one_line(tmp_path: Path, version: int):
     shutil.copytree(MAPS / 'first_version', tmp_path / 'map')
     text = (tmp_path / 'map' / 'map.yaml').read_text()
@@ -79,4 +94,4 @@ def test_a_map_of_a_format_to_come_is_refused_in_one_line(tmp_path: Path, versio
     (tmp_path / 'map' / 'map.yaml').write_text(text)
     with pytest.raises(VprError) as error:
         PlaceMap.load(tmp_path / 'map')
-    assert f'has map format {version}, this program reads 1 and 2' in line_of(error)
+    assert f'has map format {version}, this program reads 1 to 3' in line_of(error)

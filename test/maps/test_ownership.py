@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from ashtkd_ros.maps.folder import DESCRIPTION, INDEX, ROUTE, TABLE
+from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.thumbnails import THUMBNAILS
 
 FILES = [
@@ -18,7 +19,7 @@ FILES = [
     for p in sorted((ROOT / folder).rglob('*.py'))
     if p.name != 'setup_env.py'  # it runs before anything is installed
 ]
-NAMES = {DESCRIPTION, INDEX, TABLE, ROUTE, f'{THUMBNAILS}/'}
+NAMES = {DESCRIPTION, INDEX, LOCAL_FILE, TABLE, ROUTE, f'{THUMBNAILS}/'}
 MAPS = ROOT / 'ashtkd_ros' / 'maps'
 WRITERS = {ROOT / 'ashtkd_ros' / 'files' / 'writing.py', MAPS / 'replacement.py'}
 # The journal's checksums run on from line to line.

@@ -57,7 +57,7 @@ def test_the_same_map_is_the_same_bytes(built: PlaceMap, saved: Path, tmp_path: 
 
 def test_description_is_plain_yaml_with_counts_and_checksums(saved: Path):
     values = yaml.safe_load((saved / 'map.yaml').read_text())
-    assert (values['format_version'], values['places'], values['descriptor_size']) == (2, 6, 4)
+    assert (values['format_version'], values['places'], values['descriptor_size']) == (3, 6, 4)
     sums = checksums(saved)
     assert values['sha256'] == {n: sums[n] for n in ('index.faiss', 'places.csv')}
 
@@ -197,7 +197,7 @@ DAMAGE = {
         'is damaged',
     ),
     'no version': (lambda f: edit(f, format_version=None), 'map.yaml is incomplete'),
-    'other version': (lambda f: edit(f, format_version=3), 'has map format 3'),
+    'other version': (lambda f: edit(f, format_version=4), 'has map format 4'),
     'no model': (lambda f: edit(f, model=None), 'map.yaml is incomplete'),
     'model of a wrong type': (lambda f: edit(f, model='x'), 'map.yaml is incomplete'),
     'model without hash': (lambda f: edit(f, model={'name': 'x'}), 'map.yaml is incomplete'),

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""local.npy of a map: the local features of its places, of which only what is asked for is read.
+
+An array of int8 (N, P, L) as numpy stores it, behind a header that has always the same length.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of_parts
+from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.network.local_features import LocalShape, first_not_unit_int8
+from ashtkd_ros.text import reason_of
+
+LOCAL_FILE = 'local.npy'
+_HEADER = 128  # bytes; numpy aligns the numbers to 64
+_BLOCK = 2**18  # bytes that are read at a time, or one place if that has more
+
+
+class LocalFeatures:
+    """Local features of N places in memory, int8 (N, P, L): rows of length 1 times 127, rounded.
+
+    `shape`: of one place's features.
+    """
+
+    def __init__(self, array: np.ndarray, shape: LocalShape):
+        self.shape, self._array = shape, array
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the P positions, which are in row-major order."""
+        return self.shape.grid
+
+    @property
+    def channels(self) -> int:
+        """Numbers L of each position."""
+        return self.shape.channels
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The features of K places by their ids, int8 (K, P, L), an array of the caller's own.
+
+        VprError for an id that the map does not have, and where they cannot be read.
+        """
+        return self._array[self._checked(ids)]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All features in order, int8 (k, P, L) with as many places as fit the memory well."""
+        step = max(1, _BLOCK // self.shape.size)
+        for start in range(0, len(self), step):
+            yield self.rows(range(start, min(start + step, len(self))))
+
+    def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        places = np.asarray(ids, np.int64).reshape(-1)
+        if len(places) and not (places.min() >= 0 and places.max() < len(self)):
+            raise VprError(f'place {places.tolist()} is not among the {len(self)} of the map')
+        return places
+
+
+class LocalFile(LocalFeatures):
+    """Local features in a file that stays open: int8 (N, P, L) in C order from byte `start` on.
+
+    They are read by position. If the file were mapped into memory, a map that somebody truncates
+    would kill the process, and every page that was ever read would count as its memory. `handle`:
+    an open descriptor of the file, which is closed with this object. Threads may share it.
+    """
+
+    def __init__(self, path: Path, handle: int, count: int, shape: LocalShape, start: int = 0):
+        self.shape, self.path = shape, path
+        self._handle, self._count, self._start = handle, count, start
+        weakref.finalize(self, os.close, handle)
+        self._before = self._state()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """As in memory; also VprError where the file has changed since it was opened."""
+        places = self._checked(ids)
+        rows = np.empty((len(places), self.shape.positions, self.shape.channels), np.int8)
+        try:
+            for row, place in zip(rows, places.tolist(), strict=True):
+                read_exactly(self._handle, row, self._start + place * self.shape.size)
+            self.check_unchanged()
+        except OSError as error:
+            raise VprError(
+                f'{self.path}: cannot be read any more ({reason_of(error)}); load the map again, '
+                'or rebuild it'
+            ) from error
+        return rows
+
+    def check_unchanged(self) -> None:
+        """OSError where somebody has written to the file since it was opened."""
+        if self._state() != self._before:
+            raise OSError(0, 'it has been changed')
+
+    def _state(self) -> tuple[int, int]:
+        about = os.fstat(self._handle)
+        return about.st_size, about.st_mtime_ns
+
+
+def read_exactly(handle: int, into: np.ndarray, start: int) -> None:
+    """Fill an int8 array from byte `start` of a file on; OSError where the file ends before."""
+    view, done = memoryview(into.reshape(-1)), 0
+    while done < len(view):
+        count = os.preadv(handle, [view[done:]], start + done)
+        if not count:
+            raise OSError(0, 'it is cut off')
+        done += count
+
+
+def local_header(count: int, shape: LocalShape) -> bytes:
+    """The bytes before the numbers of `count` places.
+
+    numpy's own headers are of different lengths in its versions.
+    """
+    sizes = (count, shape.positions, shape.channels)
+    text = f"{{'descr': '|i1', 'fortran_order': False, 'shape': {sizes}, }}".encode()
+    begin = b'\x93NUMPY\x01\x00' + (_HEADER - 10).to_bytes(2, 'little')
+    return (begin + text).ljust(_HEADER - 1) + b'\n'
+
+
+def write_local(path: Path, local: LocalFeatures) -> None:
+    """Write local.npy, a block at a time. OSError; VprError where `local` cannot be read."""
+    with path.open('wb') as file:
+        file.write(local_header(len(local), local.shape))
+        for block in local.blocks():
+            file.write(block)
+
+
+def open_local(
+    folder: Path, folder_handle: int, count: int, shape: LocalShape, sha256: str
+) -> LocalFile:
+    """local.npy of an open folder, once all of it is checked, a block at a time.
+
+    `count`, `shape` and `sha256`: what map.yaml says. VprError where the file says anything else.
+    """
+    path = folder / LOCAL_FILE
+    try:
+        handle = open_regular(LOCAL_FILE, dir_fd=folder_handle)
+        local = LocalFile(path, handle, count, shape, _HEADER)
+        why = _fault(local, handle, sha256)
+        local.check_unchanged()
+    except OSError as error:
+        raise VprError(f'{path}: cannot be read ({reason_of(error)}); rebuild the map') from error
+    if why:
+        raise VprError(f'{path}: {why}; rebuild the map')
+    return local
+
+
+def _fault(local: LocalFile, handle: int, sha256: str) -> str:
+    """What is wrong with an open local.npy; empty where nothing is. OSError."""
+    size, shape = os.fstat(handle).st_size, local.shape
+    wanted = _HEADER + len(local) * shape.size
+    if size != wanted:
+        return (
+            f'has {size} bytes, but {len(local)} places of {shape} numbers, as map.yaml has them, '
+            f'take {wanted}: it is cut off, or of another map'
+        )
+    header = np.empty(_HEADER, np.int8)
+    read_exactly(handle, header, 0)
+    unsound: list[int] = []
+    if sha256_of_parts(chain([header], _numbers(local, handle, unsound))) != sha256:
+        return 'is damaged, its checksum differs from map.yaml'
+    if header.tobytes() != local_header(len(local), shape):
+        return f'is not an int8 array of {len(local)} places of {shape} numbers'
+    return f'has features of place {unsound[0]} that are not of length 1' if unsound else ''
+
+
+def _numbers(local: LocalFile, handle: int, unsound: list[int]) -> Iterator[np.ndarray]:
+    """All numbers in order, a block at a time, in one array that each block fills anew.
+
+    Places with features that are not of length 1 are added to `unsound`. OSError.
+    """
+    shape = local.shape
+    block = np.empty((max(1, _BLOCK // shape.size), shape.positions, shape.channels), np.int8)
+    for first in range(0, len(local), len(block)):
+        part = block[: len(local) - first]
+        read_exactly(handle, part, _HEADER + first * shape.size)
+        bad = first_not_unit_int8(part.reshape(-1, shape.channels))
+        if bad is not None:
+            unsound.append(first + bad // shape.positions)
+        yield part
