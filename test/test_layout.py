@@ -80,7 +80,7 @@ TOOLS_MAY_USE = {
     'training.data': {'training.networks', *_SETTINGS},
     'training': {'training.networks', 'training.losses', 'training.data'},
     'training.studies': {'training', 'training.networks', 'training.losses', 'training.data'}
-    | {'bench'},
+    | {'bench', 'render'},
 }
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 40
 PACKAGE = sorted((ROOT / 'ashtkd_ros').rglob('*.py'))

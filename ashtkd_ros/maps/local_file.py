@@ -78,7 +78,7 @@ class LocalFile(LocalFeatures):
     def __init__(self, path: Path, handle: int, count: int, shape: LocalShape, start: int = 0):
         self.shape, self.path = shape, path
         self._handle, self._count, self._start = handle, count, start
-        weakref.finalize(self, os.close, handle)
+        weakref.finalize(self, os.close, handle).atexit = False  # a thread may still be reading
         self._before = self._state()
 
     def __len__(self) -> int:

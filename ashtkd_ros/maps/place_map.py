@@ -254,12 +254,14 @@ def _checked_local(
         )
     if isinstance(local, LocalFeatures):
         return local
-    if first_not_unit_int8(local.reshape(-1, shape.channels)) is not None:
-        raise VprError(
-            'local features are not of length 1 times 127, so no map can be made; take them from '
-            'Embedder.describe'
-        )
-    return LocalFeatures(local, shape)
+    checked = LocalFeatures(local, shape)
+    for block in checked.blocks():
+        if first_not_unit_int8(block.reshape(-1, shape.channels)) is not None:
+            raise VprError(
+                'local features are not of length 1 times 127, so no map can be made; take them '
+                'from Embedder.describe'
+            )
+    return checked
 
 
 def _cautions(folder: Path, index: faiss.Index, description: Description) -> list[str]:

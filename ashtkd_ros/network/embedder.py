@@ -112,11 +112,29 @@ class Embedder:
         self.path = Path(model)
         data = read_model(self.path)
         self.hash = sha256_of(data)
-        self.options = RuntimeOptions(
+        self.options = options = RuntimeOptions(
             tuple(providers), num_threads, spinning, fp16, cache, at_once
         )
+        inputs, outputs, metadata = self._open(data, options, notify, warn)
+        self._read_metadata(metadata)
+        self._read_shapes(inputs, outputs)
+        self.local = self._local_shape(metadata, outputs)
+        self._looks = [self._output] if self.local is None else [self._output, LOCAL]
+        mean, std = np.array(self.preprocessing.mean), np.array(self.preprocessing.std)
+        self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
+        self._shift = (-mean / std).astype(np.float32)[:, None, None]
+        self.warm_up()
+
+    def _open(
+        self,
+        data: bytes,
+        options: RuntimeOptions,
+        notify: Callable[[str], None] | None,
+        warn: Callable[[str], None] | None,
+    ) -> tuple[list[_Node], list[_Node], dict[str, str]]:
+        """Open the session: the network's inputs, outputs and metadata."""
         try:
-            self._session = Session(data, self.options, notify, warn)
+            self._session = Session(data, options, notify, warn)
             network = self._session.network
             metadata = dict(network.get_modelmeta().custom_metadata_map)
             # Names in a model may not be valid text, which only shows when they are read.
@@ -128,16 +146,9 @@ class Embedder:
             raise
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise VprError(
-                f'{model}: not a model that ONNX Runtime can load ({first_line(error)})'
+                f'{self.path}: not a model that ONNX Runtime can load ({first_line(error)})'
             ) from error
-        self._read_metadata(metadata)
-        self._read_shapes(inputs, outputs)
-        self.local = self._local_shape(metadata, outputs)
-        self._looks = [self._output] if self.local is None else [self._output, LOCAL]
-        mean, std = np.array(self.preprocessing.mean), np.array(self.preprocessing.std)
-        self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
-        self._shift = (-mean / std).astype(np.float32)[:, None, None]
-        self.warm_up()
+        return inputs, outputs, metadata
 
     def _read_metadata(self, metadata: dict[str, str]) -> None:
         if PREPROCESSING_KEY not in metadata:

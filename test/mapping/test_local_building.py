@@ -137,7 +137,7 @@ def test_a_torn_end_of_the_features_cuts_the_entries(out: Path, torn: int):
 def test_a_changed_byte_of_the_features_cuts_the_entries_from_there(out: Path):
     path, choose = written(out) / 'local.i8', random.Random(6)
     whole = {p: p.read_bytes() for p in path.parent.iterdir()}
-    for _ in range(round(40 * TRIES)):
+    for _ in range(round(12 * TRIES)):
         data, at = bytearray(whole[path]), choose.randrange(6 * SHAPE.size)
         data[at] ^= 1 << choose.randrange(8)
         path.write_bytes(data)

@@ -40,6 +40,8 @@ pytestmark = pytest.mark.ros
         ('image_path', 'rounds', '0'),
         ('image_path', 'threads', '0'),
         ('map_building', 'frames', '0'),
+        ('map_kills', 'kills', '0'),
+        ('map_size', 'places', '0'),
     ],
 )
 def test_numbers_without_sense_are_refused(bench: str, option: str, text: str, capsys) -> None:
@@ -49,7 +51,7 @@ def test_numbers_without_sense_are_refused(bench: str, option: str, text: str, c
     assert f'argument --{option}: "{text}" is not a ' in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize('bench', ['node_start', 'map_building'])
+@pytest.mark.parametrize('bench', ['node_start', 'map_building', 'map_kills'])
 def test_a_signal_ends_a_bench_and_what_it_started(bench: str, tmp_path: Path) -> None:
     process = Process(tmp_path, f'tools.bench.{bench}')
     children = Path(f'/proc/{process.pid}/task/{process.pid}/children')

@@ -12,20 +12,13 @@ from pathlib import Path
 from ashtkd_ros.errors import VprError
 from tools.render.conditions import CONDITIONS
 from tools.render.walk import Drive, render_walk
+from tools.render.walks import SHIPPED, SHIPPED_TOWN
 
 EXAMPLE = """examples:
   python -m tools.render -o /tmp/night --town 11 --condition night --seed 3 --lateral 3
   python -m tools.render --shipped        (both walks of test/data/town; remove them first)
 """
-SHIPPED_TOWN = 11
 SHIPPED_FOLDER = Path('test/data/town')
-SHIPPED = {
-    'day': Drive(seed=1, spacing=1.75, quality=72),
-    'dusk': Drive(
-        seed=5, condition='dusk', spacing=1.75, phase=0.875, lateral=1.0, lateral_jitter=0.1,
-        yaw_jitter=2.0, start=30000.0, quality=72,
-    ),
-}  # fmt: skip
 HELP = {
     'seed': 'seed of what differs from drive to drive: parked cars, lit windows, clouds, jitter',
     'condition': f'light and weather: {", ".join(CONDITIONS)}',

@@ -22,6 +22,7 @@ from tools.render.shading import Shader
 from tools.render.town import build_town
 
 VERSION = '1.0'
+SETTINGS = 'walk.yaml'
 LANE_M = 1.5  # the middle of the right-hand lane, from the centre line
 EYE_M = 1.55
 HEADER = ['file', 'stamp', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw']
@@ -130,6 +131,20 @@ def iterate_walk(town_seed: int, drive: Drive) -> Iterator[tuple[np.ndarray, Cam
         yield shader.picture(pixels, position, pose.yaw, drive.hfov, rng), pose
 
 
+def walk_settings(town_seed: int, drive: Drive) -> dict[str, object]:
+    """What walk.yaml says of a drive through a town."""
+    return {'generator': VERSION, 'town_seed': town_seed, 'frame': 'map'} | asdict(drive)
+
+
+def is_rendered(town_seed: int, drive: Drive, folder: Path) -> bool:
+    """Whether a folder holds this walk, by its walk.yaml."""
+    try:
+        settings = yaml.safe_load((folder / SETTINGS).read_text(encoding='utf-8'))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return settings == walk_settings(town_seed, drive)
+
+
 def render_walk(town_seed: int, drive: Drive, out: Path, progress: bool = False) -> int:
     """Write poses.csv, images/ and walk.yaml to a new or empty folder, all of them or nothing.
 
@@ -148,10 +163,8 @@ def render_walk(town_seed: int, drive: Drive, out: Path, progress: bool = False)
         bar = tqdm(
             pictures, total=total, desc=f'{out.name} ({drive.condition})', disable=not progress
         )
-        settings = {'generator': VERSION, 'town_seed': town_seed, 'frame': 'map'}
-        settings |= asdict(drive)
         with whole_folder(out) as new:
-            return _write_walk(new, bar, settings)
+            return _write_walk(new, bar, walk_settings(town_seed, drive))
     except OSError as error:
         raise VprError(f'cannot write {out}: {error.strerror or error}') from error
 
@@ -169,7 +182,7 @@ def _write_walk(
     with open(folder / 'poses.csv', 'w', newline='', encoding='utf-8') as file:
         csv.writer(file, lineterminator='\n').writerows([HEADER, *rows])
     text = yaml.safe_dump(settings, sort_keys=False)
-    (folder / 'walk.yaml').write_text(text, encoding='utf-8')
+    (folder / SETTINGS).write_text(text, encoding='utf-8')
     return len(rows)
 
 
