@@ -34,6 +34,7 @@ from ashtkd_ros.evaluation.comparison import check_comparison, compare, table, w
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Correspondences, Tolerance
 from ashtkd_ros.evaluation.live_recording import record_live
+from ashtkd_ros.evaluation.matched_positions import MatchedPositions
 from ashtkd_ros.evaluation.node_answers import check_answers
 from ashtkd_ros.evaluation.report import NOT_HTML, check_report, write_report
 from ashtkd_ros.evaluation.report_file import load_report
@@ -105,6 +106,7 @@ def _options(args: argparse.Namespace) -> EvaluationOptions:
         not args.no_baselines,
         not args.no_timing,
         args.threads,
+        args.verify_top,
     )
 
 
@@ -136,7 +138,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         def salient(image: np.ndarray) -> np.ndarray:
             return overlay(image, embedder.salient_maps(image))
 
-        write_report(path, evaluation, experiment.pictures, salient)
+        matches_of = MatchedPositions(experiment, embedder)
+        write_report(path, evaluation, experiment.pictures, salient, matches_of)
         print_lines(f'report: {path}')
     return 0
 
@@ -219,6 +222,14 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
         default=default.max_rate_hz,
         help='highest number of images per second that are used, by their stamps; 0: all are used '
         '(default: %(default)g)',
+    )
+    add(
+        '--verify-top',
+        type=count,
+        default=default.verify_top,
+        help='how many of the most similar places are verified by local features, where the map '
+        'has them; the report then also has the figures of the descriptor alone; 0: none '
+        '(default: %(default)d)',
     )
     add(
         '--no-baselines',
