@@ -51,6 +51,10 @@ pytest_plugins = ['evaluation_fixtures']
                 ('threads', -3),
             )
         ),
+        *(
+            (['map', 'bag', '--providers', text], f'unknown execution provider "{name}"; use one')
+            for text, name in (('CUDA', 'CUDA'), ('auto,', ''), ('auto, cpu', 'cpu'))
+        ),
     ],
 )
 def test_bad_arguments(arguments: list[str], said: str, capsys):

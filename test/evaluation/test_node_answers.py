@@ -43,7 +43,7 @@ def recorded(path: Path, day_map: Path, bag: Path, **changed: object) -> Path:
         'sent': FEW,
         'rate': 2.0,
         'hz': 0.0,
-        'node': {'embed p50 ms': '8.5', 'images dropped': '2'},
+        'node': {'embed p50 ms': '8.5', 'images dropped': '2', 'execution provider': 'X'},
         'answers': answers,
     }
     path.write_text(json.dumps({**values, **changed}))
@@ -116,7 +116,7 @@ def test_images_without_an_answer_count_as_unknown(day_map: Path, bags: Path, tm
     assert values['answers'][-1][2:] == [None, 0.0, None, False, False, True]
     html = report.read_text()
     assert 'live, 2 times as fast as recorded' in html and 'embed 8.5 ms' in html
-    assert 'Similarity of queries and map' in html
+    assert 'network on X' in html and 'Similarity of queries and map' in html
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ def test_a_limit_on_the_rate(day_map: Path, bags: Path, tmp_path: Path, capsys):
     assert 3 <= len(stamps) < FEW / 2
     assert min(b - a for a, b in zip(stamps, stamps[1:], strict=False)) >= 0.99
     assert values['facts']['How'] == 'offline, at most 1 images a second'
+    assert values['facts']['Execution provider'] == 'CPUExecutionProvider'
     assert 'images left out: above 1 Hz' in capsys.readouterr().err
 
 

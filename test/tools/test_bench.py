@@ -35,6 +35,8 @@ pytestmark = pytest.mark.ros
         ('node_load', 'size', '0x480'),
         ('embedding', 'rounds', '0'),
         ('embedding', 'threads', '0'),
+        ('providers', 'rounds', '0'),
+        ('providers', 'threads', '0'),
         ('image_path', 'rounds', '0'),
         ('image_path', 'threads', '0'),
         ('map_building', 'frames', '0'),

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fit the confidence of a model, the probability that its best match is right, on training sets.
 
-It is a logistic regression on the similarity and the margin of the best match. Which pictures show
-the same place is told by the `positives` of the training sets. The pictures of each set go in turn
-to a map and to the queries. The queries are degraded as in training, and a third of the places is
-left out of the map, so that there are queries of unknown places too.
+It is a logistic regression on the similarity and the margin of the best match, and of a verified
+one also on its lead and its agreement. Which pictures show the same place is told by the
+`positives` of the training sets. The pictures of each set go in turn to a map and to the queries.
+The queries are degraded as in training, and a third of the places is left out of the map, so that
+there are queries of unknown places too.
 
     python -m tools.training.calibrate models/ashtkd_student.onnx --data DATA
 
@@ -26,7 +27,12 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.metrics import calibration
 from ashtkd_ros.files.writing import whole_file
 from ashtkd_ros.maps.place_map import MapInfo, Place, PlaceMap
-from ashtkd_ros.network.confidence import COEFFICIENTS, check_coefficients, probability
+from ashtkd_ros.network.confidence import (
+    DESCRIPTOR,
+    VERIFIED,
+    check_coefficients,
+    probability,
+)
 from ashtkd_ros.network.embedder import CONFIDENCE_KEY, Embedder
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.traverses.image_folder import file_frame
@@ -41,19 +47,23 @@ _ELSEWHERE = 100  # in `order`, between walks or places: so far apart that none 
 
 @dataclass(frozen=True)
 class Samples:
-    """One row a query: similarity and margin float (N,), right bool (N,)."""
+    """One row a query: what is known of the best match, float (N,) by name; right bool (N,)."""
 
-    similarity: np.ndarray
-    margin: np.ndarray
+    known: dict[str, np.ndarray]
     right: np.ndarray
+
+    def rows(self) -> list[dict[str, float]]:
+        """What is known, query by query."""
+        columns = (column.tolist() for column in self.known.values())
+        return [dict(zip(self.known, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def collect(
-    embedder: Embedder, data: Path, sources: Iterable[Source], seed: int = 0
+    embedder: Embedder, data: Path, sources: Iterable[Source], verified: bool, seed: int = 0
 ) -> Samples | None:
     """Match the queries of every set under `data` that has positives in `sources` to its own map.
 
-    None where there is no such set.
+    `verified`: by local features too. None where there is no such set.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -61,15 +71,21 @@ def collect(
         for name, positives in source.positives.items() if isinstance(source, SetsSource) else ():
             if (data / name / 'index.csv').is_file():
                 reach = _RADII * source.radius
-                rows += _match_set(embedder, data / name, positives, reach, rng)
+                rows += _match_set(embedder, data / name, positives, reach, verified, rng)
     if not rows:
         return None
-    similarity, margin, right = np.array(rows).T
-    return Samples(similarity, margin, right.astype(bool))
+    *known, right = np.array(rows).T
+    names = (VERIFIED if verified else DESCRIPTOR)[:-1]
+    return Samples(dict(zip(names, known, strict=True)), right.astype(bool))
 
 
 def _match_set(
-    embedder: Embedder, folder: Path, positives: str, reach: float, rng: np.random.Generator
+    embedder: Embedder,
+    folder: Path,
+    positives: str,
+    reach: float,
+    verified: bool,
+    rng: np.random.Generator,
 ) -> Iterator[tuple]:
     walk, groups = positives == 'neighbours', set_members(folder, positives)
     if not walk:
@@ -83,26 +99,30 @@ def _match_set(
     if len(groups) < 2 and not walk or len(mapped) < 2:  # a query could be taken for nothing else
         return
     places = [Place(i, f.stamp, f.order, None, f.name, f.label) for i, (_, f) in enumerate(mapped)]
-    descriptors = np.concatenate([embedder.embed_batch([f.read()]) for _, f in mapped])
-    place_map = PlaceMap.build(descriptors, places, embedder)
+    looks = [embedder.describe(f.read()) for _, f in mapped]
+    local = np.stack([look.local for look in looks]) if verified else None
+    descriptors = np.stack([look.descriptor for look in looks])
+    place_map = PlaceMap.build(descriptors, places, embedder, local=local)
     place_map.info = MapInfo('map', place_map.info.model)
     matcher = Matcher(place_map, MatcherConfig(top_k=1))
     for order, frame in frames[1::2]:
-        best = matcher.match(embedder.embed(degrade(frame.read(), rng)))[0]
+        best = matcher.answer(embedder.describe(degrade(frame.read(), rng))).candidates[0]
         near = not walk or abs(mapped[best.place.id][0] - order) <= reach
-        yield best.similarity, best.margin, near and best.place.label == frame.label
+        checked = (best.check.lead, best.check.agreement) if verified else ()
+        yield best.similarity, best.margin, *checked, near and best.place.label == frame.label
 
 
 def fit(samples: Samples, ridge: float = 1e-3, steps: int = 50) -> dict[str, float]:
-    """Coefficients of `matcher.probability` by Newton's method on the penalised log-likelihood."""
-    x = np.column_stack([samples.similarity, samples.margin, np.ones(len(samples.right))])
-    weights = np.zeros(3)
+    """Coefficients of the known values, and `offset`: Newton's method on the penalised
+    log-likelihood."""
+    x = np.column_stack([*samples.known.values(), np.ones(len(samples.right))])
+    weights = np.zeros(x.shape[1])
     for _ in range(steps):
         p = 1.0 / (1.0 + np.exp(-x @ weights))
         gradient = x.T @ (samples.right - p) - ridge * weights
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(3)
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(weights))
         weights = weights + np.linalg.solve(hessian, gradient)
-    return dict(zip(COEFFICIENTS, map(float, weights), strict=True))
+    return dict(zip((*samples.known, 'offset'), map(float, weights), strict=True))
 
 
 def calibrate(model: Path, data: Path, sources: Iterable[Source]) -> dict[str, float]:
@@ -111,30 +131,33 @@ def calibrate(model: Path, data: Path, sources: Iterable[Source]) -> dict[str, f
     Without a set under `data` that has positives in `sources`, the file stays as it is, and the
     result is empty.
     """
-    samples = collect(Embedder(model), data, sources)
+    embedder, sources = Embedder(model), list(sources)
+    samples = collect(embedder, data, sources, verified=False)
     if samples is None:
         return {}
-    coefficients = fit(samples)
+    coefficients, judged = fit(samples), [samples]
+    if embedder.local:
+        judged.append(collect(embedder, data, sources, verified=True))
+        coefficients |= {f'verified_{k}': v for k, v in fit(judged[1]).items()}
     try:
         check_coefficients(coefficients)
     except ValueError as error:
         raise VprError(f'{model}: {error}; give more sets with positives') from error
+    names = ('calibration error (training)', 'verified')
+    measured = {n: _error(s, coefficients) for n, s in zip(names, judged, strict=False)}
     proto = onnx.load(str(model))
     metadata = {p.key: p.value for p in proto.metadata_props}
-    measured = {'calibration error (training)': _error(samples, coefficients), **coefficients}
     if CONFIDENCE_KEY in metadata:
-        before = _error(samples, json.loads(metadata[CONFIDENCE_KEY]))
-        measured = {'before': before, **measured}
+        measured = {'before': _error(samples, json.loads(metadata[CONFIDENCE_KEY])), **measured}
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
     with whole_file(model, follow_links=False) as draft:
         onnx.save(proto, str(draft))
-    return measured
+    return {**measured, **coefficients}
 
 
 def _error(samples: Samples, coefficients: dict[str, float]) -> float:
-    pairs = zip(samples.similarity, samples.margin, strict=True)
-    confidence = np.array([probability(s, m, coefficients) for s, m in pairs])
+    confidence = np.array([probability(known, coefficients) for known in samples.rows()])
     return calibration(confidence, samples.right).error
 
 

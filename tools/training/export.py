@@ -28,6 +28,7 @@ from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_bytes, write_errors
 from ashtkd_ros.network.embedder import PREPROCESSING_KEY, Embedder
+from ashtkd_ros.network.local_features import LOCAL
 from tools.training.calibrate import calibrate
 from tools.training.config import read_sources
 from tools.training.data.views import Views
@@ -66,21 +67,26 @@ def metadata_of(network: DSFormer, name: str) -> dict[str, str]:
     """What the model file tells of itself, the confidence apart."""
     size = network.config.image_size
     preprocessing = {'size': [size, size], 'mean': [0.0] * 3, 'std': [1.0] * 3}
-    return {
+    metadata = {
         'name': name,
         'licence': 'Apache-2.0',
         PREPROCESSING_KEY: json.dumps({**preprocessing, 'colour_order': 'RGB', 'resize': 'area'}),
     }
+    if network.local:
+        metadata[LOCAL] = json.dumps({'grid': [network.local.side] * 2})
+    return metadata
 
 
 def write_onnx(network: DSFormer, path: Path, metadata: dict[str, str]) -> None:
     """Fixed image size, free batch axis, input `image`.
 
-    Outputs: `descriptor` (B, D), and for pictures `salient0` to `salientN` (B, K, h, w), the maps
-    of each level, which are computed anyway.
+    Outputs: `descriptor` (B, D), `local` (B, P, L) where the network has local features, and for
+    pictures `salient0` to `salientN` (B, K, h, w), the maps of each level, which are computed
+    anyway.
     """
     size = network.config.image_size
-    outputs = ['descriptor', *(f'salient{i}' for i in range(len(network.heads)))]
+    local = [LOCAL] if network.local else []
+    outputs = ['descriptor', *local, *(f'salient{i}' for i in range(len(network.heads)))]
     with (
         write_errors(path, 'the model'),
         whole_file(path) as draft,
@@ -99,19 +105,33 @@ def write_onnx(network: DSFormer, path: Path, metadata: dict[str, str]) -> None:
             dynamo=False,
         )
         model = onnx.load(str(draft))
-        output = model.graph.output[0].type.tensor_type.shape.dim[1]
-        output.dim_value = network.config.dimensions
+        _state_shapes(model, network)
         onnx.helper.set_model_props(model, metadata)
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, str(draft))
+
+
+def _state_shapes(model: onnx.ModelProto, network: DSFormer) -> None:
+    """Shapes of the outputs in numbers, where the exporter leaves them open."""
+    config = network.config
+    shapes = {'descriptor': [config.combined if network.local else config.dimensions]}
+    if network.local:
+        shapes[LOCAL] = [network.local.side**2, config.local]
+    for output in model.graph.output:
+        for axis, size in enumerate(shapes.get(output.name, []), start=1):
+            output.type.tensor_type.shape.dim[axis].dim_value = size
 
 
 def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> float:
     """Least cosine between torch and ONNX Runtime on real pictures; VprError below 0.9999."""
     embedder = Embedder(path)
     images = [cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in jpegs]
-    ours = F.normalize(describe_pictures(network, jpegs).descriptor, dim=1).numpy()
-    cosine = float((ours * embedder.embed_batch(images)).sum(1).min())
+    outputs = describe_pictures(network, jpegs)
+    ours = F.normalize(outputs.descriptor, dim=1)
+    if outputs.local is not None:
+        with torch.no_grad():
+            ours = network.combine(ours, outputs.local)
+    cosine = float((ours.numpy() * embedder.embed_batch(images)).sum(1).min())
     if not cosine >= _LEAST_COSINE:  # NaN as well
         raise VprError(
             f'{path}: differs from torch, least cosine {cosine:.5f}; nothing is exported'

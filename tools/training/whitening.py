@@ -46,8 +46,8 @@ def whitening_layer(vectors: torch.Tensor, dimensions: int, power: float = POWER
 
 @torch.no_grad()
 def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> NetworkOutput:
-    """The outputs for encoded pictures of any size, float32, without the maps."""
-    descriptors, sums, size = [], [], (network.config.image_size,) * 2
+    """The outputs for encoded pictures of any size, float32, without the salient maps."""
+    descriptors, sums, local, size = [], [], [], (network.config.image_size,) * 2
     for start in range(0, len(jpegs), 32):
         pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
         if pictures[0].shape[:2] != size:
@@ -56,8 +56,13 @@ def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> NetworkOutp
         outputs = network.describe(x.float() / 255)
         descriptors.append(outputs.descriptor)
         sums.append(outputs.sums)
+        if outputs.local is not None:
+            local.append(outputs.local)
     return NetworkOutput(
-        torch.cat(descriptors), [torch.cat(s) for s in zip(*sums, strict=True)], []
+        torch.cat(descriptors),
+        [torch.cat(s) for s in zip(*sums, strict=True)],
+        [],
+        torch.cat(local) if local else None,
     )
 
 

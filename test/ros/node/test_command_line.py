@@ -91,7 +91,7 @@ def test_help_has_every_parameter_with_its_meaning_and_default() -> None:
         assert f' {spec.name} (' in text and ' '.join(describe(spec).split()) in text
         assert f'Default: {spec.default}.'.lower() in describe(spec).lower() or spec.default in (
             '',
-            ('CPUExecutionProvider',),
+            ('auto',),
         )
     assert 'map_path:=MAP' in text
     assert max(map(len, help_text().splitlines())) < 100

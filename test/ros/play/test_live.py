@@ -307,6 +307,10 @@ def test_a_player_that_fails(start, ros2, tmp_path: Path) -> None:
             ('-o', 'a.json', '--node', '/vpr_node', '--model', 'm.onnx'),
             'leave out --model or --node',
         ),
+        (
+            ('-o', 'a.json', '--node', '/vpr_node', '--providers', 'auto'),
+            'leave out --providers or --node',
+        ),
     ],
 )
 def test_bad_arguments(arguments, said: str, tmp_path: Path, capsys, monkeypatch) -> None:

@@ -14,12 +14,14 @@ class NetworkOutput(NamedTuple):
     """The outputs of a network for a batch.
 
     `descriptor`: (B, D) before the L2 norm; `sums`: each level's salient sums (B, K*C), length 1;
-    `maps`: each level's salient maps (B, K, h, w), each summing to 1.
+    `maps`: each level's salient maps (B, K, h, w), each summing to 1; `local`: the student's local
+    features (B, P, L), each of length 1, None without a local head.
     """
 
     descriptor: torch.Tensor
     sums: list[torch.Tensor]
     maps: list[torch.Tensor]
+    local: torch.Tensor | None = None
 
     def rows(self, rows: list[int]) -> NetworkOutput:
         """The outputs for these rows alone."""

@@ -31,16 +31,22 @@ from tools.training.networks.layers import (
     conv,
     unit,
 )
+from tools.training.networks.local import LayoutFree, LocalHead
 from tools.training.setting_types import NonNegativeInt, PositiveInt, SettingError
 
 # MobileNetV2 1.0 (Sandler et al., CVPR 2018), blocks 0 to 12: channels out, stride, expansion.
 _BLOCKS = [(16, 1, 1), (24, 2, 6), (24, 1, 6), (32, 2, 6), (32, 1, 6), (32, 1, 6)]
 _BLOCKS += [(64, 2, 6)] + [(64, 1, 6)] * 3 + [(96, 1, 6)] * 3
+_LOCAL_LEVELS = 3  # later ones are coarser than the grid of local features
 
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """Widths and depths of the network; all sizes in pixels or channels."""
+    """Widths and depths of the network; all sizes in pixels or channels.
+
+    `local`: channels of the local features, 0: none. With them the descriptor gains a half that
+    has no layout, and has `combined` numbers instead of `dimensions`.
+    """
 
     __pydantic_config__ = {'extra': 'forbid'}
 
@@ -51,6 +57,8 @@ class StudentConfig:
     head_channels: PositiveInt = 32
     mlp_ratio: PositiveInt = 3
     maps: PositiveInt = 5
+    local: NonNegativeInt = 0
+    combined: PositiveInt = 320
 
     def __post_init__(self):
         widths, depths = self.vit_widths, self.vit_depths
@@ -67,7 +75,11 @@ class StudentConfig:
 
 
 class DSFormer(nn.Module):
-    """Image (B, 3, S, S) float32 RGB in [0, 1] → descriptor (B, dimensions) of length 1."""
+    """Image (B, 3, S, S) float32 RGB in [0, 1] → descriptor (B, D) of length 1.
+
+    D is `dimensions`, with local features `combined`. They are made of what the network is when
+    they are fitted (tools.training.fit_local); training goes on without them.
+    """
 
     def __init__(self, config: StudentConfig | None = None):
         super().__init__()
@@ -90,10 +102,19 @@ class DSFormer(nn.Module):
         self.levels, self.heads = nn.ModuleList(levels), nn.ModuleList(heads)
         total = config.maps * (32 + 96 + sum(config.vit_widths))
         self.project = nn.Linear(total, config.dimensions)
+        self.local, self.combine = None, None
+        if config.local:
+            side = config.image_size // 16
+            self.local = LocalHead((4 * 32, 96, *config.vit_widths[:1]), side, config.local)
+            self.combine = LayoutFree(config.dimensions, config.local, config.combined)
 
     def describe(self, images: torch.Tensor) -> NetworkOutput:
-        """Descriptor, salient sums and salient maps of a batch of images."""
-        sums, maps = [], []
+        """Descriptor of the layout-bound half, sums, maps and local features of B images."""
+        return self.describe_levels(images)[0]
+
+    def describe_levels(self, images: torch.Tensor) -> tuple[NetworkOutput, list[torch.Tensor]]:
+        """The same, and the maps (B, C, h, w) of the levels that local features are made of."""
+        sums, maps, levels = [], [], []
         x = (images - self.mean) / self.std
         for i, head in enumerate(self.heads):
             with torch.set_grad_enabled(torch.is_grad_enabled() and i >= self.frozen):
@@ -101,14 +122,22 @@ class DSFormer(nn.Module):
             level_sum, salient = head(x)
             sums.append(level_sum)
             maps.append(salient)
-        return NetworkOutput(self.project(torch.cat(sums, dim=1)), sums, maps)
+            levels.append(x)
+        levels = levels[:_LOCAL_LEVELS]
+        local = self.local(levels) if self.local else None
+        return NetworkOutput(self.project(torch.cat(sums, dim=1)), sums, maps, local), levels
 
     def forward(
         self, images: torch.Tensor, with_maps: bool = False
     ) -> torch.Tensor | tuple[torch.Tensor, ...]:
         outputs = self.describe(images)
         descriptor = unit(outputs.descriptor)
-        return (descriptor, *outputs.maps) if with_maps else descriptor
+        if outputs.local is not None:
+            descriptor = self.combine(descriptor, outputs.local)
+        if not with_maps:
+            return descriptor
+        local = () if outputs.local is None else (outputs.local,)
+        return (descriptor, *local, *outputs.maps)
 
     def smaller(self, levels: int, image_size: int) -> DSFormer:
         """The same network with its lowest levels alone (2 or more), or of another image size.
@@ -122,6 +151,7 @@ class DSFormer(nn.Module):
                 image_size=image_size,
                 vit_widths=self.config.vit_widths[vit],
                 vit_depths=self.config.vit_depths[vit],
+                local=0,
             )
         except ValueError as error:
             raise VprError(f'no student of {levels} levels: {error}') from error
@@ -181,8 +211,10 @@ def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
         if node.op_type == 'Conv' and node.input[1] not in state:
             convolutions.append([arrays[name] for name in node.input[1:]])
         if node.op_type == 'MatMul' and node.input[1] in arrays:  # weight, transposed; then bias
-            name = next((name for name in after.input if name in state), 'a layer')
-            state[name.replace('.bias', '.weight')] = arrays[node.input[1]].T.contiguous()
+            bias = next((name for name in after.input if name.endswith('.bias')), '')
+            layer = bias.removesuffix('.bias') or '.'.join(node.name.split('/')[1:-1])
+            if f'{layer}.weight' in state:
+                state[f'{layer}.weight'] = arrays[node.input[1]].T.contiguous()
     names = [n.removesuffix('.1.running_var') for n in state if n.endswith('.running_var')]
     for name, (weight, bias) in zip(names, convolutions, strict=True):
         norm = network.get_submodule(f'{name}.1')

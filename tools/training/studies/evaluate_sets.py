@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recall of the shipped student on the validation sets, with HOG and raw pixels beside it.
 
-The student is measured as the node uses it. Of frozen networks and HOG the mean descriptor of the
-database is subtracted first: descriptors that are never negative would look alike without it.
+The student is measured as the node uses it, by its descriptor alone and verified by local
+features. Its average precision is that of answers trusted by their confidence; of the others it is
+by similarity. Of frozen networks and HOG the mean descriptor of the database is subtracted first:
+descriptors that are never negative would look alike without it.
 
     python -m tools.training.studies.evaluate_sets ../shared/data/val --teachers ../shared/teachers
 
@@ -21,23 +23,28 @@ import numpy as np
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.baselines import BASELINES
-from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
-from ashtkd_ros.evaluation.metrics import Metrics, calibration, retrieval_metrics
+from ashtkd_ros.evaluation.ground_truth import positives
+from ashtkd_ros.evaluation.metrics import Metrics, retrieval_metrics
 from ashtkd_ros.files.tables import read_rows
-from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Embedder, resize
 from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import TIMED_SIZE, open_session
+from tools.training.studies.student_sets import (
+    TOLERANCE,
+    answer_set,
+    check_rankings,
+    places_of,
+    recall_table,
+    write_rankings,
+)
 
 # Frames → descriptors (N, D), rows of length 1.
 Describe = Callable[[list[Frame]], np.ndarray]
 _AS_THEY_ARE = ('raw pixels 32x32',)  # of mean 0 already
-_TOLERANCE = Tolerance(metres=25.0, degrees=45.0, frames=2)
 
 
 def student_descriptors(embedder: Embedder) -> Describe:
@@ -99,25 +106,7 @@ def recalls(describe: Describe, sets: list[Path]) -> dict[str, float]:
 
 def right_matches(folder: Path, mapped: list[Frame], queries: list[Frame]) -> np.ndarray:
     """bool (Q, N): the set's positives."""
-    places = [Place(i, f.stamp, f.order, f.pose, f.name, f.label) for i, f in enumerate(mapped)]
-    return positives(queries, places, _TOLERANCE)
-
-
-def confidence_figures(
-    folder: Path, embedder: Embedder, describe: Describe, least: float
-) -> tuple[float, float, float]:
-    """Expected calibration error of the confidence, share of the queries that reach `least`, share
-    of these that are right."""
-    mapped, queries = read_source(folder, 'database'), read_source(folder, 'query')
-    places = [Place(i, f.stamp, f.order, f.pose, f.name, f.label) for i, f in enumerate(mapped)]
-    place_map = PlaceMap.build(describe(mapped), places, embedder)
-    matcher = Matcher(place_map, MatcherConfig(top_k=1))
-    best = [matcher.match(descriptor)[0] for descriptor in describe(queries)]
-    right = positives(queries, places, _TOLERANCE)[range(len(best)), [b.place.id for b in best]]
-    confidence = np.array([b.confidence for b in best])
-    known = confidence >= least
-    share = right[known].mean() if known.any() else np.nan
-    return calibration(confidence, right).error, known.mean(), share
+    return positives(queries, places_of(mapped), TOLERANCE)
 
 
 def add_validation_option(parser: argparse.ArgumentParser) -> None:
@@ -157,31 +146,45 @@ def main(argv: list[str] | None = None) -> int:
         type=Path,
         help='folder of frozen networks (.onnx) to measure as well (default: none)',
     )
+    parser.add_argument(
+        '--json',
+        type=Path,
+        metavar='FILE',
+        help='write {set: {"descriptor": the first 20 database rows of each query, "verified": '
+        'the same}} (default: not written)',
+    )
     args = parser.parse_args(argv)
-    embedder = Embedder(args.model or shipped_model())
-    methods = {embedder.name: student_descriptors(embedder)}
-    if args.teachers:
-        teachers = sorted(args.teachers.glob('*.onnx'))
-        if not teachers:
-            raise VprError(
-                f'{args.teachers}: holds no frozen network (.onnx); name another folder with '
-                '--teachers'
-            )
-        methods |= {path.stem: frozen_descriptors(path) for path in teachers}
-    methods |= {name: image_descriptors(describe) for name, describe in BASELINES.items()}
-    print(f'{"":>20} {"":>20}  R@1   R@5   R@10  AP')
-    for folder in validation_sets(args.data):
-        for name, describe in methods.items():
-            centre = name not in (embedder.name, *_AS_THEY_ARE)
-            metrics = evaluate_set(folder, describe, centre)
+    if args.json:
+        check_rankings(args.json)
+    sets, embedder = validation_sets(args.data), Embedder(args.model or shipped_model())
+    others = {} if args.teachers is None else _frozen(args.teachers)
+    others |= {name: image_descriptors(describe) for name, describe in BASELINES.items()}
+    found = {folder.name: answer_set(folder, embedder) for folder in sets}
+    if args.json:
+        write_rankings(args.json, found)
+    print('\n'.join([embedder.name, *recall_table(found)]))
+    print(f'\n{"":>20} {"others":>20}  R@1   R@5   R@10  AP')
+    for folder in sets:
+        for name, describe in others.items():
+            metrics = evaluate_set(folder, describe, centre=name not in _AS_THEY_ARE)
             recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
             print(f'{folder.name:>20} {name:>20} {recalls}  {metrics.average_precision:.3f}')
     least = MIN_CONFIDENCE
     print(f'\n{"":>20} calibration error  confidence >= {least}  right of these')
-    for folder in validation_sets(args.data):
-        error, known, right = confidence_figures(folder, embedder, methods[embedder.name], least)
-        print(f'{folder.name:>20} {error:17.3f} {100 * known:17.1f} % {100 * right:13.1f} %')
+    for name, answers in found.items():
+        error, known, right = [*answers.values()][-1].confidence_figures(least)
+        print(f'{name:>20} {error:17.3f} {100 * known:17.1f} % {100 * right:13.1f} %')
     return 0
+
+
+def _frozen(folder: Path) -> dict[str, Describe]:
+    """The frozen networks in a folder; VprError without any."""
+    teachers = sorted(folder.glob('*.onnx'))
+    if not teachers:
+        raise VprError(
+            f'{folder}: holds no frozen network (.onnx); name another folder with --teachers'
+        )
+    return {path.stem: frozen_descriptors(path) for path in teachers}
 
 
 if __name__ == '__main__':

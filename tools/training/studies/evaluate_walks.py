@@ -47,7 +47,10 @@ from tools.render.walks import DAY, SHIPPED_TOWN, query_walks, render_towns, tow
 
 NEAR_M, THINNED = 2.0, 6
 _TOWNS, _DEPTH = (SHIPPED_TOWN, 21), 20
-_METHODS = {'descriptor': MatcherConfig(top_k=_DEPTH)}
+_METHODS = {
+    'descriptor': MatcherConfig(top_k=_DEPTH, verify_top=0),
+    'verified': MatcherConfig(top_k=_DEPTH),
+}
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def rank(
         for name, config in _METHODS.items():
             matcher = Matcher(place_map, config)
             for q in np.flatnonzero(first == start):
-                rows = [c.place.id for c in matcher.match(queries.looks[q].descriptor)]
+                rows = [c.place.id for c in matcher.answer(queries.looks[q]).candidates]
                 found[name][q, : len(rows)] = start + test.every * np.array(rows)
     return found
 

@@ -25,12 +25,8 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import measure
 from tools.training.outputs import check_model_output
-from tools.training.studies.evaluate_sets import (
-    add_validation_option,
-    student_descriptors,
-    validation_sets,
-)
-from tools.training.studies.evaluate_sets import recalls as recalls_at_1
+from tools.training.studies.evaluate_sets import add_validation_option, validation_sets
+from tools.training.studies.student_sets import answer_set
 
 VARIANTS = ('int8_dynamic', 'int8_static')
 _THREADS = (2, 1)
@@ -38,7 +34,7 @@ _TIMED_SIZE = (224, 224)
 _LARGEST_LOSS = 1.0
 # The blocks down to stride 8 stay in float: MobileNetV2's first ones hold channels of very unequal
 # ranges. Mean cosine to fp32 0.997 without them, 0.898 with them, for the same time.
-_KEPT_IN_FLOAT = '/stem/'
+_KEPT_IN_FLOAT = ('/stem/', '/combine/')
 
 
 class _Reader:
@@ -168,16 +164,24 @@ def verdict(
     return 'does not ship: ' + ', '.join(reasons) if reasons else 'ships'
 
 
+def _recalls(embedder: Embedder, sets: list[Path]) -> dict[str, float]:
+    """Recall@1 in % on each set, of the descriptor alone and verified."""
+    found = {folder.name: answer_set(folder, embedder) for folder in sets}
+    return {
+        f'{name} {method}': 100 * answers.metrics().recall[1]
+        for name, methods in found.items()
+        for method, answers in methods.items()
+    }
+
+
 def report(files: Mapping[str, Path], sets: list[Path], rounds: int = 60) -> list[str]:
     """Lines of the table and a verdict a variant; the first of `files` is the float model."""
     times = {threads: measure([*files.values()], rounds, threads) for threads in _THREADS}
     times = {t: {v: ms[path.stem] for v, path in files.items()} for t, ms in times.items()}
-    recalls = {
-        v: recalls_at_1(student_descriptors(Embedder(path)), sets) for v, path in files.items()
-    }
+    recalls = {v: _recalls(Embedder(path), sets) for v, path in files.items()}
     rows = {'size, MB': {v: path.stat().st_size / 1e6 for v, path in files.items()}}
     rows |= {f'ms, threads: {t}': times[t] for t in _THREADS}
-    rows |= {f'R@1 {s.name}': {v: recalls[v][s.name] for v in files} for s in sets}
+    rows |= {f'R@1 {n}': {v: recalls[v][n] for v in files} for n in recalls[next(iter(files))]}
     lines = [' ' * 24 + ''.join(f'{v:>14}' for v in files)]
     lines += [
         f'{title:>24}' + ''.join(f'{r[v]:14.1f}' for v in files) for title, r in rows.items()

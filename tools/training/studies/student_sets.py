@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A student on validation sets as the node uses it: by its descriptor alone, and verified."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
+from ashtkd_ros.evaluation.metrics import Metrics, calibration, retrieval_metrics
+from ashtkd_ros.files.marks import json_keys
+from ashtkd_ros.files.writing import check_output, write_errors, write_text
+from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.local_features import Look
+from ashtkd_ros.network.parallel_embedding import in_parallel
+from ashtkd_ros.recognition.matcher import Candidate, Matcher, MatcherConfig
+from ashtkd_ros.traverses.frame import Frame
+from ashtkd_ros.traverses.image_folder import read_source
+
+DESCRIPTOR, VERIFIED = 'descriptor', 'verified'
+TOLERANCE = Tolerance(metres=25.0, degrees=45.0, frames=2)
+_DEPTH = 20  # places of a ranking
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of one method for the Q queries of a set.
+
+    `candidates`: the best 20 of each query, best first; `right`: the set's positives, bool (Q, N).
+    """
+
+    candidates: list[list[Candidate]]
+    right: np.ndarray
+
+    @property
+    def ranking(self) -> np.ndarray:
+        """Rows of the database, int (Q, K), best first."""
+        return np.array([[c.place.id for c in found] for found in self.candidates])
+
+    def metrics(self) -> Metrics:
+        """Recalls and precision; answers are trusted by their confidence."""
+        trust = np.array([found[0].confidence for found in self.candidates])
+        return retrieval_metrics(self.ranking, trust, self.right)
+
+    def confidence_figures(self, least: float) -> tuple[float, float, float]:
+        """Calibration error, share of the queries whose confidence reaches `least`, and share of
+        these that are right."""
+        confidence = np.array([found[0].confidence for found in self.candidates])
+        right = self.right[range(len(confidence)), self.ranking[:, 0]]
+        known = confidence >= least
+        share = right[known].mean() if known.any() else np.nan
+        return calibration(confidence, right).error, known.mean(), share
+
+
+def looks_of(embedder: Embedder, frames: list[Frame]) -> list[Look]:
+    """What the network makes of each frame."""
+    looks = in_parallel(embedder.describe, ((None, frame.pixels()) for frame in frames))
+    bar = tqdm(looks, embedder.name, len(frames), unit='frame', delay=2, disable=None)
+    return [look for _, look in bar]
+
+
+def places_of(frames: list[Frame]) -> list[Place]:
+    """The frames as places of a map."""
+    return [Place(i, f.stamp, f.order, f.pose, f.name, f.label) for i, f in enumerate(frames)]
+
+
+def answer_set(folder: Path, embedder: Embedder) -> dict[str, Answers]:
+    """Method → answers, of a set with the roles database and query.
+
+    A model without local features has no method `verified`.
+    """
+    mapped, queries = read_source(folder, 'database'), read_source(folder, 'query')
+    looks, places = looks_of(embedder, mapped), places_of(mapped)
+    local = np.stack([look.local for look in looks]) if embedder.local else None
+    descriptors = np.stack([look.descriptor for look in looks])
+    place_map = PlaceMap.build(descriptors, places, embedder, local=local)
+    right, seen = positives(queries, places, TOLERANCE), looks_of(embedder, queries)
+    configs = {DESCRIPTOR: MatcherConfig(top_k=_DEPTH, verify_top=0)}
+    if embedder.local:
+        configs[VERIFIED] = MatcherConfig(top_k=_DEPTH)
+    answers = {}
+    for method, config in configs.items():
+        matcher = Matcher(place_map, config)
+        answers[method] = Answers([matcher.answer(look).candidates for look in seen], right)
+    return answers
+
+
+def recall_table(found: dict[str, dict[str, Answers]]) -> list[str]:
+    """Lines of a table: a row a set, and the mean; for each method R@1, R@5, R@10 in % and AP."""
+    methods = list(next(iter(found.values())))
+    lines = [f'{"":>20}' + ''.join(f'   {method:^26}' for method in methods)]
+    lines.append(f'{"":>20}' + '     R@1    R@5   R@10    AP ' * len(methods))
+    rows = {}
+    for name, answers in found.items():
+        metrics = [answers[method].metrics() for method in methods]
+        rows[name] = np.array(
+            [
+                [*(100 * m.recall.get(n, 1.0) for n in (1, 5, 10)), m.average_precision]
+                for m in metrics
+            ]
+        )
+    rows['mean'] = np.mean(list(rows.values()), axis=0)
+    for name, row in rows.items():
+        cells = ''.join(f'  {a:6.1f} {b:6.1f} {c:6.1f} {ap:6.3f}' for a, b, c, ap in row)
+        lines.append(f'{name:>20}{cells}')
+    return lines
+
+
+def write_rankings(path: Path, found: dict[str, dict[str, Answers]]) -> None:
+    """Write {set: {method: the first 20 database rows of each query}} as JSON."""
+    values = {
+        name: {method: a.ranking.tolist() for method, a in answers.items()}
+        for name, answers in found.items()
+    }
+    with write_errors(path):
+        write_text(path, json.dumps(values))
+
+
+def check_rankings(path: Path) -> None:
+    """VprError where the rankings may not be written."""
+    check_output(path, lambda data: bool(json_keys(data)) and b'"descriptor": [[' in data)
