@@ -152,6 +152,7 @@ def _live_options(args: argparse.Namespace) -> dict[str, object]:
         'player': args.player,
         'model': args.model,
         'providers': ','.join(args.providers),
+        'verify-top': str(args.verify_top),  # 0 as well
         'role': args.role,
         'image-topic': args.image_topic,
     }
@@ -285,6 +286,8 @@ def _refusal(args: argparse.Namespace, given: Sequence[str]) -> str:
     if args.compare:
         idle = ', '.join(option for option in given if option not in ('--compare', '--out'))
         return f'--compare makes no use of {idle}; leave that out' if idle else ''
+    if args.answers and '--verify-top' in given:
+        return '--answers makes no use of --verify-top; leave that out'
     idle = ', '.join(option for option in given if option in _OF_LIVE and not args.live)
     return (
         f'without --live there is no use for {idle}; add --live or leave that out' if idle else ''
