@@ -81,11 +81,11 @@ def test_what_matches_everywhere_decides_nothing():
 
 
 def test_identical_candidates_are_told_apart_by_the_descriptor_alone():
-    query = features(1)[0]
+    query, similarities = features(1)[0], np.float32([0.1, 0.5, 0.3, 0.2, 0.4])
     for place in (query, features(2)[0], np.zeros((P, L), np.int8)):
-        found = check(query, np.stack([place] * 5), [0.1, 0.5, 0.3, 0.2, 0.4])
+        found = check(query, np.stack([place] * 5), similarities)
         assert np.isfinite(found.scores).all()
-        np.testing.assert_allclose(np.diff(found.scores), np.diff([0.1, 0.5, 0.3, 0.2, 0.4]), 1e-3)
+        np.testing.assert_allclose(np.diff(found.scores), np.diff(similarities), atol=1e-4)
 
 
 def test_one_candidate_has_a_score_an_agreement_and_a_displacement():
