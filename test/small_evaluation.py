@@ -41,7 +41,8 @@ def metrics_for(judged: Sequence[JudgedQuery]) -> Metrics:
     hits = np.zeros((len(judged), 5), bool)
     hits[:, 0] = [q.right for q in judged]
     has_positive = np.array([q.has_positive for q in judged])
-    return metrics_of(hits, np.array([q.confidence for q in judged]), has_positive)
+    near = np.array([q.right or q.within_twice for q in judged])
+    return metrics_of(hits, np.array([q.confidence for q in judged]), has_positive, near)
 
 
 def evaluation_of(judged: Sequence[JudgedQuery], **changed: object) -> Evaluation:

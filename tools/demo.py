@@ -18,6 +18,7 @@ from ashtkd_ros.commands.evaluate import add_tolerance_options, tolerance_of
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
+from ashtkd_ros.evaluation.matched_positions import MatchedPositions
 from ashtkd_ros.evaluation.node_answers import NodeAnswer, check_answers
 from ashtkd_ros.evaluation.overview_picture import (
     check_overview_picture,
@@ -54,13 +55,13 @@ def traverses(data: Path | None) -> tuple[Traverse, Traverse]:
     raise VprError(f'{data}: has neither an index.csv nor the folders map/ and query/')
 
 
-def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, is_right: bool) -> None:
+def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, verdict: str) -> None:
     """One line for the best candidate, which the node would keep to itself if it is in doubt."""
     place, confidence = place_map.places[answer.places[0]], answer.scores[0]
     doubt = '' if confidence >= MIN_CONFIDENCE else '  (would be reported as unknown)'
     print_lines(
         f'{frame.name:>16} → place {place.id:4d} ({place.source})  confidence {confidence:.2f}  '
-        f'{"right" if is_right else "WRONG"}  {1000 * answer.seconds:5.1f} ms{doubt}'
+        f'{verdict:>9}  {1000 * answer.seconds:5.1f} ms{doubt}'
     )
 
 
@@ -70,12 +71,16 @@ def replay(observer: Observer, experiment: Experiment) -> dict[str, float]:
     The next image is sent when the last one is answered.
     """
     frames, place_map = list(experiment.queries), experiment.place_map
-    truth = positives(frames, place_map.places, experiment.options.tolerance)
+    tolerance = experiment.options.tolerance
+    truth = positives(frames, place_map.places, tolerance)
+    wider = positives(frames, place_map.places, tolerance.twice())
     print_lines(f'vpr_node runs; {len(frames)} images follow as camera messages')
     started = time.monotonic()
-    for frame, right in zip(frames, truth, strict=True):
+    for frame, right, near in zip(frames, truth, wider, strict=True):
         answer = observer.ask(frame)
-        print_answer(frame, answer, place_map, right[answer.places[0]])
+        best = answer.places[0]
+        verdict = 'right' if right[best] else 'near miss' if near[best] else 'WRONG'
+        print_answer(frame, answer, place_map, verdict)
     hz = len(frames) / (time.monotonic() - started)
     observer.wait_for_answers(len(frames))  # they are here; the node's counts come later
     return {'sent': len(frames), 'rate': 1.0, 'hz': round(hz, 1)}
@@ -124,6 +129,7 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
         evaluation,
         experiment.pictures,
         lambda image: overlay(image, embedder.salient_maps(image)),
+        MatchedPositions(experiment, embedder),
     )
     write_overview_picture(picture, evaluation.judged, experiment.pictures)
     print_lines(f'report: {report}')

@@ -34,6 +34,7 @@ from ashtkd_ros.evaluation.comparison import check_comparison, compare, table, w
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.ground_truth import Correspondences, Tolerance
 from ashtkd_ros.evaluation.live_recording import record_live
+from ashtkd_ros.evaluation.matched_positions import MatchedPositions
 from ashtkd_ros.evaluation.node_answers import check_answers
 from ashtkd_ros.evaluation.report import NOT_HTML, check_report, write_report
 from ashtkd_ros.evaluation.report_file import load_report
@@ -105,6 +106,7 @@ def _options(args: argparse.Namespace) -> EvaluationOptions:
         not args.no_baselines,
         not args.no_timing,
         args.threads,
+        args.verify_top,
     )
 
 
@@ -136,7 +138,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         def salient(image: np.ndarray) -> np.ndarray:
             return overlay(image, embedder.salient_maps(image))
 
-        write_report(path, evaluation, experiment.pictures, salient)
+        matches_of = MatchedPositions(experiment, embedder)
+        write_report(path, evaluation, experiment.pictures, salient, matches_of)
         print_lines(f'report: {path}')
     return 0
 
@@ -149,6 +152,7 @@ def _live_options(args: argparse.Namespace) -> dict[str, object]:
         'player': args.player,
         'model': args.model,
         'providers': ','.join(args.providers),
+        'verify-top': str(args.verify_top),  # 0 as well
         'role': args.role,
         'image-topic': args.image_topic,
     }
@@ -221,6 +225,14 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
         '(default: %(default)g)',
     )
     add(
+        '--verify-top',
+        type=count,
+        default=default.verify_top,
+        help='how many of the most similar places are verified by local features, where the map '
+        'has them; the report then also has the figures of the descriptor alone; 0: none '
+        '(default: %(default)d)',
+    )
+    add(
         '--no-baselines',
         action='store_true',
         help='do not measure the baselines, raw pixels and HOG',
@@ -274,6 +286,8 @@ def _refusal(args: argparse.Namespace, given: Sequence[str]) -> str:
     if args.compare:
         idle = ', '.join(option for option in given if option not in ('--compare', '--out'))
         return f'--compare makes no use of {idle}; leave that out' if idle else ''
+    if args.answers and '--verify-top' in given:
+        return '--answers makes no use of --verify-top; leave that out'
     idle = ', '.join(option for option in given if option in _OF_LIVE and not args.live)
     return (
         f'without --live there is no use for {idle}; add --live or leave that out' if idle else ''

@@ -80,7 +80,8 @@ def measure_baselines(
         similarity = np.stack([a[i] for a in asked]) @ np.stack([m[i] for m in mapped]).T
         ranking = np.argsort(-similarity, axis=1, kind='stable')[:, : max(RECALL_AT)]
         hits, has_positive = truth.judge(ranking)
-        methods[name] = metrics_of(hits, similarity.max(axis=1), has_positive)
+        near = truth.within_twice(ranking[:, 0])
+        methods[name] = metrics_of(hits, similarity.max(axis=1), has_positive, near)
     return methods, []
 
 

@@ -23,7 +23,9 @@ from ashtkd_ros.text import one_line
 
 # Key of a figure → heading, factor to show it by, decimals.
 FIGURES = {
-    **{f'R@{n}': (f'R@{n} %', 100.0, 1) for n in RECALL_AT},
+    'R@1': ('R@1 %', 100.0, 1),
+    'within_twice': ('2x %', 100.0, 1),
+    **{f'R@{n}': (f'R@{n} %', 100.0, 1) for n in RECALL_AT[1:]},
     'average_precision': ('AP', 1.0, 3),
     'recall_at_full_precision': ('R at 100 % P', 100.0, 1),
     'f1_max': ('F1 max', 1.0, 3),
@@ -72,7 +74,7 @@ def compare(reports: Sequence[Report]) -> list[Row]:
 
 def _figures(method: Mapping) -> dict[str, float | None]:
     recall = {f'R@{n}': method['recall'].get(str(n)) for n in RECALL_AT}
-    return {key: recall[key] if key in recall else method[key] for key in FIGURES}
+    return {key: recall[key] if key in recall else method.get(key) for key in FIGURES}
 
 
 def names_of(reports: Sequence[Report]) -> list[str]:

@@ -18,9 +18,11 @@ from ashtkd_ros.evaluation.ground_truth import (
     Tolerance,
     positives_by,
 )
+from ashtkd_ros.evaluation.metrics import RECALL_AT
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.place_pictures import PlacePictures
+from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.recognition.rate_gate import RateGate
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
 from ashtkd_ros.text import counted
@@ -35,7 +37,8 @@ class EvaluationOptions:
     `correspondences`: the right places by frame numbers, in place of poses and names.
     `min_confidence`: an answer with a lower confidence counts as unknown, [0, 1]. `max_rate_hz`:
     images per second, by their stamps; 0: all. `baselines`: measure raw pixels and HOG as well.
-    `timing`: measure durations. `workers`: images at a time; 0: one for each core.
+    `timing`: measure durations. `workers`: images at a time; 0: one for each core. `verify_top`:
+    see `MatcherConfig`.
     """
 
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -45,6 +48,7 @@ class EvaluationOptions:
     baselines: bool = True
     timing: bool = True
     workers: int = 0
+    verify_top: int = MatcherConfig.verify_top
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,28 @@ class Experiment:
     def ground_truth(self, frames: Sequence[Frame]) -> GroundTruth:
         """What is right for some of the queries; VprError where nothing tells it."""
         places = self.place_map.places
-        rule = self.options.correspondences
-        return GroundTruth(
-            frames, places, rule or positives_by(frames, places, self.options.tolerance)
+        rule, tolerance = self.options.correspondences, self.options.tolerance
+        if rule is not None:
+            return GroundTruth(frames, places, rule, rule.twice())
+        rules = (positives_by(frames, places, t) for t in (tolerance, tolerance.twice()))
+        return GroundTruth(frames, places, *rules)
+
+    def matcher(self) -> Matcher:
+        """A matcher of the map, with as many candidates as recall is told for."""
+        return Matcher(
+            self.place_map, MatcherConfig(self.depth, verify_top=self.options.verify_top)
         )
+
+    @property
+    def depth(self) -> int:
+        """Candidates that are ranked: as many as recall is told for, and the map has."""
+        return min(max(RECALL_AT), len(self.place_map.places))
+
+    @property
+    def unverified(self) -> str:
+        """Why answers are not verified by local features, in a line; empty where they are."""
+        asked = '' if self.options.verify_top else 'answers are not verified: verify_top is 0'
+        return self.place_map.unverified or asked
 
     def rule(self) -> str:
         """What is right, in words."""

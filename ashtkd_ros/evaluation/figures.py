@@ -17,6 +17,7 @@ from ashtkd_ros.sampling import thin
 # State of an answer → colour, marker, name in the legend.
 STATES = {
     'right': ('#0072B2', 'o', 'right'),
+    'near': ('#E69F00', '^', 'near miss'),
     'wrong': ('#D55E00', 'X', 'wrong'),
     'unknown': ('#767676', 'd', 'unknown'),
 }
@@ -36,8 +37,13 @@ CURVE_POINTS = 500
 
 
 def state_of(judged: JudgedQuery) -> str:
-    """A key of `STATES`: "unknown" where the place was refused, else "right" or "wrong"."""
-    return 'unknown' if not judged.accepted else 'right' if judged.right else 'wrong'
+    """A key of `STATES`: "unknown" where the place was refused, else what the answer is."""
+    return verdict_of(judged) if judged.accepted else 'unknown'
+
+
+def verdict_of(judged: JudgedQuery) -> str:
+    """A key of `STATES`: "right", "near" within twice the tolerance, or "wrong"."""
+    return 'right' if judged.right else 'near' if judged.within_twice else 'wrong'
 
 
 def precision_recall_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
@@ -82,8 +88,10 @@ def draw_route(axes: Axes, judged: Sequence[JudgedQuery]) -> None:
         points = np.array([(q.query.order, q.place.order) for q in judged]).reshape(-1, 2)
         axes.set(xlabel='query frame', ylabel='matched map frame')
     states = np.array([state_of(q) for q in judged])
-    for state in ('unknown', 'right', 'wrong'):  # the last on top
+    for state in ('unknown', 'right', 'near', 'wrong'):  # the last on top
         chosen = states == state
+        if state == 'near' and not chosen.any():
+            continue
         colour, marker, name = STATES[state]
         axes.scatter(
             *points[chosen].T,
@@ -143,17 +151,20 @@ def reliability_figure(named: Mapping[str, Calibration]) -> Figure:
 
 
 def confidence_figure(judged: Sequence[JudgedQuery], min_confidence: float) -> Figure:
-    """Histogram of the confidences of right and of wrong best places, refused ones too."""
+    """Histogram of the confidences of the best places by what they are, refused ones too."""
     figure, axes = _figure()
     judged = [q for q in judged if q.place is not None]
-    confidences = np.array([q.confidence for q in judged])
-    right = np.array([q.right for q in judged], bool)
+    kinds: dict[str, list[float]] = {'right': [], 'near': [], 'wrong': []}
+    for q in judged:
+        kinds[verdict_of(q)].append(q.confidence)
+    if not kinds['near']:
+        del kinds['near']
     axes.hist(
-        [confidences[right], confidences[~right]],
+        list(kinds.values()),
         bins=np.linspace(0, 1, 21),
         stacked=True,
-        color=[STATES[state][0] for state in ('right', 'wrong')],
-        label=[f'right ({right.sum()})', f'wrong ({(~right).sum()})'],
+        color=[STATES[kind][0] for kind in kinds],
+        label=[f'{STATES[kind][2]} ({len(given)})' for kind, given in kinds.items()],
     )
     axes.axvline(min_confidence, color='#333333', ls='--', lw=1.2, label='min_confidence')
     axes.set(xlim=(-0.02, 1.02), xlabel='confidence', ylabel='queries')
@@ -198,7 +209,7 @@ def _figure(grid: bool = True) -> tuple[Figure, Axes]:
 def _legend_above(axes: Axes) -> None:
     """The legend over the axes, where it covers nothing."""
     drawn, names = axes.get_legend_handles_labels()
-    columns = len(names) if sum(map(len, names)) <= 36 else 1
+    columns = len(names) if sum(map(len, names)) <= 36 else 1 + (max(map(len, names)) <= 16)
     legend = axes.legend(
         drawn,
         names,

@@ -14,6 +14,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import is_whole, read_rows
 from ashtkd_ros.geometry.angles import wrap_radians
 from ashtkd_ros.maps.place_map import Place
+from ashtkd_ros.recognition.matcher import Check
 from ashtkd_ros.traverses.frame import Frame
 
 # Frames (n) and places (N) → bool (n, N): does the place show what the frame shows?
@@ -36,6 +37,10 @@ class Tolerance:
     degrees: float = 45.0
     frames: int = 2
 
+    def twice(self) -> Tolerance:
+        """Twice as far, turned twice as much: a wrong answer within it is a near miss."""
+        return Tolerance(2 * self.metres, min(2 * self.degrees, 180.0), 2 * self.frames)
+
 
 @dataclass(frozen=True)
 class JudgedQuery:
@@ -43,7 +48,9 @@ class JudgedQuery:
 
     `place` is None where no place was named or no answer came. `accepted` is False where the
     confidence was too low, so that the answer is "unknown". `has_positive` is False where no place
-    of the map would have been right. `similarity` is NaN where it is not known.
+    of the map would have been right. `similarity` is NaN where it is not known. `within_twice`:
+    whether the place is within twice the tolerance; one that is not right is then a near miss.
+    `check`: what the local features say of the place, None where it was not verified.
     """
 
     query: Frame
@@ -53,15 +60,29 @@ class JudgedQuery:
     similarity: float = math.nan
     accepted: bool = True
     has_positive: bool = True
+    within_twice: bool = False
+    check: Check | None = None
+
+    @property
+    def metres(self) -> float | None:
+        """From the query to the place, in the plane; None where not both have a pose."""
+        here, there = self.query.pose, self.place.pose if self.place else None
+        if here is None or there is None:
+            return None
+        return math.hypot(here.x - there.x, here.y - there.y)
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Queries, the places of a map, and the rule that says which of these places are right."""
+    """Queries, the places of a map, and the rule that says which of these places are right.
+
+    `near_of`: the same rule with twice the tolerance; without it, the rule itself.
+    """
 
     queries: Sequence[Frame]
     places: Sequence[Place]
     positives_of: PositivesOf
+    near_of: PositivesOf | None = None
 
     def judge(self, ranking: np.ndarray, chunk: int = 512) -> tuple[np.ndarray, np.ndarray]:
         """`ranking` int (Q, K), place rows best first → hits bool (Q, K), has_positive bool (Q,).
@@ -76,6 +97,11 @@ class GroundTruth:
             truth = self.positives_of(self.queries[part], self.places)
             hits[part], has_positive[part] = hits_of(ranking[part], truth), truth.any(axis=1)
         return hits, has_positive
+
+    def within_twice(self, best: np.ndarray, chunk: int = 512) -> np.ndarray:
+        """`best` int (Q,), rows of places or -1 → bool (Q,): within twice the tolerance?"""
+        wider = GroundTruth(self.queries, self.places, self.near_of or self.positives_of)
+        return wider.judge(best[:, None], chunk)[0][:, 0]
 
 
 def hits_of(ranking: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -167,6 +193,10 @@ class Correspondences:
         if not pairs:
             raise VprError(f'{table}: lists no correspondence; add rows of query,map')
         return cls(pairs, frames, str(table))
+
+    def twice(self) -> Correspondences:
+        """The same with twice the tolerance in frames."""
+        return Correspondences(self.pairs, 2 * self.frames, self._name)
 
     def check(self, queries: Iterable[Frame], places: Sequence[Place]) -> None:
         """Raise VprError where the numbers are not those of these queries and places."""

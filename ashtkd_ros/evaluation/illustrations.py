@@ -37,9 +37,10 @@ RELIABILITY = (
     'are too sure, dots above it too modest; a large dot stands for many answers.'
 )
 _ROUTE = (
-    'Each mark is a query, an unknown one was refused. With poses it is where it was taken, and '
-    'from a wrong one a line leads to the place it was taken for; without poses it is its frame '
-    'over the map frame it was matched to, where a clean diagonal is a good traverse.'
+    'Each mark is a query; an unknown one was refused, a near miss is within twice the tolerance. '
+    'With poses it is where it was taken, and from a wrong one a line leads to the place it was '
+    'taken for; without poses it is its frame over the map frame it was matched to, where a clean '
+    'diagonal is a good traverse.'
 )
 _SIMILARITY = (
     'Bright: the query looks like the place. One bright line is a route that is recognised; '
@@ -47,7 +48,7 @@ _SIMILARITY = (
 )
 _CONFIDENCES = (
     'What lies left of the dashed line is refused as unknown. Right and wrong should lie far '
-    'apart, the wrong left of the line.'
+    'apart, the wrong left of the line. A near miss is within twice the tolerance.'
 )
 _LOCALISATION = (
     'Share of the accepted answers, right or wrong, whose place is nearer to the query than the '

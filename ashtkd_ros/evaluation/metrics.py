@@ -11,7 +11,6 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.ground_truth import JudgedQuery, hits_of
-from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.text import counted
 
 RECALL_AT = (1, 5, 10, 20)
@@ -29,7 +28,8 @@ class Metrics:
     `average_precision`: the area under the curve, added up by steps. `recall_at_full_precision`:
     the highest recall at which no answer is wrong. `f1_max`: the highest harmonic mean of
     precision and recall. `f1_threshold`: the highest score that reaches it, NaN where nothing is
-    right.
+    right. `within_twice`: share of all queries whose first candidate is within twice the
+    tolerance, right ones too; NaN where that is not known.
     """
 
     queries: int
@@ -42,10 +42,14 @@ class Metrics:
     precision_curve: np.ndarray = field(repr=False)
     recall_curve: np.ndarray = field(repr=False)
     thresholds: np.ndarray = field(repr=False)
+    within_twice: float = math.nan
 
     def line(self) -> str:
         """The figures on one line."""
-        recalls = '  '.join(f'R@{n} {100 * r:.1f} %' for n, r in self.recall.items())
+        recall = {n: f'R@{n} {100 * r:.1f} %' for n, r in self.recall.items()}
+        if not math.isnan(self.within_twice):
+            recall[1] += f' ({100 * self.within_twice:.1f} % within twice the tolerance)'
+        recalls = '  '.join(recall.values())
         text = (
             f'{recalls}  AP {self.average_precision:.3f}  '
             f'recall at 100 % precision {100 * self.recall_at_full_precision:.1f} %  '
@@ -64,11 +68,16 @@ def retrieval_metrics(ranking: np.ndarray, scores: np.ndarray, truth: np.ndarray
     return metrics_of(hits_of(ranking, truth), scores, truth.any(axis=1))
 
 
-def metrics_of(hits: np.ndarray, scores: np.ndarray, has_positive: np.ndarray) -> Metrics:
+def metrics_of(
+    hits: np.ndarray,
+    scores: np.ndarray,
+    has_positive: np.ndarray,
+    within_twice: np.ndarray | None = None,
+) -> Metrics:
     """`hits` bool (Q, K): is candidate k right; `scores` (Q,) of the first candidate.
 
-    `hits` and `has_positive` bool (Q,) come from `GroundTruth.judge`. Raises VprError if there
-    is no query.
+    `hits` and `has_positive` bool (Q,) come from `GroundTruth.judge`, `within_twice` bool (Q,)
+    from the method of that name. Raises VprError if there is no query.
     """
     if not len(hits):
         raise VprError('there is no query to judge; check that the traverse has images')
@@ -91,6 +100,7 @@ def metrics_of(hits: np.ndarray, scores: np.ndarray, has_positive: np.ndarray) -
         precision_curve=precision_curve,
         recall_curve=recall_curve,
         thresholds=thresholds,
+        within_twice=math.nan if within_twice is None else float(within_twice.mean()),
     )
 
 
@@ -157,8 +167,7 @@ class Localisation:
 
 def localisation_errors(judged: Sequence[JudgedQuery]) -> np.ndarray:
     """Metres, float (n,), of the accepted answers, right or wrong, where both have a pose."""
-    pairs = [(q.query.pose, q.place.pose) for q in judged if q.accepted and q.place]
-    return np.array([_metres(a, b) for a, b in pairs if a is not None and b is not None])
+    return np.array([q.metres for q in judged if q.accepted and q.metres is not None])
 
 
 def localisation_error(judged: Sequence[JudgedQuery]) -> Localisation | None:
@@ -168,10 +177,6 @@ def localisation_error(judged: Sequence[JudgedQuery]) -> Localisation | None:
         return None
     median, p95 = np.percentile(errors, (50, 95))
     return Localisation(float(median), float(p95), len(errors))
-
-
-def _metres(a: Pose, b: Pose) -> float:
-    return math.hypot(a.x - b.x, a.y - b.y)
 
 
 def unknown_share(judged: Sequence[JudgedQuery]) -> float:

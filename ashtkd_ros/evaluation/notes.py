@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ashtkd_ros.evaluation.metrics import RECALL_AT, Metrics
@@ -80,6 +80,15 @@ def positive_notes(metrics: Metrics, rule: str) -> list[str]:
         'and the traverse show the same route, that their poses are in one frame, and that '
         'numbers are those of their frames'
     ]
+
+
+def verification_notes(unverified: str, faults: Mapping[str, int], count: int) -> list[str]:
+    """Whether `count` answers were not verified, or some of them.
+
+    `unverified`: why none was, empty where they were; `faults`: why some were not → their number.
+    """
+    some = [f'{n} of {count} answers are not verified: {why}' for why, n in faults.items()]
+    return [unverified, *some] if unverified else some
 
 
 def answer_notes(

@@ -48,13 +48,14 @@ def check_overview_picture(path: Path) -> None:
 def choose_queries(judged: Sequence[JudgedQuery], shown: int) -> list[JudgedQuery]:
     """At most `shown` queries for which a place was named, evenly spread, in order.
 
-    The accepted mistake with the highest confidence, if any, replaces the nearest of them.
+    The accepted mistake with the highest confidence, if any, replaces the nearest of them. A near
+    miss is shown only where there is no other mistake.
     """
     named = [q for q in judged if q.place is not None]
     rows = thin(len(named), shown).tolist()
     wrong = [i for i, q in enumerate(named) if q.accepted and not q.right]
     if wrong and rows:
-        worst = max(wrong, key=lambda i: named[i].confidence)
+        worst = max(wrong, key=lambda i: (not named[i].within_twice, named[i].confidence))
         rows[min(range(len(rows)), key=lambda n: abs(rows[n] - worst))] = worst
     return [named[i] for i in rows]
 
@@ -64,7 +65,7 @@ def _draw_pairs(figure: SubFigure, chosen: Sequence[JudgedQuery], picture_of: Pi
     for column, judged in zip(grid.T, chosen, strict=True):
         reads = (judged.query.read, lambda place=judged.place: picture_of(place))
         state = state_of(judged)
-        titles = ('query', f'place {judged.place.id}\n{judged.confidence:.2f} {state}')
+        titles = ('query', f'place {judged.place.id}\n{judged.confidence:.2f} {STATES[state][2]}')
         for cell, read, title in zip(column, reads, titles, strict=True):
             image = unless_gone(read)
             if image is not None:

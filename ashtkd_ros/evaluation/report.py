@@ -20,7 +20,7 @@ from ashtkd_ros.evaluation.metrics import (
     unknown_share,
 )
 from ashtkd_ros.evaluation.page import is_report_page
-from ashtkd_ros.evaluation.report_page import PictureOf, SalientOf, report_page
+from ashtkd_ros.evaluation.report_page import MatchesOf, PictureOf, SalientOf, report_page
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.files.marks import json_keys
 from ashtkd_ros.files.writing import check_output, resolved, write_errors, write_together
@@ -39,6 +39,8 @@ ANSWER_COLUMNS = (
     'accepted',
     'has_positive',
 )
+# What it tells beyond that, in lists of their own, so that older programs read the rest.
+DETAIL_COLUMNS = ('within_twice', 'metres', 'agreement', 'lower', 'further_right')
 # By these names in its JSON an earlier report of any version is known, and its durations.
 _VALUES_KEYS = {'schema_version', 'answer_columns', 'answers'}
 _TIMING_KEYS = {'schema_version', 'milliseconds'}
@@ -50,6 +52,7 @@ def write_report(
     evaluation: Evaluation,
     picture_of: PictureOf,
     salient_of: SalientOf | None = None,
+    matches_of: MatchesOf | None = None,
 ) -> None:
     """Write `path` (.html), and beside it .json and, where there is timing, .timing.json.
 
@@ -62,7 +65,7 @@ def write_report(
     if path.suffix != '.html':
         raise VprError(f'{path}: {NOT_HTML}')
     check_report(path)
-    page = report_page(evaluation, picture_of, salient_of)
+    page = report_page(evaluation, picture_of, salient_of, matches_of)
     timing = None  # durations of an earlier run would seem to be of this one
     if evaluation.timing:
         stages = {name: asdict(t) for name, t in evaluation.timing.items()}
@@ -111,6 +114,8 @@ def report_values(evaluation: Evaluation) -> dict:
         'notes': list(evaluation.notes),
         'answer_columns': ANSWER_COLUMNS,
         'answers': [_row(q) for q in judged],
+        'detail_columns': DETAIL_COLUMNS,
+        'details': [_details(q) for q in judged],
     }
 
 
@@ -127,6 +132,13 @@ def _row(q: JudgedQuery) -> list:
     verdicts = bool(q.right), bool(q.accepted), bool(q.has_positive)
     place = None if q.place is None else q.place.id
     return [q.query.order, q.query.stamp, place, round(q.confidence, 6), similar, *verdicts]
+
+
+def _details(q: JudgedQuery) -> list:
+    """Metres, and of the local features shares of the picture; None for what is not known."""
+    shares = (None,) * 3 if q.check is None else (q.check.agreement, *q.check.displacement)
+    numbers = (None if x is None else round(float(x), 6) for x in (q.metres, *shares))
+    return [bool(q.within_twice), *numbers]
 
 
 def _json(values: dict) -> bytes:

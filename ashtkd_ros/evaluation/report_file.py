@@ -32,6 +32,7 @@ _METHOD_KINDS = {
     'recall_at_full_precision': _NUMBER,
     'f1_max': _NUMBER,
     'f1_threshold': _OPTIONAL,
+    'within_twice': _OPTIONAL,  # older reports do not tell it
     'curve': dict,
 }
 _ANSWER_KINDS = ['number'] * 5 + ['bool'] * 3

@@ -12,6 +12,9 @@ from ashtkd_ros.evaluation.ground_truth import JudgedQuery
 from ashtkd_ros.evaluation.metrics import Metrics
 from ashtkd_ros.evaluation.timing import Timing, Traffic
 
+SINGLE = 'single images'  # the method of the map: answers as a node gives them
+ALONE = 'descriptor alone'  # the same without verification by local features
+
 
 @dataclass(frozen=True)
 class Evaluation:

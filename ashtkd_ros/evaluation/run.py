@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,18 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.baselines import measure_baselines
 from ashtkd_ros.evaluation.experiment import Experiment, Queries
-from ashtkd_ros.evaluation.ground_truth import JudgedQuery
+from ashtkd_ros.evaluation.ground_truth import GroundTruth, JudgedQuery
 from ashtkd_ros.evaluation.machine import measured_on
-from ashtkd_ros.evaluation.metrics import RECALL_AT, metrics_of
+from ashtkd_ros.evaluation.metrics import Metrics, metrics_of
 from ashtkd_ros.evaluation.node_answers import NodeAnswer, RecordedAnswers
-from ashtkd_ros.evaluation.notes import answer_notes, depth_notes, pose_notes, positive_notes
-from ashtkd_ros.evaluation.result import Evaluation
+from ashtkd_ros.evaluation.notes import (
+    answer_notes,
+    depth_notes,
+    pose_notes,
+    positive_notes,
+    verification_notes,
+)
+from ashtkd_ros.evaluation.result import ALONE, SINGLE, Evaluation
 from ashtkd_ros.evaluation.shared_images import shared_images, shared_images_note
 from ashtkd_ros.evaluation.similarity_matrix import embed_sample, similarity_matrix
 from ashtkd_ros.evaluation.timing import Timing, Traffic, measure_stages
@@ -25,29 +33,43 @@ from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
-from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.recognition.matcher import Candidate, Check
 from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
 
-SINGLE = 'single images'
+
+@dataclass(frozen=True)
+class Ranking:
+    """`places` int (Q, K): rows best first, -1 where none was given; `confidences` float (Q,)."""
+
+    places: np.ndarray
+    confidences: np.ndarray
+
+    @classmethod
+    def of(cls, answers: Sequence[Sequence[Candidate]]) -> Ranking:
+        """The candidates of each query, as many of each."""
+        places = [[candidate.place.id for candidate in candidates] for candidates in answers]
+        return cls(np.array(places), np.array([answer[0].confidence for answer in answers]))
 
 
 @dataclass
 class Predictions:
     """What was answered to each query, before it is judged.
 
-    `ranking` int (Q, K): place rows best first, -1 where none was given. `confidences` float (Q,).
-    `similarities` float (Q,), NaN where they are not known. `descriptors` (Q, D), fewer of them
-    evenly spread, or None. `machine`: what answered. `how`: facts of the run for the report.
-    `notes`: what the user should know, a line each.
+    `ranking`: what was answered; `alone`: the same without verification, None where nothing was
+    verified. `similarities` float (Q,) of the best places, NaN where they are not known. `checks`:
+    what local features say of each best place, or none. `descriptors` (Q, D), fewer of them evenly
+    spread, or None. `machine`: what answered. `how`: facts of the run for the report. `notes`:
+    what the user should know, a line each.
     """
 
     queries: list[Frame]
-    ranking: np.ndarray
-    confidences: np.ndarray
+    ranking: Ranking
     similarities: np.ndarray
     descriptors: np.ndarray | None = None
+    alone: Ranking | None = None
+    checks: Sequence[Check | None] = ()
     timing: dict[str, Timing] = field(default_factory=dict)
     traffic: Traffic | None = None
     machine: dict[str, str] = field(default_factory=measured_on)
@@ -95,37 +117,36 @@ def _facts(experiment: Experiment, embedder: Embedder, predictions: Predictions)
 
 def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions:
     """Embed and match every query, as fast as it goes; VprError where there is none."""
-    place_map, options, queries = experiment.place_map, experiment.options, experiment.queries
-    matcher = Matcher(place_map, MatcherConfig(top_k=_depth(place_map.places)))
+    options, queries, matcher = experiment.options, experiment.queries, experiment.matcher()
     jobs = (
         (frame, (embedder.resize(pixels), order))
         for frame, (pixels, order) in queries.pixels(embedder.ample_size)
     )
-    frames, matches, descriptors = [], [], []
-    for frame, descriptor in in_parallel(embedder.embed, jobs, options.workers):
+    frames, answers, alone, descriptors, faults = [], [], [], [], Counter()
+    for frame, look in in_parallel(embedder.describe, jobs, options.workers):
         frames.append(frame)
-        matches.append(matcher.match(descriptor))
-        descriptors.append(descriptor)
+        descriptors.append(look.descriptor)
+        answers.append(matcher.answer(look).candidates)
+        faults.update([matcher.fault] if matcher.fault else [])
+        if not experiment.unverified:
+            alone.append(matcher.match(look.descriptor))
     if not frames:
         raise queries.none_left()
     rate = f'at most {options.max_rate_hz:g} images a second'
     return Predictions(
         frames,
-        np.array([[c.place.id for c in candidates] for candidates in matches]),
-        np.array([candidates[0].confidence for candidates in matches]),
-        np.array([candidates[0].similarity for candidates in matches]),
+        Ranking.of(answers),
+        np.array([candidates[0].similarity for candidates in answers]),
         np.stack(descriptors),
+        Ranking.of(alone) if alone else None,
+        [candidates[0].check for candidates in answers],
         measure_stages(embedder, matcher, frames) if options.timing else {},
         how={
             'How': f'offline, {rate if options.max_rate_hz else "every image"}',
             'Execution provider': embedder.provider,
         },
+        notes=verification_notes(experiment.unverified, faults, len(frames)),
     )
-
-
-def _depth(places: Sequence[Place]) -> int:
-    """Candidates that are ranked: as many as recall is told for, and the map has."""
-    return min(max(RECALL_AT), len(places))
 
 
 def recorded_predictions(experiment: Experiment, recorded: RecordedAnswers) -> Predictions:
@@ -133,7 +154,7 @@ def recorded_predictions(experiment: Experiment, recorded: RecordedAnswers) -> P
 
     Raises VprError where none of the answers is about these images.
     """
-    queries, places = experiment.queries, experiment.place_map.places
+    queries, depth = experiment.queries, experiment.depth
     frames, given = _answered(queries, recorded)
     answered = [answer for answer in given if answer is not None]
     count = len(recorded.answers)
@@ -144,7 +165,7 @@ def recorded_predictions(experiment: Experiment, recorded: RecordedAnswers) -> P
         )
     # What a short list does not name may be right; recall is told only as far as one list goes.
     longest = max(1, *(len(answer.places) for answer in answered))
-    ranking = np.full((len(frames), min(_depth(places), longest)), -1)
+    ranking = np.full((len(frames), min(depth, longest)), -1)
     confidences = np.zeros(len(frames))
     for i, answer in enumerate(given):
         if answer is not None and answer.places:
@@ -153,14 +174,14 @@ def recorded_predictions(experiment: Experiment, recorded: RecordedAnswers) -> P
     seconds = [a.seconds for a in answered if a.seconds is not None]
     return Predictions(
         frames,
-        ranking,
-        confidences,
+        Ranking(ranking, confidences),
         np.full(len(frames), np.nan),
         timing={'sent → answered': Timing.of(seconds)} if seconds else {},
         traffic=Traffic(recorded.sent, count, max(0, recorded.sent - count)),
         machine=dict(recorded.machine),
         how=recorded.facts(),
-        notes=answer_notes(experiment.traverse, recorded, given, _depth(places)),
+        notes=verification_notes(experiment.place_map.unverified, {}, count)
+        + answer_notes(experiment.traverse, recorded, given, depth),
     )
 
 
@@ -188,8 +209,12 @@ def judge_predictions(
     """Judge the predictions by the ground truth; measure the baselines on the same images."""
     options, queries = experiment.options, predictions.queries
     truth = experiment.ground_truth(queries)
-    hits, has_positive = truth.judge(predictions.ranking)
-    methods = {SINGLE: metrics_of(hits, predictions.confidences, has_positive)}
+    verdicts = _Verdicts.of(truth, predictions.ranking)
+    methods = {SINGLE: verdicts.metrics}
+    if predictions.alone is not None:
+        before = _Verdicts.of(truth, predictions.alone)
+        methods[ALONE] = before.metrics
+        facts = {**facts, 'Verified': _verified(experiment, before.right, verdicts.right)}
     notes = [*experiment.traverse.notes]
     if options.baselines:
         measured, lines = measure_baselines(experiment.pictures, truth, options.workers)
@@ -200,7 +225,7 @@ def judge_predictions(
         title,
         facts,
         methods,
-        _judged(experiment, predictions, hits[:, 0], has_positive),
+        _judged(experiment, predictions, verdicts),
         options.min_confidence,
         _similarity(experiment, predictions),
         timing,
@@ -211,18 +236,46 @@ def judge_predictions(
     )
 
 
+def _verified(experiment: Experiment, before: np.ndarray, after: np.ndarray) -> str:
+    """What verification did, in words; `before`, `after`: bool (Q,), what was right."""
+    top = min(experiment.options.verify_top, len(experiment.place_map.places))
+    mended, spoiled = (after & ~before).sum(), (before & ~after).sum()
+    return (
+        f'the {top} most similar places, by local features: of the answers of the descriptor '
+        f'alone it made {mended} right that were wrong, and {spoiled} wrong that were right'
+    )
+
+
+@dataclass(frozen=True)
+class _Verdicts:
+    """What became of a ranking; `right`, `within_twice` and `has_positive`: bool (Q,)."""
+
+    right: np.ndarray
+    within_twice: np.ndarray
+    has_positive: np.ndarray
+    metrics: Metrics
+
+    @classmethod
+    def of(cls, truth: GroundTruth, ranking: Ranking) -> _Verdicts:
+        hits, has_positive = truth.judge(ranking.places)
+        near = truth.within_twice(ranking.places[:, 0])
+        metrics = metrics_of(hits, ranking.confidences, has_positive, near)
+        return cls(hits[:, 0], near, has_positive, metrics)
+
+
 def _judged(
-    experiment: Experiment, predictions: Predictions, right: np.ndarray, has_positive: np.ndarray
+    experiment: Experiment, predictions: Predictions, verdicts: _Verdicts
 ) -> list[JudgedQuery]:
-    """`right` and `has_positive`: bool (Q,)."""
     places, least = experiment.place_map.places, experiment.options.min_confidence
     rows = zip(
         predictions.queries,
-        predictions.ranking[:, 0].tolist(),
-        predictions.confidences.tolist(),
+        predictions.ranking.places[:, 0].tolist(),
+        predictions.ranking.confidences.tolist(),
         predictions.similarities.tolist(),
-        right.tolist(),
-        has_positive.tolist(),
+        verdicts.right.tolist(),
+        verdicts.has_positive.tolist(),
+        verdicts.within_twice.tolist(),
+        predictions.checks or repeat(None, len(predictions.queries)),
         strict=True,
     )
     return [
@@ -234,8 +287,10 @@ def _judged(
             similarity=similarity,
             accepted=confidence >= least and best >= 0,
             has_positive=positive,
+            within_twice=near,
+            check=check,
         )
-        for query, best, confidence, similarity, hit, positive in rows
+        for query, best, confidence, similarity, hit, positive, near, check in rows
     ]
 
 

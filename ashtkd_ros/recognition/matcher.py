@@ -91,7 +91,7 @@ class MatcherConfig:
     top_k: int = 5
     neighbour_m: float = 10.0
     neighbour_frames: int = 5
-    verify_top: int = 20
+    verify_top: int = 30
 
 
 class Matcher:

@@ -33,6 +33,10 @@ pytest_plugins = ['evaluation_fixtures']
             ['map', 'bag', '--player', 'ros2', '--answers', 'a.json'],
             'there is no use for --player;',
         ),
+        (
+            ['map', 'bag', '--answers', 'a.json', '--verify-top', 5],
+            '--answers makes no use of --verify-top; leave that out',
+        ),
         (['--compare', 'a.html', '--live'], '--compare makes no use of --live;'),
         (['--compare', 'a.html', '--rat', 1], '--compare makes no use of --rate;'),
         (['--compare', 'a.html', '--metres', 3], '--compare makes no use of --metres;'),
@@ -48,6 +52,7 @@ pytest_plugins = ['evaluation_fixtures']
                 ('max-rate-hz', -1),
                 ('max-rate-hz', 'nan'),
                 ('rate', 0),
+                ('verify-top', -1),
                 ('threads', -3),
             )
         ),

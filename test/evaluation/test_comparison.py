@@ -44,6 +44,7 @@ def test_a_line_a_report_and_method_with_the_change_to_the_first(tmp_path: Path)
         tmp_path / 'new', [True] * 4, methods={'single images': ours, 'sequence': ours}
     )
     rows = compare([first, second])
+    assert rows[1].change['within_twice'] == pytest.approx(0.25)
     assert [(r.report, r.method) for r in rows] == [
         ('old', 'single images'),
         ('new', 'single images'),

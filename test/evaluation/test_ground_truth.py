@@ -101,6 +101,22 @@ def test_judged_in_parts_is_judged_as_a_whole(chunk: int):
         assert found.tolist() == [i >= 0 and bool(row[i]) for i in given]
 
 
+@pytest.mark.parametrize('chunk', [1, 512])
+def test_what_is_within_twice_the_tolerance(tmp_path: Path, chunk: int):
+    places, tolerance = places_along_x(range(0, 100, 10)), Tolerance(6.0, 50.0, 2)
+    queries = [frame(6), frame(12), frame(13), frame(12, yaw=99), frame(12, yaw=101), frame(6)]
+    rules = (positives_by(queries, places, t) for t in (tolerance, tolerance.twice()))
+    truth = GroundTruth(queries, places, *rules)
+    best = np.array([0, 0, 0, 0, 0, -1])
+    assert truth.judge(best[:, None], chunk)[0][:, 0].tolist() == [True] + [False] * 5
+    assert truth.within_twice(best, chunk).tolist() == [True, True, False, True, False, False]
+    assert Tolerance(0.0, 170.0, 0).twice() == Tolerance(0.0, 180.0, 0)
+    wider = correspondences(tmp_path, 'query,map\n3,10\n', frames=2).twice()
+    orders = [Place(i, 0.0, order, None, 'p') for i, order in enumerate((5, 6, 10, 14, 15))]
+    listed = GroundTruth([file_frame(Path('q'), 0.0, 3)] * 5, orders, wider)
+    assert listed.within_twice(np.arange(5)).tolist() == [False, True, True, True, False]
+
+
 def test_one_query_without_a_pose_changes_how_all_parts_are_judged():
     places = [Place(i, 0, i, Pose(100.0 * i, 0, 0), 'p', str(i)) for i in range(3)]
     queries = [frame(0, label='2'), frame(label='2', pose=False)]

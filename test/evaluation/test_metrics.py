@@ -55,6 +55,9 @@ def test_recall_is_given_at_the_depths_that_were_ranked():
     assert metrics.recall == {1: 1.0, 5: 1.0, 10: 1.0, 20: 1.0}
     assert list(retrieval_metrics(ranking[:, :7], np.ones(30), truth).recall) == [1, 5]
     assert metrics.line().startswith('R@1 100.0 %  R@5 100.0 %  R@10 100.0 %  R@20 100.0 %  AP 1')
+    hits, sure = np.array([[True, True], [False, True]]), np.array([0.9, 0.8])
+    found = metrics_of(hits, sure, np.ones(2, bool), np.array([True, True]))
+    assert found.line().startswith('R@1 50.0 % (100.0 % within twice the tolerance)  AP ')
 
 
 def test_precision_and_recall_by_hand_with_equal_scores_together():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -54,6 +55,14 @@ def test_the_picture_shows_the_most_confident_mistake(wrong: int):
     assert [q.place.id for q in shown if not q.right] == [wrong]
     assert [q.place.id for q in shown] == sorted({q.place.id for q in shown})
     assert len(shown) == 6
+
+
+def test_a_near_miss_is_shown_only_where_there_is_no_other_mistake():
+    judged = judged_queries([i not in (7, 41) for i in range(100)], confidence=lambda i: 0.9)
+    judged[7] = replace(judged[7], within_twice=True, confidence=0.99)
+    assert [q.place.id for q in choose_queries(judged, 6) if not q.right] == [41]
+    judged[41] = replace(judged[41], right=True)
+    assert [q.place.id for q in choose_queries(judged, 6) if not q.right] == [7]
 
 
 def test_a_mistake_that_was_refused_is_not_shown():

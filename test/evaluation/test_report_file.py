@@ -12,7 +12,7 @@ from conftest import ROOT, line_of
 from test_comparison import report_in
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.comparison import write_comparison
+from ashtkd_ros.evaluation.comparison import compare, write_comparison
 from ashtkd_ros.evaluation.report_file import load_report
 
 OLD = ROOT / 'test' / 'data' / 'version_0_1'
@@ -21,6 +21,7 @@ OLD = ROOT / 'test' / 'data' / 'version_0_1'
 def test_a_report_of_the_version_before_is_read_and_compared(tmp_path: Path):
     old = load_report(OLD)
     assert old.methods['single images']['recall']['1'] == pytest.approx(0.9744, abs=1e-4)
+    assert compare([old])[0].figures['within_twice'] is None  # it was not told then
     write_comparison(tmp_path / 'both.html', [old, report_in(tmp_path)])
     assert 'dusk in map map' in (tmp_path / 'both.html').read_text()
 
@@ -56,6 +57,7 @@ def damaged(change: Callable[[dict], object]) -> Callable[[Path], None]:
         (damaged(lambda v: v.update(schema_version=99)), 'has report format 99'),
         (damaged(lambda v: v.pop('methods')), 'is damaged'),
         (damaged(lambda v: v.update(methods=[])), 'is damaged'),
+        (damaged(lambda v: v['methods'][0].update(within_twice='x')), 'is damaged'),
         (damaged(lambda v: v.update(answers=[])), 'is damaged'),
         (damaged(lambda v: v['methods'].append('HOG')), 'is damaged'),
         (damaged(lambda v: v['methods'][0].pop('f1_max')), 'is damaged'),

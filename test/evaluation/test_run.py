@@ -12,6 +12,7 @@ from evaluation_helpers import FEW, ORIGIN, figures, judged, run
 
 from ashtkd_ros.commands.build_map import main as build_map
 from ashtkd_ros.commands.evaluate import main as evaluate
+from ashtkd_ros.evaluation.baselines import BASELINES
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
 
@@ -50,7 +51,7 @@ def test_the_same_twice_gives_the_same_bytes(day_map: Path, bags: Path, tmp_path
 
 
 def test_durations_are_apart_from_the_figures(day_map: Path, bags: Path, tmp_path: Path, capsys):
-    options = ('--pose-topic', '/odom', '--no-baselines', '-o', tmp_path)
+    options = ('--pose-topic', '/odom', '--no-baselines', '--verify-top', 0, '-o', tmp_path)
     assert run(evaluate, day_map, bags / 'dusk', *options) == 0
     timing = json.loads((tmp_path / 'report.timing.json').read_text())['milliseconds']
     assert list(timing) == ['decode', 'embed', 'match', 'all stages']
@@ -64,7 +65,7 @@ def test_every_kind_of_poses_judges_alike(bags: Path, tmp_path: Path, topic: str
         shutil.copytree(bags / bag, tmp_path / bag)
     options = ('--pose-topic', topic)
     assert run(build_map, tmp_path / 'day', '-o', tmp_path / 'map', *options) == 0
-    found = judged(tmp_path / 'map', tmp_path / 'dusk', *options)
+    found = judged(tmp_path / 'map', tmp_path / 'dusk', *options, '--verify-top', 0)
     assert list(found) == ['single images', 'HOG', 'raw pixels 32x32']
     assert found['single images']['1'] >= 0.9 > found['raw pixels 32x32']['1']
 
@@ -112,7 +113,7 @@ def test_the_images_of_the_map_are_gone(bags: Path, tmp_path: Path, capsys):
     report = tmp_path / 'report.html'
     assert run(evaluate, tmp_path / 'map', bags / 'dusk', '-o', report, *options) == 0
     assert "no baselines: the map's images are gone" in capsys.readouterr().err
-    assert list(figures(report)) == ['single images']
+    assert not figures(report).keys() & BASELINES.keys()
     assert report.read_text().count('<img') > 2 * FEW  # the thumbnails are shown
 
 

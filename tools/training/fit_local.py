@@ -52,12 +52,14 @@ _LEAST_LOCAL = 0.99
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """`pictures`: of a set at most; `pairs`: of views in a step; `teacher`: a frozen trunk."""
+    """`pictures`: of a set at most; `pairs`: of views, drawn once; `batch`: pairs in a step;
+    `teacher`: a frozen trunk to start from."""
 
     channels: int = 64
     dimensions: int = 320
     steps: int = 1500
-    pairs: int = 8
+    pairs: int = 5000
+    batch: int = 8
     pictures: int = 300
     teacher: Path | None = None
     seed: int = 0
@@ -142,46 +144,57 @@ def start_as_ridge(
     return 1.0 - float(rest)
 
 
+@torch.no_grad()
+def matched_maps(
+    network: DSFormer, pairs: list[tuple[Path, Path]], seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two views of each pair → stacked maps (N, 2, P, C) as float16, partners int64 (N, P)."""
+    head, stacked, partners = network.local, [], []
+    draw = partial(_views, size=network.config.image_size, side=head.side)
+    with ThreadPoolExecutor(2) as pool:
+        for start in tqdm(range(0, len(pairs), _BATCH // 2), desc='views', unit='batch', delay=2):
+            some = pairs[start : start + _BATCH // 2]
+            seeds = [(seed, start + i) for i in range(len(some))]
+            first, second, known = zip(*pool.map(draw, some, seeds), strict=True)
+            _, levels = network.describe_levels(as_input([*first, *second]))
+            both = head.stacked(levels).half().chunk(2)
+            stacked.append(torch.stack(both, dim=1))
+            partners.append(torch.from_numpy(np.stack(known)))
+    return torch.cat(stacked), torch.cat(partners)
+
+
+def _views(pair: tuple[Path, Path], seed: tuple[int, int], size: int, side: int) -> MatchedViews:
+    return matched_views(pair, size, side, np.random.default_rng(seed))
+
+
 def train_head(network: DSFormer, pairs: list[tuple[Path, Path]], options: LocalOptions) -> float:
     """Train the linear layer on known matches; the mean loss of the last tenth of the steps."""
-    head, size, losses = network.local, network.config.image_size, []
+    head, losses = network.local, []
+    stacked, partners = matched_maps(network, pairs, options.seed)
     optimiser = torch.optim.Adam(head.project.parameters(), lr=_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps)
-    bar = tqdm(range(options.steps), desc='matches', unit='step', delay=2)
-    with ThreadPoolExecutor(2) as pool:
-        for step in bar:
-            rng = np.random.default_rng((options.seed, step))
-            chosen = [pairs[i] for i in rng.choice(len(pairs), options.pairs, replace=False)]
-            seeds = rng.integers(2**31, size=options.pairs)
-            draw = partial(_views, size=size, side=head.side)
-            first, second, partners = zip(*pool.map(draw, chosen, seeds), strict=True)
-            with torch.no_grad():
-                _, levels = network.describe_levels(as_input([*first, *second]))
-                stacked = head.stacked(levels)
-            loss = match_loss(head, stacked, np.stack(partners))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            losses.append(float(loss.detach()))
+    rng = np.random.default_rng(options.seed)
+    for _ in tqdm(range(options.steps), desc='matches', unit='step', delay=2):
+        chosen = rng.choice(len(pairs), min(options.batch, len(pairs)), replace=False)
+        loss = match_loss(head, stacked[chosen].float(), partners[chosen])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
     tail = losses[-max(1, options.steps // 10) :]
     return float(np.mean(tail))
 
 
-def _views(pair: tuple[Path, Path], seed: int, size: int, side: int) -> MatchedViews:
-    return matched_views(pair, size, side, np.random.default_rng(seed))
-
-
-def match_loss(head: LocalHead, stacked: torch.Tensor, partners: np.ndarray) -> torch.Tensor:
+def match_loss(head: LocalHead, stacked: torch.Tensor, partners: torch.Tensor) -> torch.Tensor:
     """InfoNCE over all positions of all second views in the batch.
 
-    `stacked`: float32 (2B, P, C), first views, then second ones; `partners`: int64 (B, P), -1 for
+    `stacked`: float32 (B, 2, P, C), first and second views; `partners`: int64 (B, P), -1 for
     positions without partner.
     """
-    first, second = F.normalize(head.project(stacked), dim=2).chunk(2)
-    rows = torch.from_numpy(partners)
-    target = rows + rows.shape[1] * torch.arange(len(rows))[:, None]
-    known = rows >= 0
+    first, second = F.normalize(head.project(stacked), dim=3).unbind(1)
+    target = partners + partners.shape[1] * torch.arange(len(partners))[:, None]
+    known = partners >= 0
     similarity = first[known] @ second.flatten(0, 1).T / _TEMPERATURE
     return F.cross_entropy(similarity, target[known])
 
@@ -222,7 +235,8 @@ def fit(
         measured['explained'] = start_as_ridge(network.local, stacked, files, trunk, size)
     if options.steps:
         rng = np.random.default_rng(options.seed)
-        pairs = picture_pairs(data, WEBCAMS, max(1, options.pictures // 3), rng)
+        pairs = picture_pairs(data, WEBCAMS, options.pictures, rng)
+        pairs = [pairs[i] for i in rng.permutation(len(pairs))[: options.pairs]]
         measured['loss'] = train_head(network, pairs, options)
     fit_free_half(network, bound, stacked, options.seed)
     return network.eval(), measured, files

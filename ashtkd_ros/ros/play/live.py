@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ashtkd_ros.cli.arguments import given_options
+from ashtkd_ros.cli.arguments import count, given_options
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.playback_options import add_player_option
 from ashtkd_ros.cli.terminal import print_lines, print_source_notes
@@ -23,6 +23,8 @@ from ashtkd_ros.ros.play.play_options import add_source_options, open_playback, 
 from ashtkd_ros.ros.play.players import choose_player
 from ashtkd_ros.ros.play.recording import RecordingOptions, record_answers, write_answers
 from ashtkd_ros.ros.session import end_on_signal, ros_session
+
+_OF_A_NODE = frozenset({'--model', '--providers', '--verify-top'})  # that is started
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +50,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default='',
         help='full name of a running node that has this map (default: a node is started)',
     )
+    add(
+        '--verify-top',
+        type=count,
+        help='how many of the most similar places the node verifies by local features; 0: none '
+        '(default: that of the node)',
+    )
     add_player_option(parser)
 
 
@@ -60,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(given)
 
     def command() -> int:
-        for name in {'--model', '--providers'}.intersection(given_options(parser, given)):
+        for name in _OF_A_NODE.intersection(given_options(parser, given)):
             if args.node:
                 raise VprError(f'{name} is for a node that is started; leave out {name} or --node')
         source = open_playback(args)
@@ -68,7 +76,13 @@ def main(argv: list[str] | None = None) -> None:
         player = choose_player(args.player, source)
         check_answers(args.out)
         options = RecordingOptions(
-            args.map, player, args.rate, args.node, args.model, args.providers
+            args.map,
+            player,
+            args.rate,
+            args.node,
+            args.model,
+            args.providers,
+            args.verify_top,
         )
         with ros_session(argv):
             answers = record_answers(source, options)

@@ -34,8 +34,8 @@ class RecordingOptions:
     """How a source is played to a node.
 
     `node`: full name of a node that is running already; empty: one is started with the map and
-    the `model`, the shipped one if None, and its `providers`, the node's default if empty.
-    `player`: own or ros2. `rate`: how many times faster than recorded.
+    the `model`, the shipped one if None, and its own defaults for `providers` if empty, and for
+    `verify_top` if None. `player`: own or ros2. `rate`: how many times faster than recorded.
     """
 
     map_folder: Path
@@ -44,6 +44,7 @@ class RecordingOptions:
     node: str = ''
     model: Path | None = None
     providers: tuple[str, ...] = ()
+    verify_top: int | None = None
 
 
 def record_answers(source: Playback, options: RecordingOptions) -> dict[str, object]:
@@ -75,21 +76,25 @@ def _observer_of(options: RecordingOptions, compressed: bool) -> Iterator[Observ
         with contextlib.closing(Observer(topics, compressed)) as observer:
             yield observer
     else:
-        network = {'model_path': options.model, 'providers': options.providers}
-        with map_node(options.map_folder, compressed, **network) as (observer, _):
+        given = {
+            'model_path': options.model,
+            'providers': options.providers,
+            'verify_top': options.verify_top,
+        }
+        with map_node(options.map_folder, compressed, **given) as (observer, _):
             yield observer
 
 
 def map_node(
-    map_folder: Path, compressed: bool, **network: object
+    map_folder: Path, compressed: bool, **given: object
 ) -> contextlib.AbstractContextManager[tuple[Observer, ChildProcess]]:
     """A node of a map, from which every candidate is wanted, however low its confidence.
 
-    `network`: the node's parameters for it; empty ones are left out.
+    `given`: more of the node's parameters; those that are None or empty are left out.
     """
     parameters = {'map_path': map_folder, 'min_confidence': 0.0, 'top_k': max(RECALL_AT)}
-    given = {name: value for name, value in network.items() if value}
-    return observed_node(compressed, parameters | given)
+    parameters |= {name: value for name, value in given.items() if value not in (None, '', ())}
+    return observed_node(compressed, parameters)
 
 
 def check_stamps(source: Playback) -> int:

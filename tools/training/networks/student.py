@@ -211,8 +211,10 @@ def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
         if node.op_type == 'Conv' and node.input[1] not in state:
             convolutions.append([arrays[name] for name in node.input[1:]])
         if node.op_type == 'MatMul' and node.input[1] in arrays:  # weight, transposed; then bias
-            name = next((name for name in after.input if name in state), 'a layer')
-            state[name.replace('.bias', '.weight')] = arrays[node.input[1]].T.contiguous()
+            bias = next((name for name in after.input if name.endswith('.bias')), '')
+            layer = bias.removesuffix('.bias') or '.'.join(node.name.split('/')[1:-1])
+            if f'{layer}.weight' in state:
+                state[f'{layer}.weight'] = arrays[node.input[1]].T.contiguous()
     names = [n.removesuffix('.1.running_var') for n in state if n.endswith('.running_var')]
     for name, (weight, bias) in zip(names, convolutions, strict=True):
         norm = network.get_submodule(f'{name}.1')
