@@ -2,9 +2,9 @@
 """vpr_node whose maps, disk and network misbehave as files in $ODDITIES say; run as a module.
 
 `spoil`: Python that changes `loaded`, a map that has just been loaded. `stall`: while the file is
-there, whatever is opened or looked at under the path that it holds waits. `vector`: Python that
-changes `vector`, the network's output. `activate`: Python that runs when the node subscribes;
-`make`: while it is made.
+there, whatever is opened, looked at or read at a position under the path that it holds waits.
+`vector`: Python that changes `vector`, the network's output. `activate`: Python that runs when the
+node subscribes; `make`: while it is made.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from ashtkd_ros.ros.node.image_subscription import ImageSubscription
 from ashtkd_ros.ros.node.vpr_node import main
 
 ODDITIES = os.fspath(Path(os.environ['ODDITIES']))
-_open, _stat, _load, _infer = os.open, os.stat, PlaceMap.load, Embedder._infer
+_open, _stat, _preadv = os.open, os.stat, os.preadv
+_load, _infer = PlaceMap.load, Embedder._infer
 _start, _declare = ImageSubscription.start, parameter_values.declare
 
 
@@ -44,6 +45,11 @@ def stalling(call):
         return call(path, *args, **kwargs)
 
     return wrapped
+
+
+def preadv(handle, *args):
+    stalling(lambda path: path)(os.readlink(f'/proc/self/fd/{handle}'))
+    return _preadv(handle, *args)
 
 
 def load(folder, embedder=None):
@@ -69,7 +75,7 @@ def declare(node):
     _declare(node)
 
 
-os.open, os.stat = stalling(_open), stalling(_stat)
+os.open, os.stat, os.preadv = stalling(_open), stalling(_stat), preadv
 PlaceMap.load, Embedder._infer, ImageSubscription.start = load, infer, start
 parameter_values.declare = declare
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rclpy
-from ros_helpers import MAP_PLACES, TOWN, NodeProcess, Peer
+from conftest import write_tiny_model
+from ros_helpers import MAP_PLACES, TOWN, NodeProcess, Peer, save_town
 
-from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.traverses.image_folder import read_source
 
@@ -41,11 +40,21 @@ def peer(ros) -> Iterator[Peer]:
 def town_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Map of the first frames of the shipped day walk, made by the shipped student."""
     folder = tmp_path_factory.mktemp('maps') / 'town'
-    embedder = Embedder(shipped_model(), num_threads=1)
-    frames = read_source(TOWN / 'day')[:MAP_PLACES]
-    places = [Place(i, f.stamp, f.order, f.pose, f.name) for i, f in enumerate(frames)]
-    descriptors = embed_frames(embedder, frames, 'map')
-    PlaceMap.build(descriptors, places, embedder).save(folder)
+    save_town(folder, Embedder(shipped_model(), num_threads=1))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def local_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with local features, whatever the shipped one has."""
+    return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny.onnx', grid=(3, 4))
+
+
+@pytest.fixture(scope='session')
+def local_map(local_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Map of the same frames by `local_model`; its places have pictures."""
+    folder = tmp_path_factory.mktemp('maps') / 'local'
+    save_town(folder, Embedder(local_model, num_threads=1))
     return folder
 
 

@@ -28,6 +28,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification, VisionInfo
 
+from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.ros.play import image_publisher as publisher
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
@@ -320,6 +322,16 @@ def compressed_message(pixels: np.ndarray, stamp: float = 1.0, kind: str = 'jpg'
     """uint8 (H, W, 3), RGB, as a CompressedImage."""
     data = cv2.imencode(f'.{kind}', pixels[..., ::-1])[1]
     return stamped(CompressedImage(format=kind, data=array.array('B', data.tobytes())), stamp)
+
+
+def save_town(folder: Path, embedder: Embedder, count: int = MAP_PLACES) -> None:
+    """Save the map of the first frames of the day walk, with local features if there are any."""
+    frames = read_source(TOWN / 'day')[:count]
+    places = [Place(i, f.stamp, f.order, f.pose, f.name) for i, f in enumerate(frames)]
+    looks = [embedder.describe(*frame.pixels()) for frame in frames]
+    local = None if embedder.local is None else np.stack([look.local for look in looks])
+    descriptors = np.stack([look.descriptor for look in looks])
+    PlaceMap.build(descriptors, places, embedder, local=local).save(folder)
 
 
 def town_bag(path: Path, walk: str = 'day', **options: object) -> Path:

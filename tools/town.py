@@ -14,7 +14,11 @@ _TOWN = Path(__file__).resolve().parents[1] / 'test' / 'data' / 'town'
 DAY, DUSK = _TOWN / 'day', _TOWN / 'dusk'
 
 
-def build_town_map(folder: Path) -> Path:
-    """Build the map of the walk by day, by the shipped network, in `folder`/map; that folder."""
-    build_map([open_traverse(DAY)], Embedder(shipped_model(), num_threads=1), folder / 'map')
+def build_town_map(folder: Path, model: Path | None = None) -> Path:
+    """Build the map of the walk by day in `folder`/map; that folder.
+
+    `model`: the network, the shipped one if None.
+    """
+    embedder = Embedder(model or shipped_model(), num_threads=1)
+    build_map([open_traverse(DAY)], embedder, folder / 'map')
     return folder / 'map'

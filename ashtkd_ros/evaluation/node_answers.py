@@ -21,6 +21,7 @@ SCHEMA_VERSION = 2
 # By these names an earlier file of answers of any version is known.
 _KEYS = {'schema_version', 'source', 'sent', 'rate', 'node', 'answers'}
 _NUMBER = (int, float)
+_STAGES = ('decode', 'embed', 'verify', 'rest', 'latency')
 
 
 def check_answers(path: Path) -> None:
@@ -113,7 +114,9 @@ class RecordedAnswers:
         node, parts = self.node, []
         if provider := node.get('execution provider'):
             parts.append(f'network on {provider}')
-        stages = [(s, node.get(f'{s} p50 ms')) for s in ('decode', 'embed', 'rest', 'latency')]
+        if verification := node.get('verification'):
+            parts.append(f'verification {verification}')
+        stages = [(s, node.get(f'{s} p50 ms')) for s in _STAGES]
         if any(value for _, value in stages):
             medians = ', '.join(f'{stage} {value}' for stage, value in stages if value)
             parts.append(f'{medians} ms at the median of the last images')

@@ -91,7 +91,7 @@ class MatcherConfig:
     top_k: int = 5
     neighbour_m: float = 10.0
     neighbour_frames: int = 5
-    verify_top: int = 20
+    verify_top: int = 30
 
 
 class Matcher:
@@ -118,16 +118,20 @@ class Matcher:
         """float32 (D,) of length 1 → at most `top_k` candidates, most similar first."""
         return self.answer(Look(descriptor, None), top_k).candidates
 
-    def answer(self, look: Look, top_k: int | None = None) -> Answer:
+    def answer(
+        self, look: Look, top_k: int | None = None, verify_top: int | None = None
+    ) -> Answer:
         """What the network made of an image → at most `top_k` candidates, best first.
 
         The `verify_top` most similar places come first, by their scores. Where the map's local
-        features cannot be read, nothing is verified, and `fault` says why.
+        features cannot be read, nothing is verified, and `fault` says why. `top_k` and
+        `verify_top`: of this image alone, None: as configured.
         """
         count = top_k or self.config.top_k
-        ids, similarities = self._search(look.descriptor, max(self._DEPTH, count))
+        top = self.config.verify_top if verify_top is None else verify_top
+        ids, similarities = self._search(look.descriptor, max(self._DEPTH, count, top))
         started = time.perf_counter()
-        verified = self._verify(look.local, ids, similarities)
+        verified = self._verify(look.local, ids[:top], similarities[:top])
         verify_s = time.perf_counter() - started
         checks: dict[int, Check] = {}
         order, matches = list(range(len(ids))), None
@@ -156,15 +160,15 @@ class Matcher:
     def _verify(
         self, local: np.ndarray | None, ids: list[int], similarities: list[float]
     ) -> Verified | None:
-        self.fault, top = '', self.config.verify_top
-        if local is None or self.map.local is None or not top:
+        self.fault = ''
+        if local is None or self.map.local is None or not ids:
             return None
         try:
-            rows = self.map.local.rows(ids[:top])
+            rows = self.map.local.rows(ids)
         except VprError as error:
             self.fault = str(error)
             return None
-        return verify(local, rows, np.float32(similarities[:top]), self.map.local.grid)
+        return verify(local, rows, np.float32(similarities), self.map.local.grid)
 
     def _checks(self, verified: Verified, ids: list[int]) -> dict[int, Check]:
         """By rank of the search: what the local features say."""

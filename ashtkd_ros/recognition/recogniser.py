@@ -55,17 +55,18 @@ class Recogniser:
         order: str = 'RGB',
         top_k: int | None = None,
         min_confidence: float | None = None,
+        verify_top: int | None = None,
     ) -> Recognition:
         """Recognise the place in an image: uint8 (H, W, 3) in `order`, or (H, W) grey.
 
-        `top_k` and `min_confidence` apply to this image only. VprError if the network gives no
-        descriptor of length 1.
+        `top_k`, `min_confidence` and `verify_top` apply to this image only. VprError if the
+        network gives no descriptor of length 1.
         """
         least = self.min_confidence if min_confidence is None else min_confidence
         started = time.perf_counter()
         look = self.embedder.describe(image, order)
         embedded = time.perf_counter()
-        answer = self.matcher.answer(look, top_k)
+        answer = self.matcher.answer(look, top_k, verify_top)
         matched = time.perf_counter()
         best = answer.candidates[0].confidence
         refusal = ''

@@ -16,14 +16,22 @@ _Result = TypeVar('_Result')
 
 
 class Task(Generic[_Result]):
-    """Runs `work()` in a thread of its own, from now on; it cannot be stopped, only abandoned."""
+    """Runs `work()` in another thread, from now on; it cannot be stopped, only abandoned.
 
-    def __init__(self, name: str, work: Callable[[], _Result]):
+    `start`: has a function called in such a thread, by default in one of its own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], _Result],
+        start: Callable[[str, Callable[[], None]], object] = start_thread,
+    ):
         self._work, self._over = work, threading.Event()
         self._result: _Result | None = None
         self._error: Exception | None = None
         self.started = time.monotonic()
-        start_thread(name, self._run)
+        start(name, self._run)
 
     def _run(self) -> None:
         try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import bag_helpers
@@ -54,7 +55,14 @@ def test_answers_of_the_version_before_are_read():
     found = RecordedAnswers.read(ROOT / 'test' / 'data' / 'version_0_1' / 'live.answers.json')
     assert (found.source, found.sent, found.rate) == (Path('/bags/dusk'), 3, 2.0)
     assert found.answers[1_700_000_000_000_000_000] == NodeAnswer([4, 5], [0.93, 0.2], 0.0123)
-    assert 'embed 8.5 ms' in found.facts()['The node']
+    assert found.facts()['The node'].startswith('embed 8.5 ms')
+
+
+def test_the_report_tells_whether_the_node_verified_its_answers():
+    old = RecordedAnswers.read(ROOT / 'test' / 'data' / 'version_0_1' / 'live.answers.json')
+    verification = {'verification': 'on, of the 20 most similar places', 'verify p50 ms': '2.1'}
+    told = replace(old, node={**old.node, **verification}).facts()['The node']
+    assert told.startswith('verification on, of the 20 most similar places; embed 8.5, verify 2.1')
 
 
 ANSWER = {'stamp_ns': 1, 'places': [0], 'scores': [0.5], 'seconds': None}

@@ -15,6 +15,14 @@ from ashtkd_ros.network.confidence import check_coefficients, probability
 from ashtkd_ros.recognition.matcher import Matcher
 
 FIT = {'similarity': 3.1, 'margin': 9.1, 'offset': -2.3}
+EIGHT = {
+    **FIT,
+    'verified_similarity': 2.0,
+    'verified_margin': 3.0,
+    'verified_lead': 0.8,
+    'verified_agreement': 4.0,
+    'verified_offset': -2.5,
+}
 
 
 @pytest.mark.parametrize('coefficients', [{}, FIT])
@@ -51,7 +59,48 @@ def test_coefficients_that_no_fit_gives_are_refused(wrong):
 
 
 def test_coefficients_of_a_fit_and_none_are_taken():
-    assert check_coefficients(FIT) == FIT and check_coefficients({}) == {}
+    for given in ({}, FIT, EIGHT):
+        assert check_coefficients(given) == given
+
+
+@pytest.mark.parametrize('name', EIGHT)
+def test_one_of_eight_coefficients_must_not_be_missing(name: str):
+    with pytest.raises(ValueError, match='the calibration must name'):
+        check_coefficients({k: v for k, v in EIGHT.items() if k != name})
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        *({name: value} for name in EIGHT for value in (math.nan, math.inf, 1e300, '1', True)),
+        {'verified_offset': 2.5},  # a flipped sign: every image would be trusted
+        {'verified_lead': -20.0, 'verified_agreement': -20.0},  # the better, the less sure
+        {'verified_agreement': 200.0},  # sure of an agreement of two hundredths
+        {'verified_similarity': 50.0},  # sure of a poor match
+        {'verified_margin': 200.0},
+        {'verified_more': 1.0},
+        {'lead': 1.0},
+    ],
+    ids=str,
+)
+def test_coefficients_of_verified_answers_are_held_to_the_same(wrong: dict):
+    with pytest.raises(ValueError, match='calibration'):
+        check_coefficients({**EIGHT, **wrong})
+
+
+def test_only_a_verified_match_is_judged_by_the_coefficients_of_verified_ones():
+    plain = {'similarity': 0.7, 'margin': 0.1}
+    verified = {**plain, 'lead': 2.0, 'agreement': 0.4}
+    by_descriptor, by_features = 3.1 * 0.7 + 9.1 * 0.1 - 2.3, 1.4 + 0.3 + 1.6 + 1.6 - 2.5
+    for known, coefficients, x in (
+        (plain, EIGHT, by_descriptor),
+        (verified, EIGHT, by_features),
+        (verified, FIT, by_descriptor),
+    ):
+        assert probability(known, coefficients) == pytest.approx(1 / (1 + math.exp(-x)))
+    assert probability(verified, {}) == pytest.approx(0.7)
+    with pytest.raises(ValueError, match='no confidence'):
+        probability({**verified, 'lead': math.nan}, EIGHT)
 
 
 @pytest.mark.parametrize('coefficients', [{}, FIT])

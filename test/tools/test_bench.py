@@ -42,6 +42,8 @@ pytestmark = pytest.mark.ros
         ('map_building', 'frames', '0'),
         ('map_kills', 'kills', '0'),
         ('map_size', 'places', '0'),
+        ('node_memory', 'places', '0'),
+        ('node_memory', 'images', '0'),
     ],
 )
 def test_numbers_without_sense_are_refused(bench: str, option: str, text: str, capsys) -> None:

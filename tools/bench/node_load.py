@@ -169,12 +169,13 @@ def report(
         f'{len(called)} parameters asked for: p50 {np.median(called):.1f} ms, '
         f'most {called.max():.1f}'
     )
-    stages = (observer.diagnostics[f'{name} p50 ms'] for name in ('decode', 'rest'))
-    decode, rest = map(float, stages)
+    stages = (observer.diagnostics[f'{name} p50 ms'] for name in ('decode', 'verify', 'rest'))
+    decode, verify, rest = map(float, stages)
     whole, receive = 1000 * spent / count
     print(
         f'CPU an image: {whole:.1f} ms; receiving {receive:.1f}, decoding {decode:.1f}, '
-        f'embedding {whole - receive - decode - rest:.1f}, rest {rest:.1f}: '
+        f'embedding {whole - receive - decode - verify - rest:.1f}, verifying {verify:.1f}, '
+        f'rest {rest:.1f}: '
         f'{100 * (receive + rest) / whole:.1f} % outside of decoding and inference'
     )
     return receive

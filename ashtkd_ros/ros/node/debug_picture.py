@@ -10,17 +10,25 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.recognition.matcher import Matches
 from ashtkd_ros.traverses.opening import quick_originals_of
 
 _HEIGHT, _WIDEST, _BAND = 240, 1920, 28
+_GREEN = (0, 255, 0)
 
 
 def debug_picture(
-    image: np.ndarray, order: str, match: np.ndarray | None, text: str, no_match_text: str = ''
+    image: np.ndarray,
+    order: str,
+    match: np.ndarray | None,
+    text: str,
+    no_match_text: str = '',
+    matches: Matches | None = None,
 ) -> np.ndarray:
     """The image, uint8 (H, W[, 3]) in `order`, beside its match → uint8 RGB, 268 pixels high.
 
-    `match`: uint8 RGB, or None; then the text `no_match_text` takes its place.
+    `match`: uint8 RGB, or None; then the text `no_match_text` takes its place. `matches`: a line
+    is drawn between every two positions that match.
     """
     query = _tile(image)
     if query.ndim == 2:
@@ -31,9 +39,26 @@ def debug_picture(
     if match is None and no_match_text:
         _write(right, no_match_text, _HEIGHT // 2)
     both = np.concatenate([query, right], axis=1)
+    if match is not None and matches is not None:
+        both = _with_lines(both, query.shape[1], matches)
     band = np.zeros((_BAND, both.shape[1], 3), np.uint8)
     _write(band, text, 20)
     return np.concatenate([band, both])
+
+
+def _with_lines(both: np.ndarray, middle: int, matches: Matches) -> np.ndarray:
+    """Two pictures side by side, the second from column `middle` on, with lines between them."""
+    begin = matches.image * (middle, _HEIGHT)
+    end = matches.place * (both.shape[1] - middle, _HEIGHT) + (middle, 0)
+    ends = np.concatenate([begin, end], axis=1).astype(int).tolist()
+    lines = both.copy()
+    for x, y, u, v in ends:
+        cv2.line(lines, (x, y), (u, v), _GREEN, 1, cv2.LINE_AA)
+    shown = cv2.addWeighted(lines, 0.35, both, 0.65, 0)
+    for x, y, u, v in ends:
+        for point in ((x, y), (u, v)):
+            cv2.circle(shown, point, 2, _GREEN, -1)
+    return shown
 
 
 def _write(image: np.ndarray, text: str, y: int) -> None:

@@ -17,6 +17,7 @@ _ADVICE = {
     'blurred': ' (set max_blur to 1 to match them anyway)',
     'nearly black': ' (set min_light to 0 to match them anyway)',
 }
+_LASTING = 3  # answers in a row that could not be verified
 _SAME_STAMPS = ' (their stamps do not change either: one image is sent again and again)'
 
 
@@ -45,6 +46,7 @@ class Diagnostics:
             facts['map'] = node.loaded_map.parameters.map_path
             facts['places in map'] = len(node.loaded_map.places)
             facts['execution provider'] = node.embedder.provider
+            facts['verification'] = node.loaded_map.verification(self._verify_top)
             warnings = [text for text in self._warnings() if text]
             node.outputs.publish_map_to_new_subscribers()
         name = f'{node.get_fully_qualified_name()}: place recognition'
@@ -65,7 +67,19 @@ class Diagnostics:
             warnings.append('disabled; call ~/enable with data: true')
         elif node.state == 'active':
             warnings += self._image_warnings()
-        return [*warnings, node.loaded_map.watch.warning(), *node.embedder.warnings]
+        warnings += [self._verification_warning(), node.loaded_map.watch.warning()]
+        return [*warnings, *node.embedder.warnings]
+
+    @property
+    def _verify_top(self) -> int:
+        return self._node.get_parameter('verify_top').value
+
+    def _verification_warning(self) -> str:
+        """Why answers are no longer verified, if that lasts."""
+        node = self._node
+        fault = node.loaded_map.recogniser.matcher.fault
+        lasts = node.health.verify_faults >= _LASTING and self._verify_top
+        return f'answers are not verified: {fault}' if fault and lasts else ''
 
     def _image_warnings(self) -> list[str]:
         node, health = self._node, self._node.health

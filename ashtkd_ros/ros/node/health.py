@@ -12,6 +12,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from ashtkd_ros.recognition.matcher import Check
 from ashtkd_ros.recognition.recogniser import Recognition
 
 _WINDOW = 200
@@ -35,8 +36,10 @@ class Health:
         self.failures = self.stamps_back = self.stamps_ahead = 0
         self.similarity = self.margin = self.confidence = float('nan')
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
-        # Seconds for each of the last images: decoding and resizing, embedding, everything else.
-        self.stages: deque[tuple[float, float, float]] = deque(maxlen=_WINDOW)
+        # Seconds for each of the last images: decoding and resizing, embedding, verifying, rest.
+        self.stages: deque[tuple[float, float, float, float]] = deque(maxlen=_WINDOW)
+        self.check: Check | None = None
+        self.verify_faults = 0  # of the last answers, all of which should have been verified
         self._jump, self._jumped_at = '', -math.inf
         self._last_stamp = -1.0
         self.begin()
@@ -95,7 +98,8 @@ class Health:
         self.refusal, self.fault, self.failures = recognition.refusal, '', 0
         best = recognition.candidates[0]
         self.similarity, self.margin = best.similarity, best.margin
-        self.confidence = best.confidence
+        self.confidence, self.check = best.confidence, best.check
+        self.verify_faults = self.verify_faults + 1 if recognition.fault else 0
         self.place = str(best.place.id) if recognition.accepted else 'unknown'
         self._answered_at = time.monotonic()
         self._latencies.append(seconds)
@@ -173,16 +177,27 @@ class Health:
             'last confidence': f'{self.confidence:.3f}',
             'last similarity': f'{self.similarity:.3f}',
             'last margin': f'{self.margin:.3f}',
+            **_check_values(self.check),
         }
 
     def _durations(self) -> dict[str, object]:
         """Percentiles over the last images, in milliseconds."""
         p50, p95 = np.percentile(list(self._latencies) or [np.nan], (50, 95)) * 1000
-        decode, embed, rest = 1000 * np.median(list(self.stages) or [(np.nan,) * 3], axis=0)
+        stages = 1000 * np.median(list(self.stages) or [(np.nan,) * 4], axis=0)
+        names = ('decode', 'embed', 'verify', 'rest')
         return {
             'latency p50 ms': f'{p50:.1f}',
             'latency p95 ms': f'{p95:.1f}',
-            'decode p50 ms': f'{decode:.1f}',
-            'embed p50 ms': f'{embed:.1f}',
-            'rest p50 ms': f'{rest:.1f}',
+            **{f'{name} p50 ms': f'{ms:.1f}' for name, ms in zip(names, stages, strict=True)},
         }
+
+
+def _check_values(check: Check | None) -> dict[str, str]:
+    """How much of the image agrees with its place, and how far it stands lower and to the right
+    in the place's picture."""
+    if check is None:
+        return {'last agreement': 'none', 'last displacement': 'none'}
+    down, right = (100 * share for share in check.displacement)
+    vertical, horizontal = 'up' if down < 0 else 'down', 'left' if right < 0 else 'right'
+    displacement = f'{abs(down):.0f} % {vertical}, {abs(right):.0f} % {horizontal}'
+    return {'last agreement': f'{100 * check.agreement:.0f} %', 'last displacement': displacement}

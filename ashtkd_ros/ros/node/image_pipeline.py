@@ -82,14 +82,16 @@ class ImagePipeline:
             node.last_match = LastMatch(refusal=f'the image is {why}')
             node.health.count_fault(why, time.perf_counter() - received)
             return
-        recognition = current.recogniser.recognise(small, order, p.top_k, p.min_confidence)
+        recognition = current.recogniser.recognise(
+            small, order, p.top_k, p.min_confidence, p.verify_top
+        )
         pose = node.outputs.publish_match(current, header, image, order, recognition)
         why = recognition.refusal or 'the map has no pose for this place'
         node.last_match = LastMatch(loaded, pose, why)
         now = time.perf_counter()
         node.health.answered(recognition, now - received)
-        rest = now - started - decoded - recognition.embed_s
-        node.health.stages.append((decoded, recognition.embed_s, rest))
+        stages = decoded, recognition.embed_s, recognition.verify_s
+        node.health.stages.append((*stages, now - started - sum(stages)))
 
     def _fault(self, image: np.ndarray, p: Parameters, stamp_s: float) -> str:
         """What is wrong with the image, in a word or two; empty if nothing is."""

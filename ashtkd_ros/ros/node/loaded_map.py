@@ -14,6 +14,8 @@ from ashtkd_ros.recognition.recogniser import Recogniser
 from ashtkd_ros.ros.node.map_watch import MapWatch
 from ashtkd_ros.ros.node.parameters import Parameters
 
+_NO_OUTPUT = 'the network gives no local features; take another, and build the map anew with it'
+
 
 @dataclass(frozen=True)
 class LoadedMap:
@@ -30,6 +32,16 @@ class LoadedMap:
     def frame(self) -> str:
         """Frame of the places' poses."""
         return self.parameters.map_frame or self.recogniser.matcher.map.info.frame
+
+    def verification(self, verify_top: int) -> str:
+        """Whether answers are verified, and if not, why."""
+        recogniser, why = self.recogniser, ''
+        if not verify_top:
+            why = 'verify_top is 0'
+        elif recogniser.embedder.local is None:
+            why = _NO_OUTPUT
+        why = why or recogniser.matcher.map.unverified or recogniser.matcher.fault
+        return f'off ({why})' if why else f'on, of the {verify_top} most similar places'
 
     @property
     def places(self) -> list[Place]:

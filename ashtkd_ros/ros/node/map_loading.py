@@ -13,6 +13,7 @@ from ashtkd_ros.recognition.matcher import MatcherConfig
 from ashtkd_ros.recognition.recogniser import Recogniser
 from ashtkd_ros.ros.node.debug_picture import picture_reader
 from ashtkd_ros.ros.node.loaded_map import LoadedMap
+from ashtkd_ros.ros.node.map_features import MapFeatures
 from ashtkd_ros.ros.node.map_pictures import MapPictures
 from ashtkd_ros.ros.node.map_watch import MapWatch
 from ashtkd_ros.ros.node.messages import map_markers
@@ -30,8 +31,11 @@ def load_map(
     place_map = PlaceMap.load(Path(path), embedder)
     for warning in place_map.warnings:
         warn(warning)
+    if place_map.local is not None:
+        place_map.local = MapFeatures(place_map.local)
     p = replace(configured, map_path=path)
-    recogniser = Recogniser(embedder, place_map, MatcherConfig(top_k=p.top_k), p.min_confidence)
+    config = MatcherConfig(top_k=p.top_k, verify_top=p.verify_top)
+    recogniser = Recogniser(embedder, place_map, config, p.min_confidence)
     pictures = MapPictures(picture_reader(place_map))
     spacing = max(place_spacing(place_map.places), LEAST_SPACING_M)
     loaded = LoadedMap(recogniser, p, pictures, watch, spacing)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseWithCovarianceStamped
 from rclpy.serialization import serialize_message
@@ -12,6 +13,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place
+from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.matcher import Candidate
 from ashtkd_ros.recognition.recogniser import Recognition
 from ashtkd_ros.ros.node.loaded_map import LoadedMap
@@ -91,7 +93,9 @@ def check_messages(loaded: LoadedMap) -> None:
     matcher, header = loaded.recogniser.matcher, Header()
     try:
         loaded.picture_of(loaded.places[-1])
-        candidates = matcher.match(matcher.map.index.reconstruct(0))
+        local = loaded.recogniser.embedder.local
+        black = None if local is None else np.zeros((local.positions, local.channels), np.int8)
+        candidates = matcher.answer(Look(matcher.map.index.reconstruct(0), black)).candidates
         recognition = Recognition(candidates, True, '', 0.0, 0.0)
         made = [vision_info(loaded), loaded.markers, place_message(header, recognition)]
         made.append(match_markers(loaded, header.stamp, recognition))

@@ -81,6 +81,13 @@ class Parameters:
         1000.0,
     )
     top_k: int = _live(MatcherConfig.top_k, 'Number of candidates in each answer.', 1, 100)
+    verify_top: int = _live(
+        MatcherConfig.verify_top,
+        'Number of the most similar places that are verified by local features, where the map has '
+        'them. 0: none.',
+        0,
+        256,
+    )
     min_confidence: float = _live(
         MIN_CONFIDENCE,
         'Lowest confidence (a probability) at which a match is accepted. Below it the place is '

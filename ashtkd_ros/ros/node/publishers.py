@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Classification, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
-from ashtkd_ros.recognition.matcher import Candidate
+from ashtkd_ros.errors import error_text
 from ashtkd_ros.recognition.recogniser import Recognition
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node import messages
@@ -71,7 +71,7 @@ class Publishers:
         """Answer "unknown place" for an image that was not matched at all."""
         self._place.publish(messages.place_message(header, None))
         self.clear_match(loaded, header.stamp)
-        self._publish_debug(loaded, header, image, order, None, reason)
+        self._publish_debug(loaded, header, image, order, reason)
 
     def clear_match(self, loaded: LoadedMap, stamp: Time) -> None:
         """Remove the last match from the markers."""
@@ -99,8 +99,7 @@ class Publishers:
                 self._pose.publish(pose())
         if self._markers.get_subscription_count():
             self._markers.publish(messages.match_markers(loaded, header.stamp, recognition))
-        shown = best if recognition.accepted else None
-        self._publish_debug(loaded, header, image, order, shown, recognition.refusal)
+        self._publish_debug(loaded, header, image, order, recognition.refusal, recognition)
         return pose
 
     def _publish_debug(
@@ -109,17 +108,40 @@ class Publishers:
         header: Header,
         image: np.ndarray,
         order: str,
-        best: Candidate | None,
         reason: str,
+        recognition: Recognition | None = None,
     ) -> None:
-        """Show the query beside its match, but only if anybody subscribes."""
+        """Show the query beside its match, but only if anybody subscribes.
+
+        `reason`: why there is no match, empty if there is one.
+        """
         if not self._debug.get_subscription_count():
             return
-        picture = loaded.picture_of(best.place) if best is not None else None
-        text = f'place {best.place.id}, {best.confidence:.2f}' if best else f'unknown: {reason}'
-        no_match_text = 'the map has no picture of it' if best else ''
-        shown = debug_picture(image, order, picture, text, no_match_text)
+        try:
+            shown = _shown(loaded, image, order, reason, recognition)
+        except Exception as error:  # whatever a picture does to OpenCV: the place is published
+            text = f'no ~/debug_image: {error_text(error)}'
+            self._node.get_logger().warning(text, throttle_duration_sec=5.0)
+            return
         height, width = shown.shape[:2]
         message = Image(header=header, height=height, width=width, encoding='rgb8', step=3 * width)
         message.data = array.array('B', shown.tobytes())
         self._debug.publish(message)
+
+
+def _shown(
+    loaded: LoadedMap,
+    image: np.ndarray,
+    order: str,
+    reason: str,
+    recognition: Recognition | None,
+) -> np.ndarray:
+    """The picture of ~/debug_image, uint8 RGB."""
+    if reason or recognition is None:
+        return debug_picture(image, order, None, f'unknown: {reason}')
+    best = recognition.candidates[0]
+    text, none = f'place {best.place.id}, {best.confidence:.2f}', 'the map has no picture of it'
+    picture, matches = loaded.picture_of(best.place), recognition.matches
+    if best.check is not None:
+        text += f', {100 * best.check.agreement:.0f} % agrees'
+    return debug_picture(image, order, picture, text, none, matches)

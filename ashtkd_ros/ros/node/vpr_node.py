@@ -125,6 +125,9 @@ class VprNode(NodeState):
         self.outputs.publish_map(loaded, self._maps_loaded + 1)
         self._maps_loaded += 1
         self.loaded_map, self.last_match = loaded, LastMatch()
+        if not self.autostart.retrying:
+            verify_top = self.get_parameter('verify_top').value
+            self.get_logger().info(f'verification: {loaded.verification(verify_top)}')
 
     @log_transition_errors
     def on_activate(self, state: LifecycleState) -> None:

@@ -174,6 +174,7 @@ class Observer(ImagePublisher):
         self._closed = True
         self._thread.join()
         self._executor.shutdown()
+        self.destroy_node()
 
 
 def wait_for(

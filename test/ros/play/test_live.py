@@ -18,16 +18,14 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 import rclpy
 from conftest import checksums
-from ros_helpers import MAP_PLACES, PLAYED, TOWN, Process, town_bag, until
+from ros_helpers import MAP_PLACES, PLAYED, TOWN, Process, save_town, town_bag, until
 from sensor_msgs.msg import Image
 
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.ros.play import live
-from ashtkd_ros.traverses.image_folder import read_source
 from ashtkd_ros.traverses.opening import open_traverse
 from ashtkd_ros.traverses.traverse import TraverseOptions
 
@@ -63,6 +61,7 @@ def read_answers(process: Process, tmp_path: Path) -> dict:
     node = {key: int(v) for key, v in values['node'].items() if v.isdecimal()}
     # An image may be dropped by a machine that stalls: not in silence, and no answer is lost.
     assert node['places published'] == heard > 0
+    assert values['node']['verification'].startswith(('on, of the ', 'off ('))
     assert node['images received'] == heard + node['images dropped']
     stamps = [answer['stamp_ns'] for answer in values['answers']]
     assert stamps == sorted(set(stamps))
@@ -77,7 +76,7 @@ def check_places(answers: list[dict], source: Path, town_map: Path, count: int) 
     for _, frame in open_traverse(source, TraverseOptions()).frames():
         answer = given.pop(frame.header_ns, None)
         if answer is not None:
-            found = matcher.match(embedder.embed(*frame.pixels()))
+            found = matcher.answer(embedder.describe(*frame.pixels())).candidates
             assert answer['places'] == [c.place.id for c in found]
             assert answer['scores'] == pytest.approx([c.confidence for c in found], abs=1e-3)
     assert not given
@@ -119,9 +118,7 @@ def test_a_node_that_runs_already(
 
 def test_a_node_that_runs_with_another_map(start, start_node, town_map: Path, tmp_path: Path):
     smaller, bag = tmp_path / 'smaller', town_bag(tmp_path / 'bag', 'dusk')
-    embedder, places = Embedder(shipped_model()), PlaceMap.load(town_map).places[:4]
-    descriptors = embed_frames(embedder, read_source(TOWN / 'day')[:4], 'map')
-    PlaceMap.build(descriptors, places, embedder).save(smaller)
+    save_town(smaller, Embedder(shipped_model()), 4)
     node = start_node(map_path=town_map)
     line = failure(start(bag, '--node', '/vpr_node', of=smaller), tmp_path)
     assert f'/vpr_node serves {town_map} of {MAP_PLACES} places, {smaller} has 4' in line

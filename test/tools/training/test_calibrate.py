@@ -15,6 +15,7 @@ import training_packages  # noqa: F401  skips where one of them is missing
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.metrics import calibration
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.network.shipped_model import shipped_model
 from tools.training import calibrate
 from tools.training.config import read_sources
@@ -29,8 +30,7 @@ def network(fake_network: SimpleNamespace, monkeypatch) -> SimpleNamespace:
         vector = np.array([np.cos(red), np.sin(red), np.cos(green), np.sin(green)], np.float32)
         return vector / np.linalg.norm(vector)
 
-    fake_network.embed = embed
-    fake_network.embed_batch = lambda images: np.stack([embed(image) for image in images])
+    fake_network.describe = lambda image: Look(embed(image), None)
     monkeypatch.setattr(calibrate, 'degrade', lambda image, _: image)
     return fake_network
 
@@ -47,10 +47,14 @@ def index_set(folder: Path, rows: list[tuple[str, int, str, int]]) -> None:
     (folder / 'index.csv').write_text(text)
 
 
-def collect(network, data: Path, positives: dict[str, str], radius: float = 1):
+def samples_of(similarity: np.ndarray, margin: np.ndarray, right: np.ndarray) -> calibrate.Samples:
+    return calibrate.Samples({'similarity': similarity, 'margin': margin}, right)
+
+
+def collect(network, data: Path, positives: dict[str, str], radius: float = 1, verified=False):
     source = {'kind': 'sets', 'path': 'sets', 'positives': positives, 'radius': radius}
     sources = [{'kind': 'walks', 'paths': ['x']}, source]
-    return calibrate.collect(network, data, read_sources(sources, data))
+    return calibrate.collect(network, data, read_sources(sources, data), verified)
 
 
 def test_on_walks_right_is_near_in_order_on_the_same_walk(tmp_path: Path, network):
@@ -69,7 +73,7 @@ def test_on_spots_right_is_the_same_known_place(tmp_path: Path, network):
     index_set(tmp_path / 's', [*rows, ('', 0, 'back', 0), ('', 0, 'back', 9)])
     samples = collect(network, tmp_path, {'s': 'place'})
     assert len(samples.right) == 6 and samples.right.all()
-    assert (samples.margin > 0.01).all()  # pictures of the same spot are no rivals
+    assert (samples.known['margin'] > 0.01).all()  # pictures of the same spot are no rivals
 
 
 def test_without_revisits_there_is_nothing_to_fit(tmp_path: Path, network):
@@ -83,7 +87,7 @@ def test_calibration_finds_the_coefficients_it_was_made_with():
     rng = np.random.default_rng(0)
     similarity, margin = rng.uniform(0, 1, 20_000), rng.uniform(-0.2, 0.6, 20_000)
     truth = 1 / (1 + np.exp(-(6 * similarity + 9 * margin - 4)))
-    samples = calibrate.Samples(similarity, margin, rng.random(20_000) < truth)
+    samples = samples_of(similarity, margin, rng.random(20_000) < truth)
     found = calibrate.fit(samples)
     expected = {'similarity': 6.0, 'margin': 9.0, 'offset': -4.0}
     assert found == pytest.approx(expected, rel=0.1)
@@ -95,14 +99,14 @@ def test_a_model_is_calibrated_anew_in_place(tmp_path: Path, monkeypatch, capsys
     model = tmp_path / 'student.onnx'
     shutil.copy(shipped_model(), model)
     right = np.arange(60) % 60 > 20
-    samples = calibrate.Samples(np.linspace(0, 1, 60), np.linspace(-0.1, 0.3, 60), right)
-    monkeypatch.setattr(calibrate, 'collect', lambda *_: samples)
+    samples = samples_of(np.linspace(0, 1, 60), np.linspace(-0.1, 0.3, 60), right)
+    monkeypatch.setattr(calibrate, 'collect', lambda *_, **__: samples)
     before = Embedder(model, num_threads=1)
     assert calibrate.main([str(model), '--data', str(tmp_path)]) == 0
     after = Embedder(model, num_threads=1)
     assert after.confidence == calibrate.fit(samples) != before.confidence
     assert (after.name, after.preprocessing) == (before.name, before.preprocessing)
     assert 'before' in capsys.readouterr().out and list(tmp_path.iterdir()) == [model]
-    monkeypatch.setattr(calibrate, 'collect', lambda *_: None)
+    monkeypatch.setattr(calibrate, 'collect', lambda *_, **__: None)
     with pytest.raises(VprError, match='has no set with `positives`'):
         calibrate.main([str(model), '--data', str(tmp_path)])

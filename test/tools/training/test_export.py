@@ -41,10 +41,9 @@ def test_exported_network_is_the_trained_one_whitened(
     run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(export, 'Views', lambda _: views)
-    samples = calibrate.Samples(
-        np.linspace(0, 1, 40), np.linspace(-0.1, 0.4, 40), np.arange(40) % 40 > 15
-    )
-    monkeypatch.setattr(calibrate, 'collect', lambda *_: samples)
+    known = {'similarity': np.linspace(0, 1, 40), 'margin': np.linspace(-0.1, 0.4, 40)}
+    samples = calibrate.Samples(known, np.arange(40) > 15)
+    monkeypatch.setattr(calibrate, 'collect', lambda *_, **__: samples)
     out = tmp_path / 'models' / 'small.onnx'
     measured = export.export(run, tmp_path, out, 0.5)
     assert measured['least cosine'] > 0.9999

@@ -22,8 +22,8 @@ def test_descriptors_have_length_one_and_salient_maps_sum_to_one():
     images, small = torch.rand(3, 3, 64, 64), small_student()
     with torch.no_grad():
         descriptors = small(images)
-        raw, sums, maps = small.describe(images)
-    assert descriptors.shape == (3, 16)
+        raw, sums, maps, local = small.describe(images)
+    assert descriptors.shape == (3, 16) and local is None
     torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(3))
     torch.testing.assert_close(F.normalize(raw, dim=1), descriptors)
     assert [m.shape for m in maps] == [(3, 3, s, s) for s in (8, 4, 4, 2)]
