@@ -13,6 +13,7 @@ features without their positions, see `networks.local`. The confidence is fitted
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -297,8 +298,7 @@ def write(
     return measured | fitted
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
     default = LocalOptions()
     parser.add_argument('model', type=Path, help='exported student (.onnx); it is not changed')
@@ -335,7 +335,12 @@ def main(argv: list[str] | None = None) -> int:
         default=Path('config/train/student.yaml'),
         help='settings file whose `positives` the confidence is fitted to (default: %(default)s)',
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    args = _parser().parse_args(argv)
     check_model_output(args.out)
     sources = read_config(args.config).sources
     options = LocalOptions(args.channels, args.dimensions, args.steps, teacher=args.teacher)
