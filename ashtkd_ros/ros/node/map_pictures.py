@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -24,5 +25,5 @@ class MapPictures:
         """uint8 RGB (H, W, 3), or None."""
         if self._task is not None and not self._task.over:
             return None
-        self._task = task = Task('pictures', lambda: self._read(place))
+        self._task = task = Task('pictures', partial(self._read, place))
         return task.result() if task.wait(_TIMEOUT_S, lambda: True) else None

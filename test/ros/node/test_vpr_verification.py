@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from ros_helpers import OddNode, Peer, image_message
+from ros_helpers import OddNode, Peer, image_message, until
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -22,6 +25,9 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.thumbnails import make_thumbnail, write_thumbnail
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import Matcher
+from ashtkd_ros.ros.node.map_loading import load_map
+from ashtkd_ros.ros.node.messages import check_messages
+from ashtkd_ros.ros.node.parameters import Parameters
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
@@ -167,6 +173,22 @@ def test_a_disk_that_stalls_costs_the_verification_alone(
         return peer.status(state='active')[1]['verification'].startswith('on')
 
     peer.until(verified, 'verified answers')
+    node.be('stall', str(map_copy))  # the node ends well all the same
+    peer.ask(image_message(walk[7], 900.0))
+
+
+def test_a_map_that_is_dropped_closes_its_file(local_map: Path, local_model: Path) -> None:
+    gc.collect()
+    gc.disable()  # no circle of references keeps it
+    try:
+        loaded = load_map(str(local_map), Embedder(local_model), Parameters(), print)
+        check_messages(loaded)
+        file = weakref.ref(loaded.recogniser.matcher.map.local._features)
+        assert file() is not None
+        del loaded
+        until(lambda: file() is None, 'the end of the file', lambda: time.sleep(0.01))
+    finally:
+        gc.enable()
 
 
 def test_a_map_without_local_features_works_and_says_so(

@@ -163,18 +163,22 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         write_rankings(args.json, found)
     print('\n'.join([embedder.name, *recall_table(found)]))
-    print(f'\n{"":>20} {"others":>20}  R@1   R@5   R@10  AP')
-    for folder in sets:
-        for name, describe in others.items():
-            metrics = evaluate_set(folder, describe, centre=name not in _AS_THEY_ARE)
-            recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
-            print(f'{folder.name:>20} {name:>20} {recalls}  {metrics.average_precision:.3f}')
+    _print_others(sets, others)
     least = MIN_CONFIDENCE
     print(f'\n{"":>20} calibration error  confidence >= {least}  right of these')
     for name, answers in found.items():
         error, known, right = [*answers.values()][-1].confidence_figures(least)
         print(f'{name:>20} {error:17.3f} {100 * known:17.1f} % {100 * right:13.1f} %')
     return 0
+
+
+def _print_others(sets: list[Path], others: dict[str, Describe]) -> None:
+    print(f'\n{"":>20} {"others":>20}  R@1   R@5   R@10  AP')
+    for folder in sets:
+        for name, describe in others.items():
+            metrics = evaluate_set(folder, describe, centre=name not in _AS_THEY_ARE)
+            recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
+            print(f'{folder.name:>20} {name:>20} {recalls}  {metrics.average_precision:.3f}')
 
 
 def _frozen(folder: Path) -> dict[str, Describe]:
