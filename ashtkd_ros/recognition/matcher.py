@@ -18,6 +18,8 @@ from ashtkd_ros.recognition.verification import Verified, verify
 
 _SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * score)
 _LEAST = 1e-4
+_CROWD = 3 / 7  # near candidates for each one elsewhere, above which the near ones are crowded
+_LEAST_RIVALS = 15  # verified candidates elsewhere, below which the lead says nothing
 _MOST = 1.01  # highest similarity of vectors of length 1, with rounding errors
 
 
@@ -44,13 +46,15 @@ class Check:
     `score`: higher is better, comparable within one image alone; `lead`: support for the places
     near the candidate minus that for all elsewhere, both as scores; `agreement`: share of the
     picture that agrees with the displacement, in [0, 1]; `displacement`: shares of the height and
-    the width by which the picture stands lower and further right in the map's picture.
+    the width by which the picture stands lower and further right in the map's picture; `rivals`:
+    verified candidates elsewhere. With few of them any image has a high lead.
     """
 
     score: float
     lead: float
     agreement: float
     displacement: tuple[float, float]
+    rivals: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,15 @@ class MatcherConfig:
     `top_k`: number of candidates. `verify_top`: how many of the most similar places are verified
     by local features, where the map has them; 0: none. Two places are neighbours, and so no rivals
     for the margin, if they are within `neighbour_m` metres, or without poses within
-    `neighbour_frames` frames of one traverse.
+    `neighbour_frames` frames of one traverse. `least_rivals`: verified candidates elsewhere; with
+    fewer the confidence is the descriptor's.
     """
 
     top_k: int = 5
     neighbour_m: float = 10.0
     neighbour_frames: int = 5
     verify_top: int = 30
+    least_rivals: int = _LEAST_RIVALS
 
 
 class Matcher:
@@ -175,12 +181,15 @@ class Matcher:
         scores = verified.scores.astype(float)
         support = np.exp(_SHARPNESS * (scores - scores.max()))
         near = self._near.among(ids[: len(scores)])
-        inside = near @ support
-        leads = np.log((inside + _LEAST) / (support.sum() - inside + _LEAST)) / _SHARPNESS
-        shifts = verified.displacement / self.map.local.grid
-        columns = (scores, leads, verified.agreement, shifts)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        return {k: Check(*values, tuple(shift)) for k, (*values, shift) in enumerate(rows)}
+        inside, rivals = near @ support, (~near).sum(axis=1)
+        # Many near ones have much support by chance: then those elsewhere count for more.
+        crowded = np.maximum(near.sum(axis=1) / np.maximum(rivals, 1) / _CROWD, 1.0)
+        outside = (support.sum() - inside) * crowded
+        leads = np.log((inside + _LEAST) / (outside + _LEAST)) / _SHARPNESS
+        shifts = [tuple(shift) for shift in (verified.displacement / self.map.local.grid).tolist()]
+        columns = (c.tolist() for c in (scores, leads, verified.agreement))
+        rows = zip(*columns, shifts, rivals.tolist(), strict=True)
+        return {k: Check(*values) for k, values in enumerate(rows)}
 
     def _candidate(
         self, at: int, ids: list[int], similarities: list[float], check: Check | None
@@ -188,7 +197,7 @@ class Matcher:
         similarity = similarities[at]
         margin = similarity - self._rival(ids[at], ids, similarities)
         known = {'similarity': similarity, 'margin': margin}
-        if check is not None:
+        if check is not None and check.rivals >= self.config.least_rivals:
             known |= {'lead': check.lead, 'agreement': check.agreement}
         confidence = probability(known, self._coefficients)
         return Candidate(self.map.places[ids[at]], similarity, margin, confidence, check)
