@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From similarity and margin to a probability, by coefficients that come with the model."""
+"""From what is known of a match to a probability, by coefficients that come with the model."""
 
 from __future__ import annotations
 
