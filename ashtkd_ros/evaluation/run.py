@@ -192,7 +192,7 @@ def recorded_predictions(experiment: Experiment, recorded: RecordedAnswers) -> P
         traffic=Traffic(recorded.sent, count, max(0, recorded.sent - count)),
         machine=dict(recorded.machine),
         how=recorded.facts(),
-        notes=verification_notes(experiment.place_map.unverified, {}, count)
+        notes=verification_notes(experiment.unverified, {}, count)
         + answer_notes(experiment.traverse, recorded, given, depth),
     )
 

@@ -17,8 +17,10 @@ from ashtkd_ros.commands.evaluate import main as evaluate
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.matched_positions import MatchedPositions
+from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION
 from ashtkd_ros.evaluation.run import evaluate_map
 from ashtkd_ros.maps.local_file import LocalFeatures
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import NO_LOCAL, PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.opening import open_traverse
@@ -107,6 +109,31 @@ def test_without_verification_it_is_the_descriptor_alone_and_that_is_noted(
     evaluated(tmp_path, tmp_path / 'bare', queries, model)
     assert figures(tmp_path / 'r.html') == {'single images': alone}
     assert capsys.readouterr().err.count(NO_LOCAL) == 1
+
+
+def test_answers_of_a_node_that_verified_none_are_noted_as_such(
+    made: Path, queries: Path, model: Path, tmp_path: Path, capsys, monkeypatch
+):
+    def record_live(place_map: Path, source: Path, out: Path, options: object) -> None:
+        frames = [frame for _, frame in open_traverse(source, TraverseOptions()).frames()]
+        answer = {'places': [0], 'scores': [0.9], 'seconds': 0.01}
+        answers = [{'stamp_ns': f.header_ns, **answer} for f in frames]
+        given = {'source': str(source), 'map_sha256': map_checksum(place_map), 'answers': answers}
+        rest = {
+            'schema_version': SCHEMA_VERSION,
+            'sent': COUNT,
+            'rate': 1.0,
+            'hz': 0.0,
+            'node': {},
+        }
+        out.write_text(json.dumps(given | rest))
+
+    monkeypatch.setattr('ashtkd_ros.commands.evaluate.record_live', record_live)
+    evaluated(tmp_path, made, queries, model, '--live')
+    assert 'not verified' not in capsys.readouterr().err
+    (tmp_path / 'again').mkdir()
+    evaluated(tmp_path / 'again', made, queries, model, '--live', '--verify-top', 0)
+    assert 'answers are not verified: verify_top is 0' in capsys.readouterr().err
 
 
 def test_only_the_first_candidates_are_verified(
