@@ -141,7 +141,7 @@ class Matcher:
             matches = _matches(verified, order[0], self.map.local.grid)
         candidates: list[Candidate] = []
         for at in order[:count]:
-            found = self._candidate(at, ids, similarities, checks.get(at))
+            found = self._candidate(at, ids, similarities, checks)
             if candidates:  # a later place is never more probable, whatever its rivals are
                 most = min(found.confidence, candidates[-1].confidence)
                 found = replace(found, confidence=most)
@@ -183,12 +183,13 @@ class Matcher:
         return {k: Check(*values, tuple(shift)) for k, (*values, shift) in enumerate(rows)}
 
     def _candidate(
-        self, at: int, ids: list[int], similarities: list[float], check: Check | None
+        self, at: int, ids: list[int], similarities: list[float], checks: dict[int, Check]
     ) -> Candidate:
-        similarity = similarities[at]
+        similarity, check = similarities[at], checks.get(at)
         margin = similarity - self._rival(ids[at], ids, similarities)
         known = {'similarity': similarity, 'margin': margin}
-        if check is not None:
+        # Where all that were verified are near, none leads: that would trust any image.
+        if check and not all(self._near(ids[at], j) for j in ids[: len(checks)]):
             known |= {'lead': check.lead, 'agreement': check.agreement}
         confidence = probability(known, self._coefficients)
         return Candidate(self.map.places[ids[at]], similarity, margin, confidence, check)
