@@ -61,7 +61,7 @@ def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, verdict:
     doubt = '' if confidence >= MIN_CONFIDENCE else '  (would be reported as unknown)'
     print_lines(
         f'{frame.name:>16} → place {place.id:4d} ({place.source})  confidence {confidence:.2f}  '
-        f'{verdict:>9}  {1000 * answer.seconds:5.1f} ms{doubt}'
+        f'{verdict:5}  {1000 * answer.seconds:5.1f} ms{doubt}'
     )
 
 

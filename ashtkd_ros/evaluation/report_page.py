@@ -46,6 +46,10 @@ def report_page(
 ) -> str:
     """HTML of the report; the pictures, where the images are still there, are read only here."""
     judged, starts = evaluation.judged, evaluation.starts
+    pairs = {
+        right: [_pair(q, picture_of, salient_of, matches_of) for q in _surest(judged, right)]
+        for right in (False, True)
+    }
     return render(
         'report.html',
         evaluation=evaluation,
@@ -54,16 +58,13 @@ def report_page(
         recall_at=RECALL_AT,
         cards=_headline_figures(evaluation),
         figures=illustrations(evaluation),
-        pairs={
-            right: [_pair(q, picture_of, salient_of, matches_of) for q in _surest(judged, right)]
-            for right in (False, True)
-        },
+        pairs=pairs,
         counts={
             right: sum(q.right == right and q.place is not None for q in judged)
             for right in (False, True)
         },
         alone=ALONE if ALONE in evaluation.methods else '',
-        matched=matches_of is not None and any(q.check is not None for q in judged),
+        matched=any(pair['matched'] for pair in pairs[False] + pairs[True]),
         near=sum(verdict_of(q) == 'near' for q in judged),
         unnamed=sum(q.place is None for q in judged),
         salient=salient_of is not None,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,10 +48,21 @@ class Ranking:
     confidences: np.ndarray
 
     @classmethod
-    def of(cls, answers: Sequence[Sequence[Candidate]]) -> Ranking:
-        """The candidates of each query, as many of each."""
-        places = [[candidate.place.id for candidate in candidates] for candidates in answers]
-        return cls(np.array(places), np.array([answer[0].confidence for answer in answers]))
+    def of(cls, answers: Sequence[_Answer]) -> Ranking:
+        """The answers to the queries, as long each."""
+        confidences = [answer.best.confidence for answer in answers]
+        return cls(np.array([answer.places for answer in answers]), np.array(confidences))
+
+
+class _Answer(NamedTuple):
+    """All that is kept of an answer, so that a long traverse fits into memory."""
+
+    places: list[int]
+    best: Candidate
+
+    @classmethod
+    def of(cls, candidates: Sequence[Candidate]) -> _Answer:
+        return cls([candidate.place.id for candidate in candidates], candidates[0])
 
 
 @dataclass
@@ -126,20 +138,20 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
     for frame, look in in_parallel(embedder.describe, jobs, options.workers):
         frames.append(frame)
         descriptors.append(look.descriptor)
-        answers.append(matcher.answer(look).candidates)
+        answers.append(_Answer.of(matcher.answer(look).candidates))
         faults.update([matcher.fault] if matcher.fault else [])
         if not experiment.unverified:
-            alone.append(matcher.match(look.descriptor))
+            alone.append(_Answer.of(matcher.match(look.descriptor)))
     if not frames:
         raise queries.none_left()
     rate = f'at most {options.max_rate_hz:g} images a second'
     return Predictions(
         frames,
         Ranking.of(answers),
-        np.array([candidates[0].similarity for candidates in answers]),
+        np.array([answer.best.similarity for answer in answers]),
         np.stack(descriptors),
         Ranking.of(alone) if alone else None,
-        [candidates[0].check for candidates in answers],
+        [answer.best.check for answer in answers],
         measure_stages(embedder, matcher, frames) if options.timing else {},
         how={
             'How': f'offline, {rate if options.max_rate_hz else "every image"}',

@@ -154,10 +154,9 @@ def test_descriptors_have_length_one_and_batches_equal_singles(network: Embedder
     assert (batch @ batch.T - np.eye(3)).max() < 0.999  # other pictures, other descriptors
 
 
-def test_shipped_model_has_256_dimensions_and_tells_its_preprocessing(
-    network: Embedder, student: Path
-):
-    assert network.dimensions == 256
+def test_shipped_model_tells_sizes_and_preprocessing(network: Embedder, student: Path):
+    assert network.dimensions <= 512
+    assert network.local.grid == (14, 14) and network.local.channels == 64
     assert network.preprocessing.colour_order in ('RGB', 'BGR')
     assert network.name and len(network.hash) == 64
     assert student.stat().st_size < 25e6

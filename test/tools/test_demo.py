@@ -45,7 +45,7 @@ def test_two_walks(ros, two_walks: Path, tmp_path: Path) -> None:
     process = run(tmp_path / 'run', '--data', two_walks, '-o', tmp_path / 'out')
     assert process.wait() == 0, process.stderr
     answers = re.findall(
-        r'→ place +\d+ .* confidence [01]\.\d\d +(right|near miss|WRONG)', process.stdout
+        r'→ place +\d+ .* confidence [01]\.\d\d  (right|near miss|WRONG)', process.stdout
     )
     assert len(answers) == FRAMES
     assert re.search(rf'R@1 [\d.]+ %.* AP [\d.]+ .*\({FRAMES} queries', process.stdout)

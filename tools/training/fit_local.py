@@ -13,9 +13,11 @@ features without their positions, see `networks.local`. The confidence is fitted
 
 from __future__ import annotations
 
+import argparse
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +36,7 @@ from ashtkd_ros.files.writing import write_bytes, write_errors
 from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder, resize
 from tools.training.calibrate import calibrate
-from tools.training.config import read_config
+from tools.training.config import Source, read_config
 from tools.training.data.known_matches import MatchedViews, matched_views, picture_pairs
 from tools.training.export import check_parity, metadata_of, write_onnx
 from tools.training.networks.layers import unit
@@ -67,28 +69,41 @@ class LocalOptions:
 
 def load_finished(path: Path, options: LocalOptions) -> DSFormer:
     """The network of an exported student, with layers for local features that are new."""
-    try:
-        graph = onnx.load(str(path)).graph
-        width = next(x.dims[0] for x in graph.initializer if x.name == 'project.bias')
-        levels = sum(output.name.startswith('salient') for output in graph.output)
-    except Exception as error:  # onnx raises what its parts raise
-        raise VprError(f'{path}: not an exported student ({error})') from error
-    config = StudentConfig(dimensions=width, local=options.channels, combined=options.dimensions)
-    if levels != len(config.vit_widths) + 2:
-        raise VprError(f'{path}: has {levels} levels; a student of three is needed')
-    network = DSFormer(config)
-    network.load_exported(path)
+    Embedder(path)  # refuses what a robot would refuse
+    graph = onnx.load(str(path)).graph
+    widths = [x.dims[0] for x in graph.initializer if x.name == 'project.bias']
+    levels = sum(output.name.startswith('salient') for output in graph.output)
+    body = StudentConfig(dimensions=widths[0] if widths else 1)
+    if not widths or levels != len(body.vit_widths) + 2:
+        raise VprError(f'{path}: is not an exported student of three levels, which is needed')
+    network = DSFormer(replace(body, local=options.channels, combined=options.dimensions))
+    _check_sizes(options, network)
+    finished = DSFormer(body)
+    finished.load_exported(path)
+    network.load_state_dict({**network.state_dict(), **finished.state_dict()})
     return network.eval()
 
 
+def _check_sizes(options: LocalOptions, network: DSFormer) -> None:
+    """VprError for numbers that the maps cannot give."""
+    most = network.local.project.in_features
+    if not 1 < options.channels <= most:
+        raise VprError(f'local features have from 2 to {most} numbers, not {options.channels}')
+    most = network.combine.turn.in_features
+    if options.dimensions > most:
+        raise VprError(f'the descriptor has at most {most} numbers, not {options.dimensions}')
+
+
 def training_pictures(data: Path, each: int, seed: int) -> list[Path]:
-    """At most `each` pictures of every set (index.csv) under `data`; VprError without any."""
+    """At most `each` pictures of every set (index.csv) under `data`; VprError for too few."""
     rng, files = np.random.default_rng(seed), []
     for table in sorted(data.glob('*/index.csv')):
         names = [row['file'] for _, row in read_rows(table, ('file',))]
         files += [table.parent / names[i] for i in rng.permutation(len(names))[:each]]
     if not files:
         raise VprError(f'{data}: holds no set (a folder with index.csv); name another folder')
+    if len(files) <= FREE_DIMENSIONS:
+        raise VprError(f'{data}: has {len(files)} pictures; give more than {FREE_DIMENSIONS}')
     return files
 
 
@@ -265,7 +280,7 @@ def check_local(network: DSFormer, path: Path, files: list[Path]) -> float:
 
 
 def write(
-    network: DSFormer, files: list[Path], out: Path, data: Path, config: Path
+    network: DSFormer, files: list[Path], out: Path, data: Path, sources: Sequence[Source]
 ) -> dict[str, float]:
     """Export, check against torch and numpy, fit the confidence; what was measured."""
     with tempfile.TemporaryDirectory() as folder:
@@ -274,15 +289,16 @@ def write(
         jpegs = [np.fromfile(file, np.uint8) for file in files[:64]]
         measured = {'least cosine': check_parity(network, draft, jpegs)}
         measured['least cosine of local, int8'] = check_local(network, draft, files[:16])
-        measured |= calibrate(draft, data, read_config(config).sources)
+        fitted = calibrate(draft, data, sources)
         Embedder(draft)  # refuses what a robot would refuse
         with write_errors(out, 'the model'):
             write_bytes(out, draft.read_bytes())
-    return measured
+    if not fitted:
+        print(f'{data}: has no set with `positives` in the settings; the confidence is not fitted')
+    return measured | fitted
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
     default = LocalOptions()
     parser.add_argument('model', type=Path, help='exported student (.onnx); it is not changed')
@@ -319,11 +335,17 @@ def main(argv: list[str] | None = None) -> int:
         default=Path('config/train/student.yaml'),
         help='settings file whose `positives` the confidence is fitted to (default: %(default)s)',
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    args = _parser().parse_args(argv)
     check_model_output(args.out)
+    sources = read_config(args.config).sources
     options = LocalOptions(args.channels, args.dimensions, args.steps, teacher=args.teacher)
     network, measured, files = fit(args.model, args.data, options)
-    measured |= write(network, files, args.out, args.data, args.config)
+    measured |= write(network, files, args.out, args.data, sources)
     print(f'{args.out}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
     return 0
 

@@ -308,6 +308,10 @@ def test_a_player_that_fails(start, ros2, tmp_path: Path) -> None:
             ('-o', 'a.json', '--node', '/vpr_node', '--providers', 'auto'),
             'leave out --providers or --node',
         ),
+        (
+            ('-o', 'a.json', '--node', '/vpr_node', '--verify-top', '0'),
+            'leave out --verify-top or --node',
+        ),
     ],
 )
 def test_bad_arguments(arguments, said: str, tmp_path: Path, capsys, monkeypatch) -> None:

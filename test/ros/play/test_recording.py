@@ -46,6 +46,14 @@ def test_the_progress_of_a_long_replay_is_printed(capsys, monkeypatch) -> None:
     assert checks
 
 
+def test_a_node_is_given_what_was_asked_for_zero_too(tmp_path: Path, monkeypatch) -> None:
+    given = {}
+    monkeypatch.setattr(recording, 'observed_node', lambda _, parameters: given.update(parameters))
+    recording.map_node(tmp_path, False, verify_top=0, model_path=None, providers=())
+    assert given['verify_top'] == 0 and given['map_path'] == tmp_path
+    assert not {'model_path', 'providers'} & given.keys()
+
+
 def test_a_node_with_another_map_is_refused(town_map: Path) -> None:
     recording.check_served('/vpr_node', {'places in map': str(MAP_PLACES)}, town_map)
     with pytest.raises(VprError, match='serves /maps/b of 99 places'):

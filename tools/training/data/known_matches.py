@@ -39,10 +39,11 @@ def picture_pairs(
     """
     pairs: list[tuple[Path, Path]] = []
     for table in sorted(folder.glob('*/index.csv')):
-        rows = [row for _, row in read_rows(table, ('file',))]
+        webcam = table.parent.name in webcams
+        rows = [row for _, row in read_rows(table, ('file', 'place')[: 1 + webcam])]
         files = [table.parent / row['file'] for row in rows]
         pairs += [(files[i], files[i]) for i in rng.permutation(len(files))[:each]] * 2
-        if table.parent.name in webcams:
+        if webcam:
             cameras = defaultdict(list)
             for row, file in zip(rows, files, strict=True):
                 cameras[row['place']].append(file)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ from tools.training.studies.student_sets import (
 
 # Frames → descriptors (N, D), rows of length 1.
 Describe = Callable[[list[Frame]], np.ndarray]
-_AS_THEY_ARE = ('raw pixels 32x32',)  # of mean 0 already
+_AS_THEY_ARE = ('raw pixels', 'first')  # of mean 0 already, or as the node uses them
+_CUTS = (256, 128)
 
 
 def student_descriptors(embedder: Embedder) -> Describe:
@@ -163,18 +165,36 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         write_rankings(args.json, found)
     print('\n'.join([embedder.name, *recall_table(found)]))
-    print(f'\n{"":>20} {"others":>20}  R@1   R@5   R@10  AP')
-    for folder in sets:
-        for name, describe in others.items():
-            metrics = evaluate_set(folder, describe, centre=name not in _AS_THEY_ARE)
-            recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
-            print(f'{folder.name:>20} {name:>20} {recalls}  {metrics.average_precision:.3f}')
+    _print_others(sets, others | _shorter(embedder))
     least = MIN_CONFIDENCE
     print(f'\n{"":>20} calibration error  confidence >= {least}  right of these')
     for name, answers in found.items():
         error, known, right = [*answers.values()][-1].confidence_figures(least)
         print(f'{name:>20} {error:17.3f} {100 * known:17.1f} % {100 * right:13.1f} %')
     return 0
+
+
+def _shorter(embedder: Embedder) -> dict[str, Describe]:
+    """The student's descriptors cut to their first numbers, brought to length 1 again."""
+    whole = student_descriptors(embedder)
+
+    def cut(frames: list[Frame], numbers: int) -> np.ndarray:
+        rows = whole(frames)[:, :numbers]
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    return {
+        f'first {n} numbers': partial(cut, numbers=n) for n in _CUTS if n < embedder.dimensions
+    }
+
+
+def _print_others(sets: list[Path], others: dict[str, Describe]) -> None:
+    print(f'\n{"":>20} {"others":>20}  R@1   R@5   R@10  AP')
+    for folder in sets:
+        for name, describe in others.items():
+            centre = not name.startswith(_AS_THEY_ARE)
+            metrics = evaluate_set(folder, describe, centre)
+            recalls = '  '.join(f'{100 * metrics.recall.get(n, 1.0):5.1f}' for n in (1, 5, 10))
+            print(f'{folder.name:>20} {name:>20} {recalls}  {metrics.average_precision:.3f}')
 
 
 def _frozen(folder: Path) -> dict[str, Describe]:
