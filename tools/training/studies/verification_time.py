@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time of verification beside the embedding, in turns, and what it gives: one table.
 
-    OPENBLAS_NUM_THREADS=1 python -m tools.training.studies.verification --data ../shared/data/val
+    OPENBLAS_NUM_THREADS=1 \\
+        python -m tools.training.studies.verification_time --data ../shared/data/val
 
 The network runs on one thread; the variable says the same to numpy.
 
