@@ -242,12 +242,15 @@ def fit(
     """The network with fitted local features, what was measured, and the pictures used."""
     network = load_finished(model, options)
     files = training_pictures(data, options.pictures, options.seed)
+    trunk = FrozenTrunk(options.teacher) if options.teacher else None
+    if trunk is not None and not trunk.has_map:
+        raise VprError(f'{options.teacher}: has no output "map"; give another teacher')
     bound, stacked = stacked_maps(network, files)
     measured = {}
-    if options.teacher is None:
+    if trunk is None:
         start_as_axes(network.local, stacked)
     else:
-        trunk, size = FrozenTrunk(options.teacher), network.config.image_size
+        size = network.config.image_size
         measured['explained'] = start_as_ridge(network.local, stacked, files, trunk, size)
     if options.steps:
         rng = np.random.default_rng(options.seed)
