@@ -216,6 +216,21 @@ def test_confidence_is_by_what_is_known_of_the_candidate(fake_network):
     assert best.check is not None and best.confidence == pytest.approx(expected, abs=1e-9)
 
 
+def test_a_map_of_neighbours_trusts_no_image_that_is_like_nothing(fake_network):
+    """There is no place elsewhere that could lose, so that the lead says nothing."""
+    fake_network.confidence = VERIFIED
+    for positions in ([0], [0, 1, 2]):
+        similarities = [0.2, 0.19, 0.18][: len(positions)]
+        best = (
+            Matcher(map_of(fake_network, similarities, positions, {})).answer(LOOK).candidates[0]
+        )
+        known = {'similarity': best.similarity, 'margin': best.margin}
+        assert best.check.lead > 1  # and would be worth more than all the rest
+        assert best.confidence == pytest.approx(probability(known, VERIFIED)) and (
+            best.confidence < 0.3
+        )
+
+
 def test_a_query_of_nan_is_refused_before_anything_is_verified(fake_network, monkeypatch):
     place_map = map_of(fake_network, SIMILARITIES, FAR, {})
     monkeypatch.setattr(place_map.local, 'rows', lambda _: pytest.fail('verified'))

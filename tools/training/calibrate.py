@@ -142,7 +142,7 @@ def calibrate(model: Path, data: Path, sources: Iterable[Source]) -> dict[str, f
     try:
         check_coefficients(coefficients)
     except ValueError as error:
-        raise VprError(f'{model}: {error}; give more sets with positives') from error
+        raise VprError(f'{data}: {error}; give more sets with positives') from error
     names = ('calibration error (training)', 'verified')
     measured = {n: _error(s, coefficients) for n, s in zip(names, judged, strict=False)}
     proto = onnx.load(str(model))

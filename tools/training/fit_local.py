@@ -39,6 +39,7 @@ from tools.training.calibrate import calibrate
 from tools.training.config import Source, read_config
 from tools.training.data.known_matches import MatchedViews, matched_views, picture_pairs
 from tools.training.export import check_parity, metadata_of, write_onnx
+from tools.training.networks.layers import count as count_operations
 from tools.training.networks.layers import unit
 from tools.training.networks.local import CENTRES, FREE_DIMENSIONS, LocalHead
 from tools.training.networks.student import DSFormer, StudentConfig
@@ -241,12 +242,15 @@ def fit(
     """The network with fitted local features, what was measured, and the pictures used."""
     network = load_finished(model, options)
     files = training_pictures(data, options.pictures, options.seed)
+    trunk = FrozenTrunk(options.teacher) if options.teacher else None
+    if trunk is not None and not trunk.has_map:
+        raise VprError(f'{options.teacher}: has no output "map"; give another teacher')
     bound, stacked = stacked_maps(network, files)
     measured = {}
-    if options.teacher is None:
+    if trunk is None:
         start_as_axes(network.local, stacked)
     else:
-        trunk, size = FrozenTrunk(options.teacher), network.config.image_size
+        size = network.config.image_size
         measured['explained'] = start_as_ridge(network.local, stacked, files, trunk, size)
     if options.steps:
         rng = np.random.default_rng(options.seed)
@@ -287,7 +291,11 @@ def write(
         draft = Path(folder) / out.name
         write_onnx(network, draft, metadata_of(network, out.stem))
         jpegs = [np.fromfile(file, np.uint8) for file in files[:64]]
-        measured = {'least cosine': check_parity(network, draft, jpegs)}
+        million, billion = count_operations(
+            network, torch.zeros(1, 3, *[network.config.image_size] * 2)
+        )
+        measured = {'M parameters': million, 'GMAC': billion}
+        measured |= {'least cosine': check_parity(network, draft, jpegs)}
         measured['least cosine of local, int8'] = check_local(network, draft, files[:16])
         fitted = calibrate(draft, data, sources)
         Embedder(draft)  # refuses what a robot would refuse

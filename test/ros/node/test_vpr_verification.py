@@ -24,13 +24,14 @@ from std_srvs.srv import Trigger
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.thumbnails import make_thumbnail, write_thumbnail
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.recognition.matcher import Matcher
+from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.ros.node.map_loading import load_map
 from ashtkd_ros.ros.node.messages import check_messages
 from ashtkd_ros.ros.node.parameters import Parameters
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
+TOP = MatcherConfig.verify_top
 
 
 @pytest.fixture
@@ -92,13 +93,13 @@ def reload(peer: Peer) -> Trigger.Response:
 
 def test_answers_are_those_of_a_verifying_matcher(node, peer: Peer, matcher, looks, walk) -> None:
     for i, look in enumerate(looks):
-        assert told(peer.ask(image_message(walk[i], 1.0 + i))) == expected(matcher, look, 20)
-    _, values = saying(peer, 'on, of the 20 most similar places')
+        assert told(peer.ask(image_message(walk[i], 1.0 + i))) == expected(matcher, look, TOP)
+    _, values = saying(peer, f'on, of the {TOP} most similar places')
     check = matcher.answer(looks[-1]).candidates[0].check
     assert values['last agreement'] == f'{100 * check.agreement:.0f} %'
     assert values['last displacement'] == '0 % down, 0 % right'
     assert 0.0 < float(values['verify p50 ms']) < float(values['latency p50 ms'])
-    assert 'verification: on, of the 20 most similar places' in node.stderr
+    assert f'verification: on, of the {TOP} most similar places' in node.stderr
 
 
 def test_verify_top_applies_from_the_next_image_on(node, peer, matcher, looks, walk) -> None:
@@ -129,10 +130,10 @@ def test_features_that_change_on_the_disk_are_told_of_and_not_used(
     assert f'answers are not verified: {map_copy}/local.npy: ' in status.message
     assert peer.set_parameter('verify_top', 0)
     assert saying(peer, 'off (verify_top is 0)')[0].level == DiagnosticStatus.OK
-    assert peer.set_parameter('verify_top', 20)
+    assert peer.set_parameter('verify_top', TOP)
     assert reload(peer).success
     assert saying(peer, 'on')[0].level == DiagnosticStatus.OK
-    assert told(peer.ask(image_message(walk[7], 20.0))) == expected(matcher, looks[7], 20)
+    assert told(peer.ask(image_message(walk[7], 20.0))) == expected(matcher, looks[7], TOP)
 
 
 @pytest.mark.parametrize('spoil', ['cut', 'delete', 'replace'])
@@ -147,7 +148,7 @@ def test_the_map_in_use_outlives_its_file(
         file.unlink()
     if spoil == 'replace':
         file.write_bytes(b'another')
-    top = 0 if spoil == 'cut' else 20  # an open file that is deleted can still be read
+    top = 0 if spoil == 'cut' else TOP  # an open file that is deleted can still be read
     for i in range(1, 4):
         place = peer.ask(image_message(walk[i], 1.0 + i))
         assert told(place) == expected(matcher, looks[i], top)

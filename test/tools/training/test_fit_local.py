@@ -163,11 +163,13 @@ def test_the_start_at_a_teacher_explains_its_map(
     class Own(FakeTrunk):
         """What the student sees itself."""
 
+        has_map = True
+
         def features(self, images: torch.Tensor):
             maps = network.local.stacked(network.describe_levels(images)[1])
             return maps[..., ::2].transpose(1, 2).unflatten(2, (4, 4)), None
 
-    class Noise(FakeTrunk):
+    class Noise(Own):
         def features(self, images: torch.Tensor):
             return torch.randn(len(images), 6, 4, 4), None
 
@@ -229,6 +231,8 @@ def test_bad_input_is_one_line_before_the_work(
     assert 'not an exported student of three levels' in refusal(other, data, out, settings)
     assert 'holds no set' in refusal(model, gone, out, settings)
     assert 'gone' in refusal(model, data, out, gone)
+    assert 'gone' in refusal(model, data, out, settings, '--teacher', gone)
+    assert 'has no output "map"' in refusal(model, data, out, settings, '--teacher', model)
     for option, number, expected in (
         ('--channels', 1, 'from 2 to 256 numbers, not 1'),
         ('--channels', 257, 'from 2 to 256 numbers, not 257'),

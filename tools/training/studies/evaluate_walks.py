@@ -47,8 +47,9 @@ from tools.render.walks import DAY, SHIPPED_TOWN, query_walks, render_towns, tow
 
 NEAR_M, THINNED = 2.0, 6
 _TOWNS, _DEPTH = (SHIPPED_TOWN, 21), 20
+_DESCRIPTOR = 'descriptor'
 _METHODS = {
-    'descriptor': MatcherConfig(top_k=_DEPTH, verify_top=0),
+    _DESCRIPTOR: MatcherConfig(top_k=_DEPTH, verify_top=0),
     'verified': MatcherConfig(top_k=_DEPTH),
 }
 
@@ -124,12 +125,14 @@ class Described:
 def rank(
     mapped: Described, queries: Described, test: WalkTest, embedder: Embedder
 ) -> dict[str, np.ndarray]:
-    """Method → rows of `mapped`, int (Q, 20), the best first; -1 where the map has no more."""
+    """Method → rows of `mapped`, int (Q, 20), the best first; -1 where the map has no more. A
+    model without local features is judged by its descriptor alone."""
     first = test.first_places(len(queries.frames))
-    found = {name: np.full((len(first), _DEPTH), -1) for name in _METHODS}
+    configs = _METHODS if embedder.local else {_DESCRIPTOR: _METHODS[_DESCRIPTOR]}
+    found = {name: np.full((len(first), _DEPTH), -1) for name in configs}
     for start in np.unique(first).tolist():
         place_map = mapped.every(start, test.every).place_map(embedder)
-        for name, config in _METHODS.items():
+        for name, config in configs.items():
             matcher = Matcher(place_map, config)
             for q in np.flatnonzero(first == start):
                 rows = [c.place.id for c in matcher.answer(queries.looks[q]).candidates]
@@ -184,16 +187,17 @@ def evaluate_town(folder: Path, embedder: Embedder) -> Figures:
 def table(towns: dict[str, Figures]) -> str:
     """A row for each walk, and two for the means of those in another light and of the others."""
     columns = ' '.join(f'{name:>7}' for name in (*towns, '2x', 'm'))
+    methods = list(next(iter(next(iter(towns.values())).values())))
     rows = {}
     for walk in walk_tests():
-        seen = [[figures[walk][method] for figures in towns.values()] for method in _METHODS]
+        seen = [[figures[walk][method] for figures in towns.values()] for method in methods]
         rows[walk] = np.array([_numbers(judged) for judged in seen])
     lights = [walk for walk in rows if walk in CONDITIONS]
     moved = [walk for walk in rows if walk not in (*CONDITIONS, 'again', 'forward0')]
     for name, walks in (('lights', lights), ('moved', moved)):
         rows[name] = np.mean([rows[walk] for walk in walks], axis=0)
-    lines = [' ' * 10 + ''.join(f'   {method:^{len(columns)}}' for method in _METHODS)]
-    lines.append(f'{"R@1 in %":>10}' + f'   {columns}' * len(_METHODS))
+    lines = [' ' * 10 + ''.join(f'   {method:^{len(columns)}}' for method in methods)]
+    lines.append(f'{"R@1 in %":>10}' + f'   {columns}' * len(methods))
     for name, row in rows.items():
         cells = (' '.join(f'{number:7.1f}' for number in numbers) for numbers in row)
         lines.append(f'{name:>10}   ' + '   '.join(cells))

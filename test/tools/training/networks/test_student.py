@@ -13,7 +13,7 @@ from small_student import SMALL, small_student, torch
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
 from tools.training.networks.layers import NetworkOutput, count
-from tools.training.networks.student import DSFormer
+from tools.training.networks.student import DSFormer, StudentConfig
 
 F = torch.nn.functional
 
@@ -95,13 +95,16 @@ def test_batch_statistics_and_a_frozen_stem_stay_in_training():
 
 
 def test_an_exported_student_is_a_start(student: Path):
-    network = DSFormer().eval()
-    network.load_exported(student)
+    whole, bound = DSFormer(StudentConfig(local=64)).eval(), DSFormer().eval()
+    for network in (whole, bound):
+        network.load_exported(student)
     images = torch.rand(2, 3, 224, 224)
     with torch.no_grad():
-        ours = network(images).numpy()
+        ours = whole(images).numpy()
+        halves = bound.describe(images).descriptor, whole.describe(images).descriptor
     theirs = Embedder(student).run(images.numpy())
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    torch.testing.assert_close(*halves)  # training goes on from the half that it teaches
 
 
 def test_another_file_is_no_start(student: Path, tmp_path: Path):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time of verification beside the embedding, in turns, and what it gives: one table.
 
-    OPENBLAS_NUM_THREADS=1 python -m tools.training.studies.verification --data ../shared/data/val
+    python -m tools.training.studies.verification_time --data ../shared/data/val
 
-The network runs on one thread; the variable says the same to numpy.
+Network and numpy run on one thread, as in the node.
 
 Candidates are pictures of noise, which take as long as any others. Without --data the column of
 recall is left out.
