@@ -141,7 +141,13 @@ def test_options_of_the_launch_are_options_of_the_command(tmp_path: Path, monkey
     usual = {n: default(a) for n, a in replay_arguments().items() if n not in REQUIRED}
     others = {'auto': 'own', 'header': 'receive', 'false': 'true', '': '1'}
     given = {n: others.get(value, '0.75') for n, value in usual.items()}
-    given |= {'threads': '1', 'frames': '7', 'camera_frame_is': 'body', 'video_start': '-2.5'}
+    given |= {
+        'threads': '1',
+        'verify_top': '5',
+        'frames': '7',
+        'camera_frame_is': 'body',
+        'video_start': '-2.5',
+    }
     _, called = launched(tmp_path, monkeypatch, 0, **given)
     words = {a.partition('=')[0] for a in called if a.startswith('--')}
     assert words == {'--live', *(f'--{name.replace("_", "-")}' for name in usual)}
