@@ -23,6 +23,8 @@ PARTS = ('soft', 'hard', 'descriptor', 'levels', 'salient', 'ranking', 'metric')
 class FakeTrunk:
     """Feature map = the picture itself, 14 x 14."""
 
+    has_map = True
+
     def __init__(self, *_):
         pass
 

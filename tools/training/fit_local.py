@@ -91,8 +91,15 @@ def _check_sizes(options: LocalOptions, network: DSFormer) -> None:
     if not 1 < options.channels <= most:
         raise VprError(f'local features have from 2 to {most} numbers, not {options.channels}')
     most = network.combine.turn.in_features
-    if options.dimensions > most:
-        raise VprError(f'the descriptor has at most {most} numbers, not {options.dimensions}')
+    if not 1 < options.dimensions <= most:
+        raise VprError(f'the descriptor has from 2 to {most} numbers, not {options.dimensions}')
+
+
+def _trunk_with_map(path: Path) -> FrozenTrunk:
+    trunk = FrozenTrunk(path)
+    if not trunk.has_map:
+        raise VprError(f'{path}: has no output "map" to start from; give another --teacher')
+    return trunk
 
 
 def training_pictures(data: Path, each: int, seed: int) -> list[Path]:
@@ -241,6 +248,7 @@ def fit(
 ) -> tuple[DSFormer, dict[str, float], list[Path]]:
     """The network with fitted local features, what was measured, and the pictures used."""
     network = load_finished(model, options)
+    trunk = None if options.teacher is None else _trunk_with_map(options.teacher)
     files = training_pictures(data, options.pictures, options.seed)
     trunk = FrozenTrunk(options.teacher) if options.teacher else None
     if trunk is not None and not trunk.has_map:

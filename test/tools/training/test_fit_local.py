@@ -236,9 +236,13 @@ def test_bad_input_is_one_line_before_the_work(
     for option, number, expected in (
         ('--channels', 1, 'from 2 to 256 numbers, not 1'),
         ('--channels', 257, 'from 2 to 256 numbers, not 257'),
-        ('--dimensions', 25, 'at most 24 numbers, not 25'),
+        ('--dimensions', 25, 'from 2 to 24 numbers, not 25'),
+        ('--dimensions', 1, 'from 2 to 24 numbers, not 1'),
     ):
         assert expected in refusal(model, data, out, settings, option, number)
+    monkeypatch.setattr(fit_local, 'stacked_maps', lambda *_: pytest.fail('began'))
+    assert 'no such file' in refusal(model, data, out, settings, '--teacher', gone)
+    assert 'no output "map"' in refusal(model, data, out, settings, '--teacher', other)
     monkeypatch.setattr(fit_local, 'FREE_DIMENSIONS', 40)
     assert 'has 40 pictures; give more than 40' in refusal(model, data, out, settings)
 
