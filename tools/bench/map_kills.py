@@ -29,7 +29,7 @@ from ashtkd_ros.network.shipped_model import shipped_model
 from tools.town import DAY
 
 _KINDS = (['--keyframes', 'all'], ['--keyframes', 'distance', '--metres', '3'])
-_LONGEST_S, _PAUSE_S, _SAVE_S = 600.0, 0.001, 0.05
+_LONGEST_S, _PAUSE_S, _SAVE_S = 600.0, 0.001, 0.6
 
 
 class Target:

@@ -95,13 +95,6 @@ def _check_sizes(options: LocalOptions, network: DSFormer) -> None:
         raise VprError(f'the descriptor has from 2 to {most} numbers, not {options.dimensions}')
 
 
-def _trunk_with_map(path: Path) -> FrozenTrunk:
-    trunk = FrozenTrunk(path)
-    if not trunk.has_map:
-        raise VprError(f'{path}: has no output "map" to start from; give another --teacher')
-    return trunk
-
-
 def training_pictures(data: Path, each: int, seed: int) -> list[Path]:
     """At most `each` pictures of every set (index.csv) under `data`; VprError for too few."""
     rng, files = np.random.default_rng(seed), []
@@ -248,7 +241,6 @@ def fit(
 ) -> tuple[DSFormer, dict[str, float], list[Path]]:
     """The network with fitted local features, what was measured, and the pictures used."""
     network = load_finished(model, options)
-    trunk = None if options.teacher is None else _trunk_with_map(options.teacher)
     files = training_pictures(data, options.pictures, options.seed)
     trunk = FrozenTrunk(options.teacher) if options.teacher else None
     if trunk is not None and not trunk.has_map:
