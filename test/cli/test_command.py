@@ -37,6 +37,11 @@ def status_of(command) -> int:
     return ended.value.code
 
 
+def heed_interrupts() -> None:
+    """A shell starts what it runs in the background with SIGINT ignored, tests too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_nothing_half_done(number: int, tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
@@ -47,6 +52,7 @@ def test_a_signal_leaves_nothing_half_done(number: int, tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     ) as process:
         assert process.stdout.readline() == 'there\n'
         process.send_signal(number)
