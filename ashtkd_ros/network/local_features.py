@@ -12,7 +12,7 @@ import numpy as np
 from ashtkd_ros.network.descriptors import TOLERANCE, first_not_unit
 
 LOCAL = 'local'  # name of the network's output, of its metadata and of the entry in map.yaml
-_SCALE = 127  # int8 of a number that is 1
+SCALE = 127  # int8 of a number that is 1
 _LONGEST_SIDE, _MOST_CHANNELS, _MOST_BYTES = 1024, 4096, 2**24
 
 
@@ -104,7 +104,7 @@ def as_int8(features: np.ndarray, shape: LocalShape) -> np.ndarray:
         with np.errstate(over='ignore', invalid='ignore'):
             length = float(np.linalg.norm(features[0, bad]))
         raise ValueError(f'a vector of length {length:.4g}, not 1, at position {bad}')
-    scaled = features[0] * np.float32(_SCALE)
+    scaled = features[0] * np.float32(SCALE)
     return np.rint(scaled, out=scaled).astype(np.int8)
 
 
@@ -115,8 +115,8 @@ def first_not_unit_int8(rows: np.ndarray) -> int | None:
     """
     numbers = rows.astype(np.float32)
     lengths = np.sqrt(np.einsum('ij,ij->i', numbers, numbers))
-    most = 0.5 * rows.shape[1] ** 0.5 + _SCALE * TOLERANCE
-    bad = np.flatnonzero(np.abs(lengths - _SCALE) > most)
+    most = 0.5 * rows.shape[1] ** 0.5 + SCALE * TOLERANCE
+    bad = np.flatnonzero(np.abs(lengths - SCALE) > most)
     return int(bad[0]) if len(bad) else None
 
 

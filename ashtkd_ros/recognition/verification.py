@@ -12,7 +12,8 @@ from functools import cache
 
 import numpy as np
 
-_SCALE = 127.0  # int8 of a number that is 1
+from ashtkd_ros.network.local_features import SCALE
+
 _STILL = 2.0  # deviation in cells within which a match is where it was in the map's picture
 _STILL_WEIGHT = 0.2
 _POWER = 1.5  # of how distinctive a match is
@@ -60,8 +61,8 @@ def verify(
     table = candidates.reshape(-1, channels).astype(np.float32)
     like = (query.astype(np.float32) @ table.T).reshape(positions, count, positions)
     partners = like.argmax(axis=2)
-    best = np.take_along_axis(like, partners[..., None], axis=2)[..., 0] / _SCALE**2
-    ahead = like.max(axis=0) / _SCALE**2  # (K, P): the best of each position of a candidate
+    best = np.take_along_axis(like, partners[..., None], axis=2)[..., 0] / SCALE**2
+    ahead = like.max(axis=0) / SCALE**2  # (K, P): the best of each position of a candidate
     mutual = best >= ahead[np.arange(count), partners]
     weights = _distinctiveness(best) * mutual
     moved = _moves(grid)[np.arange(positions)[:, None], partners]  # (P, K, 2)

@@ -197,7 +197,12 @@ class DSFormer(nn.Module):
             self.load_state_dict(_exported_state(self, path))
         except (OSError, DecodeError, KeyError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise VprError(f'{path}: not an exported student of this shape ({reason})') from error
+            if isinstance(error, RuntimeError):  # torch lists every weight
+                reason = 'its weights have other names or sizes'
+            raise VprError(
+                f'{path}: not an exported student of this shape ({reason}); name one that '
+                'tools.training.export wrote, not its int8 variant'
+            ) from error
 
 
 def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
