@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One step of training: what the network is shown, what is known of it, what teachers say of it.
+
+Every view is drawn afresh; teachers have seen other, fixed views of the same pictures, clean.
+Positions are those of grids, row by row; -1 is a position without partner.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class Targets(NamedTuple):
+    """What one teacher says of B fixed views: `descriptor` float32 (B, D), length 1.
+
+    `maps`: float32 (B, P, C), a row of length 1 for each position of the teacher's grid, or None.
+    """
+
+    descriptor: torch.Tensor
+    maps: torch.Tensor | None = None
+
+
+class Matches(NamedTuple):
+    """M pairs of views in a batch that show the same points of the world.
+
+    `first`, `second`: int64 (M,), numbers of views; `partners`: int64 (M, P), the position of the
+    second view that shows what a position of the first shows; `of_targets`: the same for the
+    teachers' views of the two, int64 (M, P'), all -1 where they are not known.
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor
+    partners: torch.Tensor
+    of_targets: torch.Tensor
+
+
+class Batch(NamedTuple):
+    """B views; half of a place's views are queries, the others of the database branch.
+
+    `inputs`: float32 (B, 3, S, S) RGB in [0, 1], what the network takes; `places`: int64 (B,), -1
+    where the place is unknown; `query`: bool (B,); `pictures`: int64 (B,), numbers of the
+    pictures; `targets`: each teacher's, of a fixed view of the same picture; `target_partners`:
+    int64 (B, P), the position of that view that shows what a position of the input shows.
+    """
+
+    inputs: torch.Tensor
+    places: torch.Tensor
+    query: torch.Tensor
+    pictures: torch.Tensor
+    targets: list[Targets]
+    target_partners: torch.Tensor
+    matches: Matches
