@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fit the ranking network to a finished student, and ship it only where it beats the vote.
 
-    python -m tools.training.fit_ranker models/ashtkd_student.onnx --data ../shared/data/train \\
+    python -m tools.training.studies.fit_ranker models/ashtkd_student.onnx --data ../shared/data/train \\
         --config config/train/student.yaml --val ../shared/data/val -o models/ashtkd_ranker.onnx
 
 The student stays as it is. Its candidates, hard neighbours of the same set, are ranked by the best
