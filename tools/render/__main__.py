@@ -37,6 +37,8 @@ HELP = {
     'height': 'height of the pictures, 16 to 1080, in pixels',
     'hfov': 'horizontal field of view of the camera, 20 to 140, in degrees',
     'quality': 'quality of the JPEG files, 1 to 100',
+    'depth': 'write a depth image beside each picture: depth/NUMBER.png, 16 bits, millimetres '
+    'along the optical axis, 0 for the sky and beyond 65.5 m; the focal length is in walk.yaml',
 }
 
 
