@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Partners of views: of one picture, of a fixed camera's pictures, of pictures with known points."""
+"""Partners of views: of one picture, of a fixed camera's pictures, or of known points."""
 
 from __future__ import annotations
 
