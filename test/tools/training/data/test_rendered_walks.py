@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -148,3 +150,63 @@ def test_a_damaged_depth_image_is_named_in_one_line(tmp_path: Path):
     with pytest.raises(VprError) as error:
         partners(tmp_path, (0, UNIT), (1, UNIT))
     assert 'depth/0001.png' in line_of(error)
+
+
+@pytest.fixture(scope='module')
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Town 5 from one standing point: `here`, `again` with other cars, `left` and turned."""
+    walk = pytest.importorskip('tools.render.walk', reason='needs tools/render/requirements.txt')
+    base = walk.Drive(seed=3, frames=4, spacing=25.0, width=160, height=120, depth=True)
+    moved = {'here': {}, 'again': {'seed': 4}, 'left': {'seed': 4, 'lateral': 3.0, 'yaw': 20.0}}
+    folder = tmp_path_factory.mktemp('town')
+    try:
+        for name, changes in moved.items():
+            walk.render_walk(5, replace(base, **changes), folder / name)
+    except VprError as error:
+        pytest.skip(str(error))
+    return folder
+
+
+def rendered_pairs(town: Path, other: str) -> Iterator[tuple[list[Path], np.ndarray]]:
+    """Pictures of `here` and of another walk, with partners on grids of 28 x 28."""
+    for here in sorted((town / 'here/images').iterdir()):
+        pictures = [here, town / other / 'images' / here.name]
+        seen = [SeenView(str(picture)) for picture in pictures]
+        known = Correspondence([RenderedWalks.of([v.picture for v in seen])])
+        yield pictures, known.partners_between(*seen, 28, 28)
+
+
+def depth_of(picture: Path) -> np.ndarray:
+    """Metres at the centres of 28 x 28 cells."""
+    file = picture.parent.parent / 'depth' / f'{picture.stem}.png'
+    image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED) / 1000
+    at = (np.arange(28) + 0.5) / 28
+    return image[np.ix_((at * 120).astype(int), (at * 160).astype(int))].ravel()
+
+
+def test_parked_cars_of_one_walk_only_have_no_partners(town: Path):
+    moved_cells: list[bool] = []
+    for pictures, partners_ in rendered_pairs(town, 'again'):
+        here, again = (depth_of(picture) for picture in pictures)
+        gap = np.abs(here - again)
+        same, moved = gap < 0.01, gap > np.maximum(1.2, 0.1 * here)
+        seen = same & (here > 0)
+        assert (partners_[seen] == np.flatnonzero(seen)).all()
+        moved_cells += (partners_[moved] == -1).tolist()
+    assert len(moved_cells) > 20 and np.mean(moved_cells) > 0.95
+
+
+def test_a_street_has_the_same_colours_at_partners(town: Path):
+    gaps, others, known = [], [], 0
+    for pictures, partners_ in rendered_pairs(town, 'left'):
+        first, second = (
+            cv2.resize(cv2.imread(str(p)), (28, 28), interpolation=cv2.INTER_AREA).reshape(-1, 3)
+            for p in pictures
+        )
+        at = np.flatnonzero(partners_ >= 0)
+        known += len(at)
+        gap = np.abs(first[at].astype(float)[:, None] - second[partners_[at]]).mean(axis=2)
+        gaps += np.diag(gap).tolist()
+        others += gap[~np.eye(len(at), dtype=bool)].tolist()
+    assert known > 4 * 100
+    assert np.median(gaps) < 0.5 * np.median(others)
