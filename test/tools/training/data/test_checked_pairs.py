@@ -116,7 +116,7 @@ def test_an_archive_of_something_else_is_named_in_one_line(folder: Path):
 
 def test_scenes_know_photographs_of_a_place_and_pictures_of_a_fixed_camera(folder: Path):
     here, there, other = (str(folder / f'{name}.png') for name in ('here', 'there', 'other'))
-    scenes = known_scenes([[here, there, other]], [[other, 'night.jpg']], folder / 'pairs.npz')
+    scenes = known_scenes([[here, there, other]], [[other, 'night.jpg']], folder)
     assert isinstance(scenes, Correspondence)
     assert scenes.knows(there, here) and scenes.knows(other, 'night.jpg')
     assert not scenes.knows(here, other)
@@ -137,7 +137,7 @@ def test_of_a_place_of_many_each_picture_is_compared_with_some(
         'tools.training.data.scenes.checked_pairs', lambda pairs, _: asked.extend(pairs) or {}
     )
     few, many = [f'few{k}' for k in range(5)], [f'many{k}' for k in range(60)]
-    known_scenes([few, many], [], tmp_path / 'pairs.npz')
+    known_scenes([few, many], [], tmp_path)
     assert len(set(asked)) == len(asked) and len([p for p in asked if 'few' in p[0]]) == 10
     partners = [sum(path in pair for pair in asked) for path in many]
     assert min(partners) >= 6 and sum(partners) / len(many) <= 12
