@@ -27,7 +27,7 @@ _FEATURES, _RATIO, _LINE_PX = 1500, 0.85, 1.5
 _LONG_SIDE = 400  # pixels; smaller pictures are enlarged
 _NEIGHBOURS, _STRAY = 6, 0.06  # a match may stray so many long sides from its neighbours' motion
 _LEAST_SHARE = 0.3  # of the mutual matches
-_CHUNK = 2000
+_CHUNK = 500  # pairs, after which what is known is written
 
 
 def checked_pairs(pairs: Iterable[Pair], cache: Path) -> dict[Pair, np.ndarray]:
