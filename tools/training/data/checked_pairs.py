@@ -24,7 +24,7 @@ from tools.training.data.views import load_arrays, save_arrays
 Pair = tuple[str, str]
 LEAST = 12  # matches that agree
 _FEATURES, _RATIO, _LINE_PX = 1500, 0.85, 1.5
-_LONG_SIDE = 400  # pixels; smaller pictures are enlarged
+_LONG_SIDE = 400  # pixels, to which pictures are enlarged or reduced
 _NEIGHBOURS, _STRAY = 6, 0.06  # a match may stray so many long sides from its neighbours' motion
 _LEAST_SHARE = 0.3  # of the mutual matches
 _CHUNK = 500  # pairs, after which what is known is written
@@ -70,9 +70,9 @@ def _features_of_file(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points in pixels float32 (n, 2), RootSIFT (n, 128), the picture's sides (2,)."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    larger = _LONG_SIDE / max(grey.shape)
-    if larger > 1:
-        grey = cv2.resize(grey, None, fx=larger, fy=larger, interpolation=cv2.INTER_CUBIC)
+    scale = _LONG_SIDE / max(grey.shape)
+    how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=how)
     sift = cv2.SIFT_create(nfeatures=_FEATURES, contrastThreshold=0.02)
     keypoints, vectors = sift.detectAndCompute(grey, None)
     points = np.float32([k.pt for k in keypoints]).reshape(-1, 2)
@@ -94,7 +94,6 @@ def _matched(a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> np.ndarray
     p, q = p[once], q[once]
     if len(p) < LEAST:
         return none
-    cv2.setRNGSeed(0)
     _, mask = cv2.findFundamentalMat(p, q, cv2.USAC_MAGSAC, _LINE_PX, 0.999, 5000)
     agree = np.zeros(len(p), bool) if mask is None else mask.ravel().astype(bool)
     if agree.sum() >= LEAST:
