@@ -62,7 +62,7 @@ class Views:
 
     `rows[path, view]` is a row of `jpegs`, `corners` and of the trunks' features. `jpegs`: the
     encoded whole picture that a row is a view of; `corners`: float64 (4, 2) each, see
-    `view_corners`; `unreadable`: pictures that cannot be read.
+    `view_corners`; `unreadable`: pictures that cannot be read; `shards`: the rows of each file.
     """
 
     def __init__(self, folder: Path, size: int = 224, seed: int = 0):
@@ -79,7 +79,7 @@ class Views:
         self.unreadable: set[str] = set()
         self._paths: list[str] = []
         self._pictures: dict[str, np.ndarray] = {}
-        self._rows_of: dict[Path, range] = {}  # by shard
+        self.shards: dict[Path, range] = {}
         for shard in sorted(self.folder.glob('[0-9]*.npz')):
             self._take(shard)
 
@@ -90,7 +90,7 @@ class Views:
         paths = [paths[i] for i in np.random.default_rng(self.seed).permutation(len(paths))]
         todo = [(p, v) for p in paths for v in range(views) if (p, v) not in self.rows]
         for start in tqdm(range(0, len(todo), SHARD), unit='shard', desc='views', delay=2):
-            shard = self.folder / f'{len(self._rows_of):04d}.npz'
+            shard = self.folder / f'{len(self.shards):04d}.npz'
             self._write(shard, todo[start : start + SHARD])
             self._take(shard)
 
@@ -101,7 +101,7 @@ class Views:
         """
         folder = self.folder_of(trunk)
         network, maps, pooled = None, [], []
-        shards = tqdm(self._rows_of.items(), unit='shard', desc=Path(trunk).stem, delay=2)
+        shards = tqdm(self.shards.items(), unit='shard', desc=Path(trunk).stem, delay=2)
         for shard, rows in shards:
             file = folder / shard.name
             if not file.exists():
@@ -154,8 +154,8 @@ class Views:
         keys = list(zip(arrays['paths'].tolist(), arrays['views'].tolist(), strict=True))
         jpegs = np.split(arrays['bytes'], np.cumsum(arrays['lengths']))[:-1]
         self._pictures |= {p: j for (p, view), j in zip(keys, jpegs, strict=True) if view == 0}
-        self._rows_of[shard] = range(len(self.rows), len(self.rows) + len(keys))
-        self.rows |= dict(zip(keys, self._rows_of[shard], strict=True))
+        self.shards[shard] = range(len(self.rows), len(self.rows) + len(keys))
+        self.rows |= dict(zip(keys, self.shards[shard], strict=True))
         self.jpegs += [self._pictures[path] for path, _ in keys]
         self._paths += [path for path, _ in keys]
         self.corners += list(arrays['corners'])
