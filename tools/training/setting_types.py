@@ -20,6 +20,8 @@ _FAULTS = {
 _MUST = {
     'tuple_type': 'must be a list',
     'path_type': 'must be a path',
+    'bool_type': 'must be true or false',
+    'bool_parsing': 'must be true or false',
     'multiple_of': 'must be a multiple of 16',
     'int_type': 'must be a whole number',
     'int_parsing': 'must be a whole number',
@@ -74,6 +76,7 @@ def _each_once(values: tuple) -> tuple:
 
 each_once = AfterValidator(_each_once)
 # Strict: pydantic would take '1', 1.0 and true for 1. Whole numbers have to fit 32 bits.
+Bool = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True, lt=2**31)]
 PositiveInt = Annotated[Whole, Field(gt=0)]
 NonNegativeInt = Annotated[Whole, Field(ge=0)]

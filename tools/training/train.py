@@ -20,10 +20,10 @@ from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import write_text
 from tools.training.config import TrainConfig, as_plain, read_config
-from tools.training.data.correspondence import Correspondence, FixedCameras
+from tools.training.data.correspondence import Correspondence
 from tools.training.data.datasets import StudentViews, TrainingData
 from tools.training.data.places import TrainingPlaces, summary
-from tools.training.data.rendered_walks import RenderedWalks
+from tools.training.data.scenes import known_scenes
 from tools.training.data.sources import read_places
 from tools.training.data.views import Views
 from tools.training.drafts import clear_drafts
@@ -74,15 +74,18 @@ def prepare(config: TrainConfig) -> TrainingData:
         )
     if is_first():
         print(summary(places))
-    return TrainingData(places, views, config.views_of_picture, _scenes(places))
+    with first_alone():
+        scenes = _scenes(places, views.folder)
+    return TrainingData(places, views, config.views_of_picture, scenes)
 
 
-def _scenes(places: TrainingPlaces) -> Correspondence:
-    """What is known of matching points in the pictures."""
-    paths = [str(picture.path) for picture in places.pictures]
-    still = [(k, place) for k, place in enumerate(places.places) if place.still]
-    cameras = FixedCameras({paths[i]: str(k) for k, place in still for i in place.pictures})
-    return Correspondence((cameras, RenderedWalks.of(paths)))
+def _scenes(places: TrainingPlaces, folder: Path) -> Correspondence:
+    """What is known of matching points in the pictures of one place."""
+    of = {still: [] for still in (True, False)}
+    for place in places.places:
+        if len(place.pictures) > 1:
+            of[place.still].append([str(places.pictures[i].path) for i in place.pictures])
+    return known_scenes(of[False], of[True], folder)
 
 
 def _name_skipped(places: TrainingPlaces, unreadable: set[str], file: Path) -> None:

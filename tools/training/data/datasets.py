@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -90,6 +91,15 @@ class TrainingData:
     def row(self, picture: int, view: int = 0) -> int:
         """The row of a fixed view."""
         return self.views.rows[str(self.places.pictures[picture].path), view]
+
+    def group(self, place: int) -> int:
+        """The number of a place's group, -1 for an unknown place."""
+        return -1 if place < 0 else self._groups[self.places.places[place].group]
+
+    @cached_property
+    def _groups(self) -> dict[str, int]:
+        names = dict.fromkeys(place.group for place in self.places.places)
+        return {name: number for number, name in enumerate(names)}
 
     def descriptors(self, teachers: Sequence[KnownViews]) -> np.ndarray | None:
         """float16 (N, D): whole pictures, whose products are the teachers' mean similarities.
@@ -211,6 +221,7 @@ def _batch(
         [_targets(teacher, rows) for teacher in teachers],
         torch.from_numpy(np.stack(partners)),
         _matches(data.scenes, entries, seen, shown, (side, side_t), pairs),
+        torch.tensor([data.group(e.place) for e in entries]),
     )
 
 

@@ -115,7 +115,7 @@ def _frames_of(folder: Path) -> dict[str, RenderedFrame]:
     found = {}
     for frame in read_source(folder):
         depth = folder / 'depth' / f'{Path(frame.file).stem}.png'
-        if frame.pose is not None:
+        if frame.pose is not None and depth.is_file():
             path = str(Path(frame.file).resolve())
             found[path] = RenderedFrame(town, *_placed(frame), focal, unit, depth)
     return found
