@@ -26,9 +26,9 @@ class PlaceBatches:
     batch may be the same in truth.
 
     `unlabelled`: share of the P places whose K views are of K // 2 pictures of unknown place (-1),
-    in both halves, as far as there are so many. `descriptors`: float (N, D), a row a picture, whose products are similarities:
-    places come in groups of `group`, one by chance and others of the 20 of its domain that are
-    most similar to it; None: all by chance.
+    in both halves, as far as there are so many. `descriptors`: float (N, D), a row a picture,
+    whose products are similarities: places come in groups of `group`, one by chance and others of
+    the 20 of its domain that are most similar to it; None: all by chance.
     """
 
     def __init__(
