@@ -36,7 +36,7 @@ _GATE_WEIGHT = 0.01
 
 
 def objective_for(
-    lesson: Lesson, network: nn.Module, example: torch.Tensor, targets: Sequence[NetworkOutput]
+    lesson: Lesson, network: nn.Module, example: torch.Tensor, teachers: Sequence
 ) -> Objective:
     """The loss for a network of `describe` and `project`.
 
@@ -44,6 +44,7 @@ def objective_for(
     """
     with torch.no_grad():
         sums = [s.shape[1] for s in network.eval().describe(example).sums]
+    targets = [t.outputs([0]) for t in teachers]
     sizes = [(t.descriptor.shape[1], [s.shape[1] for s in t.sums]) for t in targets]
     return Objective(lesson, network.project.out_features, sums, sizes)
 
@@ -174,7 +175,7 @@ class Objective(nn.Module):
             if self.lesson.salient:
                 maps = outputs.maps[level].float()
                 gaps = [
-                    salient_guidance(maps, targets[k].maps[level], weight)
+                    salient_guidance(maps, targets[k].salient[level], weight)
                     for k, weight in zip(having, share.T, strict=True)
                 ]
                 parts['salient'].append(sum(gaps))

@@ -25,10 +25,10 @@ from tools.training.data.places import TrainingPlaces, summary
 from tools.training.data.sources import read_places
 from tools.training.data.views import Views
 from tools.training.drafts import clear_drafts
+from tools.training.finished_teacher import Teacher
 from tools.training.loop import Run, train
 from tools.training.networks.layers import count
 from tools.training.networks.student import DSFormer
-from tools.training.networks.teacher import Teacher
 from tools.training.objective import Objective, objective_for
 from tools.training.processes import first_alone, is_first, join_processes
 from tools.training.run_folder import make_folder, start_folder, write_torch
@@ -150,11 +150,10 @@ def _student_objective(
     """The loss, its descriptor guidance fitted to the student's start unless the run goes on."""
     torch.manual_seed(config.schedule.seed)
     size = config.student.image_size
-    targets = [teacher.outputs for teacher in teachers]
-    objective = objective_for(config.lesson, student, torch.zeros(1, 3, size, size), targets)
+    objective = objective_for(config.lesson, student, torch.zeros(1, 3, size, size), teachers)
     if config.lesson.descriptor and not (folder / 'checkpoint.pt').exists():
         rows, sums = sums_of_whole(student, data.views, _FITTED_ON)
-        objective.fit_guidance(sums, [t.rows(rows) for t in targets])
+        objective.fit_guidance(sums, [t.outputs(rows) for t in teachers])
     return objective
 
 

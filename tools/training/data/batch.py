@@ -7,6 +7,7 @@ Positions are those of grids, row by row; -1 is a position without partner.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,10 +17,23 @@ class Targets(NamedTuple):
     """What one teacher says of B fixed views: `descriptor` float32 (B, D), length 1.
 
     `maps`: float32 (B, P, C), a row of length 1 for each position of the teacher's grid, or None.
+    Of an APFormer also `sums`: each level's salient sums (B, K*C), and `salient`: each level's
+    salient maps (B, K, h, w).
     """
 
     descriptor: torch.Tensor
     maps: torch.Tensor | None = None
+    sums: Sequence[torch.Tensor] = ()
+    salient: Sequence[torch.Tensor] = ()
+
+    def to(self, device: torch.device) -> Targets:
+        """The same as float32 on a device."""
+
+        def moved(x: torch.Tensor | None) -> torch.Tensor | None:
+            return None if x is None else x.to(device, torch.float32)
+
+        levels = ([*map(moved, values)] for values in (self.sums, self.salient))
+        return Targets(moved(self.descriptor), moved(self.maps), *levels)
 
 
 class Matches(NamedTuple):

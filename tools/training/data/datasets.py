@@ -27,7 +27,6 @@ from tools.training.data.place_batches import PlaceBatches
 from tools.training.data.places import TrainingPlaces
 from tools.training.data.views import Views
 from tools.training.networks.layers import NetworkOutput
-from tools.training.networks.teacher import Teacher
 from tools.training.processes import gathered
 
 Entry = tuple[int, int, int, int, bool]  # step, number in the batch, row, place, is a query
@@ -86,7 +85,7 @@ class FixedViews(Dataset):
     `size`: of the network's images, in pixels; `teachers`: finished ones, see `Teacher`.
     """
 
-    def __init__(self, views: Views, schedule: Schedule, size: int, teachers: Sequence[Teacher]):
+    def __init__(self, views: Views, schedule: Schedule, size: int, teachers: Sequence):
         self.views, self.schedule, self.size, self.teachers = views, schedule, size, teachers
 
     def __getitem__(self, entry: Entry) -> torch.Tensor:
@@ -100,7 +99,7 @@ class FixedViews(Dataset):
         Each of several processes has its own share of the images, and the targets of all.
         """
         rows, places, query = _labels(entries)
-        return Batch(images, [t.outputs.rows(rows) for t in self.teachers], places, query)
+        return Batch(images, [t.outputs(rows) for t in self.teachers], places, query)
 
     def _degraded(self, image: np.ndarray, entry: Entry, rng: np.random.Generator) -> np.ndarray:
         if image.shape[0] != self.size:
@@ -155,7 +154,7 @@ class TrunkMaps(Dataset):
     `maps`: float16 (N, c, h, w), a row a fixed view; `teachers`: those that guide it.
     """
 
-    def __init__(self, maps: np.ndarray, teachers: Sequence[Teacher]):
+    def __init__(self, maps: np.ndarray, teachers: Sequence):
         self.maps, self.teachers = maps, teachers
 
     def __getitem__(self, entry: Entry) -> torch.Tensor:
