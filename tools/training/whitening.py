@@ -50,8 +50,7 @@ def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> NetworkOutp
     descriptors, sums, local, size = [], [], [], (network.config.image_size,) * 2
     for start in range(0, len(jpegs), 32):
         pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
-        if pictures[0].shape[:2] != size:
-            pictures = [resize(p, size) for p in pictures]
+        pictures = [resize(p, size) for p in pictures]
         x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
         outputs = network.describe(x.float() / 255)
         descriptors.append(outputs.descriptor)
