@@ -101,8 +101,8 @@ class Run:
             if p.grad is not None:
                 _sum_over_processes(p.grad)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0).item()
-        # What is thrown away must not take the network's share.
-        nn.utils.clip_grad_norm_(self.objective.parameters(), 1.0)
+        if thrown_away := list(self.objective.parameters()):  # must not take the network's share
+            nn.utils.clip_grad_norm_(thrown_away, 1.0)
         # Some losses are finite where descriptors are not: the gradients tell.
         if not math.isfinite(total.item() + norm + outputs.descriptor.sum().item()):
             self._refuse(losses, norm)
