@@ -21,6 +21,7 @@ from tools.training.setting_types import (
     NonNegativeFloat,
     NonNegativeInt,
     Number,
+    Pixels,
     PositiveFloat,
     PositiveInt,
     Seed,
@@ -32,6 +33,7 @@ from tools.training.setting_types import (
 )
 from tools.training.settings_file import load_settings
 
+Positives = Literal['neighbours', 'place', 'camera', 'tour', 'pairs', 'place_or_pairs', 'none']
 _STRICT = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 # The losses that need a teacher.
 TEACHER_LOSSES = ('soft', 'hard', 'descriptor', 'maps', 'levels', 'salient')
@@ -41,15 +43,20 @@ TEACHER_LOSSES = ('soft', 'hard', 'descriptor', 'maps', 'levels', 'salient')
 class SetsSource:
     """Folders with an index.csv under `path`, all of them or `only` those that are named.
 
-    `positives`: which pictures of a set show the same place: `neighbours`, whose `order` on one
-    walk differs by `radius` at most, or those of the same `place`. Each picture of another set is
-    a place of its own. `weight`: how often the places are drawn (default: the root of their
-    number).
+    `positives`: which pictures of a set show the same place:
+    `neighbours`: those whose `order` on one walk differs by `radius` at most;
+    `place`: those of the same `place`; `camera`: the same, taken by one camera that does not move;
+    `tour`: the same; other places of its tour, the part of `place` before "/", may show it too;
+    `pairs`: a picture and its partners in pairs.csv; other pictures of its `place` may show it;
+    `place_or_pairs`: those of the same `place` or in pairs.csv; all the others may show it too;
+    `none`: nothing is known: a pool of pictures for which teachers alone tell what is similar.
+    Each picture of another set is a place of its own. `weight`: how often the places are drawn
+    (default: the root of their number).
     """
 
     kind: Literal['sets']
     path: FilePath
-    positives: dict[Name, Literal['neighbours', 'place']] = field(default_factory=dict)
+    positives: dict[Name, Positives] = field(default_factory=dict)
     radius: PositiveFloat = 1.0
     only: Annotated[Names, Field(min_length=1)] | None = None
     weight: PositiveFloat | None = None
@@ -141,16 +148,23 @@ class Lesson:
 class Schedule:
     """Steps and optimiser: AdamW, cosine with warm-up, moving average of the weights.
 
-    `places` x `views` images a step. Learning rates: of new layers, of pretrained ones, of salient
-    heads and of what is thrown away (`head_rate`), of the layers above that start in closed form
-    (`layer_rate`).
-    `frozen`: the student's lowest levels that stay as they are (0 none, 1 to stride 8, 2 to
-    stride 16); `clean_database`, `clean_query`: share of images that are not degraded.
+    `places` x `views` images a step, the share `unlabelled` of them of pictures whose place is not
+    known; places come in groups of `group` that the teachers find similar; at most `pairs` pairs
+    of views whose matching positions are known. `sizes`: [share of the steps, pixels of the
+    images] one after the other, by default the network's. Learning rates: of new layers, of
+    pretrained ones, of salient heads and of what is thrown away (`head_rate`), of the layers above
+    that start in closed form (`layer_rate`). `frozen`: the student's lowest levels that stay as
+    they are (0 none, 1 to stride 8, 2 to stride 16); `clean_database`, `clean_query`: share of
+    images that are not degraded.
     """
 
     steps: PositiveInt = 1000
     places: PositiveInt = 8
     views: Annotated[Whole, Field(ge=2)] = 4  # both branches need one
+    group: PositiveInt = 4
+    unlabelled: Share = 0.25
+    pairs: NonNegativeInt = 16
+    sizes: tuple[tuple[Annotated[Number, Field(gt=0)], Pixels], ...] = ()
     learning_rate: PositiveFloat = 2e-4
     pretrained_rate: PositiveFloat = 1e-4
     head_rate: PositiveFloat = 1e-3
@@ -164,6 +178,20 @@ class Schedule:
     checkpoint_steps: PositiveInt = 100
     domains: Names = ()
     seed: Seed = 0
+
+    def __post_init__(self):
+        total = sum(share for share, _ in self.sizes)
+        if self.sizes and abs(total - 1) > 1e-6:
+            raise SettingError('sizes', f'their shares make {total:g}; they must make 1')
+
+    def size_at(self, step: int, full: int) -> int:
+        """The images' size in pixels in a step (from 0); `full`: the network's."""
+        end = 0.0
+        for share, size in self.sizes:
+            end += share * self.steps
+            if step < round(end):
+                return size
+        return self.sizes[-1][1] if self.sizes else full
 
 
 @dataclass(config=_STRICT)
@@ -185,17 +213,14 @@ class TeacherConfig:
 class TrainConfig:
     """A whole training: places, their fixed views, teachers, then the student.
 
-    `views_of_picture`: fixed views of each picture. `start`: an exported student (.onnx) or
-    weights of MobileNetV2 (.npz); `new_heads`: its salient heads start anew. `fresh_views`: every
-    step shows views that are drawn anew, for which the teachers compute their outputs on the fly;
-    this needs a GPU.
+    `views_of_picture`: fixed views of each picture, which teachers see. `start`: an exported
+    student (.onnx) or weights of MobileNetV2 (.npz); `new_heads`: its salient heads start anew.
     """
 
     out: FilePath
     views_folder: FilePath
     sources: tuple[Source, ...]
-    views_of_picture: PositiveInt = 2
-    fresh_views: Bool = False
+    views_of_picture: PositiveInt = 4
     teachers: tuple[TeacherConfig, ...] = ()
     student: StudentConfig = field(default_factory=StudentConfig)
     start: FilePath | None = None
@@ -216,9 +241,16 @@ class TrainConfig:
                 raise SettingError(f'{key}.teachers', text)
         for name in by_name:
             _check_order(by_name, name)
+        for i, (_, size) in enumerate(self.schedule.sizes):
+            if size > (full := self.student.image_size):
+                text = f'{size} pixels are more than the {full} of the student; make it smaller'
+                raise SettingError(f'schedule.sizes.{i}', text)
         _check_guidance('lesson', self.lesson, by_name, self.student.maps)
         _check_local('lesson', self.lesson, bool(self.student.local))
         for i, teacher in enumerate(self.teachers):
+            if teacher.schedule.sizes:
+                key, text = f'teachers.{i}.schedule.sizes', 'is for students alone; remove it'
+                raise SettingError(key, text)
             if teacher.apformer is not None:
                 key = f'teachers.{i}.lesson'
                 _check_guidance(key, teacher.lesson, by_name, teacher.apformer.maps)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ashtkd_ros.errors import VprError
 from tools.training.config import Lesson
 from tools.training.data.batch import Targets
 from tools.training.losses.guidance import descriptor_guidance, map_guidance, salient_guidance
@@ -42,6 +43,11 @@ class Guidance(nn.Module):
         has_half = example.residuals is not None
         self.free = [kind == 'whole' and has_half for kind in kinds]
         self.with_map = [k for k, t in enumerate(targets) if t.maps is not None]
+        if lesson.maps and not self.with_map:
+            raise VprError(
+                f'lesson.maps: none of the teachers {", ".join(lesson.teachers)} has a map; set '
+                'it to 0, or name a teacher whose trunk has the output "map"'
+            )
         sums = [s.shape[1] for s in example.sums]
         wide = {True: example.residuals.shape[1] if has_half else 0, False: sum(sums)}
         self.vectors = nn.ModuleList(

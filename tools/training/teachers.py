@@ -182,7 +182,7 @@ def _train_apformer(
     run = Run(
         network.to(device), objective.to(device), schedule, plan.folder, settings=plan.settings
     )
-    network = train(run, TrunkMaps(maps, guides), data.batches(schedule), workers=0).cpu()
+    network = train(run, TrunkMaps(data, maps, guides), data.batches(schedule), workers=0).cpu()
     write_results(plan.folder, schedule, parameters, macs)
     return network
 

@@ -20,8 +20,10 @@ from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import write_text
 from tools.training.config import TrainConfig, as_plain, read_config
-from tools.training.data.datasets import FixedViews, FreshViews, TrainingData
+from tools.training.data.correspondence import Correspondence
+from tools.training.data.datasets import StudentViews, TrainingData
 from tools.training.data.places import TrainingPlaces, summary
+from tools.training.data.scenes import known_scenes
 from tools.training.data.sources import read_places
 from tools.training.data.views import Views
 from tools.training.drafts import clear_drafts
@@ -72,7 +74,18 @@ def prepare(config: TrainConfig) -> TrainingData:
         )
     if is_first():
         print(summary(places))
-    return TrainingData(places, views, config.views_of_picture)
+    with first_alone():
+        scenes = _scenes(places, views.folder)
+    return TrainingData(places, views, config.views_of_picture, scenes)
+
+
+def _scenes(places: TrainingPlaces, folder: Path) -> Correspondence:
+    """What is known of matching points in the pictures of one place."""
+    of = {still: [] for still in (True, False)}
+    for place in places.places:
+        if len(place.pictures) > 1:
+            of[place.still].append([str(places.pictures[i].path) for i in place.pictures])
+    return known_scenes(of[False], of[True], folder)
 
 
 def _name_skipped(places: TrainingPlaces, unreadable: set[str], file: Path) -> None:
@@ -131,11 +144,9 @@ def train_student(
     student.to(device, memory_format=torch.channels_last)
     pretrained = _pretrained(student, config.start)
     run = Run(student, objective.to(device), schedule, folder, pretrained, settings)
-    kind = FreshViews if config.fresh_views else FixedViews
-    views = kind(data.views, schedule, config.student.image_size, teachers)
-    student = train(run, views, data.batches(schedule)).cpu()
-    if config.fresh_views and views.lost:
-        print(f'{views.lost} images are of pictures that are gone: their fixed views were shown')
+    views = StudentViews(data, schedule, config.student.image_size, teachers)
+    batches = data.batches(schedule, data.descriptors(teachers) if schedule.group > 1 else None)
+    student = train(run, views, batches).cpu()
     return student
 
 

@@ -61,7 +61,7 @@ def describe_pictures(
     found, size = defaultdict(list), (network.config.image_size,) * 2
     for start in range(0, len(jpegs), 32):
         pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
-        pictures = [p if p.shape[:2] == size else resize(p, size) for p in pictures]
+        pictures = [resize(p, size) for p in pictures]
         x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
         outputs = network.describe(x.float() / 255)
         for name in names:

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import line_of
 from small_batches import MadeUpTeacher, made_up_batch
 from small_student import SMALL_WITH_LOCAL, small_student, torch
 
+from ashtkd_ros.errors import VprError
 from tools.training.config import Lesson, read_config
 from tools.training.data.batch import Batch
 from tools.training.losses.guidance import salient_guidance
@@ -77,6 +79,12 @@ def test_a_batch_without_known_points_is_no_fault():
     losses = objective(network.describe(batch.inputs), batch)
     assert [float(x) for x in losses.values()] == [0.0, 0.0]
     sum(losses.values()).backward()
+
+
+def test_guidance_of_positions_without_any_map_is_one_line():
+    with pytest.raises(VprError) as error:
+        objective_for(lesson_of(1, maps=1.0), student(), EXAMPLE, [UP])
+    assert 'lesson.maps: none of the teachers a has a map' in line_of(error)
 
 
 def halves_taught_by(teacher: MadeUpTeacher) -> list[bool]:

@@ -117,7 +117,7 @@ def test_a_damaged_file_is_one_line(config, data, name: str):
 
 def test_outputs_of_other_views_are_refused(config, data):
     make_teachers(config, data)
-    more = replace(config, views_of_picture=3)
+    more = replace(config, views_of_picture=5)
     with pytest.raises(VprError) as error:
         make_teachers(more, prepare(more))
     assert 'taught.npz: made of other views; remove it' in line_of(error)

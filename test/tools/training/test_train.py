@@ -8,24 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import yaml
 from conftest import line_of
-from small_student import torch
 from small_training import PARTS, STEPS, curve, learn, same, write_settings
 
 from ashtkd_ros.errors import VprError
 from tools.training import processes
-from tools.training.config import Schedule
-from tools.training.data.datasets import FixedViews, FreshViews
-from tools.training.data.views import Views
 from tools.training.loop import Run
-from tools.training.networks.layers import NetworkOutput
 from tools.training.run_folder import load_checkpoint
-
-default_collate = torch.utils.data.default_collate
 
 
 @pytest.fixture
@@ -94,66 +86,6 @@ def test_two_processes_learn_as_one(settings: Path, tmp_path: Path):
         assert ours[0] == pytest.approx(theirs[0], rel=1e-3, abs=2e-5), name
         # bf16 rounds other batches otherwise, and each step builds on the last
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=2e-5, err_msg=name)
-
-
-def test_images_are_degraded_by_seed_step_and_number(views):
-    data = FixedViews(views, Schedule(clean_query=0.0, clean_database=1.0), 64, [])
-    image = data[3, 0, 5, 0, True]
-    assert image.shape == (3, 64, 64) and image.dtype == torch.float32
-    assert image.min() >= 0 and image.max() <= 1
-    assert torch.equal(data[3, 0, 5, 0, True], image)
-    others = [data[4, 0, 5, 0, True], data[3, 1, 5, 0, True]]
-    assert all(not torch.equal(other, image) for other in others)
-    clean = torch.from_numpy(views.image(5).copy()).permute(2, 0, 1) / 255
-    assert torch.equal(data[3, 0, 5, 0, False], clean)
-    smaller = FixedViews(views, Schedule(), 32, [])
-    assert smaller[3, 0, 5, 0, True].shape == (3, 32, 32)
-
-
-def test_fresh_views_show_teachers_what_the_student_sees_undegraded(views):
-    schedule = Schedule(clean_query=0.0, clean_database=1.0)
-    asked = []
-
-    def teach(images: torch.Tensor) -> NetworkOutput:
-        asked.append(images)
-        return NetworkOutput(images.mean(dim=(2, 3)), [], [])
-
-    data = FreshViews(views, schedule, 32, [teach])
-    entries = [(3, 0, 5, 0, False), (3, 1, 6, 1, True)]
-    shown, again, other = (data[e] for e in (entries[0], entries[0], (4, *entries[0][1:])))
-    assert shown[0].shape == (3, 32, 32) and shown[1].shape == (3, views.size, views.size)
-    assert torch.equal(shown[1], again[1]) and not torch.equal(shown[1], other[1])
-    half = torch.nn.functional.avg_pool2d(shown[1][None], 2)[0]
-    torch.testing.assert_close(shown[0], half, atol=0.02, rtol=0)
-    batch = default_collate([data[e] for e in entries])
-    images, targets, places, query = data.batch(batch, entries)
-    assert torch.equal(images, batch[0]) and torch.equal(asked[0], batch[1])
-    assert targets[0].descriptor.shape == (2, 3)
-    assert places.tolist() == [0, 1] and query.tolist() == [False, True] and data.lost == 0
-
-
-def test_a_picture_that_has_gone_is_shown_as_its_fixed_view(tmp_path: Path):
-    path = tmp_path / 'a.png'
-    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
-    views = Views(tmp_path / 'views', size=64)
-    views.add([path], 2)
-    path.unlink()
-    data = FreshViews(views, Schedule(clean_query=1.0, clean_database=1.0), 64, [])
-    entries = [(3, 0, 0, 0, False), (3, 1, 1, 0, True)]
-    shown = default_collate([data[e] for e in entries])
-    for row in (0, 1):
-        fixed = torch.from_numpy(views.image(row).copy()).permute(2, 0, 1) / 255
-        assert torch.equal(shown[0][row], fixed) and torch.equal(shown[1][row], fixed)
-    data.batch(shown, entries)
-    assert data.lost == 2
-
-
-def test_a_training_on_fresh_views_ends_as_it_should(settings: Path, tmp_path: Path):
-    values = yaml.safe_load(settings.read_text())
-    settings.write_text(yaml.safe_dump({**values, 'fresh_views': True}))
-    learn(settings, tmp_path / 'out')
-    rows = curve(tmp_path / 'out' / 'student')
-    assert len(rows) == STEPS and set(rows[0]) == {'step', 'loss', *PARTS}
 
 
 def test_batches_that_do_not_divide_are_refused(monkeypatch: pytest.MonkeyPatch):

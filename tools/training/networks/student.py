@@ -66,7 +66,8 @@ class StudentConfig:
     def __post_init__(self):
         most = self.dimensions + self.free_dimensions
         if self.local and self.combined > most:
-            raise SettingError('combined', f'{self.combined}, but both halves have {most} numbers')
+            text = f'{self.combined}, but both halves have {most} numbers; give so many at most'
+            raise SettingError('combined', text)
         widths, depths = self.vit_widths, self.vit_depths
         if len(widths) != len(depths):
             text = f'{len(depths)} for {len(widths)} vit_widths; give as many'

@@ -12,7 +12,8 @@ from conftest import line_of
 from small_student import torch
 
 from ashtkd_ros.errors import VprError
-from tools.training.data.views import Views
+from tools.training.data.augment import UNIT, warped
+from tools.training.data.views import Views, load_arrays, save_arrays, view_corners
 from tools.training.networks.trunk import FrozenTrunk, regional_gem
 
 F = torch.nn.functional
@@ -63,12 +64,14 @@ def test_what_is_there_is_kept_and_what_is_new_is_added(photos, tmp_path: Path):
     views = Views(tmp_path / 'v', size=32)
     views.add(photos[:4], 2)
     before = [j.tobytes() for j in views.jpegs]
+    corners = np.stack(views.corners)
     views.trunk_features(Path('trunk.onnx'))
     assert FakeTrunk.looked == len(before) == 6
     again = Views(tmp_path / 'v', size=32)
     again.add(photos, 2)
     assert [j.tobytes() for j in again.jpegs[: len(before)]] == before
-    assert len(again.jpegs) == 10
+    np.testing.assert_array_equal(np.stack(again.corners)[: len(before)], corners)
+    assert len(again.jpegs) == len(again.corners) == 10
     features = again.trunk_features(Path('trunk.onnx'))
     assert FakeTrunk.looked == 10
     assert features.maps.shape == (10, 3, 4, 4) and features.pooled.shape == (10, 15)
@@ -88,6 +91,44 @@ def test_what_one_trunk_sees_is_not_taken_for_anothers(photos, tmp_path: Path):
         views.trunk_features(trunks[1])
     assert 'another network named trunk.onnx' in line_of(error)
     assert FakeTrunk.looked == len(views.jpegs)
+
+
+def test_a_fixed_view_is_the_picture_between_its_corners(photos, tmp_path: Path):
+    random = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    cv2.imwrite(str(photos[0]), random)
+    views = Views(tmp_path / 'v', size=32, seed=3)
+    views.add(photos[:1], 4)
+    path = str(photos[0])
+    for view in range(4):
+        row, corners = views.rows[path, view], view_corners(3, path, view)
+        assert views.seen(row).picture == path
+        np.testing.assert_array_equal(views.seen(row).corners, corners)
+        expected = warped(views.picture(photos[0]), corners, 32)
+        np.testing.assert_array_equal(views.image(row), expected)
+    np.testing.assert_array_equal(views.corners[views.rows[path, 0]], UNIT)
+    assert len({views.image(row).tobytes() for row in range(4)}) == 4
+
+
+def test_views_that_are_added_later_are_of_the_same_pictures(photos, tmp_path: Path):
+    Views(tmp_path / 'v', size=32).add(photos, 1)
+    later = Views(tmp_path / 'v', size=32)
+    later.add(photos, 3)
+    assert set(later.rows) == {(str(p), v) for p in photos if p != photos[1] for v in range(3)}
+    for (path, _), row in later.rows.items():
+        assert later.jpegs[row] is later.jpegs[later.rows[path, 0]]
+
+
+def test_small_photos_are_kept_as_they_are_and_large_ones_reduced(tmp_path: Path):
+    image = np.random.default_rng(0).integers(0, 256, (200, 250, 3), dtype=np.uint8)
+    small, large = tmp_path / 'small.jpg', tmp_path / 'large.jpg'
+    cv2.imwrite(str(small), image)
+    cv2.imwrite(str(large), cv2.resize(image, (800, 600)))
+    views = Views(tmp_path / 'v')
+    views.add([small, large], 2)
+    assert views.jpegs[views.rows[str(small), 0]].tobytes() == small.read_bytes()
+    assert views.picture(large).shape == (256, 341, 3)
+    small.unlink()
+    assert views.picture(small).shape == (200, 250, 3)  # a picture may go: it is kept
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, None])
@@ -131,7 +172,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(photos, tmp_path: Path,
     cut.add(photos, 2)
     assert cut.rows.keys() == whole.rows.keys()
     for key, row in whole.rows.items():
-        assert cut.jpegs[cut.rows[key]].tobytes() == whole.jpegs[row].tobytes()
+        np.testing.assert_array_equal(cut.image(cut.rows[key]), whole.image(row))
 
 
 def test_reduced_maps_keep_the_products_of_positions(photos, tmp_path: Path):
@@ -151,6 +192,12 @@ def test_damaged_shards_and_other_sizes_are_one_line(photos, tmp_path: Path):
     with pytest.raises(VprError) as error:
         Views(tmp_path / 'v', size=64)
     assert 'another size' in line_of(error)
+    file = tmp_path / 'v' / '0000.npz'
+    arrays = load_arrays(file)
+    save_arrays(file, **{name: x for name, x in arrays.items() if name != 'corners'})
+    with pytest.raises(VprError) as error:
+        Views(tmp_path / 'v', size=32)
+    assert 'of another version' in line_of(error)
     (tmp_path / 'v' / '0000.npz').write_bytes(b'PK\x03\x04 cut')
     with pytest.raises(VprError) as error:
         Views(tmp_path / 'v', size=32)
