@@ -94,8 +94,7 @@ def _matched(a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> np.ndarray
     p, q = p[once], q[once]
     if len(p) < LEAST:
         return none
-    _, mask = cv2.findFundamentalMat(p, q, cv2.USAC_MAGSAC, _LINE_PX, 0.999, 5000)
-    agree = np.zeros(len(p), bool) if mask is None else mask.ravel().astype(bool)
+    agree = _epipolar(p, q)
     if agree.sum() >= LEAST:
         agree[agree] = _with_neighbours(p[agree], q[agree])
     if agree.sum() < max(LEAST, _LEAST_SHARE * len(p)):
@@ -115,6 +114,15 @@ def _mutual(similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rival = np.maximum(similarity[first].max(axis=1), similarity[:, second].max(axis=0))
     clear = 1 - best < _RATIO**2 * (1 - rival)  # squares of distances of unit vectors
     return first[clear], second[clear]
+
+
+def _epipolar(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Which matches (n, 2) of points in pixels agree with one fundamental matrix, bool (n,)."""
+    try:
+        _, mask = cv2.findFundamentalMat(p, q, cv2.USAC_MAGSAC, _LINE_PX, 0.999, 5000)
+    except cv2.error:  # instead of an empty answer, where it finds no matrix in the end
+        mask = None
+    return np.zeros(len(p), bool) if mask is None else mask.ravel().astype(bool)
 
 
 def _with_neighbours(p: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -235,19 +235,10 @@ def _matches(
 ) -> Matches:
     """Matches of queries with views of the database: of one picture, or of pictures of one place.
 
-    Which of many pairs count is drawn anew each step; pairs without a common part do not.
+    Pairs without a common part do not count.
     """
-    possible = [
-        (q.number, d.number)
-        for q in entries
-        if q.query
-        for d in entries
-        if not d.query
-        and (q.picture == d.picture or q.place == d.place >= 0)
-        and scenes.knows(seen[q.number].picture, seen[d.number].picture)
-    ]
     found = []
-    for i, j in np.random.default_rng(entries[0].step).permutation(possible).tolist():
+    for i, j in _drawn_pairs(scenes, entries, seen, pairs):
         if len(found) == pairs:
             break
         partners = scenes.partners_between(seen[i], seen[j], sides[0], sides[0])
@@ -262,6 +253,28 @@ def _matches(
             for p, side in zip(partners, sides, strict=True)
         ),
     )
+
+
+def _drawn_pairs(
+    scenes: Correspondence, entries: list[Entry], seen: list[SeenView], pairs: int
+) -> list[tuple[int, int]]:
+    """Numbers of views that may match, in an order that is drawn anew each step.
+
+    Of the first `pairs` half are of two pictures, where there are so many.
+    """
+    possible = [
+        (q.number, d.number)
+        for q in entries
+        if q.query
+        for d in entries
+        if not d.query
+        and (q.picture == d.picture or q.place == d.place >= 0)
+        and scenes.knows(seen[q.number].picture, seen[d.number].picture)
+    ]
+    drawn = np.random.default_rng(entries[0].step).permutation(possible).tolist()
+    real = [(i, j) for i, j in drawn if entries[i].picture != entries[j].picture]
+    first = set(real[: pairs // 2])
+    return sorted(map(tuple, drawn), key=lambda pair: pair not in first)
 
 
 def _targets(teacher: KnownViews, rows: Sequence[int]) -> Targets:

@@ -26,9 +26,9 @@ class PlaceBatches:
     batch may be the same in truth.
 
     `unlabelled`: share of the P places whose K views are of K // 2 pictures of unknown place (-1),
-    in both halves. `descriptors`: float (N, D), a row a picture, whose products are similarities:
-    places come in groups of `group`, one by chance and others of the 20 of its domain that are
-    most similar to it; None: all by chance.
+    in both halves, as far as there are so many. `descriptors`: float (N, D), a row a picture,
+    whose products are similarities: places come in groups of `group`, one by chance and others of
+    the 20 of its domain that are most similar to it; None: all by chance.
     """
 
     def __init__(
@@ -50,7 +50,8 @@ class PlaceBatches:
         self._labelled, self._pool = (
             _Domains(places, known, domains, group, descriptors) for known in (True, False)
         )
-        self._unlabelled = round(unlabelled * per_batch) if self._pool.members else 0
+        pictures = sum(map(len, self._pool.members))
+        self._unlabelled = min(round(unlabelled * per_batch), pictures // (views // 2))
         if not self._labelled.members:
             self._unlabelled = per_batch
 

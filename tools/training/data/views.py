@@ -34,7 +34,7 @@ from tools.training.networks.trunk import FrozenTrunk, channel_axes
 
 SHARD = 1000
 _BATCH = 20
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95]
 _SHORT_SIDE = 256  # of a picture that is kept; larger ones are reduced
 
 
@@ -204,14 +204,12 @@ def save_arrays(file: Path, **arrays: np.ndarray) -> None:
 
 
 def _encoded(path: str) -> np.ndarray | None:
-    """The bytes of a small JPEG as they are, another picture as a JPEG; None if unreadable."""
+    """A picture as a JPEG, reduced if it is large; None if it cannot be read."""
     try:
-        image, data = read_image(Path(path)), Path(path).read_bytes()
-    except (VprError, OSError):
+        image = read_image(Path(path))
+    except VprError:
         return None
     reduced_by = min(1, _SHORT_SIDE / min(image.shape[:2]))
-    if reduced_by == 1 and data.startswith(b'\xff\xd8'):
-        return np.frombuffer(data, np.uint8)
     height, width = (max(1, round(side * reduced_by)) for side in image.shape[:2])
     bgr = cv2.cvtColor(resize(image, (width, height)), cv2.COLOR_RGB2BGR)
     return cv2.imencode('.jpg', bgr, _JPEG)[1].ravel()

@@ -35,7 +35,7 @@ def pairs_by_set(places: TrainingPlaces, control: int) -> dict[str, list[Pair]]:
     paths = [str(picture.path) for picture in places.pictures]
     groups = defaultdict(list)
     for place in places.places:
-        if len(place.pictures) > 1:
+        if len(place.pictures) > 1 and not place.still:
             groups[place.domain].append([paths[i] for i in place.pictures])
     pairs = {domain: sorted(set(pairs_of(of_set))) for domain, of_set in groups.items()}
     rng, domains = np.random.default_rng(0), [picture.domain for picture in places.pictures]

@@ -77,6 +77,12 @@ def test_a_blank_picture_shares_no_points(grey: int):
     assert len(matching_points(blank, scenery(0))) == len(matching_points(blank, blank)) == 0
 
 
+def test_where_opencv_finds_no_geometry_there_are_no_points(monkeypatch: pytest.MonkeyPatch):
+    for answer in (lambda *_: (None, None), lambda *_: cv2.findHomography(0, 0)):  # an error
+        monkeypatch.setattr(cv2, 'findFundamentalMat', answer)
+        assert matching_points(scenery(0), elsewhere(scenery(0))).shape == (0, 4)
+
+
 def test_a_match_that_strays_from_its_neighbours_is_left_out():
     p = np.float32([(x, y) for x in range(0, 300, 30) for y in range(0, 200, 40)])
     q = p + np.float32([50, 10])

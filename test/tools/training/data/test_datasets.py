@@ -168,6 +168,10 @@ def test_pictures_of_a_still_camera_match_each_other(data: TrainingData):
         pairs = [b.pictures[torch.stack(b.matches[:2])] for b in batches]
         across.append(sum(int((a != b).sum()) for a, b in pairs))
     assert across[0] == 0 and across[1] > 10
+    for step in range(10):  # where only some count, half are of two pictures
+        first, second = batch_of(known, replace(schedule, pairs=2), step).matches[:2]
+        pictures = batch_of(known, schedule, step).pictures
+        assert (pictures[first] != pictures[second]).any()
 
 
 def test_teachers_say_of_other_views_than_their_own_pair(data: TrainingData):
@@ -238,3 +242,16 @@ def test_a_picture_may_go_when_its_views_are_made(data: TrainingData, tmp_path: 
     path.unlink()
     image = StudentViews(TrainingData(places, views, 1), CLEAN, 64)[Entry(0, 0, 0, 0, 0, True)]
     assert abs(float(image.mean()) * 255 - 90) < 1
+
+
+def test_groups_tell_which_places_may_be_the_same(data: TrainingData):
+    places = TrainingPlaces(pictures=data.places.pictures)
+    for i in range(6):
+        places.add([i], 'tours', f'tours/{i // 3}', (0.0,), np.inf)
+    for i in range(12, 22):
+        places.add([i], 'pool', 'pool', known=False)
+    some = replace(data, places=places)
+    batch = batch_of(some, replace(CLEAN, places=4, unlabelled=0.5))
+    for place, group in zip(batch.places.tolist(), batch.groups.tolist(), strict=True):
+        assert group == (-1 if place < 0 else place // 3)
+    assert set(batch.groups.tolist()) == {-1, 0, 1}

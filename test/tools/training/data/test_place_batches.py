@@ -126,7 +126,8 @@ def test_a_share_of_a_batch_is_of_unknown_places_in_both_halves(views: int):
 
 
 def test_where_all_or_no_places_are_unknown_the_batch_is_full_all_the_same():
-    for known, unknown, share, expected in ((0, 20, 0.25, 4), (20, 0, 0.25, 0), (20, 20, 0.0, 0)):
+    cases = (0, 20, 0.25, 4), (20, 0, 0.25, 0), (20, 20, 0.0, 0), (20, 1, 0.5, 0), (20, 3, 0.5, 1)
+    for known, unknown, share, expected in cases:
         batch = PlaceBatches(pool(known, unknown), 4, 4, seed=0, unlabelled=share).batch(0)
         assert len(batch) == 16 and sum(place == -1 for _, _, place in batch) == 4 * expected
 

@@ -107,6 +107,9 @@ def test_the_sky_has_no_partner(tmp_path: Path):
     sky[:70] = 0
     found = pair(tmp_path, (0, 0, 0), [sky, sky])
     assert (found[:7] == -1).all() and (found[7:] == GRID[7:]).all()
+    # Not even in the middle of a picture from behind, where something stands at the camera.
+    near = np.ones((SIZE, SIZE))
+    assert (pair(tmp_path / 'behind', (-1, 0, 0), [0 * near, near]) == -1).all()
 
 
 def test_views_of_rendered_pictures_are_parts_of_them(tmp_path: Path):

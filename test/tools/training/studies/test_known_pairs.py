@@ -19,7 +19,9 @@ from tools.training.studies.known_pairs import CONTROL, main, pairs_by_set, tabl
 def sources(tmp_path: Path) -> list[dict]:
     index_set(tmp_path / 'data/hall', [('a.jpg', 'x'), ('b.jpg', 'x'), ('c.jpg', 'x')])
     index_set(tmp_path / 'data/yard', [('a.jpg', 'x'), ('b.jpg', 'y')])
-    return [{'kind': 'sets', 'path': str(tmp_path / 'data'), 'positives': {'hall': 'place'}}]
+    index_set(tmp_path / 'data/roof', [('a.jpg', 'x'), ('b.jpg', 'x')])
+    positives = {'hall': 'place', 'roof': 'camera'}  # a fixed camera's need no comparison
+    return [{'kind': 'sets', 'path': str(tmp_path / 'data'), 'positives': positives}]
 
 
 def test_pairs_are_those_of_a_place_and_the_control_those_of_different_sets(sources: list[dict]):
