@@ -39,8 +39,8 @@ from ashtkd_ros.traverses.frame import Frame
 from tools.training.config import TEACHER_LOSSES, TrainConfig, as_plain, read_config
 from tools.training.data.views import Views
 from tools.training.export import metadata_of, write_onnx
+from tools.training.finished_teacher import Teacher
 from tools.training.networks.student import DSFormer
-from tools.training.networks.teacher import Teacher
 from tools.training.outputs import check_picture_output, check_table_output
 from tools.training.run_folder import check_settings, start_folder
 from tools.training.studies.evaluate_sets import recalls, student_descriptors, validation_sets
