@@ -117,7 +117,7 @@ class TrainingData:
             _, deviation = getattr(teacher, 'scale', (0.0, 1.0))
             said = np.concatenate(
                 [
-                    _targets(teacher, rows[start : start + 500]).descriptor.float().cpu().numpy()
+                    teacher.outputs(rows[start : start + 500]).descriptor.float().cpu().numpy()
                     for start in range(0, len(rows), 500)
                 ]
             )
@@ -218,7 +218,7 @@ def _batch(
         torch.tensor([e.place for e in entries]),
         torch.tensor([e.query for e in entries]),
         torch.tensor([e.picture for e in entries]),
-        [_targets(teacher, rows) for teacher in teachers],
+        [teacher.outputs(rows) for teacher in teachers],
         torch.from_numpy(np.stack(partners)),
         _matches(data.scenes, entries, seen, shown, (side, side_t), pairs),
         torch.tensor([data.group(e.place) for e in entries]),
@@ -275,9 +275,3 @@ def _drawn_pairs(
     real = [(i, j) for i, j in drawn if entries[i].picture != entries[j].picture]
     first = set(real[: pairs // 2])
     return sorted(map(tuple, drawn), key=lambda pair: pair not in first)
-
-
-def _targets(teacher: KnownViews, rows: Sequence[int]) -> Targets:
-    """What a teacher says of fixed views; teachers of before keep all their outputs instead."""
-    outputs = teacher.outputs
-    return outputs(rows) if callable(outputs) else outputs.rows(rows)
