@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fit the ranking network to a finished student, and ship it only where it beats the vote.
 
-    python -m tools.training.studies.fit_ranker models/ashtkd_student.onnx --data ../shared/data/train \\
-        --config config/train/student.yaml --val ../shared/data/val -o models/ashtkd_ranker.onnx
+    python -m tools.training.studies.fit_ranker models/ashtkd_student.onnx \\
+        --config config/train/student.yaml --data ../shared/data/train --val ../shared/data/val \\
+        -o models/ashtkd_ranker.onnx
 
 The student stays as it is. Its candidates, hard neighbours of the same set, are ranked by the best
 pairs of the correlation matrix of local features, taught by cross-entropy over each list. Sets

@@ -15,8 +15,8 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.local_features import LocalShape
 from ashtkd_ros.recognition.verification import verify
 from tools.training.data.candidate_lists import CandidateList, _list, _relations
-from tools.training.studies.fit_ranker import read_lists, train_ranker, verdict, write_ranker
 from tools.training.networks.ranker import Ranker, list_loss
+from tools.training.studies.fit_ranker import read_lists, train_ranker, verdict, write_ranker
 
 GRID, CHANNELS, COUNT = (4, 4), 8, 6
 P = GRID[0] * GRID[1]
