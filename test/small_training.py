@@ -17,7 +17,7 @@ from tools.training.networks.student import DSFormer
 from tools.training.networks.trunk import regional_gem
 
 STEPS = 7
-PARTS = ('soft', 'hard', 'descriptor', 'levels', 'salient', 'ranking', 'metric')
+PARTS = ('match', 'maps', 'descriptor', 'levels', 'salient', 'soft', 'hard', 'metric')
 
 
 class FakeTrunk:
@@ -63,6 +63,9 @@ def write_settings(
             'vit_depths': [1, 1],
             'head_channels': 16,
             'maps': 3,
+            'local': 8,
+            'free_dimensions': 8,
+            'combined': 20,
         },
         'lesson': {'teachers': ['frozen', 'up'], **dict.fromkeys(PARTS, 1.0)},
         'schedule': {'steps': STEPS, 'places': 4, 'views': 4, 'checkpoint_steps': 3, **schedule},

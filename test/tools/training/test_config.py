@@ -50,6 +50,9 @@ def test_shipped_configs_are_read_and_come_back_whole(root: Path, tmp_path: Path
         ({**LEAST, 'schedule': {'stepps': 1}}, 'schedule.stepps: '),
         ({**LEAST, 'student': {'maps': 'many'}}, 'student.maps: '),
         ({**LEAST, 'student': {'mapps': 3}}, 'student.mapps: '),
+        ({**LEAST, 'student': {'dimensions': 16}}, 'student.combined: 320, but both halves have'),
+        ({**LEAST, 'student': {'local': 0}, 'lesson': {'match': 1.0}}, 'lesson.match: needs a'),
+        ({**LEAST, 'lesson': {'metric': 0.0}}, 'lesson.metric: every loss has the weight 0'),
         ({**LEAST, 'lesson': {'adaptive': 'guess'}}, 'lesson.adaptive: '),
         ({**LEAST, 'schedule': {'learning_rate': float('nan')}}, 'schedule.learning_rate: '),
         (
@@ -113,7 +116,7 @@ def test_a_student_that_is_not_refused_can_be_built(size: int):
     config = StudentConfig(
         image_size=size, vit_widths=(32, 32), vit_depths=(1, 1), head_channels=16
     )
-    assert DSFormer(config)(torch.zeros(1, 3, size, size)).shape == (1, 256)
+    assert DSFormer(config)(torch.zeros(1, 3, size, size)).shape == (1, 320)
 
 
 def test_a_student_cut_to_pixels_that_do_not_fit_is_one_line():
@@ -278,6 +281,8 @@ def up(name: str, *teachers: str, apformer: dict | None = None, **losses: float)
             'c.yaml: teachers.1.lesson.salient: 3 maps cannot learn from the 5 of teacher a',
         ),
         ([TRUNK], {'teachers': ['trunk'], 'levels': 1.0}, 'lesson.levels: needs an APFormer'),
+        ([TRUNK, up('a', 'trunk', maps=1.0)], {}, 'teachers.1.lesson.maps: needs a student with'),
+        ([up('a', match=1.0)], {}, 'teachers.0.lesson.match: needs a student with `local`'),
         ([up('a', apformer={'widths': [160, 250]})], {}, 'widths: must be multiples of head_chan'),
         ([up('a', apformer={'maps': 0})], {}, 'teachers.0.apformer.maps: '),
         ([TRUNK, TRUNK], {}, 'teachers: two have the same name'),

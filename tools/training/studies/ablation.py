@@ -46,7 +46,7 @@ from tools.training.run_folder import check_settings, start_folder
 from tools.training.studies.evaluate_sets import recalls, student_descriptors, validation_sets
 from tools.training.teachers import make_teachers
 from tools.training.train import new_student, prepare, train_student
-from tools.training.whitening import fit_projection
+from tools.training.whitening import finish
 
 # Pictures that the last layer of each student is fitted to.
 FITTED_ON = 3200
@@ -100,7 +100,7 @@ def rows(config: TrainConfig) -> dict[str, dict]:
 def measure(network: DSFormer, views: Views, folder: Path, sets: list[Path]) -> None:
     """Fit the last layer, export and measure one student; results.json in `folder`."""
     check_output(folder / 'results.json')  # a fault of the disk is told before the work
-    fit_projection(network, views, FITTED_ON)
+    finish(network, views, FITTED_ON)
     write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
     measured = recalls(student_descriptors(Embedder(folder / 'student.onnx')), sets)
     with write_errors(folder / 'results.json'):
