@@ -37,8 +37,7 @@ def write_settings(
     pictures: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch, **schedule: int
 ) -> Path:
     """The settings file, in `folder` as all that is made; the teachers' trunk is `FakeTrunk`."""
-    monkeypatch.setattr('tools.training.data.views.FrozenTrunk', FakeTrunk)
-    monkeypatch.setattr('tools.training.networks.teacher.FrozenTrunk', FakeTrunk)
+    monkeypatch.setattr('tools.training.networks.shared_trunk.FrozenTrunk', FakeTrunk)
     rows = ''.join(f'{p.name},,,{i}\n' for i, p in enumerate(pictures))
     (pictures[0].parent / 'index.csv').write_text('file,place,role,order\n' + rows)
     sets = {'path': str(pictures[0].parents[1]), 'only': [pictures[0].parent.name]}

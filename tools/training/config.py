@@ -198,15 +198,23 @@ class Schedule:
 class TeacherConfig:
     """One teacher: a frozen trunk's pooled descriptor, or an APFormer trained on the trunk.
 
-    `dimensions`: of the frozen trunk's descriptor, whitened on the training pictures.
+    `pool`: GeM of the trunk's whole map, which stays where the viewpoint changes, or of the whole
+    and its 2 x 2 `quarters`, which stays where light and season do. `dimensions`: of a descriptor,
+    whitened on the training pictures.
     """
 
     name: FolderName
     trunk: FilePath
+    pool: Literal['whole', 'quarters'] = 'quarters'
     dimensions: PositiveInt = 1024
     apformer: APFormerConfig | None = None
     lesson: Lesson = field(default_factory=Lesson)
     schedule: Schedule = field(default_factory=Schedule)
+
+    @property
+    def kind(self) -> str:
+        """What its descriptor is of: 'whole', 'quarters' or 'apformer'."""
+        return self.pool if self.apformer is None else 'apformer'
 
 
 @dataclass(config=_STRICT)

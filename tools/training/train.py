@@ -27,10 +27,10 @@ from tools.training.data.scenes import known_scenes
 from tools.training.data.sources import read_places
 from tools.training.data.views import Views
 from tools.training.drafts import clear_drafts
+from tools.training.finished_teacher import Teacher
 from tools.training.loop import Run, train
 from tools.training.networks.layers import NetworkOutput, count
 from tools.training.networks.student import DSFormer
-from tools.training.networks.teacher import Teacher
 from tools.training.objective import Objective, objective_for
 from tools.training.processes import first_alone, is_first, join_processes
 from tools.training.run_folder import make_folder, start_folder

@@ -39,7 +39,7 @@ def test_a_whole_training_leaves_its_settings_curve_and_student(settings: Path, 
     assert same(network.state_dict(), load_checkpoint(folder / 'checkpoint.pt')['average'])
     assert not (tmp_path / 'out' / 'skipped.txt').exists()
     for name in ('frozen', 'up'):
-        assert (tmp_path / 'out' / 'teachers' / name / 'taught.npz').is_file()
+        assert (tmp_path / 'out' / 'teachers' / name / 'descriptors.npy').is_file()
 
 
 def test_a_killed_run_ends_as_an_uninterrupted_one(

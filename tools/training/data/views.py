@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures, their fixed views, and the features that frozen trunks compute of them, on disk.
+"""Pictures and their fixed views, on disk.
 
 View 0 is the whole picture, view n > 0 a crop from elsewhere (`augment.draw_corners`), whose
 corners are kept. Trunks see each view clean, once; the student sees views that are drawn anew at
 each step, of the pictures that are kept here. The views are in files (shards) of 1,000: an
-interrupted run goes on where it stopped, and pictures, views or trunks that are added later cost
-only their own time.
+interrupted run goes on where it stopped, and pictures or views that are added later cost only
+their own time.
 """
 
 from __future__ import annotations
@@ -13,41 +13,23 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.checksums import sha256_of_file
-from ashtkd_ros.files.writing import whole_file, write_text
+from ashtkd_ros.files.writing import whole_file
 from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import resize
 from tools.training.data.augment import draw_corners, warped
 from tools.training.data.correspondence import UNIT, SeenView
-from tools.training.networks.teacher import reduced
-from tools.training.networks.trunk import FrozenTrunk, channel_axes
 
 SHARD = 1000
-_BATCH = 20
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95]
 _SHORT_SIDE = 256  # of a picture that is kept; larger ones are reduced
-
-
-@dataclass(frozen=True)
-class TrunkFeatures:
-    """What one trunk computes of every view, a row a view.
-
-    `maps`: float16 (n, c, h, w), channels reduced to the trunk's principal ones, None where the
-    trunk has no map; `pooled`: float16 (n, V), see `trunk.FrozenTrunk.features`.
-    """
-
-    maps: np.ndarray | None
-    pooled: np.ndarray
 
 
 def view_corners(seed: int, path: str, view: int) -> np.ndarray:
@@ -93,41 +75,6 @@ class Views:
             shard = self.folder / f'{len(self.shards):04d}.npz'
             self._write(shard, todo[start : start + SHARD])
             self._take(shard)
-
-    def trunk_features(self, trunk: Path, axes: Path | None = None) -> TrunkFeatures:
-        """The features of every view by a frozen ONNX trunk; only what is missing is computed.
-
-        `axes`: the principal axes of other views, whose maps these are to be compared with.
-        """
-        folder = self.folder_of(trunk)
-        network, maps, pooled = None, [], []
-        shards = tqdm(self.shards.items(), unit='shard', desc=Path(trunk).stem, delay=2)
-        for shard, rows in shards:
-            file = folder / shard.name
-            if not file.exists():
-                network = network or FrozenTrunk(trunk)
-                self._compute(network, rows, file, axes or folder / 'axes.npy')
-            arrays = load_arrays(file)
-            maps.append(arrays.get('maps'))
-            pooled.append(arrays['pooled'])
-        without = any(m is None for m in maps)
-        return TrunkFeatures(None if without else np.concatenate(maps), np.concatenate(pooled))
-
-    def folder_of(self, trunk: Path) -> Path:
-        """The folder of a trunk's features; VprError where another of the same name has it."""
-        folder = self.folder / Path(trunk).stem
-        folder.mkdir(exist_ok=True)
-        if Path(trunk).is_file():
-            record = folder / 'trunk.sha256'
-            file_hash = sha256_of_file(trunk)
-            if not record.exists():
-                write_text(record, file_hash)
-            elif record.read_text() != file_hash:
-                raise VprError(
-                    f'{folder}: holds the features of another network named {Path(trunk).name}; '
-                    f'rename {trunk}, or remove the folder'
-                )
-        return folder
 
     def whole(self) -> list[int]:
         """The rows of the views 0, which show whole pictures."""
@@ -180,21 +127,6 @@ class Views:
             bytes=np.concatenate([np.zeros(0, np.uint8), *jpegs]),
             bad=np.array(sorted(bad), dtype=str),
         )
-
-    def _compute(self, network: FrozenTrunk, rows: range, file: Path, axes: Path) -> None:
-        maps, pooled = [], []
-        for start in range(0, len(rows), _BATCH):
-            batch = np.stack([self.image(row) for row in rows[start : start + _BATCH]])
-            x = torch.from_numpy(batch).permute(0, 3, 1, 2) / 255
-            feature_map, vectors = network.features(x)
-            pooled.append(vectors.half().cpu().numpy())
-            if feature_map is not None:
-                if not axes.exists():  # the channels' principal axes: of the first views, for good
-                    with whole_file(axes) as draft:
-                        np.save(draft, channel_axes(feature_map).cpu().numpy())
-                maps.append(reduced(feature_map, axes).half().cpu().numpy())
-        arrays = {'maps': np.concatenate(maps)} if maps else {}
-        save_arrays(file, pooled=np.concatenate(pooled), **arrays)
 
 
 def save_arrays(file: Path, **arrays: np.ndarray) -> None:

@@ -3,8 +3,8 @@
 
 The paper's part: an hourglass of transformer levels with lateral links; each level → attention
 head → salient map → weighted sum over positions; concat of all levels → linear → L2 norm.
-This project's choices: the lowest level is a frozen ImageNet trunk's feature map with its channels
-reduced (`Views.trunk_features`), so that it is computed once and a teacher trains in minutes.
+This project's choices: the lowest level is a frozen ImageNet trunk's whitened map
+(`trunk_features`), so that it is computed once and a teacher trains in minutes.
 """
 
 from __future__ import annotations
