@@ -54,7 +54,8 @@ class Curve:
             whole_file(self.path, follow_links=False) as draft,
             draft.open('w', newline='') as file,
         ):
-            columns = dict.fromkeys(name for row in self.rows for name in row)
+            told = {n for row in self.rows for n in row if n.startswith(GRADIENT)}
+            columns = [n for n in self.rows[-1] if n not in told] + sorted(told)
             writer = csv.DictWriter(file, columns, restval='', extrasaction='ignore')
             writer.writeheader()
             writer.writerows(self.rows)

@@ -26,22 +26,6 @@ class NetworkOutput(NamedTuple):
     stacked: torch.Tensor | None = None
     residuals: torch.Tensor | None = None
 
-    def rows(self, rows: list[int]) -> NetworkOutput:
-        """The outputs for these rows alone."""
-        return NetworkOutput(
-            self.descriptor[rows], [s[rows] for s in self.sums], [m[rows] for m in self.maps]
-        )
-
-    def to(self, device: torch.device) -> NetworkOutput:
-        """The outputs as float32 on a device."""
-
-        def moved(x: torch.Tensor) -> torch.Tensor:
-            return x.to(device, torch.float32)
-
-        return NetworkOutput(
-            moved(self.descriptor), [*map(moved, self.sums)], [*map(moved, self.maps)]
-        )
-
 
 def conv(c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1, act: bool = True):
     """Convolution, batch normalisation and, with `act`, ReLU6."""
