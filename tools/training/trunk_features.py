@@ -78,14 +78,14 @@ def trunk_features(views: Views, trunk: Path) -> TrunkFeatures:
     """The features of every view by a frozen ONNX trunk; only what is missing is computed."""
     folder, whitening = folder_of(views, trunk), whitening_file(views, trunk)
     shared = SharedTrunk(trunk, whitening)
-    todo = [shard for shard in views.shards if not _file(folder, shard, 'whole').exists()]
+    shards = [shard for shard, rows in views.shards.items() if len(rows)]
+    todo = [shard for shard in shards if not _file(folder, shard, 'whole').exists()]
     for shard in tqdm(todo, unit='shard', desc=Path(trunk).stem, delay=2, disable=None):
         if not whitening.exists():
             _fit_whitening(views, shared, whitening)
-        rows = views.shards[shard]
-        if len(rows):
-            _write(folder, shard, [shared.features(x) for x in _images(views, rows)])
-    kinds = [_rows(folder, [*views.shards], kind) for kind in ('whole', 'quarters', 'maps')]
+        parts = [shared.features(x) for x in _images(views, views.shards[shard])]
+        _write(folder, shard, parts)
+    kinds = [_rows(folder, shards, kind) for kind in ('whole', 'quarters', 'maps')]
     return TrunkFeatures(*kinds)
 
 
@@ -124,6 +124,6 @@ def _fit_whitening(views: Views, trunk: SharedTrunk, file: Path) -> None:
         # Every fourth position, another one in each batch.
         positions.append(feature_map.flatten(2)[..., number % 4 :: 4].cpu())
     vectors = torch.cat(positions).transpose(1, 2).flatten(0, 1)
-    layer = whitening_layer(vectors, min(CHANNELS, vectors.shape[1]))
+    layer = whitening_layer(vectors, min(CHANNELS, vectors.shape[1], len(vectors) - 1))
     table = torch.cat([layer.weight, layer.bias[:, None]], dim=1)
     save_rows(file, table.detach().numpy())

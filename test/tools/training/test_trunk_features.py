@@ -162,3 +162,20 @@ def test_a_damaged_file_is_one_line(views: Views):
     with pytest.raises(VprError) as error:
         features_of(views)
     assert '0001.maps.npy: is damaged; remove it' in line_of(error)
+
+
+def test_pictures_that_cannot_be_read_leave_no_gap(views: Views, tmp_path: Path):
+    """Four of them fill a shard of their own, without a row."""
+    bad = [tmp_path / f'bad{i}.png' for i in range(2)]
+    for path in bad:
+        path.write_bytes(b'damaged')
+    views.add(bad, 2)
+    assert any(not len(rows) for rows in views.shards.values())
+    assert len(features_of(views).maps) == len(features_of(views).whole) == 12
+
+
+def test_one_picture_is_enough(tmp_path: Path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full((56, 56, 3), 9, np.uint8))
+    views = Views(tmp_path / 'w', size=56)
+    views.add([tmp_path / 'a.png'], 1)
+    assert np.isfinite(features_of(views).maps[[0]]).all()

@@ -125,7 +125,9 @@ def measure(
     sides = [_side_by_side([seen[k].maps for k in own]) for seen in (queries, places)]
     equal = torch.full((len(right), len(teachers)), 1 / len(teachers))
     positive = torch.from_numpy(right)
-    known = adaptive_weights(standardised, positive, lesson.tau, lesson.tau_w)
+    known = adaptive_weights(
+        standardised, positive, torch.ones_like(positive), lesson.tau_t, lesson.tau_w
+    )
     for name, weights in ((EQUAL, equal), (ADAPTIVE, known)):
         similarity = mixed(standardised, weights, scales).numpy()
         rows[name] = _pair(similarity, right, *sides)
