@@ -178,7 +178,8 @@ class TrainConfig:
 
     `views_of_picture`: fixed views of each picture. `start`: an exported student (.onnx) or
     weights of MobileNetV2 (.npz). `fresh_views`: every step shows views that are drawn anew, for
-    which the teachers compute their outputs on the fly; this needs a GPU.
+    which the teachers compute their outputs on the fly; this needs a GPU. `held_back`: name of a
+    set → each how many-th of its scenes nothing learns from (`data.held_back`).
     """
 
     out: FilePath
@@ -189,6 +190,7 @@ class TrainConfig:
     teachers: tuple[TeacherConfig, ...] = ()
     student: StudentConfig = field(default_factory=StudentConfig)
     start: FilePath | None = None
+    held_back: dict[Name, Annotated[Whole, Field(ge=2)]] = field(default_factory=dict)
     lesson: Lesson = field(default_factory=Lesson)
     schedule: Schedule = field(default_factory=Schedule)
 

@@ -21,6 +21,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import write_text
 from tools.training.config import TrainConfig, as_plain, read_config
 from tools.training.data.datasets import FixedViews, FreshViews, TrainingData
+from tools.training.data.held_back import without_held_back
 from tools.training.data.places import TrainingPlaces, summary
 from tools.training.data.sources import read_places
 from tools.training.data.views import Views
@@ -55,7 +56,7 @@ def prepare(config: TrainConfig) -> TrainingData:
             f'start: no such file {config.start}; make it first, as the comment in the settings '
             'file says'
         )
-    places = read_places(config.sources)
+    places = without_held_back(read_places(config.sources), config.sources, config.held_back)
     with first_alone():
         views = Views(config.views_folder)
         if is_first():
