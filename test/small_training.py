@@ -17,7 +17,7 @@ from tools.training.networks.student import DSFormer
 from tools.training.networks.trunk import regional_gem
 
 STEPS = 7
-PARTS = ('soft', 'hard', 'descriptor', 'levels', 'salient', 'ranking', 'metric')
+PARTS = ('match', 'maps', 'descriptor', 'levels', 'salient', 'soft', 'hard', 'metric')
 
 
 class FakeTrunk:
@@ -37,8 +37,7 @@ def write_settings(
     pictures: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch, **schedule: int
 ) -> Path:
     """The settings file, in `folder` as all that is made; the teachers' trunk is `FakeTrunk`."""
-    monkeypatch.setattr('tools.training.data.views.FrozenTrunk', FakeTrunk)
-    monkeypatch.setattr('tools.training.networks.teacher.FrozenTrunk', FakeTrunk)
+    monkeypatch.setattr('tools.training.networks.shared_trunk.FrozenTrunk', FakeTrunk)
     rows = ''.join(f'{p.name},,,{i}\n' for i, p in enumerate(pictures))
     (pictures[0].parent / 'index.csv').write_text('file,place,role,order\n' + rows)
     sets = {'path': str(pictures[0].parents[1]), 'only': [pictures[0].parent.name]}
@@ -63,6 +62,9 @@ def write_settings(
             'vit_depths': [1, 1],
             'head_channels': 16,
             'maps': 3,
+            'local': 8,
+            'free_dimensions': 8,
+            'combined': 20,
         },
         'lesson': {'teachers': ['frozen', 'up'], **dict.fromkeys(PARTS, 1.0)},
         'schedule': {'steps': STEPS, 'places': 4, 'views': 4, 'checkpoint_steps': 3, **schedule},

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from ashtkd_ros.errors import VprError
 
@@ -67,9 +68,39 @@ def test_poses_lie_on_the_loop(night_walk: Path) -> None:
 
 
 def test_night_is_darker_than_day(night_walk: Path) -> None:
-    image, _ = next(walk.iterate_walk(5, tiny(condition='day')))
+    image = next(walk.iterate_walk(5, tiny(condition='day'))).image
     assert image.shape == (120, 160, 3) and image.dtype == np.uint8
     assert cv2.imread(str(night_walk / 'images/0000.jpg')).mean() < 0.7 * image.mean()
+
+
+def test_depth_is_that_of_the_road_below_the_camera() -> None:
+    needs_panda3d()
+    drive = tiny(depth=True, frames=1)
+    depth = next(walk.iterate_walk(5, drive)).depth
+    assert depth.shape == (120, 160) and depth.dtype == np.float32
+    focal = 80 / np.tan(np.radians(40))
+    below = (np.arange(120) + 0.5 - 60)[-15:]
+    np.testing.assert_allclose(depth[-15:, 80], walk.EYE_M * focal / below, rtol=0.01)
+    assert (depth[0] == 0).any() and depth.max() > 15  # sky, and houses down the street
+
+
+def test_a_walk_with_depth_is_the_same_walk_and_says_what_its_depth_means(
+    night_walk: Path, tmp_path: Path
+) -> None:
+    drive = tiny(condition='night', lateral_jitter=0.2, depth=True)
+    walk.render_walk(5, drive, tmp_path / 'deep')
+    for name in ('poses.csv', 'images/0003.jpg'):
+        assert (night_walk / name).read_bytes() == (tmp_path / 'deep' / name).read_bytes()
+    settings = yaml.safe_load((tmp_path / 'deep/walk.yaml').read_text())
+    assert settings['focal_px'] == pytest.approx(80 / np.tan(np.radians(40)))
+    image = cv2.imread(str(tmp_path / 'deep/depth/0003.png'), cv2.IMREAD_UNCHANGED)
+    views = list(walk.iterate_walk(5, drive))
+    metres = np.where(views[3].depth < 65.535, views[3].depth, 0)
+    assert image.dtype == np.uint16
+    assert np.abs(image * settings['depth_unit_m'] - metres).max() < 0.001
+    assert 'depth' not in yaml.safe_load((night_walk / 'walk.yaml').read_text())
+    assert walk.is_rendered(5, drive, tmp_path / 'deep')
+    assert not walk.is_rendered(5, drive, night_walk)
 
 
 def test_other_way_round_looks_backwards() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from test_render import needs_panda3d, tiny
 
 from ashtkd_ros.errors import VprError
+from tools.render import __main__ as main
 from tools.render import walks
+from tools.render.conditions import CONDITIONS
 from tools.render.town import build_town
 from tools.render.walk import EYE_M, Drive, drive_poses, is_rendered, town_loop
 
@@ -82,6 +86,40 @@ def test_no_camera_runs_into_anything(town_seed: int) -> None:
         town = build_town(town_seed, seed, texture_px=32)
         at = [(p.x, p.y) for drive in drives for p in drive_poses(town.loop, drive)]
         assert clearance(town.faces.points, np.unique(at, axis=0)) > CLEAR_M
+
+
+def test_no_camera_runs_into_anything_in_training() -> None:
+    drives = walks.training_walks()
+    assert len({drive.seed for drive in drives.values()}) == len(drives)  # other cars each time
+    for name in ('day', 'fog', 'narrow'):  # the walks that come nearest to the sides
+        town = build_town(walks.TRAINING_TOWNS[0], drives[name].seed, texture_px=32)
+        at = np.array([(p.x, p.y) for p in drive_poses(town.loop, drives[name])])
+        assert clearance(town.faces.points, at) > CLEAR_M - 0.2, name
+
+
+def test_training_walks_are_far_enough_apart_to_teach_viewpoint_and_light() -> None:
+    drives = walks.training_walks().values()
+    lateral, yaw = ([getattr(d, name) for d in drives] for name in ('lateral', 'yaw'))
+    assert max(lateral) - min(lateral) >= 2 and max(yaw) >= 30 and min(yaw) <= -20
+    assert {d.condition for d in drives} == set(CONDITIONS) and all(d.depth for d in drives)
+    assert len({d.phase for d in drives}) > 1 and len({d.hfov for d in drives}) > 1
+
+
+def test_no_town_of_the_tables_is_trained_on() -> None:
+    assert not {walks.SHIPPED_TOWN, 21} & set(walks.TRAINING_TOWNS)
+    files = list((ROOT / 'config/train').glob('*.yaml'))
+    found = {town for f in files for town in re.findall(r'\btown(\d+)', f.read_text('utf-8'))}
+    assert found == set(map(str, walks.TRAINING_TOWNS))
+
+
+def test_the_command_renders_the_walks_to_train_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    asked: list[tuple] = []
+    monkeypatch.setattr(main, 'render_towns', lambda *a, **named: asked.append((a, named)))
+    assert main.main(['--training', '-o', str(tmp_path)]) == 0
+    assert asked == [((walks.TRAINING_TOWNS, tmp_path), {'walks': walks.training_walks()})]
+    assert capsys.readouterr().out == f'5 towns in {tmp_path}\n'
 
 
 @pytest.fixture(scope='module')

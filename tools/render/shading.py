@@ -50,10 +50,7 @@ class Shader:
         image = self._sky(rays)
         hit = pixels.face >= 0
         face, ray = pixels.face[hit], rays[hit]
-        plane = self._plane[face]
-        slope = _dot(plane[:, :3], ray)
-        slope = np.where(np.abs(slope) < 1e-4, 1e-4, slope)
-        depth = np.clip((plane[:, 3] - plane[:, :3] @ origin) / slope, 0.1, 400)
+        depth = self._depth(face, ray, origin)
         points = origin + ray * depth[:, None]
         colour = self._surface(pixels, hit, face, ray, points, origin, yaw)
         veil = np.exp(-self.condition.fog * depth)[:, None]
@@ -61,6 +58,21 @@ class Shader:
         if self.condition.wet:
             self._reflect(image, hit, self._material[face] == GROUND, ray, points)
         return self._camera(image, rng)
+
+    def depth(self, pixels: Pixels, position, yaw: float, hfov_deg: float) -> np.ndarray:
+        """Metres along the optical axis, float32 (h/2, w/2) of pixels (h, w); 0: the sky."""
+        face = pixels.face[1::2, 1::2]
+        hit, rays = face >= 0, _rays(face.shape, yaw, hfov_deg)
+        depth = np.zeros(face.shape, np.float32)
+        depth[hit] = self._depth(face[hit], rays[hit], np.asarray(position, np.float32))
+        return depth
+
+    def _depth(self, face: np.ndarray, ray: np.ndarray, origin: np.ndarray) -> np.ndarray:
+        """Where rays (n, 3) meet the planes of faces (n,), along the optical axis, (n,)."""
+        plane = self._plane[face]
+        slope = _dot(plane[:, :3], ray)
+        slope = np.where(np.abs(slope) < 1e-4, 1e-4, slope)
+        return np.clip((plane[:, 3] - plane[:, :3] @ origin) / slope, 0.1, 400)
 
     def _surface(self, pixels, hit, face, ray, points, origin, yaw) -> np.ndarray:
         """Light that each hit pixel sends out, float32 (n, 3)."""

@@ -7,6 +7,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ VERSION = '1.0'
 SETTINGS = 'walk.yaml'
 LANE_M = 1.5  # the middle of the right-hand lane, from the centre line
 EYE_M = 1.55
+DEPTH_UNIT_M = 0.001  # of the depth images; what is farther than 65.5 m is 0, as the sky is
 HEADER = ['file', 'stamp', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw']
 
 
@@ -34,7 +36,8 @@ class Drive:
 
     `seed`: of cars, lit windows, clouds and jitter; `lateral`: distance to the left of the
     right-hand lane (3 is the other side of the road); `phase`: distance of the first picture along
-    the loop; `frames`: number of pictures, 0 for exactly one round.
+    the loop; `frames`: number of pictures, 0 for exactly one round; `depth`: whether a depth image
+    is written beside each picture (depth/NUMBER.png, uint16, millimetres along the optical axis).
     """
 
     seed: int = 0
@@ -53,6 +56,7 @@ class Drive:
     height: int = 240
     hfov: float = 80.0
     quality: int = 75
+    depth: bool = False
 
     def check(self) -> None:
         """VprError for a setting that cannot be driven or rendered."""
@@ -114,8 +118,17 @@ def drive_poses(loop: Loop, drive: Drive) -> list[CameraPose]:
     return [CameraPose(*(float(v) for v in row)) for row in rows]
 
 
-def iterate_walk(town_seed: int, drive: Drive) -> Iterator[tuple[np.ndarray, CameraPose]]:
-    """Pictures uint8 (height, width, 3) RGB with their poses, without writing anything."""
+class View(NamedTuple):
+    """`image`: uint8 (height, width, 3) RGB; `depth`: metres along the optical axis, float32
+    (height, width), 0 where the sky is, None where it was not asked for."""
+
+    image: np.ndarray
+    pose: CameraPose
+    depth: np.ndarray | None = None
+
+
+def iterate_walk(town_seed: int, drive: Drive) -> Iterator[View]:
+    """The pictures of a drive, without writing anything."""
     if town_seed < 0:
         raise VprError(f'town seed {town_seed} must be 0 or more')
     poses = drive_poses(town_loop(town_seed), drive)
@@ -128,12 +141,18 @@ def iterate_walk(town_seed: int, drive: Drive) -> Iterator[tuple[np.ndarray, Cam
         position, size = (pose.x, pose.y, pose.z), (2 * drive.width, 2 * drive.height)
         pixels = raster.perspective(*size, drive.hfov, position, pose.yaw)
         rng = np.random.default_rng([town_seed, drive.seed, number, 6])
-        yield shader.picture(pixels, position, pose.yaw, drive.hfov, rng), pose
+        seen = pixels, position, pose.yaw, drive.hfov
+        depth = shader.depth(*seen) if drive.depth else None
+        yield View(shader.picture(*seen, rng), pose, depth)
 
 
 def walk_settings(town_seed: int, drive: Drive) -> dict[str, object]:
-    """What walk.yaml says of a drive through a town."""
-    return {'generator': VERSION, 'town_seed': town_seed, 'frame': 'map'} | asdict(drive)
+    """What walk.yaml says of a drive through a town; `focal_px` stands beside depth only."""
+    settings = {'generator': VERSION, 'town_seed': town_seed, 'frame': 'map'} | asdict(drive)
+    if not drive.depth:  # as before there was depth, so that older walks are still found
+        return {name: value for name, value in settings.items() if name != 'depth'}
+    focal = drive.width / 2 / np.tan(np.radians(drive.hfov) / 2)
+    return settings | {'focal_px': float(focal), 'depth_unit_m': DEPTH_UNIT_M}
 
 
 def is_rendered(town_seed: int, drive: Drive, folder: Path) -> bool:
@@ -146,9 +165,9 @@ def is_rendered(town_seed: int, drive: Drive, folder: Path) -> bool:
 
 
 def render_walk(town_seed: int, drive: Drive, out: Path, progress: bool = False) -> int:
-    """Write poses.csv, images/ and walk.yaml to a new or empty folder, all of them or nothing.
+    """Write poses.csv, images/, depth/ (if so set) and walk.yaml to a new or empty folder.
 
-    Returns how many pictures were written.
+    All of them or nothing. Returns how many pictures were written.
 
     VprError: a bad setting, a folder that is not empty or cannot be written.
     """
@@ -169,14 +188,18 @@ def render_walk(town_seed: int, drive: Drive, out: Path, progress: bool = False)
         raise VprError(f'cannot write {out}: {error.strerror or error}') from error
 
 
-def _write_walk(
-    folder: Path, pictures: Iterable[tuple[np.ndarray, CameraPose]], settings: dict[str, object]
-) -> int:
+def _write_walk(folder: Path, views: Iterable[View], settings: dict[str, object]) -> int:
     (folder / 'images').mkdir(parents=True)
     rows = []
-    for number, (image, pose) in enumerate(pictures):
+    for number, (image, pose, depth) in enumerate(views):
         name = f'images/{number:04d}.jpg'
-        (folder / name).write_bytes(_jpeg(image, settings['quality']))
+        quality = [cv2.IMWRITE_JPEG_QUALITY, settings['quality']]
+        (folder / name).write_bytes(_encoded(image[..., ::-1], '.jpg', quality))
+        if depth is not None:
+            (folder / 'depth').mkdir(exist_ok=True)
+            units = np.rint(depth / DEPTH_UNIT_M)
+            units = np.where(units < 2**16, units, 0).astype(np.uint16)
+            (folder / f'depth/{number:04d}.png').write_bytes(_encoded(units, '.png', []))
         numbers = (pose.x, pose.y, pose.z, *pose.quaternion)
         rows.append([name, f'{pose.stamp:.3f}', *(f'{v:.6f}' for v in numbers)])
     with open(folder / 'poses.csv', 'w', newline='', encoding='utf-8') as file:
@@ -186,8 +209,8 @@ def _write_walk(
     return len(rows)
 
 
-def _jpeg(image: np.ndarray, quality: int) -> bytes:
-    done, data = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+def _encoded(image: np.ndarray, kind: str, options: list[int]) -> bytes:
+    done, data = cv2.imencode(kind, image, options)
     if not done:
-        raise VprError('OpenCV could not encode a picture as JPEG: is its JPEG support built in?')
+        raise VprError(f'OpenCV could not encode a picture as {kind}: is its support built in?')
     return data.tobytes()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walks that are always driven alike: the two that are shipped, and a town's day with queries.
+"""The walks that are always driven alike: those shipped, for evaluation, and for training.
 
 The camera is moved to the left, towards the other lane: 1 m to the right of the lane stand parked
 cars, and 3 m to the right the things on the pavement. A test holds that nothing is run into.
@@ -8,7 +8,7 @@ cars, and 3 m to the right the things on the pavement. A test holds that nothing
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -20,6 +20,7 @@ from tools.render.conditions import CONDITIONS
 from tools.render.walk import Drive, is_rendered, render_walk
 
 SHIPPED_TOWN = 11
+TRAINING_TOWNS = (22, 23, 31, 32, 33)  # 11 and 21 are for evaluation
 DAY = Drive(seed=1, spacing=1.75, quality=72)
 SHIPPED = {
     'day': DAY,
@@ -44,19 +45,42 @@ def query_walks() -> dict[str, Drive]:
     return walks | {f'forward{m}': replace(again, phase=float(m)) for m in (2, 4)}
 
 
+def training_walks() -> dict[str, Drive]:
+    """Name → drive with depth: steps sideways and forward, turns, lights, lenses, other cars."""
+    changes: dict[str, dict[str, object]] = {
+        'day': {'lateral': 0.5},
+        'dusk': {'lateral': 1.5, 'phase': 1.25, 'condition': 'dusk'},
+        'night': {'lateral': 1.0, 'condition': 'night'},
+        'fog': {'lateral': 2.5, 'condition': 'fog'},
+        'rain': {'lateral': 2.0, 'phase': 1.25, 'condition': 'rain'},
+        'left': {'lateral': 2.5, 'yaw': -10.0},
+        'turned_left': {'lateral': 1.0, 'yaw': 30.0, 'condition': 'dusk'},
+        'turned_right': {'lateral': 2.0, 'yaw': -20.0},
+        'narrow': {'lateral': 2.5, 'hfov': 60.0, 'condition': 'night'},
+        'wide': {'lateral': 1.5, 'hfov': 100.0, 'phase': 1.25, 'condition': 'rain'},
+    }
+    base = Drive(spacing=2.5, lateral_jitter=0.3, yaw_jitter=3.0, depth=True)
+    return {
+        name: replace(base, seed=100 + number, **change)
+        for number, (name, change) in enumerate(changes.items())
+    }
+
+
 def town_folder(folder: Path, town: int) -> Path:
     """The folder in `folder` with the walks of a town, one folder each, by name."""
     return folder / f'town{town}'
 
 
-def render_towns(towns: Sequence[int], folder: Path, workers: int = 0) -> None:
-    """Render the day and the query walks of each town to `folder`/townT/NAME.
+def render_towns(
+    towns: Sequence[int], folder: Path, workers: int = 0, walks: Mapping[str, Drive] | None = None
+) -> None:
+    """Render walks of each town to `folder`/townT/NAME; by default the day and the query walks.
 
     What is there with the same settings stays. `workers`: processes; 0: one for each core.
 
     VprError: a folder holds something else, or cannot be written.
     """
-    walks = {'day': DAY} | query_walks()
+    walks = {'day': DAY} | query_walks() if walks is None else walks
     jobs = [
         (town, drive, out)
         for town in towns

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Export a trained student to ONNX: whitened, checked against torch, with everything it needs.
+"""Export a trained student to ONNX: finished, checked against torch, with everything it needs.
 
     python -m tools.training.export runs/asht/student --data DATA -o models/ashtkd_student.onnx
 
-The last layer is the whitening of the levels' sums, learned on the whole training pictures
-(`whitening.fit_projection`). The preprocessing and the coefficients of the confidence go into the
-metadata. The coefficients are fitted on the sets under DATA that have `positives` in the settings
-of the run; without such sets the model has none, and its confidence is the similarity.
+The layers of the descriptor are fitted to the trained network, on the whole training pictures
+(`whitening.finish`); local features stay as they were trained. The preprocessing and the
+coefficients of the confidence go into the metadata. The coefficients are fitted on the sets under
+DATA that have `positives` in the settings of the run; without such sets the model has none, and
+its confidence is the similarity.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ from ashtkd_ros.network.local_features import LOCAL
 from tools.training.calibrate import calibrate
 from tools.training.config import read_sources
 from tools.training.data.views import Views
+from tools.training.networks.layers import count as count_operations
 from tools.training.networks.student import DSFormer, StudentConfig
 from tools.training.outputs import check_model_output
 from tools.training.run_folder import load_checkpoint
 from tools.training.setting_types import checked
-from tools.training.whitening import POWER, describe_pictures, fit_projection
+from tools.training.whitening import POWER, describe_pictures, finish
 
 _LEAST_COSINE = 0.9999
+_LEAST_LOCAL = 0.99
 
 
 def read_run(run: Path) -> dict:
@@ -126,17 +129,39 @@ def check_parity(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> floa
     """Least cosine between torch and ONNX Runtime on real pictures; VprError below 0.9999."""
     embedder = Embedder(path)
     images = [cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in jpegs]
-    outputs = describe_pictures(network, jpegs)
-    ours = F.normalize(outputs.descriptor, dim=1)
-    if outputs.local is not None:
-        with torch.no_grad():
-            ours = network.combine(ours, outputs.local)
-    cosine = float((ours.numpy() * embedder.embed_batch(images)).sum(1).min())
+    (descriptors,) = describe_pictures(network, jpegs)
+    ours = F.normalize(descriptors, dim=1).numpy()
+    cosine = float((ours * embedder.embed_batch(images)).sum(1).min())
     if not cosine >= _LEAST_COSINE:  # NaN as well
         raise VprError(
             f'{path}: differs from torch, least cosine {cosine:.5f}; nothing is exported'
         )
     return cosine
+
+
+def check_local(network: DSFormer, path: Path, jpegs: list[np.ndarray]) -> float:
+    """Least cosine between ONNX Runtime's local features and numpy's; VprError below 0.99.
+
+    ONNX Runtime's come as int8, as a map keeps them. The linear layer is done by numpy here.
+    """
+    embedder, least = Embedder(path), 1.0
+    weight, bias = (x.detach().numpy() for x in network.local.project.parameters())
+    (stacked,) = describe_pictures(network, jpegs, ('stacked',))
+    for jpeg, rows in zip(jpegs, stacked.float().numpy(), strict=True):
+        ours = _unit(rows @ weight.T + bias)
+        picture = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1]
+        theirs = _unit(embedder.describe(picture).local.astype(np.float32))
+        least = min(least, float((ours * theirs).sum(axis=1).min()))
+    if not least >= _LEAST_LOCAL:  # NaN as well
+        raise VprError(
+            f'{path}: its local features differ from numpy, least cosine {least:.5f}; nothing is '
+            'exported'
+        )
+    return least
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def export(
@@ -150,11 +175,15 @@ def export(
         network = network.smaller(
             levels or len(network.heads), pixels or network.config.image_size
         )
-    fit_projection(network, views, power=power)
+    finish(network, views, power=power)
+    example = torch.zeros(1, 3, *[network.config.image_size] * 2)
+    measured = dict(zip(('M parameters', 'GMAC'), count_operations(network, example), strict=True))
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
         write_onnx(network, draft, metadata_of(network, out.stem))
-        cosine = check_parity(network, draft, views.jpegs[:64])
+        measured['least cosine'] = check_parity(network, draft, views.jpegs[:64])
+        if network.local:
+            measured['least cosine of local'] = check_local(network, draft, views.jpegs[:16])
         fitted = calibrate(draft, data, sources)
         Embedder(draft)  # refuses what a robot would refuse
         with write_errors(out, 'the model'):
@@ -164,7 +193,7 @@ def export(
             f'{data}: has no set with `positives` in {run}/config.yaml; the confidence is not '
             'fitted'
         )
-    return {'least cosine': cosine, **fitted}
+    return measured | fitted
 
 
 def main(argv: list[str] | None = None) -> int:

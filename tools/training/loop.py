@@ -22,16 +22,19 @@ from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
 from tools.training.config import Schedule
-from tools.training.data.datasets import Batch
+from tools.training.data.batch import Batch
 from tools.training.networks.layers import NetworkOutput
 from tools.training.networks.trunk import fast_bf16
 from tools.training.objective import Objective
 from tools.training.processes import gathered, is_first, own_share
 from tools.training.run_folder import load_checkpoint, write_torch
-from tools.training.run_results import Curve
+from tools.training.run_results import GRADIENT, Curve
 
 # Parameters of several dimensions that are not the weights of a layer: they do not decay.
-_NOT_DECAYED = ('position', 'place')
+_NOT_DECAYED = ('position', 'place', 'centres')
+# Parts of a network that start in closed form and are trained along.
+_LAYERS = ('project', 'local', 'combine')
+_NORMS_EVERY = 100  # steps
 
 
 class Run:
@@ -84,25 +87,44 @@ class Run:
         return average.lerp(value, 1 - keep)
 
     def update(self, batch: Batch) -> dict[str, float]:
-        """One step → the losses by name. VprError where one of them is not a number."""
+        """One step → the losses by name. VprError where one of them is not a number.
+
+        In the first step and every hundredth, with the norm of each one's gradient in the network.
+        """
         self._set_learning_rates()
         losses, outputs = self._losses(batch)
         total = sum(losses.values())
+        norms = {} if self.step % _NORMS_EVERY else self.gradient_norms(losses)
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
-        if dist.is_initialized():  # each process has the gradient through its own images
-            for p in self.network.parameters():
-                if p.grad is not None:
-                    dist.all_reduce(p.grad)
-        parameters = [p for group in self.optimiser.param_groups for p in group['params']]
-        norm = nn.utils.clip_grad_norm_(parameters, 1.0).item()
+        for p in self.network.parameters():
+            if p.grad is not None:
+                _sum_over_processes(p.grad)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0).item()
+        if thrown_away := list(self.objective.parameters()):  # must not take the network's share
+            nn.utils.clip_grad_norm_(thrown_away, 1.0)
         # Some losses are finite where descriptors are not: the gradients tell.
         if not math.isfinite(total.item() + norm + outputs.descriptor.sum().item()):
             self._refuse(losses, norm)
         self.optimiser.step()
         self.step += 1
         self.average.update_parameters(self.network)
-        return {'loss': total.item(), **{k: v.item() for k, v in losses.items()}}
+        return {'loss': total.item(), **{k: v.item() for k, v in losses.items()}, **norms}
+
+    def gradient_norms(self, losses: dict[str, torch.Tensor]) -> dict[str, float]:
+        """`gradient NAME`: the norm of a loss' gradient in the network; the graph is kept."""
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        norms = {}
+        for name, loss in losses.items():
+            if not loss.requires_grad:
+                continue
+            parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            parts = [p for p in parts if p is not None]
+            for part in parts:
+                _sum_over_processes(part)
+            squares = sum(float(p.float().square().sum()) for p in parts)
+            norms[GRADIENT + name] = squares**0.5
+        return norms
 
     def _set_learning_rates(self) -> None:
         """Linear warm-up, then half a cosine down to zero."""
@@ -118,8 +140,7 @@ class Run:
         inputs = batch.inputs.to(device, memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device.type)):
             outputs = self.network.describe(inputs)
-        places, query = batch.places.to(device), batch.query.to(device)
-        return self.objective(gathered(outputs), batch.targets, places, query), outputs
+        return self.objective(gathered(outputs), batch), outputs
 
     def _refuse(self, losses: dict[str, torch.Tensor], norm: float) -> None:
         """VprError: the losses, the norm of the gradient, and where the last good state is."""
@@ -143,6 +164,12 @@ class Run:
         write_torch(self.file, state)
 
 
+def _sum_over_processes(gradient: torch.Tensor) -> None:
+    """Each process has the gradient through its own images."""
+    if dist.is_initialized():
+        dist.all_reduce(gradient)
+
+
 def _groups(
     network: nn.Module, objective: Objective, schedule: Schedule, pretrained: set[int]
 ) -> list[dict]:
@@ -150,19 +177,30 @@ def _groups(
 
     `pretrained`: ids of the parameters that start pretrained.
     """
-    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, p in [*network.named_parameters(), *objective.named_parameters()]:
+    kinds: dict[tuple[float, bool], list[nn.Parameter]] = {}
+
+    def add(name: str, p: nn.Parameter, rate: float) -> None:
         if p.requires_grad:
             decays = p.ndim > 1 and name.split('.')[-1] not in _NOT_DECAYED
-            kinds.setdefault((id(p) in pretrained, decays), []).append(p)
-    rates = {False: schedule.learning_rate, True: schedule.pretrained_rate}
+            kinds.setdefault((rate, decays), []).append(p)
+
+    for name, p in network.named_parameters():
+        part = name.split('.')[0]
+        rate = schedule.pretrained_rate if id(p) in pretrained else schedule.learning_rate
+        if part == 'heads':
+            rate = schedule.head_rate
+        if part in _LAYERS:
+            rate = schedule.layer_rate
+        add(name, p, rate)
+    for name, p in objective.named_parameters():
+        add(name, p, schedule.head_rate)
     return [
         {
             'params': members,
-            'peak': rates[is_pretrained],
+            'peak': rate,
             'weight_decay': schedule.weight_decay if decays else 0.0,
         }
-        for (is_pretrained, decays), members in kinds.items()
+        for (rate, decays), members in kinds.items()
     ]
 
 

@@ -1,197 +1,205 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loss of ASHT-KD for one batch: the steps in `losses`, weighted as the lesson says.
 
-L = soft*L_soft + hard*L_hard + descriptor*L_desc + levels*L_levels + salient*L_salient
-  + ranking*L_ce + metric*L_ms          (doc/method.md; the weights are those of config.Lesson)
+L = match*L_match + maps*L_maps + descriptor*L_desc + levels*L_levels + salient*L_salient
+  + soft*L_soft + hard*L_hard + metric*L_ms     (doc/method.md; the weights: config.Lesson)
 and, where the teachers' weights come from a learned gate, L_gate, which trains the gate alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from tools.training.config import Lesson
+from tools.training.data.batch import Batch, Targets
+from tools.training.guidance import Guidance
 from tools.training.losses.adaptive_weights import (
     LearnedGate,
     adaptive_weights,
     gate_loss,
     mean_weights,
+    standardised,
 )
-from tools.training.losses.guidance import descriptor_guidance, salient_guidance
-from tools.training.losses.hard_labels import hard_labels, hard_loss
-from tools.training.losses.loss_network import LossNetwork, ranking_network_loss
+from tools.training.losses.hard_labels import hard_labels, hard_loss, labels_of
+from tools.training.losses.matches import known_points, map_weights, match_loss, same_scene
+from tools.training.losses.memory import MemoryBank
 from tools.training.losses.metric import multi_similarity
-from tools.training.losses.ranking import same_place
+from tools.training.losses.relations import KnownViews, Relations, relations
 from tools.training.losses.soft_labels import soft_loss
 from tools.training.networks.layers import NetworkOutput
 
-T = TypeVar('T')
-# Small: AdamW does not care, but the gradient is clipped together with the network's.
+# Small: AdamW does not care, but the gradient is clipped together with the others'.
 _GATE_WEIGHT = 0.01
 
 
-def objective_for(
-    lesson: Lesson, network: nn.Module, example: torch.Tensor, targets: Sequence[NetworkOutput]
-) -> Objective:
-    """The loss for a network of `describe` and `project`.
+class FinishedTeacher(Protocol):
+    """`kind`: `whole` guides the layout-free half, others the layout-bound one.
 
-    `example`: an input of the network, a batch of one; `targets`: some outputs of each teacher.
+    `scale`: mean and deviation of its similarities between different places.
+    """
+
+    kind: str
+    scale: tuple[float, float]
+
+    def outputs(self, rows: Sequence[int]) -> Targets:
+        """What it says of fixed views, by their rows."""
+
+
+def objective_for(
+    lesson: Lesson,
+    network: nn.Module,
+    example: torch.Tensor,
+    teachers: Sequence[FinishedTeacher] = (),
+) -> Objective:
+    """The loss for a network that can `describe`, and finished teachers, the lesson's in order.
+
+    `example`: an input of the network, a batch of one.
     """
     with torch.no_grad():
-        sums = [s.shape[1] for s in network.eval().describe(example).sums]
-    sizes = [(t.descriptor.shape[1], [s.shape[1] for s in t.sums]) for t in targets]
-    return Objective(lesson, network.project.out_features, sums, sizes)
+        return Objective(lesson, network.eval().describe(example), teachers)
+
+
+class _Seen(NamedTuple):
+    """A batch with the memory: what is known, and the similarities of its B views to all V.
+
+    `ours`: (B, V), through the first view alone; `theirs`: standardised (K, B, V);
+    `weights`: (B, K); both None without teachers.
+    """
+
+    views: KnownViews
+    every: KnownViews
+    known: Relations
+    ours: torch.Tensor
+    theirs: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
 
 
 class Objective(nn.Module):
     """Losses of a batch, and the parts that are trained with the network and then thrown away.
 
-    `dimensions`, `sums`: sizes of the network's descriptor and level sums; `teachers`: the same of
-    each teacher, in the lesson's order. A teacher's descriptor guides all levels' sums together,
-    before the last layer makes them small: that layer is fitted to them afterwards
-    (`whitening.fit_projection`).
+    `example`: what the network says of an input; `teachers`: finished ones, the lesson's in order.
     """
 
     def __init__(
-        self,
-        lesson: Lesson,
-        dimensions: int,
-        sums: list[int],
-        teachers: Sequence[tuple[int, list[int]]] = (),
+        self, lesson: Lesson, example: NetworkOutput, teachers: Sequence[FinishedTeacher] = ()
     ):
         super().__init__()
         self.lesson = lesson
-        self.projections = nn.ModuleList(
-            nn.Linear(sum(sums), size) for size, _ in teachers if lesson.descriptor
-        )
-        self.levels = nn.ModuleList(
-            nn.ModuleList(nn.Linear(*pair) for pair in _shared_levels(sums, sizes))
-            for _, sizes in teachers
-            if lesson.levels
-        )
+        targets = [t.outputs([0]) for t in teachers]
+        dimensions = example.descriptor.shape[1]
+        self.bank = MemoryBank(lesson.bank, dimensions, [t.descriptor.shape[1] for t in targets])
+        scales = torch.tensor([[*t.scale] for t in teachers], dtype=torch.float32)
+        self.register_buffer('scales', scales.reshape(-1, 2, 1, 1))
+        self.guidance = Guidance(lesson, example, targets, [t.kind for t in teachers])
         self.gate = None
         if lesson.adaptive == 'gate' and teachers:
             self.gate = LearnedGate(dimensions, len(teachers))
-        self.ranker = None
-        if lesson.ranking:
-            self.ranker = LossNetwork(dimensions, lesson.hidden)
 
-    @torch.no_grad()
-    def fit_guidance(self, sums: torch.Tensor, targets: Sequence[NetworkOutput]) -> None:
-        """Start the projections of descriptor guidance as ridge regressions from sums (N, C).
-
-        `targets`: each teacher's outputs for the same N pictures. Projections that start at random
-        would pull the levels anywhere until they have learned themselves.
-        """
-        mean = sums.mean(0)
-        centred = sums - mean
-        covariance = centred.T @ centred / len(sums)
-        covariance.diagonal().add_(covariance.diagonal().mean())
-        for layer, target in zip(self.projections, targets, strict=True):
-            descriptor = target.descriptor.float()
-            middle = descriptor.mean(0)
-            cross = centred.T @ (descriptor - middle) / len(sums)
-            layer.weight.copy_(torch.linalg.solve(covariance, cross).T)
-            layer.bias.copy_(middle - layer.weight @ mean)
-
-    def forward(
-        self,
-        outputs: NetworkOutput,
-        targets: Sequence[NetworkOutput],
-        places: torch.Tensor,
-        query: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
-        """Weighted losses by name; `places` int64 (B,), `query` bool (B,).
-
-        `targets`: each teacher's outputs for the same images, descriptors of length 1.
-        """
-        lesson = self.lesson
-        unit = F.normalize(outputs.descriptor.float(), dim=1)
-        q, d = unit[query], unit[~query]
-        positive = same_place(places[query], places[~query])
+    def forward(self, outputs: NetworkOutput, batch: Batch) -> dict[str, torch.Tensor]:
+        """Weighted losses by name. The views of the database branch are remembered."""
+        device, lesson = outputs.descriptor.device, self.lesson
+        batch = batch.to(device)
+        seen = self._seen(outputs, batch)
         losses = {}
+        if lesson.match:
+            losses['match'] = self._match(outputs, batch)
         if lesson.metric:
-            losses['metric'] = multi_similarity(unit, places)
-        if self.ranker is not None:
-            losses['ranking'] = ranking_network_loss(self.ranker, q, d, positive, lesson.top)
+            unit = seen.views.descriptor
+            similarity = unit @ torch.cat([unit, seen.every.descriptor[len(unit) :]]).T
+            own = torch.eye(*similarity.shape, dtype=torch.bool, device=device)
+            positive, negative = seen.known.positive & ~own, seen.known.negative
+            known = (seen.views.places >= 0)[:, None]
+            losses['metric'] = multi_similarity(similarity, positive & known, negative)
         gate = {}
-        if targets:
-            targets = [t.to(unit.device) for t in targets]
-            pairs = [(t.descriptor[query], t.descriptor[~query]) for t in targets]
-            similarity = torch.stack([a @ b.T for a, b in pairs])
-            weights = self._weights(similarity, positive, q)
+        if batch.targets:
+            losses |= self._labels(seen, batch.query)
+            losses |= self._guidance(outputs, batch, seen.weights.detach())
             if self.gate is not None:
-                loss = gate_loss(weights, similarity, positive, lesson.tau)
+                loss = gate_loss(
+                    seen.weights,
+                    seen.theirs,
+                    seen.known.positive,
+                    seen.known.candidates,
+                    lesson.tau_t,
+                )
                 gate['gate'] = _GATE_WEIGHT * loss
-                weights = weights.detach()
-            if lesson.soft:
-                losses['soft'] = soft_loss(q, d, similarity, weights, lesson.tau_t)
-            if lesson.hard:
-                labels = hard_labels(similarity, weights, places[query], places[~query])
-                losses['hard'] = hard_loss(q, d, labels, places[query], lesson.tau)
-            losses |= self._guidance(outputs, targets, _of_all_views(weights, query))
+        self.bank.add(seen.views.rows(~batch.query))
         return {name: getattr(lesson, name) * loss for name, loss in losses.items()} | gate
 
-    def _weights(
-        self, similarity: torch.Tensor, positive: torch.Tensor, query: torch.Tensor
-    ) -> torch.Tensor:
-        """Step 1: (K, Q, D), bool (Q, D), (Q, C) → (Q, K)."""
-        lesson = self.lesson
+    def _seen(self, outputs: NetworkOutput, batch: Batch) -> _Seen:
+        groups = torch.full_like(batch.places, -1) if batch.groups is None else batch.groups
+        views = KnownViews(
+            F.normalize(outputs.descriptor.float(), dim=1),
+            [t.descriptor for t in batch.targets],
+            batch.places,
+            batch.pictures,
+            groups,
+        )
+        memory = self.bank.views()
+        every, known = views.joined(memory), relations(views, memory, batch.query)
+        seen = _Seen(views, every, known, views.descriptor @ every.descriptor.detach().T)
+        if not batch.targets:
+            return seen
+        pairs = zip(views.targets, every.targets, strict=True)
+        theirs = torch.stack([a @ b.T for a, b in pairs])
+        theirs = standardised(theirs, self.scales[:, 0], self.scales[:, 1])
+        return seen._replace(theirs=theirs, weights=self._weights(theirs, seen))
+
+    def _weights(self, theirs: torch.Tensor, seen: _Seen) -> torch.Tensor:
+        """Step 1: standardised similarities (K, B, V) → (B, K)."""
+        lesson, known = self.lesson, seen.known
         if self.gate is not None:
-            return self.gate(query.detach())
+            return self.gate(seen.views.descriptor.detach())
         if lesson.adaptive == 'mean':
-            return mean_weights(similarity)
-        return adaptive_weights(similarity, positive, lesson.tau, lesson.tau_w)
+            return mean_weights(theirs)
+        return adaptive_weights(
+            theirs, known.positive, known.candidates, lesson.tau_t, lesson.tau_w
+        )
+
+    def _labels(self, seen: _Seen, query: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Steps 2 and 3: what the teachers' similarities say of both branches."""
+        lesson, losses, known = self.lesson, {}, seen.known
+        mixed = torch.einsum('bk,kbv->bv', seen.weights.detach(), seen.theirs)
+        if lesson.soft:
+            candidates, positive = known.candidates[query], known.positive[query]
+            losses['soft'] = soft_loss(
+                seen.ours[query], mixed[query], candidates, positive, lesson.tau_t
+            )
+        if lesson.hard:
+            # A view of a known place is ranked among what is known to be another place or the same
+            places = seen.views.places
+            certain = (places < 0)[:, None] | known.positive | known.negative
+            candidates = (known.candidates & certain)[~query]
+            of_all = labels_of(seen.every.places, seen.every.pictures)
+            labels = hard_labels(mixed[~query], candidates, places[~query], of_all)
+            losses['hard'] = hard_loss(seen.ours[~query], candidates, labels, of_all, lesson.tau)
+        return losses
+
+    def _match(self, outputs: NetworkOutput, batch: Batch) -> torch.Tensor:
+        points = known_points(*batch.matches[:3])
+        scenes = same_scene(batch.places, batch.pictures)
+        return match_loss(outputs.local, *points, scenes, self.lesson.tau_match)
 
     def _guidance(
-        self, outputs: NetworkOutput, targets: list[NetworkOutput], weights: torch.Tensor
+        self, outputs: NetworkOutput, batch: Batch, weights: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Step 4, `weights` (B, K); of levels and salient maps the mean over the levels."""
-        losses = {}
-        if self.lesson.descriptor:
-            sums = torch.cat(outputs.sums, dim=1).float()
-            projected = [project(sums) for project in self.projections]
-            losses['descriptor'] = descriptor_guidance(
-                projected, [t.descriptor for t in targets], weights
-            )
-        parts = {'levels': [], 'salient': []}
-        shared = [len(_shared_levels(outputs.sums, t.sums)) for t in targets]
-        for level in range(-1, -1 - max(shared), -1):
-            having = [k for k, count in enumerate(shared) if count >= -level]
-            # Teachers without the level leave their weight to those that have it.
-            share = weights[:, having]
-            share = share / share.sum(1, keepdim=True).clamp(min=1e-6)
-            if self.lesson.levels:
-                sums = outputs.sums[level].float()
-                projected = [self.levels[k][level](sums) for k in having]
-                wanted = [targets[k].sums[level] for k in having]
-                parts['levels'].append(descriptor_guidance(projected, wanted, share))
-            if self.lesson.salient:
-                maps = outputs.maps[level].float()
-                gaps = [
-                    salient_guidance(maps, targets[k].maps[level], weight)
-                    for k, weight in zip(having, share.T, strict=True)
-                ]
-                parts['salient'].append(sum(gaps))
-        return losses | {name: torch.stack(p).mean() for name, p in parts.items() if p}
-
-
-def _of_all_views(weights: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-    """Weights (Q, K) of the queries → (B, K); a database view has the mean of its batch."""
-    spread = weights.mean(0).repeat(len(query), 1)
-    spread[query] = weights
-    return spread
-
-
-def _shared_levels(ours: list[T], theirs: list[T]) -> list[tuple[T, T]]:
-    """Levels of student and teacher that belong together, the topmost with the topmost.
-
-    The lowest ones of the deeper network have none.
-    """
-    count = min(len(ours), len(theirs))
-    return list(zip(ours[len(ours) - count :], theirs[len(theirs) - count :], strict=True))
+        """Step 4; at feature level the teachers are weighted by how well they match."""
+        lesson, guidance, targets = self.lesson, self.guidance, batch.targets
+        losses = guidance.of_vectors(outputs, targets, batch.target_partners, weights)
+        if not lesson.maps or not guidance.with_map:
+            return losses
+        maps = [targets[k].maps for k in guidance.with_map]
+        if lesson.adaptive == 'mean':
+            shares = maps[0].new_full((len(weights), len(maps)), 1.0 / len(maps))
+        else:
+            matches = batch.matches
+            points = known_points(matches.first, matches.second, matches.of_targets)
+            scenes = same_scene(batch.places, batch.pictures)
+            shares = map_weights(maps, *points, scenes, lesson.tau_match, lesson.tau_w)
+        partners = batch.target_partners
+        return losses | {'maps': guidance.of_maps(outputs, targets, partners, shares)}

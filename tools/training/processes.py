@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes under torchrun that train one network.
 
-Every process computes its share of the images; descriptors, sums and maps are gathered and each
-process computes the loss of the whole batch, as one process alone would.
+Every process computes its share of the images; all outputs are gathered and each process computes
+the loss of the whole batch, as one process alone would.
 """
 
 from __future__ import annotations
@@ -49,11 +49,8 @@ def gathered(outputs: NetworkOutput) -> NetworkOutput:
     """The outputs of all processes, in order; of a single process its own."""
     if not dist.is_initialized():
         return outputs
-    return NetworkOutput(
-        _Gather.apply(outputs.descriptor),
-        [_Gather.apply(s) for s in outputs.sums],
-        [_Gather.apply(m) for m in outputs.maps],
-    )
+    parts = (_Gather.apply(x) if isinstance(x, torch.Tensor) else x for x in outputs)
+    return NetworkOutput(*([*map(_Gather.apply, x)] if isinstance(x, list) else x for x in parts))
 
 
 def own_share(entries: list) -> list:

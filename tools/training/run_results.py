@@ -14,10 +14,13 @@ from tools.training.config import Schedule
 from tools.training.processes import is_first
 
 _FIRST = ['step', 'seconds']  # columns
+GRADIENT = 'gradient '  # columns of these are filled in some rows only
 
 
 class Curve:
-    """curve.csv: step, seconds, losses; rows that a killed run wrote after its checkpoint go.
+    """curve.csv: step, seconds, losses and, in some rows, the norms of their gradients.
+
+    Rows that a killed run wrote after its checkpoint go.
 
     VprError where the file at `path` is not such a curve.
     """
@@ -51,7 +54,8 @@ class Curve:
             whole_file(self.path, follow_links=False) as draft,
             draft.open('w', newline='') as file,
         ):
-            columns = list(self.rows[-1])
+            told = {n for row in self.rows for n in row if n.startswith(GRADIENT)}
+            columns = [n for n in self.rows[-1] if n not in told] + sorted(told)
             writer = csv.DictWriter(file, columns, restval='', extrasaction='ignore')
             writer.writeheader()
             writer.writerows(self.rows)
@@ -87,7 +91,7 @@ def write_results(folder: Path, schedule: Schedule, parameters: float, macs: flo
         images = schedule.steps * schedule.places * schedule.views
         results['images_per_s'] = round(images / curve.seconds, 1)
         last = curve.rows[-50:]
-        names = [name for name in last[-1] if name not in ('step', 'seconds')]
+        names = [n for n in last[-1] if n not in _FIRST and not n.startswith(GRADIENT)]
         mean = {n: sum(float(row[n]) for row in last) / len(last) for n in names}
         results['losses'] = {n: float(f'{value:.4g}') for n, value in mean.items()}
     write_text(folder / 'results.json', json.dumps(results, indent=2) + '\n')

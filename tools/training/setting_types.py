@@ -22,6 +22,7 @@ _MUST = {
     'path_type': 'must be a path',
     'bool_type': 'must be true or false',
     'bool_parsing': 'must be true or false',
+    'multiple_of': 'must be a multiple of 16',
     'int_type': 'must be a whole number',
     'int_parsing': 'must be a whole number',
     'int_from_float': 'must be a whole number',
@@ -82,6 +83,7 @@ NonNegativeInt = Annotated[Whole, Field(ge=0)]
 Number = Annotated[float, Field(strict=True)]
 PositiveFloat = Annotated[Number, Field(gt=0)]
 NonNegativeFloat = Annotated[Number, Field(ge=0)]
+Pixels = Annotated[PositiveInt, Field(multiple_of=16)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]  # what torch takes
 Name = Annotated[str, Field(min_length=1)]

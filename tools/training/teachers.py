@@ -1,33 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """The teachers of a config, made before the student: trained once, then kept with their outputs.
 
-A teacher's folder, `out`/teachers/NAME, holds teacher.pt (weights) and taught.npz (its outputs for
-every fixed view); it counts as finished when the second is there.
+A teacher's folder, `out`/teachers/NAME, holds teacher.pt (weights), scale.npy and its outputs for
+every fixed view: descriptors.npy, 2 KB a view, of an APFormer also its levels, about 13 KB. It
+counts as finished when descriptors.npy is there. The maps of its trunk are kept with the views.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ashtkd_ros.errors import VprError
 from tools.training.config import TeacherConfig, TrainConfig, as_plain
 from tools.training.data.datasets import TrainingData, TrunkMaps
-from tools.training.data.views import load_arrays, save_arrays
+from tools.training.data.rows import Rows, save_rows
+from tools.training.finished_teacher import KnownOutputs, Teacher, described
 from tools.training.loop import Run, train
 from tools.training.networks.apformer import APFormer
-from tools.training.networks.layers import NetworkOutput, count
-from tools.training.networks.teacher import SharedTrunk, Teacher
+from tools.training.networks.layers import count
+from tools.training.networks.shared_trunk import SharedTrunk, TrunkOutput
 from tools.training.objective import objective_for
 from tools.training.processes import first_alone, is_first, wait_for_all
 from tools.training.run_folder import check_settings, first_line, start_folder, write_torch
 from tools.training.run_results import write_results
+from tools.training.trunk_features import TrunkFeatures, trunk_features, whitening_file
 from tools.training.whitening import whitening_layer
+
+_PAIRS = 8000  # of views of different pictures, by which a teacher's scale is measured
+_PART = 500  # views at a time
 
 
 def make_teachers(
@@ -39,19 +44,17 @@ def make_teachers(
     finished one is of other settings or of other views.
     """
     names = config.lesson.teachers if names is None else names
-    finished: dict[str, Teacher] = {}
-    trunks: dict[Path, SharedTrunk] = {}
+    by_name = {t.name: t for t in config.teachers}
     order = _teaching_order(config, names)
     wait_for_all()  # no process may find what another has just made
     for teacher, is_new in order:
+        plan = _Plan(config, teacher)
         if is_new:
-            guides = [finished[name] for name in teacher.lesson.teachers if teacher.apformer]
-            _make(_Plan(config, teacher), data, guides)
+            guides = teacher.lesson.teachers if teacher.apformer else ()
+            _make(plan, data, _load_all(config, data, [by_name[name] for name in guides]))
         elif is_first():
             _check(config, teacher)
-        trunk = trunks.setdefault(teacher.trunk, SharedTrunk(teacher.trunk))
-        finished[teacher.name] = _load(_Plan(config, teacher), data, trunk)
-    return [finished[name] for name in names]
+    return _load_all(config, data, [by_name[name] for name in names])
 
 
 def _teaching_order(config: TrainConfig, names: Sequence[str]) -> list[tuple[TeacherConfig, bool]]:
@@ -84,8 +87,13 @@ class _Plan:
         self.teacher = teacher
         self.folder = config.out / 'teachers' / teacher.name
         self.weights_file = self.folder / 'teacher.pt'
-        self.outputs_file = self.folder / 'taught.npz'
+        self.scale_file = self.folder / 'scale.npy'
+        self.outputs_file = self.folder / 'descriptors.npy'
         self.settings = {'teacher': as_plain(teacher), 'data': as_plain(config)['sources']}
+
+    def level_file(self, kind: str, level: int) -> Path:
+        """Of an APFormer the file of a level's `sums` or `salient` maps."""
+        return self.folder / f'{kind}{level}.npy'
 
 
 def _check(config: TrainConfig, teacher: TeacherConfig) -> None:
@@ -103,37 +111,97 @@ def _make(plan: _Plan, data: TrainingData, guides: list[Teacher]) -> None:
     teacher = plan.teacher
     start_folder(plan.folder, plan.settings)
     with first_alone():
-        features = data.views.trunk_features(teacher.trunk)
+        features = trunk_features(data.views, teacher.trunk)
     whole = data.views.whole()
-    if teacher.apformer is None:
-        vectors = torch.from_numpy(features.pooled)
-        network = _fitted(vectors[whole], teacher.dimensions)
-        outputs = _whitened_outputs(network, vectors)
-    elif features.maps is None:
-        raise VprError(f'{teacher.trunk}: has no output "map"; an APFormer needs one')
+    if teacher.apformer is not None:
+        network = _train_apformer(plan, data, features, guides)
+        parts = (network.describe(x.maps).sums for x in _parts(features, whole, teacher.kind))
+        with torch.no_grad():
+            vectors = torch.cat([torch.cat(sums, dim=1) for sums in parts])
+        network.project = _fitted(vectors, teacher.dimensions)
+    elif teacher.kind == 'quarters' and features.quarters is None:
+        raise VprError(f'{teacher.trunk}: has no output "map"; use `pool: whole`')
     else:
-        network = _train_apformer(plan, data, features.maps, guides)
-        outputs = _apformer_outputs(network, features.maps, whole, teacher.dimensions)
+        parts = _parts(features, whole, teacher.kind)
+        network = _fitted(torch.cat([x.pooled() for x in parts]), teacher.dimensions)
     if is_first():
         write_torch(plan.weights_file, network.state_dict())
-        arrays = {'descriptors': outputs.descriptor.numpy()}
-        for name in ('sums', 'maps'):
-            arrays |= {f'{name}{i}': x.numpy() for i, x in enumerate(getattr(outputs, name))}
-        save_arrays(plan.outputs_file, **arrays)
+        _write_outputs(plan, network.eval(), features, data)
     wait_for_all()
 
 
-def _load(plan: _Plan, data: TrainingData, trunk: SharedTrunk) -> Teacher:
+def _write_outputs(
+    plan: _Plan, network: nn.Module, features: TrunkFeatures, data: TrainingData
+) -> None:
+    """The outputs for all views, the file that says that the teacher is finished last."""
+    rows = range(len(features.whole))
+    found = [described(network, x) for x in _parts(features, rows, plan.teacher.kind)]
+    for kind in ('sums', 'salient'):
+        for level in range(len(getattr(found[0], kind))):
+            together = torch.cat([getattr(x, kind)[level].half() for x in found])
+            save_rows(plan.level_file(kind, level), together.numpy())
+    descriptors = torch.cat([x.descriptor.half() for x in found])
+    pictures = {path: i for i, (path, _) in enumerate(data.views.rows)}
+    shown = torch.tensor([pictures[path] for path, _ in data.views.rows])
+    save_rows(plan.scale_file, np.array(similarity_scale(descriptors, shown)))
+    save_rows(plan.outputs_file, descriptors.numpy())
+
+
+def similarity_scale(descriptors: torch.Tensor, pictures: torch.Tensor) -> tuple[float, float]:
+    """Mean and deviation of the similarities between views of different pictures.
+
+    `descriptors`: (N, D), length 1; `pictures`: int64 (N,), which picture a row is a view of.
+    Random pairs: hardly any of them show the same place.
+    """
+    draw = torch.Generator().manual_seed(0)
+    a, b = torch.randint(len(descriptors), (2, _PAIRS), generator=draw)
+    apart = pictures[a] != pictures[b]
+    similarity = (descriptors[a[apart]].float() * descriptors[b[apart]].float()).sum(dim=1)
+    return float(similarity.mean()), max(float(similarity.std()), 1e-6)
+
+
+@torch.no_grad()
+def _parts(features: TrunkFeatures, rows: Sequence[int], kind: str) -> Iterable[TrunkOutput]:
+    """What a teacher of this kind needs of a trunk's features of these rows, some at a time."""
+    for start in range(0, len(rows), _PART):
+        yield features.of(rows[start : start + _PART], kind)
+
+
+def _load_all(
+    config: TrainConfig, data: TrainingData, teachers: Sequence[TeacherConfig]
+) -> list[Teacher]:
+    """Finished teachers from their files.
+
+    Those on one trunk share it. Its maps come with the first of them, so that none counts twice.
+    """
+    trunks: dict[Path, SharedTrunk] = {}
+    found = []
+    for teacher in teachers:
+        maps = None
+        if teacher.trunk not in trunks:
+            with first_alone():
+                maps = trunk_features(data.views, teacher.trunk).maps
+            whitening = whitening_file(data.views, teacher.trunk)
+            trunks[teacher.trunk] = SharedTrunk(teacher.trunk, whitening)
+        found.append(_load(_Plan(config, teacher), data, trunks[teacher.trunk], maps))
+    return found
+
+
+def _load(plan: _Plan, data: TrainingData, trunk: SharedTrunk, maps: Rows | None) -> Teacher:
     """A finished teacher from its files."""
-    file = plan.outputs_file
-    arrays = {name: torch.from_numpy(x) for name, x in load_arrays(file).items()}
-    if len(arrays['descriptors']) != len(data.views.jpegs):
-        raise VprError(f'{file}: made of other views; remove it; it will be made again')
-    levels = range(sum(name.startswith('sums') for name in arrays))
-    sums, maps = ([arrays[f'{kind}{i}'] for i in levels] for kind in ('sums', 'maps'))
-    axes = data.views.folder_of(plan.teacher.trunk) / 'axes.npy'
-    outputs = NetworkOutput(arrays['descriptors'], sums, maps)
-    return Teacher(plan.teacher.name, outputs, _load_network(plan), trunk, axes)
+    descriptors = Rows([plan.outputs_file])
+    if len(descriptors) != len(data.views.rows):
+        raise VprError(
+            f'{plan.outputs_file}: made of other views; remove it; it will be made again'
+        )
+    levels = range(4 if plan.teacher.apformer else 0)
+    sums, salient = (
+        [Rows([plan.level_file(kind, i)]) for i in levels] for kind in ('sums', 'salient')
+    )
+    mean, deviation = Rows([plan.scale_file])[[0, 1]].tolist()
+    known = KnownOutputs(descriptors, maps, sums, salient)
+    network = _load_network(plan)
+    return Teacher(plan.teacher.name, plan.teacher.kind, known, (mean, deviation), network, trunk)
 
 
 def _load_network(plan: _Plan) -> nn.Module:
@@ -158,55 +226,29 @@ def _load_network(plan: _Plan) -> nn.Module:
     return network
 
 
-@torch.no_grad()
-def _whitened_outputs(whitening: nn.Linear, vectors: torch.Tensor) -> NetworkOutput:
-    """The outputs of a frozen trunk for its pooled vectors float16 (N, V) of all views."""
-    parts = [F.normalize(whitening(part.float()), dim=1).half() for part in vectors.split(2000)]
-    return NetworkOutput(torch.cat(parts), [], [])
-
-
 def _train_apformer(
-    plan: _Plan, data: TrainingData, maps: np.ndarray, guides: list[Teacher]
+    plan: _Plan, data: TrainingData, features: TrunkFeatures, guides: list[Teacher]
 ) -> APFormer:
     """Metric learning on the trunk's maps, guided by finished teachers."""
-    teacher, schedule = plan.teacher, plan.teacher.schedule
+    teacher, schedule, maps = plan.teacher, plan.teacher.schedule, features.maps
+    if maps is None:
+        raise VprError(
+            f'{teacher.trunk}: has no output "map" of 14 x 14 positions; an APFormer needs one'
+        )
     torch.manual_seed(schedule.seed)
     network = APFormer(*maps.shape[1:3], teacher.apformer)
     example = torch.zeros(1, *maps.shape[1:])
     parameters, macs = count(network, example)
     if is_first():
         print(f'{teacher.name}: {parameters:.2f} M parameters, {macs:.3f} GMAC above its trunk')
-    targets = [guide.outputs for guide in guides]
-    objective = objective_for(teacher.lesson, network, example, targets)
+    objective = objective_for(teacher.lesson, network, example, guides)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     run = Run(
         network.to(device), objective.to(device), schedule, plan.folder, settings=plan.settings
     )
-    network = train(run, TrunkMaps(maps, guides), data.batches(schedule), workers=0).cpu()
+    network = train(run, TrunkMaps(data, maps, guides), data.batches(schedule), workers=0).cpu()
     write_results(plan.folder, schedule, parameters, macs)
-    return network
-
-
-@torch.no_grad()
-def _apformer_outputs(
-    network: APFormer, maps: np.ndarray, whole: list[int], dimensions: int
-) -> NetworkOutput:
-    """The outputs of a trained APFormer for the trunk's maps float16 (N, c, h, w) of all views.
-
-    Its last layer is fitted to the rows `whole` first, as a student's is.
-    """
-    network.eval()
-    parts = [
-        network.describe(torch.from_numpy(part).float())
-        for part in np.array_split(maps, max(1, len(maps) // 64))
-    ]
-    levels = range(len(parts[0].sums))
-    sums = [torch.cat([p.sums[i] for p in parts]) for i in levels]
-    salient = [torch.cat([p.maps[i] for p in parts]).half() for i in levels]
-    together = torch.cat(sums, dim=1)
-    network.project = _fitted(together[whole], dimensions)
-    descriptors = F.normalize(network.project(together), dim=1).half()
-    return NetworkOutput(descriptors, [s.half() for s in sums], salient)
+    return network.eval()
 
 
 def _fitted(vectors: torch.Tensor, dimensions: int) -> nn.Linear:

@@ -20,24 +20,26 @@ from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import write_text
 from tools.training.config import TrainConfig, as_plain, read_config
-from tools.training.data.datasets import FixedViews, FreshViews, TrainingData
+from tools.training.data.correspondence import Correspondence
+from tools.training.data.datasets import StudentViews, TrainingData
 from tools.training.data.held_back import without_held_back
 from tools.training.data.places import TrainingPlaces, summary
+from tools.training.data.scenes import known_scenes
 from tools.training.data.sources import read_places
 from tools.training.data.views import Views
 from tools.training.drafts import clear_drafts
+from tools.training.finished_teacher import Teacher
 from tools.training.loop import Run, train
-from tools.training.networks.layers import count
+from tools.training.networks.layers import NetworkOutput, count
 from tools.training.networks.student import DSFormer
-from tools.training.networks.teacher import Teacher
 from tools.training.objective import Objective, objective_for
 from tools.training.processes import first_alone, is_first, join_processes
-from tools.training.run_folder import make_folder, start_folder, write_torch
+from tools.training.run_folder import make_folder, start_folder
 from tools.training.run_results import write_results
 from tools.training.teachers import make_teachers
-from tools.training.whitening import fit_projection, sums_of_whole
+from tools.training.whitening import describe_pictures, some_of_whole, start_layers
 
-# Pictures that the last layer is fitted to at the start of a training.
+# Pictures that layers and projections are fitted to at the start of a training.
 _FITTED_ON = 1500
 
 
@@ -73,7 +75,18 @@ def prepare(config: TrainConfig) -> TrainingData:
         )
     if is_first():
         print(summary(places))
-    return TrainingData(places, views, config.views_of_picture)
+    with first_alone():
+        scenes = _scenes(places, views.folder)
+    return TrainingData(places, views, config.views_of_picture, scenes)
+
+
+def _scenes(places: TrainingPlaces, folder: Path) -> Correspondence:
+    """What is known of matching points in the pictures of one place."""
+    of = {still: [] for still in (True, False)}
+    for place in places.places:
+        if len(place.pictures) > 1:
+            of[place.still].append([str(places.pictures[i].path) for i in place.pictures])
+    return known_scenes(of[False], of[True], folder)
 
 
 def _name_skipped(places: TrainingPlaces, unreadable: set[str], file: Path) -> None:
@@ -89,14 +102,16 @@ def _name_skipped(places: TrainingPlaces, unreadable: set[str], file: Path) -> N
 
 
 def new_student(config: TrainConfig, data: TrainingData) -> DSFormer:
-    """The student at its start, its last layer fitted to it."""
+    """The student at its start, the layers above its body in closed form."""
     torch.manual_seed(config.schedule.seed)
-    student = DSFormer(config.student)
+    student, has_local = DSFormer(config.student), False
     if config.start is not None and config.start.suffix == '.onnx':
-        student.load_exported(config.start)
+        has_local = student.load_exported(config.start)
+        if config.new_heads:
+            student.restart_heads()
     elif config.start is not None:
         student.load_mobilenetv2(config.start)
-    fit_projection(student, data.views, _FITTED_ON)
+    start_layers(student, data.views, _FITTED_ON, new_local=not has_local)
     return student
 
 
@@ -118,26 +133,21 @@ def train_student(
 ) -> DSFormer:
     """The student after its training by finished teachers, those of its lesson in this order.
 
-    `student`: where it starts; by default `new_student`. Its last layer is not trained: the
-    teaching shapes what the levels see, and the layer is fitted to that in the end.
+    `student`: where it starts; by default `new_student`. The layers above its body are trained
+    along; `whitening.finish` fits those of the descriptor again before it is used.
     """
     settings, schedule = as_plain(config), config.schedule
     start_folder(folder, settings)
     student = student or new_student(config, data)
     student.freeze(schedule.frozen)
-    student.project.requires_grad_(False)
     objective = _student_objective(config, data, teachers, student, folder)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     student.to(device, memory_format=torch.channels_last)
     pretrained = _pretrained(student, config.start)
     run = Run(student, objective.to(device), schedule, folder, pretrained, settings)
-    kind = FreshViews if config.fresh_views else FixedViews
-    views = kind(data.views, schedule, config.student.image_size, teachers)
-    student = train(run, views, data.batches(schedule)).cpu()
-    if config.fresh_views and views.lost:
-        print(f'{views.lost} images are of pictures that are gone: their fixed views were shown')
-    if objective.ranker is not None and is_first():
-        write_torch(folder / 'ranker.pt', objective.ranker.cpu().state_dict())
+    views = StudentViews(data, schedule, config.student.image_size, teachers)
+    batches = data.batches(schedule, data.descriptors(teachers) if schedule.group > 1 else None)
+    student = train(run, views, batches).cpu()
     return student
 
 
@@ -148,14 +158,23 @@ def _student_objective(
     student: DSFormer,
     folder: Path,
 ) -> Objective:
-    """The loss, its descriptor guidance fitted to the student's start unless the run goes on."""
+    """The loss; its guidance is fitted to the student's start unless the run goes on."""
     torch.manual_seed(config.schedule.seed)
     size = config.student.image_size
-    targets = [teacher.outputs for teacher in teachers]
-    objective = objective_for(config.lesson, student, torch.zeros(1, 3, size, size), targets)
-    if config.lesson.descriptor and not (folder / 'checkpoint.pt').exists():
-        rows, sums = sums_of_whole(student, data.views, _FITTED_ON)
-        objective.fit_guidance(sums, [t.rows(rows) for t in targets])
+    objective = objective_for(config.lesson, student, torch.zeros(1, 3, size, size), teachers)
+    if (folder / 'checkpoint.pt').exists():
+        return objective
+    guidance, views = objective.guidance, data.views
+    rows = some_of_whole(views, _FITTED_ON)
+    jpegs = [views.jpegs[row] for row in rows]
+    if config.lesson.descriptor:
+        names = ('sums', 'residuals') if student.local else ('sums',)
+        sums, *residuals = describe_pictures(student.eval(), jpegs, names)
+        outputs = NetworkOutput(sums, [sums], [], residuals=residuals[0] if residuals else None)
+        guidance.fit_vectors(outputs, [t.outputs(rows) for t in teachers])
+    if config.lesson.maps:
+        (stacked,) = describe_pictures(student.eval(), jpegs[::3], ('stacked',))
+        guidance.fit_maps(stacked, [t.outputs(rows[::3]) for t in teachers])
     return objective
 
 

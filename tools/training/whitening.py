@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PCA-whitening as a linear layer: of frozen trunks' vectors, and the last layer of our networks.
+"""PCA-whitening as a linear layer, and the layers of a student that are made in closed form.
 
-The last layer of a student or an APFormer is computed, not trained. The principal axes of the
-levels' sums on training pictures keep nearly all that the sums tell of places of any kind. A layer
-shaped by gradient descent keeps only what the training places needed.
+The principal axes of what a network sees of training pictures keep nearly all that it tells of
+places of any kind; a layer shaped by gradient descent alone keeps only what the training places
+needed. So the layers above the body start in closed form, are trained along with it, lest it
+should learn for layers that are out of date, and are fitted again in the end.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 import cv2
+import faiss
 import numpy as np
 import torch
 from torch import nn
@@ -16,7 +21,8 @@ from torch import nn
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import resize
 from tools.training.data.views import Views
-from tools.training.networks.layers import NetworkOutput
+from tools.training.networks.layers import unit
+from tools.training.networks.local import CENTRES
 from tools.training.networks.student import DSFormer
 
 POWER = 0.5
@@ -45,43 +51,93 @@ def whitening_layer(vectors: torch.Tensor, dimensions: int, power: float = POWER
 
 
 @torch.no_grad()
-def describe_pictures(network: DSFormer, jpegs: list[np.ndarray]) -> NetworkOutput:
-    """The outputs for encoded pictures of any size, float32, without the salient maps."""
-    descriptors, sums, local, size = [], [], [], (network.config.image_size,) * 2
+def describe_pictures(
+    network: DSFormer, jpegs: list[np.ndarray], names: Sequence[str] = ('descriptor',)
+) -> list[torch.Tensor]:
+    """Some outputs, by their names in `NetworkOutput`, for encoded pictures of any size.
+
+    float32, those of positions float16; `sums` are those of all levels side by side.
+    """
+    found, size = defaultdict(list), (network.config.image_size,) * 2
     for start in range(0, len(jpegs), 32):
         pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
-        if pictures[0].shape[:2] != size:
-            pictures = [resize(p, size) for p in pictures]
+        pictures = [resize(p, size) for p in pictures]
         x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
         outputs = network.describe(x.float() / 255)
-        descriptors.append(outputs.descriptor)
-        sums.append(outputs.sums)
-        if outputs.local is not None:
-            local.append(outputs.local)
-    return NetworkOutput(
-        torch.cat(descriptors),
-        [torch.cat(s) for s in zip(*sums, strict=True)],
-        [],
-        torch.cat(local) if local else None,
-    )
+        for name in names:
+            value = getattr(outputs, name)
+            value = torch.cat(value, dim=1) if name == 'sums' else value
+            found[name].append(value.half() if value.dim() == 3 else value)
+    return [torch.cat(found[name]) for name in names]
 
 
-def sums_of_whole(
-    network: DSFormer, views: Views, pictures: int | None = None
-) -> tuple[list[int], torch.Tensor]:
-    """About `pictures` whole pictures, by default all: their rows, and the levels' sums (N, C)."""
+def some_of_whole(views: Views, pictures: int | None = None) -> list[int]:
+    """The rows of about `pictures` whole pictures, by default all."""
     rows = views.whole()
-    some = rows[:: max(1, len(rows) // (pictures or len(rows)))]
-    outputs = describe_pictures(network.eval(), [views.jpegs[row] for row in some])
-    return some, torch.cat(outputs.sums, dim=1)
+    return rows[:: max(1, len(rows) // (pictures or len(rows)))]
 
 
-def fit_projection(
+@torch.no_grad()
+def start_layers(network: DSFormer, views: Views, pictures: int, new_local: bool = True) -> None:
+    """Start the layers above the body in closed form, from about `pictures` whole pictures.
+
+    The last layer as a whitening, the local one, if it is new, as the principal axes of what it
+    sees, and the layout-free half on top of it. So no layer has to be found by chance, and all of
+    them can be trained along.
+    """
+    jpegs = [views.jpegs[row] for row in some_of_whole(views, pictures)]
+    if network.local is None:
+        _fit(network, *describe_pictures(network.eval(), jpegs, ('sums',)))
+        return
+    sums, stacked = describe_pictures(network.eval(), jpegs, ('sums', 'stacked'))
+    if new_local:
+        rows = stacked[:: max(1, len(stacked) // 800)].flatten(0, 1)
+        network.local.project = whitening_layer(rows, network.config.local)
+    local = torch.cat([network.local(part.float()).half() for part in stacked.split(256)])
+    _fit(network, sums, local)
+
+
+def finish(
     network: DSFormer, views: Views, pictures: int | None = None, power: float = POWER
 ) -> None:
-    """Make a student's last layer the whitening of what its levels sum up of whole pictures.
+    """Fit the layers of the descriptor to what the trained network sees; every student's end.
 
-    `pictures`: about how many of them, by default all.
+    They are the whitening of the levels' sums, and the layout-free half: centres, whitening and
+    axes. Local features stay as they were trained. `pictures`: about how many, by default all.
     """
-    _, sums = sums_of_whole(network, views, pictures)
+    jpegs = [views.jpegs[row] for row in some_of_whole(views, pictures)]
+    names = ('sums', 'local') if network.local else ('sums',)
+    _fit(network, *describe_pictures(network.eval(), jpegs, names), power=power)
+
+
+@torch.no_grad()
+def _fit(
+    network: DSFormer,
+    sums: torch.Tensor,
+    local: torch.Tensor | None = None,
+    power: float = POWER,
+) -> None:
+    """The layers of the descriptor, from sums (N, C) and local features float16 (N, P, L)."""
     network.project = whitening_layer(sums, network.config.dimensions, power)
+    if local is None:
+        return
+    combine, parts = network.combine, local.split(256)
+    some = local[
+        ::2, torch.randperm(local.shape[1], generator=torch.Generator().manual_seed(0))[:40]
+    ]
+    combine.centres.copy_(_centres(some.flatten(0, 1)))
+    residuals = torch.cat([combine.residuals(part.float()) for part in parts])
+    combine.whiten = whitening_layer(residuals, network.config.free_dimensions, power)
+    halves = combine.halves(unit(network.project(sums)), residuals)
+    # Axes of the second moment, not of the covariance: a rotation keeps every inner product.
+    _, axes = torch.linalg.eigh(halves.T @ halves)
+    combine.turn.weight.copy_(axes.flip(1)[:, : network.config.combined].T)
+
+
+def _centres(features: torch.Tensor) -> torch.Tensor:
+    """Unit vectors (CENTRES, L) in the middle of clusters of local features (N, L)."""
+    clusters = faiss.Kmeans(
+        features.shape[1], CENTRES, niter=20, spherical=True, seed=0, min_points_per_centroid=1
+    )
+    clusters.train(np.ascontiguousarray(features.float().numpy()))
+    return torch.from_numpy(clusters.centroids)

@@ -14,6 +14,7 @@ from ashtkd_ros.errors import VprError
 from tools.training.config import (
     TEACHER_LOSSES,
     FoldersSource,
+    Schedule,
     as_plain,
     read_config,
     read_sources,
@@ -49,6 +50,9 @@ def test_shipped_configs_are_read_and_come_back_whole(root: Path, tmp_path: Path
         ({**LEAST, 'schedule': {'stepps': 1}}, 'schedule.stepps: '),
         ({**LEAST, 'student': {'maps': 'many'}}, 'student.maps: '),
         ({**LEAST, 'student': {'mapps': 3}}, 'student.mapps: '),
+        ({**LEAST, 'student': {'dimensions': 16}}, 'student.combined: 320, but both halves have'),
+        ({**LEAST, 'student': {'local': 0}, 'lesson': {'match': 1.0}}, 'lesson.match: needs a'),
+        ({**LEAST, 'lesson': {'metric': 0.0}}, 'lesson.metric: every loss has the weight 0'),
         ({**LEAST, 'lesson': {'adaptive': 'guess'}}, 'lesson.adaptive: '),
         ({**LEAST, 'schedule': {'learning_rate': float('nan')}}, 'schedule.learning_rate: '),
         (
@@ -112,7 +116,7 @@ def test_a_student_that_is_not_refused_can_be_built(size: int):
     config = StudentConfig(
         image_size=size, vit_widths=(32, 32), vit_depths=(1, 1), head_channels=16
     )
-    assert DSFormer(config)(torch.zeros(1, 3, size, size)).shape == (1, 256)
+    assert DSFormer(config)(torch.zeros(1, 3, size, size)).shape == (1, 320)
 
 
 def test_a_student_cut_to_pixels_that_do_not_fit_is_one_line():
@@ -141,7 +145,7 @@ GSV = {'kind': 'gsv', 'path': 'x.csv', 'images': 'x'}
         ({**SETS, 'path': ''}, '0.sets.path: must be a path, not an empty text'),
         ({**SETS, 'path': ['x', 'y']}, '0.sets.path: '),
         ({**SETS, 'positives': ['s']}, '0.sets.positives: '),
-        ({**SETS, 'positives': {'s': 'near'}}, "positives.s: must be 'neighbours' or 'place'"),
+        ({**SETS, 'positives': {'s': 'near'}}, "positives.s: must be 'neighbours', "),
         ({**SETS, 'positives': {'': 'place'}}, '0.sets.positives.'),
         ({**SETS, 'only': ['a', 'b', 'a']}, '0.sets.only: a is given twice'),
         ({**WALKS, 'paths': ['a', 'a']}, '0.walks.paths: a is given twice'),
@@ -187,6 +191,39 @@ def test_the_sources_of_a_run_are_checked_as_those_of_a_settings_file(tmp_path: 
 def test_a_number_of_the_schedule_that_is_not_one_is_named(tmp_path: Path, key: str, wrong):
     line = refused(tmp_path, {**LEAST, 'schedule': {key: wrong}})
     assert f'c.yaml: schedule.{key}: ' in line
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'expected'),
+    [
+        ([[0.5, 32], [0.4, 64]], 'schedule.sizes: their shares make 0.9; they must make 1'),
+        ([[1.0, 40]], 'schedule.sizes.0.1: must be a multiple of 16'),
+        ([[1.5, 32], [-0.5, 32]], 'schedule.sizes.1.0: must be above 0'),
+        ([[0.5, 112], [0.5, 240]], 'schedule.sizes.1: 240 pixels are more than the 224'),
+        ([[1.0]], 'schedule.sizes.0'),
+        ([0.5, 32], 'schedule.sizes.0'),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(tmp_path: Path, sizes: list, expected: str):
+    assert expected in refused(tmp_path, {**LEAST, 'schedule': {'sizes': sizes}})
+
+
+def test_sizes_of_a_teacher_are_refused(tmp_path: Path):
+    teacher = {**TRUNK, 'schedule': {'sizes': [[1.0, 112]]}}
+    line = refused(tmp_path, {**LEAST, 'teachers': [teacher]})
+    assert 'teachers.0.schedule.sizes: is for students alone' in line
+
+
+def test_images_grow_as_the_schedule_says():
+    sizes = ((0.4, 112), (0.3, 160), (0.3, 224))
+    for steps in (10, 7, 3):
+        schedule = Schedule(steps=steps, sizes=sizes)
+        drawn = [schedule.size_at(step, 224) for step in range(steps)]
+        assert drawn == sorted(drawn) and set(drawn) == {112, 160, 224}
+    assert [drawn.count(s) for s in (112, 160, 224)] == [1, 1, 1]
+    assert Schedule(steps=10, sizes=sizes).size_at(3, 224) == 112
+    assert Schedule(steps=10, sizes=sizes).size_at(4, 224) == 160
+    assert Schedule().size_at(0, 64) == 64
 
 
 @pytest.mark.parametrize('key', ['out', 'views_folder', 'start'])
@@ -244,6 +281,8 @@ def up(name: str, *teachers: str, apformer: dict | None = None, **losses: float)
             'c.yaml: teachers.1.lesson.salient: 3 maps cannot learn from the 5 of teacher a',
         ),
         ([TRUNK], {'teachers': ['trunk'], 'levels': 1.0}, 'lesson.levels: needs an APFormer'),
+        ([TRUNK, up('a', 'trunk', maps=1.0)], {}, 'teachers.1.lesson.maps: needs a student with'),
+        ([up('a', match=1.0)], {}, 'teachers.0.lesson.match: needs a student with `local`'),
         ([up('a', apformer={'widths': [160, 250]})], {}, 'widths: must be multiples of head_chan'),
         ([up('a', apformer={'maps': 0})], {}, 'teachers.0.apformer.maps: '),
         ([TRUNK, TRUNK], {}, 'teachers: two have the same name'),

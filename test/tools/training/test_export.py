@@ -12,29 +12,39 @@ import cv2
 import numpy as np
 import pytest
 from conftest import line_of
-from small_student import SMALL, small_student, torch
+from small_student import SMALL, SMALL_WITH_LOCAL, small_student, torch
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.local_features import LocalShape
 from tools.training import calibrate, export
 from tools.training.config import read_config
 from tools.training.data.views import Views
+from tools.training.networks.student import StudentConfig
 from tools.training.run_folder import start_folder
-from tools.training.whitening import describe_pictures, fit_projection
+from tools.training.whitening import describe_pictures, finish, start_layers
 
 onnx = pytest.importorskip('onnx')
 
 
-@pytest.fixture
-def run(tmp_path: Path, views: Views) -> Path:
-    """The folder of a student that was not trained."""
-    folder = tmp_path / 'run'
-    settings = {'student': asdict(SMALL), 'views_folder': str(views.folder), 'sources': []}
+def run_of(config: StudentConfig, folder: Path, views: Views) -> Path:
+    """The folder of a student that was not trained; no two of its weights are the same."""
+    settings = {'student': asdict(config), 'views_folder': str(views.folder), 'sources': []}
     start_folder(folder, settings)
-    state = small_student().state_dict()
+    network = small_student(config=config)
+    for name, value in network.named_buffers():
+        if name.endswith('running_mean'):
+            value.copy_(0.1 * torch.randn_like(value))
+    start_layers(network, views, 64)
+    state = network.state_dict()
     parts = {'network': state, 'average': state, 'optimiser': {}, 'step': 0}
     torch.save(parts, folder / 'checkpoint.pt')
     return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, views: Views) -> Path:
+    return run_of(SMALL, tmp_path / 'run', views)
 
 
 def test_exported_network_is_the_trained_one_whitened(
@@ -49,8 +59,8 @@ def test_exported_network_is_the_trained_one_whitened(
     assert measured['least cosine'] > 0.9999
 
     trained, _ = export.load_student(run)
-    fit_projection(trained, views)
-    fitted = describe_pictures(trained, views.jpegs).descriptor
+    finish(trained, views)
+    (fitted,) = describe_pictures(trained, views.jpegs)
     expected = torch.nn.functional.normalize(fitted, dim=1).numpy()
     embedder = Embedder(out, num_threads=1)
     images = [cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in views.jpegs]
@@ -69,9 +79,60 @@ def test_without_revisits_the_confidence_is_the_similarity(
 ):
     monkeypatch.setattr(export, 'Views', lambda _: views)
     out = tmp_path / 'small.onnx'
-    assert list(export.export(run, tmp_path, out, 0.5)) == ['least cosine']
+    measured = export.export(run, tmp_path, out, 0.5)
+    assert list(measured) == ['M parameters', 'GMAC', 'least cosine']
     assert 'the confidence is not fitted' in capsys.readouterr().out
     assert Embedder(out, num_threads=1).confidence == {}
+
+
+def test_a_students_file_is_complete(
+    tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(export, 'Views', lambda _: views)
+    run, out = run_of(SMALL_WITH_LOCAL, tmp_path / 'run', views), tmp_path / 'whole.onnx'
+    measured = export.export(run, tmp_path, out, 0.5)
+    assert measured['least cosine'] > 0.9999 and measured['least cosine of local'] > 0.99
+    embedder = Embedder(out, num_threads=1)
+    assert (embedder.name, embedder.dimensions) == ('whole', 20)
+    assert embedder.local == LocalShape((4, 4), 8)
+    about = {p.key: p.value for p in onnx.load(str(out)).metadata_props}
+    assert json.loads(about['local']) == {'grid': [4, 4]}
+    outputs = [o.name for o in onnx.load(str(out)).graph.output]
+    assert outputs == ['descriptor', 'local', *(f'salient{i}' for i in range(4))]
+    again = small_student(1, SMALL_WITH_LOCAL)
+    assert again.load_exported(out)  # it is a start of another training
+
+
+@pytest.mark.parametrize(('levels', 'pixels', 'grid'), [(3, 32, (2, 2)), (3, 0, (4, 4))])
+def test_smaller_students_keep_their_local_features(
+    tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch, levels, pixels, grid
+):
+    monkeypatch.setattr(export, 'Views', lambda _: views)
+    run, out = run_of(SMALL_WITH_LOCAL, tmp_path / 'run', views), tmp_path / 'small.onnx'
+    measured = export.export(run, tmp_path, out, 0.5, levels, pixels)
+    assert measured['least cosine of local'] > 0.99
+    assert Embedder(out, num_threads=1).local == LocalShape(grid, 8)
+
+
+def test_a_model_whose_local_features_differ_is_not_written(
+    tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(export, 'Views', lambda _: views)
+    exported = export.write_onnx
+
+    def another(network, path: Path, metadata: dict[str, str]) -> None:
+        weight = network.local.project.weight.data
+        keep = weight.clone()
+        weight.copy_(weight + 0.5 * weight.std() * torch.randn_like(weight))
+        exported(network, path, metadata)
+        weight.copy_(keep)
+
+    monkeypatch.setattr(export, 'write_onnx', another)
+    monkeypatch.setattr(export, 'check_parity', lambda *_: 1.0)
+    run, out = run_of(SMALL_WITH_LOCAL, tmp_path / 'run', views), tmp_path / 'small.onnx'
+    with pytest.raises(VprError) as error:
+        export.export(run, tmp_path, out, 0.5)
+    assert 'its local features differ from numpy' in line_of(error) and not out.exists()
 
 
 def test_a_model_of_another_origin_is_not_replaced(run: Path, tmp_path: Path, monkeypatch):

@@ -1,178 +1,247 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss of a batch: which teachers guide which level by what weight; what trains the gate."""
+"""The loss of a batch: what each part does to a student, and none rules the others."""
 
 from __future__ import annotations
 
-import pytest
-from small_student import torch
+from dataclasses import replace
+from pathlib import Path
 
-from tools.training.config import Lesson
-from tools.training.losses.adaptive_weights import adaptive_weights
+import pytest
+from conftest import line_of
+from small_batches import MadeUpTeacher, made_up_batch
+from small_student import SMALL_WITH_LOCAL, small_student, torch
+
+from ashtkd_ros.errors import VprError
+from tools.training.config import Lesson, read_config
+from tools.training.data.batch import Batch
 from tools.training.losses.guidance import salient_guidance
-from tools.training.losses.ranking import same_place
-from tools.training.networks.layers import NetworkOutput
-from tools.training.objective import Objective
+from tools.training.objective import Objective, objective_for
 
 F = torch.nn.functional
-PLACES = torch.tensor([0, 0, 1, 1])
-QUERY = torch.tensor([True, False, True, False])
+WHOLE = MadeUpTeacher()
+QUARTERS = MadeUpTeacher('quarters', seed=1)
+UP = MadeUpTeacher('apformer', seed=2, levels=2, with_map=False)
+EXAMPLE = torch.zeros(1, 3, 64, 64)
+ALL_LOSSES = ('match', 'maps', 'descriptor', 'levels', 'salient', 'soft', 'hard', 'metric')
 
 
-def random_outputs(levels: int, wide: int) -> NetworkOutput:
-    """What a network of some levels says of four images, at random."""
-    logits = [torch.randn(4, 1, 4) for _ in range(levels)]
-    maps = [m.softmax(2).unflatten(2, (2, 2)) for m in logits]
-    descriptor = F.normalize(torch.randn(4, 8), dim=1)
-    return NetworkOutput(descriptor, [torch.randn(4, wide) for _ in range(levels)], maps)
+def lesson_of(teachers: int = 0, **weights: float) -> Lesson:
+    return Lesson(teachers=tuple('abc'[:teachers]), **{'metric': 0.0, **weights})
 
 
-def objective_of(lesson: Lesson, ours: int, *theirs: int) -> Objective:
-    return Objective(lesson, 8, [6] * ours, [(8, [5] * levels) for levels in theirs])
+def everything(adaptive: str = 'confidence') -> Lesson:
+    return replace(lesson_of(3, **dict.fromkeys(ALL_LOSSES, 1.0)), adaptive=adaptive)
 
 
-@pytest.mark.parametrize('depths', [(2, 3), (3, 2), (2, 0)], ids=['deeper', 'flatter', 'a trunk'])
-def test_a_teacher_of_another_depth_guides_the_topmost_levels(depths: tuple[int, int]):
-    torch.manual_seed(0)
-    ours, theirs = depths
-    student, teacher = random_outputs(ours, 6), random_outputs(theirs, 5)
-    objective = objective_of(Lesson(teachers=('t',), levels=1.0, salient=1.0), ours, theirs)
-    losses = objective(student, [teacher], PLACES, QUERY)
-    if not theirs:
-        assert set(losses) == {'metric'}
-        return
-    pairs = zip(student.sums[::-1], objective.levels[0][::-1], teacher.sums[::-1], strict=False)
-    apart = [1 - F.cosine_similarity(own(s), t) for s, own, t in pairs]
-    assert len(apart) == min(depths)
-    assert float(losses['levels']) == pytest.approx(float(torch.stack(apart).mean()), rel=1e-5)
-    pairs = zip(student.maps[::-1], teacher.maps[::-1], strict=False)
-    apart = [salient_guidance(s, t, torch.ones(4)) for s, t in pairs]
-    assert float(losses['salient']) == pytest.approx(float(torch.stack(apart).mean()), rel=1e-5)
+def student():
+    return small_student(config=SMALL_WITH_LOCAL)
 
 
-@pytest.mark.parametrize('name', ['levels', 'salient'])
-def test_a_level_is_guided_by_the_weighted_sum_of_the_teachers_that_have_it(name: str):
-    torch.manual_seed(0)
-    student, one, two, trunk = (
-        random_outputs(2, 6),
-        random_outputs(2, 5),
-        random_outputs(1, 5),
-        random_outputs(0, 5),
+@pytest.mark.parametrize('pixels', [64, 32])
+def test_every_weighted_loss_teaches_the_body_at_every_size(pixels: int):
+    network, teachers = student(), [WHOLE, QUARTERS, UP]
+    batch = made_up_batch(teachers, pixels=pixels)
+    objective = objective_for(everything(), network, EXAMPLE, teachers)
+    losses = objective(network.describe(batch.inputs), batch)
+    assert set(losses) == set(ALL_LOSSES)
+    body = list(network.levels.parameters())
+    for name, loss in losses.items():
+        grads = torch.autograd.grad(loss, body, retain_graph=True, allow_unused=True)
+        norm = sum(float(g.square().sum()) for g in grads if g is not None) ** 0.5
+        assert 1e-6 < norm < float('inf'), name
+
+
+def test_only_the_weighted_losses_are_computed_and_weights_multiply():
+    network, batch = student(), made_up_batch([WHOLE])
+    outputs = network.describe(batch.inputs)
+    one, two = (
+        objective_for(lesson_of(1, match=w, maps=2 * w), network, EXAMPLE, [WHOLE])
+        for w in (1.0, 2.0)
     )
+    two.load_state_dict(one.state_dict())
+    a, b = one(outputs, batch), two(outputs, batch)
+    assert set(a) == {'match', 'maps'}
+    assert all(float(b[name]) == pytest.approx(2 * float(a[name]), rel=1e-5) for name in a)
 
-    def loss(*targets: NetworkOutput) -> tuple[float, torch.Tensor]:
-        teachers = tuple('abc'[: len(targets)])
-        lesson = Lesson(teachers=teachers, **{name: 1.0}, metric=0.0, tau=1.0)
-        torch.manual_seed(1)
-        objective = objective_of(lesson, 2, *(len(t.sums) for t in targets))
-        for own in objective.levels:
-            for layer in own:
-                torch.nn.init.eye_(layer.weight)
-                torch.nn.init.zeros_(layer.bias)
-        unit = torch.stack([t.descriptor for t in targets])
-        similarity = unit[:, QUERY] @ unit[:, ~QUERY].transpose(1, 2)
-        positive = same_place(PLACES[QUERY], PLACES[~QUERY])
-        weights = adaptive_weights(similarity, positive, lesson.tau, lesson.tau_w)
-        spread = weights.mean(0).repeat(4, 1)
-        spread[QUERY] = weights
-        return float(objective(student, list(targets), PLACES, QUERY)[name]), spread
 
-    def gap(teacher: NetworkOutput, level: int, weight: torch.Tensor) -> float:
-        if name == 'salient':
-            pair = student.maps[level], teacher.maps[level]
-            return float(salient_guidance(*pair, weight))
-        pair = student.sums[level][:, :5], teacher.sums[level]
-        return float((weight * (1 - F.cosine_similarity(*pair))).mean())
+def test_a_batch_without_known_points_is_no_fault():
+    network, batch = student(), made_up_batch([WHOLE])
+    nothing = batch.matches._replace(
+        first=batch.matches.first[:0],
+        second=batch.matches.second[:0],
+        partners=batch.matches.partners[:0],
+        of_targets=batch.matches.of_targets[:0],
+    )
+    batch = batch._replace(
+        matches=nothing, target_partners=-torch.ones_like(batch.target_partners)
+    )
+    objective = objective_for(lesson_of(1, match=1.0, maps=1.0), network, EXAMPLE, [WHOLE])
+    losses = objective(network.describe(batch.inputs), batch)
+    assert [float(x) for x in losses.values()] == [0.0, 0.0]
+    sum(losses.values()).backward()
 
-    value, spread = loss(one, two)
-    below = gap(one, -2, torch.ones(4))  # the second teacher has no such level
-    top = gap(one, -1, spread[:, 0]) + gap(two, -1, spread[:, 1])
-    assert value == pytest.approx((below + top) / 2, rel=1e-5)
-    assert loss(one, one)[0] == pytest.approx(loss(one)[0], rel=1e-5)  # twins are as one
-    assert loss(one, trunk)[0] == pytest.approx(loss(one)[0], rel=1e-5)  # a trunk takes nothing
+
+def test_guidance_of_positions_without_any_map_is_one_line():
+    with pytest.raises(VprError) as error:
+        objective_for(lesson_of(1, maps=1.0), student(), EXAMPLE, [UP])
+    assert 'lesson.maps: none of the teachers a has a map' in line_of(error)
+
+
+def halves_taught_by(teacher: MadeUpTeacher) -> list[bool]:
+    """Whether descriptor guidance reaches the local layer, and the heads of salient sums."""
+    network, batch = student(), made_up_batch([teacher])
+    objective = objective_for(lesson_of(1, descriptor=1.0), network, EXAMPLE, [teacher])
+    objective(network.describe(batch.inputs), batch)['descriptor'].backward()
+    layers = network.local.project.weight, network.heads[0].attention.weight
+    return [layer.grad is not None and bool(layer.grad.any()) for layer in layers]
+
+
+def test_teachers_of_whole_pictures_guide_the_layout_free_half_others_the_layout_bound_one():
+    assert halves_taught_by(WHOLE) == [True, False]
+    assert halves_taught_by(QUARTERS) == [False, True] == halves_taught_by(UP)
 
 
 def test_guidance_starts_as_a_regression():
     torch.manual_seed(0)
-    lesson = Lesson(teachers=('t',), descriptor=1.0)
-    objective = Objective(lesson, 8, [6, 4], [(5, [])])
-    sums = torch.randn(400, 10)
-    theirs = F.normalize(sums @ torch.randn(10, 5) + 1.0, dim=1)
-    guided = F.cosine_similarity(objective.projections[0](sums), theirs)
-    objective.fit_guidance(sums, [NetworkOutput(theirs, [], [])])
-    fitted = F.cosine_similarity(objective.projections[0](sums), theirs)
-    assert fitted.mean() > 0.9 > guided.mean() + 0.3
+    network, teachers = student(), [WHOLE, QUARTERS]
+    objective = objective_for(lesson_of(2, descriptor=1.0, maps=1.0), network, EXAMPLE, teachers)
+    outputs = network.describe(torch.rand(60, 3, 64, 64))
+    residuals, stacked = torch.randn(300, 256), torch.randn(60, 16, outputs.stacked.shape[2])
+    sums = torch.randn(300, sum(s.shape[1] for s in outputs.sums))
+    outputs = outputs._replace(sums=[sums], residuals=residuals)
+
+    def of(x: torch.Tensor, size: int) -> torch.Tensor:
+        return F.normalize(x @ torch.randn(x.shape[-1], size) + 1.0, dim=-1)
+
+    wide = stacked.transpose(1, 2).unflatten(2, (4, 4))
+    wide = F.interpolate(wide, 8).flatten(2).transpose(1, 2)  # the teachers' grid is finer
+    shared = torch.randn(stacked.shape[2], 6)
+    maps = [F.normalize(wide @ shared, dim=2) for _ in teachers]
+    targets = [
+        t.outputs([0])._replace(descriptor=of(x, 10), maps=m)
+        for t, x, m in zip(teachers, (residuals, sums), maps, strict=True)
+    ]
+    guidance = objective.guidance
+    guidance.fit_vectors(outputs, targets)
+    guidance.fit_maps(stacked, targets)
+    for layer, x, target in zip(guidance.vectors, (residuals, sums), targets, strict=True):
+        assert F.cosine_similarity(layer(x), target.descriptor).mean() > 0.8
+    for layer in guidance.maps:
+        assert (
+            F.cosine_similarity(layer(stacked), F.normalize(stacked @ shared, dim=2), 2).mean()
+            > 0.8
+        )
 
 
-COUNT, SIZE = 12, 64  # places of a batch with a view a branch, dimensions
+def test_levels_of_a_flatter_teacher_guide_the_topmost_ones():
+    network, batch = student(), made_up_batch([UP])
+    objective = objective_for(lesson_of(1, levels=1.0, salient=1.0), network, EXAMPLE, [UP])
+    outputs = network.describe(batch.inputs)
+    losses = objective(outputs, batch)
+    own, theirs = objective.guidance.levels[0], batch.targets[0]
+    pairs = zip(outputs.sums[2:], own, theirs.sums, strict=True)
+    gaps = [1 - F.cosine_similarity(layer(s), t, dim=1).mean() for s, layer, t in pairs]
+    assert float(losses['levels']) == pytest.approx(float(sum(gaps)) / 2, rel=1e-5)
+    ones, partners = torch.ones(8), batch.target_partners
+    gaps = [
+        salient_guidance(s, t, partners, ones)
+        for s, t in zip(outputs.maps[2:], theirs.salient, strict=True)
+    ]
+    assert float(losses['salient']) == pytest.approx(float(sum(gaps)) / 2, rel=1e-5)
 
 
-def teacher_of(gaps: torch.Tensor, noise: float) -> torch.Tensor:
-    """Descriptors of COUNT queries, then COUNT database views: similarity to the right one.
-
-    `gaps` (COUNT,): how much more similar the right view is than the others.
-    """
-    own = torch.eye(COUNT)
-    database = torch.cat([own, torch.ones(COUNT, 1)], dim=1)
-    query = torch.cat([gaps[:, None] * own, 2 * torch.ones(COUNT, 1)], dim=1)
-    query = query + noise * torch.randn_like(query)
-    return F.normalize(torch.cat([query, database]), dim=1)
-
-
-def trained_gate(gaps) -> tuple[Objective, torch.Tensor]:
-    """After 500 steps, with new descriptors in each; and descriptors to try the gate on.
-
-    `gaps(query)` → (teachers, COUNT): what `teacher_of` takes, for queries of the student.
-    """
+def test_the_hard_loss_of_unknown_places_moves_the_student_to_the_teachers_vote():
+    # Two views of each of 6 pictures, all of unknown place. The teacher takes view 2 of each
+    # picture for view 1 of the next one, and the student shall come to say so.
     torch.manual_seed(0)
-    count = len(gaps(torch.zeros(COUNT, SIZE)))
-    lesson = Lesson(teachers=tuple('abc'[:count]), adaptive='gate')
-    objective = Objective(lesson, SIZE, [6], [(COUNT + 1, [])] * count)
-    optimiser = torch.optim.AdamW(objective.parameters(), 1e-3)
-    places, query = torch.arange(COUNT).repeat(2), torch.arange(2 * COUNT) < COUNT
-    for _ in range(500):
-        unit = F.normalize(torch.randn(COUNT, SIZE), dim=1).repeat(2, 1)
-        targets = [NetworkOutput(teacher_of(g, 0.3), [], []) for g in gaps(unit[query])]
-        losses = objective(NetworkOutput(unit, [], []), targets, places, query)
+    base = F.normalize(torch.randn(6, 10), dim=1)
+    places, query = torch.full((12,), -1), torch.arange(12) < 6
+    pictures = torch.arange(6).repeat(2)
+    teacher = MadeUpTeacher(with_map=False)
+    theirs = torch.cat([base, base.roll(-1, 0)])
+    ours = torch.nn.Parameter(torch.randn(12, 8))
+    batch = made_up_batch([teacher], places=[-1] * 12)._replace(
+        places=places, query=query, pictures=pictures, groups=None
+    )
+    batch = batch._replace(targets=[batch.targets[0]._replace(descriptor=theirs)])
+    lesson = replace(lesson_of(1, hard=1.0), bank=0)
+    network = student()
+    outputs = network.describe(batch.inputs)
+    objective = Objective(lesson, outputs._replace(descriptor=ours.detach()), [teacher])
+    optimiser = torch.optim.Adam([ours], 0.05)
+
+    def voted() -> float:
+        unit = F.normalize(ours.detach(), dim=1)
+        nearest = (unit[6:] @ unit[:6].T).argmax(1)
+        return float((nearest == (torch.arange(6) + 1) % 6).float().mean())
+
+    before = voted()
+    for _ in range(60):
+        loss = objective(outputs._replace(descriptor=ours), batch)['hard']
         optimiser.zero_grad()
-        sum(losses.values()).backward()
-        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+        loss.backward()
         optimiser.step()
-    fresh = F.normalize(torch.randn(200, SIZE), dim=1)
-    return objective, fresh
+    assert before < 0.7 and voted() == 1.0
+    assert not ours.grad[:6].any() and ours.grad[6:].any()  # through the database branch alone
 
 
-@pytest.mark.parametrize('other', [-2.0, 0.0], ids=['always wrong', 'flat'])
-def test_the_gate_learns_which_teacher_is_right(other: float):
-    def gaps(query: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([[2.0], [other]]).expand(2, len(query))
-
-    objective, fresh = trained_gate(gaps)
-    assert objective.gate(fresh)[:, 1].max() < 0.1
-
-
-def test_the_gate_learns_where_each_teacher_is_right():
-    def gaps(query: torch.Tensor) -> torch.Tensor:
-        here = query[:, 0].sign()
-        return torch.stack([2.0 * here, -2.0 * here])
-
-    objective, fresh = trained_gate(gaps)
-    weights = objective.gate(fresh)[:, 0]
-    sure = fresh[:, 0].abs() > 0.1
-    assert ((weights > 0.5) == (fresh[:, 0] > 0))[sure].float().mean() > 0.9
+def test_the_memory_gives_further_candidates_and_labels():
+    network, teachers = student(), [WHOLE]
+    lesson = lesson_of(1, soft=1.0, hard=1.0, metric=1.0)
+    objective = objective_for(lesson, network, EXAMPLE, teachers)
+    first, second = (made_up_batch(teachers, seed=s) for s in (0, 1))
+    second = second._replace(groups=second.places + 50)
+    fresh = {n: float(v) for n, v in objective(network.describe(second.inputs), second).items()}
+    objective = objective_for(lesson, network, EXAMPLE, teachers)
+    objective(network.describe(first.inputs), first)
+    assert int(objective.bank.filled) == 4  # the views of the database branch
+    later = {n: float(v) for n, v in objective(network.describe(second.inputs), second).items()}
+    assert all(abs(later[n] - fresh[n]) > 1e-4 for n in ('soft', 'hard', 'metric'))
+    assert int(objective.bank.filled) == 8
 
 
 def test_only_the_gates_own_loss_trains_it():
-    torch.manual_seed(0)
-    parts = dict.fromkeys(('soft', 'hard', 'descriptor', 'levels', 'salient'), 1.0)
-    objective = objective_of(Lesson(teachers=('a', 'b'), adaptive='gate', **parts), 2, 2, 2)
-    student = random_outputs(2, 6)
-    student.descriptor.requires_grad_()
-    losses = objective(student, [random_outputs(2, 5), random_outputs(2, 5)], PLACES, QUERY)
-    assert set(losses) == {*parts, 'metric', 'gate'}
+    network, teachers = student(), [WHOLE, QUARTERS, UP]
+    batch = made_up_batch(teachers)
+    objective = objective_for(everything('gate'), network, EXAMPLE, teachers)
+    losses = objective(network.describe(batch.inputs), batch)
+    assert set(losses) == {*ALL_LOSSES, 'gate'}
     sum(losses.values()).backward(retain_graph=True)
     by_all = objective.gate.latent.weight.grad.clone()
     objective.zero_grad()
-    student.descriptor.grad = None
+    network.zero_grad()
     losses['gate'].backward()
     assert by_all.any() and torch.equal(objective.gate.latent.weight.grad, by_all)
-    assert student.descriptor.grad is None
+    assert all(p.grad is None or not p.grad.any() for p in network.parameters())
+
+
+def norms_at_the_start(weights: dict[str, float]) -> dict[str, float]:
+    """Of each loss' gradient in a small student that starts in closed form, weighted."""
+    teachers = [WHOLE, QUARTERS, UP]
+    network = student()
+    with torch.no_grad():  # layers about as whitening makes them
+        for layer in (network.project, network.local.project, network.combine.whiten):
+            torch.nn.init.orthogonal_(layer.weight, gain=3.0)
+        network.combine.centres.copy_(F.normalize(torch.randn(32, 8), dim=1))
+        torch.nn.init.orthogonal_(network.combine.turn.weight)
+    objective = objective_for(lesson_of(3, **weights), network, EXAMPLE, teachers)
+    batches: list[Batch] = [made_up_batch(teachers, range(24), seed=s) for s in range(2)]
+    for batch in batches:
+        losses = objective(network.describe(batch.inputs), batch)
+    parameters = list(network.parameters())
+    norms = {}
+    for name, loss in losses.items():
+        grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+        norms[name] = sum(float(g.square().sum()) for g in grads if g is not None) ** 0.5
+    return norms
+
+
+def test_no_loss_rules_the_others_at_the_start(root: Path):
+    lesson = read_config(root / 'config' / 'train' / 'student.yaml').lesson
+    weights = {name: getattr(lesson, name) for name in ALL_LOSSES if getattr(lesson, name)}
+    assert {'match', 'maps', 'descriptor', 'soft', 'hard', 'metric'} <= set(weights)
+    norms = norms_at_the_start(weights)
+    total = sum(norms.values())
+    assert all(norm < 2 * (total - norm) for norm in norms.values()), norms
+    loud = norms_at_the_start({**weights, 'match': 100 * weights['match']})
+    assert loud['match'] > 2 * (sum(loud.values()) - loud['match'])  # it can be missed

@@ -54,11 +54,6 @@ def test_a_number_may_be_written_in_several_ways(tmp_path: Path, value: str, num
     assert settings(tmp_path, text).schedule.learning_rate == number
 
 
-@pytest.mark.parametrize('value', ['"yes"', '"true"', '1', '0', '1.0', 'y'])
-def test_only_a_truth_value_is_one(tmp_path: Path, value: str):
-    assert 'fresh_views: must be true or false' in refused(tmp_path, f'fresh_views: {value}')
-
-
 @pytest.mark.parametrize(
     ('text', 'expected'),
     [

@@ -9,20 +9,49 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from ashtkd_ros.network.embedder import resize
+from tools.training.data.correspondence import UNIT
 
-def change_viewpoint(image: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """A random crop, seen from a slightly different place by a homography; (size, size, 3)."""
-    height, width = image.shape[:2]
-    area, aspect = rng.uniform(0.4, 1.0), np.exp(rng.uniform(-0.5, 0.5))
-    w = min(1.0, np.sqrt(area * aspect)) * width
-    h = min(1.0, np.sqrt(area / aspect)) * height
-    x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
-    corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
-    corners += rng.uniform(-0.1, 0.1, (4, 2)) * (w, h)
-    target = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float32)
-    homography = cv2.getPerspectiveTransform(corners.astype(np.float32), target)
+
+def draw_corners(rng: np.random.Generator) -> np.ndarray:
+    """Where the corners of a view from elsewhere lie in the picture, as shares of its sides.
+
+    float64 (4, 2) of (x, y), clockwise from the top left: a crop of 0.5 to 1.1 of the sides,
+    shifted, turned slightly, in perspective. What is beyond the picture's edge is little.
+    """
+    aspect = np.exp(rng.uniform(-0.2, 0.2))
+    sides = np.exp(rng.uniform(*np.log((0.5, 1.1)))) * np.array([aspect, 1 / aspect])
+    room = np.maximum(1 - sides, 0) / 2 + 0.03
+    angle = rng.uniform(-0.1, 0.1)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = (UNIT - 0.5 + rng.uniform(-0.08, 0.08, (4, 2))) * sides
+    return corners @ turn.T + 0.5 + rng.uniform(-room, room)
+
+
+def warped(image: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
+    """The view of these corners (see `draw_corners`), uint8 (size, size, 3).
+
+    Beyond the edge the picture is mirrored. A crop of more pixels than the view has is reduced by
+    area first, so that nothing flickers.
+    """
+    if np.array_equal(corners, UNIT):
+        return resize(image, (size, size))
+    image = _reduced(image, corners, size)
+    # Half a pixel: corners are those of the picture, coordinates the middles of its pixels.
+    source = corners * image.shape[1::-1] - 0.5
+    homography = cv2.getPerspectiveTransform(
+        source.astype(np.float32), (UNIT * size - 0.5).astype(np.float32)
+    )
     flags, border = cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101
     return cv2.warpPerspective(image, homography, (size, size), flags=flags, borderMode=border)
+
+
+def _reduced(image: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
+    sides = np.linalg.norm((corners[[1, 3]] - corners[0]) * image.shape[1::-1], axis=1)
+    if (sides <= 1.5 * size).all():
+        return image
+    width, height = np.ceil(image.shape[1::-1] * np.minimum(1, size / sides)).astype(int).tolist()
+    return resize(image, (width, height))
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -55,10 +84,15 @@ def _clip(values: np.ndarray) -> np.ndarray:
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
+def _scale(image: np.ndarray) -> float:
+    """Lengths in pixels below are those in a picture of 224; in smaller ones they are shorter."""
+    return max(0.5, image.shape[1] / 224)
+
+
 def _small_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A camera of few pixels: reduced to 22 to 70 % of the size and enlarged again."""
+    """A camera of 50 to 160 pixels a side: reduced to them and enlarged again."""
     size = image.shape[1], image.shape[0]
-    small = tuple(int(s * rng.uniform(0.22, 0.7)) for s in size)
+    small = tuple(int(s * min(1, rng.uniform(0.22, 0.7) / _scale(image))) for s in size)
     return cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), size)
 
 
@@ -98,6 +132,7 @@ def _night(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     yy, xx = np.mgrid[:height, :width].astype(np.float32)
     for _ in range(int(rng.integers(0, 5))):
         cx, cy, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(4, 40)
+        radius *= _scale(image)
         glow = np.exp(-((xx - cx) ** 2 + (yy - cy) ** 2) / (2 * radius**2))[..., None]
         dark = dark + glow * (rng.uniform(0.2, 0.9) * np.array([1.0, 0.85, 0.6]))
     return _clip(dark * 255 + rng.normal(0, rng.uniform(0, 8), image.shape))
@@ -115,9 +150,9 @@ def _rain(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rain or snow: slanted streaks or short dots."""
     height, width = image.shape[:2]
     layer = np.zeros((height, width), np.uint8)
-    slant, length = int(rng.integers(-6, 7)), int(rng.integers(1, 16))
+    slant, length = rng.integers((-6, 1), (7, 16)) * _scale(image)
     for x, y in rng.integers(0, (width, height), (int(rng.integers(40, 250)), 2)).tolist():
-        cv2.line(layer, (x, y), (x + slant, y + length), 255, 1)
+        cv2.line(layer, (x, y), (int(x + slant), int(y + length)), 255, 1)
     veil = layer[..., None] * rng.uniform(0.2, 0.6)
     return _clip(image * rng.uniform(0.7, 1.0) + veil)
 
@@ -135,8 +170,8 @@ def _shadow(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Out of focus or moved sideways."""
     if rng.random() < 0.5:
-        return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 2.5))
-    return cv2.blur(image, (int(rng.integers(3, 12)), 1))
+        return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 2.5) * _scale(image))
+    return cv2.blur(image, (int(np.ceil(rng.integers(3, 12) * _scale(image))), 1))
 
 
 def _noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ Positions are those of grids, row by row; -1 is a position without partner.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,10 +17,23 @@ class Targets(NamedTuple):
     """What one teacher says of B fixed views: `descriptor` float32 (B, D), length 1.
 
     `maps`: float32 (B, P, C), a row of length 1 for each position of the teacher's grid, or None.
+    Of an APFormer also `sums`: each level's salient sums (B, K*C), and `salient`: each level's
+    salient maps (B, K, h, w).
     """
 
     descriptor: torch.Tensor
     maps: torch.Tensor | None = None
+    sums: Sequence[torch.Tensor] = ()
+    salient: Sequence[torch.Tensor] = ()
+
+    def to(self, device: torch.device) -> Targets:
+        """The same as float32 on a device."""
+
+        def moved(x: torch.Tensor | None) -> torch.Tensor | None:
+            return None if x is None else x.to(device, torch.float32)
+
+        levels = ([*map(moved, values)] for values in (self.sums, self.salient))
+        return Targets(moved(self.descriptor), moved(self.maps), *levels)
 
 
 class Matches(NamedTuple):
@@ -42,7 +56,9 @@ class Batch(NamedTuple):
     `inputs`: float32 (B, 3, S, S) RGB in [0, 1], what the network takes; `places`: int64 (B,), -1
     where the place is unknown; `query`: bool (B,); `pictures`: int64 (B,), numbers of the
     pictures; `targets`: each teacher's, of a fixed view of the same picture; `target_partners`:
-    int64 (B, P), the position of that view that shows what a position of the input shows.
+    int64 (B, P), the position of that view that shows what a position of the input shows;
+    `groups`: int64 (B,), places of one group may be the same in truth, though not within a batch;
+    None: all of them may.
     """
 
     inputs: torch.Tensor
@@ -52,3 +68,12 @@ class Batch(NamedTuple):
     targets: list[Targets]
     target_partners: torch.Tensor
     matches: Matches
+    groups: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device, but for the inputs, which are this process's own."""
+        matches = Matches(*(x.to(device) for x in self.matches))
+        names = ('places', 'query', 'pictures', 'target_partners', 'groups')
+        moved = {n: x.to(device) for n in names if (x := getattr(self, n)) is not None}
+        targets = [t.to(device) for t in self.targets]
+        return self._replace(targets=targets, matches=matches, **moved)

@@ -1,62 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network is shown at each step, and the targets that its teachers set for it.
 
-Fixed views: the teachers' outputs are looked up by row. Fresh views: every view is drawn anew and
-the teachers compute their outputs on the fly. Either way a step's images are a function of (seed,
-step, number).
+The student sees every picture in a view that is drawn anew; its teachers have seen other, fixed
+views of it, and what they said is looked up. A step's images are a function of (seed, step,
+number).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ashtkd_ros.errors import VprError
-from ashtkd_ros.images.image_file import read_image
-from ashtkd_ros.network.embedder import resize
 from tools.training.config import Schedule
-from tools.training.data.augment import change_viewpoint, degrade
+from tools.training.data.augment import degrade, draw_corners, warped
+from tools.training.data.batch import Batch, Matches, Targets
+from tools.training.data.correspondence import UNIT, Correspondence, SeenView
 from tools.training.data.place_batches import PlaceBatches
 from tools.training.data.places import TrainingPlaces
 from tools.training.data.views import Views
-from tools.training.networks.layers import NetworkOutput
-from tools.training.networks.teacher import Teacher
-from tools.training.processes import gathered
 
-Entry = tuple[int, int, int, int, bool]  # step, number in the batch, row, place, is a query
-_WHOLE = 0.3  # share of fresh views that are the whole picture
+_WHOLE = 0.3  # share of the student's views that are the whole picture
+_CELL = 16  # pixels of a position of a grid
+_LEAST_SHARED = 0.05  # share of the positions that a pair of views has in common at least
 
 
-class Batch(NamedTuple):
-    """One step of training: B images and what is known of them.
+class Entry(NamedTuple):
+    """An image of a batch: `number` in it, its picture, one of the fixed views of the picture.
 
-    `inputs`: float32 (B, ...), what the network takes; `targets`: each teacher's outputs for the
-    same images; `places`: int64 (B,); `query`: bool (B,), else a view of the database branch.
+    `place`: -1 where it is not known; `query`: else a view of the database branch.
     """
 
-    inputs: torch.Tensor
-    targets: list[NetworkOutput]
-    places: torch.Tensor
-    query: torch.Tensor
+    step: int
+    number: int
+    picture: int
+    view: int
+    place: int
+    query: bool
+
+
+class KnownViews(Protocol):
+    """A finished teacher."""
+
+    def outputs(self, rows: Sequence[int]) -> Targets:
+        """What it says of fixed views, by their rows."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Places and the fixed views of their pictures, drawn in batches."""
+    """Places, the fixed views of their pictures, and what is known of matching points in them."""
 
     places: TrainingPlaces
     views: Views
     views_of_picture: int
+    scenes: Correspondence = Correspondence()
 
-    def batches(self, schedule: Schedule) -> list[list[Entry]]:
-        """The entries of every step; half of a place's views, the first, is for the database."""
+    def batches(
+        self, schedule: Schedule, descriptors: np.ndarray | None = None
+    ) -> list[list[Entry]]:
+        """The entries of every step; half of a place's views, the first, is for the database.
+
+        `descriptors`: see `PlaceBatches`.
+        """
         draw = PlaceBatches(
             self.places,
             schedule.places,
@@ -64,105 +75,203 @@ class TrainingData:
             schedule.seed,
             domains=set(schedule.domains) or None,
             views_of_picture=self.views_of_picture,
+            unlabelled=schedule.unlabelled,
+            group=schedule.group,
+            descriptors=descriptors,
         )
-        return [self._entries(step, draw, schedule.views) for step in range(schedule.steps)]
+        half = schedule.views // 2
+        return [
+            [
+                Entry(step, k, *drawn, k % schedule.views >= half)
+                for k, drawn in enumerate(draw.batch(step))
+            ]
+            for step in range(schedule.steps)
+        ]
 
-    def _entries(self, step: int, draw: PlaceBatches, views: int) -> list[Entry]:
-        entries = []
-        for k, (picture, view, place) in enumerate(draw.batch(step)):
-            row = self.views.rows[str(self.places.pictures[picture].path), view]
-            entries.append((step, k, row, place, k % views >= views // 2))
-        return entries
+    def row(self, picture: int, view: int = 0) -> int:
+        """The row of a fixed view."""
+        return self.views.rows[str(self.places.pictures[picture].path), view]
+
+    def group(self, place: int) -> int:
+        """The number of a place's group, -1 for an unknown place."""
+        return -1 if place < 0 else self._groups[self.places.places[place].group]
+
+    @cached_property
+    def _groups(self) -> dict[str, int]:
+        names = dict.fromkeys(place.group for place in self.places.places)
+        return {name: number for number, name in enumerate(names)}
+
+    def descriptors(self, teachers: Sequence[KnownViews]) -> np.ndarray | None:
+        """float16 (N, D): whole pictures, whose products are the teachers' mean similarities.
+
+        Those of each teacher are measured in its own deviations (`teacher.scale`). A picture that
+        cannot be read is 0; None without teachers.
+        """
+        pictures = [
+            i
+            for i, picture in enumerate(self.places.pictures)
+            if (str(picture.path), 0) in self.views.rows
+        ]
+        rows, parts = [self.row(i) for i in pictures], []
+        for teacher in teachers:
+            _, deviation = getattr(teacher, 'scale', (0.0, 1.0))
+            said = np.concatenate(
+                [
+                    teacher.outputs(rows[start : start + 500]).descriptor.float().cpu().numpy()
+                    for start in range(0, len(rows), 500)
+                ]
+            )
+            part = np.zeros((len(self.places.pictures), said.shape[1]), np.float16)
+            part[pictures] = said / np.sqrt(deviation * len(teachers))
+            parts.append(part)
+        return np.concatenate(parts, axis=1) if parts else None
 
 
-def _labels(entries: list[Entry]) -> tuple[list[int], torch.Tensor, torch.Tensor]:
-    _, _, rows, places, query = zip(*entries, strict=True)
-    return list(rows), torch.tensor(places), torch.tensor(query)
+class StudentViews(Dataset):
+    """Entry → float32 (3, S, S) RGB in [0, 1]: its picture, seen from elsewhere and degraded.
 
-
-class FixedViews(Dataset):
-    """Entry → float32 (3, size, size) RGB in [0, 1]: the fixed view, degraded afresh.
-
-    `size`: of the network's images, in pixels; `teachers`: finished ones, see `Teacher`.
+    `size`: of the network's images, in pixels, unless the schedule's `sizes` say less;
+    `teachers`: finished ones, see `KnownViews`.
     """
 
-    def __init__(self, views: Views, schedule: Schedule, size: int, teachers: Sequence[Teacher]):
-        self.views, self.schedule, self.size, self.teachers = views, schedule, size, teachers
+    def __init__(
+        self,
+        data: TrainingData,
+        schedule: Schedule,
+        size: int,
+        teachers: Sequence[KnownViews] = (),
+    ):
+        self.data, self.schedule, self.size, self.teachers = data, schedule, size, teachers
 
     def __getitem__(self, entry: Entry) -> torch.Tensor:
         cv2.setNumThreads(0)
-        rng = np.random.default_rng((self.schedule.seed, *entry[:2]))
-        return _as_tensor(self._degraded(self.views.image(entry[2]), entry, rng))
+        seen, rng = self._drawn(entry)
+        size = self.schedule.size_at(entry.step, self.size)
+        image = warped(self.data.views.picture(seen.picture), seen.corners, size)
+        clean = self.schedule.clean_query if entry.query else self.schedule.clean_database
+        if rng.random() >= clean:
+            image = degrade(image, rng)
+        return torch.from_numpy(image).permute(2, 0, 1).float() / 255
 
     def batch(self, images: torch.Tensor, entries: list[Entry]) -> Batch:
         """The batch of a step.
 
-        Each of several processes has its own share of the images, and the targets of all.
+        Each of several processes has its own share of the images, and what is known of all.
         """
-        rows, places, query = _labels(entries)
-        return Batch(images, [t.outputs.rows(rows) for t in self.teachers], places, query)
+        side = self.schedule.size_at(entries[0].step, self.size) // _CELL
+        seen = [self._drawn(entry)[0] for entry in entries]
+        return _batch(self.data, self.teachers, images, entries, seen, side, self.schedule.pairs)
 
-    def _degraded(self, image: np.ndarray, entry: Entry, rng: np.random.Generator) -> np.ndarray:
-        if image.shape[0] != self.size:
-            image = resize(np.ascontiguousarray(image), (self.size, self.size))
-        clean = self.schedule.clean_query if entry[4] else self.schedule.clean_database
-        return degrade(image, rng) if rng.random() >= clean else image
-
-
-class FreshViews(FixedViews):
-    """Entry → the student's image as in `FixedViews`, and the clean view that the teachers see.
-
-    Both are of a view that is drawn anew, the clean one of the size of the fixed views. Third
-    comes whether the picture is gone, so that its fixed view is shown. `teachers`: functions of
-    such images (B, 3, S, S), as a `Teacher` is one; `lost`: how many images so far were of
-    pictures that are gone.
-    """
-
-    teachers: Sequence[Callable[[torch.Tensor], NetworkOutput]]
-    lost = 0
-
-    def __getitem__(self, entry: Entry) -> tuple[torch.Tensor, torch.Tensor, bool]:
-        cv2.setNumThreads(0)
-        rng = np.random.default_rng((self.schedule.seed, *entry[:2]))
-        view = self._fresh(entry[2], rng)
-        lost = view is None
-        if lost:
-            view = self.views.image(entry[2])
-        return _as_tensor(self._degraded(view, entry, rng)), _as_tensor(view), lost
-
-    def _fresh(self, row: int, rng: np.random.Generator) -> np.ndarray | None:
-        size = self.views.size
-        try:
-            picture = read_image(Path(self.views.path(row)))
-        except VprError:
-            return None
-        if rng.random() < _WHOLE:
-            return resize(picture, (size, size))
-        return change_viewpoint(picture, rng, size)
-
-    def batch(self, images: list[torch.Tensor], entries: list[Entry]) -> Batch:
-        """The batch of a step; each process asks the teachers about its own images."""
-        degraded, clean, lost = images
-        self.lost += int(lost.sum())
-        _, places, query = _labels(entries)
-        targets = [gathered(teacher(clean)) for teacher in self.teachers]
-        return Batch(degraded, targets, places, query)
+    def _drawn(self, entry: Entry) -> tuple[SeenView, np.random.Generator]:
+        """The part of the picture that is shown, and the generator of what follows."""
+        rng = np.random.default_rng((self.schedule.seed, entry.step, entry.number))
+        corners = UNIT if rng.random() < _WHOLE else draw_corners(rng)
+        return SeenView(str(self.data.places.pictures[entry.picture].path), corners), rng
 
 
 class TrunkMaps(Dataset):
-    """Entry → a trunk's map of the clean view, float32 (c, h, w): what an APFormer learns from.
+    """Entry → a trunk's map of its fixed view, float32 (c, h, w): what an APFormer learns from.
 
     `maps`: float16 (N, c, h, w), a row a fixed view; `teachers`: those that guide it.
     """
 
-    def __init__(self, maps: np.ndarray, teachers: Sequence[Teacher]):
-        self.maps, self.teachers = maps, teachers
+    def __init__(
+        self,
+        data: TrainingData,
+        maps: np.ndarray,
+        teachers: Sequence[KnownViews],
+    ):
+        self.data, self.maps, self.teachers = data, maps, teachers
 
     def __getitem__(self, entry: Entry) -> torch.Tensor:
-        return torch.from_numpy(self.maps[entry[2]]).float()
+        return torch.from_numpy(self.maps[self.data.row(entry.picture, entry.view)]).float()
 
-    batch = FixedViews.batch
+    def batch(self, inputs: torch.Tensor, entries: list[Entry]) -> Batch:
+        """The batch of a step, see `StudentViews.batch`."""
+        seen = [self.data.views.seen(self.data.row(e.picture, e.view)) for e in entries]
+        # What its guides say is of the next view of the picture.
+        count = self.data.views_of_picture
+        entries = [e._replace(view=(e.view + 1) % count) for e in entries]
+        side = self.maps.shape[-1]
+        return _batch(self.data, self.teachers, inputs, entries, seen, side, 0)
 
 
-def _as_tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+def _batch(
+    data: TrainingData,
+    teachers: Sequence[KnownViews],
+    inputs: torch.Tensor,
+    entries: list[Entry],
+    seen: list[SeenView],
+    side: int,
+    pairs: int,
+) -> Batch:
+    """A batch of views `seen`, of which teachers saw the fixed views in `entries`.
+
+    `side`: positions along a side of the network's grid; `pairs`: at most so many matches.
+    """
+    rows = [data.row(e.picture, e.view) for e in entries]
+    shown, side_t = [data.views.seen(row) for row in rows], data.views.size // _CELL
+    between = data.scenes.partners_between
+    partners = [between(a, b, side, side_t) for a, b in zip(seen, shown, strict=True)]
+    return Batch(
+        inputs,
+        torch.tensor([e.place for e in entries]),
+        torch.tensor([e.query for e in entries]),
+        torch.tensor([e.picture for e in entries]),
+        [teacher.outputs(rows) for teacher in teachers],
+        torch.from_numpy(np.stack(partners)),
+        _matches(data.scenes, entries, seen, shown, (side, side_t), pairs),
+        torch.tensor([data.group(e.place) for e in entries]),
+    )
+
+
+def _matches(
+    scenes: Correspondence,
+    entries: list[Entry],
+    seen: list[SeenView],
+    shown: list[SeenView],
+    sides: tuple[int, int],
+    pairs: int,
+) -> Matches:
+    """Matches of queries with views of the database: of one picture, or of pictures of one place.
+
+    Pairs without a common part do not count.
+    """
+    found = []
+    for i, j in _drawn_pairs(scenes, entries, seen, pairs):
+        if len(found) == pairs:
+            break
+        partners = scenes.partners_between(seen[i], seen[j], sides[0], sides[0])
+        if np.mean(partners >= 0) >= _LEAST_SHARED:
+            of_targets = scenes.partners_between(shown[i], shown[j], sides[1], sides[1])
+            found.append((i, j, partners, of_targets))
+    first, second, *partners = zip(*found, strict=True) if found else ((), (), (), ())
+    return Matches(
+        *(torch.tensor(numbers, dtype=torch.int64) for numbers in (first, second)),
+        *(
+            torch.from_numpy(np.array(p, np.int64).reshape(len(found), side**2))
+            for p, side in zip(partners, sides, strict=True)
+        ),
+    )
+
+
+def _drawn_pairs(
+    scenes: Correspondence, entries: list[Entry], seen: list[SeenView], pairs: int
+) -> list[tuple[int, int]]:
+    """Numbers of views that may match, in an order that is drawn anew each step.
+
+    Of the first `pairs` half are of two pictures, where there are so many.
+    """
+    possible = [
+        (q.number, d.number)
+        for q in entries
+        if q.query
+        for d in entries
+        if not d.query
+        and (q.picture == d.picture or q.place == d.place >= 0)
+        and scenes.knows(seen[q.number].picture, seen[d.number].picture)
+    ]
+    drawn = np.random.default_rng(entries[0].step).permutation(possible).tolist()
+    real = [(i, j) for i, j in drawn if entries[i].picture != entries[j].picture]
+    first = set(real[: pairs // 2])
+    return sorted(map(tuple, drawn), key=lambda pair: pair not in first)

@@ -14,8 +14,8 @@ import numpy as np
 from ashtkd_ros.files.tables import read_rows
 from ashtkd_ros.images.image_file import read_image
 from tools.training.data.augment import degrade
+from tools.training.data.correspondence import UNIT, Correspondence, SeenView
 
-_UNIT = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 _BOTH_DEGRADED = 0.3  # share of the pairs whose first view is degraded too
 
 
@@ -73,20 +73,9 @@ def matched_views(
 
 
 def partners_of(first: np.ndarray, second: np.ndarray, side: int) -> np.ndarray:
-    """int64 (P,): for each position of a view the one of the other view that shows the same.
-
-    `first`, `second`: float (4, 2), where the corners of the views lie in the picture, as shares
-    of its sides; -1 where the position is outside the other view, or outside the picture.
-    """
-    at = (np.arange(side) + 0.5) / side
-    centres = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 1, 2)
-    to_picture = cv2.getPerspectiveTransform(_UNIT, first.astype(np.float32))
-    from_picture = cv2.getPerspectiveTransform(second.astype(np.float32), _UNIT)
-    picture = cv2.perspectiveTransform(centres, to_picture)
-    other = cv2.perspectiveTransform(picture, from_picture)
-    inside = ((picture > 0) & (picture < 1) & (other > 0) & (other < 1)).all(axis=(1, 2))
-    column, row = np.clip(other[:, 0] * side, 0, side - 1).astype(np.int64).T
-    return np.where(inside, row * side + column, -1)
+    """int64 (P,): partners of two views of one picture by their `corners`, see `SeenView`."""
+    views = SeenView('', first), SeenView('', second)
+    return Correspondence().partners_between(*views, side, side)
 
 
 def _corners(rng: np.random.Generator, strong: bool) -> np.ndarray:
@@ -97,7 +86,7 @@ def _corners(rng: np.random.Generator, strong: bool) -> np.ndarray:
     centre = 0.5 + rng.uniform(-0.25, 0.25, 2) * (1.0 if strong else 0.3)
     sides = np.array([scale * aspect, scale / aspect])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    corners = ((_UNIT - 0.5) * sides) @ turn.T
+    corners = ((UNIT - 0.5) * sides) @ turn.T
     if strong:
         corners = corners + rng.uniform(-0.06, 0.06, (4, 2)) * sides
     return corners + centre
@@ -106,7 +95,7 @@ def _corners(rng: np.random.Generator, strong: bool) -> np.ndarray:
 def _warped(image: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
     height, width = image.shape[:2]
     source = (corners * (width, height)).astype(np.float32)
-    target = _UNIT * np.float32(size)
+    target = UNIT * np.float32(size)
     homography = cv2.getPerspectiveTransform(source, target)
     flags, border = cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101
     return cv2.warpPerspective(image, homography, (size, size), flags=flags, borderMode=border)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ashtkd_ros.errors import VprError
@@ -23,7 +23,9 @@ class TrainingPlace:
     """A place: indices of the pictures that show it.
 
     `at`: where it is in its `group`, in pictures along a walk or in metres. Two places of one
-    group that are nearer to each other than `apart` may be the same place in truth.
+    group that are nearer to each other than `apart` may be the same place in truth. `known`:
+    whether anything is known of where it is; of others, any two may be the same. `still`: whether
+    all its pictures are of one camera that does not move.
     """
 
     pictures: tuple[int, ...]
@@ -31,6 +33,8 @@ class TrainingPlace:
     group: str
     at: tuple[float, ...] = ()
     apart: float = 0.0
+    known: bool = True
+    still: bool = False
 
 
 @dataclass
@@ -59,18 +63,22 @@ class TrainingPlaces:
                 self.skipped.append(path)
         return indices
 
-    def add(self, indices: Iterable[int | None], domain: str, group: str, at=(), apart=0.0):
-        """Add a place with those of its pictures that are there, if any is."""
+    def add(self, indices: Iterable[int | None], domain: str, group: str, at=(), apart=0.0, **is_):
+        """Add a place with those of its pictures that are there, if any is.
+
+        `is_`: `known` and `still`, see `TrainingPlace`.
+        """
         pictures = tuple(dict.fromkeys(i for i in indices if i is not None))
         if pictures:
-            self.places.append(TrainingPlace(pictures, domain, group, tuple(at), apart))
+            self.places.append(TrainingPlace(pictures, domain, group, tuple(at), apart, **is_))
 
     def without(self, bad: set[str]) -> TrainingPlaces:
         """The same without the pictures of these paths, and without places that have no others."""
         out = {i for i, p in enumerate(self.pictures) if str(p.path) in bad}
         rest = TrainingPlaces(self.pictures, [], self.weights, self.skipped, self._index_of)
         for a in self.places:
-            rest.add((i for i in a.pictures if i not in out), a.domain, a.group, a.at, a.apart)
+            if pictures := tuple(i for i in a.pictures if i not in out):
+                rest.places.append(replace(a, pictures=pictures))
         return rest
 
 
@@ -82,10 +90,11 @@ def refuse_unknown(where: str, unknown: set[str], known: Iterable[str]) -> None:
 
 
 def summary(places: TrainingPlaces) -> str:
-    """A line for each domain: how many places and pictures it has."""
+    """A line for each domain: how many known places and pictures it has."""
     lines = []
     for domain in dict.fromkeys(a.domain for a in places.places):
         members = [place for place in places.places if place.domain == domain]
         pictures = {i for place in members for i in place.pictures}
-        lines.append(f'{domain:>30}: {len(members):6d} places, {len(pictures):6d} pictures')
+        known = sum(place.known for place in members)
+        lines.append(f'{domain:>30}: {known:6d} places, {len(pictures):6d} pictures')
     return '\n'.join(lines)

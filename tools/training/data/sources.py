@@ -10,8 +10,9 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import pairwise, permutations
 from pathlib import Path
 
 from ashtkd_ros.errors import VprError
@@ -25,6 +26,8 @@ from tools.training.data.places import TrainingPlaces, refuse_unknown
 
 _APART_PICTURES = 10.0
 _APART_METRES = 15.0
+# Where a place is in its group, and what is nearer may be the same: all of the group.
+_NEVER_NEGATIVE = (0.0,), math.inf
 _IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 
 
@@ -65,6 +68,9 @@ def _read_sets(places: TrainingPlaces, source: SetsSource) -> None:
 
 
 def _read_set(places: TrainingPlaces, folder: Path, positives: str | None, radius: float) -> None:
+    if positives in _OTHER_RULES:
+        _OTHER_RULES[positives](places, folder)
+        return
     groups = set_members(folder, positives)
     if positives == 'neighbours' and not any(
         b - a <= radius
@@ -75,8 +81,8 @@ def _read_set(places: TrainingPlaces, folder: Path, positives: str | None, radiu
     for name, members in groups.items():
         group = f'{folder.name}/{name}'
         indices = places.take((path for _, path in members), folder.name)
-        if positives == 'place' and name:
-            places.add(indices, folder.name, group)
+        if positives in ('place', 'camera') and name:
+            places.add(indices, folder.name, group, still=positives == 'camera')
             continue
         at, reach = list(range(len(members))), 0.0
         if positives == 'neighbours':
@@ -86,6 +92,59 @@ def _read_set(places: TrainingPlaces, folder: Path, positives: str | None, radiu
             if index is not None:
                 apart = _APART_PICTURES * (reach or 1)
                 places.add([index, *near], folder.name, group, (at[k],), apart)
+
+
+def _read_tours(places: TrainingPlaces, folder: Path) -> None:
+    for name, members in set_members(folder, 'place').items():
+        if not name:
+            _add_unknown(places, folder, (path for _, path in members))
+            continue
+        indices = places.take((path for _, path in members), folder.name)
+        places.add(indices, folder.name, f'{folder.name}/{name.split("/")[0]}', *_NEVER_NEGATIVE)
+
+
+def _read_pairs(places: TrainingPlaces, folder: Path, with_place: bool = False) -> None:
+    """A place for each picture that has partners; the others are of unknown place."""
+    place_of = {path: n for n, m in set_members(folder, 'place').items() for _, path in m}
+    partners = {path: {path} for path in place_of}
+    table = folder / 'pairs.csv'
+    for line, row in read_rows(table, ('file_a', 'file_b')):
+        a, b = (folder / row[key] for key in ('file_a', 'file_b'))
+        if unlisted := {a, b} - set(place_of):
+            name = sorted(unlisted)[0].relative_to(folder)
+            raise VprError(
+                f'{table}:{line}: {name} is not in index.csv; add it or remove the line'
+            )
+        partners[a].add(b)
+        partners[b].add(a)
+    if with_place:
+        for a, b in permutations(place_of, 2):
+            if place_of[a] and place_of[a] == place_of[b]:
+                partners[a].add(b)
+    for path, near in partners.items():
+        group = folder.name if with_place else f'{folder.name}/{place_of[path]}'
+        indices = places.take([path, *sorted(near - {path})], folder.name)
+        if indices[0] is not None and len(indices) > 1:
+            places.add(indices, folder.name, group, *_NEVER_NEGATIVE)
+    _add_unknown(places, folder, (path for path, near in partners.items() if len(near) == 1))
+
+
+def _read_unknown(places: TrainingPlaces, folder: Path) -> None:
+    members = set_members(folder, None).values()
+    _add_unknown(places, folder, (path for of_place in members for _, path in of_place))
+
+
+def _add_unknown(places: TrainingPlaces, folder: Path, paths: Iterable[Path]) -> None:
+    for index in places.take(paths, folder.name):
+        places.add([index], folder.name, folder.name, known=False)
+
+
+_OTHER_RULES = {
+    'tour': _read_tours,
+    'pairs': _read_pairs,
+    'place_or_pairs': partial(_read_pairs, with_place=True),
+    'none': _read_unknown,
+}
 
 
 def set_members(folder: Path, positives: str | None) -> dict[str, list[tuple[float, Path]]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Step 1 of the teaching: how much each teacher counts for each query.
+"""Step 1 of the teaching: how much each teacher counts for each view.
 
 See doc/method.md, "Teaching"; the symbols are those of this package's docstring.
 """
@@ -9,30 +9,46 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tools.training.losses.ranking import ranking_loss
+from tools.training.losses.ranking import NEVER, ranking_loss
+
+
+def standardised(
+    similarity: torch.Tensor, mean: torch.Tensor | float, deviation: torch.Tensor | float
+) -> torch.Tensor:
+    """Similarities in deviations from the mean of those between different places.
+
+    Networks differ in the scale of their similarities; without this, one would drown the others.
+    """
+    return (similarity - mean) / deviation
 
 
 @torch.no_grad()
 def adaptive_weights(
-    teacher_similarity: torch.Tensor, positive: torch.Tensor, tau: float, tau_w: float
+    teacher_similarity: torch.Tensor,
+    positive: torch.Tensor,
+    candidates: torch.Tensor,
+    tau_t: float,
+    tau_w: float,
 ) -> torch.Tensor:
-    """Step 1: (K, Q, D), bool (Q, D) → (Q, K), rows sum to 1.
+    """Step 1: standardised similarities (K, B, V), bool (B, V) twice → (B, K), rows sum to 1.
 
-    w_ik = softmax over k of (-l_ik / tau_w), l_ik the ranking loss of teacher k alone: confidence
-    weighting of CA-MKD (Zhang et al., ICASSP 2022). Equal weights where there is no positive.
+    w_ik = softmax over k of (-l_ik / tau_w), l_ik the ranking loss of teacher k alone among the
+    candidates: confidence weighting of CA-MKD (Zhang et al., ICASSP 2022). Equal weights where no
+    candidate is positive.
     """
-    losses = torch.stack([ranking_loss(s, positive, tau) for s in teacher_similarity], dim=1)
-    return (-losses / tau_w).softmax(dim=1)
+    logits = teacher_similarity.masked_fill(~candidates, NEVER)
+    losses = [ranking_loss(row, positive & candidates, tau_t) for row in logits]
+    return (-torch.stack(losses, dim=1) / tau_w).softmax(dim=1)
 
 
 def mean_weights(teacher_similarity: torch.Tensor) -> torch.Tensor:
-    """The ablation of step 1: (K, Q, D) → (Q, K), all 1/K."""
-    count, queries = teacher_similarity.shape[:2]
-    return teacher_similarity.new_full((queries, count), 1.0 / count)
+    """The ablation of step 1: (K, B, V) → (B, K), all 1/K."""
+    count, views = teacher_similarity.shape[:2]
+    return teacher_similarity.new_full((views, count), 1.0 / count)
 
 
 class LearnedGate(nn.Module):
-    """Step 1 by a learned gate: query descriptors (Q, C) → weights (Q, K).
+    """Step 1 by a learned gate: the student's descriptors (B, C) → weights (B, K).
 
     After AMTML-KD (Liu et al., arXiv 2103.04062): one latent vector a teacher, softmax of its
     product with the student's descriptor. Theirs sits on a feature map; here on the descriptor,
@@ -46,18 +62,23 @@ class LearnedGate(nn.Module):
         nn.init.zeros_(self.latent.bias)
         self.size = dimensions**0.5  # without it, a training of some hundred steps moves little
 
-    def forward(self, query: torch.Tensor) -> torch.Tensor:
-        return (self.size * self.latent(query)).softmax(dim=1)
+    def forward(self, descriptors: torch.Tensor) -> torch.Tensor:
+        return (self.size * self.latent(descriptors)).softmax(dim=1)
 
 
 def gate_loss(
-    weights: torch.Tensor, teacher_similarity: torch.Tensor, positive: torch.Tensor, tau: float
+    weights: torch.Tensor,
+    teacher_similarity: torch.Tensor,
+    positive: torch.Tensor,
+    candidates: torch.Tensor,
+    tau_t: float,
 ) -> torch.Tensor:
-    """(Q, K), (K, Q, D), bool (Q, D) → ranking loss of the mixed teacher sum_k w_ik sim_k.
+    """(B, K), (K, B, V), bool (B, V) twice → ranking loss of the mixture sum_k w_ik sim_k.
 
-    Mean over the queries with a positive, 0 where there is none. This project's choice: the soft
-    labels would favour the teacher that is nearest to the student, right or wrong.
+    Mean over the views with a positive candidate, 0 where there is none. This project's choice:
+    the soft labels would favour the teacher that is nearest to the student, right or wrong.
     """
-    mixed = torch.einsum('qk,kqd->qd', weights, teacher_similarity)
-    losses = ranking_loss(mixed, positive, tau)
+    mixed = torch.einsum('bk,kbv->bv', weights, teacher_similarity)
+    positive = positive & candidates
+    losses = ranking_loss(mixed.masked_fill(~candidates, NEVER), positive, tau_t)
     return losses.sum() / positive.any(1).sum().clamp(min=1)

@@ -8,38 +8,43 @@ from __future__ import annotations
 
 import torch
 
-from tools.training.losses.ranking import NEVER, ranking_loss, same_place
+from tools.training.losses.ranking import NEVER, ranking_loss
 
 
 @torch.no_grad()
 def hard_labels(
-    teacher_similarity: torch.Tensor,
-    weights: torch.Tensor,
-    query_place: torch.Tensor,
-    database_place: torch.Tensor,
+    mixed: torch.Tensor,
+    candidates: torch.Tensor,
+    places: torch.Tensor,
+    candidate_labels: torch.Tensor,
 ) -> torch.Tensor:
-    """Step 3's labels: the teachers' weighted vote for each database view, int64 (D,).
+    """Step 3's labels of D database views, int64 (D,): their places, or else the teachers' vote.
 
-    The place of the query view with the highest sum_k w_ik sim_k(q_i, d_j), among queries whose
-    place is known; -1 where none is. A database view's own place, where known, stands.
+    The vote is the label of the candidate that the teachers find most similar. `mixed`: (D, V)
+    their weighted similarities; `candidates`: bool (D, V); `places`: int64 (D,), -1 = unknown;
+    `candidate_labels`: int64 (V,), see `labels_of`.
     """
-    votes = torch.einsum('qk,kqd->qd', weights, teacher_similarity)
-    votes = votes.masked_fill((query_place < 0)[:, None], NEVER)
-    return torch.where(database_place >= 0, database_place, query_place[votes.argmax(dim=0)])
+    vote = mixed.masked_fill(~candidates, NEVER).argmax(dim=1)
+    return torch.where(places >= 0, places, candidate_labels[vote])
+
+
+def labels_of(places: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+    """int64 (V,): the place of each view; where it is unknown, a number of its picture alone."""
+    return torch.where(places >= 0, places, -2 - pictures)
 
 
 def hard_loss(
-    query: torch.Tensor,
-    database: torch.Tensor,
+    similarity: torch.Tensor,
+    candidates: torch.Tensor,
     labels: torch.Tensor,
-    query_place: torch.Tensor,
+    candidate_labels: torch.Tensor,
     tau: float,
 ) -> torch.Tensor:
     """Step 3, database branch: cross-entropy of softmax_i(sim_S(d_j, q_i) / tau) to the label.
 
-    Mean over the database views (D, C) whose label (D,) is among the queries' places; 0 where
-    there is none. No gradient reaches the query views.
+    `similarity`: the student's (D, V), through the database branch alone. Mean over the database
+    views whose label (D,) is among the candidates'; 0 where there is none.
     """
-    positive = same_place(labels, query_place)
-    losses = ranking_loss(database @ query.detach().T, positive, tau)
+    positive = (labels[:, None] == candidate_labels) & candidates
+    losses = ranking_loss(similarity.masked_fill(~candidates, NEVER), positive, tau)
     return losses.sum() / positive.any(1).sum().clamp(min=1)

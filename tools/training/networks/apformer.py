@@ -3,8 +3,8 @@
 
 The paper's part: an hourglass of transformer levels with lateral links; each level → attention
 head → salient map → weighted sum over positions; concat of all levels → linear → L2 norm.
-This project's choices: the lowest level is a frozen ImageNet trunk's feature map with its channels
-reduced (`Views.trunk_features`), so that it is computed once and a teacher trains in minutes.
+This project's choices: the lowest level is a frozen ImageNet trunk's whitened map
+(`trunk_features`), so that it is computed once and a teacher trains in minutes.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class UpLevel(nn.Module):
     (B, c_low, side / 2, side / 2) and (B, width, side, side) → (B, width, side, side).
     """
 
-    def __init__(self, c_low: int, width: int, side: int, config: APFormerConfig):
+    def __init__(self, c_low: int, width: int, config: APFormerConfig):
         super().__init__()
         self.merge = nn.Conv2d(c_low, width, 1)
         self.lateral = nn.Conv2d(width, width, 1)
-        block = (side * side, width, config.head_channels, config.mlp_ratio)
+        block = (width, config.head_channels, config.mlp_ratio)
         self.blocks = nn.Sequential(*[TransformerBlock(*block) for _ in range(config.up_depth)])
 
     def forward(self, low: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
@@ -70,7 +70,7 @@ class APFormer(nn.Module):
         wide, low = config.widths
         self.down = VitLevel(channels, wide, config.depths[0], side, 1, config)
         self.lower = VitLevel(wide, low, config.depths[1], side // 2, 2, config)
-        self.up = UpLevel(low, wide, side, config)
+        self.up = UpLevel(low, wide, config)
         shapes = [(channels, side), (wide, side), (low, side // 2), (wide, side)]
         self.heads = nn.ModuleList(SalientHead(c, s, config.maps) for c, s in shapes)
         self.project = nn.Linear(config.maps * sum(c for c, _ in shapes), config.dimensions)

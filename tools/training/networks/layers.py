@@ -13,31 +13,18 @@ from torch import nn
 class NetworkOutput(NamedTuple):
     """The outputs of a network for a batch.
 
-    `descriptor`: (B, D) before the L2 norm; `sums`: each level's salient sums (B, K*C), length 1;
-    `maps`: each level's salient maps (B, K, h, w), each summing to 1; `local`: the student's local
-    features (B, P, L), each of length 1, None without a local head.
+    `descriptor`: (B, D), of any length; `sums`: each level's salient sums (B, K*C), length 1;
+    `maps`: each level's salient maps (B, K, h, w), each summing to 1. With a local head also
+    `local`: local features (B, P, L), each of length 1; `stacked`: what they are made of
+    (B, P, C); `residuals`: what the layout-free half is made of (B, R), length 1.
     """
 
     descriptor: torch.Tensor
     sums: list[torch.Tensor]
     maps: list[torch.Tensor]
     local: torch.Tensor | None = None
-
-    def rows(self, rows: list[int]) -> NetworkOutput:
-        """The outputs for these rows alone."""
-        return NetworkOutput(
-            self.descriptor[rows], [s[rows] for s in self.sums], [m[rows] for m in self.maps]
-        )
-
-    def to(self, device: torch.device) -> NetworkOutput:
-        """The outputs as float32 on a device."""
-
-        def moved(x: torch.Tensor) -> torch.Tensor:
-            return x.to(device, torch.float32)
-
-        return NetworkOutput(
-            moved(self.descriptor), [*map(moved, self.sums)], [*map(moved, self.maps)]
-        )
+    stacked: torch.Tensor | None = None
+    residuals: torch.Tensor | None = None
 
 
 def conv(c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1, act: bool = True):
@@ -65,12 +52,11 @@ class InvertedResidual(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm self-attention and MLP over tokens (B, N, C)."""
+    """Pre-norm self-attention and MLP over tokens (B, N, C), of any number."""
 
-    def __init__(self, tokens: int, width: int, head_channels: int, mlp_ratio: int):
+    def __init__(self, width: int, head_channels: int, mlp_ratio: int):
         super().__init__()
-        self.shape = (-1, tokens, width)
-        self.heads = (-1, tokens, width // head_channels, head_channels)
+        self.width, self.heads = width, (width // head_channels, head_channels)
         self.norm_a, self.norm_b = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(
@@ -78,9 +64,10 @@ class TransformerBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        parts = self.qkv(self.norm_a(x)).split(self.shape[2], dim=2)
-        q, k, v = (part.reshape(self.heads).transpose(1, 2) for part in parts)
-        x = x + self.out(_attention(q, k, v).transpose(1, 2).reshape(self.shape))
+        tokens = int(x.shape[1])  # a number, also while the exporter traces
+        parts = self.qkv(self.norm_a(x)).split(self.width, dim=2)
+        q, k, v = (part.reshape(-1, tokens, *self.heads).transpose(1, 2) for part in parts)
+        x = x + self.out(_attention(q, k, v).transpose(1, 2).reshape(-1, tokens, self.width))
         return x + self.mlp(self.norm_b(x))
 
 
@@ -96,43 +83,68 @@ def unit(x: torch.Tensor) -> torch.Tensor:
     return x / x.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 
+def resampled(x: torch.Tensor, side: int) -> torch.Tensor:
+    """Numbers of positions (..., P), a square row by row, for a square of another side."""
+    own = round(int(x.shape[-1]) ** 0.5)
+    if own == side:
+        return x
+    squares = x.reshape(1, -1, own, own)
+    squares = F.interpolate(squares, (side, side), mode='bilinear', antialias=side < own)
+    return squares.reshape(*x.shape[:-1], side * side)
+
+
+def full(x: torch.Tensor) -> torch.Tensor:
+    """As float32; the export of `float()` alone would write a cast that does nothing."""
+    return x if x.dtype == torch.float32 else x.float()
+
+
 class VitLevel(nn.Module):
     """Merge `factor` x `factor` positions into one token, then transformer blocks.
 
-    (B, c_in, factor * side, factor * side) → (B, width, side, side).
+    (B, c_in, factor * side, factor * side) → (B, width, side, side). `side`: of the largest maps;
+    for smaller ones the tokens' positions are resampled.
     """
 
     def __init__(self, c_in: int, width: int, depth: int, side: int, factor: int, config):
         super().__init__()
+        self.width = width
         self.merge = nn.Conv2d(c_in, width, factor, factor)
         self.position = nn.Parameter(torch.zeros(1, side * side, width))
-        block = (side * side, width, config.head_channels, config.mlp_ratio)
+        block = (width, config.head_channels, config.mlp_ratio)
         self.blocks = nn.Sequential(*[TransformerBlock(*block) for _ in range(depth)])
-        self.flat, self.shape = (-1, width, side * side), (-1, width, side, side)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tokens = self.merge(x).reshape(self.flat).transpose(1, 2)
-        return self.blocks(tokens + self.position).transpose(1, 2).reshape(self.shape)
+        x = self.merge(x)
+        side = int(x.shape[2])
+        position = resampled(self.position.transpose(1, 2), side).transpose(1, 2)
+        tokens = x.reshape(-1, self.width, side * side).transpose(1, 2)
+        return self.blocks(tokens + position).transpose(1, 2).reshape(-1, self.width, side, side)
 
 
 class SalientHead(nn.Module):
-    """Feature map (B, C, h, w) → salient maps (B, K, h, w), each summing to 1, → sums (B, K*C)."""
+    """Feature map (B, C, h, w) → salient maps (B, K, h, w), each summing to 1, → sums (B, K*C).
+
+    A logit is the content's plus the position's. Both start so that neither rules: the content's
+    have a deviation of about 1 (tokens are normalised), a map's own quarter has about half of the
+    mass. `side`: of the largest maps; for smaller ones the positions' logits are resampled.
+    """
 
     def __init__(self, channels: int, side: int, maps: int):
         super().__init__()
-        self.flat, self.shape = (-1, channels, side * side), (-1, maps, side, side)
+        self.channels, self.maps = channels, maps
         self.norm = nn.LayerNorm(channels)
         self.attention = nn.Linear(channels, maps)
         self.place = nn.Parameter(_quarters(side, maps))
-        nn.init.normal_(self.attention.weight, std=0.01)
+        nn.init.normal_(self.attention.weight, std=channels**-0.5)
         nn.init.zeros_(self.attention.bias)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens = self.norm(x.reshape(self.flat).transpose(1, 2))
-        logits = self.attention(tokens).transpose(1, 2) + self.place
+        side = int(x.shape[2])
+        tokens = self.norm(x.reshape(-1, self.channels, side * side).transpose(1, 2))
+        logits = self.attention(tokens).transpose(1, 2) + resampled(self.place, side)
         salient = logits.softmax(dim=-1)
-        sums = (salient @ tokens).reshape(-1, self.shape[1] * self.flat[1])
-        return unit(sums), salient.reshape(self.shape)
+        sums = (salient @ tokens).reshape(-1, self.maps * self.channels)
+        return unit(sums), salient.reshape(-1, self.maps, side, side)
 
 
 def _quarters(side: int, maps: int) -> torch.Tensor:
@@ -141,7 +153,7 @@ def _quarters(side: int, maps: int) -> torch.Tensor:
     rows, columns = [low, low, ~low, ~low], [low, ~low, low, ~low]
     inside = [torch.ones(side, side, dtype=torch.bool)]
     inside += [rows[i % 4][:, None] & columns[i % 4][None] for i in range(maps - 1)]
-    return torch.stack([i.flatten().float() * 3.0 for i in inside])
+    return torch.stack([i.flatten().float() for i in inside])
 
 
 def count(network: nn.Module, example: torch.Tensor) -> tuple[float, float]:

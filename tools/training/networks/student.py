@@ -17,7 +17,6 @@ from zipfile import BadZipFile
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import nn
@@ -29,6 +28,8 @@ from tools.training.networks.layers import (
     SalientHead,
     VitLevel,
     conv,
+    full,
+    resampled,
     unit,
 )
 from tools.training.networks.local import LayoutFree, LocalHead
@@ -44,8 +45,9 @@ _LOCAL_LEVELS = 3  # later ones are coarser than the grid of local features
 class StudentConfig:
     """Widths and depths of the network; all sizes in pixels or channels.
 
-    `local`: channels of the local features, 0: none. With them the descriptor gains a half that
-    has no layout, and has `combined` numbers instead of `dimensions`.
+    `dimensions`: of the descriptor's layout-bound half; `local`: channels of the local features,
+    0: none. With them the descriptor gains a layout-free half of `free_dimensions`, and both
+    together have `combined` numbers.
     """
 
     __pydantic_config__ = {'extra': 'forbid'}
@@ -57,10 +59,15 @@ class StudentConfig:
     head_channels: PositiveInt = 32
     mlp_ratio: PositiveInt = 3
     maps: PositiveInt = 5
-    local: NonNegativeInt = 0
+    local: NonNegativeInt = 64
+    free_dimensions: PositiveInt = 256
     combined: PositiveInt = 320
 
     def __post_init__(self):
+        most = self.dimensions + self.free_dimensions
+        if self.local and self.combined > most:
+            text = f'{self.combined}, but both halves have {most} numbers; give so many at most'
+            raise SettingError('combined', text)
         widths, depths = self.vit_widths, self.vit_depths
         if len(widths) != len(depths):
             text = f'{len(depths)} for {len(widths)} vit_widths; give as many'
@@ -77,8 +84,9 @@ class StudentConfig:
 class DSFormer(nn.Module):
     """Image (B, 3, S, S) float32 RGB in [0, 1] → descriptor (B, D) of length 1.
 
-    D is `dimensions`, with local features `combined`. They are made of what the network is when
-    they are fitted (tools.training.fit_local); training goes on without them.
+    D is `dimensions`, with local features `combined`. S is the config's size; a training may also
+    show smaller multiples of 16. The layers above the levels and heads start in closed form
+    (`whitening.start_layers`) and are fitted again in the end (`whitening.finish`).
     """
 
     def __init__(self, config: StudentConfig | None = None):
@@ -106,14 +114,11 @@ class DSFormer(nn.Module):
         if config.local:
             side = config.image_size // 16
             self.local = LocalHead((4 * 32, 96, *config.vit_widths[:1]), side, config.local)
-            self.combine = LayoutFree(config.dimensions, config.local, config.combined)
+            sizes = config.dimensions, config.local, config.free_dimensions, config.combined
+            self.combine = LayoutFree(*sizes)
 
     def describe(self, images: torch.Tensor) -> NetworkOutput:
-        """Descriptor of the layout-bound half, sums, maps and local features of B images."""
-        return self.describe_levels(images)[0]
-
-    def describe_levels(self, images: torch.Tensor) -> tuple[NetworkOutput, list[torch.Tensor]]:
-        """The same, and the maps (B, C, h, w) of the levels that local features are made of."""
+        """All outputs for B images; without local features the descriptor has any length."""
         sums, maps, levels = [], [], []
         x = (images - self.mean) / self.std
         for i, head in enumerate(self.heads):
@@ -123,17 +128,27 @@ class DSFormer(nn.Module):
             sums.append(level_sum)
             maps.append(salient)
             levels.append(x)
-        levels = levels[:_LOCAL_LEVELS]
-        local = self.local(levels) if self.local else None
-        return NetworkOutput(self.project(torch.cat(sums, dim=1)), sums, maps, local), levels
+        with torch.autocast(images.device.type, enabled=False):  # small layers, in float32
+            return self._layers([full(s) for s in sums], maps, levels[:_LOCAL_LEVELS])
+
+    def _layers(
+        self, sums: list[torch.Tensor], maps: list[torch.Tensor], levels: list[torch.Tensor]
+    ) -> NetworkOutput:
+        """The layers that are fitted: on the levels' sums and on the maps of some levels."""
+        bound = self.project(torch.cat(sums, dim=1))
+        if self.local is None:
+            return NetworkOutput(bound, sums, maps)
+        stacked = self.local.stacked([full(level) for level in levels])
+        local = self.local(stacked)
+        residuals = self.combine.residuals(local)
+        descriptor = self.combine(unit(bound), residuals)
+        return NetworkOutput(descriptor, sums, maps, local, stacked, residuals)
 
     def forward(
         self, images: torch.Tensor, with_maps: bool = False
     ) -> torch.Tensor | tuple[torch.Tensor, ...]:
         outputs = self.describe(images)
-        descriptor = unit(outputs.descriptor)
-        if outputs.local is not None:
-            descriptor = self.combine(descriptor, outputs.local)
+        descriptor = outputs.descriptor if self.local else unit(outputs.descriptor)
         if not with_maps:
             return descriptor
         local = () if outputs.local is None else (outputs.local,)
@@ -142,7 +157,8 @@ class DSFormer(nn.Module):
     def smaller(self, levels: int, image_size: int) -> DSFormer:
         """The same network with its lowest levels alone (2 or more), or of another image size.
 
-        Its last layer is new and must be fitted (`whitening.fit_projection`).
+        Its last layers must be fitted (`whitening.finish`). With two levels it has no local
+        features, as these need a third one.
         """
         vit = slice(0, levels - 2)
         try:
@@ -151,15 +167,20 @@ class DSFormer(nn.Module):
                 image_size=image_size,
                 vit_widths=self.config.vit_widths[vit],
                 vit_depths=self.config.vit_depths[vit],
-                local=0,
+                local=self.config.local if levels >= _LOCAL_LEVELS else 0,
             )
         except ValueError as error:
             raise VprError(f'no student of {levels} levels: {error}') from error
         other, ours = DSFormer(config), self.state_dict()
         for name, value in other.state_dict().items():
             if not name.startswith('project.'):
-                value.copy_(_resampled(ours[name], value.shape))
+                value.copy_(_of_positions(ours[name], value.shape))
         return other.eval()
+
+    def restart_heads(self) -> None:
+        """Salient heads as those of a new network: what they looked at is forgotten."""
+        for head, new in zip(self.heads, DSFormer(self.config).heads, strict=True):
+            head.load_state_dict(new.state_dict())
 
     def train(self, mode: bool = True):
         """Batch statistics stay those of ImageNet, since batches here are small and degraded."""
@@ -188,11 +209,12 @@ class DSFormer(nn.Module):
             reason = str(error).splitlines()[0]
             raise VprError(f'{path}: not weights of a MobileNetV2 ({reason})') from error
 
-    def load_exported(self, path: Path) -> None:
-        """Start from an exported student of the same shape: all its weights and its whitening.
+    def load_exported(self, path: Path) -> bool:
+        """Start from an exported student of the same shape; whether it had the local features.
 
         Batch normalisation, which the export folds into the convolutions, starts as identity.
         """
+        before = self.local.project.bias.clone() if self.local else None
         try:
             self.load_state_dict(_exported_state(self, path))
         except (OSError, DecodeError, KeyError, RuntimeError, ValueError) as error:
@@ -203,6 +225,7 @@ class DSFormer(nn.Module):
                 f'{path}: not an exported student of this shape ({reason}); name one that '
                 'tools.training.export wrote, not its int8 variant'
             ) from error
+        return self.local is not None and not torch.equal(before, self.local.project.bias)
 
 
 def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
@@ -230,15 +253,14 @@ def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _resampled(x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+def _of_positions(x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """Weights of positions for another number of positions: (K, N) maps or (1, N, C) tokens."""
     if x.shape == shape:
         return x
-    tokens = x.dim() == 3
-    maps = x.transpose(1, 2) if tokens else x[None]
-    old, new = (int(s[1] ** 0.5) for s in (x.shape, shape))
-    maps = F.interpolate(maps.unflatten(2, (old, old)), (new, new), mode='bilinear')
-    return maps.flatten(2).transpose(1, 2) if tokens else maps.flatten(2)[0]
+    side = round(shape[1] ** 0.5)
+    if x.dim() == 3:
+        return resampled(x.transpose(1, 2), side).transpose(1, 2)
+    return resampled(x, side)
 
 
 def _copy(layer: nn.Sequential, arrays, conv: str, norm: str) -> None:

@@ -172,16 +172,6 @@ def fast_bf16(device: str) -> bool:
     return device != 'cpu' or torch.cpu._is_avx512_bf16_supported()
 
 
-def channel_axes(feature_map: torch.Tensor, channels: int = 128) -> torch.Tensor:
-    """Principal axes (min(channels, C), C) of the positions of a feature map (B, C, h, w).
-
-    Not centred: the reduced map keeps the inner products that the channels carry.
-    """
-    x = feature_map.permute(0, 2, 3, 1).reshape(-1, feature_map.shape[1])
-    _, axes = torch.linalg.eigh(x.T @ x)
-    return axes.flip(1)[:, :channels].T.contiguous()
-
-
 def regional_gem(feature_map: torch.Tensor, p: float = 3.0) -> torch.Tensor:
     """Generalised mean over the whole map and over its 2 x 2 quarters: (B, C, h, w) → (B, 10C/2).
 

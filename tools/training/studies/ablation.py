@@ -20,7 +20,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from ashtkd_ros.cli.arguments import count
@@ -35,18 +34,18 @@ from ashtkd_ros.files.writing import (
     write_together,
 )
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.traverses.frame import Frame
 from tools.training.config import TEACHER_LOSSES, TrainConfig, as_plain, read_config
 from tools.training.data.views import Views
 from tools.training.export import metadata_of, write_onnx
+from tools.training.finished_teacher import Teacher
 from tools.training.networks.student import DSFormer
-from tools.training.networks.teacher import Teacher
 from tools.training.outputs import check_picture_output, check_table_output
 from tools.training.run_folder import check_settings, start_folder
 from tools.training.studies.evaluate_sets import recalls, student_descriptors, validation_sets
+from tools.training.studies.teachers import look
 from tools.training.teachers import make_teachers
 from tools.training.train import new_student, prepare, train_student
-from tools.training.whitening import fit_projection
+from tools.training.whitening import finish
 
 # Pictures that the last layer of each student is fitted to.
 FITTED_ON = 3200
@@ -100,32 +99,16 @@ def rows(config: TrainConfig) -> dict[str, dict]:
 def measure(network: DSFormer, views: Views, folder: Path, sets: list[Path]) -> None:
     """Fit the last layer, export and measure one student; results.json in `folder`."""
     check_output(folder / 'results.json')  # a fault of the disk is told before the work
-    fit_projection(network, views, FITTED_ON)
+    finish(network, views, FITTED_ON)
     write_onnx(network, folder / 'student.onnx', metadata_of(network, folder.name))
     measured = recalls(student_descriptors(Embedder(folder / 'student.onnx')), sets)
     with write_errors(folder / 'results.json'):
         write_text(folder / 'results.json', json.dumps(measured, indent=2))
 
 
-def teacher_recalls(
-    config: TrainConfig, teacher: Teacher, trunk: Path, sets: list[Path]
-) -> dict[str, float]:
-    """Recall@1 in % of one teacher alone on each set; `trunk`: the file of its trunk."""
-    views = Views(Path(f'{config.views_folder}_validation'))
-    axes = config.views_folder / trunk.stem / 'axes.npy'
-
-    def describe(frames: list[Frame]) -> np.ndarray:
-        views.add([f.file for f in frames], 1)
-        features = views.trunk_features(trunk, axes)
-        rows = np.array([views.rows[str(f.file), 0] for f in frames])
-        descriptors = []
-        for part in np.array_split(rows, len(rows) // 64 + 1):
-            maps = None if features.maps is None else torch.from_numpy(features.maps[part]).float()
-            vectors = torch.from_numpy(features.pooled[part]).float()
-            descriptors.append(teacher.of_features(maps, vectors).descriptor)
-        return torch.cat(descriptors).numpy()
-
-    return recalls(describe, sets)
+def teacher_recalls(teacher: Teacher, sets: list[Path]) -> dict[str, float]:
+    """Recall@1 in % of one teacher alone on each set."""
+    return recalls(lambda frames: look([teacher], frames)[0].descriptors.numpy(), sets)
 
 
 def table(results: dict[str, list[dict[str, float]]]) -> str:
@@ -225,7 +208,7 @@ def ablation(config: TrainConfig, validation: Path, seeds: int) -> str:
     data = prepare(config)
     teachers = {t.name: t for t in make_teachers(config, data, [t.name for t in config.teachers])}
     results = {
-        f'teacher "{t.name}" alone': [teacher_recalls(config, teachers[t.name], t.trunk, sets)]
+        f'teacher "{t.name}" alone': [teacher_recalls(teachers[t.name], sets)]
         for t in config.teachers
     }
     start = new_student(config, data)

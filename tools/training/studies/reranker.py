@@ -29,7 +29,7 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.training.config import TrainConfig, read_config
-from tools.training.data.datasets import FixedViews, TrainingData
+from tools.training.data.datasets import StudentViews, TrainingData
 from tools.training.data.places import TrainingPlace
 from tools.training.losses.loss_network import LossNetwork, ranking_network_loss
 from tools.training.losses.ranking import same_place
@@ -58,14 +58,18 @@ class DrawnViews:
 
 def describe(embedder: Embedder, config: TrainConfig, data: TrainingData) -> DrawnViews:
     """The finished student's descriptors of batches that are drawn and degraded as in training."""
-    schedule = replace(config.schedule, steps=_BATCHES, seed=config.schedule.seed + 1)
-    images = FixedViews(data.views, schedule, embedder.preprocessing.size[0], [])
+    seed = config.schedule.seed + 1
+    schedule = replace(config.schedule, steps=_BATCHES, seed=seed, unlabelled=0.0, sizes=())
+    images = StudentViews(data, schedule, embedder.preprocessing.size[0])
     batches, rows = data.batches(schedule), []
     for batch in tqdm(batches, desc='describe', delay=2):
         rows.append(embedder.run(np.stack([images[entry].numpy() for entry in batch])))
-    _, _, views, *labels = zip(*(e for b in batches for e in b), strict=True)
+    entries = [entry for batch in batches for entry in batch]
     return DrawnViews(
-        torch.from_numpy(np.concatenate(rows)), *map(torch.tensor, labels), torch.tensor(views)
+        torch.from_numpy(np.concatenate(rows)),
+        torch.tensor([e.place for e in entries]),
+        torch.tensor([e.query for e in entries]),
+        torch.arange(len(entries)),
     )
 
 

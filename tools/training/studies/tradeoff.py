@@ -38,7 +38,7 @@ from tools.training.studies.evaluate_sets import (
     student_descriptors,
     validation_sets,
 )
-from tools.training.whitening import fit_projection
+from tools.training.whitening import finish
 
 _FEWEST_LEVELS = 2
 _FITTED_ON = 2500
@@ -87,7 +87,7 @@ def write_sizes(
     written = {}
     for (levels, pixels), path in tqdm(paths.items(), desc='sizes', delay=2):
         network = trained.smaller(levels, pixels)
-        fit_projection(network, views, _FITTED_ON)
+        finish(network, views, _FITTED_ON)
         write_onnx(network, path, metadata_of(network, path.stem))
         written[path] = count(network, torch.zeros(1, 3, pixels, pixels))
     return written

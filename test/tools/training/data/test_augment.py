@@ -57,20 +57,50 @@ def test_degrade_takes_views_that_are_not_contiguous():
     np.testing.assert_array_equal(results, copies)
 
 
-def test_viewpoint_is_square_deterministic_and_different_each_time():
-    image, size = picture(), 48
-    views = [augment.change_viewpoint(image, np.random.default_rng(s), size) for s in range(10)]
-    for seed, view in enumerate(views):
-        assert view.shape == (size, size, 3) and view.dtype == np.uint8
-        again = augment.change_viewpoint(image, np.random.default_rng(seed), size)
-        np.testing.assert_array_equal(again, view)
-    assert len({view.tobytes() for view in views}) == 10
+def drawn(count: int) -> np.ndarray:
+    return np.stack([augment.draw_corners(np.random.default_rng(s)) for s in range(count)])
 
 
-def test_viewpoint_shows_the_same_scene():
-    """Crop, homography and mirror keep the colours of a picture that has one colour a side."""
-    image = np.zeros((60, 80, 3), np.uint8)
-    image[30:] = 255
-    for seed in range(10):
-        view = augment.change_viewpoint(image, np.random.default_rng(seed), 48)
-        assert view[:8].mean() <= view[-8:].mean()  # what is above stays above
+def test_corners_leave_the_picture_little_and_overlap_differently():
+    corners = drawn(300)
+    np.testing.assert_array_equal(drawn(300), corners)
+    areas = [cv2.contourArea(quad.astype(np.float32)) for quad in corners]
+    assert min(areas) < 0.35 and max(areas) > 0.95
+    assert np.ptp(corners.mean(axis=1), axis=0).min() > 0.4  # shifted
+    outside = np.maximum(-corners, corners - 1).clip(0)
+    assert outside.max() < 0.3 and np.median(outside.max(axis=(1, 2))) < 0.1
+    for quad in corners:
+        assert cv2.isContourConvex(quad.astype(np.float32))
+        assert (quad[1] - quad[0])[0] > 0.2 and (quad[3] - quad[0])[1] > 0.2  # not mirrored
+
+
+def test_a_view_shows_what_lies_between_its_corners():
+    """Each pixel's two colours are where in the picture it was taken."""
+    across, down = np.meshgrid(np.linspace(0, 255, 320), np.linspace(0, 255, 240))
+    image = np.stack([across, down, 0 * across], axis=-1).round().astype(np.uint8)
+    for size in (224, 112, 32):  # smaller than the crop: reduced first
+        for corners in [augment.UNIT, *drawn(10)]:
+            view = augment.warped(image, corners, size)
+            assert view.shape == (size, size, 3) and view.dtype == np.uint8
+            at = (np.array([[0.3, 0.6]]) * size).astype(int)[0]
+            homography = cv2.getPerspectiveTransform(
+                augment.UNIT.astype(np.float32), corners.astype(np.float32)
+            )
+            expected = cv2.perspectiveTransform((at + 0.5)[None, None] / size, homography)[0, 0]
+            np.testing.assert_allclose(view[at[1], at[0], :2] / 255, expected, atol=0.015)
+
+
+def test_a_small_view_of_a_large_picture_does_not_flicker():
+    board = (np.indices((240, 320)).sum(0) % 2 * 255).astype(np.uint8)
+    for corners in drawn(20):
+        view = augment.warped(np.dstack([board] * 3), corners, 32)
+        assert view.std() < 30  # a checkerboard of pixels, which any sample alone would show
+
+
+def test_blur_is_as_strong_in_a_small_picture():
+    large = cv2.resize(picture(), (224, 224), interpolation=cv2.INTER_CUBIC)
+    gaps = []
+    for image in (large, cv2.resize(large, (112, 112), interpolation=cv2.INTER_AREA)):
+        seeds = [augment._blur(image, np.random.default_rng(s)) for s in range(20)]
+        gaps.append(np.mean([np.abs(x.astype(float) - image).mean() for x in seeds]))
+    assert 0.5 < gaps[0] / gaps[1] < 1.5

@@ -163,6 +163,68 @@ def test_missing_pictures_are_counted_and_unreadable_ones_can_be_taken_out(tmp_p
     assert [names(rest, i) for i in range(len(rest.places))] == [['2.png']]
 
 
+def test_places_of_one_tour_are_no_negatives_of_each_other(tmp_path: Path):
+    rows = [(f'{t}{k}{v}.png', f'{t}/p{k}') for t in 'ab' for k in range(6) for v in 'dq']
+    index_set(tmp_path / 't', [*rows, ('x.png', '')])
+    places = places_of([{'kind': 'sets', 'path': tmp_path, 'positives': {'t': 'tour'}}])
+    assert names(places, 0) == ['a0d.png', 'a0q.png'] and len(places.places) == 13
+    assert [place.known for place in places.places].count(False) == 1
+    for step in range(20):
+        drawn = {places.places[a].group for _, _, a in PlaceBatches(places, 2, 2, 0).batch(step)}
+        assert drawn == {'t/a', 't/b'}
+    with pytest.raises(VprError):
+        PlaceBatches(places, 3, 2, seed=0).batch(0)
+
+
+def paired_set(folder: Path, pairs: str) -> None:
+    """A set of six pictures: 0 and 1 of place x, 2 and 3 of place y, the others of none."""
+    index_set(folder, [(f'{i}.png', 'xxyy  '[i].strip()) for i in range(6)])
+    (folder / 'pairs.csv').write_text('file_a,file_b,sift_inliers\n' + pairs)
+
+
+@pytest.mark.parametrize(
+    ('rule', 'expected', 'alone', 'batch'),
+    [
+        ('pairs', ['12', '12', '34', '34'], ['0.png', '5.png'], 2),
+        ('place_or_pairs', ['01', '012', '123', '234', '34'], ['5.png'], 1),
+    ],
+)
+def test_partners_are_listed_in_pairs(
+    tmp_path: Path, rule: str, expected: list[str], alone: list[str], batch: int
+):
+    paired_set(tmp_path / 's', '1.png,2.png,20\n3.png,4.png,9\n')
+    places = places_of([{'kind': 'sets', 'path': tmp_path, 'positives': {'s': rule}}])
+    known, unknown = ([i for i, a in enumerate(places.places) if a.known == k] for k in (1, 0))
+    found = [''.join(Path(n).stem for n in names(places, i)) for i in known]
+    assert found == expected
+    assert [names(places, i)[0] for i in unknown] == alone
+    for step in range(10):  # what is in no common pair may be the same all the same
+        assert len({a for _, _, a in PlaceBatches(places, batch, 2, 0).batch(step)}) == batch
+    with pytest.raises(VprError):
+        PlaceBatches(places, batch + 1, 2, seed=0).batch(0)
+
+
+def test_a_partner_that_is_in_no_index_is_named(tmp_path: Path):
+    paired_set(tmp_path / 's', '1.png,2.png,20\n1.png,gone.png,9\n')
+    with pytest.raises(VprError) as error:
+        places_of([{'kind': 'sets', 'path': tmp_path, 'positives': {'s': 'pairs'}}])
+    assert 'pairs.csv:3: gone.png is not in index.csv' in line_of(error)
+
+
+def test_a_pool_has_no_places_and_cameras_stand_still(tmp_path: Path):
+    for name in ('pool', 'cams', 'spots'):
+        index_set(tmp_path / name, [(f'{i}.png', 'ab'[i % 2]) for i in range(4)])
+    positives = {'pool': 'none', 'cams': 'camera', 'spots': 'place'}
+    places = places_of([{'kind': 'sets', 'path': tmp_path, 'positives': positives}])
+    of = {d: [a for a in places.places if a.domain == d] for d in positives}
+    assert [len(of[d]) for d in positives] == [4, 2, 2]
+    assert not any(a.known for a in of['pool'])
+    assert all(a.still for a in of['cams']) and not any(a.still for a in of['spots'])
+    kept = places.without({str((tmp_path / 'cams' / '0.png').resolve())}).places
+    assert [(a.known, a.still) for a in kept] == [(a.known, a.still) for a in places.places]
+    assert 'pool:      0 places,      4 pictures' in summary(places)
+
+
 WRONG = [
     ({'kind': 'sets', 'path': 'gone'}, 'gone: no such folder'),
     ({'kind': 'folders', 'path': 'gone'}, 'gone: no such folder'),

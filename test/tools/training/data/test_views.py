@@ -8,35 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import training_packages  # noqa: F401  skips where one of them is missing
 from conftest import line_of
-from small_student import torch
 
 from ashtkd_ros.errors import VprError
-from tools.training.data.views import Views
-from tools.training.networks.trunk import FrozenTrunk, regional_gem
-
-F = torch.nn.functional
-
-
-class FakeTrunk:
-    """Feature map = the picture itself, 4 x 4; counts what it looks at."""
-
-    looked = 0
-
-    def __init__(self, *_):
-        pass
-
-    def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        FakeTrunk.looked += len(images)
-        feature_map = F.adaptive_avg_pool2d(images, 4)
-        return feature_map, regional_gem(feature_map)
+from ashtkd_ros.images.image_file import read_image
+from tools.training.data.augment import UNIT, warped
+from tools.training.data.views import Views, load_arrays, save_arrays, view_corners
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('tools.training.data.views.SHARD', 4)
-    monkeypatch.setattr('tools.training.data.views.FrozenTrunk', FakeTrunk)
-    FakeTrunk.looked = 0
 
 
 @pytest.fixture
@@ -63,53 +46,56 @@ def test_what_is_there_is_kept_and_what_is_new_is_added(photos, tmp_path: Path):
     views = Views(tmp_path / 'v', size=32)
     views.add(photos[:4], 2)
     before = [j.tobytes() for j in views.jpegs]
-    views.trunk_features(Path('trunk.onnx'))
-    assert FakeTrunk.looked == len(before) == 6
+    corners = np.stack(views.corners)
+    assert len(before) == 6
     again = Views(tmp_path / 'v', size=32)
     again.add(photos, 2)
     assert [j.tobytes() for j in again.jpegs[: len(before)]] == before
-    assert len(again.jpegs) == 10
-    features = again.trunk_features(Path('trunk.onnx'))
-    assert FakeTrunk.looked == 10
-    assert features.maps.shape == (10, 3, 4, 4) and features.pooled.shape == (10, 15)
+    np.testing.assert_array_equal(np.stack(again.corners)[: len(before)], corners)
+    assert len(again.jpegs) == len(again.corners) == 10
+    assert [row for rows in again.shards.values() for row in rows] == list(range(10))
 
 
-def test_what_one_trunk_sees_is_not_taken_for_anothers(photos, tmp_path: Path):
-    trunks = [tmp_path / name / 'trunk.onnx' for name in ('a', 'b')]
-    for trunk in trunks:
-        trunk.parent.mkdir()
-        trunk.write_bytes(trunk.parent.name.encode())
-    views = Views(tmp_path / 'v', size=32)
-    views.add(photos, 1)
-    views.trunk_features(tmp_path / 'gone' / 'trunk.onnx')  # as one of before hashes were recorded
-    for _ in range(2):
-        views.trunk_features(trunks[0])
-    with pytest.raises(VprError) as error:
-        views.trunk_features(trunks[1])
-    assert 'another network named trunk.onnx' in line_of(error)
-    assert FakeTrunk.looked == len(views.jpegs)
+def test_a_fixed_view_is_the_picture_between_its_corners(photos, tmp_path: Path):
+    random = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    cv2.imwrite(str(photos[0]), random)
+    views = Views(tmp_path / 'v', size=32, seed=3)
+    views.add(photos[:1], 4)
+    path = str(photos[0])
+    for view in range(4):
+        row, corners = views.rows[path, view], view_corners(3, path, view)
+        assert views.seen(row).picture == path
+        np.testing.assert_array_equal(views.seen(row).corners, corners)
+        expected = warped(views.picture(photos[0]), corners, 32)
+        np.testing.assert_array_equal(views.image(row), expected)
+    np.testing.assert_array_equal(views.corners[views.rows[path, 0]], UNIT)
+    assert len({views.image(row).tobytes() for row in range(4)}) == 4
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, None])
-def test_a_trunks_input_may_have_any_name_but_must_be_one(tmp_path: Path, dtype):
-    onnx = pytest.importorskip('onnx')
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+def test_views_that_are_added_later_are_of_the_same_pictures(photos, tmp_path: Path):
+    Views(tmp_path / 'v', size=32).add(photos, 1)
+    later = Views(tmp_path / 'v', size=32)
+    later.add(photos, 3)
+    assert set(later.rows) == {(str(p), v) for p in photos if p != photos[1] for v in range(3)}
+    for (path, _), row in later.rows.items():
+        assert later.jpegs[row] is later.jpegs[later.rows[path, 0]]
 
-    def trunk(names: list[str]) -> FrozenTrunk:
-        nodes = [helper.make_node('Add', [names[0], names[-1]], ['map'])]
-        inputs = [helper.make_tensor_value_info(n, kind, [1, 3, 4, 4]) for n in names]
-        outputs = [helper.make_tensor_value_info('map', kind, [1, 3, 4, 4])]
-        graph = helper.make_graph(nodes, 'g', inputs, outputs)
-        opset = [helper.make_opsetid('', 17)]
-        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
-        onnx.save(model, str(tmp_path / 'm.onnx'))
-        return FrozenTrunk(tmp_path / 'm.onnx', dtype)
 
-    x = torch.rand(1, 3, 4, 4)
-    torch.testing.assert_close(trunk(['pixels']).feature_map(x), 2 * x)
-    with pytest.raises(VprError) as error:
-        trunk(['pixels', 'mask'])
-    assert 'has 2 inputs; a teacher needs one' in line_of(error)
+def test_photos_are_kept_and_large_ones_reduced(tmp_path: Path):
+    coarse = np.random.default_rng(0).integers(0, 256, (20, 25, 3), dtype=np.uint8)
+    image = cv2.resize(coarse, (250, 200), interpolation=cv2.INTER_CUBIC)
+    small, large = tmp_path / 'small.jpg', tmp_path / 'large.jpg'
+    cv2.imwrite(str(small), image)
+    cv2.imwrite(str(large), cv2.resize(image, (800, 600)))
+    views = Views(tmp_path / 'v')
+    views.add([small, large], 2)
+    kept = views.picture(small).astype(float)
+    assert np.abs(kept - read_image(small)).mean() < 2
+    assert views.picture(large).shape == (256, 341, 3)
+    small.unlink()
+    np.testing.assert_array_equal(
+        Views(tmp_path / 'v').picture(small), kept
+    )  # a picture may go: it is kept
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(photos, tmp_path: Path, monkeypatch):
@@ -131,18 +117,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(photos, tmp_path: Path,
     cut.add(photos, 2)
     assert cut.rows.keys() == whole.rows.keys()
     for key, row in whole.rows.items():
-        assert cut.jpegs[cut.rows[key]].tobytes() == whole.jpegs[row].tobytes()
-
-
-def test_reduced_maps_keep_the_products_of_positions(photos, tmp_path: Path):
-    views = Views(tmp_path / 'v', size=32)
-    views.add(photos, 1)
-    maps = torch.from_numpy(views.trunk_features(Path('trunk.onnx')).maps).float().flatten(2)
-    images = np.stack([views.image(i) for i in range(5)]).transpose(0, 3, 1, 2) / 255
-    whole = F.adaptive_avg_pool2d(torch.from_numpy(images).float(), 4).flatten(2)
-    torch.testing.assert_close(
-        maps.transpose(1, 2) @ maps, whole.transpose(1, 2) @ whole, atol=2e-2, rtol=0
-    )
+        np.testing.assert_array_equal(cut.image(cut.rows[key]), whole.image(row))
 
 
 def test_damaged_shards_and_other_sizes_are_one_line(photos, tmp_path: Path):
@@ -151,6 +126,12 @@ def test_damaged_shards_and_other_sizes_are_one_line(photos, tmp_path: Path):
     with pytest.raises(VprError) as error:
         Views(tmp_path / 'v', size=64)
     assert 'another size' in line_of(error)
+    file = tmp_path / 'v' / '0000.npz'
+    arrays = load_arrays(file)
+    save_arrays(file, **{name: x for name, x in arrays.items() if name != 'corners'})
+    with pytest.raises(VprError) as error:
+        Views(tmp_path / 'v', size=32)
+    assert 'of another version' in line_of(error)
     (tmp_path / 'v' / '0000.npz').write_bytes(b'PK\x03\x04 cut')
     with pytest.raises(VprError) as error:
         Views(tmp_path / 'v', size=32)

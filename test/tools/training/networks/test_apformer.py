@@ -13,7 +13,7 @@ def test_levels_go_down_and_up_again_and_every_one_counts():
     config = APFormerConfig(dimensions=16, widths=(32, 64), head_channels=16, maps=3)
     network = APFormer(24, 6, config)
     trunk = torch.rand(2, 24, 6, 6)
-    raw, sums, maps, local = network.describe(trunk)
+    raw, sums, maps, local, *_ = network.describe(trunk)
     assert raw.shape == (2, 16) and local is None
     assert [m.shape[2:] for m in maps] == [(6, 6), (6, 6), (3, 3), (6, 6)]
     assert [s.shape[1] for s in sums] == [3 * c for c in (24, 32, 64, 32)]

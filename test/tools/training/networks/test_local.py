@@ -7,24 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_student import SMALL, torch
+from small_student import SMALL_WITH_LOCAL, small_student, torch
 
-from tools.training.networks.local import CENTRES, FREE_DIMENSIONS, LayoutFree, LocalHead
+from tools.training.networks.local import CENTRES, LayoutFree, LocalHead
 from tools.training.networks.student import DSFormer
 
 F = torch.nn.functional
-SIDE, CHANNELS, BOUND = 4, 8, 16
+SIDE, CHANNELS, BOUND, FREE = 4, 8, 16, 24
 
 
 def free_half(dimensions: int) -> LayoutFree:
     """The layer with random weights; with all dimensions its axes are a rotation."""
     torch.manual_seed(0)
-    layer = LayoutFree(BOUND, CHANNELS, dimensions)
+    layer = LayoutFree(BOUND, CHANNELS, FREE, dimensions)
     with torch.no_grad():
         layer.centres.copy_(F.normalize(torch.randn(CENTRES, CHANNELS), dim=1))
-        rotation, _ = torch.linalg.qr(
-            torch.randn(BOUND + FREE_DIMENSIONS, BOUND + FREE_DIMENSIONS)
-        )
+        rotation, _ = torch.linalg.qr(torch.randn(BOUND + FREE, BOUND + FREE))
         layer.turn.weight.copy_(rotation[:dimensions])
     return layer.eval()
 
@@ -55,12 +53,13 @@ def test_positions_of_the_grid_are_row_major_and_each_level_has_length_one():
         torch.testing.assert_close(part.norm(dim=2), torch.ones(2, 16))
     expected = F.normalize(coarse[:, :, 2, 3], dim=1)
     torch.testing.assert_close(stacked[:, 2 * SIDE + 3, 12:], expected)
-    torch.testing.assert_close(head([fine, coarse]).norm(dim=2), torch.ones(2, 16))
+    torch.testing.assert_close(head(stacked).norm(dim=2), torch.ones(2, 16))
 
 
 def test_halves_have_their_shares_of_the_length():
     bound, local = random_halves(5)
-    whole = free_half(20).halves(bound, local)
+    layer = free_half(20)
+    whole = layer.halves(bound, layer.residuals(local))
     torch.testing.assert_close(whole.norm(dim=1), torch.ones(5))
     torch.testing.assert_close(whole[:, :BOUND], bound * 0.6**0.5)
     assert whole[:, BOUND:].square().sum(dim=1).tolist() == pytest.approx([0.4] * 5, abs=1e-5)
@@ -69,19 +68,22 @@ def test_halves_have_their_shares_of_the_length():
 def test_the_layout_free_half_does_not_ask_where_a_feature_stands():
     layer, (bound, local) = free_half(20), random_halves(5)
     mixed = local[:, torch.randperm(SIDE**2)]
-    torch.testing.assert_close(layer.halves(bound, mixed), layer.halves(bound, local))
-    other = layer.halves(bound, local.flip(0))[:, BOUND:]
-    assert (other - layer.halves(bound, local)[:, BOUND:]).abs().max() > 1e-2
+    whole, again, other = (
+        layer.halves(bound, layer.residuals(x)) for x in (local, mixed, local.flip(0))
+    )
+    torch.testing.assert_close(again, whole)
+    assert (other - whole)[:, BOUND:].abs().max() > 1e-2
 
 
 def test_a_turn_to_all_axes_keeps_every_inner_product():
-    layer, (bound, local) = free_half(BOUND + FREE_DIMENSIONS), random_halves(6)
+    layer, (bound, local) = free_half(BOUND + FREE), random_halves(6)
     with torch.no_grad():
-        halves, turned = layer.halves(bound, local), layer(bound, local)
+        residuals = layer.residuals(local)
+        halves, turned = layer.halves(bound, residuals), layer(bound, residuals)
     torch.testing.assert_close(turned @ turned.T, halves @ halves.T, atol=1e-5, rtol=0)
     assert (turned - halves).abs().max() > 1e-2
     layer.turn.weight = torch.nn.Parameter(layer.turn.weight[:20])
-    cut = layer(bound, local)
+    cut = layer(bound, residuals)
     torch.testing.assert_close(cut, F.normalize(turned[:, :20], dim=1))
 
 
@@ -99,15 +101,14 @@ def test_residuals_are_sums_over_the_nearest_centres():
 
 def test_features_of_zeros_give_numbers():
     layer, zeros = free_half(20), torch.zeros(2, SIDE**2, CHANNELS)
-    assert torch.isfinite(layer(torch.zeros(2, BOUND), zeros)).all()
+    assert torch.isfinite(layer(torch.zeros(2, BOUND), layer.residuals(zeros))).all()
     head = LocalHead((4 * 3, 5), SIDE, CHANNELS)
     stacked = head.stacked([torch.zeros(1, 3, 8, 8), torch.zeros(1, 5, 4, 4)])
     assert torch.isfinite(stacked).all()
 
 
 def test_a_student_with_local_features_gives_a_vector_local_features_and_its_maps():
-    config = replace(SMALL, local=CHANNELS, combined=20)
-    network, images = DSFormer(config).eval(), torch.rand(3, 3, 64, 64)
+    network, images = small_student(config=SMALL_WITH_LOCAL), torch.rand(3, 3, 64, 64)
     with torch.no_grad():
         descriptor, local, *maps = network(images, True)
         alone = network(images)
@@ -120,7 +121,7 @@ def test_a_student_with_local_features_gives_a_vector_local_features_and_its_map
 def test_local_features_belong_to_a_place_of_the_picture():
     # A change in the upper left corner moves the features there more than those far from it.
     torch.manual_seed(0)
-    network = DSFormer(replace(SMALL, local=CHANNELS, vit_widths=(), vit_depths=())).eval()
+    network = DSFormer(replace(SMALL_WITH_LOCAL, vit_widths=(), vit_depths=())).eval()
     image = torch.rand(1, 3, 64, 64)
     changed = image.clone()
     changed[..., :12, :12] = 1 - changed[..., :12, :12]

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import line_of
-from small_student import SMALL, small_student, torch
+from small_student import SMALL, SMALL_WITH_LOCAL, small_student, torch
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
+from tools.training.export import metadata_of, write_onnx
 from tools.training.networks.layers import NetworkOutput, count
-from tools.training.networks.student import DSFormer, StudentConfig
+from tools.training.networks.student import DSFormer
 
 F = torch.nn.functional
 
@@ -22,7 +23,7 @@ def test_descriptors_have_length_one_and_salient_maps_sum_to_one():
     images, small = torch.rand(3, 3, 64, 64), small_student()
     with torch.no_grad():
         descriptors = small(images)
-        raw, sums, maps, local = small.describe(images)
+        raw, sums, maps, local, *_ = small.describe(images)
     assert descriptors.shape == (3, 16) and local is None
     torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(3))
     torch.testing.assert_close(F.normalize(raw, dim=1), descriptors)
@@ -95,16 +96,66 @@ def test_batch_statistics_and_a_frozen_stem_stay_in_training():
 
 
 def test_an_exported_student_is_a_start(student: Path):
-    whole, bound = DSFormer(StudentConfig(local=64)).eval(), DSFormer().eval()
-    for network in (whole, bound):
-        network.load_exported(student)
-    images = torch.rand(2, 3, 224, 224)
+    network, images = DSFormer().eval(), torch.rand(2, 3, 224, 224)
+    assert network.load_exported(student)
     with torch.no_grad():
-        ours = whole(images).numpy()
-        halves = bound.describe(images).descriptor, whole.describe(images).descriptor
-    theirs = Embedder(student).run(images.numpy())
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    torch.testing.assert_close(*halves)  # training goes on from the half that it teaches
+        ours = network(images).numpy()
+    np.testing.assert_allclose(ours, Embedder(student).run(images.numpy()), atol=1e-5)
+
+
+def test_a_start_without_local_features_says_so(tmp_path: Path):
+    bound, path = small_student(), tmp_path / 'bound.onnx'
+    network = small_student(1, SMALL_WITH_LOCAL)
+    for name, value in [*bound.named_buffers(), *network.named_buffers()]:
+        if name.endswith('running_mean'):  # the exporter writes equal weights once
+            value.copy_(0.1 * torch.randn_like(value))
+    write_onnx(bound, path, metadata_of(bound, 'bound'))
+    assert not network.load_exported(path) and not DSFormer(SMALL).load_exported(path)
+    whole = tmp_path / 'whole.onnx'
+    write_onnx(network, whole, metadata_of(network, 'whole'))
+    assert small_student(2, SMALL_WITH_LOCAL).load_exported(whole)
+
+
+def test_heads_can_start_anew_without_the_rest():
+    network = small_student(config=SMALL_WITH_LOCAL)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    network.restart_heads()
+    changed = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {f'heads.{i}.attention.weight' for i in range(4)}
+
+
+def test_smaller_images_have_fewer_positions_and_the_same_layout():
+    network = small_student(config=SMALL_WITH_LOCAL)
+    ramp = torch.linspace(-1, 1, 4)
+    head, level = network.heads[1], network.levels[1]
+    with torch.no_grad():
+        head.place.copy_((2 * ramp[:, None] - ramp).flatten().expand(3, 16))
+        level.position.copy_(ramp.repeat(4)[None, :, None].expand_as(level.position))
+        level.blocks = torch.nn.Sequential()
+        level.merge.weight.zero_()
+        large, small = (network.describe(torch.rand(2, 3, size, size)) for size in (64, 32))
+        head.attention.weight.zero_()
+        looks = [head(torch.rand(1, 96, side, side))[1][0, 0] for side in (4, 2)]
+        columns = level(torch.rand(1, 96, 2, 2)) - level.merge.bias[:, None, None]
+    assert large.descriptor.shape == small.descriptor.shape == (2, 20)
+    assert large.local.shape == (2, 16, 8) and small.local.shape == (2, 4, 8)
+    assert [m.shape[2] for m in small.maps] == [4, 2, 2, 1]
+    assert looks[1].flatten().argsort().tolist() == [1, 0, 3, 2]  # low on the left, high below
+    pooled = F.avg_pool2d(looks[0][None], 2)[0] * 4
+    torch.testing.assert_close(looks[1], pooled, atol=0.1, rtol=0)
+    assert (columns[..., 0] < -0.4).all() and (columns[..., 1] > 0.4).all()
+
+
+def test_new_heads_look_at_what_is_there_as_much_as_at_where_it_is():
+    network = small_student()
+    with torch.no_grad():
+        maps = network.describe(torch.rand(8, 3, 64, 64)).maps
+    for head, salient in zip(network.heads, maps, strict=True):
+        assert head.place.max() <= 1.0
+        tokens = torch.nn.functional.layer_norm(torch.randn(500, head.channels), [head.channels])
+        assert 0.5 < head.attention(tokens).std() < 2.0
+        half = salient.shape[2] // 2
+        assert salient[:, 1, :half, :half].sum(dim=(1, 2)).mean() < 0.7
 
 
 def test_another_file_is_no_start(student: Path, tmp_path: Path):
@@ -135,4 +186,4 @@ def test_a_student_of_other_pixels_looks_at_the_same_quarters():
             side = size // 8
             assert maps[0].shape == (1, 3, side, side)
             quarter = maps[0][0, 1, : side // 2, : side // 2].sum()
-            assert quarter > 0.8  # the second map starts on the upper left
+            assert quarter > 0.4  # the second map starts on the upper left

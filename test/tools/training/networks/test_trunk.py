@@ -101,3 +101,26 @@ def test_padding_is_that_of_onnx(tmp_path: Path, size: int, padding: str):
     theirs = session.run(['map'], {'image': x})[0]
     ours = FrozenTrunk(tmp_path / 'm.onnx', torch.float32).feature_map(torch.from_numpy(x))
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, None])
+def test_a_trunks_input_may_have_any_name_but_must_be_one(tmp_path: Path, dtype):
+    import onnx
+
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+
+    def trunk(names: list[str]) -> FrozenTrunk:
+        nodes = [helper.make_node('Add', [names[0], names[-1]], ['map'])]
+        inputs = [helper.make_tensor_value_info(n, kind, [1, 3, 4, 4]) for n in names]
+        outputs = [helper.make_tensor_value_info('map', kind, [1, 3, 4, 4])]
+        graph = helper.make_graph(nodes, 'g', inputs, outputs)
+        opset = [helper.make_opsetid('', 17)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+        onnx.save(model, str(tmp_path / 'm.onnx'))
+        return FrozenTrunk(tmp_path / 'm.onnx', dtype)
+
+    x = torch.rand(1, 3, 4, 4)
+    torch.testing.assert_close(trunk(['pixels']).feature_map(x), 2 * x)
+    with pytest.raises(VprError) as error:
+        trunk(['pixels', 'mask'])
+    assert 'has 2 inputs; a teacher needs one' in line_of(error)

@@ -15,13 +15,13 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
 from tools.training.export import metadata_of, write_onnx
 from tools.training.studies.quantise import VARIANTS, calibration_images, quantise, verdict
-from tools.training.whitening import fit_projection
+from tools.training.whitening import finish
 
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory: pytest.TempPathFactory, views) -> Path:
     path, network = tmp_path_factory.mktemp('float') / 'small.onnx', small_student()
-    fit_projection(network, views)
+    finish(network, views)
     write_onnx(network, path, metadata_of(network, 'small'))
     return path
 

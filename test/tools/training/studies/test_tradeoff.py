@@ -35,7 +35,7 @@ def test_results_that_cannot_be_written_are_told_before_the_work(
 ):
     monkeypatch.setattr(tradeoff, 'validation_sets', lambda _: [])
     monkeypatch.setattr(tradeoff, 'load_student', lambda _: (small_student(), views))
-    for work in ('fit_projection', 'points'):
+    for work in ('finish', 'points'):
         monkeypatch.setattr(tradeoff, work, lambda *_: pytest.fail('began'))
     for name in ('tradeoff.md', 'tradeoff.png', '4_levels_64.onnx'):
         out = tmp_path / name.partition('.')[2]
