@@ -130,10 +130,12 @@ def train_student(
     teachers: Sequence[Teacher],
     folder: Path,
     student: DSFormer | None = None,
+    drawn_by: Sequence[Teacher] | None = None,
 ) -> DSFormer:
     """The student after its training by finished teachers, those of its lesson in this order.
 
-    `student`: where it starts; by default `new_student`. The layers above its body are trained
+    `student`: where it starts; by default `new_student`. `drawn_by`: the teachers that tell which
+    places come in one batch, by default the same. The layers above its body are trained
     along; `whitening.finish` fits those of the descriptor again before it is used.
     """
     settings, schedule = as_plain(config), config.schedule
@@ -146,7 +148,8 @@ def train_student(
     pretrained = _pretrained(student, config.start)
     run = Run(student, objective.to(device), schedule, folder, pretrained, settings)
     views = StudentViews(data, schedule, config.student.image_size, teachers)
-    batches = data.batches(schedule, data.descriptors(teachers) if schedule.group > 1 else None)
+    near = data.descriptors(drawn_by or teachers) if schedule.group > 1 else None
+    batches = data.batches(schedule, near)
     student = train(run, views, batches).cpu()
     return student
 
