@@ -24,6 +24,7 @@ from tools.training.data.batch import Batch, Matches, Targets
 from tools.training.data.correspondence import UNIT, Correspondence, SeenView
 from tools.training.data.place_batches import PlaceBatches
 from tools.training.data.places import TrainingPlaces
+from tools.training.data.rows import Rows
 from tools.training.data.views import Views
 
 _WHOLE = 0.3  # share of the student's views that are the whole picture
@@ -46,7 +47,10 @@ class Entry(NamedTuple):
 
 
 class KnownViews(Protocol):
-    """A finished teacher."""
+    """A finished teacher, see `finished_teacher.Teacher`."""
+
+    descriptors: Rows
+    scale: tuple[float, float]
 
     def outputs(self, rows: Sequence[int]) -> Targets:
         """What it says of fixed views, by their rows."""
@@ -114,15 +118,9 @@ class TrainingData:
         ]
         rows, parts = [self.row(i) for i in pictures], []
         for teacher in teachers:
-            _, deviation = getattr(teacher, 'scale', (0.0, 1.0))
-            said = np.concatenate(
-                [
-                    teacher.outputs(rows[start : start + 500]).descriptor.float().cpu().numpy()
-                    for start in range(0, len(rows), 500)
-                ]
-            )
+            said = teacher.descriptors[rows].astype(np.float32)
             part = np.zeros((len(self.places.pictures), said.shape[1]), np.float16)
-            part[pictures] = said / np.sqrt(deviation * len(teachers))
+            part[pictures] = said / np.sqrt(teacher.scale[1] * len(teachers))
             parts.append(part)
         return np.concatenate(parts, axis=1) if parts else None
 
@@ -175,12 +173,7 @@ class TrunkMaps(Dataset):
     `maps`: float16 (N, c, h, w), a row a fixed view; `teachers`: those that guide it.
     """
 
-    def __init__(
-        self,
-        data: TrainingData,
-        maps: np.ndarray,
-        teachers: Sequence[KnownViews],
-    ):
+    def __init__(self, data: TrainingData, maps: Rows, teachers: Sequence[KnownViews]):
         self.data, self.maps, self.teachers = data, maps, teachers
 
     def __getitem__(self, entry: Entry) -> torch.Tensor:
