@@ -223,6 +223,8 @@ class TrainConfig:
 
     `views_of_picture`: fixed views of each picture, which teachers see. `start`: an exported
     student (.onnx) or weights of MobileNetV2 (.npz); `new_heads`: its salient heads start anew.
+    `held_back`: name of a set → each how many-th of its scenes nothing learns from
+    (`data.held_back`).
     """
 
     out: FilePath
@@ -233,6 +235,7 @@ class TrainConfig:
     student: StudentConfig = field(default_factory=StudentConfig)
     start: FilePath | None = None
     new_heads: Bool = False
+    held_back: dict[Name, Annotated[Whole, Field(ge=2)]] = field(default_factory=dict)
     lesson: Lesson = field(default_factory=Lesson)
     schedule: Schedule = field(default_factory=Schedule)
 

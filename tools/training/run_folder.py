@@ -76,7 +76,7 @@ def start_folder(folder: Path, settings: dict) -> None:
     if (folder / 'checkpoint.pt').exists():
         kept = load_checkpoint(folder / 'checkpoint.pt').get('settings')
         check_settings(folder, settings, kept)
-    settings = {**settings, 'revision': _revision()}
+    settings = {**settings, 'revision': revision()}
     write_text(folder / 'config.yaml', yaml.safe_dump(settings, sort_keys=False))
 
 
@@ -147,7 +147,7 @@ def _first_difference(kept: Any, now: Any, key: str = '') -> tuple[str, Any, Any
     return None
 
 
-def _revision() -> str:
+def revision() -> str:
     """Git's name for the state of this code, or `unknown`."""
     command = ['git', 'describe', '--always', '--dirty']
     try:

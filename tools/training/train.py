@@ -22,6 +22,7 @@ from ashtkd_ros.files.writing import write_text
 from tools.training.config import TrainConfig, as_plain, read_config
 from tools.training.data.correspondence import Correspondence
 from tools.training.data.datasets import StudentViews, TrainingData
+from tools.training.data.held_back import without_held_back
 from tools.training.data.places import TrainingPlaces, summary
 from tools.training.data.scenes import known_scenes
 from tools.training.data.sources import read_places
@@ -57,7 +58,7 @@ def prepare(config: TrainConfig) -> TrainingData:
             f'start: no such file {config.start}; make it first, as the comment in the settings '
             'file says'
         )
-    places = read_places(config.sources)
+    places = without_held_back(read_places(config.sources), config.sources, config.held_back)
     with first_alone():
         views = Views(config.views_folder)
         if is_first():
@@ -129,10 +130,12 @@ def train_student(
     teachers: Sequence[Teacher],
     folder: Path,
     student: DSFormer | None = None,
+    drawn_by: Sequence[Teacher] | None = None,
 ) -> DSFormer:
     """The student after its training by finished teachers, those of its lesson in this order.
 
-    `student`: where it starts; by default `new_student`. The layers above its body are trained
+    `student`: where it starts; by default `new_student`. `drawn_by`: the teachers that tell which
+    places come in one batch, by default the same. The layers above its body are trained
     along; `whitening.finish` fits those of the descriptor again before it is used.
     """
     settings, schedule = as_plain(config), config.schedule
@@ -145,7 +148,8 @@ def train_student(
     pretrained = _pretrained(student, config.start)
     run = Run(student, objective.to(device), schedule, folder, pretrained, settings)
     views = StudentViews(data, schedule, config.student.image_size, teachers)
-    batches = data.batches(schedule, data.descriptors(teachers) if schedule.group > 1 else None)
+    near = data.descriptors(drawn_by or teachers) if schedule.group > 1 else None
+    batches = data.batches(schedule, near)
     student = train(run, views, batches).cpu()
     return student
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,11 @@ class Answers:
         """Rows of the database, int (Q, K), best first."""
         return np.array([[c.place.id for c in found] for found in self.candidates])
 
+    @property
+    def first_right(self) -> np.ndarray:
+        """Whether the best candidate is right, bool (Q,)."""
+        return self.right[range(len(self.right)), self.ranking[:, 0]]
+
     def metrics(self) -> Metrics:
         """Recalls and precision; answers are trusted by their confidence."""
         trust = np.array([found[0].confidence for found in self.candidates])
@@ -51,35 +57,48 @@ class Answers:
         """Calibration error, share of the queries whose confidence reaches `least`, and share of
         these that are right."""
         confidence = np.array([found[0].confidence for found in self.candidates])
-        right = self.right[range(len(confidence)), self.ranking[:, 0]]
+        right = self.first_right
         known = confidence >= least
         share = right[known].mean() if known.any() else np.nan
         return calibration(confidence, right).error, known.mean(), share
 
 
-def looks_of(embedder: Embedder, frames: list[Frame]) -> list[Look]:
+def looks_of(embedder: Embedder, frames: Sequence[Frame]) -> list[Look]:
     """What the network makes of each frame."""
     looks = in_parallel(embedder.describe, ((None, frame.pixels()) for frame in frames))
     bar = tqdm(looks, embedder.name, len(frames), unit='frame', delay=2, disable=None)
     return [look for _, look in bar]
 
 
-def places_of(frames: list[Frame]) -> list[Place]:
+def places_of(frames: Sequence[Frame]) -> list[Place]:
     """The frames as places of a map."""
     return [Place(i, f.stamp, f.order, f.pose, f.name, f.label) for i, f in enumerate(frames)]
 
 
 def answer_set(folder: Path, embedder: Embedder) -> dict[str, Answers]:
-    """Method → answers, of a set with the roles database and query.
+    """Method → answers, of a set with the roles database and query; see `answer_frames`."""
+    mapped, queries = read_source(folder, 'database'), read_source(folder, 'query')
+    return answer_frames(
+        embedder, mapped, looks_of(embedder, mapped), queries, looks_of(embedder, queries)
+    )
+
+
+def answer_frames(
+    embedder: Embedder,
+    mapped: Sequence[Frame],
+    looks: Sequence[Look],
+    queries: Sequence[Frame],
+    seen: Sequence[Look],
+) -> dict[str, Answers]:
+    """Method → answers for queries in a map, each with what the network makes of them.
 
     A model without local features has no method `verified`.
     """
-    mapped, queries = read_source(folder, 'database'), read_source(folder, 'query')
-    looks, places = looks_of(embedder, mapped), places_of(mapped)
+    places = places_of(mapped)
     local = np.stack([look.local for look in looks]) if embedder.local else None
     descriptors = np.stack([look.descriptor for look in looks])
     place_map = PlaceMap.build(descriptors, places, embedder, local=local)
-    right, seen = positives(queries, places, TOLERANCE), looks_of(embedder, queries)
+    right = positives(queries, places, TOLERANCE)
     configs = {DESCRIPTOR: MatcherConfig(top_k=_DEPTH, verify_top=0)}
     if embedder.local:
         configs[VERIFIED] = MatcherConfig(top_k=_DEPTH)

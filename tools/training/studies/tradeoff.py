@@ -4,7 +4,8 @@
     python -m tools.training.studies.tradeoff runs/asht/student --data ../shared/data/val
 
 A size is a number of levels and a number of pixels. Nothing is trained: no level depends on those
-above it. A smaller student is a part of the trained one, and its last layer is fitted again.
+above it. A smaller student is a part of the trained one, and its last layers are fitted again. The
+recall is by the descriptor alone, and verified by local features, which need three levels.
 """
 
 from __future__ import annotations
@@ -34,10 +35,9 @@ from tools.training.outputs import (
 )
 from tools.training.studies.evaluate_sets import (
     add_validation_option,
-    recalls,
-    student_descriptors,
     validation_sets,
 )
+from tools.training.studies.student_sets import DESCRIPTOR, VERIFIED, answer_set
 from tools.training.whitening import finish
 
 _FEWEST_LEVELS = 2
@@ -46,24 +46,31 @@ _FITTED_ON = 2500
 
 @dataclass(frozen=True)
 class Point:
-    """A network's time (ms); of a student also parameters (M), GMAC and Recall@1 (%) a set."""
+    """A network's time (ms); of a student also parameters (M), GMAC and Recall@1 (%).
+
+    `recall`: set → by the descriptor alone, and, where there are local features, verified.
+    """
 
     name: str
     ms: float
     parameters: float = 0.0
     macs: float = 0.0
-    recall: dict[str, float] = field(default_factory=dict)
+    recall: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
-    def mean(self) -> float:
-        """Mean Recall@1 over the sets."""
-        return float(np.mean(list(self.recall.values())))
+    def mean(self) -> tuple[float, ...]:
+        """Mean Recall@1 over the sets, of each method."""
+        return tuple(np.mean(list(self.recall.values()), axis=0).tolist())
 
 
 def usual_sizes(levels: int, pixels: int) -> list[tuple[int, int]]:
-    """(levels, pixels) of a student: every number of levels, and three of smaller pictures."""
-    sizes = [(n, pixels) for n in range(_FEWEST_LEVELS, levels + 1)]
-    return sorted([*sizes, (min(3, levels), pixels - 32)])
+    """(levels, pixels) of a student: every number of levels, and three of smaller pictures.
+
+    Three levels have local features, so that at least three sizes can be verified.
+    """
+    sizes = {(n, pixels) for n in range(_FEWEST_LEVELS, levels + 1)}
+    smaller = range(pixels - 32, max(pixels - 128, 0), -32)
+    return sorted(sizes | {(min(3, levels), fewer) for fewer in smaller})
 
 
 def write_sizes(
@@ -100,13 +107,18 @@ def points(
     ms = measure([*students, *teachers], rounds, 2)
     networks = [Point(path.stem, ms[path.stem]) for path in teachers]
     for path, size in tqdm(students.items(), desc='recall', delay=2):
-        recall = recalls(student_descriptors(Embedder(path)), sets)
+        embedder = Embedder(path, num_threads=1)
+        answers = {folder.name: answer_set(folder, embedder) for folder in sets}
+        recall = {
+            name: tuple(100 * float(a.first_right.mean()) for a in found.values())
+            for name, found in answers.items()
+        }
         networks.append(Point(path.stem, ms[path.stem], *size, recall))
     return networks
 
 
 def table(networks: list[Point]) -> str:
-    """Markdown, the fastest first; times relative to the slowest network."""
+    """Markdown, the fastest first; times relative to the slowest; recall descriptor / verified."""
     slowest = max(p.ms for p in networks)
     names = next(list(p.recall) for p in networks if p.recall)
     lines = [f'| | ms | M | GMAC | {" | ".join(names)} | mean |']
@@ -114,7 +126,8 @@ def table(networks: list[Point]) -> str:
     for p in sorted(networks, key=lambda p: p.ms):
         cells = [p.name, f'{p.ms:.1f} ({slowest / p.ms:.1f}x)', *[''] * (3 + len(names))]
         if p.recall:
-            recall = [f'{v:.1f}' for v in (*p.recall.values(), p.mean)]
+            pairs = (*p.recall.values(), p.mean)
+            recall = [' / '.join(f'{v:.1f}' for v in pair) for pair in pairs]
             cells[2:] = [f'{p.parameters:.2f}', f'{p.macs:.3f}', *recall]
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
@@ -127,9 +140,13 @@ def picture(networks: list[Point], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(6, 3.5), layout='constrained')
     students = sorted((p for p in networks if p.recall), key=lambda p: p.ms)
-    axes.plot([p.ms for p in students], [p.mean for p in students], 'o', color='#2f6f8f')
+    for k, (method, colour) in enumerate(((DESCRIPTOR, '#7aa6c2'), (VERIFIED, '#2f6f8f'))):
+        measured = [(p.ms, p.mean[k]) for p in students if len(p.mean) > k]
+        if measured:
+            axes.plot(*zip(*measured, strict=True), 'o', color=colour, label=method)
     for p in students:
-        axes.annotate(p.name, (p.ms, p.mean), xytext=(4, 4), textcoords='offset points')
+        axes.annotate(p.name, (p.ms, p.mean[-1]), xytext=(4, 4), textcoords='offset points')
+    axes.legend()
     axes.set(xlabel='one image, two threads [ms]', ylabel='mean Recall@1 [%]')
     axes.margins(0.2)
     with write_errors(path, 'the picture'), whole_file(path) as draft:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import line_of
-from small_student import small_student, torch  # noqa: F401  skips where it is missing
+from small_student import SMALL_WITH_LOCAL, small_student, torch  # noqa: F401  skips where it is missing
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
@@ -47,7 +47,7 @@ def test_results_that_cannot_be_written_are_told_before_the_work(
 
 
 def test_what_is_written_is_replaced_by_another_run(tmp_path: Path, monkeypatch, views, capsys):
-    networks = [Point('ours', 6.0, 2.5, 0.4, {'a': 80.0})]
+    networks = [Point('ours', 6.0, 2.5, 0.4, {'a': (80.0, 90.0)})]
     monkeypatch.setattr(tradeoff, 'validation_sets', lambda _: [])
     monkeypatch.setattr(tradeoff, 'load_student', lambda _: (small_student(), views))
     monkeypatch.setattr(tradeoff, 'points', lambda *_: networks)
@@ -58,8 +58,8 @@ def test_what_is_written_is_replaced_by_another_run(tmp_path: Path, monkeypatch,
 
 
 def test_the_usual_sizes_are_of_levels_that_the_run_has(tmp_path: Path, views, monkeypatch):
-    assert tradeoff.usual_sizes(3, 224) == [(2, 224), (3, 192), (3, 224)]
-    assert tradeoff.usual_sizes(2, 224) == [(2, 192), (2, 224)]
+    assert tradeoff.usual_sizes(3, 224) == [(2, 224), (3, 128), (3, 160), (3, 192), (3, 224)]
+    assert tradeoff.usual_sizes(2, 224) == [(2, 128), (2, 160), (2, 192), (2, 224)]
     monkeypatch.setattr(tradeoff, 'load_student', lambda _: (small_student(), views))
     written = tradeoff.write_sizes(tmp_path, None, tmp_path / 'out')
     assert [path.stem for path in written] == [
@@ -67,14 +67,37 @@ def test_the_usual_sizes_are_of_levels_that_the_run_has(tmp_path: Path, views, m
     ]  # fmt: skip
 
 
+def test_three_sizes_are_verified_on_a_set(tmp_path: Path, pictures, views, monkeypatch):
+    folder = tmp_path / 'val' / 'plain'
+    folder.mkdir(parents=True)
+    rows = [f'{p},{n},{r},' for n, p in enumerate(pictures[:30:3]) for r in ('database', 'query')]
+    (folder / 'index.csv').write_text('\n'.join(['file,place,role,order', *rows]) + '\n')
+    network = small_student(config=SMALL_WITH_LOCAL)
+    monkeypatch.setattr(tradeoff, 'load_student', lambda _: (network, views))
+    sizes = [(2, 64), (3, 32), (3, 64), (4, 64)]
+    students = tradeoff.write_sizes(tmp_path, sizes, tmp_path / 'out')
+    found = {p.name: p.recall['plain'] for p in tradeoff.points(students, [], [folder], 2)}
+    assert {name: len(recall) for name, recall in found.items()} == {
+        '2_levels_64': 1, '3_levels_32': 2, '3_levels_64': 2, '4_levels_64': 2
+    }  # fmt: skip
+    # The query is the picture of the map, and pictures of three numbers are told apart.
+    assert found['4_levels_64'] == (100.0, 100.0)
+    tradeoff.picture(
+        [Point(n, 1.0, 1, 1, {'plain': r}) for n, r in found.items()], tmp_path / 'a.png'
+    )
+
+
 def test_the_table_is_sorted_by_time_and_relative_to_the_slowest():
     found = [
         Point('teacher', 60.0),
-        Point('ours', 6.0, 2.5, 0.4, {'a': 80.0, 'b': 60.0}),
+        Point('ours', 6.0, 2.5, 0.4, {'a': (80.0, 82.0), 'b': (60.0, 66.0)}),
+        Point('low', 3.0, 1.5, 0.2, {'a': (50.0,), 'b': (40.0,)}),
     ]
     lines = tradeoff.table(found).splitlines()
-    assert lines[2] == '| ours | 6.0 (10.0x) | 2.50 | 0.400 | 80.0 | 60.0 | 70.0 |'
-    assert lines[3] == '| teacher | 60.0 (1.0x) |  |  |  |  |  |'
+    assert lines[2] == '| low | 3.0 (20.0x) | 1.50 | 0.200 | 50.0 | 40.0 | 45.0 |'
+    row = '| ours | 6.0 (10.0x) | 2.50 | 0.400 | 80.0 / 82.0 | 60.0 / 66.0 | 70.0 / 74.0 |'
+    assert lines[3] == row
+    assert lines[4] == '| teacher | 60.0 (1.0x) |  |  |  |  |  |'
 
 
 def test_sizes_that_are_none_are_one_line():
