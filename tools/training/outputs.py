@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from ashtkd_ros.files.marks import is_own_png
 from ashtkd_ros.files.writing import check_output
 
-# Every model that this program writes has these metadata: a student the first, a reranker the
+# Every model that this program writes has these metadata: a student the first, a ranker the
 # second.
 _METADATA = ({'licence', 'preprocessing'}, {'licence', 'student'})
 
