@@ -59,9 +59,10 @@ def test_all_rates_are_scaled_and_nothing_else(shipped: TrainConfig):
     assert all(n.endswith('_rate') and after[n] == 2 * before[n] for n in changed)
 
 
-def test_fewer_than_four_teachers_are_one_line(root: Path):
+def test_fewer_than_four_teachers_are_one_line(shipped: TrainConfig):
+    few = replace(shipped.lesson, teachers=shipped.lesson.teachers[:3])
     with pytest.raises(VprError) as error:
-        rows(read_config(root / 'config' / 'train' / 'first.yaml'))
+        rows(replace(shipped, lesson=few))
     assert 'needs four teachers' in line_of(error)
 
 
