@@ -68,7 +68,8 @@ from tools.training.whitening import finish
 
 FITTED_ON = 3200  # pictures that the layers of each student are fitted to in the end
 _RATES_SEED = 1000  # no seed of a row: rates are not chosen by what the table is made of
-_IMAGES_PER_S = 100  # of 112 pixels on two cores, for a forecast before anything is measured
+# On two cores, for a forecast before anything is measured: images of 112 pixels, and all queries.
+_IMAGES_PER_S, _QUERIES_S = 100, 60
 
 
 def rows(config: TrainConfig) -> dict[str, dict]:
@@ -222,7 +223,7 @@ def forecast(left: Sequence[tuple[str, int]], results: Results, schedule: Schedu
     took = {name: row.seconds for name, row in results.rows.items() if ':' not in name}
     trained = [s for name, seconds in took.items() if name != UNTRAINED for s in seconds]
     samples = schedule.steps * schedule.places * schedule.views
-    usual = sum(trained) / len(trained) if trained else samples / _IMAGES_PER_S
+    usual = sum(trained) / len(trained) if trained else samples / _IMAGES_PER_S + _QUERIES_S
     hours = sum(sum(took[r]) / len(took[r]) if r in took else usual for r, _ in left) / 3600
     return f'{len(left)} students to go, about {hours:.1f} h'
 

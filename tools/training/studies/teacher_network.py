@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from types import MappingProxyType
 
 import numpy as np
@@ -24,6 +25,7 @@ class TeacherNetwork:
 
     def __init__(self, teacher: Teacher):
         self.name, self.hash, self._teacher = teacher.name, '0' * 64, teacher
+        self._lock = Lock()  # a trunk remembers the images that it saw last
         targets = teacher(torch.zeros(1, 3, _SIZE, _SIZE))
         self.dimensions, self.local = targets.descriptor.shape[1], None
         if targets.maps is not None:
@@ -34,7 +36,9 @@ class TeacherNetwork:
     def describe(self, image: np.ndarray, order: str = 'RGB') -> Look:
         """The teacher's descriptor and map of an image, uint8 (H, W, 3) in an order of colours."""
         picture = resize(to_rgb(image, order), (_SIZE, _SIZE)).transpose(2, 0, 1)
-        targets = self._teacher(torch.from_numpy(picture[None].astype(np.float32) / 255))
+        images = torch.from_numpy(picture[None].astype(np.float32) / 255)
+        with self._lock:
+            targets = self._teacher(images)
         local = None
         if self.local is not None:
             local = as_int8(targets.maps.float().cpu().numpy(), self.local)

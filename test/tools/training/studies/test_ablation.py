@@ -98,7 +98,7 @@ def test_a_whole_ablation_is_made_once_and_goes_on(
     for row in ('not trained', ALONE, FULL, 'one teacher alone: frozen', 'teacher alone: up'):
         assert any(line.startswith(f'| {row} | ') for line in report.splitlines())
     assert f'- {FULL} > {ALONE}: not resolved' in report
-    assert '3 students to go, about 0.0 h' in capsys.readouterr().out
+    assert '3 students to go, about 0.1 h' in capsys.readouterr().out
     folder = small.out / 'ablation'
     assert not (folder / 'student_alone_0' / 'checkpoint.pt').exists()
     assert {p.name for p in folder.glob('*.*')} == {'report.md', 'report.json', 'ablation.png'}
@@ -172,7 +172,7 @@ def test_the_forecast_is_by_what_was_measured(shipped: TrainConfig):
     begun = Results(rows={ALONE: Row(seconds=[600.0, 1200.0]), 'not trained': Row(seconds=[60.0])})
     text = study.forecast(jobs, begun, shipped.schedule)  # FULL as the others: 60 + 2 x 900
     assert text == '3 students to go, about 0.5 h'
-    assert '3 students to go, about 0.5 h' in study.forecast(jobs, Results(), shipped.schedule)
+    assert '3 students to go, about 0.6 h' in study.forecast(jobs, Results(), shipped.schedule)
 
 
 def test_wrong_arguments_are_one_line(tmp_path: Path):
