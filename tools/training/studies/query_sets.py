@@ -8,7 +8,6 @@ of the map and is asked about. Queries without a right place in the map are left
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.tables import is_whole, read_rows
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.frame import Frame
@@ -92,7 +92,7 @@ def _asked(
     if not len(kept):
         raise VprError(f'{where}: no query has a right place in the map; give another set')
     lines = [f'{queries[q].source} {truth[q]}' for q in kept]
-    digest = hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16]
+    digest = sha256_of('\n'.join(lines).encode())[:16]
     spot = _spots(queries)
     return AskedSet(
         {method: hits[kept] for method, hits in right.items()},
