@@ -29,7 +29,7 @@ from tools.training.data.views import Views
 
 _WHOLE = 0.3  # share of the student's views that are the whole picture
 _CELL = 16  # pixels of a position of a grid
-_LEAST_SHARED = 0.05  # share of the positions that a pair of views has in common at least
+_LEAST_SHARED = 0.02  # share of the positions that a pair of views has in common at least
 
 
 class Entry(NamedTuple):
