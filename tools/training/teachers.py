@@ -21,7 +21,7 @@ from tools.training.data.datasets import TrainingData, TrunkMaps
 from tools.training.data.rows import Rows, save_rows
 from tools.training.finished_teacher import KnownOutputs, Teacher, described
 from tools.training.loop import Run, train
-from tools.training.networks.apformer import APFormer
+from tools.training.networks.apformer import LEVELS, APFormer
 from tools.training.networks.layers import count
 from tools.training.networks.shared_trunk import SharedTrunk, TrunkOutput
 from tools.training.objective import objective_for
@@ -194,7 +194,7 @@ def _load(plan: _Plan, data: TrainingData, trunk: SharedTrunk, maps: Rows | None
         raise VprError(
             f'{plan.outputs_file}: made of other views; remove it; it will be made again'
         )
-    levels = range(4 if plan.teacher.apformer else 0)
+    levels = range(LEVELS if plan.teacher.apformer else 0)
     sums, salient = (
         [Rows([plan.level_file(kind, i)]) for i in levels] for kind in ('sums', 'salient')
     )

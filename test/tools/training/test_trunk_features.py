@@ -168,6 +168,20 @@ def test_a_damaged_file_is_one_line(views: Views):
     assert '0001.maps.npy: is damaged; remove it' in line_of(error)
 
 
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_named_when_they_are_read(views: Views, value: float):
+    features_of(views)
+    file = views.folder / 'trunk' / '0001.maps.npy'
+    rows = np.load(file)
+    rows[2, 3, 4, 5] = value
+    np.save(file, rows)
+    maps = features_of(views).maps
+    assert np.isfinite(maps[[0, 4, 5, 7]]).all()
+    with pytest.raises(VprError) as error:
+        maps[[0, 6]]
+    assert '0001.maps.npy: is damaged; remove it' in line_of(error)
+
+
 def test_pictures_that_cannot_be_read_leave_no_gap(views: Views, tmp_path: Path):
     """Four of them fill a shard of their own, without a row."""
     bad = [tmp_path / f'bad{i}.png' for i in range(2)]

@@ -140,11 +140,14 @@ def _read(cache: Path) -> dict[Pair, np.ndarray]:
         return {}
     arrays = load_arrays(cache)
     try:
-        ends = np.cumsum(arrays['lengths'])
-        points = np.split(arrays['points'], ends)[:-1]
+        lengths, points = arrays['lengths'], arrays['points'].reshape(-1, 4)
+        inside = (points >= 0) & (points <= 1)  # false for NaN
+        if lengths.min(initial=0) < 0 or lengths.sum() != len(points) or not inside.all():
+            raise ValueError('points are missing or lie outside of pictures')
+        of_pairs = np.split(points, np.cumsum(lengths))[:-1]
         first, second = arrays['first'].tolist(), arrays['second'].tolist()
-        return dict(zip(zip(first, second, strict=True), points, strict=True))
-    except (KeyError, ValueError) as error:
+        return dict(zip(zip(first, second, strict=True), of_pairs, strict=True))
+    except (KeyError, ValueError, TypeError) as error:
         raise VprError(f'{cache}: is damaged; remove it; it will be made again') from error
 
 

@@ -21,13 +21,14 @@ WALK = 'walk.yaml'
 FARTHEST_M, WIDEST_TURN = 15.0, np.cos(np.radians(75))  # of two pictures that may share a point
 AGREES, AGREES_M = 0.05, 0.3  # how far two depths of one point may differ: a share, or metres
 NEAREST_M = 0.25
+_MOST = 1000.0  # focal lengths in widths, metres of a unit of depth
 
 
 @dataclass(frozen=True)
 class RenderedFrame:
     """A rendered picture: `position` (3,) in metres; `rotation` (3, 3), body to town.
 
-    `focal`: in widths of the picture; `unit`: metres of 1 in the depth image.
+    `focal`: in widths of the picture; `unit`: metres of 1 in the depth image of `shape` (h, w).
     """
 
     town: int
@@ -35,11 +36,12 @@ class RenderedFrame:
     rotation: np.ndarray = field(repr=False)
     focal: float
     unit: float
+    shape: tuple[int, int]
     depth_file: Path
 
     def depth(self) -> np.ndarray:
         """Metres along the optical axis, float32 (h, w); 0 where unknown."""
-        return _depth_image(self.depth_file) * np.float32(self.unit)
+        return _depth_image(self.depth_file, self.shape) * np.float32(self.unit)
 
 
 @dataclass(frozen=True)
@@ -108,16 +110,19 @@ def _frames_of(folder: Path) -> dict[str, RenderedFrame]:
     """The frames of a walk by the paths of their pictures."""
     try:
         settings = yaml.safe_load((folder / WALK).read_text(encoding='utf-8'))
-        town, width = int(settings['town_seed']), float(settings['width'])
-        focal, unit = float(settings['focal_px']) / width, float(settings['depth_unit_m'])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        town = int(settings['town_seed'])
+        shape = int(settings['height']), int(settings['width'])
+        focal, unit = float(settings['focal_px']) / shape[1], float(settings['depth_unit_m'])
+        if not (0 < focal < _MOST and 0 < unit < _MOST):  # NaN as well
+            raise ValueError('out of range')
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, yaml.YAMLError) as error:
         raise VprError(f'{folder / WALK}: is damaged; render the walk again') from error
     found = {}
     for frame in read_source(folder):
         depth = folder / 'depth' / f'{Path(frame.file).stem}.png'
-        if frame.pose is not None and depth.is_file():
+        if frame.pose is not None:
             path = str(Path(frame.file).resolve())
-            found[path] = RenderedFrame(town, *_placed(frame), focal, unit, depth)
+            found[path] = RenderedFrame(town, *_placed(frame), focal, unit, shape, depth)
     return found
 
 
@@ -128,8 +133,9 @@ def _placed(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=16)
-def _depth_image(path: Path) -> np.ndarray:
+def _depth_image(path: Path, shape: tuple[int, int]) -> np.ndarray:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None or image.dtype != np.uint16 or image.ndim != 2:
-        raise VprError(f'{path}: is no depth image of 16 bits; render the walk again')
+    if image is None or image.dtype != np.uint16 or image.shape != shape:
+        size = f'{shape[1]} x {shape[0]} pixels'
+        raise VprError(f'{path}: is no depth image of 16 bits and {size}; render the walk again')
     return image

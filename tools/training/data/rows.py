@@ -11,6 +11,8 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file
 
+_DAMAGED = '{}: is damaged; remove it; it will be made again'
+
 
 class Rows:
     """The rows of some files one after another: float16 (N, ...), read when they are asked for.
@@ -19,7 +21,7 @@ class Rows:
     """
 
     def __init__(self, files: Sequence[Path]):
-        self._arrays = [_open(file) for file in files]
+        self._files, self._arrays = files, [_open(file) for file in files]
         for file, array in zip(files, self._arrays, strict=True):
             if array.shape[1:] != self._arrays[0].shape[1:]:
                 raise VprError(
@@ -33,7 +35,7 @@ class Rows:
         return int(self._starts[-1])
 
     def __getitem__(self, rows: int | Sequence[int] | range) -> np.ndarray:
-        """A copy of one row, or of several in their order."""
+        """A copy of one row, or of several in their order; VprError where one is not finite."""
         if isinstance(rows, (int, np.integer)):
             return self[[rows]][0]
         rows = np.asarray(rows, np.int64)
@@ -41,7 +43,10 @@ class Rows:
         shards = np.searchsorted(self._starts, rows, side='right') - 1
         for shard in np.unique(shards):
             here = shards == shard
-            found[here] = self._arrays[shard][rows[here] - self._starts[shard]]
+            some = self._arrays[shard][rows[here] - self._starts[shard]]
+            if not np.isfinite(some).all():
+                raise VprError(_DAMAGED.format(self._files[shard]))
+            found[here] = some
         return found
 
 
@@ -55,4 +60,4 @@ def _open(file: Path) -> np.ndarray:
     try:
         return np.load(file, mmap_mode='r')
     except (OSError, ValueError, EOFError) as error:
-        raise VprError(f'{file}: is damaged; remove it; it will be made again') from error
+        raise VprError(_DAMAGED.format(file)) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-TEACHER_SIDE = 14  # positions along a side of the views that teachers have seen
+from tools.training.networks.shared_trunk import SIDE
 
 
 def descriptor_guidance(
@@ -51,7 +51,7 @@ def salient_guidance(
     side = round(partners.shape[1] ** 0.5)
     known = (partners >= 0)[:, None].expand(-1, student.shape[1], -1)
     at = partners.clamp(min=0)[:, None].expand_as(known)
-    theirs = F.adaptive_avg_pool2d(teacher, TEACHER_SIDE).flatten(2).gather(2, at)
+    theirs = F.adaptive_avg_pool2d(teacher, SIDE).flatten(2).gather(2, at)
     target = theirs.masked_fill(~known, 0.0)
     target = target / target.sum(dim=2, keepdim=True).clamp(min=1e-9)
     ours = F.adaptive_avg_pool2d(student, side).flatten(2).clamp(min=1e-30).log()

@@ -58,6 +58,9 @@ class UpLevel(nn.Module):
         return self.blocks(x.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, size)
 
 
+LEVELS = 4  # of an APFormer: trunk, down, lower, up
+
+
 class APFormer(nn.Module):
     """Trunk map (B, channels, side, side) float32 → descriptor (B, dimensions) of length 1.
 

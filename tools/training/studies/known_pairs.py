@@ -25,8 +25,8 @@ from tools.training.data.correspondence import Correspondence, SeenView
 from tools.training.data.places import TrainingPlaces
 from tools.training.data.scenes import known_scenes, pairs_of
 from tools.training.data.sources import read_places
+from tools.training.networks.shared_trunk import SIDE
 
-_SIDE = 14
 CONTROL = 'control: different sets'
 
 
@@ -56,7 +56,7 @@ def table(pairs: dict[str, Sequence[Pair]], scenes: Correspondence) -> str:
 
 
 def _shared(scenes: Correspondence, pair: Pair) -> np.ndarray:
-    partners = scenes.partners_between(*(SeenView(path) for path in pair), _SIDE, _SIDE)
+    partners = scenes.partners_between(*(SeenView(path) for path in pair), SIDE, SIDE)
     return np.flatnonzero(partners >= 0)
 
 

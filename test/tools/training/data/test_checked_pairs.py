@@ -113,6 +113,31 @@ def test_a_damaged_cache_is_named_in_one_line(content: bytes, folder: Path):
     assert 'pairs.npz: is damaged' in line_of(error)
 
 
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'points': np.full((12, 4), np.nan)},
+        {'points': np.full((12, 4), 1.5)},
+        {'points': np.zeros((11, 4))},
+        {'points': np.zeros((12, 3))},
+        {'lengths': np.array([13])},
+        {'lengths': np.array([-12])},
+        {'lengths': np.array([6, 6])},
+        {'second': np.array([], str)},
+        {'points': np.full((12, 4), 'x')},
+    ],
+    ids=lambda change: f'{[*change][0]}-{[*change.values()][0].shape}',
+)
+def test_points_that_cannot_be_are_named_in_one_line(change: dict, folder: Path):
+    sound = {'first': ['a'], 'second': ['b'], 'lengths': [12], 'points': np.zeros((12, 4))}
+    np.savez(folder / 'pairs.npz', **sound)
+    assert checked_pairs([], folder / 'pairs.npz') == {}
+    np.savez(folder / 'pairs.npz', **sound | change)
+    with pytest.raises(VprError) as error:
+        checked_pairs([], folder / 'pairs.npz')
+    assert 'pairs.npz: is damaged' in line_of(error)
+
+
 def test_an_archive_of_something_else_is_named_in_one_line(folder: Path):
     np.savez(folder / 'pairs.npz', points=np.zeros(3))
     with pytest.raises(VprError) as error:

@@ -25,6 +25,43 @@ def partners(first: SeenView, second: SeenView, sides=(4, 4), *relations) -> lis
     return found.reshape(sides[0], sides[0]).tolist()
 
 
+def partners_of(first: np.ndarray, second: np.ndarray, side: int) -> np.ndarray:
+    """Partners of two views of one picture, by their corners."""
+    views = SeenView('a.jpg', first), SeenView('a.jpg', second)
+    return Correspondence().partners_between(*views, side, side)
+
+
+def test_a_view_and_itself_match_position_by_position():
+    for quad in (UNIT, 0.2 + 0.5 * UNIT):
+        assert partners_of(quad, quad, 14).tolist() == list(range(196))
+
+
+def test_a_view_shifted_by_cells_matches_the_cells_beside():
+    # The second view looks one cell further right and two further down.
+    half, step = 0.5 * UNIT, np.array([0.125, 0.25])
+    partners = partners_of(half, half + step, 4).reshape(4, 4)
+    expected = [[-1] * 4, [-1] * 4, [-1, 0, 1, 2], [-1, 4, 5, 6]]
+    assert partners.tolist() == expected
+
+
+def test_a_view_of_half_the_size_sees_the_middle_only():
+    known = partners_of(UNIT, 0.25 + 0.5 * UNIT, 4).reshape(4, 4) >= 0
+    assert known[1:3, 1:3].all() and known.sum() == 4
+    rows = partners_of(0.25 + 0.5 * UNIT, UNIT, 4).reshape(4, 4).tolist()
+    assert rows == [[5, 5, 6, 6]] * 2 + [[9, 9, 10, 10]] * 2
+
+
+def test_what_is_outside_the_picture_has_no_partner():
+    left = UNIT - (0.5, 0.0)
+    partners = partners_of(left, left, 4).reshape(4, 4)
+    assert (partners[:, :2] == -1).all() and (partners[:, 2:] >= 0).all()
+
+
+def test_a_view_turned_over_matches_the_other_way_round():
+    assert partners_of(UNIT, UNIT[[2, 3, 0, 1]], 3).tolist() == list(range(8, -1, -1))
+    assert partners_of(UNIT, UNIT[[1, 0, 3, 2]], 3).tolist() == [2, 1, 0, 5, 4, 3, 8, 7, 6]
+
+
 def test_grids_may_have_different_sides():
     coarse = [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
     assert partners(WHOLE, WHOLE, (4, 2)) == coarse

@@ -40,7 +40,8 @@ def write_walk(folder: Path, depths: list[np.ndarray], poses: list[tuple], town:
         half = math.radians(yaw) / 2
         rows.append(f'images/{k:04d}.jpg,{k},{x},{y},1.5,0,0,{math.sin(half)},{math.cos(half)}\n')
     (folder / 'poses.csv').write_text(HEADER + ''.join(rows))
-    settings = {'town_seed': town, 'width': SIZE, 'focal_px': FOCAL, 'depth_unit_m': 0.001}
+    settings = {'town_seed': town, 'width': SIZE, 'height': SIZE, 'focal_px': FOCAL}
+    settings |= {'depth_unit_m': 0.001}
     (folder / 'walk.yaml').write_text(yaml.safe_dump(settings))
 
 
@@ -147,9 +148,26 @@ def test_a_damaged_walk_is_named_in_one_line(text: str, tmp_path: Path):
     assert 'walk.yaml' in line_of(error) and 'render the walk again' in line_of(error)
 
 
-def test_a_damaged_depth_image_is_named_in_one_line(tmp_path: Path):
+@pytest.mark.parametrize('key', ['width', 'height', 'focal_px', 'depth_unit_m'])
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), 0, -1.0, 'far', None, [1]])
+def test_numbers_of_a_walk_out_of_range_are_refused(key: str, value: object, tmp_path: Path):
+    """Before any picture is drawn, or as soon as its depth is read."""
     write_walk(tmp_path, [wall(), wall()], [(0, 0, 0), (0, 1, 0)])
-    cv2.imwrite(str(tmp_path / 'depth/0001.png'), np.zeros((4, 4), np.uint8))
+    settings = yaml.safe_load((tmp_path / 'walk.yaml').read_text())
+    (tmp_path / 'walk.yaml').write_text(yaml.safe_dump(settings | {key: value}))
+    with pytest.raises(VprError) as error:
+        partners(tmp_path, (0, UNIT), (1, UNIT))
+    assert 'render the walk again' in line_of(error)
+
+
+@pytest.mark.parametrize(
+    'depth', [np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint16), None], ids=str
+)
+def test_a_damaged_depth_image_is_named_in_one_line(depth: np.ndarray | None, tmp_path: Path):
+    write_walk(tmp_path, [wall(), wall()], [(0, 0, 0), (0, 1, 0)])
+    (tmp_path / 'depth/0001.png').unlink()
+    if depth is not None:
+        cv2.imwrite(str(tmp_path / 'depth/0001.png'), depth)
     with pytest.raises(VprError) as error:
         partners(tmp_path, (0, UNIT), (1, UNIT))
     assert 'depth/0001.png' in line_of(error)

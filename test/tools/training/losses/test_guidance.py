@@ -11,11 +11,11 @@ from small_losses import dot, salient_maps, unit
 from small_student import torch
 
 from tools.training.losses.guidance import (
-    TEACHER_SIDE,
     descriptor_guidance,
     map_guidance,
     salient_guidance,
 )
+from tools.training.networks.shared_trunk import SIDE
 
 
 def test_descriptor_guidance_is_the_weighted_gap():
@@ -54,8 +54,8 @@ def test_map_guidance_compares_each_position_with_its_partner():
 def on_teachers_grid(side: int, shift: int = 0) -> torch.Tensor:
     """Partners (1, side^2) of positions, in a view that is moved by columns of the own grid."""
     rows, columns = torch.arange(side)[:, None], torch.arange(side)[None] + shift
-    step = TEACHER_SIDE // side
-    partners = (rows * step) * TEACHER_SIDE + columns * step
+    step = SIDE // side
+    partners = (rows * step) * SIDE + columns * step
     outside = (columns < 0) | (columns >= side)
     return torch.where(outside, -1, partners).flatten()[None]
 
