@@ -20,7 +20,8 @@ from tools.render.conditions import CONDITIONS
 from tools.render.walk import Drive, is_rendered, render_walk
 
 SHIPPED_TOWN = 11
-TRAINING_TOWNS = (22, 23, 31, 32, 33)  # 11 and 21 are for evaluation
+TRAINING_TOWNS = (22, 23, 31, 32, 33)
+EVALUATION_TOWNS = (11, 21)
 DAY = Drive(seed=1, spacing=1.75, quality=72)
 SHIPPED = {
     'day': DAY,

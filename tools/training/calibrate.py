@@ -38,7 +38,7 @@ from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.traverses.image_folder import file_frame
 from tools.training.config import SetsSource, Source, read_config
 from tools.training.data.augment import degrade
-from tools.training.data.sources import set_members
+from tools.training.data.sources import PLACE_RULES, set_members
 
 # Right on a walk: within so many radii in order, twice what teaches as in the validation sets.
 _RADII = 2
@@ -61,7 +61,7 @@ class Samples:
 def collect(
     embedder: Embedder, data: Path, sources: Iterable[Source], verified: bool, seed: int = 0
 ) -> Samples | None:
-    """Match the queries of every set under `data` that has positives in `sources` to its own map.
+    """Match the queries of every set under `data` whose places `sources` tell to its own map.
 
     `verified`: by local features too. None where there is no such set.
     """
@@ -69,7 +69,7 @@ def collect(
     rows = []
     for source in sources:
         for name, positives in source.positives.items() if isinstance(source, SetsSource) else ():
-            if (data / name / 'index.csv').is_file():
+            if positives in PLACE_RULES and (data / name / 'index.csv').is_file():
                 reach = _RADII * source.radius
                 rows += _match_set(embedder, data / name, positives, reach, verified, rng)
     if not rows:

@@ -50,14 +50,16 @@ class SetsSource:
     `pairs`: a picture and its partners in pairs.csv; other pictures of its `place` may show it;
     `place_or_pairs`: those of the same `place` or in pairs.csv; all the others may show it too;
     `none`: nothing is known: a pool of pictures for which teachers alone tell what is similar.
-    Each picture of another set is a place of its own. `weight`: how often the places are drawn
-    (default: the root of their number).
+    Each picture of another set is a place of its own. Pictures of one walk that are `apart` radii
+    from each other, or more, show different places; 1.0e+6 where the camera may stand still.
+    `weight`: how often the places are drawn (default: the root of their number).
     """
 
     kind: Literal['sets']
     path: FilePath
     positives: dict[Name, Positives] = field(default_factory=dict)
     radius: PositiveFloat = 1.0
+    apart: Annotated[float, Field(gt=1.0)] = 10.0
     only: Annotated[Names, Field(min_length=1)] | None = None
     weight: PositiveFloat | None = None
 

@@ -38,10 +38,10 @@ from tools.training.networks.student import DSFormer, StudentConfig
 from tools.training.outputs import check_model_output
 from tools.training.run_folder import load_checkpoint
 from tools.training.setting_types import checked
-from tools.training.whitening import POWER, describe_pictures, finish
+from tools.training.whitening import POWER, describe_pictures, finish, some_of_whole
 
 _LEAST_COSINE = 0.9999
-_LEAST_LOCAL = 0.99
+_LEAST_LOCAL = 0.999
 
 
 def read_run(run: Path) -> dict:
@@ -49,6 +49,7 @@ def read_run(run: Path) -> dict:
     try:
         config = yaml.safe_load((run / 'config.yaml').read_text())
         _ = config['student'], config['views_folder'], config['sources']
+        config['schedule']['steps'] += 0
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise VprError(
             f'{run}: holds no run; name a folder that tools.training.train wrote'
@@ -61,9 +62,19 @@ def load_student(run: Path) -> tuple[DSFormer, Views]:
     config = read_run(run)
     settings, folder = config['student'], config['views_folder']
     state = load_checkpoint(run / 'checkpoint.pt')
+    steps = config['schedule']['steps']
+    if state['step'] < steps:
+        raise VprError(
+            f'{run}: its training stopped at step {state["step"]} of {steps}; go on with it first'
+        )
     network = DSFormer(checked(StudentConfig, settings, run / 'config.yaml'))
     network.load_state_dict(state['average'])
-    return network.eval(), Views(folder)
+    views = Views(folder)
+    if not views.whole():
+        raise VprError(
+            f'{folder}: holds no views; start in the folder in which the training was started'
+        )
+    return network.eval(), views
 
 
 def metadata_of(network: DSFormer, name: str) -> dict[str, str]:
@@ -169,6 +180,8 @@ def export(
 ) -> dict[str, float]:
     """Write the model; returns what was measured on the way. 0 levels or pixels: the run's own."""
     check_model_output(out)
+    if not data.is_dir():
+        raise VprError(f'{data}: no such folder; name the one with the training sets')
     network, views = load_student(run)
     sources = read_sources(read_run(run)['sources'], run / 'config.yaml')
     if levels or pixels:
@@ -181,9 +194,10 @@ def export(
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
         write_onnx(network, draft, metadata_of(network, out.stem))
-        measured['least cosine'] = check_parity(network, draft, views.jpegs[:64])
+        jpegs = [views.jpegs[row] for row in some_of_whole(views, 64)][:64]
+        measured['least cosine'] = check_parity(network, draft, jpegs)
         if network.local:
-            measured['least cosine of local'] = check_local(network, draft, views.jpegs[:16])
+            measured['least cosine of local'] = check_local(network, draft, jpegs[:16])
         fitted = calibrate(draft, data, sources)
         Embedder(draft)  # refuses what a robot would refuse
         with write_errors(out, 'the model'):

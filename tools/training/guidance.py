@@ -2,8 +2,9 @@
 """Step 4 of the teaching with its projections, which are trained along and then thrown away.
 
 Two targets for two halves: teachers of whole pictures guide the layout-free half of the student's
-descriptor, those that know where things stand guide the layout-bound half. Every teacher that has
-a map guides every position.
+descriptor by what they say of another view; those that know where things stand guide the
+layout-bound half by what they say of the very part that it sees, since of another view other
+things would stand elsewhere. Every teacher that has a map guides every position.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import nn
 
 from ashtkd_ros.errors import VprError
 from tools.training.config import Lesson
-from tools.training.data.batch import Targets
+from tools.training.data.batch import Batch, Targets
 from tools.training.losses.guidance import descriptor_guidance, map_guidance, salient_guidance
 from tools.training.networks.layers import NetworkOutput
 
@@ -86,17 +87,16 @@ class Guidance(nn.Module):
     def of_vectors(
         self,
         outputs: NetworkOutput,
-        targets: Sequence[Targets],
-        partners: torch.Tensor,
+        batch: Batch,
         weights: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         """Losses of descriptors, levels and salient maps, not weighted by the lesson.
 
-        `partners`: int64 (B, P), see `Batch`; `weights`: float (B, K).
+        `weights`: float (B, K).
         """
-        losses = {}
+        losses, targets, partners = {}, batch.targets, batch.target_partners
         if self.lesson.descriptor:
-            losses['descriptor'] = self._of_descriptors(outputs, targets, weights)
+            losses['descriptor'] = self._of_descriptors(outputs, batch, weights)
         shared = [len(_shared_levels(outputs.sums, t.sums)) for t in targets]
         for level in range(-1, -1 - max(shared), -1):
             having = [k for k, count in enumerate(shared) if count >= -level]
@@ -117,15 +117,17 @@ class Guidance(nn.Module):
         return {n: torch.stack(v).mean() if n != 'descriptor' else v for n, v in losses.items()}
 
     def _of_descriptors(
-        self, outputs: NetworkOutput, targets: Sequence[Targets], weights: torch.Tensor
+        self, outputs: NetworkOutput, batch: Batch, weights: torch.Tensor
     ) -> torch.Tensor:
         """The mean over the halves that have teachers."""
         losses = []
         for half in sorted(set(self.free)):
             having = [k for k, free in enumerate(self.free) if free == half]
             projected = [self.vectors[k](self._half(outputs, k)) for k in having]
-            wanted = [targets[k].descriptor for k in having]
-            losses.append(descriptor_guidance(projected, wanted, _shares(weights, having)))
+            wanted = [batch.targets[k].descriptor if half else batch.as_seen[k] for k in having]
+            known = slice(None) if half else batch.has_as_seen
+            pairs = ([x[known] for x in rows] for rows in (projected, wanted))
+            losses.append(descriptor_guidance(*pairs, _shares(weights, having)[known]))
         return torch.stack(losses).mean()
 
     def _half(self, outputs: NetworkOutput, k: int) -> torch.Tensor:

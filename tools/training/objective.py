@@ -124,7 +124,7 @@ class Objective(nn.Module):
                     seen.weights,
                     seen.theirs,
                     seen.known.positive,
-                    seen.known.candidates,
+                    seen.known.certain(seen.views.places),
                     lesson.tau_t,
                 )
                 gate['gate'] = _GATE_WEIGHT * loss
@@ -158,7 +158,7 @@ class Objective(nn.Module):
         if lesson.adaptive == 'mean':
             return mean_weights(theirs)
         return adaptive_weights(
-            theirs, known.positive, known.candidates, lesson.tau_t, lesson.tau_w
+            theirs, known.positive, known.certain(seen.views.places), lesson.tau_t, lesson.tau_w
         )
 
     def _labels(self, seen: _Seen, query: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -171,12 +171,13 @@ class Objective(nn.Module):
                 seen.ours[query], mixed[query], candidates, positive, lesson.tau_t
             )
         if lesson.hard:
-            # A view of a known place is ranked among what is known to be another place or the same
-            places = seen.views.places
-            certain = (places < 0)[:, None] | known.positive | known.negative
-            candidates = (known.candidates & certain)[~query]
+            places = seen.views.places[~query]
             of_all = labels_of(seen.every.places, seen.every.pictures)
-            labels = hard_labels(mixed[~query], candidates, places[~query], of_all)
+            # Another view of the very picture would win each vote, and needs no teacher.
+            own = seen.views.pictures[~query, None] == seen.every.pictures
+            candidates = known.certain(seen.views.places)[~query]
+            candidates &= ~own | (places >= 0)[:, None]
+            labels = hard_labels(mixed[~query], candidates, places, of_all)
             losses['hard'] = hard_loss(seen.ours[~query], candidates, labels, of_all, lesson.tau)
         return losses
 
@@ -190,7 +191,7 @@ class Objective(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Step 4; at feature level the teachers are weighted by how well they match."""
         lesson, guidance, targets = self.lesson, self.guidance, batch.targets
-        losses = guidance.of_vectors(outputs, targets, batch.target_partners, weights)
+        losses = guidance.of_vectors(outputs, batch, weights)
         if not lesson.maps or not guidance.with_map:
             return losses
         maps = [targets[k].maps for k in guidance.with_map]

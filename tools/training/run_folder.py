@@ -21,6 +21,7 @@ from tools.training.processes import is_first
 # Settings that do not change what is learned, and those that are paths.
 _ASIDE = ('out', 'views_folder', 'revision', 'checkpoint_steps')
 _SOURCES = ('sources', 'data')  # of a student's run, of a teacher's
+_HELD_BACK = 'held_back'  # nothing, where settings do not name it
 _PATHS = ('path', 'paths', 'images', 'trunk', 'start')
 
 
@@ -137,11 +138,12 @@ def _first_difference(kept: Any, now: Any, key: str = '') -> tuple[str, Any, Any
         kept, now = dict(enumerate(kept)), dict(enumerate(now))
     if not isinstance(kept, dict) or not isinstance(now, dict):
         return (key, kept, now) if kept != now else None
-    strict = key.split('.')[0] in _SOURCES
+    strict = key.split('.')[0] in (*_SOURCES, _HELD_BACK)
     for name in {**now, **kept}:
-        if strict or (name in kept and name in now):
+        if strict or name == _HELD_BACK or (name in kept and name in now):
             inner = f'{key}.{name}'.strip('.')
-            other = _first_difference(kept.get(name), now.get(name), inner)
+            none = {} if name == _HELD_BACK else None
+            other = _first_difference(kept.get(name, none), now.get(name, none), inner)
             if other is not None:
                 return other
     return None

@@ -89,7 +89,12 @@ class _Plan:
         self.weights_file = self.folder / 'teacher.pt'
         self.scale_file = self.folder / 'scale.npy'
         self.outputs_file = self.folder / 'descriptors.npy'
-        self.settings = {'teacher': as_plain(teacher), 'data': as_plain(config)['sources']}
+        plain = as_plain(config)
+        self.settings = {
+            'teacher': as_plain(teacher),
+            'data': plain['sources'],
+            'held_back': plain['held_back'],
+        }
 
     def level_file(self, kind: str, level: int) -> Path:
         """Of an APFormer the file of a level's `sums` or `salient` maps."""

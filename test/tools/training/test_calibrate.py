@@ -82,6 +82,10 @@ def test_without_revisits_there_is_nothing_to_fit(tmp_path: Path, network):
     index_set(tmp_path / 'w', [('', k, 'out', k) for k in range(6)])
     assert collect(network, tmp_path, {'one': 'place', 'gone': 'neighbours'}) is None
     assert collect(network, tmp_path, {}) is None
+    index_set(tmp_path / 's', [(place, 0, 'out', 5) for place in 'abc' for _ in range(4)])
+    assert collect(network, tmp_path, {'s': 'place'}) is not None
+    for rule in ('none', 'pairs', 'place_or_pairs'):  # by which a place says not what is right
+        assert collect(network, tmp_path, {'s': rule}) is None
 
 
 def test_calibration_finds_the_coefficients_it_was_made_with():

@@ -30,6 +30,7 @@ onnx = pytest.importorskip('onnx')
 def run_of(config: StudentConfig, folder: Path, views: Views) -> Path:
     """The folder of a student that was not trained; no two of its weights are the same."""
     settings = {'student': asdict(config), 'views_folder': str(views.folder), 'sources': []}
+    settings['schedule'] = {'steps': 5}
     start_folder(folder, settings)
     network = small_student(config=config)
     for name, value in network.named_buffers():
@@ -37,7 +38,7 @@ def run_of(config: StudentConfig, folder: Path, views: Views) -> Path:
             value.copy_(0.1 * torch.randn_like(value))
     start_layers(network, views, 64)
     state = network.state_dict()
-    parts = {'network': state, 'average': state, 'optimiser': {}, 'step': 0}
+    parts = {'network': state, 'average': state, 'optimiser': {}, 'step': 5}
     torch.save(parts, folder / 'checkpoint.pt')
     return folder
 
@@ -167,12 +168,21 @@ def test_export_that_differs_from_torch_is_refused(tmp_path: Path, views: Views)
 
 
 def test_a_folder_without_a_run_is_one_line(tmp_path: Path):
-    for text, expected in ((None, 'holds no run'), ('', 'holds no run'), ('a: [', 'holds no')):
+    no_steps = 'student: {}\nviews_folder: v\nsources: []\nschedule: {steps: many}'
+    for text in (None, '', 'a: [', no_steps, no_steps.replace('{steps: many}', '[]')):
         if text is not None:
             (tmp_path / 'config.yaml').write_text(text)
         with pytest.raises(VprError) as error:
             export.load_student(tmp_path)
-        assert expected in line_of(error)
+        assert 'holds no run' in line_of(error)
+
+
+def test_a_training_that_stopped_half_way_is_not_exported(run: Path):
+    state = torch.load(run / 'checkpoint.pt', weights_only=True)
+    torch.save({**state, 'step': 4}, run / 'checkpoint.pt')
+    with pytest.raises(VprError) as error:
+        export.load_student(run)
+    assert f'{run}: its training stopped at step 4 of 5; go on' in line_of(error)
 
 
 def test_a_run_with_settings_of_another_version_is_one_line(run: Path):

@@ -101,6 +101,49 @@ def test_teachers_of_whole_pictures_guide_the_layout_free_half_others_the_layout
     assert halves_taught_by(QUARTERS) == [False, True] == halves_taught_by(UP)
 
 
+def test_where_things_stand_is_taught_by_the_part_that_is_seen():
+    network = student()
+    for teacher, follows in ((WHOLE, False), (QUARTERS, True)):
+        batch = made_up_batch([teacher])
+        objective = objective_for(lesson_of(1, descriptor=1.0), network, EXAMPLE, [teacher])
+        outputs = network.describe(batch.inputs)
+
+        def of(batch: Batch, objective=objective, outputs=outputs) -> float:
+            return float(objective(outputs, batch)['descriptor'])
+
+        as_seen = [-t for t in batch.as_seen]
+        elsewhere = [t._replace(descriptor=-t.descriptor) for t in batch.targets]
+        assert (of(batch._replace(as_seen=as_seen)) != of(batch)) == follows
+        assert (of(batch._replace(targets=elsewhere)) != of(batch)) != follows
+        half, none = batch.has_as_seen.clone(), torch.zeros_like(batch.has_as_seen)
+        half[::2] = False
+        assert (of(batch._replace(has_as_seen=half)) != of(batch)) == follows
+        assert (of(batch._replace(has_as_seen=none)) == 0.0) == follows
+
+
+def test_another_place_of_the_tour_in_memory_makes_no_teacher_wrong():
+    # A query, its partner, and in memory a neighbour that one of two equal teachers finds alike.
+    network, teachers = student(), [MadeUpTeacher(), MadeUpTeacher()]
+    batch = made_up_batch(teachers, places=[0, 0])
+    lesson, found = lesson_of(2, soft=1.0), {}
+    for group in (0, 7):  # of the same tour; of another one, where it is certainly wrong
+        objective = objective_for(lesson, network, EXAMPLE, teachers)
+        alike = F.normalize(batch.targets[0].descriptor[1:], dim=1)
+        earlier = made_up_batch(teachers, places=[5, 5], seed=1)._replace(
+            groups=torch.tensor([group, group])
+        )
+        twin, apart = (
+            t._replace(descriptor=d.expand(2, -1))
+            for t, d in zip(earlier.targets, (alike, -alike), strict=True)
+        )
+        objective(network.describe(earlier.inputs), earlier._replace(targets=[twin, apart]))
+        both = [batch.targets[0]._replace(descriptor=alike.expand(2, -1))] * 2
+        now = batch._replace(targets=both, groups=torch.tensor([0, 0]))
+        found[group] = objective._seen(network.describe(now.inputs), now).weights[0]
+    assert float(found[0][0]) == pytest.approx(0.5)
+    assert float(found[7][0]) < 0.45
+
+
 def test_guidance_starts_as_a_regression():
     torch.manual_seed(0)
     network, teachers = student(), [WHOLE, QUARTERS]
@@ -151,14 +194,14 @@ def test_levels_of_a_flatter_teacher_guide_the_topmost_ones():
 
 
 def test_the_hard_loss_of_unknown_places_moves_the_student_to_the_teachers_vote():
-    # Two views of each of 6 pictures, all of unknown place. The teacher takes view 2 of each
-    # picture for view 1 of the next one, and the student shall come to say so.
+    # Two views of each of 6 pictures, all of unknown place. The teacher finds both views of a
+    # picture all but alike, and next to them the next picture, and the student shall say so.
     torch.manual_seed(0)
-    base = F.normalize(torch.randn(6, 10), dim=1)
     places, query = torch.full((12,), -1), torch.arange(12) < 6
     pictures = torch.arange(6).repeat(2)
     teacher = MadeUpTeacher(with_map=False)
-    theirs = torch.cat([base, base.roll(-1, 0)])
+    first = torch.eye(6, 10)
+    theirs = torch.cat([first, F.normalize(first + 0.5 * first.roll(-1, 0), dim=1)])
     ours = torch.nn.Parameter(torch.randn(12, 8))
     batch = made_up_batch([teacher], places=[-1] * 12)._replace(
         places=places, query=query, pictures=pictures, groups=None
@@ -172,7 +215,7 @@ def test_the_hard_loss_of_unknown_places_moves_the_student_to_the_teachers_vote(
 
     def voted() -> float:
         unit = F.normalize(ours.detach(), dim=1)
-        nearest = (unit[6:] @ unit[:6].T).argmax(1)
+        nearest = (unit[6:] @ unit[:6].T - 9 * torch.eye(6)).argmax(1)
         return float((nearest == (torch.arange(6) + 1) % 6).float().mean())
 
     before = voted()

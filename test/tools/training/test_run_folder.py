@@ -110,6 +110,14 @@ def test_sources_are_compared_with_what_they_leave_out(tmp_path: Path):
     assert 'has another sources.0.later' in line_of(error)
 
 
+def test_what_was_held_back_is_compared_in_any_case(tmp_path: Path):
+    kept(tmp_path / 'run', PLAIN)
+    start_folder(tmp_path / 'run', {**PLAIN, 'held_back': {}})
+    with pytest.raises(VprError) as error:
+        start_folder(tmp_path / 'run', {**PLAIN, 'held_back': {'tours': 5}})
+    assert 'has another held_back.tours (None, now 5)' in line_of(error)
+
+
 def test_a_run_that_kept_no_settings_goes_on(tmp_path: Path):
     kept(tmp_path / 'run', None)
     start_folder(tmp_path / 'run', PLAIN)

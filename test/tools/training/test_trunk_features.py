@@ -88,6 +88,16 @@ def test_only_what_is_missing_is_computed(views: Views, tmp_path: Path):
     np.testing.assert_array_equal(again.maps[range(12)], before)
 
 
+@pytest.mark.parametrize('kind', ['whole', 'quarters', 'maps'])
+def test_a_file_that_was_removed_is_made_again(views: Views, tmp_path: Path, kind: str):
+    features_of(views)
+    cv2.imwrite(str(tmp_path / 'new.png'), np.full((56, 56, 3), 9, np.uint8))
+    views.add([tmp_path / 'new.png'], 2)
+    whole = getattr(features_of(views), kind)[range(14)]
+    next(views.folder.glob(f'*/0000.{kind}.npy')).unlink()
+    np.testing.assert_array_equal(getattr(features_of(views), kind)[range(14)], whole)
+
+
 def test_whitened_positions_have_length_1_and_no_channel_rules(views: Views):
     features = features_of(views)
     raw, _ = FakeTrunk().features(images_of(views, [0]))

@@ -58,7 +58,9 @@ class Batch(NamedTuple):
     pictures; `targets`: each teacher's, of a fixed view of the same picture; `target_partners`:
     int64 (B, P), the position of that view that shows what a position of the input shows;
     `groups`: int64 (B,), places of one group may be the same in truth, though not within a batch;
-    None: all of them may.
+    None: all of them may. `as_seen`: each teacher's descriptors (B, D) of the very part of the
+    picture that the input shows, clean; `has_as_seen`: bool (B,), the views for which they are
+    known; None: of none.
     """
 
     inputs: torch.Tensor
@@ -69,11 +71,14 @@ class Batch(NamedTuple):
     target_partners: torch.Tensor
     matches: Matches
     groups: torch.Tensor | None = None
+    as_seen: Sequence[torch.Tensor] = ()
+    has_as_seen: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device, but for the inputs, which are this process's own."""
         matches = Matches(*(x.to(device) for x in self.matches))
-        names = ('places', 'query', 'pictures', 'target_partners', 'groups')
+        names = ('places', 'query', 'pictures', 'target_partners', 'groups', 'has_as_seen')
         moved = {n: x.to(device) for n in names if (x := getattr(self, n)) is not None}
         targets = [t.to(device) for t in self.targets]
-        return self._replace(targets=targets, matches=matches, **moved)
+        as_seen = [t.to(device, torch.float32) for t in self.as_seen]
+        return self._replace(targets=targets, matches=matches, as_seen=as_seen, **moved)

@@ -15,9 +15,10 @@ from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import SCALE, Look
 from ashtkd_ros.traverses.image_folder import read_source
+from tools.render.walks import EVALUATION_TOWNS
 from tools.training.config import SetsSource, Source
 from tools.training.data.augment import degrade
-from tools.training.data.sources import set_members
+from tools.training.data.sources import PLACE_RULES, set_members
 
 CANDIDATES = 30
 _LEAST = 4  # candidates of a list
@@ -43,7 +44,7 @@ class CandidateList:
 def set_lists(
     embedder: Embedder, data: Path, sources: Iterable[Source], most: int, seed: int = 0
 ) -> Iterator[CandidateList]:
-    """Lists of every set under `data` that has positives in `sources`, `most` queries of each.
+    """Lists of every set under `data` whose places `sources` tell, `most` queries of each.
 
     Half of the queries are degraded as in training. Of the places of one tour ("tour/place") only
     the right one is a candidate: others may show the same.
@@ -51,7 +52,7 @@ def set_lists(
     rng = np.random.default_rng(seed)
     for source in sources:
         for name, positives in source.positives.items() if isinstance(source, SetsSource) else ():
-            if not (data / name / 'index.csv').is_file():
+            if positives not in PLACE_RULES or not (data / name / 'index.csv').is_file():
                 continue
             groups = set_members(data / name, positives)
             members = [(g, order, path) for g, m in groups.items() for order, path in m]
@@ -70,10 +71,13 @@ def walk_lists(
 ) -> Iterator[CandidateList]:
     """Lists of rendered walks: WORLD/day is the map, every other WORLD/WALK the queries.
 
-    Right are places within 2 m. VprError where no world has a walk `day`, or a picture no pose.
+    Right are places within 2 m. VprError where no world has a walk `day`, a picture no pose, or
+    a town is one of those for evaluation.
     """
     rng = np.random.default_rng(seed)
     worlds = sorted(p.parent for p in folder.glob(f'*/{_MAP_WALK}'))
+    if kept := {f'town{town}' for town in EVALUATION_TOWNS} & {p.name for p in worlds}:
+        raise VprError(f'{folder}: holds {min(kept)}, which is for evaluation; give other walks')
     if not worlds:
         raise VprError(f'{folder}: holds no WORLD/{_MAP_WALK}; render walks with tools.render')
     for world in worlds:

@@ -21,13 +21,14 @@ from torch.utils.data import Dataset
 from tools.training.config import Schedule
 from tools.training.data.augment import degrade, draw_corners, warped
 from tools.training.data.batch import Batch, Matches, Targets
-from tools.training.data.correspondence import UNIT, Correspondence, SeenView
+from tools.training.data.correspondence import Correspondence, SeenView
 from tools.training.data.place_batches import PlaceBatches
 from tools.training.data.places import TrainingPlaces
 from tools.training.data.rows import Rows
 from tools.training.data.views import Views
 
-_WHOLE = 0.3  # share of the student's views that are the whole picture
+_AS_FIXED = 0.6  # share of the student's views that show the part that a fixed view shows
+_WHOLE = 0.4  # share of these that are the whole picture, the fixed view 0
 _CELL = 16  # pixels of a position of a grid
 _LEAST_SHARED = 0.02  # share of the positions that a pair of views has in common at least
 
@@ -143,7 +144,7 @@ class StudentViews(Dataset):
 
     def __getitem__(self, entry: Entry) -> torch.Tensor:
         cv2.setNumThreads(0)
-        seen, rng = self._drawn(entry)
+        seen, _, rng = self._drawn(entry)
         size = self.schedule.size_at(entry.step, self.size)
         image = warped(self.data.views.picture(seen.picture), seen.corners, size)
         clean = self.schedule.clean_query if entry.query else self.schedule.clean_database
@@ -157,14 +158,22 @@ class StudentViews(Dataset):
         Each of several processes has its own share of the images, and what is known of all.
         """
         side = self.schedule.size_at(entries[0].step, self.size) // _CELL
-        seen = [self._drawn(entry)[0] for entry in entries]
-        return _batch(self.data, self.teachers, images, entries, seen, side, self.schedule.pairs)
+        seen, fixed, _ = zip(*(self._drawn(entry) for entry in entries), strict=True)
+        pairs = self.schedule.pairs
+        return _batch(self.data, self.teachers, images, entries, seen, side, pairs, fixed)
 
-    def _drawn(self, entry: Entry) -> tuple[SeenView, np.random.Generator]:
-        """The part of the picture that is shown, and the generator of what follows."""
+    def _drawn(self, entry: Entry) -> tuple[SeenView, int | None, np.random.Generator]:
+        """The part of the picture that is shown, and the generator of what follows.
+
+        Also the fixed view that shows this very part, None where it is another part.
+        """
         rng = np.random.default_rng((self.schedule.seed, entry.step, entry.number))
-        corners = UNIT if rng.random() < _WHOLE else draw_corners(rng)
-        return SeenView(str(self.data.places.pictures[entry.picture].path), corners), rng
+        if rng.random() >= _AS_FIXED:
+            path = str(self.data.places.pictures[entry.picture].path)
+            return SeenView(path, draw_corners(rng)), None, rng
+        is_whole = rng.random() < _WHOLE or self.data.views_of_picture == 1
+        fixed = 0 if is_whole else int(rng.integers(1, self.data.views_of_picture))
+        return self.data.views.seen(self.data.row(entry.picture, fixed)), fixed, rng
 
 
 class TrunkMaps(Dataset):
@@ -182,11 +191,12 @@ class TrunkMaps(Dataset):
     def batch(self, inputs: torch.Tensor, entries: list[Entry]) -> Batch:
         """The batch of a step, see `StudentViews.batch`."""
         seen = [self.data.views.seen(self.data.row(e.picture, e.view)) for e in entries]
+        fixed = [e.view for e in entries]
         # What its guides say is of the next view of the picture.
         count = self.data.views_of_picture
         entries = [e._replace(view=(e.view + 1) % count) for e in entries]
         side = self.maps.shape[-1]
-        return _batch(self.data, self.teachers, inputs, entries, seen, side, 0)
+        return _batch(self.data, self.teachers, inputs, entries, seen, side, 0, fixed)
 
 
 def _batch(
@@ -194,14 +204,17 @@ def _batch(
     teachers: Sequence[KnownViews],
     inputs: torch.Tensor,
     entries: list[Entry],
-    seen: list[SeenView],
+    seen: Sequence[SeenView],
     side: int,
     pairs: int,
+    fixed: Sequence[int | None],
 ) -> Batch:
     """A batch of views `seen`, of which teachers saw the fixed views in `entries`.
 
-    `side`: positions along a side of the network's grid; `pairs`: at most so many matches.
+    `side`: positions along a side of the network's grid; `pairs`: at most so many matches;
+    `fixed`: the fixed views that show what is seen, None where there is none.
     """
+    as_seen = [data.row(e.picture, f or 0) for e, f in zip(entries, fixed, strict=True)]
     rows = [data.row(e.picture, e.view) for e in entries]
     shown, side_t = [data.views.seen(row) for row in rows], data.views.size // _CELL
     between = data.scenes.partners_between
@@ -215,13 +228,15 @@ def _batch(
         torch.from_numpy(np.stack(partners)),
         _matches(data.scenes, entries, seen, shown, (side, side_t), pairs),
         torch.tensor([data.group(e.place) for e in entries]),
+        [torch.from_numpy(teacher.descriptors[as_seen]).float() for teacher in teachers],
+        torch.tensor([f is not None for f in fixed]),
     )
 
 
 def _matches(
     scenes: Correspondence,
     entries: list[Entry],
-    seen: list[SeenView],
+    seen: Sequence[SeenView],
     shown: list[SeenView],
     sides: tuple[int, int],
     pairs: int,
@@ -249,7 +264,7 @@ def _matches(
 
 
 def _drawn_pairs(
-    scenes: Correspondence, entries: list[Entry], seen: list[SeenView], pairs: int
+    scenes: Correspondence, entries: list[Entry], seen: Sequence[SeenView], pairs: int
 ) -> list[tuple[int, int]]:
     """Numbers of views that may match, in an order that is drawn anew each step.
 

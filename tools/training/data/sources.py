@@ -24,10 +24,11 @@ from tools.training.config import FoldersSource, GsvSource, SetsSource, Source, 
 from tools.training.data.gsv import read_gsv
 from tools.training.data.places import TrainingPlaces, refuse_unknown
 
-_APART_PICTURES = 10.0
 _APART_METRES = 15.0
 # Where a place is in its group, and what is nearer may be the same: all of the group.
 _NEVER_NEGATIVE = (0.0,), math.inf
+# Rules by which the places of index.csv tell which pictures are right, and which are wrong.
+PLACE_RULES = ('neighbours', 'place', 'camera', 'tour')
 _IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 
 
@@ -64,14 +65,16 @@ def _read_sets(places: TrainingPlaces, source: SetsSource) -> None:
         refuse_unknown(f'{source.path}: {key}', set(names) - set(folders), folders)
     for name, folder in folders.items():
         if source.only is None or name in source.only:
-            _read_set(places, folder, source.positives.get(name), source.radius)
+            _read_set(places, folder, source.positives.get(name), source)
 
 
-def _read_set(places: TrainingPlaces, folder: Path, positives: str | None, radius: float) -> None:
+def _read_set(
+    places: TrainingPlaces, folder: Path, positives: str | None, source: SetsSource
+) -> None:
     if positives in _OTHER_RULES:
         _OTHER_RULES[positives](places, folder)
         return
-    groups = set_members(folder, positives)
+    groups, radius = set_members(folder, positives), source.radius
     if positives == 'neighbours' and not any(
         b - a <= radius
         for orders in ([order for order, _ in members] for members in groups.values())
@@ -90,7 +93,7 @@ def _read_set(places: TrainingPlaces, folder: Path, positives: str | None, radiu
         for k, index in enumerate(indices):
             near = indices[bisect_left(at, at[k] - reach) : bisect_right(at, at[k] + reach)]
             if index is not None:
-                apart = _APART_PICTURES * (reach or 1)
+                apart = source.apart * (reach or 1)
                 places.add([index, *near], folder.name, group, (at[k],), apart)
 
 

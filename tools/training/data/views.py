@@ -28,6 +28,7 @@ from tools.training.data.augment import draw_corners, warped
 from tools.training.data.correspondence import UNIT, SeenView
 
 SHARD = 1000
+_ANEW = 'remove the folder {}; all of it will be made again'
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95]
 _SHORT_SIDE = 256  # of a picture that is kept; larger ones are reduced
 
@@ -62,7 +63,10 @@ class Views:
         self._paths: list[str] = []
         self._pictures: dict[str, np.ndarray] = {}
         self.shards: dict[Path, range] = {}
-        for shard in sorted(self.folder.glob('[0-9]*.npz')):
+        for number, shard in enumerate(sorted(self.folder.glob('[0-9]*.npz'))):
+            if shard.name != _shard_name(number):  # the next one would be written over another
+                lost = self.folder / _shard_name(number)
+                raise VprError(f'{lost}: is missing; {_ANEW.format(self.folder)}')
             self._take(shard)
 
     def add(self, pictures: Iterable[Path], views: int) -> None:
@@ -72,7 +76,7 @@ class Views:
         paths = [paths[i] for i in np.random.default_rng(self.seed).permutation(len(paths))]
         todo = [(p, v) for p in paths for v in range(views) if (p, v) not in self.rows]
         for start in tqdm(range(0, len(todo), SHARD), unit='shard', desc='views', delay=2):
-            shard = self.folder / f'{len(self.shards):04d}.npz'
+            shard = self.folder / _shard_name(len(self.shards))
             self._write(shard, todo[start : start + SHARD])
             self._take(shard)
 
@@ -93,7 +97,7 @@ class Views:
         return _decoded(self._pictures[str(path)])
 
     def _take(self, shard: Path) -> None:
-        arrays = load_arrays(shard)
+        arrays = load_arrays(shard, _ANEW.format(self.folder))
         if 'corners' not in arrays:
             raise VprError(f'{shard}: holds views of another version; give another `views_folder`')
         if int(arrays['size']) != self.size:
@@ -152,10 +156,16 @@ def _decoded(jpeg: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def load_arrays(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by name; VprError where it is damaged."""
+def _shard_name(number: int) -> str:
+    return f'{number:04d}.npz'
+
+
+def load_arrays(
+    file: Path, remedy: str = 'remove it; it will be made again'
+) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name; VprError with the remedy where it is damaged."""
     try:
         with np.load(file) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise VprError(f'{file}: is damaged; remove it; it will be made again') from error
+        raise VprError(f'{file}: is damaged; {remedy}') from error

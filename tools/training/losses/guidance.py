@@ -16,10 +16,13 @@ from tools.training.networks.shared_trunk import SIDE
 def descriptor_guidance(
     student: list[torch.Tensor], teacher: list[torch.Tensor], weights: torch.Tensor
 ) -> torch.Tensor:
-    """Step 4: K pairs (B, C_k), weights (B, K) → mean over B of sum_k w_ik (1 - cos(s, t))."""
+    """Step 4: K pairs (B, C_k), weights (B, K) → mean over B of sum_k w_ik (1 - cos(s, t)).
+
+    0 where B is 0.
+    """
     pairs = zip(student, teacher, strict=True)
     gaps = torch.stack([1 - F.cosine_similarity(s, t, dim=1) for s, t in pairs], dim=1)
-    return (weights * gaps).sum(dim=1).mean()
+    return (weights * gaps).sum() / max(1, len(weights))
 
 
 def map_guidance(

@@ -22,10 +22,11 @@ def hard_labels(
 
     The vote is the label of the candidate that the teachers find most similar. `mixed`: (D, V)
     their weighted similarities; `candidates`: bool (D, V); `places`: int64 (D,), -1 = unknown;
-    `candidate_labels`: int64 (V,), see `labels_of`.
+    `candidate_labels`: int64 (V,), see `labels_of`. Without a candidate the label is -1, nobody's.
     """
     vote = mixed.masked_fill(~candidates, NEVER).argmax(dim=1)
-    return torch.where(places >= 0, places, candidate_labels[vote])
+    voted = torch.where(candidates.any(dim=1), candidate_labels[vote], -1)
+    return torch.where(places >= 0, places, voted)
 
 
 def labels_of(places: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:

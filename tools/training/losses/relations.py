@@ -51,6 +51,13 @@ class Relations(NamedTuple):
     negative: torch.Tensor
     candidates: torch.Tensor
 
+    def certain(self, places: torch.Tensor) -> torch.Tensor:
+        """bool (B, V): the candidates of which it is known whether they are right.
+
+        Those of a view of unknown place, `places` (B,) -1, are all of them.
+        """
+        return self.candidates & (self.positive | self.negative | (places < 0)[:, None])
+
 
 def relations(views: KnownViews, memory: KnownViews, query: torch.Tensor) -> Relations:
     """What is known of a batch and a memory; `query`: bool (B,), else of the database branch.

@@ -231,7 +231,8 @@ def forecast(left: Sequence[tuple[str, int]], results: Results, schedule: Schedu
 def rates(config: TrainConfig, places: AskedPlaces, factors: Sequence[float]) -> str:
     """A table of the student alone with all learning rates times each factor, also in `out`/rates.
 
-    By a seed of its own, so that no row of the ablation profits.
+    By a seed of its own. The queries are those of the table, so the student alone profits, if
+    anything.
     """
     out = config.out / 'rates'
     table = out / 'rates.md'

@@ -43,10 +43,10 @@ from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.render.conditions import CONDITIONS
 from tools.render.walk import Drive
-from tools.render.walks import DAY, SHIPPED_TOWN, query_walks, render_towns, town_folder
+from tools.render.walks import DAY, EVALUATION_TOWNS, query_walks, render_towns, town_folder
 
 NEAR_M, THINNED = 2.0, 6
-_TOWNS, _DEPTH = (SHIPPED_TOWN, 21), 20
+_DEPTH = 20
 _DESCRIPTOR = 'descriptor'
 _METHODS = {
     _DESCRIPTOR: MatcherConfig(top_k=_DEPTH, verify_top=0),
@@ -234,8 +234,8 @@ def _parser() -> argparse.ArgumentParser:
         '--towns',
         type=count,
         nargs='+',
-        default=_TOWNS,
-        help=f'seeds of the towns (default: {" ".join(map(str, _TOWNS))})',
+        default=EVALUATION_TOWNS,
+        help=f'seeds of the towns (default: {" ".join(map(str, EVALUATION_TOWNS))})',
     )
     parser.add_argument(
         '--model', type=Path, help='exported student (.onnx; default: the one that is shipped)'

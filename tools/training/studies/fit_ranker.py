@@ -217,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
     sources, sets = read_config(args.config).sources, validation_sets(args.val)
     embedder = Embedder(args.model)
     if embedder.local is None:
-        raise VprError(f'{args.model}: has no local features; run tools.training.fit_local first')
+        raise VprError(f'{args.model}: has no local features; train a student with `local`')
     network = Ranker(embedder.local.grid)
     found = set_lists(embedder, args.data, sources, args.lists)
     if args.walks:

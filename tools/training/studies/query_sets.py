@@ -21,11 +21,10 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.render.conditions import CONDITIONS
-from tools.render.walks import render_towns, town_folder
+from tools.render.walks import EVALUATION_TOWNS, render_towns, town_folder
 from tools.training.studies.evaluate_walks import evaluate_town, walk_tests
 from tools.training.studies.student_sets import Answers, answer_frames, looks_of
 
-TOWNS = (11, 21)
 _TURNS = 10
 _CELL_M, _CELL_FRAMES = 10.0, 3
 # What differs between query and map → the sets; any other set is a group of its own.
@@ -59,7 +58,7 @@ class AskedPlaces:
     validation: Sequence[Path]
     walks: Path | None = None
     held_back: Mapping[Path, set[str]] | None = None
-    towns: Sequence[int] = TOWNS
+    towns: Sequence[int] = EVALUATION_TOWNS
 
     def ask(self, embedder: Embedder) -> dict[str, AskedSet]:
         """Set → what a network answers."""
@@ -102,12 +101,15 @@ def _asked(
 
 
 def _spots(frames: Sequence[Frame]) -> Callable[[Frame], str]:
-    """With poses a cell of 10 m, with numbered frames three in a row, else the frame itself."""
+    """With poses a cell of 10 m, with numbered frames three in a row, else the place or camera.
+
+    That is the frame's label; without one it is the frame itself.
+    """
     if all(f.pose is not None for f in frames):
         return lambda f: f'{f.pose.x // _CELL_M:.0f} {f.pose.y // _CELL_M:.0f}'
     if all(is_whole(f.label) for f in frames):
         return lambda f: str(int(f.label) // _CELL_FRAMES)
-    return lambda f: f.source
+    return lambda f: f.label or f.source
 
 
 def _ask_set(folder: Path, embedder: Embedder) -> AskedSet:

@@ -34,6 +34,17 @@ def test_neighbours_places_and_single_photos(tmp_path: Path):
     assert 'cams:      2 places,      3 pictures' in summary(places)
 
 
+def test_a_camera_that_may_stand_still_is_nowhere_certainly_elsewhere(tmp_path: Path):
+    index_set(tmp_path / 'w', [(f'{k}.png', '') for k in range(40)], list(range(40)))
+    source = {'kind': 'sets', 'path': tmp_path, 'positives': {'w': 'neighbours'}}
+    for apart, expected in ((10, 10), (1.0e6, 1.0e6)):
+        first = places_of([{**source, 'apart': apart}]).places[0]
+        assert first.apart == expected
+    for bad in (1, float('nan'), float('inf')):
+        with pytest.raises(VprError):
+            places_of([{**source, 'apart': bad}])
+
+
 def neighbours(folder: Path, files: list[str], orders: list, radius: float = 1) -> list[list[str]]:
     index_set(folder / 'w', [(f, '') for f in files], orders)
     source = {'kind': 'sets', 'path': folder, 'positives': {'w': 'neighbours'}, 'radius': radius}

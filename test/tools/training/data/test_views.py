@@ -135,4 +135,14 @@ def test_damaged_shards_and_other_sizes_are_one_line(photos, tmp_path: Path):
     (tmp_path / 'v' / '0000.npz').write_bytes(b'PK\x03\x04 cut')
     with pytest.raises(VprError) as error:
         Views(tmp_path / 'v', size=32)
-    assert '0000.npz: is damaged' in line_of(error)
+    assert '0000.npz: is damaged; remove the folder' in line_of(error)
+
+
+def test_a_lost_shard_is_told_and_no_other_one_is_written_over(photos, tmp_path: Path):
+    views = Views(tmp_path / 'v', size=32)
+    views.add(photos, 1)
+    views.add(photos, 2)
+    (tmp_path / 'v' / '0000.npz').unlink()
+    with pytest.raises(VprError) as error:
+        Views(tmp_path / 'v', size=32)
+    assert '0000.npz: is missing; remove the folder' in line_of(error)

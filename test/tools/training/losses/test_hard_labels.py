@@ -24,6 +24,7 @@ def test_hard_labels_are_the_truth_or_else_the_vote(teachers):
     without = ALL.clone()
     without[0, mixed[0].argmax()] = False
     assert hard_labels(mixed, without, nobody, Q_PLACE)[0] != labels[0]
+    assert (hard_labels(mixed, ALL & False, nobody, Q_PLACE) == -1).all()
 
 
 def test_a_picture_whose_place_is_unknown_can_be_voted_for():

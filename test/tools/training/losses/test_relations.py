@@ -58,6 +58,14 @@ def test_what_may_be_the_same_in_truth_is_no_negative_of_the_memory():
     assert not relations(nowhere, MEMORY, QUERY).negative[:, 5:].any()
 
 
+def test_only_what_is_known_says_whether_a_teacher_is_right():
+    found = relations(BATCH, MEMORY, QUERY)
+    certain = found.certain(BATCH.places)
+    # Not the neighbour of its tour, nor what has no group or no place
+    assert certain[0, 5:].int().tolist() == [1, 0, 0, 1, 0, 0]
+    assert torch.equal(certain[3:], found.candidates[3:])  # of an unknown place nothing is wrong
+
+
 def test_a_memory_keeps_the_last_views_and_their_numbers():
     bank = MemoryBank(4, 4, [3])
     assert len(bank.views().places) == 0

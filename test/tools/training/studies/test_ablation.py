@@ -12,13 +12,14 @@ from small_student import torch
 from small_training import write_settings
 
 from ashtkd_ros.errors import VprError
+from tools.render.walks import EVALUATION_TOWNS
 from tools.training.config import TrainConfig, as_plain, read_config
 from tools.training.run_folder import start_folder
 from tools.training.studies import ablation as study
 from tools.training.studies.ablation import main, rows, scaled, settings_of, stored_results
 from tools.training.studies.ablation_report import ALONE, BOTH, EQUAL, FULL, HARD, MATCHED, SOFT
 from tools.training.studies.ablation_results import Results, Row
-from tools.training.studies.query_sets import TOWNS, AskedPlaces
+from tools.training.studies.query_sets import AskedPlaces
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +50,7 @@ def test_the_shipped_settings_are_the_ones_that_are_asked_for(shipped: TrainConf
     assert shipped.student.image_size == 112 and not schedule.sizes
     assert shipped.start.suffix == '.npz' and shipped.held_back
     walked = {p.parent.name for s in shipped.sources if s.kind == 'walks' for p in s.paths}
-    assert walked and not walked & {f'town{town}' for town in TOWNS}
+    assert walked and not walked & {f'town{town}' for town in EVALUATION_TOWNS}
 
 
 def test_all_rates_are_scaled_and_nothing_else(shipped: TrainConfig):

@@ -42,7 +42,7 @@ def test_right_and_wrong_are_told_of_each_query_by_both_methods(tmp_path: Path, 
     asked = AskedPlaces([write_set(tmp_path / 'plain', rows)]).ask(embedder)['plain']
     assert asked.right['descriptor'].tolist() == [True, False]  # the third has no right place
     assert set(asked.right) == {'descriptor', 'verified'}
-    assert len(set(asked.spots)) == 2
+    assert len(set(asked.spots)) == 1  # both are of one place
 
 
 def test_with_poses_every_picture_is_a_query_and_is_not_in_its_own_map(tmp_path: Path, embedder):
@@ -95,6 +95,12 @@ def test_frames_in_a_row_are_one_spot(tmp_path: Path, embedder):
     rows = [(BLUE, n, role, n) for role in ('database', 'query') for n in range(9)]
     asked = AskedPlaces([write_set(tmp_path / 'walk', rows)]).ask(embedder)['walk']
     assert len(asked.spots) == 9 and len(set(asked.spots)) == 3
+
+
+def test_frames_of_one_camera_are_one_spot(tmp_path: Path, embedder):
+    rows = [(BLUE, f'cam{n % 2}', role, n) for role in ('database', 'query') for n in range(8)]
+    asked = AskedPlaces([write_set(tmp_path / 'cams', rows)]).ask(embedder)['cams']
+    assert len(asked.spots) == 8 and len(set(asked.spots)) == 2
 
 
 def test_groups_are_by_what_differs():
