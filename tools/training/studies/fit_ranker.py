@@ -36,6 +36,7 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import SCALE
 from ashtkd_ros.recognition.verification import verify
 from ashtkd_ros.traverses.image_folder import read_source
+from tools.render.walks import EVALUATION_TOWNS, town_folder
 from tools.training.config import read_config
 from tools.training.data.candidate_lists import CANDIDATES, CandidateList, set_lists, walk_lists
 from tools.training.networks.ranker import Ranker, list_loss
@@ -210,6 +211,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _refuse_evaluation(walks: Path) -> None:
+    """VprError where walks are of a town that networks are measured by."""
+    towns = (town_folder(walks, town) for town in EVALUATION_TOWNS)
+    if kept := [town.name for town in towns if town.exists()]:
+        raise VprError(f'{walks}: holds {kept[0]}, which is for evaluation; give other walks')
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     args = _parser().parse_args(argv)
@@ -221,6 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     network = Ranker(embedder.local.grid)
     found = set_lists(embedder, args.data, sources, args.lists)
     if args.walks:
+        _refuse_evaluation(args.walks)
         found = chain(found, walk_lists(embedder, args.walks, args.lists))
     lists = read_lists(network, found)
     loss = train_ranker(network, lists, args.steps)

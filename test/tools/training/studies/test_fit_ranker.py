@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
+from conftest import line_of
 from small_student import torch
 
 from ashtkd_ros.errors import VprError
@@ -16,7 +17,13 @@ from ashtkd_ros.network.local_features import LocalShape
 from ashtkd_ros.recognition.verification import verify
 from tools.training.data.candidate_lists import CandidateList, _list, _relations
 from tools.training.networks.ranker import Ranker, list_loss
-from tools.training.studies.fit_ranker import read_lists, train_ranker, verdict, write_ranker
+from tools.training.studies.fit_ranker import (
+    _refuse_evaluation,
+    read_lists,
+    train_ranker,
+    verdict,
+    write_ranker,
+)
 
 GRID, CHANNELS, COUNT = (4, 4), 8, 6
 P = GRID[0] * GRID[1]
@@ -149,3 +156,12 @@ def test_the_file_scores_as_the_network_for_any_number(tmp_path: Path):
 )
 def test_it_ships_only_where_it_beats_the_vote(found, fault):
     assert verdict(found) == fault
+
+
+def test_it_does_not_learn_from_the_towns_that_it_is_measured_by(tmp_path: Path):
+    (tmp_path / 'town22').mkdir()
+    _refuse_evaluation(tmp_path)
+    (tmp_path / 'town21').mkdir()
+    with pytest.raises(VprError) as error:
+        _refuse_evaluation(tmp_path)
+    assert 'holds town21, which is for evaluation' in line_of(error)
