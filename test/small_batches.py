@@ -76,6 +76,6 @@ def made_up_batch(
     targets = [t.outputs(pictures.tolist()) for t in teachers]
     query = torch.arange(count) % 2 == 0
     place = torch.tensor(places)
-    as_seen, known = [t.descriptor for t in targets], torch.ones(count, dtype=torch.bool)
+    as_seen, known = list(targets), torch.ones(count, dtype=torch.bool)
     found = targets, partners, matches, place, as_seen, known
     return Batch(images, place, query, pictures, *found)

@@ -68,7 +68,12 @@ def load_student(run: Path) -> tuple[DSFormer, Views]:
             f'{run}: its training stopped at step {state["step"]} of {steps}; go on with it first'
         )
     network = DSFormer(checked(StudentConfig, settings, run / 'config.yaml'))
-    network.load_state_dict(state['average'])
+    try:
+        network.load_state_dict(state['average'])
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise VprError(
+            f'{run}/checkpoint.pt: holds no network of the settings in config.yaml; train it anew'
+        ) from error
     views = Views(folder)
     if not views.whole():
         raise VprError(

@@ -59,6 +59,11 @@ class Teacher:
         sums, salient = ([_read(x, rows) for x in xs] for xs in (known.sums, known.salient))
         return Targets(_read(known.descriptors, rows), maps, sums, salient)
 
+    def vectors(self, rows: Sequence[int]) -> Targets:
+        """The same without maps and salient maps, which are large."""
+        sums = [_read(x, rows) for x in self._known.sums]
+        return Targets(_read(self._known.descriptors, rows), None, sums)
+
     def standardised(self, similarity: torch.Tensor) -> torch.Tensor:
         """Its similarities as deviations above the mean between different places, any shape.
 

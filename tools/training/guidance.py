@@ -103,9 +103,11 @@ class Guidance(nn.Module):
             # Teachers without the level leave their weight to those that have it.
             share = _shares(weights, having)
             if self.lesson.levels:
-                projected = [self.levels[k][level](outputs.sums[level].float()) for k in having]
-                wanted = [targets[k].sums[level] for k in having]
-                loss = descriptor_guidance(projected, wanted, share)
+                seen = batch.has_as_seen
+                sums = outputs.sums[level][seen].float()
+                projected = [self.levels[k][level](sums) for k in having]
+                wanted = [batch.as_seen[k].sums[level][seen] for k in having]
+                loss = descriptor_guidance(projected, wanted, share[seen])
                 losses.setdefault('levels', []).append(loss)
             if self.lesson.salient:
                 maps = outputs.maps[level].float()
@@ -124,7 +126,8 @@ class Guidance(nn.Module):
         for half in sorted(set(self.free)):
             having = [k for k, free in enumerate(self.free) if free == half]
             projected = [self.vectors[k](self._half(outputs, k)) for k in having]
-            wanted = [batch.targets[k].descriptor if half else batch.as_seen[k] for k in having]
+            said = batch.targets if half else batch.as_seen
+            wanted = [said[k].descriptor for k in having]
             known = slice(None) if half else batch.has_as_seen
             pairs = ([x[known] for x in rows] for rows in (projected, wanted))
             losses.append(descriptor_guidance(*pairs, _shares(weights, having)[known]))

@@ -49,6 +49,9 @@ class FinishedTeacher(Protocol):
     def outputs(self, rows: Sequence[int]) -> Targets:
         """What it says of fixed views, by their rows."""
 
+    def vectors(self, rows: Sequence[int]) -> Targets:
+        """The same without anything that has positions."""
+
 
 def objective_for(
     lesson: Lesson,

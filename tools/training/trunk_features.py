@@ -80,24 +80,19 @@ def trunk_features(views: Views, trunk: Path) -> TrunkFeatures:
     folder, whitening = folder_of(views, trunk), whitening_file(views, trunk)
     shared = SharedTrunk(trunk, whitening)
     shards = [shard for shard, rows in views.shards.items() if len(rows)]
-    todo = [shard for shard in shards if not _is_whole(folder, shard, shards)]
+    # Each kind that any shard has is wanted of all of them.
+    kinds = {k for k in _KINDS for s in shards if _file(folder, s, k).exists()} | {'whole'}
+    todo = [s for s in shards if not all(_file(folder, s, k).exists() for k in kinds)]
     for shard in tqdm(todo, unit='shard', desc=Path(trunk).stem, delay=2, disable=None):
         if not whitening.exists():
             _fit_whitening(views, shared, whitening)
         parts = [shared.features(x) for x in _images(views, views.shards[shard])]
         _write(folder, shard, parts)
-    kinds = [_rows(folder, shards, kind) for kind in _KINDS]
-    return TrunkFeatures(*kinds)
+    return TrunkFeatures(*(_rows(folder, shards, kind) for kind in _KINDS))
 
 
 def _file(folder: Path, shard: Path, kind: str) -> Path:
     return folder / f'{shard.stem}.{kind}.npy'
-
-
-def _is_whole(folder: Path, shard: Path, shards: list[Path]) -> bool:
-    """Whether each kind of file is there that any shard has, one of whole pictures in any case."""
-    kinds = [k for k in _KINDS if any(_file(folder, s, k).exists() for s in shards)]
-    return all(_file(folder, shard, kind).exists() for kind in {'whole', *kinds})
 
 
 def _rows(folder: Path, shards: list[Path], kind: str) -> Rows | None:

@@ -185,6 +185,16 @@ def test_a_training_that_stopped_half_way_is_not_exported(run: Path):
     assert f'{run}: its training stopped at step 4 of 5; go on' in line_of(error)
 
 
+def test_a_checkpoint_of_another_network_is_one_line(run: Path):
+    state = torch.load(run / 'checkpoint.pt', weights_only=True)
+    first = next(iter(state['average']))
+    for weights in ({}, None, {**state['average'], first: torch.zeros(1)}):
+        torch.save({**state, 'average': weights}, run / 'checkpoint.pt')
+        with pytest.raises(VprError) as error:
+            export.load_student(run)
+        assert 'checkpoint.pt: holds no network of the settings' in line_of(error)
+
+
 def test_a_run_with_settings_of_another_version_is_one_line(run: Path):
     file = run / 'config.yaml'
     text = file.read_text()

@@ -111,7 +111,7 @@ def test_where_things_stand_is_taught_by_the_part_that_is_seen():
         def of(batch: Batch, objective=objective, outputs=outputs) -> float:
             return float(objective(outputs, batch)['descriptor'])
 
-        as_seen = [-t for t in batch.as_seen]
+        as_seen = [t._replace(descriptor=-t.descriptor) for t in batch.as_seen]
         elsewhere = [t._replace(descriptor=-t.descriptor) for t in batch.targets]
         assert (of(batch._replace(as_seen=as_seen)) != of(batch)) == follows
         assert (of(batch._replace(targets=elsewhere)) != of(batch)) != follows
@@ -119,6 +119,22 @@ def test_where_things_stand_is_taught_by_the_part_that_is_seen():
         half[::2] = False
         assert (of(batch._replace(has_as_seen=half)) != of(batch)) == follows
         assert (of(batch._replace(has_as_seen=none)) == 0.0) == follows
+
+
+def test_levels_are_taught_by_the_part_that_is_seen_too():
+    network, batch = student(), made_up_batch([UP])
+    objective = objective_for(lesson_of(1, levels=1.0), network, EXAMPLE, [UP])
+    outputs = network.describe(batch.inputs)
+
+    def of(batch: Batch) -> float:
+        return float(objective(outputs, batch)['levels'])
+
+    def turned(targets: list) -> list:
+        return [t._replace(sums=[-s for s in t.sums]) for t in targets]
+
+    assert of(batch._replace(targets=turned(batch.targets))) == of(batch) > 0
+    assert of(batch._replace(as_seen=turned(batch.as_seen))) != of(batch)
+    assert of(batch._replace(has_as_seen=torch.zeros(8, dtype=torch.bool))) == 0
 
 
 def test_another_place_of_the_tour_in_memory_makes_no_teacher_wrong():

@@ -58,9 +58,8 @@ class Batch(NamedTuple):
     pictures; `targets`: each teacher's, of a fixed view of the same picture; `target_partners`:
     int64 (B, P), the position of that view that shows what a position of the input shows;
     `groups`: int64 (B,), places of one group may be the same in truth, though not within a batch;
-    None: all of them may. `as_seen`: each teacher's descriptors (B, D) of the very part of the
-    picture that the input shows, clean; `has_as_seen`: bool (B,), the views for which they are
-    known; None: of none.
+    None: all of them may. `as_seen`: each teacher's, without maps, of the very part of the picture
+    that the input shows, clean; `has_as_seen`: bool (B,), the views for which that is known.
     """
 
     inputs: torch.Tensor
@@ -70,9 +69,9 @@ class Batch(NamedTuple):
     targets: list[Targets]
     target_partners: torch.Tensor
     matches: Matches
-    groups: torch.Tensor | None = None
-    as_seen: Sequence[torch.Tensor] = ()
-    has_as_seen: torch.Tensor | None = None
+    groups: torch.Tensor | None
+    as_seen: list[Targets]
+    has_as_seen: torch.Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device, but for the inputs, which are this process's own."""
@@ -80,5 +79,5 @@ class Batch(NamedTuple):
         names = ('places', 'query', 'pictures', 'target_partners', 'groups', 'has_as_seen')
         moved = {n: x.to(device) for n in names if (x := getattr(self, n)) is not None}
         targets = [t.to(device) for t in self.targets]
-        as_seen = [t.to(device, torch.float32) for t in self.as_seen]
+        as_seen = [t.to(device) for t in self.as_seen]
         return self._replace(targets=targets, matches=matches, as_seen=as_seen, **moved)

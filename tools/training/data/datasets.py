@@ -56,6 +56,9 @@ class KnownViews(Protocol):
     def outputs(self, rows: Sequence[int]) -> Targets:
         """What it says of fixed views, by their rows."""
 
+    def vectors(self, rows: Sequence[int]) -> Targets:
+        """The same without anything that has positions."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -228,7 +231,7 @@ def _batch(
         torch.from_numpy(np.stack(partners)),
         _matches(data.scenes, entries, seen, shown, (side, side_t), pairs),
         torch.tensor([data.group(e.place) for e in entries]),
-        [torch.from_numpy(teacher.descriptors[as_seen]).float() for teacher in teachers],
+        [teacher.vectors(as_seen) for teacher in teachers],
         torch.tensor([f is not None for f in fixed]),
     )
 

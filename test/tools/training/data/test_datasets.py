@@ -25,10 +25,12 @@ CLEAN = Schedule(steps=20, places=6, views=4, clean_query=1.0, clean_database=1.
 class Seen:
     """A teacher whose descriptor of a view is its row."""
 
-    scale, descriptors = (0.0, 0.5), np.arange(1.0, 999.0)[:, None]
+    scale = 0.0, 0.5
 
     def outputs(self, rows: list[int]) -> Targets:
         return Targets(torch.tensor(rows)[:, None].float() + 1, None)
+
+    vectors = outputs
 
 
 @pytest.fixture(scope='module')
@@ -150,7 +152,7 @@ def test_what_teachers_say_of_the_very_part_is_known_of_some_views(data: Trainin
         batch = batch_of(data, CLEAN, step)
         known += batch.has_as_seen.tolist()
         for k in batch.has_as_seen.nonzero()[:, 0].tolist():
-            row = int(batch.as_seen[0][k, 0]) - 1
+            row = int(batch.as_seen[0].descriptor[k, 0]) - 1
             shown = data.views.image(row).transpose(2, 0, 1) / 255
             assert np.abs(batch.inputs[k].numpy() - shown).max() < 1e-6
             others += row + 1 != int(batch.targets[0].descriptor[k, 0])
