@@ -3,18 +3,20 @@
 
     python -m tools.training.export runs/asht/student --data DATA -o models/ashtkd_student.onnx
 
-The layers of the descriptor are fitted to the trained network, on the whole training pictures
-(`whitening.finish`); local features stay as they were trained. The preprocessing and the
-coefficients of the confidence go into the metadata. The coefficients are fitted on the sets under
-DATA that have `positives` in the settings of the run; without such sets the model has none, and
-its confidence is the similarity.
+The layer of the local features learns to rank candidates (`ranking`), then the layers of the
+descriptor are fitted to the network, on the whole training pictures (`whitening.finish`). The
+preprocessing and the coefficients of the confidence go into the metadata. The coefficients are
+fitted on the sets under DATA that have `positives` in the settings of the run; without such sets
+the model has none, and its confidence is the similarity.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -32,16 +34,20 @@ from ashtkd_ros.network.embedder import PREPROCESSING_KEY, Embedder
 from ashtkd_ros.network.local_features import LOCAL
 from tools.training.calibrate import calibrate
 from tools.training.config import read_sources
+from tools.training.data.held_back import without_held_back
+from tools.training.data.sources import read_places
 from tools.training.data.views import Views
 from tools.training.networks.layers import count as count_operations
 from tools.training.networks.student import DSFormer, StudentConfig
 from tools.training.outputs import check_model_output
+from tools.training.ranking import teach_ranking
 from tools.training.run_folder import load_checkpoint
 from tools.training.setting_types import checked
 from tools.training.whitening import POWER, describe_pictures, finish, some_of_whole
 
 _LEAST_COSINE = 0.9999
 _LEAST_LOCAL = 0.999
+_FIRST_FIT = 2500  # pictures for the descriptor that candidates are found by
 
 
 def read_run(run: Path) -> dict:
@@ -180,22 +186,32 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def export(
-    run: Path, data: Path, out: Path, power: float, levels: int = 0, pixels: int = 0
-) -> dict[str, float]:
-    """Write the model; returns what was measured on the way. 0 levels or pixels: the run's own."""
+@dataclass(frozen=True)
+class Wanted:
+    """What to export: `power` of the whitening; `levels`, `pixels`, 0: the run's own; `ranking`:
+    steps in which local features learn to rank, 0: none."""
+
+    power: float = POWER
+    levels: int = 0
+    pixels: int = 0
+    ranking: int = 2000
+
+
+def export(run: Path, data: Path, out: Path, wanted: Wanted) -> dict[str, float]:
+    """Write the model; returns what was measured on the way."""
     check_model_output(out)
     if not data.is_dir():
         raise VprError(f'{data}: no such folder; name the one with the training sets')
     network, views = load_student(run)
     sources = read_sources(read_run(run)['sources'], run / 'config.yaml')
-    if levels or pixels:
+    if wanted.levels or wanted.pixels:
         network = network.smaller(
-            levels or len(network.heads), pixels or network.config.image_size
+            wanted.levels or len(network.heads), wanted.pixels or network.config.image_size
         )
-    finish(network, views, power=power)
+    measured = _ranked(network, views, run, wanted.ranking) if network.local else {}
+    finish(network, views, power=wanted.power)
     example = torch.zeros(1, 3, *[network.config.image_size] * 2)
-    measured = dict(zip(('M parameters', 'GMAC'), count_operations(network, example), strict=True))
+    measured |= zip(('M parameters', 'GMAC'), count_operations(network, example), strict=True)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / out.name
         write_onnx(network, draft, metadata_of(network, out.stem))
@@ -215,9 +231,24 @@ def export(
     return measured | fitted
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+def _ranked(network: DSFormer, views: Views, run: Path, steps: int) -> dict[str, float]:
+    """Teach the local features to rank candidates of the finished descriptor."""
+    settings = read_run(run)
+    sources = read_sources(settings['sources'], run / 'config.yaml')
+    if not steps or not sources:
+        return {}
+    places = without_held_back(read_places(sources), sources, settings.get('held_back') or {})
+    finish(network, views, _FIRST_FIT)
+    found = teach_ranking(network, views, places, steps)
+    if found is None:
+        print(f'{run}: its sources show no place twice; local features stay as they were trained')
+        return {}
+    return dict(zip(('Recall@1 of candidate lists before', 'after'), found, strict=True))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
+    wanted = Wanted()
     parser.add_argument(
         'run', type=Path, help="the student's folder that tools.training.train wrote"
     )
@@ -234,25 +265,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--power',
         type=share,
-        default=POWER,
+        default=wanted.power,
         help='power of the whitening, 0 to 1; 0: rotation only, 1: full whitening '
         '(default: %(default)s)',
     )
-    parser.add_argument(
-        '--levels',
-        type=count,
-        default=0,
-        help='number of levels to keep, the lowest ones; 0: all (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--pixels',
-        type=count,
-        default=0,
-        help='width and height of the image in pixels; 0: those of the training '
-        '(default: %(default)s)',
-    )
-    args = parser.parse_args(argv)
-    measured = export(args.run, args.data, args.out, args.power, args.levels, args.pixels)
+    for name, text in (
+        ('levels', 'number of levels to keep, the lowest ones; 0: all'),
+        ('pixels', 'width and height of the image in pixels; 0: those of the training'),
+        ('ranking', 'steps in which local features learn to rank; 0: none'),
+    ):
+        text = f'{text} (default: %(default)s)'
+        parser.add_argument(f'--{name}', type=count, default=getattr(wanted, name), help=text)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    args = _parser().parse_args(argv)
+    wanted = Wanted(args.power, args.levels, args.pixels, args.ranking)
+    measured = export(args.run, args.data, args.out, wanted)
     print(f'{args.out}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
     return 0
 

@@ -10,7 +10,8 @@ should learn for layers that are out of date, and are fitted again in the end.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import cv2
 import faiss
@@ -50,19 +51,25 @@ def whitening_layer(vectors: torch.Tensor, dimensions: int, power: float = POWER
     return layer
 
 
-@torch.no_grad()
 def describe_pictures(
     network: DSFormer, jpegs: list[np.ndarray], names: Sequence[str] = ('descriptor',)
 ) -> list[torch.Tensor]:
-    """Some outputs, by their names in `NetworkOutput`, for encoded pictures of any size.
+    """The same as `describe_images` for encoded pictures."""
+    pictures = (cv2.imdecode(j, cv2.IMREAD_COLOR)[..., ::-1] for j in jpegs)
+    return describe_images(network, pictures, names)
+
+
+@torch.no_grad()
+def describe_images(
+    network: DSFormer, images: Iterable[np.ndarray], names: Sequence[str] = ('descriptor',)
+) -> list[torch.Tensor]:
+    """Some outputs, by their names in `NetworkOutput`, for images uint8 (H, W, 3) RGB of any size.
 
     float32, those of positions float16; `sums` are those of all levels side by side.
     """
-    found, size = defaultdict(list), (network.config.image_size,) * 2
-    for start in range(0, len(jpegs), 32):
-        pictures = [cv2.imdecode(j, cv2.IMREAD_COLOR) for j in jpegs[start : start + 32]]
-        pictures = [resize(p, size) for p in pictures]
-        x = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
+    found, size, images = defaultdict(list), (network.config.image_size,) * 2, iter(images)
+    while some := [resize(image, size) for image in islice(images, 32)]:
+        x = torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2)
         outputs = network.describe(x.float() / 255)
         for name in names:
             value = getattr(outputs, name)

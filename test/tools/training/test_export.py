@@ -56,7 +56,7 @@ def test_exported_network_is_the_trained_one_whitened(
     samples = calibrate.Samples(known, np.arange(40) > 15)
     monkeypatch.setattr(calibrate, 'collect', lambda *_, **__: samples)
     out = tmp_path / 'models' / 'small.onnx'
-    measured = export.export(run, tmp_path, out, 0.5)
+    measured = export.export(run, tmp_path, out, export.Wanted())
     assert measured['least cosine'] > 0.9999
 
     trained, _ = export.load_student(run)
@@ -80,7 +80,7 @@ def test_without_revisits_the_confidence_is_the_similarity(
 ):
     monkeypatch.setattr(export, 'Views', lambda _: views)
     out = tmp_path / 'small.onnx'
-    measured = export.export(run, tmp_path, out, 0.5)
+    measured = export.export(run, tmp_path, out, export.Wanted())
     assert list(measured) == ['M parameters', 'GMAC', 'least cosine']
     assert 'the confidence is not fitted' in capsys.readouterr().out
     assert Embedder(out, num_threads=1).confidence == {}
@@ -91,7 +91,7 @@ def test_a_students_file_is_complete(
 ):
     monkeypatch.setattr(export, 'Views', lambda _: views)
     run, out = run_of(SMALL_WITH_LOCAL, tmp_path / 'run', views), tmp_path / 'whole.onnx'
-    measured = export.export(run, tmp_path, out, 0.5)
+    measured = export.export(run, tmp_path, out, export.Wanted())
     assert measured['least cosine'] > 0.9999 and measured['least cosine of local'] > 0.99
     embedder = Embedder(out, num_threads=1)
     assert (embedder.name, embedder.dimensions) == ('whole', 20)
@@ -110,7 +110,7 @@ def test_smaller_students_keep_their_local_features(
 ):
     monkeypatch.setattr(export, 'Views', lambda _: views)
     run, out = run_of(SMALL_WITH_LOCAL, tmp_path / 'run', views), tmp_path / 'small.onnx'
-    measured = export.export(run, tmp_path, out, 0.5, levels, pixels)
+    measured = export.export(run, tmp_path, out, export.Wanted(levels=levels, pixels=pixels))
     assert measured['least cosine of local'] > 0.99
     assert Embedder(out, num_threads=1).local == LocalShape(grid, 8)
 
@@ -132,7 +132,7 @@ def test_a_model_whose_local_features_differ_is_not_written(
     monkeypatch.setattr(export, 'check_parity', lambda *_: 1.0)
     run, out = run_of(SMALL_WITH_LOCAL, tmp_path / 'run', views), tmp_path / 'small.onnx'
     with pytest.raises(VprError) as error:
-        export.export(run, tmp_path, out, 0.5)
+        export.export(run, tmp_path, out, export.Wanted())
     assert 'its local features differ from numpy' in line_of(error) and not out.exists()
 
 
@@ -143,7 +143,7 @@ def test_a_model_of_another_origin_is_not_replaced(run: Path, tmp_path: Path, mo
         out.write_bytes(data)
         monkeypatch.setattr(export, 'load_student', lambda _: pytest.fail('began'))
         with pytest.raises(VprError) as error:
-            export.export(run, tmp_path, out, 0.5)
+            export.export(run, tmp_path, out, export.Wanted())
         assert 'other.onnx: exists' in line_of(error) and out.read_bytes() == data
 
 
@@ -153,7 +153,7 @@ def test_too_few_pictures_to_whiten_export_nothing(
     few = SimpleNamespace(jpegs=views.jpegs, whole=lambda: list(range(16)))
     monkeypatch.setattr(export, 'Views', lambda _: few)
     with pytest.raises(VprError) as error:
-        export.export(run, tmp_path, tmp_path / 'm.onnx', 0.5)
+        export.export(run, tmp_path, tmp_path / 'm.onnx', export.Wanted())
     assert 'whitened dimensions' in line_of(error) and not (tmp_path / 'm.onnx').exists()
 
 
@@ -233,6 +233,6 @@ def test_a_network_of_nan_is_not_exported(
     monkeypatch.setattr(export, 'load_student', broken)
     out = tmp_path / 'models' / 'small.onnx'
     with pytest.raises(VprError) as error:
-        export.export(run, tmp_path, out, 0.5)
+        export.export(run, tmp_path, out, export.Wanted())
     assert 'small' in line_of(error) or 'not finite' in line_of(error)
     assert not out.exists()

@@ -3,125 +3,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from ashtkd_ros.errors import VprError
-from ashtkd_ros.images.image_file import read_image
-from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.network.local_features import SCALE, Look
-from ashtkd_ros.traverses.image_folder import read_source
-from tools.training.config import SetsSource, Source
-from tools.training.data.augment import degrade
-from tools.training.data.sources import PLACE_RULES, set_members
+from tools.training.data.places import TrainingPlace, TrainingPlaces
 
 CANDIDATES = 30
-_LEAST = 4  # candidates of a list
-_MAP_WALK = 'day'
-_METRES = 2.0  # to the right places of a walk
-_UNSURE = 3  # radii in order within which a neighbour is neither right nor wrong
+_LEAST = 4  # wrong ones of a list
 
 
 @dataclass(frozen=True)
 class CandidateList:
-    """One query: `local` float32 (P, L); candidates (K, P, L); similarity (K,); right bool (K,).
+    """One query and its K candidates, numbers of pictures, the most similar ones first.
 
-    `domain`: the set or walk it is from.
+    `candidates`: int (K,); `similarity` of the descriptors: float32 (K,); `right`: bool (K,).
+    `domain`: the set that all are from.
     """
 
-    local: np.ndarray
+    query: int
     candidates: np.ndarray
     similarity: np.ndarray
     right: np.ndarray
     domain: str
 
 
-def set_lists(
-    embedder: Embedder, data: Path, sources: Iterable[Source], most: int, seed: int = 0
-) -> Iterator[CandidateList]:
-    """Lists of every set under `data` whose places `sources` tell, `most` queries of each.
+def some_pictures(places: TrainingPlaces, most: int, seed: int = 0) -> list[int]:
+    """Numbers of about `most` pictures a domain: all those of places drawn by chance.
 
-    Half of the queries are degraded as in training. Of the places of one tour ("tour/place") only
-    the right one is a candidate: others may show the same.
+    Of known places; at least one of them with two pictures, else the domain has none.
     """
-    rng = np.random.default_rng(seed)
-    for source in sources:
-        for name, positives in source.positives.items() if isinstance(source, SetsSource) else ():
-            if positives not in PLACE_RULES or not (data / name / 'index.csv').is_file():
-                continue
-            groups = set_members(data / name, positives)
-            members = [(g, order, path) for g, m in groups.items() for order, path in m]
-            looks = _looks(embedder, (read_image(path) for _, _, path in members), name)
-            right, unsure = _relations(members, positives, source.radius)
-            np.fill_diagonal(unsure, True)
-            for i in rng.permutation(np.flatnonzero(right.any(axis=1)))[:most]:
-                look = looks[i]
-                if rng.random() < 0.5:
-                    look = embedder.describe(degrade(read_image(members[i][2]), rng))
-                yield from _list(look, looks, right[i], unsure[i], name)
+    rng, chosen = np.random.default_rng(seed), set()
+    for members in _domains(places).values():
+        some: set[int] = set()
+        for i in rng.permutation(len(members)):
+            if len(some) < most:
+                some |= set(members[i].pictures)
+        if any(len(place.pictures) > 1 for place in members):
+            chosen |= some
+    return sorted(chosen)
 
 
-def walk_lists(
-    embedder: Embedder, folder: Path, most: int, seed: int = 0
-) -> Iterator[CandidateList]:
-    """Lists of rendered walks: WORLD/day is the map, every other WORLD/WALK the queries.
-
-    Right are places within 2 m. VprError where no world has a walk `day`, or a picture no pose.
-    """
-    rng = np.random.default_rng(seed)
-    worlds = sorted(p.parent for p in folder.glob(f'*/{_MAP_WALK}'))
-    if not worlds:
-        raise VprError(f'{folder}: holds no WORLD/{_MAP_WALK}; render walks with tools.render')
-    for world in worlds:
-        mapped, places = _walk(embedder, world / _MAP_WALK)
-        for walk in sorted(p for p in world.iterdir() if p.is_dir() and p.name != _MAP_WALK):
-            looks, at = _walk(embedder, walk)
-            near = np.linalg.norm(at[:, None] - places, axis=2) <= _METRES
-            for i in rng.permutation(len(looks))[:most]:
-                nothing = np.zeros(len(places), bool)
-                yield from _list(looks[i], mapped, near[i], nothing, f'walk {walk.name}')
-
-
-def _walk(embedder: Embedder, folder: Path) -> tuple[list[Look], np.ndarray]:
-    frames = read_source(folder)
-    if any(frame.pose is None for frame in frames):
-        raise VprError(f'{folder}: a picture has no pose; render the walk anew')
-    looks = _looks(embedder, (frame.read() for frame in frames), folder.name)
-    return looks, np.array([[f.pose.x, f.pose.y] for f in frames])
-
-
-def _looks(embedder: Embedder, images: Iterable[np.ndarray], name: str) -> list[Look]:
-    return [embedder.describe(image) for image in tqdm(images, name, delay=2, disable=None)]
-
-
-def _relations(members: list, positives: str, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """bool (N, N): right; neither right nor wrong."""
-    place = np.array([group for group, _, _ in members])
-    same = (place[:, None] == place) & (place != '')[:, None]
-    if positives == 'neighbours':
-        order = np.array([at for _, at, _ in members])
-        apart = np.abs(order[:, None] - order)
-        right = same & (apart <= radius)
-        unsure = same & ~right & (apart <= _UNSURE * radius)
-    else:
-        tour = np.array([p.rpartition('/')[0] for p in place])
-        right, unsure = same, (tour[:, None] == tour) & (tour != '')[:, None] & ~same
-    np.fill_diagonal(right, False)
-    return right, unsure
-
-
-def _list(
-    look: Look, looks: list[Look], right: np.ndarray, unsure: np.ndarray, domain: str
+def candidate_lists(
+    places: TrainingPlaces,
+    pictures: Sequence[int],
+    mapped: np.ndarray,
+    queries: np.ndarray,
+    most: int,
+    seed: int = 0,
 ) -> list[CandidateList]:
-    similarity = np.array([look.descriptor @ other.descriptor for other in looks], np.float32)
-    order = np.argsort(-np.where(unsure, -np.inf, similarity), kind='stable')
-    chosen = order[: min(CANDIDATES, int((~unsure).sum()))]
-    if len(chosen) < _LEAST:
-        return []
-    local = np.stack([looks[i].local for i in chosen]).astype(np.float32) / SCALE
-    query = look.local.astype(np.float32) / SCALE
-    return [CandidateList(query, local, similarity[chosen], right[chosen], domain)]
+    """At most `most` lists of each domain, of these N pictures; its numbers are rows of them.
+
+    `mapped`, `queries`: float32 (N, D), descriptors of each picture in the map and as a query.
+    Right are the other pictures of a place; wrong those that show none which may be the same as
+    it, in truth. All others, of which this is not known, are left out. A right one that is not
+    among the most similar takes the last one's place.
+    """
+    rng, row_of = np.random.default_rng(seed), {p: k for k, p in enumerate(pictures)}
+    found = []
+    for domain, members in _domains(places).items():
+        kept = [(a, [row_of[p] for p in a.pictures if p in row_of]) for a in members]
+        kept = [(a, np.array(rows)) for a, rows in kept if rows]
+        asked = [(a, rows, q) for a, rows in kept for q in rows if len(rows) > 1]
+        for i in rng.permutation(len(asked))[:most]:
+            place, rows, query = asked[i]
+            right = rows[rows != query]
+            candidates = np.concatenate([right, _wrong(place, kept)])
+            similarity = mapped[candidates] @ queries[query]
+            order = np.argsort(-similarity, kind='stable')
+            first_right = int(np.flatnonzero(order < len(right))[0])
+            if first_right >= CANDIDATES:
+                order[CANDIDATES - 1] = order[first_right]
+            order = order[:CANDIDATES]
+            if (order >= len(right)).sum() >= _LEAST:
+                columns = (candidates[order], similarity[order], order < len(right))
+                found.append(CandidateList(int(query), *columns, domain))
+    return found
+
+
+def _wrong(place: TrainingPlace, kept: list[tuple[TrainingPlace, np.ndarray]]) -> np.ndarray:
+    """Rows that show none of the places which may be this one, int (W,)."""
+    seen, unsure = set(), set()
+    for other, rows in kept:
+        seen |= set(rows.tolist())
+        if other is place or place.may_be(other):
+            unsure |= set(rows.tolist())
+    return np.array(sorted(seen - unsure), int)
+
+
+def _domains(places: TrainingPlaces) -> dict[str, list[TrainingPlace]]:
+    found = defaultdict(list)
+    for place in places.places:
+        if place.known:
+            found[place.domain].append(place)
+    return found

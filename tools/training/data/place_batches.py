@@ -76,7 +76,8 @@ class PlaceBatches:
             near = domains.nearest.get(seed, np.zeros(0, int))
             for candidate in (seed, *rng.permutation(near)[: self.group - 1].tolist()):
                 others = (self.places[i] for i in (*chosen, *taken))
-                if len(chosen) < count and not _clashes(self.places[candidate], others):
+                clashes = any(self.places[candidate].may_be(other) for other in others)
+                if len(chosen) < count and not clashes:
                     chosen.append(candidate)
             if len(chosen) == count:
                 break
@@ -162,21 +163,12 @@ def _nearest(
         for i, order in zip(members[start:], np.argsort(-similarity, axis=1), strict=False):
             near: list[int] = []
             for j in members[order].tolist():
-                if not _clashes(places[i], [places[j]]):
+                if not places[i].may_be(places[j]):
                     near.append(j)
                 if len(near) == _NEAREST:
                     break
             nearest[int(i)] = np.array(near, int)
     return nearest
-
-
-def _clashes(a: TrainingPlace, others) -> bool:
-    """Whether a place may be the same in truth as one of others."""
-    return any(
-        bool(set(a.pictures) & set(b.pictures))
-        or (a.group == b.group and bool(a.at) and math.dist(a.at, b.at) < a.apart)
-        for b in others
-    )
 
 
 def _names(domain: str) -> set[str]:

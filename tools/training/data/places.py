@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,14 @@ class TrainingPlace:
     apart: float = 0.0
     known: bool = True
     still: bool = False
+
+    def may_be(self, other: TrainingPlace) -> bool:
+        """Whether it may be the same place in truth as another one."""
+        return bool(set(self.pictures) & set(other.pictures)) or (
+            self.group == other.group
+            and bool(self.at)
+            and math.dist(self.at, other.at) < self.apart
+        )
 
 
 @dataclass

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-_POWER, _STILL, _STILL_WEIGHT = 1.5, 8.0, 0.2  # of the vote, see recognition.verification
+from tools.training.networks.vote import matches, positions, stillness, vote_score
+
 _LEAST = 1e-6
 PAIRS = 32
 NUMBERS = 6
@@ -35,10 +36,7 @@ class Ranker(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
         self.sharpness = nn.Parameter(torch.tensor(3.0))
-        rows, columns = grid
-        at = torch.stack([torch.arange(rows * columns) // columns] * 2, dim=1)
-        at[:, 1] = torch.arange(rows * columns) % columns
-        self.register_buffer('at', at.float(), persistent=False)
+        self.register_buffer('at', positions(grid), persistent=False)
 
     def pairs(self, query: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
         """Features (P, L) and (K, P, L), rows of length 1 → numbers of the best pairs (K, X, 6).
@@ -46,17 +44,9 @@ class Ranker(nn.Module):
         Numbers: weight in the vote, similarity, lead over the other candidates, whether it is the
         best of them, squared displacement in cells, share of the pairs' weight that moves alike.
         """
-        like = torch.matmul(query, candidates.transpose(1, 2))  # (K, P, P)
-        best, partner = like.max(dim=2)
-        mutual = best >= like.amax(dim=1).gather(1, partner) - _LEAST
-        mean = best.mean(dim=0)
-        deviation = (best - mean).square().mean(dim=0).sqrt().clamp(min=_LEAST)
-        weight = ((best - mean) / deviation).clamp(min=0) ** _POWER * mutual
-        if len(candidates) == 1:  # nothing to stand out from
-            weight = best.clamp(min=0) ** _POWER * mutual
+        best, weight, moved = matches(query, candidates, self.at)
         weight, chosen = weight.topk(min(PAIRS, weight.shape[1]), dim=1)
         lead = best - best.amax(dim=0)
-        moved = self.at[partner] - self.at
         moved = moved.gather(1, chosen[..., None].expand(-1, -1, 2))
         apart = (moved[:, :, None] - moved[:, None]).square().sum(dim=3)
         alike = torch.matmul(torch.exp(-apart / 2), weight[..., None])[..., 0] - weight
@@ -79,9 +69,8 @@ class Ranker(nn.Module):
         )
         factors = torch.exp(_BOUND * torch.tanh(self.last(self.layers(scaled)) / _BOUND))
         all_, still = factors.unbind(dim=-1)
-        everything = (weight * all_).sum(dim=-1).clamp(min=_LEAST).log()
-        unmoved = (weight * still * torch.exp(-moved / _STILL)).sum(dim=-1)
-        return everything + _STILL_WEIGHT * unmoved.clamp(min=_LEAST).log() + similarity
+        unmoved = (weight * still * stillness(moved)).sum(dim=-1)
+        return vote_score((weight * all_).sum(dim=-1), unmoved, similarity)
 
     def forward(
         self, query: torch.Tensor, candidates: torch.Tensor, similarity: torch.Tensor

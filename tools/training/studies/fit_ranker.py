@@ -2,8 +2,7 @@
 """Fit the ranking network to a finished student, and ship it only where it beats the vote.
 
     python -m tools.training.studies.fit_ranker models/ashtkd_student.onnx \\
-        --config config/train/student.yaml --data ../shared/data/train --val ../shared/data/val \\
-        -o models/ashtkd_ranker.onnx
+        --config config/train/student.yaml --val ../shared/data/val -o models/ashtkd_ranker.onnx
 
 The student stays as it is. Its candidates, hard neighbours of the same set, are ranked by the best
 pairs of the correlation matrix of local features, taught by cross-entropy over each list. Sets
@@ -16,9 +15,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +29,30 @@ from ashtkd_ros.cli.arguments import positive_count
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_errors
+from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.network.local_features import SCALE
+from ashtkd_ros.network.local_features import SCALE, Look
 from ashtkd_ros.recognition.verification import verify
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.render.walks import EVALUATION_TOWNS, town_folder
 from tools.training.config import read_config
-from tools.training.data.candidate_lists import CANDIDATES, CandidateList, set_lists, walk_lists
+from tools.training.data.augment import degrade
+from tools.training.data.candidate_lists import (
+    CANDIDATES,
+    CandidateList,
+    candidate_lists,
+    some_pictures,
+)
+from tools.training.data.held_back import without_held_back
+from tools.training.data.places import TrainingPlaces
+from tools.training.data.sources import read_places
 from tools.training.networks.ranker import Ranker, list_loss
 from tools.training.outputs import check_model_output
 from tools.training.studies.evaluate_sets import right_matches, validation_sets
 from tools.training.studies.student_sets import looks_of
 
 _BATCH, _RATE, _DECAY = 32, 3e-3, 0.02
+_PICTURES = 600  # of a domain, about
 _LEFT_OUT = 0.25  # share of the wrong candidates that a step leaves out
 _MOST_LOST = 1.0  # points of Recall@1, on any set
 _PARITY = 1e-3
@@ -62,24 +70,42 @@ class Lists:
     weight: np.ndarray
 
 
+def read_gallery(
+    embedder: Embedder, places: TrainingPlaces, most: int, seed: int = 0
+) -> tuple[list[Look], list[Look], list[CandidateList]]:
+    """Looks at pictures as they are and as queries, half of them degraded; at most `most` lists of
+    each domain, rows of both."""
+    pictures, rng = some_pictures(places, _PICTURES, seed), np.random.default_rng(seed)
+    images = [read_image(places.pictures[i].path) for i in tqdm(pictures, 'read', delay=2)]
+    queries = (degrade(x, rng) if rng.random() < 0.5 else x for x in images)
+    looks = [[embedder.describe(x) for x in some] for some in (images, queries)]
+    descriptors = (np.stack([look.descriptor for look in some]) for some in looks)
+    return *looks, candidate_lists(places, pictures, *descriptors, most, seed)
+
+
 @torch.no_grad()
-def read_lists(network: Ranker, found: Iterable[CandidateList]) -> Lists:
-    """The pairs of each list; VprError where no list has a right and a wrong candidate."""
-    pairs, similarities, right, domains = [], [], [], []
+def read_lists(
+    network: Ranker, mapped: list[Look], queries: list[Look], found: list[CandidateList]
+) -> Lists:
+    """The pairs of each list; VprError where there is none."""
+    if not found:
+        raise VprError('no place has two pictures and others beside it; give other `sources`')
+    pairs = []
     for row in found:
-        if row.right.any() and not row.right.all():
-            features = (torch.from_numpy(row.local), torch.from_numpy(row.candidates))
-            pairs.append(network.pairs(*features).half())
-            similarities.append(torch.from_numpy(row.similarity))
-            right.append(torch.from_numpy(row.right))
-            domains.append(row.domain)
-    if not pairs:
-        raise VprError('no list has a right and a wrong candidate; give sets with positives')
-    sizes = Counter(domains)
-    weight = np.array([sizes[domain] ** -0.5 for domain in domains])
+        local = np.stack([mapped[i].local for i in row.candidates])
+        pairs.append(network.pairs(_features(queries[row.query].local), _features(local)).half())
+    similarities = [torch.from_numpy(row.similarity) for row in found]
+    right = [torch.from_numpy(row.right) for row in found]
+    sizes = Counter(row.domain for row in found)
+    weight = np.array([sizes[row.domain] ** -0.5 for row in found])
     known = [torch.ones(len(s), dtype=torch.bool) for s in similarities]
     columns = (pad_sequence(c, batch_first=True) for c in (pairs, similarities, right, known))
     return Lists(*columns, weight / weight.sum())
+
+
+def _features(local: np.ndarray) -> torch.Tensor:
+    """int8 as in a map → float32, of about length 1."""
+    return torch.from_numpy(local.astype(np.float32) / SCALE)
 
 
 def train_ranker(network: Ranker, lists: Lists, steps: int, seed: int = 0) -> float:
@@ -115,7 +141,7 @@ def recalls(network: Ranker, embedder: Embedder, folder: Path) -> tuple[float, f
         ids = np.argsort(-similarity, kind='stable')[:CANDIDATES]
         local = np.stack([looks[i].local for i in ids])
         vote = verify(look.local, local, similarity[ids], embedder.local.grid).scores
-        features = (torch.from_numpy(f.astype(np.float32) / SCALE) for f in (look.local, local))
+        features = _features(look.local), _features(local)
         scores = network(*features, torch.from_numpy(similarity[ids])).numpy()
         hits.append([allowed[ids[vote.argmax()]], allowed[ids[scores.argmax()]]])
     by_vote, by_network = 100 * np.mean(hits, axis=0)
@@ -173,24 +199,20 @@ def write_ranker(network: Ranker, embedder: Embedder, path: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
     parser.add_argument('model', type=Path, help='exported student (.onnx) with local features')
-    parser.add_argument('--data', type=Path, required=True, help='folder of training sets')
     parser.add_argument(
         '--config',
         type=Path,
         required=True,
-        help='settings file with the positives of the sets, such as config/train/student.yaml',
+        help='settings file whose `sources` it learns from, such as config/train/student.yaml',
     )
     parser.add_argument(
         '--val', type=Path, required=True, help='folder of validation sets, for the report'
     )
     parser.add_argument(
-        '--walks', type=Path, help='folder of WORLD/WALK, rendered; WORLD/day is the map'
-    )
-    parser.add_argument(
         '--lists',
         type=positive_count,
         default=300,
-        help='lists of each set or walk at most (default: %(default)s)',
+        help='lists of each set or town at most (default: %(default)s)',
     )
     parser.add_argument(
         '--steps',
@@ -211,27 +233,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _refuse_evaluation(walks: Path) -> None:
-    """VprError where walks are of a town that networks are measured by."""
-    towns = (town_folder(walks, town) for town in EVALUATION_TOWNS)
-    if kept := [town.name for town in towns if town.exists()]:
-        raise VprError(f'{walks}: holds {kept[0]}, which is for evaluation; give other walks')
+def _refuse_evaluation(places: TrainingPlaces) -> None:
+    """VprError where there are pictures of a town that networks are measured by."""
+    kept = {town_folder(Path(), town).name for town in EVALUATION_TOWNS}
+    for domain in sorted({place.domain for place in places.places}):
+        if Path(domain).name in kept:
+            raise VprError(f'{domain}: is for evaluation; take it out of `sources`')
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     args = _parser().parse_args(argv)
     check_model_output(args.out)
-    sources, sets = read_config(args.config).sources, validation_sets(args.val)
+    config, sets = read_config(args.config), validation_sets(args.val)
     embedder = Embedder(args.model)
     if embedder.local is None:
         raise VprError(f'{args.model}: has no local features; train a student with `local`')
     network = Ranker(embedder.local.grid)
-    found = set_lists(embedder, args.data, sources, args.lists)
-    if args.walks:
-        _refuse_evaluation(args.walks)
-        found = chain(found, walk_lists(embedder, args.walks, args.lists))
-    lists = read_lists(network, found)
+    places = without_held_back(read_places(config.sources), config.sources, config.held_back)
+    _refuse_evaluation(places)
+    lists = read_lists(network, *read_gallery(embedder, places, args.lists))
     loss = train_ranker(network, lists, args.steps)
     print(f'{len(lists.weight)} lists, cross-entropy {loss:.3f}')
     result = {folder.name: recalls(network, embedder, folder) for folder in sets}

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The score of `ashtkd_ros.recognition.verification` in torch: what ranks candidates can learn."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+STILL_WEIGHT = 0.2
+_POWER, _STILL = 1.5, 8.0  # of how distinctive a match is; twice the variance of its Gaussian
+_LEAST = 1e-6
+
+
+class Matches(NamedTuple):
+    """Of each position of an image in K candidates, all (K, P), the last one (K, P, 2).
+
+    `best`: similarity of its partner; `weight`: how distinctive the match is, 0 where it is not
+    mutual; `moved`: rows and columns to the partner.
+    """
+
+    best: torch.Tensor
+    weight: torch.Tensor
+    moved: torch.Tensor
+
+
+def positions(grid: tuple[int, int]) -> torch.Tensor:
+    """Rows and columns of the P positions of a grid, float32 (P, 2)."""
+    rows, columns = grid
+    at = torch.arange(rows * columns)
+    return torch.stack([at // columns, at % columns], dim=1).float()
+
+
+def matches(query: torch.Tensor, candidates: torch.Tensor, at: torch.Tensor) -> Matches:
+    """Features (P, L) and (K, P, L), rows of length 1; `at`: see `positions`."""
+    like = torch.matmul(query, candidates.transpose(1, 2))  # (K, P, P)
+    best, partner = like.max(dim=2)
+    mutual = best >= like.amax(dim=1).gather(1, partner) - _LEAST
+    lead = best
+    if len(candidates) > 1:  # else there is nothing to stand out from
+        mean = best.mean(dim=0)
+        # Under the root a little more than nothing, for the sake of its derivative.
+        lead = (best - mean) / ((best - mean).square().mean(dim=0) + _LEAST**2).sqrt()
+    return Matches(best, lead.clamp(min=0) ** _POWER * mutual, at[partner] - at)
+
+
+def stillness(moved: torch.Tensor) -> torch.Tensor:
+    """Squared displacements in cells → how nearly a match is where it was, from 0 to 1."""
+    return torch.exp(-moved / _STILL)
+
+
+def vote_score(
+    everything: torch.Tensor, unmoved: torch.Tensor, similarity: torch.Tensor
+) -> torch.Tensor:
+    """The score of sums of weights, of all and of still matches; all of one shape."""
+    logs = (x.clamp(min=_LEAST).log() for x in (everything, unmoved))
+    return next(logs) + STILL_WEIGHT * next(logs) + similarity
+
+
+def vote(
+    query: torch.Tensor, candidates: torch.Tensor, similarity: torch.Tensor, at: torch.Tensor
+) -> torch.Tensor:
+    """Scores (K,) of candidates, as `verify` gives them; it can be differentiated."""
+    found = matches(query, candidates, at)
+    unmoved = (found.weight * stillness(found.moved.square().sum(dim=2))).sum(dim=1)
+    return vote_score(found.weight.sum(dim=1), unmoved, similarity)
