@@ -48,6 +48,7 @@ from tools.render.walks import DAY, EVALUATION_TOWNS, query_walks, render_towns,
 NEAR_M, THINNED = 2.0, 6
 _DEPTH = 20
 _DESCRIPTOR = 'descriptor'
+MAP_WALK = 'day'
 _METHODS = {
     _DESCRIPTOR: MatcherConfig(top_k=_DEPTH, verify_top=0),
     'verified': MatcherConfig(top_k=_DEPTH),
@@ -174,7 +175,7 @@ Figures = dict[str, dict[str, Judged]]
 
 def evaluate_town(folder: Path, embedder: Embedder) -> Figures:
     """The walks of one town in its map."""
-    mapped = Described.of(folder / 'day', embedder)
+    mapped = Described.of(folder / MAP_WALK, embedder)
     walks = {name: Described.of(folder / name, embedder) for name in query_walks()}
     judged = {}
     for name, test in walk_tests().items():

@@ -22,7 +22,7 @@ from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.render.conditions import CONDITIONS
 from tools.render.walks import EVALUATION_TOWNS, render_towns, town_folder
-from tools.training.studies.evaluate_walks import evaluate_town, walk_tests
+from tools.training.studies.evaluate_walks import MAP_WALK, evaluate_town, walk_tests
 from tools.training.studies.student_sets import Answers, answer_frames, looks_of
 
 _TURNS = 10
@@ -43,7 +43,7 @@ class AskedSet:
     """The Q queries of a set, and what came of them.
 
     `right`: method → whether the first place is right, bool (Q,). `spots`: Q names; queries of one
-    spot were taken at nearly the same place. `digest`: of the queries, the same for every network.
+    spot were taken at nearly the same place. `digest`: of the queries and the map, the same for every network.
     """
 
     right: dict[str, np.ndarray]
@@ -81,7 +81,11 @@ def group_of(name: str) -> str:
 
 
 def _asked(
-    queries: Sequence[Frame], right: dict[str, np.ndarray], truth: Sequence[int], where: str
+    mapped: Sequence[Frame],
+    queries: Sequence[Frame],
+    right: dict[str, np.ndarray],
+    truth: Sequence[int],
+    where: str,
 ) -> AskedSet:
     """`right` bool (Q,) by method; `truth`: right places of each query; those with 0 are left out.
 
@@ -91,6 +95,7 @@ def _asked(
     if not len(kept):
         raise VprError(f'{where}: no query has a right place in the map; give another set')
     lines = [f'{queries[q].source} {truth[q]}' for q in kept]
+    lines += ['map', *(frame.source for frame in mapped)]
     digest = sha256_of('\n'.join(lines).encode())[:16]
     spot = _spots(queries)
     return AskedSet(
@@ -121,12 +126,15 @@ def _ask_set(folder: Path, embedder: Embedder) -> AskedSet:
     answers = answer_frames(
         embedder, frames['database'], looks['database'], frames['query'], looks['query']
     )
-    return _of_answers(folder.name, frames['query'], answers)
+    return _of_answers(folder.name, frames['database'], frames['query'], answers)
 
 
-def _of_answers(where: str, queries: Sequence[Frame], answers: dict[str, Answers]) -> AskedSet:
+def _of_answers(
+    where: str, mapped: Sequence[Frame], queries: Sequence[Frame], answers: dict[str, Answers]
+) -> AskedSet:
     truth = next(iter(answers.values())).right.sum(axis=1)
-    return _asked(queries, {m: a.first_right for m, a in answers.items()}, truth, where)
+    right = {method: a.first_right for method, a in answers.items()}
+    return _asked(mapped, queries, right, truth, where)
 
 
 def turns(frames: Sequence[Frame]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -150,7 +158,7 @@ def _ask_in_turns(where: str, frames: list[Frame], looks: list, embedder: Embedd
         for method, found in answers.items():
             right.setdefault(method, np.zeros(len(frames), bool))[asked] = found.first_right
             truth[asked] = found.right.sum(axis=1)
-    return _asked(frames, right, truth, where)
+    return _asked(frames, frames, right, truth, where)
 
 
 def _ask_held_back(folder: Path, places: set[str], embedder: Embedder) -> AskedSet:
@@ -166,7 +174,7 @@ def _ask_held_back(folder: Path, places: set[str], embedder: Embedder) -> AskedS
         )
     looks = [looks_of(embedder, frames) for frames in (mapped, queries)]
     answers = answer_frames(embedder, mapped, looks[0], queries, looks[1])
-    return _of_answers(folder.name, queries, answers)
+    return _of_answers(folder.name, mapped, queries, answers)
 
 
 def _of_role(folder: Path, role: str) -> list[Frame]:
@@ -182,6 +190,7 @@ def _ask_walks(folder: Path, embedder: Embedder) -> dict[str, AskedSet]:
         if walk == tests[walk].folder:
             queries = read_source(folder / walk)
             right = {method: of.right for method, of in judged.items()}
-            found = _asked(queries, right, np.ones(len(queries), int), folder.name)
+            mapped = read_source(folder / MAP_WALK)
+            found = _asked(mapped, queries, right, np.ones(len(queries), int), folder.name)
             asked[f'{folder.name}/{walk}'] = found
     return asked

@@ -49,6 +49,9 @@ def test_the_shipped_settings_are_the_ones_that_are_asked_for(shipped: TrainConf
     assert schedule.steps * schedule.places * schedule.views == 64_000
     assert shipped.student.image_size == 112 and not schedule.sizes
     assert shipped.start.suffix == '.npz' and shipped.held_back
+    for lesson in (shipped.lesson, settings_of(shipped, BOTH[3], 0).lesson):
+        taught = [t for t in shipped.teachers if t.name in lesson.teachers]
+        assert len({t.trunk for t in taught}) >= 2 and len({t.pool for t in taught}) == 2
     walked = {p.parent.name for s in shipped.sources if s.kind == 'walks' for p in s.paths}
     assert walked and not walked & {f'town{town}' for town in EVALUATION_TOWNS}
 

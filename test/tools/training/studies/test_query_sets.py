@@ -78,6 +78,15 @@ def test_neighbours_of_another_place_are_found(tmp_path: Path, embedder):
     assert len(set(asked.spots)) == 4  # the pairs lie in one cell of 10 m each
 
 
+def test_other_pictures_in_the_map_are_another_test(tmp_path: Path, embedder):
+    rows, digests = [(BLUE, 'a', 'query', ''), (BLUE, 'a', 'database', '')], []
+    for name in ('one', 'two'):
+        rows.append((GREEN, name, 'database', ''))
+        folder = write_set(tmp_path / name, rows)
+        digests.append(AskedPlaces([folder]).ask(embedder)[name].digest)
+    assert digests[0] != digests[1]
+
+
 def test_only_held_back_places_are_asked_about(tmp_path: Path, embedder):
     rows = [(c, p, role, '') for p, c in (('a', BLUE), ('b', GREEN)) for role in ('day', 'night')]
     rows += [(BLUE, 'c', 'day', ''), (RED, 'c', 'night', '')]
