@@ -43,7 +43,8 @@ class AskedSet:
     """The Q queries of a set, and what came of them.
 
     `right`: method → whether the first place is right, bool (Q,). `spots`: Q names; queries of one
-    spot were taken at nearly the same place. `digest`: of the queries and the map, the same for every network.
+    spot were taken at nearly the same place. `digest`: of the queries and the map, the same for
+    every network.
     """
 
     right: dict[str, np.ndarray]
