@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Step 3, follow: a discrete Bayes filter over the places of a map and "lost".
+
+A state is a place and a velocity in places a frame; only the most probable places are kept (a
+sparse beam), so that a frame takes as long in a large map as in a small one. Each frame's
+candidates are evidence, weighed by how probable it is that the best one is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ashtkd_ros.maps.places_table import Place
+from ashtkd_ros.recognition.place_graph import PlaceGraph
+
+_VELOCITIES = np.array([-8, -4, -2, -1, -0.5, -0.2, 0, 0.2, 0.5, 1, 2, 3, 4, 8])
+_SWITCH, _STRAY = 0.1, 0.05  # chance of another velocity; of a place too few, and too many
+_JUMP, _LOSE, _FIND = 0.01, 0.01, 0.1  # to anywhere; to being lost; from being lost to anywhere
+_CROSS = 0.1  # to the same spot on another traverse
+_LOST = 3.0  # how much likelier an answer is that is not trusted where the robot is lost
+_SHARPNESS, _DESCRIPTOR_SHARPNESS = 2.0, 30.0  # of scores; of similarities alone
+_MOST = 0.9  # trust in one frame: images of one place are not independent
+_SAME = 0.02  # 1 - similarity to the last image that counted; below, nothing new is seen
+_FARTHEST = 20.0  # places that odometry may tell at once
+_BEAM, _PRUNED = 200, 1e-4  # places that are kept at most; probability of those that are not
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one image says.
+
+    `stamp`: seconds; `descriptor`: float32 (D,); `ids`: int (K,), candidate places; `scores`:
+    float (K,), of the verification, or, where nothing was verified, similarities of descriptors;
+    `confidence`: that the best one is right, [0, 1]. `moved_m`: metres forward since the last
+    image, None without odometry.
+    """
+
+    stamp: float
+    descriptor: np.ndarray
+    ids: np.ndarray
+    scores: np.ndarray
+    confidence: float
+    verified: bool = True
+    moved_m: float | None = None
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Probabilities after an image: of places `ids` (B,), best first, and of being lost."""
+
+    ids: np.ndarray
+    probabilities: np.ndarray
+    lost: float
+
+
+class SequenceFilter:
+    """Follows a robot through the places of a map, image by image.
+
+    `length`: images that are remembered; what is older counts less and less. `gap_s`: a longer
+    pause, or a stamp that goes back, begins anew.
+    """
+
+    def __init__(
+        self, places: Sequence[Place], length: int, near_m: float = 10.0, gap_s: float = 10.0
+    ):
+        self.graph, self.length, self.gap_s = PlaceGraph(places, near_m), length, gap_s
+        self._start = np.exp(-np.abs(_VELOCITIES) / 2)
+        self._start /= self._start.sum()
+        self._hops, self._shares = _kernel(_VELOCITIES)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: lost."""
+        self._at = np.zeros(0, np.int64)  # positions in the graph, (B,)
+        self._belief = np.zeros((0, len(_VELOCITIES)))
+        self._lost, self._last, self._counted = 1.0, None, None
+        self._moved: float | None = 0.0  # metres since the last image that counted
+
+    def step(self, seen: Evidence) -> Belief:
+        """The belief after one more image."""
+        if self._last is not None and not 0 <= seen.stamp - self._last <= self.gap_s:
+            self.reset()
+        self._last = seen.stamp
+        known = seen.moved_m is not None and self._moved is not None
+        self._moved = self._moved + seen.moved_m if known else None
+        if self._counted is None or 1 - float(seen.descriptor @ self._counted) > _SAME:
+            self._counted = seen.descriptor
+            self._predict()
+            self._correct(seen)
+        return self.belief()
+
+    def belief(self) -> Belief:
+        """What is believed now."""
+        probabilities = self._belief.sum(axis=1)
+        order = np.argsort(-probabilities, kind='stable')
+        return Belief(self.graph.ids[self._at[order]], probabilities[order], self._lost)
+
+    def _predict(self) -> None:
+        """Move every state by its velocity, or some place more or less; forget a little."""
+        hops, shares = self._motion()
+        keep = 1 - 1 / self.length
+        belief = np.maximum(self._belief, _TINY) ** keep
+        lost = max(self._lost, _TINY) ** keep
+        total = belief.sum() + lost
+        belief, self._lost = belief / total, lost / total
+        if len(belief):
+            belief = (1 - _SWITCH) * belief + _SWITCH * belief.sum(1, keepdims=True) * self._start
+            stays, anew = self.graph.hops(self._at, hops)  # (B, V, H)
+            weight = belief[:, :, None] * shares
+            velocity = np.broadcast_to(np.arange(len(_VELOCITIES))[:, None], stays.shape)
+            over = anew >= 0
+            weight[over] /= 2  # a loop, or a robot that stays at the end
+            columns = ((anew, stays), (velocity, velocity), (weight, weight))
+            self._gather(*(np.concatenate([a[over], b.ravel()]) for a, b in columns))
+            self._cross()
+
+    def _motion(self) -> tuple[np.ndarray, np.ndarray]:
+        """Hops, int, and their shares, both (V, 4) or, by odometry, (B, V, 4)."""
+        moved, self._moved = self._moved, 0.0
+        if moved is None or self.graph.spacing is None:
+            return self._hops, self._shares
+        places = moved / self.graph.spacing[self._at]
+        if not (np.abs(places) <= _FARTHEST).all():  # NaN as well
+            return self._hops, self._shares
+        shape = (len(places), len(_VELOCITIES), 4)
+        hops, shares = _kernel(places)
+        return np.broadcast_to(hops[:, None], shape), np.broadcast_to(shares[:, None], shape)
+
+    def _gather(self, to: np.ndarray, velocity: np.ndarray, weight: np.ndarray) -> None:
+        """Sum weights (n,) by position `to` and number of the velocity, both int (n,)."""
+        velocities = len(_VELOCITIES)
+        self._at, inverse = np.unique(to, return_inverse=True)
+        sums = np.bincount(inverse * velocities + velocity, weight, len(self._at) * velocities)
+        self._belief = sums.reshape(-1, velocities)
+
+    def _cross(self) -> None:
+        """A part of the belief goes over to other traverses of the same spot."""
+        links = self.graph.links[self._at]
+        there = links >= 0
+        if not there.any():
+            return
+        share = _CROSS * there / np.maximum(there.sum(axis=1, keepdims=True), 1)
+        share = np.column_stack([1 - share.sum(axis=1), share])  # (B, 1 + links)
+        to = np.column_stack([self._at, np.where(there, links, self._at[:, None])])
+        shape = (*to.shape, len(_VELOCITIES))
+        self._gather(
+            np.broadcast_to(to[:, :, None], shape).ravel(),
+            np.broadcast_to(np.arange(len(_VELOCITIES)), shape).ravel(),
+            (share[:, :, None] * self._belief[:, None]).ravel(),
+        )
+
+    def _correct(self, seen: Evidence) -> None:
+        """Weigh every state by the candidates of an image.
+
+        likelihood = trust * share of the candidate * places of the map + 1 - trust; the shares are
+        a softmax of the scores. An image that fits none of the places is likelier where the robot
+        is lost.
+        """
+        total = self._belief.sum()
+        anywhere = (_JUMP * total + _FIND * self._lost) / len(self.graph)
+        lost = self._lost * (1 - _FIND) + _LOSE * total
+        sharpness = _SHARPNESS if seen.verified else _DESCRIPTOR_SHARPNESS
+        shares = np.exp(sharpness * (seen.scores - seen.scores.max()))
+        trust = min(seen.confidence, _MOST)
+        at, inverse = np.unique(
+            np.concatenate([self._at, self.graph.position[seen.ids]]), return_inverse=True
+        )
+        old, new = inverse[: len(self._at)], inverse[len(self._at) :]
+        belief = np.zeros((len(at), len(_VELOCITIES)))
+        belief[old] = (1 - _JUMP - _LOSE) * self._belief
+        belief[new] += anywhere * self._start
+        likelihood = np.full(len(at), 1 - trust)
+        likelihood[new] += trust * len(self.graph) * shares / shares.sum()
+        belief *= likelihood[:, None]
+        lost *= (1 - trust) * _LOST
+        places = belief.sum(axis=1)
+        order = np.argsort(-places)
+        whole = places.sum() + lost
+        beyond = places.sum() - np.cumsum(places[order]) > _PRUNED * whole
+        kept = order[: min(_BEAM, 1 + int(beyond.sum()))]
+        whole = places[kept].sum() + lost
+        self._at, self._belief, self._lost = at[kept], belief[kept] / whole, lost / whole
+
+
+def _kernel(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances in places (n,) → hops int (n, 4) and their shares (n, 4): the two whole numbers
+    next to a distance, and one place more or less."""
+    whole = np.floor(places).astype(np.int64)
+    part = (places - whole)[:, None]
+    stray = np.array([_STRAY, 1 - 2 * _STRAY, _STRAY])
+    shares = np.zeros((len(whole), 4))
+    shares[:, :3] += (1 - part) * stray
+    shares[:, 1:] += part * stray
+    return whole[:, None] + np.arange(-1, 3), shares

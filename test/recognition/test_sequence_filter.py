@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The filter on simulated drives: what it must recover, what it must not believe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.maps.places_table import Place
+from ashtkd_ros.recognition.sequence_filter import Belief, Evidence, SequenceFilter
+
+SPACING, DIMENSIONS, CANDIDATES = 2.0, 64, 20
+
+
+def route(count: int, traverse: int = 0, first: int = 0, poses: bool = False) -> list[Place]:
+    """Places along x, 2 m apart."""
+    return [
+        Place(first + i, float(i), i, Pose(SPACING * i, 0, 0) if poses else None, f'{i}',
+              traverse=traverse)
+        for i in range(count)
+    ]  # fmt: skip
+
+
+class Camera:
+    """Images at places of a route: some answers are wrong, and one spot looks the same twice."""
+
+    def __init__(self, count: int, seed: int = 0, right: float = 0.7):
+        self.rng, self.count, self.right = np.random.default_rng(seed), count, right
+        self._waves = self.rng.normal(size=DIMENSIONS)
+        self._phases = self.rng.uniform(0, 2 * np.pi, DIMENSIONS)
+        self.stamp = 0.0
+
+    def look(self, at: float, dt: float = 0.5, moved: float | None = None) -> Evidence:
+        """At `at`, a place or between two; off the map where it is not finite."""
+        self.stamp += dt
+        x = at if math.isfinite(at) else 1e4 * self.rng.normal()
+        descriptor = np.cos(self._waves * x + self._phases)
+        descriptor = (descriptor / np.linalg.norm(descriptor)).astype(np.float32)
+        ids = self.rng.permutation(self.count)[:CANDIDATES]
+        scores = self.rng.normal(0, 0.3, CANDIDATES)
+        trust = float(self.rng.uniform(0.05, 0.3))
+        if math.isfinite(at) and self.rng.random() < self.right:
+            true = int(round(at)) % self.count
+            ids[0], scores[0], trust = true, 2.0, float(self.rng.uniform(0.5, 0.9))
+            ids[1:][ids[1:] == true] = (true + self.count // 2) % self.count
+        return Evidence(self.stamp, descriptor, ids, scores, trust, moved_m=moved)
+
+
+def drive(places: SequenceFilter, camera: Camera, route_: Iterable[float]) -> list[Belief]:
+    return [places.step(camera.look(at)) for at in route_]
+
+
+def hits(beliefs: list[Belief], truth: Iterable[float], count: int) -> np.ndarray:
+    """Whether the best place is within one of the true one, bool (n,); a ring of places."""
+    gap = np.array([b.ids[0] - at for b, at in zip(beliefs, truth, strict=True)]) % count
+    return np.minimum(gap, count - gap) <= 1.0
+
+
+@pytest.mark.parametrize('speed', [1.0, 0.3, 3.0, -1.0])
+def test_it_follows_where_single_images_are_wrong(speed: float):
+    truth = [150 + speed * k for k in range(60)]
+    places = SequenceFilter(route(400), 10)
+    found = drive(places, Camera(400), truth)
+    assert hits(found, truth, 400)[8:].mean() >= 0.98
+    assert found[-1].lost < 0.05
+
+
+def test_a_robot_that_stands_still_does_not_grow_more_certain():
+    places, camera = SequenceFilter(route(300), 10), Camera(300)
+    before = drive(places, camera, range(100, 110))[-1]
+    for _ in range(300):  # 30 s
+        after = places.step(camera.look(109, dt=0.1))
+    assert after.ids[0] == before.ids[0]
+    np.testing.assert_allclose(after.probabilities, before.probabilities)
+
+
+def test_reversing_and_turning_back_are_followed():
+    truth = [*range(100, 130), *range(130, 90, -1), *range(90, 120)]
+    found = drive(SequenceFilter(route(300), 10), Camera(300), truth)
+    assert hits(found, truth, 300)[8:].mean() >= 0.95
+
+
+def test_twenty_places_that_are_skipped_cost_a_few_images():
+    truth = [*range(100, 120), *range(140, 170)]
+    found = hits(drive(SequenceFilter(route(300), 10), Camera(300), truth), truth, 300)
+    assert found[30:].mean() >= 0.95
+
+
+def test_a_loop_may_be_driven_again():
+    truth = [k % 40 for k in range(120)]
+    found = hits(drive(SequenceFilter(route(40), 10), Camera(40), truth), truth, 40)
+    assert found[8:].mean() >= 0.98
+
+
+def test_two_traverses_of_one_road_are_one_graph():
+    """The answers are now of one traverse, now of the other."""
+    both = route(200, poses=True) + route(200, traverse=1, first=200, poses=True)
+    places, camera = SequenceFilter(both, 10), Camera(200)
+    rng, right = np.random.default_rng(5), []
+    for at in range(40, 90):
+        seen = camera.look(at)
+        ids = seen.ids + 200 * rng.integers(0, 2, len(seen.ids))
+        found = places.step(Evidence(seen.stamp, seen.descriptor, ids, seen.scores, 0.7))
+        near = np.abs(found.ids % 200 - at) <= 2
+        right.append(found.probabilities[near].sum())
+    assert np.mean(right[10:]) > 0.8
+    apart = SequenceFilter(both, 10)
+    apart.graph.links[:] = -1  # without them the belief has to be found anew at each change
+    assert not (apart.graph.links >= 0).any()
+
+
+def test_a_kidnapped_robot_is_found_within_ten_images():
+    found = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        camera, places = Camera(500, seed), SequenceFilter(route(500), 10)
+        start, other = rng.integers(20, 450, 2)
+        drive(places, camera, range(start, start + 15))
+        there = list(range(other, other + 10))
+        found += hits(drive(places, camera, there), there, 500).any()
+        # and it stays there
+        found -= not hits([places.belief()], there[-1:], 500).all()
+    assert found >= 190
+
+
+def test_off_the_map_it_is_lost_and_finds_back():
+    camera, places = Camera(300), SequenceFilter(route(300), 10)
+    drive(places, camera, range(50, 70))
+    away = drive(places, camera, [math.inf] * 30)
+    assert np.mean([b.lost for b in away[15:]]) > 0.5
+    back = list(range(70, 90))
+    assert hits(drive(places, camera, back), back, 300)[10:].all()
+
+
+@pytest.mark.parametrize('dt', [-1.0, 60.0])
+def test_a_stamp_that_goes_back_and_a_long_pause_begin_anew(dt: float):
+    camera, places = Camera(300), SequenceFilter(route(300), 10)
+    drive(places, camera, range(50, 80))
+    far = np.arange(200, 220)
+    odd = Evidence(camera.stamp + dt, camera.look(200).descriptor, far, np.arange(20.0), 0.9)
+    fresh = SequenceFilter(route(300), 10).step(odd)
+    again = places.step(odd)
+    np.testing.assert_array_equal(again.ids, fresh.ids)
+    np.testing.assert_array_equal(again.probabilities, fresh.probabilities)
+
+
+def test_odometry_helps_where_images_say_little():
+    truth = np.cumsum([0.0, *np.random.default_rng(3).uniform(0, 4, 80)]) + 50
+    right = {}
+    for with_odometry in (False, True):
+        camera = Camera(400, right=0.4)
+        places = SequenceFilter(route(400, poses=True), 10)
+        steps = np.diff(truth, prepend=truth[0]) * SPACING
+        found = [
+            places.step(camera.look(at, moved=step if with_odometry else None))
+            for at, step in zip(truth, steps, strict=True)
+        ]
+        right[with_odometry] = hits(found, truth, 400)[10:].mean()
+    assert right[True] > right[False] + 0.05
+
+
+@pytest.mark.parametrize('moved', [math.nan, math.inf, 1e9])
+def test_odometry_that_jumps_is_not_believed(moved: float):
+    truth = range(100, 130)
+    places, camera = SequenceFilter(route(300, poses=True), 10), Camera(300)
+    found = [places.step(camera.look(at, moved=moved)) for at in truth]
+    assert hits(found, truth, 300)[8:].mean() >= 0.95
+
+
+def test_probabilities_are_of_the_whole_and_few_places_are_kept():
+    places, camera = SequenceFilter(route(20000), 10), Camera(20000, right=0.3)
+    for belief in drive(places, camera, range(100, 140)):
+        assert belief.probabilities.sum() + belief.lost == pytest.approx(1, abs=1e-6)
+        assert len(belief.ids) <= 200 and (np.diff(belief.probabilities) <= 0).all()
+
+
+def test_a_map_of_one_place():
+    places = SequenceFilter(route(1), 10)
+    seen = Evidence(0.0, np.float32([1.0]), np.array([0]), np.array([1.0]), 0.9)
+    assert places.step(seen).ids.tolist() == [0]
