@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,14 @@ from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.geometry.trajectory import REASONS
 from ashtkd_ros.images.faults import fault
 from ashtkd_ros.images.message_decoding import ImageError
+from ashtkd_ros.mapping.calibration import calibrated
 from ashtkd_ros.mapping.journal import Journal
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved, rule_of
 from ashtkd_ros.mapping.route_picture import write_route_picture
 from ashtkd_ros.mapping.source_checks import check_sources, common_frame
 from ashtkd_ros.maps.folder import ROUTE, check_target
 from ashtkd_ros.maps.place_map import Place, PlaceMap
-from ashtkd_ros.maps.thumbnails import make_thumbnail
+from ashtkd_ros.maps.thumbnails import make_thumbnail, thumbnail_pixels
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.network.parallel_embedding import in_parallel
@@ -84,6 +86,8 @@ def build_map(
         if not options.replace:  # another map may have been written there meanwhile
             check_sources(out, traverses)
         place_map = builder.place_map(journal)
+        if options.thumbnails:
+            builder.calibrate(place_map, journal.folder)
         route = None
         if any(place.pose is not None for place in place_map.places):
             route = journal.folder / ROUTE
@@ -243,6 +247,16 @@ class _Builder:
             built['origin'] = asdict(origin)
         rows, local = journal.descriptors(), journal.local()
         return PlaceMap.build(rows, places, self.embedder, self.frame, local, **built)
+
+    def calibrate(self, place_map: PlaceMap, folder: Path) -> None:
+        """Fit the confidence to what the map answers to its own pictures, changed."""
+        numbers = calibrated(
+            place_map,
+            self.embedder,
+            partial(thumbnail_pixels, folder),
+            self.options.workers,
+        )
+        place_map.info = replace(place_map.info, calibration=numbers)
 
     def verdict(self) -> str:
         """Numbers of images by their fate, in one line."""

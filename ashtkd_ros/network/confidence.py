@@ -10,6 +10,9 @@ DESCRIPTOR = ('similarity', 'margin', 'offset')  # weights where nothing is veri
 _PREFIX = 'verified_'
 VERIFIED = ('similarity', 'margin', 'lead', 'agreement', 'offset')  # where local features decided
 COEFFICIENTS = (*DESCRIPTOR, *(_PREFIX + name for name in VERIFIED))
+LIMITED = 'limited'  # 1: values beyond `LIMITS` count as the limits
+# Beyond these values the map's own pictures, synthetically changed, tell nothing of real ones.
+LIMITS = {'margin': (-0.15, 0.2), 'lead': (-1.5, 1.2), 'agreement': (0.0, 0.6)}
 _LARGEST = 200.0
 _LIKE_NOTHING = {'similarity': 0.1, 'margin': 0.01}  # of any two images
 _POOR, _MOST_OF_POOR = {'similarity': 0.3, 'margin': 0.03}, 0.9  # a poor match; its highest
@@ -26,18 +29,35 @@ def check_coefficients(given: object) -> dict[str, float]:
         raise ValueError('the calibration is not a table of numbers')
     if not given:
         return {}
-    if set(given) not in (set(DESCRIPTOR), set(COEFFICIENTS)):
+    if set(given) - {LIMITED} not in (set(DESCRIPTOR), set(COEFFICIENTS)):
         raise ValueError(f'the calibration must name {", ".join(DESCRIPTOR)}')
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f'{name} of the calibration is not a number')
         if not abs(value) <= _LARGEST:  # NaN as well
             raise ValueError(f'{name} of the calibration is {value}, not within {_LARGEST:g}')
-    known = {name: float(given[name]) for name in COEFFICIENTS if name in given}
+    known = {name: float(given[name]) for name in (*COEFFICIENTS, LIMITED) if name in given}
+    if known.get(LIMITED):
+        _check_limited(known)
+        return known
     _check_sense(known, {}, {})
-    if len(known) > len(DESCRIPTOR):
+    if _PREFIX + 'lead' in known:
         _check_sense(known, _UNVERIFIED, {'lead': 3.0, 'agreement': 1.0})
     return known
+
+
+def _check_limited(known: Mapping[str, float]) -> None:
+    """ValueError for coefficients of a map's own calibration that trust what is like nothing, or
+    do not rise."""
+    least, most = ({name: LIMITS[name][k] for name in LIMITS} for k in (0, 1))
+    for names in (('margin',), tuple(LIMITS)):
+        if names != ('margin',) and _PREFIX + 'lead' not in known:
+            continue
+        low, high = ({'similarity': 0.0, **{n: of[n] for n in names}} for of in (least, most))
+        if probability(low, known) > 0.5:
+            raise ValueError('the calibration gives a high confidence without similarity')
+        if probability(high, known) <= probability(low, known):
+            raise ValueError('the confidence of the calibration falls as the similarity rises')
 
 
 def _check_sense(
@@ -70,9 +90,18 @@ def probability(known: Mapping[str, float], coefficients: Mapping[str, float]) -
     else:
         verified = 'lead' in known and _PREFIX + 'lead' in coefficients
         names, prefix = (VERIFIED, _PREFIX) if verified else (DESCRIPTOR, '')
-        x = sum(coefficients[prefix + name] * known.get(name, 1.0) for name in names)
+        values = limited(known) if coefficients.get(LIMITED) else known
+        x = sum(coefficients[prefix + name] * values.get(name, 1.0) for name in names)
         low, high = -50.0, 50.0
     if not math.isfinite(x):
         raise ValueError(f'{dict(known)} gives no confidence')
     x = min(high, max(low, x))
     return 1.0 / (1.0 + math.exp(-x)) if coefficients else x
+
+
+def limited(known: Mapping[str, float]) -> dict[str, float]:
+    """The same values within `LIMITS`; what is not a number stays so."""
+    return {
+        name: min(max(value, LIMITS[name][0]), LIMITS[name][1]) if name in LIMITS else value
+        for name, value in known.items()
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -118,24 +118,33 @@ class Matcher:
             self._coefficients = check_coefficients(place_map.info.calibration)
         except ValueError as error:
             raise VprError(f'{error}; export the model or build the map anew') from error
-        self._near = Neighbourhood(place_map.places, self.config)
+        self.near = Neighbourhood(place_map.places, self.config)
 
     def match(self, descriptor: np.ndarray, top_k: int | None = None) -> list[Candidate]:
         """float32 (D,) of length 1 → at most `top_k` candidates, most similar first."""
         return self.answer(Look(descriptor, None), top_k).candidates
 
     def answer(
-        self, look: Look, top_k: int | None = None, verify_top: int | None = None
+        self,
+        look: Look,
+        top_k: int | None = None,
+        verify_top: int | None = None,
+        hidden: Collection[int] = (),
     ) -> Answer:
         """What the network made of an image → at most `top_k` candidates, best first.
 
         The `verify_top` most similar places come first, by their scores. Where the map's local
         features cannot be read, nothing is verified, and `fault` says why. `top_k` and
-        `verify_top`: of this image alone, None: as configured.
+        `verify_top`: of this image alone, None: as configured. `hidden`: places that the map is
+        to lack, for this image.
         """
         count = top_k or self.config.top_k
         top = self.config.verify_top if verify_top is None else verify_top
-        ids, similarities = self._search(look.descriptor, max(self._DEPTH, count, top))
+        depth = max(self._DEPTH, count, top)
+        ids, similarities = self._search(look.descriptor, depth + len(hidden))
+        if hidden:
+            kept = [k for k, i in enumerate(ids) if i not in hidden][:depth]
+            ids, similarities = [ids[k] for k in kept], [similarities[k] for k in kept]
         started = time.perf_counter()
         verified = self._verify(look.local, ids[:top], similarities[:top])
         verify_s = time.perf_counter() - started
@@ -180,7 +189,7 @@ class Matcher:
         """By rank of the search: what the local features say."""
         scores = verified.scores.astype(float)
         support = np.exp(_SHARPNESS * (scores - scores.max()))
-        near = self._near.among(ids[: len(scores)])
+        near = self.near.among(ids[: len(scores)])
         inside, rivals = near @ support, (~near).sum(axis=1)
         # Many near ones have much support by chance: then those elsewhere count for more.
         crowded = np.maximum(near.sum(axis=1) / np.maximum(rivals, 1) / _CROWD, 1.0)
@@ -196,21 +205,30 @@ class Matcher:
     ) -> Candidate:
         similarity = similarities[at]
         margin = similarity - self._rival(ids[at], ids, similarities)
-        known = {'similarity': similarity, 'margin': margin}
+        found = Candidate(self.map.places[ids[at]], similarity, margin, 0.0, check)
+        return replace(found, confidence=probability(self.known(found), self._coefficients))
+
+    def known(self, found: Candidate) -> dict[str, float]:
+        """What the confidence of a candidate is made of, see `confidence.probability`."""
+        known = {'similarity': found.similarity, 'margin': found.margin}
+        check = found.check
         if check is not None and check.rivals >= self.config.least_rivals:
             known |= {'lead': check.lead, 'agreement': check.agreement}
-        confidence = probability(known, self._coefficients)
-        return Candidate(self.map.places[ids[at]], similarity, margin, confidence, check)
+        return known
 
     def _rival(self, i: int, ids: list[int], similarities: list[float]) -> float:
         """The best similarity of places not near place i; the worst of all if all are near."""
         # Plain Python ends after a few places; the calls of numpy would take ten times as long.
-        elsewhere = (s for j, s in zip(ids, similarities, strict=True) if not self._near(i, j))
+        elsewhere = (s for j, s in zip(ids, similarities, strict=True) if not self.near(i, j))
         return next(elsewhere, similarities[-1])
 
 
 class Neighbourhood:
-    """Whether two places, given by their numbers, are neighbours: `near(i, j)`."""
+    """Whether two places, given by their numbers, are neighbours: `near(i, j)`.
+
+    They are within `neighbour_m` metres, or without poses within `neighbour_frames` of one
+    traverse; places of one name are, too.
+    """
 
     def __init__(self, places: Sequence[Place], config: MatcherConfig):
         self._config, self._positions = config, None
@@ -218,9 +236,12 @@ class Neighbourhood:
         if all(pose is not None for pose in poses):
             self._positions = [(pose.x, pose.y, pose.z) for pose in poses]
         self._orders = [(p.traverse, p.order) for p in places]
+        numbers = {label: k for k, label in enumerate(dict.fromkeys(p.label for p in places))}
+        self._names = [numbers[p.label] if p.label else -1 - k for k, p in enumerate(places)]
 
     def __call__(self, i: int, j: int) -> bool:
-        """Within `neighbour_m` metres, or without poses `neighbour_frames` of one traverse."""
+        if self._names[i] == self._names[j]:
+            return True
         if self._positions is None:
             (route, at), (other, there) = self._orders[i], self._orders[j]
             return route == other and abs(at - there) <= self._config.neighbour_frames
@@ -228,12 +249,28 @@ class Neighbourhood:
 
     def among(self, ids: Sequence[int]) -> np.ndarray:
         """bool (K, K): the same for every two of K places."""
+        return self._near(ids, ids)
+
+    def of(self, i: int) -> np.ndarray:
+        """bool (N,): which of all places are neighbours of place i, itself too."""
+        return self._near([i], range(len(self._orders)))[0]
+
+    def _near(self, ids: Sequence[int], others: Sequence[int]) -> np.ndarray:
+        """bool (K, M): the same for K places and M others."""
+
+        def columns(of: Sequence) -> tuple[np.ndarray, np.ndarray]:
+            return np.array([of[i] for i in ids])[:, None], np.array([of[i] for i in others])
+
+        name, names = columns(self._names)
         if self._positions is None:
-            route, at = np.array([self._orders[i] for i in ids]).T
-            frames = np.abs(at[:, None] - at)
-            return (route[:, None] == route) & (frames <= self._config.neighbour_frames)
-        at = np.array([self._positions[i] for i in ids])
-        return np.linalg.norm(at[:, None] - at, axis=2) <= self._config.neighbour_m
+            here, there = columns(self._orders)
+            frames = np.abs(here[..., 1] - there[:, 1])
+            same_route = here[..., 0] == there[:, 0]
+            return (name == names) | same_route & (frames <= self._config.neighbour_frames)
+        here, there = columns(self._positions)
+        return (name == names) | (
+            np.linalg.norm(here - there, axis=-1) <= self._config.neighbour_m
+        )
 
 
 def _matches(verified: Verified, candidate: int, grid: tuple[int, int]) -> Matches:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fit the confidence of a model, the probability that its best match is right, on training sets.
 
-It is a logistic regression on the similarity and the margin of the best match, and of a verified
-one also on its lead and its agreement. Which pictures show the same place is told by the
-`positives` of the training sets. The pictures of each set go in turn to a map and to the queries.
-The queries are degraded as in training, and a third of the places is left out of the map, so that
-there are queries of unknown places too.
+Each set is a map that is asked about its own pictures, synthetically changed, as `build_map` asks
+each map (`ashtkd_ros.mapping.calibration`). What comes of it is where the calibration of a map
+starts; a map without pictures has it as it is. It is checked with true revisits: the pictures of
+each set go in turn to a map and to the queries. The queries are degraded, and a third of the
+places is left out of the map, so that there are queries of unknown places too.
 
     python -m tools.training.calibrate models/ashtkd_student.onnx --data DATA
 
@@ -15,7 +15,7 @@ This command fits the confidence of a finished model again; tools.training.expor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.metrics import calibration
 from ashtkd_ros.files.writing import whole_file
+from ashtkd_ros.images.synthetic_change import degrade
+from ashtkd_ros.mapping.calibration import ask_itself, coefficients_of
 from ashtkd_ros.maps.place_map import MapInfo, Place, PlaceMap
 from ashtkd_ros.network.confidence import (
     DESCRIPTOR,
@@ -34,10 +36,11 @@ from ashtkd_ros.network.confidence import (
     probability,
 )
 from ashtkd_ros.network.embedder import CONFIDENCE_KEY, Embedder
+from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import file_frame
 from tools.training.config import SetsSource, Source, read_config
-from tools.training.data.augment import degrade
 from tools.training.data.sources import PLACE_RULES, set_members
 
 # Right on a walk: within so many radii in order, twice what teaches as in the validation sets.
@@ -58,6 +61,43 @@ class Samples:
         return [dict(zip(self.known, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
+def _sets(data: Path, sources: Iterable[Source]) -> Iterator[tuple[Path, str, float]]:
+    """Folder, rule and reach of every set under `data` whose places `sources` tell."""
+    for source in sources:
+        for name, positives in source.positives.items() if isinstance(source, SetsSource) else ():
+            if positives in PLACE_RULES and (data / name / 'index.csv').is_file():
+                yield data / name, positives, _RADII * source.radius
+
+
+def _frames(folder: Path, positives: str) -> list[tuple[float, Frame]]:
+    """Order and frame of every picture of known place; nothing where there is but one place."""
+    walk, groups = positives == 'neighbours', set_members(folder, positives)
+    if not walk:
+        groups.pop('', None)
+        if len(groups) < 2:  # a query could be taken for nothing else
+            return []
+    frames = []
+    for number, (label, members) in enumerate(groups.items()):
+        for order, path in members:
+            at = number * _ELSEWHERE + (len(frames) if walk else 0)
+            name = label if not walk else ''
+            frames.append((order, file_frame(path, float(len(frames)), at, None, name)))
+    return frames
+
+
+def _map_of(embedder: Embedder, frames: Sequence[tuple[float, Frame]], verified: bool) -> PlaceMap:
+    """A map of some frames, without a calibration."""
+    pixels = ((None, frame.pixels()) for _, frame in frames)
+    looks = [look for _, look in in_parallel(embedder.describe, pixels)]
+    places = [Place(i, f.stamp, f.order, None, f.name, f.label) for i, (_, f) in enumerate(frames)]
+    local = np.stack([look.local for look in looks]) if verified else None
+    place_map = PlaceMap.build(
+        np.stack([look.descriptor for look in looks]), places, embedder, local=local
+    )
+    place_map.info = MapInfo('map', place_map.info.model)
+    return place_map
+
+
 def collect(
     embedder: Embedder, data: Path, sources: Iterable[Source], verified: bool, seed: int = 0
 ) -> Samples | None:
@@ -65,13 +105,9 @@ def collect(
 
     `verified`: by local features too. None where there is no such set.
     """
-    rng = np.random.default_rng(seed)
-    rows = []
-    for source in sources:
-        for name, positives in source.positives.items() if isinstance(source, SetsSource) else ():
-            if positives in PLACE_RULES and (data / name / 'index.csv').is_file():
-                reach = _RADII * source.radius
-                rows += _match_set(embedder, data / name, positives, reach, verified, rng)
+    rng, rows = np.random.default_rng(seed), []
+    for folder, positives, reach in _sets(data, sources):
+        rows += _match_set(embedder, _frames(folder, positives), positives, reach, verified, rng)
     if not rows:
         return None
     *known, right = np.array(rows).T
@@ -81,48 +117,41 @@ def collect(
 
 def _match_set(
     embedder: Embedder,
-    folder: Path,
+    frames: list[tuple[float, Frame]],
     positives: str,
     reach: float,
     verified: bool,
     rng: np.random.Generator,
 ) -> Iterator[tuple]:
-    walk, groups = positives == 'neighbours', set_members(folder, positives)
-    if not walk:
-        groups.pop('', None)
-    frames = []
-    for number, (label, members) in enumerate(groups.items()):
-        for order, path in members:
-            at = number * _ELSEWHERE + (len(frames) if walk else 0)
-            frames.append((order, file_frame(path, float(len(frames)), at, None, label)))
     mapped = [f for i, f in enumerate(frames) if i % 2 == 0 and (i // 30) % 3 != 2]
-    if len(groups) < 2 and not walk or len(mapped) < 2:  # a query could be taken for nothing else
+    if len(mapped) < 2:
         return
-    places = [Place(i, f.stamp, f.order, None, f.name, f.label) for i, (_, f) in enumerate(mapped)]
-    looks = [embedder.describe(f.read()) for _, f in mapped]
-    local = np.stack([look.local for look in looks]) if verified else None
-    descriptors = np.stack([look.descriptor for look in looks])
-    place_map = PlaceMap.build(descriptors, places, embedder, local=local)
-    place_map.info = MapInfo('map', place_map.info.model)
+    place_map = _map_of(embedder, mapped, verified)
     matcher = Matcher(place_map, MatcherConfig(top_k=1))
     for order, frame in frames[1::2]:
         best = matcher.answer(embedder.describe(degrade(frame.read(), rng))).candidates[0]
-        near = not walk or abs(mapped[best.place.id][0] - order) <= reach
+        found_order, found = mapped[best.place.id]
+        if positives == 'neighbours':
+            same = found.order // _ELSEWHERE == frame.order // _ELSEWHERE
+            right = same and abs(found_order - order) <= reach
+        else:
+            right = found.label == frame.label
         checked = (best.check.lead, best.check.agreement) if verified else ()
-        yield best.similarity, best.margin, *checked, near and best.place.label == frame.label
+        yield best.similarity, best.margin, *checked, right
 
 
-def fit(samples: Samples, ridge: float = 1e-3, steps: int = 50) -> dict[str, float]:
-    """Coefficients of the known values, and `offset`: Newton's method on the penalised
-    log-likelihood."""
-    x = np.column_stack([*samples.known.values(), np.ones(len(samples.right))])
-    weights = np.zeros(x.shape[1])
-    for _ in range(steps):
-        p = 1.0 / (1.0 + np.exp(-x @ weights))
-        gradient = x.T @ (samples.right - p) - ridge * weights
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(weights))
-        weights = weights + np.linalg.solve(hessian, gradient)
-    return dict(zip((*samples.known, 'offset'), map(float, weights), strict=True))
+def fitted(embedder: Embedder, data: Path, sources: Iterable[Source]) -> dict[str, float]:
+    """Coefficients from what every set under `data` answers to its own pictures.
+
+    Sets count alike; tours, whose places may show each other, do not. Empty where there is none.
+    """
+    answers = []
+    for folder, positives, _ in _sets(data, sources):
+        frames = _frames(folder, positives) if positives != 'tour' else []
+        if frames:
+            place_map = _map_of(embedder, frames, embedder.local is not None)
+            answers.append(ask_itself(place_map, embedder, lambda p, f=frames: f[p.id][1].read()))
+    return coefficients_of(answers, {})
 
 
 def calibrate(model: Path, data: Path, sources: Iterable[Source]) -> dict[str, float]:
@@ -131,24 +160,23 @@ def calibrate(model: Path, data: Path, sources: Iterable[Source]) -> dict[str, f
     Without a set under `data` that has positives in `sources`, the file stays as it is, and the
     result is empty.
     """
-    embedder, sources = Embedder(model), list(sources)
-    samples = collect(embedder, data, sources, verified=False)
-    if samples is None:
+    embedder, sources = Embedder(model, num_threads=1), list(sources)
+    coefficients = fitted(embedder, data, sources)
+    if not coefficients:
         return {}
-    coefficients, judged = fit(samples), [samples]
-    if embedder.local:
-        judged.append(collect(embedder, data, sources, verified=True))
-        coefficients |= {f'verified_{k}': v for k, v in fit(judged[1]).items()}
     try:
         check_coefficients(coefficients)
     except ValueError as error:
         raise VprError(f'{data}: {error}; give more sets with positives') from error
-    names = ('calibration error (training)', 'verified')
-    measured = {n: _error(s, coefficients) for n, s in zip(names, judged, strict=False)}
+    kinds = {'calibration error (training)': False}
+    if embedder.local:
+        kinds['verified'] = True
+    measured = {
+        name: _error(collect(embedder, data, sources, verified), coefficients)
+        for name, verified in kinds.items()
+    }
     proto = onnx.load(str(model))
     metadata = {p.key: p.value for p in proto.metadata_props}
-    if CONFIDENCE_KEY in metadata:
-        measured = {'before': _error(samples, json.loads(metadata[CONFIDENCE_KEY])), **measured}
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, {**metadata, CONFIDENCE_KEY: json.dumps(coefficients)})
     with whole_file(model, follow_links=False) as draft:

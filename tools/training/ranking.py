@@ -18,9 +18,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from tools.training.data.augment import degrade, draw_corners, warped
+from ashtkd_ros.images.synthetic_change import UNIT, degrade, draw_corners, warped
 from tools.training.data.candidate_lists import CandidateList, candidate_lists, some_pictures
-from tools.training.data.correspondence import UNIT
 from tools.training.data.places import TrainingPlaces
 from tools.training.data.views import Views
 from tools.training.networks.student import DSFormer

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-UNIT = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+from ashtkd_ros.images.synthetic_change import UNIT
 
 
 class SeenView(NamedTuple):

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ashtkd_ros.images.synthetic_change import degrade, draw_corners, warped
 from tools.training.config import Schedule
-from tools.training.data.augment import degrade, draw_corners, warped
 from tools.training.data.batch import Batch, Matches, Targets
 from tools.training.data.correspondence import Correspondence, SeenView
 from tools.training.data.place_batches import PlaceBatches

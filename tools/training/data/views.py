@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures and their fixed views, on disk.
 
-View 0 is the whole picture, view n > 0 a crop from elsewhere (`augment.draw_corners`), whose
-corners are kept. Trunks see each view clean, once; the student sees views that are drawn anew at
+View 0 is the whole picture, view n > 0 a crop from elsewhere (`draw_corners`), whose corners are
+kept. Trunks see each view clean, once; the student sees views that are drawn anew at
 each step, of the pictures that are kept here. The views are in files (shards) of 1,000: an
 interrupted run goes on where it stopped, and pictures or views that are added later cost only
 their own time.
@@ -23,9 +23,9 @@ from tqdm import tqdm
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file
 from ashtkd_ros.images.image_file import read_image
+from ashtkd_ros.images.synthetic_change import UNIT, draw_corners, warped
 from ashtkd_ros.network.embedder import resize
-from tools.training.data.augment import draw_corners, warped
-from tools.training.data.correspondence import UNIT, SeenView
+from tools.training.data.correspondence import SeenView
 
 SHARD = 1000
 _ANEW = 'remove the folder {}; all of it will be made again'
@@ -34,7 +34,7 @@ _SHORT_SIDE = 256  # of a picture that is kept; larger ones are reduced
 
 
 def view_corners(seed: int, path: str, view: int) -> np.ndarray:
-    """Where the corners of a fixed view lie in its picture, see `augment.draw_corners`."""
+    """Where the corners of a fixed view lie in its picture, see `draw_corners`."""
     if view == 0:
         return UNIT
     return draw_corners(np.random.default_rng((seed, zlib.crc32(path.encode()), view)))

@@ -30,13 +30,13 @@ from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file, write_errors
 from ashtkd_ros.images.image_file import read_image
+from ashtkd_ros.images.synthetic_change import degrade
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import SCALE, Look
 from ashtkd_ros.recognition.verification import verify
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.render.walks import EVALUATION_TOWNS, town_folder
 from tools.training.config import read_config
-from tools.training.data.augment import degrade
 from tools.training.data.candidate_lists import (
     CANDIDATES,
     CandidateList,

@@ -13,7 +13,7 @@ from conftest import line_of
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.images.image_file import read_image
-from tools.training.data.augment import UNIT, warped
+from ashtkd_ros.images.synthetic_change import UNIT, warped
 from tools.training.data.views import Views, load_arrays, save_arrays, view_corners
 
 

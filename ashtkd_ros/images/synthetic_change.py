@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strong changes of training pictures: of the viewpoint, and of light, weather and sensor.
+"""Strong synthetic changes of a picture: of the viewpoint, and of light, weather and sensor.
 
 All functions take and return uint8 (H, W, 3) RGB, and draw from the generator that is passed in.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ashtkd_ros.network.embedder import resize
-from tools.training.data.correspondence import UNIT
+# The corners of a whole picture, as shares of its sides.
+UNIT = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 
 
 def draw_corners(rng: np.random.Generator) -> np.ndarray:
@@ -35,7 +35,7 @@ def warped(image: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
     area first, so that nothing flickers.
     """
     if np.array_equal(corners, UNIT):
-        return resize(image, (size, size))
+        return _resize(image, (size, size))
     image = _reduced(image, corners, size)
     # Half a pixel: corners are those of the picture, coordinates the middles of its pixels.
     source = corners * image.shape[1::-1] - 0.5
@@ -51,7 +51,11 @@ def _reduced(image: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
     if (sides <= 1.5 * size).all():
         return image
     width, height = np.ceil(image.shape[1::-1] * np.minimum(1, size / sides)).astype(int).tolist()
-    return resize(image, (width, height))
+    return _resize(image, (width, height))
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far the answers of a map can be trusted, learned from the map itself, without labels.
+
+Pictures of its places under strong synthetic change (night, weather, blur, occlusion, another
+viewpoint) are asked about twice: in the whole map, and in the map without the neighbourhood of the
+place, as if the robot had never been there. A logistic regression tells the right answers from the
+others. No image that is asked about later has a part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from ashtkd_ros.images.synthetic_change import UNIT, degrade, draw_corners, warped
+from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.network.confidence import (
+    DESCRIPTOR,
+    LIMITED,
+    LIMITS,
+    VERIFIED,
+    check_coefficients,
+    limited,
+    probability,
+)
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.local_features import Look
+from ashtkd_ros.network.parallel_embedding import in_parallel
+from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+
+ON_THE_MAP = 0.9  # how often a robot is where its map has places
+FEWEST = 30  # places of a map that can tell something
+_EVERY, _LEAST, _MOST = 10, 40, 300  # of the places one is asked about; how many at least, at most
+_LEAST_ELSEWHERE = 8  # places that must be left where a neighbourhood is hidden
+_SEEN_FROM_ELSEWHERE = 0.7
+_START_WEIGHT = 2.0  # of each point of the model's own confidence, in answers
+_VERIFIED = 'verified_'
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer: what is known of it, whether it is right, whether the map had the place."""
+
+    known: dict[str, float]
+    right: bool
+    on_the_map: bool
+
+
+def calibrated(
+    place_map: PlaceMap,
+    embedder: Embedder,
+    picture: Callable[[Place], np.ndarray | None],
+    workers: int = 0,
+    seed: int = 0,
+) -> dict[str, float]:
+    """The numbers of the confidence for a map; those of the model where the map tells too little.
+
+    `picture`: of a place, uint8 RGB (H, W, 3), None where there is none.
+    """
+    if len(place_map.places) < FEWEST:
+        return dict(place_map.info.calibration)
+    answers = ask_itself(place_map, embedder, picture, workers, seed)
+    start = place_map.info.calibration
+    try:
+        return check_coefficients(coefficients_of([answers], start)) or dict(start)
+    except ValueError:  # too few answers, or all alike
+        return dict(start)
+
+
+def coefficients_of(
+    maps: Sequence[Sequence[tuple[Answered, Answered | None]]], start: Mapping[str, float]
+) -> dict[str, float]:
+    """The numbers of the confidence, from what `ask_itself` gives of each map; {} without any."""
+    plain = [[descriptor for descriptor, _ in answers] for answers in maps]
+    found = fit(plain, DESCRIPTOR, '', start)
+    if not found:
+        return {}
+    verified = [[answer for _, answer in answers if answer is not None] for answers in maps]
+    return {**found, **fit(verified, VERIFIED, _VERIFIED, start), LIMITED: 1.0}
+
+
+def ask_itself(
+    place_map: PlaceMap,
+    embedder: Embedder,
+    picture: Callable[[Place], np.ndarray | None],
+    workers: int = 0,
+    seed: int = 0,
+) -> list[tuple[Answered, Answered | None]]:
+    """Answers to changed pictures of some places, by the descriptor and verified, if they are."""
+    rng = np.random.default_rng(seed)
+    count = min(max(len(place_map.places) // _EVERY, _LEAST), _MOST)
+    chosen = rng.permutation(len(place_map.places))[:count].tolist()
+    matcher, answers = Matcher(place_map, MatcherConfig(top_k=1)), []
+    images = (
+        (i, (image, 'RGB')) for i in chosen for image in _changed(picture, place_map, i, seed)
+    )
+    verifies = place_map.local is not None
+    for place, look in in_parallel(_look(embedder, verifies), images, workers):
+        near = np.flatnonzero(matcher.near.of(place)).tolist()
+        for hidden in ((), frozenset(near)):
+            if len(place_map.places) - len(hidden) >= _LEAST_ELSEWHERE:
+                by = (_ask(matcher, look, top, near, hidden) for top in (0, None))
+                descriptor, verified = by if verifies else (next(by), None)
+                whole = verified is not None and 'lead' in verified.known
+                answers.append((descriptor, verified if whole else None))
+    return answers
+
+
+def _changed(
+    picture: Callable[[Place], np.ndarray | None], place_map: PlaceMap, place: int, seed: int
+) -> Iterable[np.ndarray]:
+    """The picture of a place under strong change; nothing where there is none."""
+    image, rng = picture(place_map.places[place]), np.random.default_rng((seed, place))
+    if image is not None:
+        corners = draw_corners(rng) if rng.random() < _SEEN_FROM_ELSEWHERE else UNIT
+        yield degrade(warped(image, corners, 224), rng)
+
+
+def _look(embedder: Embedder, with_local: bool) -> Callable[[np.ndarray, str], Look]:
+    if with_local:
+        return embedder.describe
+    return lambda image, order: Look(embedder.embed(image, order), None)
+
+
+def _ask(
+    matcher: Matcher, look: Look, top: int | None, near: list[int], hidden: frozenset[int]
+) -> Answered:
+    best = matcher.answer(look, verify_top=top, hidden=hidden).candidates[0]
+    return Answered(matcher.known(best), best.place.id in near and not hidden, not hidden)
+
+
+def fit(
+    maps: Sequence[Sequence[Answered]],
+    names: Sequence[str],
+    prefix: str,
+    start: Mapping[str, float],
+) -> dict[str, float]:
+    """Coefficients for `names`, with their prefix; {} where answers are all right or all wrong.
+
+    Maps count alike; of each, answers on the map for `ON_THE_MAP` of its weight. The confidence by
+    `start` is given as a few further answers, so that a small map has about that. `similarity` has
+    no part: how similar two images of one place are differs too much from synthetic to real
+    changes.
+    """
+    answers = [answer for of_map in maps for answer in of_map]
+    right = [answer.right for answer in answers]
+    if all(right) or not any(right):
+        return {}
+    used = [name for name in names if name in LIMITS]
+    rows = [[limited(a.known)[name] for name in used] for a in answers]
+    weights = [w for of_map in maps for w in _weights(of_map, len(answers) / len(maps))]
+    for point in product(*(LIMITS[name] for name in used)) if prefix + names[0] in start else ():
+        known = dict(zip(used, point, strict=True)) | {'similarity': 0.5}
+        trust = probability(known, start)
+        rows += [list(point)] * 2
+        right += [True, False]
+        weights += [_START_WEIGHT * trust, _START_WEIGHT * (1 - trust)]
+    found = _rising(np.array(rows), np.array(right), np.array(weights))
+    if found is None:
+        return {}
+    slopes = {**dict.fromkeys(names[:-1], 0.0), **dict(zip(used, found[:-1], strict=True))}
+    return {prefix + name: value for name, value in {**slopes, names[-1]: found[-1]}.items()}
+
+
+def _weights(answers: Sequence[Answered], total: float) -> list[float]:
+    """Of the answers of a map, whose sum is `total`."""
+    there = sum(answer.on_the_map for answer in answers)
+    elsewhere = len(answers) - there
+    shares = {True: ON_THE_MAP / max(there, 1), False: (1 - ON_THE_MAP) / max(elsewhere, 1)}
+    return [total * shares[answer.on_the_map] for answer in answers]
+
+
+def _rising(rows: np.ndarray, right: np.ndarray, weights: np.ndarray) -> list[float] | None:
+    """Logistic regression of rows (N, C): C slopes, none of them falling, and the offset.
+
+    What seems to speak against the right answer does so by chance, and has no part. None where
+    nothing is left.
+    """
+    from sklearn.linear_model import LogisticRegression  # only a calibration needs it
+
+    used = np.arange(rows.shape[1])
+    while len(used):
+        model = LogisticRegression(C=100.0, max_iter=1000)
+        model.fit(rows[:, used], right, sample_weight=weights)
+        slopes = model.coef_[0]
+        if (slopes >= 0).all():
+            found = np.zeros(rows.shape[1] + 1)
+            found[used], found[-1] = slopes, model.intercept_[0]
+            return found.tolist()
+        used = used[slopes >= 0]
+    return None
