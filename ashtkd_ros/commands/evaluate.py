@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.cli.arguments import count, given_options, not_negative, share
+from ashtkd_ros.cli.arguments import count, given_options, not_negative, positive_count, share
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.playback_options import add_player_option, add_speed_options
 from ashtkd_ros.cli.terminal import SafeParser, print_lines, print_notes
@@ -107,6 +107,7 @@ def _options(args: argparse.Namespace) -> EvaluationOptions:
         not args.no_timing,
         args.threads,
         args.verify_top,
+        args.sequence_length,
     )
 
 
@@ -153,6 +154,7 @@ def _live_options(args: argparse.Namespace) -> dict[str, object]:
         'model': args.model,
         'providers': ','.join(args.providers),
         'verify-top': str(args.verify_top),  # 0 as well
+        'sequence-length': args.sequence_length,
         'role': args.role,
         'image-topic': args.image_topic,
     }
@@ -233,6 +235,13 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
         '(default: %(default)d)',
     )
     add(
+        '--sequence-length',
+        type=positive_count,
+        default=default.sequence_length,
+        help='how many images an answer remembers; above 1 the report also has the figures of '
+        'single images, and of these added up over a fixed window (default: %(default)d)',
+    )
+    add(
         '--no-baselines',
         action='store_true',
         help='do not measure the baselines, raw pixels and HOG',
@@ -286,8 +295,9 @@ def _refusal(args: argparse.Namespace, given: Sequence[str]) -> str:
     if args.compare:
         idle = ', '.join(option for option in given if option not in ('--compare', '--out'))
         return f'--compare makes no use of {idle}; leave that out' if idle else ''
-    if args.answers and '--verify-top' in given:
-        return '--answers makes no use of --verify-top; leave that out'
+    for option in ('--verify-top', '--sequence-length'):
+        if args.answers and option in given:
+            return f'--answers makes no use of {option}; leave that out'
     idle = ', '.join(option for option in given if option in _OF_LIVE and not args.live)
     return (
         f'without --live there is no use for {idle}; add --live or leave that out' if idle else ''

@@ -38,7 +38,8 @@ class EvaluationOptions:
     `min_confidence`: an answer with a lower confidence counts as unknown, [0, 1]. `max_rate_hz`:
     images per second, by their stamps; 0: all. `baselines`: measure raw pixels and HOG as well.
     `timing`: measure durations. `workers`: images at a time; 0: one for each core. `verify_top`:
-    see `MatcherConfig`.
+    see `MatcherConfig`. `sequence_length`: images that an answer remembers, 1: each one is
+    answered by itself.
     """
 
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -49,6 +50,7 @@ class EvaluationOptions:
     timing: bool = True
     workers: int = 0
     verify_top: int = MatcherConfig.verify_top
+    sequence_length: int = 1
 
 
 @dataclass(frozen=True)

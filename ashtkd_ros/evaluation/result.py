@@ -13,6 +13,8 @@ from ashtkd_ros.evaluation.metrics import Metrics
 from ashtkd_ros.evaluation.timing import Timing, Traffic
 
 SINGLE = 'single images'  # the method of the map: answers as a node gives them
+FOLLOWED = 'sequence filter'  # answers that know the images before
+WINDOW = 'fixed window'  # its baseline: single images added up along the route
 ALONE = 'descriptor alone'  # the same without verification by local features
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.baselines import measure_baselines
-from ashtkd_ros.evaluation.experiment import Experiment, Queries
+from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment, Queries
+from ashtkd_ros.evaluation.fixed_window import FixedWindow
 from ashtkd_ros.evaluation.ground_truth import GroundTruth, JudgedQuery
 from ashtkd_ros.evaluation.machine import measured_on
 from ashtkd_ros.evaluation.metrics import Metrics, metrics_of
@@ -26,7 +27,7 @@ from ashtkd_ros.evaluation.notes import (
     positive_notes,
     verification_notes,
 )
-from ashtkd_ros.evaluation.result import ALONE, SINGLE, Evaluation
+from ashtkd_ros.evaluation.result import ALONE, FOLLOWED, SINGLE, WINDOW, Evaluation
 from ashtkd_ros.evaluation.shared_images import shared_images, shared_images_note
 from ashtkd_ros.evaluation.similarity_matrix import embed_sample, similarity_matrix
 from ashtkd_ros.evaluation.timing import Timing, Traffic, measure_stages
@@ -34,7 +35,8 @@ from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
-from ashtkd_ros.recognition.matcher import Candidate, Check
+from ashtkd_ros.recognition.following import EVIDENCE, Follower
+from ashtkd_ros.recognition.matcher import Answer, Candidate, Check, Matcher
 from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
@@ -51,7 +53,7 @@ class Ranking:
     def of(cls, answers: Sequence[_Answer]) -> Ranking:
         """The answers to the queries, as long each."""
         confidences = [answer.best.confidence for answer in answers]
-        return cls(np.array([answer.places for answer in answers]), np.array(confidences))
+        return cls(_padded([answer.places for answer in answers]), np.array(confidences))
 
 
 class _Answer(NamedTuple):
@@ -61,26 +63,26 @@ class _Answer(NamedTuple):
     best: Candidate
 
     @classmethod
-    def of(cls, candidates: Sequence[Candidate]) -> _Answer:
-        return cls([candidate.place.id for candidate in candidates], candidates[0])
+    def of(cls, candidates: Sequence[Candidate], depth: int | None = None) -> _Answer:
+        return cls([candidate.place.id for candidate in candidates[:depth]], candidates[0])
 
 
 @dataclass
 class Predictions:
     """What was answered to each query, before it is judged.
 
-    `ranking`: what was answered; `alone`: the same without verification, None where nothing was
-    verified. `similarities` float (Q,) of the best places, NaN where they are not known. `checks`:
-    what local features say of each best place, or none. `descriptors` (Q, D), fewer of them evenly
-    spread, or None. `machine`: what answered. `how`: facts of the run for the report. `notes`:
-    what the user should know, a line each.
+    `ranking`: what was answered; `beside`: name → what other ways of the same run answered, such
+    as without verification, where something was verified. `similarities` float (Q,) of the best
+    places, NaN where they are not known. `checks`: what local features say of each best place, or
+    none. `descriptors` (Q, D), fewer of them evenly spread, or None. `machine`: what answered.
+    `how`: facts of the run for the report. `notes`: what the user should know, a line each.
     """
 
     queries: list[Frame]
     ranking: Ranking
     similarities: np.ndarray
     descriptors: np.ndarray | None = None
-    alone: Ranking | None = None
+    beside: dict[str, Ranking] = field(default_factory=dict)
     checks: Sequence[Check | None] = ()
     timing: dict[str, Timing] = field(default_factory=dict)
     traffic: Traffic | None = None
@@ -112,7 +114,7 @@ def evaluate_map(
     notes += evaluation.notes
     notes += pose_notes(place_map, traverse) if experiment.by_poses else []
     notes += predictions.notes + depth_notes(place_map, traverse)
-    notes += positive_notes(evaluation.methods[SINGLE], experiment.rule())
+    notes += positive_notes(next(iter(evaluation.methods.values())), experiment.rule())
     return replace(evaluation, notes=notes)
 
 
@@ -127,6 +129,35 @@ def _facts(experiment: Experiment, embedder: Embedder, predictions: Predictions)
     }
 
 
+class _Sequence:
+    """The answers to images in a row: of the filter, and of its baseline."""
+
+    def __init__(self, matcher: Matcher, length: int, depth: int):
+        self.follower, self._depth = Follower(matcher, length), depth
+        self._window = FixedWindow(self.follower.filter.graph, length)
+        self.answers: list[_Answer] = []
+        self._places: list[list[int]] = []
+        self._shares: list[float] = []
+
+    def add(self, answer: Answer, descriptor: np.ndarray, stamp: float) -> None:
+        """One more image."""
+        found = self.follower.follow(answer, descriptor, stamp, self._depth).candidates
+        self.answers.append(_Answer.of(found))
+        places, share = self._window.step(answer, self._depth)
+        self._places.append(places)
+        self._shares.append(share)
+
+    def window(self) -> Ranking:
+        """What the baseline answered."""
+        return Ranking(_padded(self._places), np.array(self._shares))
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """int (Q, K): rows as long as the longest, with -1 at the end."""
+    longest = max(map(len, rows))
+    return np.array([[*row, *[-1] * (longest - len(row))] for row in rows])
+
+
 def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions:
     """Embed and match every query, as fast as it goes; VprError where there is none."""
     options, queries, matcher = experiment.options, experiment.queries, experiment.matcher()
@@ -135,30 +166,44 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         for frame, (pixels, order) in queries.pixels(embedder.ample_size)
     )
     frames, answers, alone, descriptors, faults = [], [], [], [], Counter()
+    sequence, depth = None, experiment.depth
+    if options.sequence_length > 1:
+        sequence = _Sequence(matcher, options.sequence_length, depth)
     for frame, look in in_parallel(embedder.describe, jobs, options.workers):
         frames.append(frame)
         descriptors.append(look.descriptor)
-        answers.append(_Answer.of(matcher.answer(look).candidates))
+        answer = matcher.answer(look, max(depth, EVIDENCE) if sequence else depth)
+        answers.append(_Answer.of(answer.candidates, depth))
         faults.update([matcher.fault] if matcher.fault else [])
         if not experiment.unverified:
             alone.append(_Answer.of(matcher.match(look.descriptor)))
+        if sequence:
+            sequence.add(answer, look.descriptor, frame.stamp)
     if not frames:
         raise queries.none_left()
-    rate = f'at most {options.max_rate_hz:g} images a second'
+    beside = {ALONE: Ranking.of(alone)} if alone else {}
+    if sequence:
+        beside = {SINGLE: Ranking.of(answers), WINDOW: sequence.window(), **beside}
+        answers = sequence.answers
     return Predictions(
         frames,
         Ranking.of(answers),
         np.array([answer.best.similarity for answer in answers]),
         np.stack(descriptors),
-        Ranking.of(alone) if alone else None,
+        beside,
         [answer.best.check for answer in answers],
         measure_stages(embedder, matcher, frames) if options.timing else {},
-        how={
-            'How': f'offline, {rate if options.max_rate_hz else "every image"}',
-            'Execution provider': embedder.provider,
-        },
+        how=_how(options, embedder),
         notes=verification_notes(experiment.unverified, faults, len(frames)),
     )
+
+
+def _how(options: EvaluationOptions, embedder: Embedder) -> dict[str, str]:
+    rate = f'at most {options.max_rate_hz:g} images a second'
+    how = {'How': f'offline, {rate if options.max_rate_hz else "every image"}'}
+    if options.sequence_length > 1:
+        how['Sequence'] = f'an answer remembers {options.sequence_length} images'
+    return {**how, 'Execution provider': embedder.provider}
 
 
 def recorded_predictions(experiment: Experiment, recorded: RecordedAnswers) -> Predictions:
@@ -222,11 +267,12 @@ def judge_predictions(
     options, queries = experiment.options, predictions.queries
     truth = experiment.ground_truth(queries)
     verdicts = _Verdicts.of(truth, predictions.ranking)
-    methods = {SINGLE: verdicts.metrics}
-    if predictions.alone is not None:
-        before = _Verdicts.of(truth, predictions.alone)
-        methods[ALONE] = before.metrics
-        facts = {**facts, 'Verified': _verified(experiment, before.right, verdicts.right)}
+    methods = {FOLLOWED if options.sequence_length > 1 else SINGLE: verdicts.metrics}
+    beside = {name: _Verdicts.of(truth, of) for name, of in predictions.beside.items()}
+    methods |= {name: of.metrics for name, of in beside.items()}
+    if ALONE in beside:
+        after = beside.get(SINGLE, verdicts).right
+        facts = {**facts, 'Verified': _verified(experiment, beside[ALONE].right, after)}
     notes = [*experiment.traverse.notes]
     if options.baselines:
         measured, lines = measure_baselines(experiment.pictures, truth, options.workers)

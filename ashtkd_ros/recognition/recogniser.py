@@ -10,7 +10,9 @@ import numpy as np
 
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.recognition.matcher import Candidate, Matcher, MatcherConfig, Matches
+from ashtkd_ros.network.local_features import Look
+from ashtkd_ros.recognition.following import EVIDENCE, Follower
+from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher, MatcherConfig, Matches
 
 MIN_CONFIDENCE = 0.5  # default: a less probable match is an unknown place
 _MOST_DIGITS = 6  # of a confidence, behind the point
@@ -23,7 +25,9 @@ class Recognition:
     `candidates`: best first; `accepted`: whether the best one is trusted; `refusal`: why it is
     not; `embed_s` and `match_s`: seconds for preprocessing and inference, and for matching, which
     has `verify_s` in it. `matches`: where the image agrees with the first candidate's picture,
-    None where nothing was verified; `fault`: why not, if the map could have been used for it.
+    None where nothing was verified; `fault`: why not, if the map could have been used for it. Of a
+    sequence: `single`, the best candidate of this image alone, and `lost`, the probability that
+    none of the places is right.
     """
 
     candidates: list[Candidate]
@@ -34,6 +38,21 @@ class Recognition:
     verify_s: float = 0.0
     matches: Matches | None = None
     fault: str = ''
+    single: Candidate | None = None
+    lost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When an image of a sequence was taken.
+
+    `stamp`: seconds; `length`: images that are remembered; `moved_m`: metres forward since the
+    last image, None where that is not known.
+    """
+
+    stamp: float
+    length: int
+    moved_m: float | None = None
 
 
 class Recogniser:
@@ -48,6 +67,7 @@ class Recogniser:
     ):
         self.embedder, self.matcher = embedder, Matcher(place_map, config)
         self.min_confidence = min_confidence
+        self._follower: Follower | None = None
 
     def recognise(
         self,
@@ -56,17 +76,20 @@ class Recogniser:
         top_k: int | None = None,
         min_confidence: float | None = None,
         verify_top: int | None = None,
+        moment: Moment | None = None,
     ) -> Recognition:
         """Recognise the place in an image: uint8 (H, W, 3) in `order`, or (H, W) grey.
 
-        `top_k`, `min_confidence` and `verify_top` apply to this image only. VprError if the
-        network gives no descriptor of length 1.
+        `top_k`, `min_confidence` and `verify_top` apply to this image only. `moment`: its place in
+        a sequence of images, None for an image by itself. VprError if the network gives no
+        descriptor of length 1.
         """
         least = self.min_confidence if min_confidence is None else min_confidence
         started = time.perf_counter()
         look = self.embedder.describe(image, order)
         embedded = time.perf_counter()
-        answer = self.matcher.answer(look, top_k, verify_top)
+        count = self.matcher.config.top_k if top_k is None else top_k
+        answer, lost, single = self._answer(look, count, verify_top, moment)
         matched = time.perf_counter()
         best = answer.candidates[0].confidence
         refusal = ''
@@ -81,7 +104,27 @@ class Recogniser:
             answer.verify_s,
             answer.matches,
             self.matcher.fault,
+            single,
+            lost,
         )
+
+    def _answer(
+        self, look: Look, top_k: int, verify_top: int | None, moment: Moment | None
+    ) -> tuple[Answer, float, Candidate | None]:
+        """The answer, the probability of being lost, and the best candidate of the image alone."""
+        if moment is None or moment.length < 2:
+            self._follower = None
+            return self.matcher.answer(look, top_k, verify_top), 0.0, None
+        if self._follower is None or self._follower.length != moment.length:
+            self._follower = Follower(self.matcher, moment.length)
+        alone = self.matcher.answer(look, max(top_k, EVIDENCE), verify_top)
+        followed = self._follower.follow(
+            alone, look.descriptor, moment.stamp, top_k, moment.moved_m
+        )
+        single = alone.candidates[0]
+        same = followed.candidates[0].place.id == single.place.id
+        answer = Answer(followed.candidates, alone.matches if same else None, alone.verify_s)
+        return answer, followed.lost, single
 
 
 def _refusal(confidence: float, least: float) -> str:

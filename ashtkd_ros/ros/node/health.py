@@ -12,7 +12,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from ashtkd_ros.recognition.matcher import Check
+from ashtkd_ros.recognition.matcher import Candidate, Check
 from ashtkd_ros.recognition.recogniser import Recognition
 
 _WINDOW = 200
@@ -39,6 +39,8 @@ class Health:
         # Seconds for each of the last images: decoding and resizing, embedding, verifying, rest.
         self.stages: deque[tuple[float, float, float, float]] = deque(maxlen=_WINDOW)
         self.check: Check | None = None
+        self.single: Candidate | None = None  # of the last image alone, in a sequence
+        self.lost = 0.0
         self.verify_faults = 0  # of the last answers, all of which should have been verified
         self._jump, self._jumped_at = '', -math.inf
         self._last_stamp = -1.0
@@ -99,6 +101,7 @@ class Health:
         best = recognition.candidates[0]
         self.similarity, self.margin = best.similarity, best.margin
         self.confidence, self.check = best.confidence, best.check
+        self.single, self.lost = recognition.single, recognition.lost
         self.verify_faults = self.verify_faults + 1 if recognition.fault else 0
         self.place = str(best.place.id) if recognition.accepted else 'unknown'
         self._answered_at = time.monotonic()
@@ -178,6 +181,7 @@ class Health:
             'last similarity': f'{self.similarity:.3f}',
             'last margin': f'{self.margin:.3f}',
             **_check_values(self.check),
+            **_sequence_values(self.single, self.lost),
         }
 
     def _durations(self) -> dict[str, object]:
@@ -190,6 +194,14 @@ class Health:
             'latency p95 ms': f'{p95:.1f}',
             **{f'{name} p50 ms': f'{ms:.1f}' for name, ms in zip(names, stages, strict=True)},
         }
+
+
+def _sequence_values(single: Candidate | None, lost: float) -> dict[str, str]:
+    """Of a sequence: the answer to the last image alone, and how probable it is to be lost."""
+    if single is None:
+        return {}
+    alone = f'{single.place.id}, confidence {single.confidence:.3f}'
+    return {'last image alone': alone, 'lost': f'{lost:.3f}'}
 
 
 def _check_values(check: Check | None) -> dict[str, str]:

@@ -88,6 +88,13 @@ class Parameters:
         0,
         256,
     )
+    sequence_length: int = _live(
+        1,
+        'Number of images that an answer remembers: a filter follows the robot along the places '
+        'of the map. 1: each image is answered by itself.',
+        1,
+        1000,
+    )
     min_confidence: float = _live(
         MIN_CONFIDENCE,
         'Lowest confidence (a probability) at which a match is accepted. Below it the place is '

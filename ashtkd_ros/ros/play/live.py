@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ashtkd_ros.cli.arguments import count, given_options
+from ashtkd_ros.cli.arguments import count, given_options, positive_count
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.playback_options import add_player_option
 from ashtkd_ros.cli.terminal import print_lines, print_source_notes
@@ -24,7 +24,9 @@ from ashtkd_ros.ros.play.players import choose_player
 from ashtkd_ros.ros.play.recording import RecordingOptions, record_answers, write_answers
 from ashtkd_ros.ros.session import end_on_signal, ros_session
 
-_OF_A_NODE = frozenset({'--model', '--providers', '--verify-top'})  # that is started
+_OF_A_NODE = frozenset(
+    {'--model', '--providers', '--verify-top', '--sequence-length'}
+)  # that is started
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +58,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help='how many of the most similar places the node verifies by local features; 0: none '
         '(default: that of the node)',
     )
+    add(
+        '--sequence-length',
+        type=positive_count,
+        help='how many images an answer of the node remembers (default: that of the node)',
+    )
     add_player_option(parser)
 
 
@@ -83,6 +90,7 @@ def main(argv: list[str] | None = None) -> None:
             args.model,
             args.providers,
             args.verify_top,
+            args.sequence_length,
         )
         with ros_session(argv):
             answers = record_answers(source, options)

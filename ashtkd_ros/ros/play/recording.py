@@ -35,7 +35,8 @@ class RecordingOptions:
 
     `node`: full name of a node that is running already; empty: one is started with the map and
     the `model`, the shipped one if None, and its own defaults for `providers` if empty, and for
-    `verify_top` if None. `player`: own or ros2. `rate`: how many times faster than recorded.
+    `verify_top` and `sequence_length` if None. `player`: own or ros2. `rate`: how many times
+    faster than recorded.
     """
 
     map_folder: Path
@@ -45,6 +46,7 @@ class RecordingOptions:
     model: Path | None = None
     providers: tuple[str, ...] = ()
     verify_top: int | None = None
+    sequence_length: int | None = None
 
 
 def record_answers(source: Playback, options: RecordingOptions) -> dict[str, object]:
@@ -80,6 +82,7 @@ def _observer_of(options: RecordingOptions, compressed: bool) -> Iterator[Observ
             'model_path': options.model,
             'providers': options.providers,
             'verify_top': options.verify_top,
+            'sequence_length': options.sequence_length,
         }
         with map_node(options.map_folder, compressed, **given) as (observer, _):
             yield observer

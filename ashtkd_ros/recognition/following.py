@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the answers to single images to answers that know the images before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher
+from ashtkd_ros.recognition.sequence_filter import Belief, Evidence, SequenceFilter
+
+EVIDENCE = 30  # candidates of an image that are weighed
+_MOST = 0.999  # confidence: nothing is certain
+_ALIKE = 0.05  # in the probability of neighbourhoods that overlap
+_SHOWN = 50  # most probable places among which neighbours give each other support
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The candidates after an image, best first; `lost`: probability that none is right."""
+
+    candidates: list[Candidate]
+    lost: float
+
+
+class Follower:
+    """Follows one robot through the map of a matcher, image by image.
+
+    `length`: images that are remembered, see `SequenceFilter`.
+    """
+
+    def __init__(self, matcher: Matcher, length: int):
+        self.matcher, self.length = matcher, length
+        self.filter = SequenceFilter(matcher.map.places, length, matcher.config.neighbour_m)
+
+    def reset(self) -> None:
+        """Forget the images so far."""
+        self.filter.reset()
+
+    def follow(
+        self,
+        answer: Answer,
+        descriptor: np.ndarray,
+        stamp: float,
+        top_k: int,
+        moved_m: float | None = None,
+    ) -> Followed:
+        """The candidates after one more image, at most `top_k`.
+
+        `answer`: of the matcher, with all verified candidates; `descriptor`: float32 (D,) of the
+        image; `stamp`: seconds; `moved_m`: metres forward since the last image, None if unknown.
+        """
+        belief = self.filter.step(_evidence(answer, descriptor, stamp, moved_m))
+        return Followed(self._candidates(belief, answer, descriptor, top_k), float(belief.lost))
+
+    def _candidates(
+        self, belief: Belief, answer: Answer, descriptor: np.ndarray, top_k: int
+    ) -> list[Candidate]:
+        """The most probable places; each has the probability of its whole neighbourhood.
+
+        What the filter has given up comes last, as the image alone would have it.
+        """
+        ids, probabilities = belief.ids[:_SHOWN], belief.probabilities[:_SHOWN]
+        known = {c.place.id: c for c in answer.candidates}
+        near = self.matcher.near.among(ids.tolist()) @ probabilities
+        # The most probable place of the most probable neighbourhood, then the other places.
+        first = np.where(near >= near.max() - _ALIKE, probabilities, -1).argmax()
+        order = [first, *(k for k in np.argsort(-near, kind='stable') if k != first)]
+        found, most = [], _MOST
+        for k in order[:top_k]:
+            place, most = int(ids[k]), min(most, float(near[k]))
+            similarity = float(self.matcher.map.index.reconstruct(place) @ descriptor)
+            rivals = (
+                c.similarity for c in answer.candidates if not self.matcher.near(place, c.place.id)
+            )
+            margin = similarity - max(rivals, default=similarity)
+            check = known[place].check if place in known else None
+            where = self.matcher.map.places[place]
+            found.append(Candidate(where, similarity, margin, most, check))
+        named = {c.place.id for c in found}
+        rest = (c for c in answer.candidates if c.place.id not in named)
+        return [*found, *(replace(c, confidence=0.0) for c in rest)][:top_k]
+
+
+def _evidence(
+    answer: Answer, descriptor: np.ndarray, stamp: float, moved_m: float | None
+) -> Evidence:
+    verified = [c for c in answer.candidates if c.check is not None]
+    used = verified or answer.candidates
+    scores = [c.check.score if verified else c.similarity for c in used]
+    ids = np.array([c.place.id for c in used])
+    confidence = answer.candidates[0].confidence
+    return Evidence(stamp, descriptor, ids, np.array(scores), confidence, bool(verified), moved_m)

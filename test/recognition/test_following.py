@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers that know the images before, from the matcher's to the recogniser's."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import places_along_x, unit_rows
+
+from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.network.local_features import Look
+from ashtkd_ros.recognition.following import Follower
+from ashtkd_ros.recognition.matcher import Matcher
+from ashtkd_ros.recognition.recogniser import Moment, Recogniser
+
+COUNT, SIZE = 80, 16
+
+
+@pytest.fixture
+def place_map(fake_network: SimpleNamespace) -> PlaceMap:
+    """80 places, 4 m apart; a third of them looks like the place 40 further on."""
+    fake_network.dimensions = SIZE
+    fake_network.confidence = {'similarity': 8.0, 'margin': 6.0, 'offset': -6.0}
+    rows = unit_rows(COUNT, SIZE, seed=4)
+    rows[:40:3] = rows[40::3][: len(rows[:40:3])]
+    return PlaceMap.build(rows, places_along_x(4.0 * np.arange(COUNT)), fake_network)
+
+
+def image_of(place_map: PlaceMap, place: int, noise: float, rng: np.random.Generator):
+    seen = place_map.index.reconstruct(int(place)) + rng.normal(0, noise, SIZE)
+    return (seen / np.linalg.norm(seen)).astype(np.float32)
+
+
+def drive(place_map: PlaceMap, route: list[int], noise: float = 0.18) -> tuple[list, list]:
+    """Best candidates along a route: of the follower, and of single images."""
+    matcher, rng = Matcher(place_map), np.random.default_rng(0)
+    follower, followed, single = Follower(matcher, 10), [], []
+    for k, place in enumerate(route):
+        seen = image_of(place_map, place, noise, rng)
+        answer = matcher.answer(Look(seen, None), 30)
+        followed.append(follower.follow(answer, seen, float(k), 5).candidates[0])
+        single.append(answer.candidates[0])
+    return followed, single
+
+
+def share_right(found: list, route: list[int]) -> float:
+    return np.mean([abs(c.place.id - at) <= 1 for c, at in zip(found, route, strict=True)])
+
+
+def test_it_is_right_where_single_images_are_not(place_map: PlaceMap):
+    route = list(range(5, 38))
+    followed, single = drive(place_map, route)
+    assert share_right(single[6:], route[6:]) < 0.85
+    assert share_right(followed[6:], route[6:]) > 0.95
+    late = [c.confidence for c in followed[8:]]
+    assert np.mean(late) > 0.9 and max(late) < 1
+
+
+def test_candidates_come_with_falling_confidence_and_a_similarity_of_their_own(place_map):
+    matcher, rng = Matcher(place_map), np.random.default_rng(1)
+    follower = Follower(matcher, 10)
+    for k in range(12):
+        seen = image_of(place_map, 10 + k, 0.15, rng)
+        found = follower.follow(matcher.answer(Look(seen, None), 30), seen, float(k), 5)
+    scores = [c.confidence for c in found.candidates]
+    assert len(scores) == 5 and scores == sorted(scores, reverse=True)
+    assert len({c.place.id for c in found.candidates}) == 5
+    for c in found.candidates:
+        expected = place_map.index.reconstruct(c.place.id) @ seen
+        assert c.similarity == pytest.approx(float(expected), abs=1e-5)
+    assert 0 <= found.lost < 0.1
+
+
+def test_reset_forgets(place_map: PlaceMap):
+    matcher, rng = Matcher(place_map), np.random.default_rng(1)
+    follower, seen = Follower(matcher, 10), image_of(place_map, 10, 0.1, rng)
+    answer = matcher.answer(Look(seen, None), 30)
+    first = follower.follow(answer, seen, 0.0, 5)
+    for k in range(1, 9):
+        other = image_of(place_map, 50 + k, 0.1, rng)
+        follower.follow(matcher.answer(Look(other, None), 30), other, float(k), 5)
+    follower.reset()
+    again = follower.follow(answer, seen, 20.0, 5)
+    assert again == first
+
+
+def test_the_recogniser_follows_where_a_moment_says_so(place_map: PlaceMap, fake_network):
+    rng, seen = np.random.default_rng(2), []
+    fake_network.describe = lambda image, order: Look(seen[-1], None)
+    recogniser = Recogniser(fake_network, place_map, min_confidence=0.9)
+    image, found = np.zeros((4, 4, 3), np.uint8), []
+    for k in range(15):
+        seen.append(image_of(place_map, 5 + k, 0.15, rng))
+        found.append(recogniser.recognise(image, moment=Moment(float(k), 10)))
+    assert not found[0].accepted and found[-1].accepted
+    assert found[-1].single is not None and len(found[-1].candidates) == 5
+    alone = recogniser.recognise(image, moment=Moment(20.0, 1))
+    assert alone.single is None and alone.lost == 0
+    assert alone.candidates[0].confidence == found[-1].single.confidence
+    again = recogniser.recognise(image, moment=Moment(21.0, 10))
+    assert again.candidates[0].confidence == found[0].candidates[0].confidence or (
+        again.lost > found[-1].lost
+    )  # nothing is remembered from before
