@@ -33,7 +33,7 @@ from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
+from ashtkd_ros.recognition.recogniser import BY_THE_MAP, TARGET_PRECISION, least_confidence
 from ashtkd_ros.ros.play.observer import Observer
 from ashtkd_ros.ros.play.recording import answers_document, map_node, write_answers
 from ashtkd_ros.ros.session import ros_session
@@ -58,7 +58,8 @@ def traverses(data: Path | None) -> tuple[Traverse, Traverse]:
 def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, verdict: str) -> None:
     """One line for the best candidate, which the node would keep to itself if it is in doubt."""
     place, confidence = place_map.places[answer.places[0]], answer.scores[0]
-    doubt = '' if confidence >= MIN_CONFIDENCE else '  (would be reported as unknown)'
+    least = least_confidence(place_map.info, BY_THE_MAP, TARGET_PRECISION)
+    doubt = '' if confidence >= least else '  (would be reported as unknown)'
     print_lines(
         f'{frame.name:>16} → place {place.id:4d} ({place.source})  confidence {confidence:.2f}  '
         f'{verdict:5}  {1000 * answer.seconds:5.1f} ms{doubt}'
@@ -118,7 +119,9 @@ def demo(data: Path | None, out: Path, tolerance: Tolerance, compressed: bool = 
     spacing = place_spacing(place_map.places)
     apart = f', {spacing:.1f} m apart' if spacing else ''
     print_lines(f'map: {len(place_map.places)} places{apart}, in {place_map.folder}')
-    experiment = Experiment(place_map, replayed, EvaluationOptions(tolerance))
+    least = least_confidence(place_map.info, BY_THE_MAP, TARGET_PRECISION)
+    options = EvaluationOptions(tolerance, min_confidence=least)
+    experiment = Experiment(place_map, replayed, options)
     experiment.check()
     write_answers(answers, record(experiment, compressed))
     title = f'{replayed.path.name} in map of {mapped.path.name}'

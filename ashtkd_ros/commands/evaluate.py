@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,12 @@ from ashtkd_ros.evaluation.run import evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.recognition.recogniser import (
+    BY_THE_MAP,
+    MIN_CONFIDENCE,
+    TARGET_PRECISION,
+    least_confidence,
+)
 from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.opening import open_traverse
 
@@ -101,13 +108,12 @@ def _options(args: argparse.Namespace) -> EvaluationOptions:
     return EvaluationOptions(
         tolerance_of(args),
         correspondences,
-        args.min_confidence,
-        args.max_rate_hz,
-        not args.no_baselines,
-        not args.no_timing,
-        args.threads,
-        args.verify_top,
-        args.sequence_length,
+        max_rate_hz=args.max_rate_hz,
+        baselines=not args.no_baselines,
+        timing=not args.no_timing,
+        workers=args.threads,
+        verify_top=args.verify_top,
+        sequence_length=args.sequence_length,
     )
 
 
@@ -117,6 +123,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     embedder = load_embedder(args)
     place_map = PlaceMap.load(args.map, embedder)
     print_notes(*place_map.warnings)
+    wanted = BY_THE_MAP if args.min_confidence is None else args.min_confidence
+    least = least_confidence(place_map.info, wanted, args.target_precision)
+    options = replace(options, min_confidence=least)
     bits = map_bits(place_map.traverses)
     wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)
@@ -210,15 +219,26 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
-    default = EvaluationOptions()
-    add = parser.add_argument_group('what to measure').add_argument
+def _add_trust_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group('which answers are accepted').add_argument
     add(
         '--min-confidence',
         type=share,
-        default=default.min_confidence,
-        help='an answer with a lower confidence counts as unknown, 0 to 1 (default: %(default)g)',
+        help='an answer with a lower confidence counts as unknown, 0 to 1 (default: what the map '
+        f'tells for --target-precision, or {MIN_CONFIDENCE:g} where it tells nothing)',
     )
+    add(
+        '--target-precision',
+        type=share,
+        default=TARGET_PRECISION,
+        help='share of the accepted answers that should be right, where the map chooses the '
+        'lowest confidence, 0 to 1 (default: %(default)g)',
+    )
+
+
+def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
+    default = EvaluationOptions()
+    add = parser.add_argument_group('what to measure').add_argument
     add(
         '--max-rate-hz',
         type=not_negative,
@@ -276,6 +296,7 @@ def evaluate_parser() -> SafeParser:
     """The arguments of this command, which replay.launch.py has as well."""
     parser = make_parser(__doc__)
     _add_options(parser)
+    _add_trust_options(parser)
     _add_measuring_options(parser)
     _add_node_options(parser)
     add_tolerance_options(parser).add_argument(

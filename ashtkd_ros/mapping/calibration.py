@@ -32,6 +32,7 @@ from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 
 ON_THE_MAP = 0.9  # how often a robot is where its map has places
+PRECISIONS = (0.9, 0.95, 0.98, 0.99, 0.995)
 FEWEST = 30  # places of a map that can tell something
 _EVERY, _LEAST, _MOST = 10, 40, 300  # of the places one is asked about; how many at least, at most
 _LEAST_ELSEWHERE = 8  # places that must be left where a neighbourhood is hidden
@@ -49,25 +50,64 @@ class Answered:
     on_the_map: bool
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """The numbers of the confidence for a map, and from where on it can be trusted.
+
+    `trust`: for each of `PRECISIONS` a table with `precision`, `min_confidence` and `recall`, the
+    share of the right answers that is expected to reach it; empty where the map tells too little.
+    """
+
+    coefficients: dict[str, float]
+    trust: list[dict[str, float]]
+
+
 def calibrated(
     place_map: PlaceMap,
     embedder: Embedder,
     picture: Callable[[Place], np.ndarray | None],
     workers: int = 0,
     seed: int = 0,
-) -> dict[str, float]:
-    """The numbers of the confidence for a map; those of the model where the map tells too little.
+) -> Calibrated:
+    """The calibration of a map; the model's own where the map tells too little.
 
     `picture`: of a place, uint8 RGB (H, W, 3), None where there is none.
     """
-    if len(place_map.places) < FEWEST:
-        return dict(place_map.info.calibration)
-    answers = ask_itself(place_map, embedder, picture, workers, seed)
     start = place_map.info.calibration
+    unknown = Calibrated(dict(start), [])
+    if len(place_map.places) < FEWEST:
+        return unknown
+    answers = ask_itself(place_map, embedder, picture, workers, seed)
     try:
-        return check_coefficients(coefficients_of([answers], start)) or dict(start)
+        found = check_coefficients(coefficients_of([answers], start))
     except ValueError:  # too few answers, or all alike
-        return dict(start)
+        return unknown
+    best = [verified or descriptor for descriptor, verified in answers]
+    return Calibrated(found, trust_of(best, found)) if found else unknown
+
+
+def trust_of(
+    answers: Sequence[Answered], coefficients: Mapping[str, float]
+) -> list[dict[str, float]]:
+    """Where answers reach each of `PRECISIONS`, see `Calibrated`.
+
+    From `min_confidence` on the expected precision is that high, and of the answers about places
+    that the map lacks no more is accepted than may be wrong.
+    """
+    confidence = np.array([probability(a.known, coefficients) for a in answers])
+    there = np.array([a.on_the_map for a in answers], bool)
+    weights = np.array(_weights(answers, 1.0))
+    right = np.where(there, weights * confidence, 0.0)
+    steps, table = np.unique(confidence), []
+    for precision in PRECISIONS:
+        accepted = confidence >= steps[:, None]
+        expected = (accepted * right).sum(1) / (accepted * weights).sum(1)
+        unseen = np.quantile(confidence[~there], precision, method='higher')
+        fits = np.flatnonzero((expected >= precision) & (steps > unseen))
+        least = float(steps[fits[0]]) if len(fits) else 1.0
+        recall = float(right[confidence >= least].sum() / right.sum())
+        table.append({'precision': precision, 'min_confidence': least, 'recall': recall})
+    return table
 
 
 def coefficients_of(

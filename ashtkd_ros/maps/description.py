@@ -29,6 +29,8 @@ _KIND = 'IndexFlatIP'
 _SHA256 = re.compile('[0-9a-f]{64}')
 _MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
 _KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum', LOCAL}
+TRUST = 'trust'  # in `built`: from which confidence on answers are so often right
+_TRUST_KEYS = {'precision', 'min_confidence', 'recall'}
 _LONGEST_FRAME, _LONGEST_TEXT = 256, 4096
 _DAMAGED = 'map.yaml is damaged ({}); rebuild the map'
 
@@ -50,6 +52,13 @@ class MapInfo:
     def traverses(self) -> list[dict[str, Any]]:
         """What the map was built from, by number: each has at least its `source`."""
         return self.built.get('traverses', [])
+
+    def trusted_from(self, precision: float) -> tuple[float, float] | None:
+        """The confidence from which on answers are expected to be right as often as `precision`,
+        and the share of the right answers that reach it; None where the map does not know."""
+        table = sorted(self.built.get(TRUST, []), key=lambda row: row['precision'])
+        fits = [row for row in table if row['precision'] >= precision] or table[-1:]
+        return (fits[0]['min_confidence'], fits[0]['recall']) if fits else None
 
     @property
     def origin(self) -> GeoOrigin | None:
@@ -218,6 +227,9 @@ def _check_built(built: dict) -> None:
         bits = traverse.get('bits', DEPTHS[0])
         if type(bits) is not int or bits not in DEPTHS:
             raise ValueError(f'bits of traverse {number} is not one of {DEPTHS}')
+    trust = built.get(TRUST, [])
+    if not (isinstance(trust, list) and all(map(_is_trust, trust))):
+        raise ValueError(f'{TRUST} is not a list of precision, min_confidence and recall')
     origin = built.get('origin')
     if origin is None:
         return
@@ -228,6 +240,15 @@ def _check_built(built: dict) -> None:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not (number and math.isfinite(value) and abs(value) <= most):
             raise ValueError(f'{name} of the origin is not within -{most:g} and {most:g}')
+
+
+def _is_trust(row: object) -> bool:
+    """Whether a row of `TRUST` holds numbers from 0 to 1 and nothing else."""
+    return (
+        isinstance(row, dict)
+        and set(row) == _TRUST_KEYS
+        and all(type(value) in (int, float) and 0 <= value <= 1 for value in row.values())
+    )
 
 
 def _text(values: Mapping, key: str, where: str = 'it') -> str:

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ashtkd_ros.maps.description import MapInfo
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.following import EVIDENCE, Follower
 from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher, MatcherConfig, Matches
 
-MIN_CONFIDENCE = 0.5  # default: a less probable match is an unknown place
+MIN_CONFIDENCE = 0.5  # where a map does not tell: a less probable match is an unknown place
+BY_THE_MAP = -1.0  # as min_confidence: what the map tells for `target_precision`
+TARGET_PRECISION = 0.99  # default: share of the accepted answers that should be right
 _MOST_DIGITS = 6  # of a confidence, behind the point
 
 
@@ -125,6 +128,15 @@ class Recogniser:
         same = followed.candidates[0].place.id == single.place.id
         answer = Answer(followed.candidates, alone.matches if same else None, alone.verify_s)
         return answer, followed.lost, single
+
+
+def least_confidence(info: MapInfo, min_confidence: float, target_precision: float) -> float:
+    """The confidence below which a match is an unknown place: `min_confidence`, or, where that is
+    negative, what the map tells for `target_precision`, or else `MIN_CONFIDENCE`."""
+    if min_confidence >= 0:
+        return min_confidence
+    trusted = info.trusted_from(target_precision)
+    return MIN_CONFIDENCE if trusted is None else trusted[0]
 
 
 def _refusal(confidence: float, least: float) -> str:

@@ -14,10 +14,13 @@ from ashtkd_ros.mapping import calibration
 from ashtkd_ros.mapping.calibration import (
     FEWEST,
     ON_THE_MAP,
+    PRECISIONS,
     Answered,
+    Calibrated,
     ask_itself,
     calibrated,
     fit,
+    trust_of,
 )
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.confidence import DESCRIPTOR, LIMITED, VERIFIED, probability
@@ -127,7 +130,7 @@ def test_a_hidden_place_and_its_neighbours_are_never_an_answer(network):
 
 def test_a_map_trusts_what_it_has_and_not_what_it_never_saw(network):
     place_map = a_map(network)
-    numbers = calibrated(place_map, network, of_place)
+    numbers = calibrated(place_map, network, of_place).coefficients
     assert numbers[LIMITED] == 1 and set(numbers) > {'verified_lead'}
     place_map.info.calibration.update(numbers)
     matcher = Matcher(place_map)
@@ -143,24 +146,28 @@ def test_a_map_trusts_what_it_has_and_not_what_it_never_saw(network):
 @pytest.mark.parametrize('count', [1, 2, FEWEST - 1])
 def test_a_small_map_has_the_numbers_of_its_model(network, count: int):
     network.confidence = {'similarity': 3.0, 'margin': 9.0, 'offset': -2.3}
-    assert calibrated(a_map(network, count), network, of_place) == network.confidence
+    assert calibrated(a_map(network, count), network, of_place) == Calibrated(
+        network.confidence, []
+    )
 
 
 def test_without_pictures_a_map_has_the_numbers_of_its_model(network):
     network.confidence = {'similarity': 3.0, 'margin': 9.0, 'offset': -2.3}
-    assert calibrated(a_map(network), network, lambda _: None) == network.confidence
+    assert calibrated(a_map(network), network, lambda _: None) == Calibrated(
+        network.confidence, []
+    )
 
 
 def test_a_map_without_local_features_is_calibrated_by_the_descriptor(network):
     network.local = None
-    numbers = calibrated(a_map(network, local=False), network, of_place)
+    numbers = calibrated(a_map(network, local=False), network, of_place).coefficients
     assert set(numbers) == {*DESCRIPTOR, LIMITED} and numbers['margin'] > 0
 
 
 def test_a_map_that_cannot_tell_its_places_apart_trusts_little(network, monkeypatch):
     monkeypatch.setattr(calibration, 'degrade', lambda image, _: np.full_like(image, 90))
     place_map = a_map(network)
-    place_map.info.calibration.update(calibrated(place_map, network, of_place))
+    place_map.info.calibration.update(calibrated(place_map, network, of_place).coefficients)
     best = Matcher(place_map).answer(describe(np.full((120, 160, 3), 90, np.uint8))).candidates[0]
     assert best.confidence < 0.3
 
@@ -169,3 +176,23 @@ def test_one_seed_gives_the_same_numbers_with_any_number_of_workers(network):
     place_map = a_map(network)
     one, two = (calibrated(place_map, network, of_place, workers=n) for n in (1, 2))
     assert one == two
+
+
+def test_what_is_trusted_is_right_as_often_and_lacks_little_of_what_was_never_seen():
+    rng, coefficients = np.random.default_rng(0), {'similarity': 0, 'margin': 30, 'offset': -1.5}
+    answers = []
+    for on_the_map in rng.random(4000) < ON_THE_MAP:
+        margin = rng.normal(0.12 if on_the_map else -0.05, 0.06)
+        known = {'similarity': 0.0, 'margin': margin}
+        right = on_the_map and rng.random() < probability(known, coefficients)
+        answers.append(Answered(known, bool(right), bool(on_the_map)))
+    table, recalls = trust_of(answers, coefficients), []
+    assert [row['precision'] for row in table] == list(PRECISIONS)
+    for row in table:
+        least = row['min_confidence']
+        accepted = [a for a in answers if probability(a.known, coefficients) >= least]
+        assert np.mean([a.right for a in accepted]) >= row['precision'] - 0.01
+        unseen = [probability(a.known, coefficients) for a in answers if not a.on_the_map]
+        assert np.mean(np.array(unseen) >= least) <= 1 - row['precision']
+        recalls.append(row['recall'])
+    assert recalls == sorted(recalls, reverse=True) and recalls[0] > 0.5

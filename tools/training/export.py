@@ -269,13 +269,13 @@ def _parser() -> argparse.ArgumentParser:
         help='power of the whitening, 0 to 1; 0: rotation only, 1: full whitening '
         '(default: %(default)s)',
     )
-    for name, text in (
-        ('levels', 'number of levels to keep, the lowest ones; 0: all'),
-        ('pixels', 'width and height of the image in pixels; 0: those of the training'),
-        ('ranking', 'steps in which local features learn to rank; 0: none'),
+    for option, text in (
+        ('--levels', 'number of levels to keep, the lowest ones; 0: all'),
+        ('--pixels', 'width and height of the image in pixels; 0: those of the training'),
+        ('--ranking', 'steps in which local features learn to rank; 0: none'),
     ):
         text = f'{text} (default: %(default)s)'
-        parser.add_argument(f'--{name}', type=count, default=getattr(wanted, name), help=text)
+        parser.add_argument(option, type=count, default=getattr(wanted, option[2:]), help=text)
     return parser
 
 

@@ -8,6 +8,7 @@ import math
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 
+from ashtkd_ros.recognition.recogniser import least_confidence
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.console import DiagnosticsLog
 from ashtkd_ros.ros.node.node_state import NodeState
@@ -47,6 +48,9 @@ class Diagnostics:
             facts['places in map'] = len(node.loaded_map.places)
             facts['execution provider'] = node.embedder.provider
             facts['verification'] = node.loaded_map.verification(self._verify_top)
+            wanted = (node.get_parameter(n).value for n in ('min_confidence', 'target_precision'))
+            info = node.loaded_map.recogniser.matcher.map.info
+            facts['lowest confidence'] = f'{least_confidence(info, *wanted):.3f}'
             warnings = [text for text in self._warnings() if text]
             node.outputs.publish_map_to_new_subscribers()
         name = f'{node.get_fully_qualified_name()}: place recognition'

@@ -15,7 +15,7 @@ from ashtkd_ros.images.bit_depth import BitDepth, map_bits
 from ashtkd_ros.images.faults import FrozenDetector, fault
 from ashtkd_ros.images.message_decoding import ImageError, compressed_to_array
 from ashtkd_ros.recognition.rate_gate import RateGate
-from ashtkd_ros.recognition.recogniser import Moment
+from ashtkd_ros.recognition.recogniser import Moment, least_confidence
 from ashtkd_ros.ros.node import parameter_values
 from ashtkd_ros.ros.node.cv_bridge_fallback import image_to_array
 from ashtkd_ros.ros.node.image_subscription import ImageSubscription
@@ -84,8 +84,10 @@ class ImagePipeline:
             node.health.count_fault(why, time.perf_counter() - received)
             return
         moment = Moment(stamp_to_s(header.stamp), p.sequence_length)
+        info = current.recogniser.matcher.map.info
+        least = least_confidence(info, p.min_confidence, p.target_precision)
         recognition = current.recogniser.recognise(
-            small, order, p.top_k, p.min_confidence, p.verify_top, moment
+            small, order, p.top_k, least, p.verify_top, moment
         )
         pose = node.outputs.publish_match(current, header, image, order, recognition)
         why = recognition.refusal or 'the map has no pose for this place'

@@ -10,7 +10,7 @@ from typing import Any
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
 from ashtkd_ros.network.providers import AUTO
 from ashtkd_ros.recognition.matcher import MatcherConfig
-from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
+from ashtkd_ros.recognition.recogniser import BY_THE_MAP, MIN_CONFIDENCE, TARGET_PRECISION
 from ashtkd_ros.ros.topic_names import TRANSPORTS
 
 LEAST_SPACING_M = 0.5  # metres; the places of a map may all lie at one point
@@ -96,11 +96,19 @@ class Parameters:
         1000,
     )
     min_confidence: float = _live(
-        MIN_CONFIDENCE,
+        BY_THE_MAP,
         'Lowest confidence (a probability) at which a match is accepted. Below it the place is '
-        'unknown.',
-        0.0,
+        f'unknown. {BY_THE_MAP:g}: what the map tells for target_precision, or {MIN_CONFIDENCE} '
+        'where it tells nothing.',
+        BY_THE_MAP,
         1.0,
+    )
+    target_precision: float = _live(
+        TARGET_PRECISION,
+        'Share of the accepted matches that should be right, where the map chooses the lowest '
+        'confidence.',
+        0.5,
+        0.999,
     )
     map_frame: str = _parameter('', 'Frame of ~/pose and ~/markers. Empty: the frame of the map.')
     initialpose_frame: str = _live(

@@ -44,7 +44,7 @@ UNFIT = {
     'unknown_parameter': 'unknown parameter "map_pth"; did you mean map_path?',
     'wrong_type': 'parameter top_k is "many"; it must be a whole number',
     'integer_for_float': 'write 1.0',
-    'out_of_range': 'parameter min_confidence is 1.5; it must be from 0.0 to 1.0',
+    'out_of_range': 'parameter min_confidence is 1.5; it must be from -1.0 to 1.0',
     'wrong_word': 'parameter image_transport is "png"',
     'bad_qos': 'reliability',
 }

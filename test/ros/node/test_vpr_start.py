@@ -107,7 +107,7 @@ def test_what_cannot_be_mended_is_not_tried_again(start_node) -> None:
 def test_a_range_error_of_a_node_that_others_configure_ends_it_too(start_node) -> None:
     node = start_node(autostart=False, min_confidence=7.0)
     assert node.wait() == 1
-    assert 'min_confidence is 7.0; it must be from 0.0 to 1.0' in node.stderr
+    assert 'min_confidence is 7.0; it must be from -1.0 to 1.0' in node.stderr
 
 
 def test_retry_until_the_map_is_there(start_node, peer: Peer, town_map, tmp_path, walk) -> None:
