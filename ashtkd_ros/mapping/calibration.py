@@ -21,6 +21,7 @@ from ashtkd_ros.network.confidence import (
     DESCRIPTOR,
     LIMITED,
     LIMITS,
+    ON_THE_MAP,
     VERIFIED,
     check_coefficients,
     limited,
@@ -31,12 +32,12 @@ from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 
-ON_THE_MAP = 0.9  # how often a robot is where its map has places
 PRECISIONS = (0.9, 0.95, 0.98, 0.99, 0.995)
 FEWEST = 30  # places of a map that can tell something
 _EVERY, _LEAST, _MOST = 10, 40, 300  # of the places one is asked about; how many at least, at most
 _LEAST_ELSEWHERE = 8  # places that must be left where a neighbourhood is hidden
 _SEEN_FROM_ELSEWHERE = 0.7
+_ABOVE = 1e-4  # the confidence of answers about what was never seen
 _START_WEIGHT = 2.0  # of each point of the model's own confidence, in answers
 _VERIFIED = 'verified_'
 
@@ -54,8 +55,9 @@ class Answered:
 class Calibrated:
     """The numbers of the confidence for a map, and from where on it can be trusted.
 
-    `trust`: for each of `PRECISIONS` a table with `precision`, `min_confidence` and `recall`, the
-    share of the right answers that is expected to reach it; empty where the map tells too little.
+    `trust`: for each of `PRECISIONS` that can be reached a table with `precision`,
+    `min_confidence` and `recall`, the share of the right answers that is expected to reach it;
+    empty where the map tells too little.
     """
 
     coefficients: dict[str, float]
@@ -102,9 +104,11 @@ def trust_of(
     for precision in PRECISIONS:
         accepted = confidence >= steps[:, None]
         expected = (accepted * right).sum(1) / (accepted * weights).sum(1)
-        unseen = np.quantile(confidence[~there], precision, method='higher')
-        fits = np.flatnonzero((expected >= precision) & (steps > unseen))
-        least = float(steps[fits[0]]) if len(fits) else 1.0
+        fits = np.flatnonzero(expected >= precision)
+        if not len(fits) and table:
+            break  # no answer of this map is so sure
+        unseen = np.quantile(confidence[~there], precision) + _ABOVE
+        least = min(1.0, max(float(steps[fits[0]]) if len(fits) else 1.0, float(unseen)))
         recall = float(right[confidence >= least].sum() / right.sum())
         table.append({'precision': precision, 'min_confidence': least, 'recall': recall})
     return table

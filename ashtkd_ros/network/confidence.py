@@ -10,6 +10,7 @@ DESCRIPTOR = ('similarity', 'margin', 'offset')  # weights where nothing is veri
 _PREFIX = 'verified_'
 VERIFIED = ('similarity', 'margin', 'lead', 'agreement', 'offset')  # where local features decided
 COEFFICIENTS = (*DESCRIPTOR, *(_PREFIX + name for name in VERIFIED))
+ON_THE_MAP = 0.9  # how often a robot is where its map has places, by which confidence is fitted
 LIMITED = 'limited'  # 1: values beyond `LIMITS` count as the limits
 # Beyond these values the map's own pictures, synthetically changed, tell nothing of real ones.
 LIMITS = {'margin': (-0.15, 0.2), 'lead': (-1.5, 1.2), 'agreement': (0.0, 0.6)}

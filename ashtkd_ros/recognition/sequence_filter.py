@@ -14,15 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ashtkd_ros.maps.places_table import Place
+from ashtkd_ros.network.confidence import ON_THE_MAP
 from ashtkd_ros.recognition.place_graph import PlaceGraph
 
 _VELOCITIES = np.array([-8, -4, -2, -1, -0.5, -0.2, 0, 0.2, 0.5, 1, 2, 3, 4, 8])
-_SWITCH, _STRAY = 0.1, 0.05  # chance of another velocity; of a place too few, and too many
+_SWITCH, _STRAY = 0.05, 0.05  # chance of another velocity; of a place too few, and too many
 _JUMP, _LOSE, _FIND = 0.01, 0.01, 0.1  # to anywhere; to being lost; from being lost to anywhere
 _CROSS = 0.1  # to the same spot on another traverse
-_LOST = 3.0  # how much likelier an answer is that is not trusted where the robot is lost
-_SHARPNESS, _DESCRIPTOR_SHARPNESS = 2.0, 30.0  # of scores; of similarities alone
-_MOST = 0.9  # trust in one frame: images of one place are not independent
+_INDEPENDENT = 0.7  # exponent of the likelihood: images in a row resemble each other
+_MISSED = 0.2  # share of the images of a place that look like one of none
+_SHARPNESS, _DESCRIPTOR_SHARPNESS = 1.5, 30.0  # of scores; of similarities alone
+_MOST = 0.97  # trust in one frame: images of one place are not independent
 _SAME = 0.02  # 1 - similarity to the last image that counted; below, nothing new is seen
 _FARTHEST = 20.0  # places that odometry may tell at once
 _BEAM, _PRUNED = 200, 1e-4  # places that are kept at most; probability of those that are not
@@ -156,16 +158,19 @@ class SequenceFilter:
     def _correct(self, seen: Evidence) -> None:
         """Weigh every state by the candidates of an image.
 
-        likelihood = trust * share of the candidate * places of the map + 1 - trust; the shares are
-        a softmax of the scores. An image that fits none of the places is likelier where the robot
-        is lost.
+        likelihood of a place = (1 - missed) * r * share of the candidate * places of the map +
+        missed, of being lost = 1. r: how much likelier such an image is where the map has its
+        place than where it has not, which is the odds of the confidence by the odds it was fitted
+        with; missed: how often an image of a place of the map looks like one of none. The shares
+        are a softmax of the scores.
         """
         total = self._belief.sum()
         anywhere = (_JUMP * total + _FIND * self._lost) / len(self.graph)
         lost = self._lost * (1 - _FIND) + _LOSE * total
         sharpness = _SHARPNESS if seen.verified else _DESCRIPTOR_SHARPNESS
         shares = np.exp(sharpness * (seen.scores - seen.scores.max()))
-        trust = min(seen.confidence, _MOST)
+        trust = min(max(seen.confidence, _TINY), _MOST)
+        ratio = trust / (1 - trust) * (1 - ON_THE_MAP) / ON_THE_MAP
         at, inverse = np.unique(
             np.concatenate([self._at, self.graph.position[seen.ids]]), return_inverse=True
         )
@@ -173,10 +178,9 @@ class SequenceFilter:
         belief = np.zeros((len(at), len(_VELOCITIES)))
         belief[old] = (1 - _JUMP - _LOSE) * self._belief
         belief[new] += anywhere * self._start
-        likelihood = np.full(len(at), 1 - trust)
-        likelihood[new] += trust * len(self.graph) * shares / shares.sum()
-        belief *= likelihood[:, None]
-        lost *= (1 - trust) * _LOST
+        likelihood = np.full(len(at), _MISSED)
+        likelihood[new] += (1 - _MISSED) * ratio * len(self.graph) * shares / shares.sum()
+        belief *= likelihood[:, None] ** _INDEPENDENT
         places = belief.sum(axis=1)
         order = np.argsort(-places)
         whole = places.sum() + lost

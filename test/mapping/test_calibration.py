@@ -13,7 +13,6 @@ from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping import calibration
 from ashtkd_ros.mapping.calibration import (
     FEWEST,
-    ON_THE_MAP,
     PRECISIONS,
     Answered,
     Calibrated,
@@ -23,7 +22,7 @@ from ashtkd_ros.mapping.calibration import (
     trust_of,
 )
 from ashtkd_ros.maps.place_map import Place, PlaceMap
-from ashtkd_ros.network.confidence import DESCRIPTOR, LIMITED, VERIFIED, probability
+from ashtkd_ros.network.confidence import DESCRIPTOR, LIMITED, ON_THE_MAP, VERIFIED, probability
 from ashtkd_ros.network.local_features import LocalShape, Look
 from ashtkd_ros.recognition.matcher import Matcher
 

@@ -30,7 +30,7 @@ from ashtkd_ros.files.tables import read_rows
 from ashtkd_ros.network.embedder import Embedder, resize
 from ashtkd_ros.network.parallel_embedding import embed_frames
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
+from ashtkd_ros.recognition.recogniser import TARGET_PRECISION
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
 from tools.bench.embedding import TIMED_SIZE, open_session
@@ -166,10 +166,10 @@ def main(argv: list[str] | None = None) -> int:
         write_rankings(args.json, found)
     print('\n'.join([embedder.name, *recall_table(found)]))
     _print_others(sets, others | _shorter(embedder))
-    least = MIN_CONFIDENCE
-    print(f'\n{"":>20} calibration error  confidence >= {least}  right of these')
+    heads = f'calibration error  accepted at {100 * TARGET_PRECISION:g} %  right of these'
+    print(f'\n{"":>20} {heads}')
     for name, answers in found.items():
-        error, known, right = [*answers.values()][-1].confidence_figures(least)
+        error, known, right = [*answers.values()][-1].confidence_figures()
         print(f'{name:>20} {error:17.3f} {100 * known:17.1f} % {100 * right:13.1f} %')
     return 0
 

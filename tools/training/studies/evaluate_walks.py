@@ -97,10 +97,14 @@ class Described:
     @classmethod
     def of(cls, folder: Path, embedder: Embedder) -> Described:
         """The walk in a folder."""
-        frames = read_source(folder)
+        name = f'{folder.parent.name} {folder.name}'
+        return cls.of_frames(read_source(folder), name, embedder)
+
+    @classmethod
+    def of_frames(cls, frames: Sequence[Frame], name: str, embedder: Embedder) -> Described:
+        """Any frames; `name` stands at the progress bar."""
         jobs = ((None, frame.pixels()) for frame in frames)
         looks = in_parallel(embedder.describe, jobs)
-        name = f'{folder.parent.name} {folder.name}'
         bar = tqdm(looks, name, len(frames), unit='frame', delay=2, disable=None)
         return cls(frames, [look for _, look in bar])
 

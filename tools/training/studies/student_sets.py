@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -15,11 +17,20 @@ from ashtkd_ros.evaluation.ground_truth import Tolerance, positives
 from ashtkd_ros.evaluation.metrics import Metrics, calibration, retrieval_metrics
 from ashtkd_ros.files.marks import json_keys
 from ashtkd_ros.files.writing import check_output, write_errors, write_text
+from ashtkd_ros.mapping.calibration import calibrated
+from ashtkd_ros.maps.description import TRUST
 from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.maps.thumbnails import make_thumbnail
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.matcher import Candidate, Matcher, MatcherConfig
+from ashtkd_ros.recognition.recogniser import (
+    BY_THE_MAP,
+    MIN_CONFIDENCE,
+    TARGET_PRECISION,
+    least_confidence,
+)
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
 
@@ -32,11 +43,13 @@ _DEPTH = 20  # places of a ranking
 class Answers:
     """The answers of one method for the Q queries of a set.
 
-    `candidates`: the best 20 of each query, best first; `right`: the set's positives, bool (Q, N).
+    `candidates`: the best 20 of each query, best first; `right`: the set's positives, bool (Q, N);
+    `least`: the confidence from which on the map expects 99 of 100 answers to be right.
     """
 
     candidates: list[list[Candidate]]
     right: np.ndarray
+    least: float = MIN_CONFIDENCE
 
     @property
     def ranking(self) -> np.ndarray:
@@ -53,14 +66,14 @@ class Answers:
         trust = np.array([found[0].confidence for found in self.candidates])
         return retrieval_metrics(self.ranking, trust, self.right)
 
-    def confidence_figures(self, least: float) -> tuple[float, float, float]:
+    def confidence_figures(self) -> tuple[float, float, float]:
         """Calibration error, share of the queries whose confidence reaches `least`, and share of
         these that are right."""
         confidence = np.array([found[0].confidence for found in self.candidates])
         right = self.first_right
-        known = confidence >= least
-        share = right[known].mean() if known.any() else np.nan
-        return calibration(confidence, right).error, known.mean(), share
+        known = confidence >= self.least
+        share = float(right[known].mean()) if known.any() else math.nan
+        return calibration(confidence, right).error, float(known.mean()), share
 
 
 def looks_of(embedder: Embedder, frames: Sequence[Frame]) -> list[Look]:
@@ -76,11 +89,13 @@ def places_of(frames: Sequence[Frame]) -> list[Place]:
 
 
 def answer_set(folder: Path, embedder: Embedder) -> dict[str, Answers]:
-    """Method → answers, of a set with the roles database and query; see `answer_frames`."""
+    """Method → answers, of a set with the roles database and query; see `answer_frames`.
+
+    The map calibrates its confidence as one that `build_map` makes.
+    """
     mapped, queries = read_source(folder, 'database'), read_source(folder, 'query')
-    return answer_frames(
-        embedder, mapped, looks_of(embedder, mapped), queries, looks_of(embedder, queries)
-    )
+    looks = [looks_of(embedder, frames) for frames in (mapped, queries)]
+    return answer_frames(embedder, mapped, looks[0], queries, looks[1], calibrates=True)
 
 
 def answer_frames(
@@ -89,15 +104,20 @@ def answer_frames(
     looks: Sequence[Look],
     queries: Sequence[Frame],
     seen: Sequence[Look],
+    calibrates: bool = False,
 ) -> dict[str, Answers]:
     """Method → answers for queries in a map, each with what the network makes of them.
 
-    A model without local features has no method `verified`.
+    A model without local features has no method `verified`. `calibrates`: whether the map fits its
+    confidence to its own pictures.
     """
     places = places_of(mapped)
     local = np.stack([look.local for look in looks]) if embedder.local else None
     descriptors = np.stack([look.descriptor for look in looks])
     place_map = PlaceMap.build(descriptors, places, embedder, local=local)
+    if calibrates:
+        place_map = self_calibrated(place_map, embedder, mapped)
+    least = least_confidence(place_map.info, BY_THE_MAP, TARGET_PRECISION)
     right = positives(queries, places, TOLERANCE)
     configs = {DESCRIPTOR: MatcherConfig(top_k=_DEPTH, verify_top=0)}
     if embedder.local:
@@ -105,8 +125,23 @@ def answer_frames(
     answers = {}
     for method, config in configs.items():
         matcher = Matcher(place_map, config)
-        answers[method] = Answers([matcher.answer(look).candidates for look in seen], right)
+        candidates = [matcher.answer(look).candidates for look in seen]
+        answers[method] = Answers(candidates, right, least)
     return answers
+
+
+def self_calibrated(place_map: PlaceMap, embedder: Embedder, mapped: Sequence[Frame]) -> PlaceMap:
+    """The map with a confidence that is fitted to its pictures, as `build_map` fits it."""
+    found = calibrated(place_map, embedder, lambda place: _thumbnail(mapped[place.id]))
+    built = place_map.info.built | ({TRUST: found.trust} if found.trust else {})
+    place_map.info = replace(place_map.info, calibration=found.coefficients, built=built)
+    return place_map
+
+
+def _thumbnail(frame: Frame) -> np.ndarray:
+    """The picture that a map would keep of a frame, uint8 RGB."""
+    data = np.frombuffer(make_thumbnail(*frame.pixels()), np.uint8)
+    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def recall_table(found: dict[str, dict[str, Answers]]) -> list[str]:
