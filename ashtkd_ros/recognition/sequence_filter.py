@@ -28,7 +28,7 @@ _MOST = 0.97  # trust in one frame: images of one place are not independent
 _SAME = 0.02  # 1 - similarity to the last image that counted; below, nothing new is seen
 _FARTHEST = 20.0  # places that odometry may tell at once
 _BEAM, _PRUNED = 200, 1e-4  # places that are kept at most; probability of those that are not
-_TINY = 1e-12
+_TINY, _NOTHING = 1e-12, 1e-6  # probabilities: the least, and of states that are given up
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ class SequenceFilter:
 
     def _gather(self, to: np.ndarray, velocity: np.ndarray, weight: np.ndarray) -> None:
         """Sum weights (n,) by position `to` and number of the velocity, both int (n,)."""
-        velocities = len(_VELOCITIES)
+        velocities, kept = len(_VELOCITIES), weight > _NOTHING
+        to, velocity, weight = to[kept], velocity[kept], weight[kept]
         self._at, inverse = np.unique(to, return_inverse=True)
         sums = np.bincount(inverse * velocities + velocity, weight, len(self._at) * velocities)
         self._belief = sums.reshape(-1, velocities)

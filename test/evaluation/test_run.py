@@ -13,6 +13,7 @@ from evaluation_helpers import FEW, ORIGIN, figures, judged, run
 from ashtkd_ros.commands.build_map import main as build_map
 from ashtkd_ros.commands.evaluate import main as evaluate
 from ashtkd_ros.evaluation.baselines import BASELINES
+from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
 
@@ -102,6 +103,42 @@ def test_a_limit_on_the_rate(day_map: Path, bags: Path, tmp_path: Path, capsys):
     assert values['facts']['How'] == 'offline, at most 1 images a second'
     assert values['facts']['Execution provider'] == 'CPUExecutionProvider'
     assert 'images left out: above 1 Hz' in capsys.readouterr().err
+
+
+def test_a_sequence_is_measured_beside_single_images_and_a_window(
+    day_map: Path, bags: Path, tmp_path: Path, capsys
+):
+    options = ('--pose-topic', '/odom', '--no-baselines', '--no-timing')
+    assert run(evaluate, day_map, bags / 'dusk', *options, '-o', tmp_path / 'one') == 0
+    sequence = ('--sequence-length', 10, '-o', tmp_path / 'ten')
+    assert run(evaluate, day_map, bags / 'dusk', *options, *sequence) == 0
+    single, both = (figures(tmp_path / name / 'report.html') for name in ('one', 'ten'))
+    assert list(both)[:3] == ['sequence filter', 'single images', 'fixed window']
+    assert both['single images'] == single['single images']
+    assert both['sequence filter']['1'] >= single['single images']['1']
+    values = [json.loads((tmp_path / name / 'report.json').read_text()) for name in ('one', 'ten')]
+    assert values[1]['facts']['Sequence'] == 'an answer remembers 10 images'
+    assert 'Sequence' not in values[0]['facts']
+    assert values[0]['answers'] != values[1]['answers']
+    assert 'sequence filter: R@1' in capsys.readouterr().out
+
+
+def test_the_map_tells_from_which_confidence_on_answers_count(
+    day_map: Path, bags: Path, tmp_path: Path
+):
+    options = ('--pose-topic', '/odom', '--no-baselines', '--no-timing')
+    least = []
+    for name, given in (
+        ('map', ()),
+        ('sure', ('--target-precision', 0.5)),
+        ('own', ('--min-confidence', 0.25)),
+    ):
+        assert run(evaluate, day_map, bags / 'dusk', *options, *given, '-o', tmp_path / name) == 0
+        least.append(json.loads((tmp_path / name / 'report.json').read_text())['min_confidence'])
+    info = PlaceMap.load(day_map).info
+    told = [info.trusted_from(precision) for precision in (0.99, 0.5)]
+    assert least[:2] == [0.5 if row is None else pytest.approx(row[0]) for row in told]
+    assert least[2] == 0.25
 
 
 def test_the_images_of_the_map_are_gone(bags: Path, tmp_path: Path, capsys):

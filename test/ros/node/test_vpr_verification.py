@@ -223,3 +223,29 @@ def test_the_debug_image_shows_what_matches(node, peer: Peer, walk, map_copy) ->
     green = (pixels == (0, 255, 0)).all(axis=2)
     assert green[28:, :320].any() and green[28:, 320:].any()
     assert (green[28:, :320] == green[28:, 320:]).mean() > 0.99  # the same picture, unmoved
+
+
+def test_a_sequence_remembers_the_images_before(node, peer: Peer, looks, walk) -> None:
+    def told_at(number: int, start: float) -> list[tuple[int, float]]:
+        return told(peer.ask(image_message(walk[number], start + number)))
+
+    alone = [told_at(i, 1.0) for i in range(len(walk))]
+    assert peer.set_parameter('sequence_length', 10)
+    followed = [told_at(i, 101.0) for i in range(len(walk))]
+    assert len(followed[-1]) == len(alone[-1])
+    assert followed[-1] != alone[-1] and 0.0 < followed[-1][0][1] < 1.0
+
+    def of_a_sequence():
+        values = peer.status(state='active')[1]
+        return values if 'last image alone' in values else None
+
+    values = peer.until(of_a_sequence, 'what the last image alone says')
+    place, confidence = alone[-1][0]
+    assert values['last image alone'] == f'{place}, confidence {confidence:.3f}'
+    assert 0.0 <= float(values['lost']) < 1.0
+    again = told_at(len(walk) - 1, 1.0)  # stamps go back: nothing is remembered
+    assert again != followed[-1]
+    assert peer.set_parameter('sequence_length', 1)
+    assert told_at(0, 301.0) == alone[0]
+    for wrong in (0, 1001, 2.5):
+        assert not peer.set_parameter('sequence_length', wrong)
