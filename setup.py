@@ -38,6 +38,7 @@ setup(
             f'live = {name}.ros.play.live:main',
             f'build_map = {name}.commands.build_map:main',
             f'evaluate = {name}.commands.evaluate:main',
+            f'calibrate = {name}.commands.calibrate:main',
             f'map_info = {name}.commands.map_info:main',
             f'bag_tools = {name}.commands.bag_tools:main',
         ],

@@ -9,7 +9,7 @@ others. No image that is asked about later has a part in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -35,8 +35,9 @@ from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 PRECISIONS = (0.9, 0.95, 0.98, 0.99, 0.995)
 FEWEST = 30  # places of a map that can tell something
 _EVERY, _LEAST, _MOST = 10, 40, 300  # of the places one is asked about; how many at least, at most
-_LEAST_ELSEWHERE = 8  # places that must be left where a neighbourhood is hidden
+LEAST_ELSEWHERE = 8  # places that must be left where a neighbourhood is hidden
 _SEEN_FROM_ELSEWHERE = 0.7
+_EVEN = 0.5  # what is less probable than not is never accepted
 _ABOVE = 1e-4  # the confidence of answers about what was never seen
 _START_WEIGHT = 2.0  # of each point of the model's own confidence, in answers
 _VERIFIED = 'verified_'
@@ -81,11 +82,19 @@ def calibrated(
         return unknown
     answers = ask_itself(place_map, embedder, picture, workers, seed)
     try:
-        found = check_coefficients(coefficients_of([answers], start))
+        return calibrated_by(answers, start) or unknown
     except ValueError:  # too few answers, or all alike
         return unknown
+
+
+def calibrated_by(
+    answers: Sequence[tuple[Answered, Answered | None]], start: Mapping[str, float]
+) -> Calibrated | None:
+    """The calibration by these answers, None where they tell nothing; ValueError where it makes no
+    sense, see `check_coefficients`."""
+    found = check_coefficients(coefficients_of([answers], start))
     best = [verified or descriptor for descriptor, verified in answers]
-    return Calibrated(found, trust_of(best, found)) if found else unknown
+    return Calibrated(found, trust_of(best, found)) if found else None
 
 
 def trust_of(
@@ -93,8 +102,8 @@ def trust_of(
 ) -> list[dict[str, float]]:
     """Where answers reach each of `PRECISIONS`, see `Calibrated`.
 
-    From `min_confidence` on the expected precision is that high, and of the answers about places
-    that the map lacks no more is accepted than may be wrong.
+    From `min_confidence`, at least 0.5, on the expected precision is that high, and of the answers
+    about places that the map lacks no more is accepted than may be wrong.
     """
     confidence = np.array([probability(a.known, coefficients) for a in answers])
     there = np.array([a.on_the_map for a in answers], bool)
@@ -108,8 +117,9 @@ def trust_of(
         if not len(fits) and table:
             break  # no answer of this map is so sure
         unseen = np.quantile(confidence[~there], precision) + _ABOVE
-        least = min(1.0, max(float(steps[fits[0]]) if len(fits) else 1.0, float(unseen)))
-        recall = float(right[confidence >= least].sum() / right.sum())
+        first = float(steps[fits[0]]) if len(fits) else 1.0
+        least = min(1.0, max(first, float(unseen), _EVEN))
+        recall = min(1.0, float(right[confidence >= least].sum() / right.sum()))
         table.append({'precision': precision, 'min_confidence': least, 'recall': recall})
     return table
 
@@ -143,13 +153,10 @@ def ask_itself(
     )
     verifies = place_map.local is not None
     for place, look in in_parallel(_look(embedder, verifies), images, workers):
-        near = np.flatnonzero(matcher.near.of(place)).tolist()
-        for hidden in ((), frozenset(near)):
-            if len(place_map.places) - len(hidden) >= _LEAST_ELSEWHERE:
-                by = (_ask(matcher, look, top, near, hidden) for top in (0, None))
-                descriptor, verified = by if verifies else (next(by), None)
-                whole = verified is not None and 'lead' in verified.known
-                answers.append((descriptor, verified if whole else None))
+        near = frozenset(np.flatnonzero(matcher.near.of(place)).tolist())
+        answers.append(ask_both(matcher, look, near))
+        if len(place_map.places) - len(near) >= LEAST_ELSEWHERE:
+            answers.append(ask_both(matcher, look, (), near))
     return answers
 
 
@@ -169,11 +176,25 @@ def _look(embedder: Embedder, with_local: bool) -> Callable[[np.ndarray, str], L
     return lambda image, order: Look(embedder.embed(image, order), None)
 
 
+def ask_both(
+    matcher: Matcher, look: Look, right: Collection[int], hidden: Collection[int] = ()
+) -> tuple[Answered, Answered | None]:
+    """The answers by the descriptor and verified, if it is; `right`: places that are right.
+
+    `hidden`: places that the map is to lack.
+    """
+    descriptor = _ask(matcher, look, 0, right, hidden)
+    if look.local is None or matcher.map.local is None:
+        return descriptor, None
+    verified = _ask(matcher, look, None, right, hidden)
+    return descriptor, verified if 'lead' in verified.known else None
+
+
 def _ask(
-    matcher: Matcher, look: Look, top: int | None, near: list[int], hidden: frozenset[int]
+    matcher: Matcher, look: Look, top: int | None, right: Collection[int], hidden: Collection[int]
 ) -> Answered:
     best = matcher.answer(look, verify_top=top, hidden=hidden).candidates[0]
-    return Answered(matcher.known(best), best.place.id in near and not hidden, not hidden)
+    return Answered(matcher.known(best), best.place.id in right, bool(right))
 
 
 def fit(

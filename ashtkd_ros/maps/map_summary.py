@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
-from ashtkd_ros.maps.description import TRUST
+from ashtkd_ros.maps.description import TRUST, MapInfo
 from ashtkd_ros.maps.folder import INDEX, ROUTE
 from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
@@ -29,11 +29,7 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
         ),
         'source': ', '.join(t['source'] for t in place_map.traverses) or 'unknown',
     }
-    for row in info.built.get(TRUST, []):
-        facts[f'{100 * row["precision"]:g} % right'] = (
-            f'from confidence {row["min_confidence"]:.3f} on, expected of '
-            f'{100 * row["recall"]:.0f} % of the right answers'
-        )
+    facts |= trust_lines(info)
     if poses and (is_odometry(info.frame) or any(t.get(ODOMETRY_KEY) for t in info.traverses)):
         facts['poses'] = (
             f'from odometry: frame "{info.frame}" begins anew with each drive, and AMCL discards '
@@ -46,6 +42,17 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
     if place_map.folder is not None:
         facts['on disk'] = _sizes(place_map.folder, place_map)
     return facts
+
+
+def trust_lines(info: MapInfo) -> dict[str, str]:
+    """From which confidence on the map's answers are expected to be right how often, as text."""
+    return {
+        f'{100 * row["precision"]:g} % right': (
+            f'from confidence {row["min_confidence"]:.3f} on, expected of '
+            f'{100 * row["recall"]:.0f} % of the right answers'
+        )
+        for row in info.built.get(TRUST, [])
+    }
 
 
 def _sizes(folder: Path, place_map: PlaceMap) -> str:
