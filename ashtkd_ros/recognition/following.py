@@ -3,25 +3,45 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher
 from ashtkd_ros.recognition.sequence_filter import Belief, Evidence, SequenceFilter
 
 EVIDENCE = 30  # candidates of an image that are weighed
 _MOST = 0.999  # confidence: nothing is certain
 _ALIKE = 0.05  # in the probability of neighbourhoods that overlap
+_REACH = 10  # places along a traverse from one image to the next
 _SHOWN = 50  # most probable places among which neighbours give each other support
 
 
 @dataclass(frozen=True)
+class PoseBelief:
+    """Mean pose of the places that the filter holds probable near the best one.
+
+    `pose`: metres and a heading, level; `variance`: of x, y, z in m² and of yaw in rad².
+    """
+
+    pose: Pose
+    variance: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
 class Followed:
-    """The candidates after an image, best first; `lost`: probability that none is right."""
+    """The candidates after an image, best first.
+
+    `lost`: probability that none is right; `pose`: None where the map has no poses; `jumped`:
+    whether the best place is not one that the robot could have reached since the last image.
+    """
 
     candidates: list[Candidate]
     lost: float
+    pose: PoseBelief | None = None
+    jumped: bool = False
 
 
 class Follower:
@@ -33,10 +53,12 @@ class Follower:
     def __init__(self, matcher: Matcher, length: int):
         self.matcher, self.length = matcher, length
         self.filter = SequenceFilter(matcher.map.places, length, matcher.config.neighbour_m)
+        self._last: int | None = None
 
     def reset(self) -> None:
         """Forget the images so far."""
         self.filter.reset()
+        self._last = None
 
     def follow(
         self,
@@ -52,7 +74,36 @@ class Follower:
         image; `stamp`: seconds; `moved_m`: metres forward since the last image, None if unknown.
         """
         belief = self.filter.step(_evidence(answer, descriptor, stamp, moved_m))
-        return Followed(self._candidates(belief, answer, descriptor, top_k), float(belief.lost))
+        candidates = self._candidates(belief, answer, descriptor, top_k)
+        best = candidates[0].place.id
+        jumped = self._last is not None and not self._reaches(self._last, best)
+        self._last = best
+        return Followed(candidates, float(belief.lost), self._pose(belief, best), jumped)
+
+    def _reaches(self, before: int, now: int) -> bool:
+        """Whether a place lies near another one, or a few places further on its traverse."""
+        graph = self.filter.graph
+        a, b = graph.position[[before, now]]
+        along = graph.first[a] == graph.first[b] and abs(a - b) <= _REACH
+        return bool(along or self.matcher.near(before, now))
+
+    def _pose(self, belief: Belief, best: int) -> PoseBelief | None:
+        places = self.matcher.map.places
+        ids = belief.ids[:_SHOWN].tolist()
+        near = [k for k, i in enumerate(ids) if places[i].pose and self.matcher.near(best, i)]
+        if places[best].pose is None or not near:
+            return None
+        poses = [places[ids[k]].pose for k in near]
+        weights = belief.probabilities[near] / belief.probabilities[near].sum()
+        at = np.array([(p.x, p.y, p.z) for p in poses])
+        yaw = np.array([p.yaw for p in poses])
+        mean = weights @ at
+        heading = math.atan2(weights @ np.sin(yaw), weights @ np.cos(yaw))
+        turn = (yaw - heading + np.pi) % (2 * np.pi) - np.pi
+        variance = np.append(weights @ (at - mean) ** 2, weights @ turn**2)
+        half = heading / 2
+        pose = Pose(*mean.tolist(), 0.0, 0.0, math.sin(half), math.cos(half))
+        return PoseBelief(pose, tuple(variance.tolist()))
 
     def _candidates(
         self, belief: Belief, answer: Answer, descriptor: np.ndarray, top_k: int

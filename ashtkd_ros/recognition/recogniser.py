@@ -12,7 +12,7 @@ from ashtkd_ros.maps.description import MapInfo
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
-from ashtkd_ros.recognition.following import EVIDENCE, Follower
+from ashtkd_ros.recognition.following import EVIDENCE, Followed, Follower
 from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher, MatcherConfig, Matches
 
 MIN_CONFIDENCE = 0.5  # where a map does not tell: a less probable match is an unknown place
@@ -29,8 +29,8 @@ class Recognition:
     not; `embed_s` and `match_s`: seconds for preprocessing and inference, and for matching, which
     has `verify_s` in it. `matches`: where the image agrees with the first candidate's picture,
     None where nothing was verified; `fault`: why not, if the map could have been used for it. Of a
-    sequence: `single`, the best candidate of this image alone, and `lost`, the probability that
-    none of the places is right.
+    sequence: `single`, the best candidate of this image alone, and `followed`, what the filter
+    says.
     """
 
     candidates: list[Candidate]
@@ -42,7 +42,7 @@ class Recognition:
     matches: Matches | None = None
     fault: str = ''
     single: Candidate | None = None
-    lost: float = 0.0
+    followed: Followed | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Recogniser:
         look = self.embedder.describe(image, order)
         embedded = time.perf_counter()
         count = self.matcher.config.top_k if top_k is None else top_k
-        answer, lost, single = self._answer(look, count, verify_top, moment)
+        answer, followed, single = self._answer(look, count, verify_top, moment)
         matched = time.perf_counter()
         best = answer.candidates[0].confidence
         refusal = ''
@@ -108,16 +108,16 @@ class Recogniser:
             answer.matches,
             self.matcher.fault,
             single,
-            lost,
+            followed,
         )
 
     def _answer(
         self, look: Look, top_k: int, verify_top: int | None, moment: Moment | None
-    ) -> tuple[Answer, float, Candidate | None]:
-        """The answer, the probability of being lost, and the best candidate of the image alone."""
+    ) -> tuple[Answer, Followed | None, Candidate | None]:
+        """The answer, what the filter says, and the best candidate of the image alone."""
         if moment is None or moment.length < 2:
             self._follower = None
-            return self.matcher.answer(look, top_k, verify_top), 0.0, None
+            return self.matcher.answer(look, top_k, verify_top), None, None
         if self._follower is None or self._follower.length != moment.length:
             self._follower = Follower(self.matcher, moment.length)
         alone = self.matcher.answer(look, max(top_k, EVIDENCE), verify_top)
@@ -127,7 +127,7 @@ class Recogniser:
         single = alone.candidates[0]
         same = followed.candidates[0].place.id == single.place.id
         answer = Answer(followed.candidates, alone.matches if same else None, alone.verify_s)
-        return answer, followed.lost, single
+        return answer, followed, single
 
 
 def least_confidence(info: MapInfo, min_confidence: float, target_precision: float) -> float:

@@ -97,9 +97,40 @@ def test_the_recogniser_follows_where_a_moment_says_so(place_map: PlaceMap, fake
     assert not found[0].accepted and found[-1].accepted
     assert found[-1].single is not None and len(found[-1].candidates) == 5
     alone = recogniser.recognise(image, moment=Moment(20.0, 1))
-    assert alone.single is None and alone.lost == 0
+    assert alone.single is None and alone.followed is None
     assert alone.candidates[0].confidence == found[-1].single.confidence
     again = recogniser.recognise(image, moment=Moment(21.0, 10))
     assert again.candidates[0].confidence == found[0].candidates[0].confidence or (
-        again.lost > found[-1].lost
+        again.followed.lost > found[-1].followed.lost
     )  # nothing is remembered from before
+
+
+def test_the_pose_is_the_mean_of_what_is_probable_and_its_spread_is_told(place_map: PlaceMap):
+    matcher, rng = Matcher(place_map), np.random.default_rng(3)
+    follower = Follower(matcher, 10)
+    for k in range(15):
+        seen = image_of(place_map, 10 + k, 0.15, rng)
+        found = follower.follow(matcher.answer(Look(seen, None), 30), seen, float(k), 5)
+    belief, best = found.pose, found.candidates[0].place
+    assert abs(belief.pose.x - best.pose.x) <= 8 and belief.pose.y == 0
+    assert len(belief.variance) == 4 and min(belief.variance) >= 0
+    assert belief.variance[0] < 8**2 and belief.variance[1] == 0
+
+
+def test_a_jump_is_told(place_map: PlaceMap):
+    matcher, rng = Matcher(place_map), np.random.default_rng(3)
+    follower, jumps = Follower(matcher, 10), []
+    for k, place in enumerate([*range(5, 17), *range(60, 75)]):
+        seen = image_of(place_map, place, 0.1, rng)
+        answer = matcher.answer(Look(seen, None), 30)
+        jumps.append(follower.follow(answer, seen, float(k), 5).jumped)
+    assert not any(jumps[3:12]) and 1 <= sum(jumps[12:]) <= 3 and not any(jumps[-5:])
+
+
+def test_a_map_without_poses_has_no_pose(fake_network: SimpleNamespace):
+    fake_network.dimensions = SIZE
+    places = places_along_x(np.arange(COUNT), with_poses=False)
+    place_map = PlaceMap.build(unit_rows(COUNT, SIZE), places, fake_network)
+    matcher, seen = Matcher(place_map), image_of(place_map, 3, 0.1, np.random.default_rng(0))
+    found = Follower(matcher, 10).follow(matcher.answer(Look(seen, None), 30), seen, 0.0, 5)
+    assert found.pose is None

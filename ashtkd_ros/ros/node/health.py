@@ -12,6 +12,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from ashtkd_ros.recognition.following import Followed
 from ashtkd_ros.recognition.matcher import Candidate, Check
 from ashtkd_ros.recognition.recogniser import Recognition
 
@@ -40,7 +41,8 @@ class Health:
         self.stages: deque[tuple[float, float, float, float]] = deque(maxlen=_WINDOW)
         self.check: Check | None = None
         self.single: Candidate | None = None  # of the last image alone, in a sequence
-        self.lost = 0.0
+        self.followed: Followed | None = None
+        self.jumps = 0  # of the best place, to one that the robot cannot have reached
         self.verify_faults = 0  # of the last answers, all of which should have been verified
         self._jump, self._jumped_at = '', -math.inf
         self._last_stamp = -1.0
@@ -101,7 +103,8 @@ class Health:
         best = recognition.candidates[0]
         self.similarity, self.margin = best.similarity, best.margin
         self.confidence, self.check = best.confidence, best.check
-        self.single, self.lost = recognition.single, recognition.lost
+        self.single, self.followed = recognition.single, recognition.followed
+        self.jumps += recognition.followed is not None and recognition.followed.jumped
         self.verify_faults = self.verify_faults + 1 if recognition.fault else 0
         self.place = str(best.place.id) if recognition.accepted else 'unknown'
         self._answered_at = time.monotonic()
@@ -181,7 +184,7 @@ class Health:
             'last similarity': f'{self.similarity:.3f}',
             'last margin': f'{self.margin:.3f}',
             **_check_values(self.check),
-            **_sequence_values(self.single, self.lost),
+            **_sequence_values(self.single, self.followed, self.jumps),
         }
 
     def _durations(self) -> dict[str, object]:
@@ -196,12 +199,15 @@ class Health:
         }
 
 
-def _sequence_values(single: Candidate | None, lost: float) -> dict[str, str]:
-    """Of a sequence: the answer to the last image alone, and how probable it is to be lost."""
-    if single is None:
+def _sequence_values(
+    single: Candidate | None, followed: Followed | None, jumps: int
+) -> dict[str, object]:
+    """Of a sequence: the answer to the last image alone, how probable it is to be lost, and how
+    often the place jumped."""
+    if single is None or followed is None:
         return {}
     alone = f'{single.place.id}, confidence {single.confidence:.3f}'
-    return {'last image alone': alone, 'lost': f'{lost:.3f}'}
+    return {'last image alone': alone, 'lost': f'{followed.lost:.3f}', 'jumps': jumps}
 
 
 def _check_values(check: Check | None) -> dict[str, str]:

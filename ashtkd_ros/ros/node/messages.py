@@ -12,8 +12,10 @@ from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose import Pose as PlacePose
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.network.local_features import Look
+from ashtkd_ros.recognition.following import PoseBelief
 from ashtkd_ros.recognition.matcher import Candidate
 from ashtkd_ros.recognition.recogniser import Recognition
 from ashtkd_ros.ros.node.loaded_map import LoadedMap
@@ -42,18 +44,24 @@ def place_message(header: Header, recognition: Recognition | None) -> Classifica
     return place
 
 
-def pose_message(loaded: LoadedMap, header: Header, best: Candidate) -> PoseWithCovarianceStamped:
-    """The pose of the place, with the image's stamp.
+def pose_message(
+    loaded: LoadedMap, header: Header, best: Candidate, belief: PoseBelief | None = None
+) -> PoseWithCovarianceStamped:
+    """The pose of the place, or of a filter's `belief`, with the image's stamp.
 
-    Its covariance grows with the distance between places, and as the confidence falls.
+    Its covariance grows with the distance between places, with the spread of the belief, and as
+    the confidence falls.
     """
     message = PoseWithCovarianceStamped()
     message.header.stamp, message.header.frame_id = header.stamp, loaded.frame
-    message.pose.pose = _pose(best.place)
+    message.pose.pose = _pose(best.place.pose if belief is None else belief.pose)
     p = loaded.parameters
     metres = p.position_stddev or loaded.spacing
     doubt = 1.0 / max(best.confidence, 0.05)
     spread = [metres**2] * 3 + [0.1**2] * 2 + [p.yaw_stddev**2]
+    if belief is not None:
+        x, y, z, yaw = belief.variance
+        spread = [v + m for v, m in zip(spread, (x, y, z, 0.0, 0.0, yaw), strict=True)]
     message.pose.covariance[::7] = [value * doubt for value in spread]
     return message
 
@@ -74,7 +82,7 @@ def match_markers(loaded: LoadedMap, stamp: Time, recognition: Recognition | Non
         marker.header.stamp = stamp
     best = recognition.candidates[0].place if recognition and recognition.accepted else None
     if best is not None and best.pose is not None:
-        match.pose = _pose(best)
+        match.pose = _pose(best.pose)
         length = 2.0 * loaded.spacing
         match.scale.x, match.scale.y, match.scale.z = length, length / 4, length / 4
         shown = [c for c in recognition.candidates if c.place.pose is not None]
@@ -120,8 +128,8 @@ def _marker(loaded: LoadedMap, name: str, kind: int, colour: _Colour) -> Marker:
     return marker
 
 
-def _pose(place: Place) -> Pose:
-    p, pose = place.pose, Pose()
+def _pose(p: PlacePose) -> Pose:
+    pose = Pose()
     pose.position.x, pose.position.y, pose.position.z = p.x, p.y, p.z
     pose.orientation.x, pose.orientation.y = p.qx, p.qy
     pose.orientation.z, pose.orientation.w = p.qz, p.qw

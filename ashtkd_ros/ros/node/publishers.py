@@ -94,7 +94,8 @@ class Publishers:
         self._place.publish(messages.place_message(header, recognition))
         best, pose = recognition.candidates[0], None
         if recognition.accepted and best.place.pose is not None:
-            pose = partial(messages.pose_message, loaded, header, best)
+            belief = recognition.followed.pose if recognition.followed else None
+            pose = partial(messages.pose_message, loaded, header, best, belief)
             if loaded.parameters.publish_pose and self._pose.get_subscription_count():
                 self._pose.publish(pose())
         if self._markers.get_subscription_count():
