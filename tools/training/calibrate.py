@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -69,8 +70,16 @@ def _sets(data: Path, sources: Iterable[Source]) -> Iterator[tuple[Path, str, fl
                 yield data / name, positives, _RADII * source.radius
 
 
-def _frames(folder: Path, positives: str) -> list[tuple[float, Frame]]:
-    """Order and frame of every picture of known place; nothing where there is but one place."""
+class _Picture(NamedTuple):
+    """A picture of known place: its order in its `group`, a place or a walk."""
+
+    order: float
+    group: int
+    frame: Frame
+
+
+def _pictures(folder: Path, positives: str) -> list[_Picture]:
+    """Every picture of known place; nothing where there is but one place."""
     walk, groups = positives == 'neighbours', set_members(folder, positives)
     if not walk:
         groups.pop('', None)
@@ -81,15 +90,16 @@ def _frames(folder: Path, positives: str) -> list[tuple[float, Frame]]:
         for order, path in members:
             at = number * _ELSEWHERE + (len(frames) if walk else 0)
             name = label if not walk else ''
-            frames.append((order, file_frame(path, float(len(frames)), at, None, name)))
+            frame = file_frame(path, float(len(frames)), at, None, name)
+            frames.append(_Picture(order, number, frame))
     return frames
 
 
-def _map_of(embedder: Embedder, frames: Sequence[tuple[float, Frame]], verified: bool) -> PlaceMap:
+def _map_of(embedder: Embedder, frames: Sequence[Frame], verified: bool) -> PlaceMap:
     """A map of some frames, without a calibration."""
-    pixels = ((None, frame.pixels()) for _, frame in frames)
+    pixels = ((None, frame.pixels()) for frame in frames)
     looks = [look for _, look in in_parallel(embedder.describe, pixels)]
-    places = [Place(i, f.stamp, f.order, None, f.name, f.label) for i, (_, f) in enumerate(frames)]
+    places = [Place(i, f.stamp, f.order, None, f.name, f.label) for i, f in enumerate(frames)]
     local = np.stack([look.local for look in looks]) if verified else None
     place_map = PlaceMap.build(
         np.stack([look.descriptor for look in looks]), places, embedder, local=local
@@ -107,7 +117,7 @@ def collect(
     """
     rng, rows = np.random.default_rng(seed), []
     for folder, positives, reach in _sets(data, sources):
-        rows += _match_set(embedder, _frames(folder, positives), positives, reach, verified, rng)
+        rows += _match_set(embedder, _pictures(folder, positives), positives, reach, verified, rng)
     if not rows:
         return None
     *known, right = np.array(rows).T
@@ -117,25 +127,23 @@ def collect(
 
 def _match_set(
     embedder: Embedder,
-    frames: list[tuple[float, Frame]],
+    pictures: list[_Picture],
     positives: str,
     reach: float,
     verified: bool,
     rng: np.random.Generator,
 ) -> Iterator[tuple]:
-    mapped = [f for i, f in enumerate(frames) if i % 2 == 0 and (i // 30) % 3 != 2]
+    mapped = [p for i, p in enumerate(pictures) if i % 2 == 0 and (i // 30) % 3 != 2]
     if len(mapped) < 2:
         return
-    place_map = _map_of(embedder, mapped, verified)
+    place_map = _map_of(embedder, [p.frame for p in mapped], verified)
     matcher = Matcher(place_map, MatcherConfig(top_k=1))
-    for order, frame in frames[1::2]:
-        best = matcher.answer(embedder.describe(degrade(frame.read(), rng))).candidates[0]
-        found_order, found = mapped[best.place.id]
-        if positives == 'neighbours':
-            same = found.order // _ELSEWHERE == frame.order // _ELSEWHERE
-            right = same and abs(found_order - order) <= reach
-        else:
-            right = found.label == frame.label
+    for asked in pictures[1::2]:
+        look = embedder.describe(degrade(asked.frame.read(), rng))
+        best = matcher.answer(look).candidates[0]
+        found = mapped[best.place.id]
+        near = positives != 'neighbours' or abs(found.order - asked.order) <= reach
+        right = near and found.group == asked.group
         checked = (best.check.lead, best.check.agreement) if verified else ()
         yield best.similarity, best.margin, *checked, right
 
@@ -147,10 +155,11 @@ def fitted(embedder: Embedder, data: Path, sources: Iterable[Source]) -> dict[st
     """
     answers = []
     for folder, positives, _ in _sets(data, sources):
-        frames = _frames(folder, positives) if positives != 'tour' else []
+        pictures = _pictures(folder, positives) if positives != 'tour' else []
+        frames = [picture.frame for picture in pictures]
         if frames:
             place_map = _map_of(embedder, frames, embedder.local is not None)
-            answers.append(ask_itself(place_map, embedder, lambda p, f=frames: f[p.id][1].read()))
+            answers.append(ask_itself(place_map, embedder, lambda p, f=frames: f[p.id].read()))
     return coefficients_of(answers, {})
 
 

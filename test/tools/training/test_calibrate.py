@@ -14,7 +14,6 @@ import training_packages  # noqa: F401  skips where one of them is missing
 from conftest import line_of, unit_rows
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.evaluation.metrics import calibration
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import LocalShape, Look
 from ashtkd_ros.network.shipped_model import shipped_model
@@ -31,7 +30,7 @@ def network(fake_network: SimpleNamespace, monkeypatch) -> SimpleNamespace:
         vector = np.array([np.cos(red), np.sin(red), np.cos(green), np.sin(green)], np.float32)
         return vector / np.linalg.norm(vector)
 
-    fake_network.describe = lambda image: Look(embed(image), None)
+    fake_network.describe = lambda image, order='RGB': Look(embed(image), None)
     monkeypatch.setattr(calibrate, 'degrade', lambda image, _: image)
     return fake_network
 
@@ -88,38 +87,12 @@ def test_without_revisits_there_is_nothing_to_fit(tmp_path: Path, network):
         assert collect(network, tmp_path, {'s': rule}) is None
 
 
-def test_calibration_finds_the_coefficients_it_was_made_with():
-    rng = np.random.default_rng(0)
-    similarity, margin = rng.uniform(0, 1, 20_000), rng.uniform(-0.2, 0.6, 20_000)
-    truth = 1 / (1 + np.exp(-(6 * similarity + 9 * margin - 4)))
-    samples = samples_of(similarity, margin, rng.random(20_000) < truth)
-    found = calibrate.fit(samples)
-    expected = {'similarity': 6.0, 'margin': 9.0, 'offset': -4.0}
-    assert found == pytest.approx(expected, rel=0.1)
-    assert calibration(truth, samples.right).error < 0.02
-    assert calibration(1 - truth, samples.right).error > 0.3
-
-
-def test_a_fit_of_verified_answers_finds_all_its_coefficients():
-    rng = np.random.default_rng(0)
-    similarity, margin, agreement = rng.uniform(0, 1, (3, 20_000))
-    lead = rng.normal(0, 2, 20_000)
-    x = 2 * similarity + 3 * margin + 0.8 * lead + 4 * agreement - 4
-    right = rng.random(20_000) < 1 / (1 + np.exp(-x))
-    samples = samples_of(similarity, margin, right, lead=lead, agreement=agreement)
-    found = calibrate.fit(samples)
-    assert list(found) == ['similarity', 'margin', 'lead', 'agreement', 'offset']
-    assert list(found.values()) == pytest.approx([2, 3, 0.8, 4, -4], rel=0.15)
-    first = {'similarity': similarity[0], 'margin': margin[0]}
-    assert samples.rows()[0] == {**first, 'lead': lead[0], 'agreement': agreement[0]}
-
-
 def test_verified_answers_are_collected_with_lead_and_agreement(tmp_path: Path, network):
     # The descriptor sees the walk alone, the local features how far along it the picture is.
     grid, directions = LocalShape((2, 2), 16), unit_rows(4 * 120, 16)
     network.local = grid
 
-    def describe(image: np.ndarray) -> Look:
+    def describe(image: np.ndarray, order: str = 'RGB') -> Look:
         walk = np.array([1, 0, 0, 0], np.float32)
         along = int(image[0, 0, 1])
         return Look(walk, np.rint(127 * directions[4 * along : 4 * along + 4]).astype(np.int8))
@@ -134,37 +107,58 @@ def test_verified_answers_are_collected_with_lead_and_agreement(tmp_path: Path, 
     assert (seeing.known['agreement'] == 1).all() and (seeing.known['lead'] > 0).all()
 
 
-def collected(right: np.ndarray, monkeypatch) -> list[calibrate.Samples]:
-    """What is collected from now on: without and with local features."""
+NUMBERS = {'similarity': 0.0, 'margin': 9.0, 'offset': -1.0, 'limited': 1.0}
+NUMBERS |= {'verified_similarity': 0.0, 'verified_margin': 0.0, 'verified_lead': 2.0}
+NUMBERS |= {'verified_agreement': 3.0, 'verified_offset': -1.0}
+
+
+def revisits(right: np.ndarray, monkeypatch) -> None:
+    """What true revisits say from now on: without and with local features."""
     plain = np.linspace(0, 1, len(right)), np.linspace(-0.1, 0.3, len(right)), right
-    checked = {'lead': np.linspace(0, 4, len(right)), 'agreement': np.linspace(0, 1, len(right))}
+    checked = {'lead': np.linspace(-1, 2, len(right)), 'agreement': np.linspace(0, 1, len(right))}
     both = [samples_of(*plain), samples_of(*plain, **checked)]
-    monkeypatch.setattr(calibrate, 'collect', lambda *_, verified: both[verified])
-    return both
+    monkeypatch.setattr(calibrate, 'collect', lambda *a, **_: both[a[3]])
 
 
 def test_a_model_is_calibrated_anew_in_place(tmp_path: Path, monkeypatch, capsys):
     model = tmp_path / 'student.onnx'
     shutil.copy(shipped_model(), model)
-    plain, verified = collected(np.arange(60) > 20, monkeypatch)
+    revisits(np.arange(60) > 20, monkeypatch)
+    monkeypatch.setattr(calibrate, 'fitted', lambda *_: NUMBERS)
     before = Embedder(model, num_threads=1)
     assert calibrate.main([str(model), '--data', str(tmp_path)]) == 0
     after = Embedder(model, num_threads=1)
-    expected = calibrate.fit(plain)
-    expected |= {f'verified_{k}': v for k, v in calibrate.fit(verified).items()}
-    assert before.local and after.confidence == expected != before.confidence
+    assert before.local and after.confidence == NUMBERS != before.confidence
     assert (after.name, after.preprocessing) == (before.name, before.preprocessing)
-    assert 'before' in capsys.readouterr().out and list(tmp_path.iterdir()) == [model]
-    monkeypatch.setattr(calibrate, 'collect', lambda *_, **__: None)
+    said = capsys.readouterr().out
+    assert 'calibration error (training)' in said and 'verified' in said
+    assert list(tmp_path.iterdir()) == [model]
+    monkeypatch.setattr(calibrate, 'fitted', lambda *_: {})
     with pytest.raises(VprError, match='has no set with `positives`'):
         calibrate.main([str(model), '--data', str(tmp_path)])
 
 
-def test_answers_that_are_all_wrong_leave_the_model_as_it_is(tmp_path: Path, monkeypatch):
+def test_numbers_that_make_no_sense_leave_the_model_as_it_is(tmp_path: Path, monkeypatch):
     model = tmp_path / 'student.onnx'
     shutil.copy(shipped_model(), model)
     before = model.read_bytes()
-    collected(np.arange(60) < 20, monkeypatch)  # the less alike, the more often right
+    monkeypatch.setattr(calibrate, 'fitted', lambda *_: {**NUMBERS, 'offset': 40.0})
     with pytest.raises(VprError) as error:
         calibrate.main([str(model), '--data', str(tmp_path)])
     assert 'give more sets with positives' in line_of(error) and model.read_bytes() == before
+
+
+def test_every_set_asks_itself_but_for_tours(tmp_path: Path, network, monkeypatch):
+    index_set(tmp_path / 'w', [('', k, walk, k) for k in range(12) for walk in ('out', 'back')])
+    index_set(tmp_path / 't', [(f'tour/{k}', k, 'out', k) for k in range(12) for _ in range(2)])
+    asked = []
+
+    def ask_itself(place_map, embedder, picture):
+        assert picture(place_map.places[0]).shape == (8, 8, 3)
+        asked.append(len(place_map.places))
+        return []
+
+    monkeypatch.setattr(calibrate, 'ask_itself', ask_itself)
+    source = {'kind': 'sets', 'path': 'sets', 'positives': {'w': 'neighbours', 't': 'tour'}}
+    assert calibrate.fitted(network, tmp_path, read_sources([source], tmp_path)) == {}
+    assert asked == [24]
