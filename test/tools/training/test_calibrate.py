@@ -30,7 +30,9 @@ def network(fake_network: SimpleNamespace, monkeypatch) -> SimpleNamespace:
         vector = np.array([np.cos(red), np.sin(red), np.cos(green), np.sin(green)], np.float32)
         return vector / np.linalg.norm(vector)
 
-    fake_network.describe = lambda image, order='RGB': Look(embed(image), None)
+    fake_network.describe = lambda image, order='RGB': Look(
+        embed(image if order == 'RGB' else image[..., ::-1]), None
+    )
     monkeypatch.setattr(calibrate, 'degrade', lambda image, _: image)
     return fake_network
 
