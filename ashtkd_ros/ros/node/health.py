@@ -42,6 +42,7 @@ class Health:
         self.check: Check | None = None
         self.single: Candidate | None = None  # of the last image alone, in a sequence
         self.followed: Followed | None = None
+        self.moved = ''  # metres between the last two images, empty without odometry
         self.jumps = 0  # of the best place, to one that the robot cannot have reached
         self.verify_faults = 0  # of the last answers, all of which should have been verified
         self._jump, self._jumped_at = '', -math.inf
@@ -185,6 +186,7 @@ class Health:
             'last margin': f'{self.margin:.3f}',
             **_check_values(self.check),
             **_sequence_values(self.single, self.followed, self.jumps),
+            **({'metres since last image': self.moved} if self.moved else {}),
         }
 
     def _durations(self) -> dict[str, object]:

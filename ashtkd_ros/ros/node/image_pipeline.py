@@ -42,6 +42,11 @@ class ImagePipeline:
         self.subscription = ImageSubscription(
             node, transport, self._receive, self._on_receive_error
         )
+        self._odometry = None
+        if node.parameters.use_odometry:
+            from ashtkd_ros.ros.node.odometry import OdometrySubscription  # loads nav_msgs
+
+            self._odometry = OdometrySubscription(node)
         self._worker = Worker(self.process, self._on_failure)
 
     def start(self) -> None:
@@ -51,6 +56,8 @@ class ImagePipeline:
     def close(self) -> None:
         """Unsubscribe; the image in hand is still answered."""
         self.subscription.close()
+        if self._odometry is not None:
+            self._odometry.close()
         self._worker.close()
 
     def _receive(self, message: Image | CompressedImage) -> None:
@@ -83,7 +90,12 @@ class ImagePipeline:
             node.last_match = LastMatch(refusal=f'the image is {why}')
             node.health.count_fault(why, time.perf_counter() - received)
             return
-        moment = Moment(stamp_to_s(header.stamp), p.sequence_length)
+        stamp = stamp_to_s(header.stamp)
+        moved = None
+        if self._odometry is not None:
+            moved = self._odometry.moved_m(stamp)
+            node.health.moved = 'unknown' if moved is None else f'{moved:.2f}'
+        moment = Moment(stamp, p.sequence_length, moved)
         info = current.recogniser.matcher.map.info
         least = least_confidence(info, p.min_confidence, p.target_precision)
         recognition = current.recogniser.recognise(

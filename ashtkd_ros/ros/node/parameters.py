@@ -95,6 +95,11 @@ class Parameters:
         1,
         1000,
     )
+    use_odometry: bool = _parameter(
+        False,
+        'Take the distance between images from the forward speeds on odom, where sequence_length '
+        'is above 1 and the map has poses.',
+    )
     min_confidence: float = _live(
         BY_THE_MAP,
         'Lowest confidence (a probability) at which a match is accepted. Below it the place is '

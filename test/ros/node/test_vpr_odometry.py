@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node with odometry: speeds are used where asked for, and bad ones harm nothing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from builtin_interfaces.msg import Time
+from nav_msgs.msg import Odometry
+from rclpy.qos import qos_profile_sensor_data
+from ros_helpers import OddNode, Peer, image_message
+
+from ashtkd_ros.stamps import s_to_ns, split_ns
+from ashtkd_ros.traverses.image_folder import read_source
+
+pytest_plugins = ['ros_fixtures']
+pytestmark = pytest.mark.ros
+
+
+def speed_message(stamp: float, speed: float) -> Odometry:
+    seconds, nanoseconds = split_ns(s_to_ns(stamp))
+    message = Odometry()
+    message.header.stamp = Time(sec=seconds, nanosec=nanoseconds)
+    message.twist.twist.linear.x = speed
+    return message
+
+
+def test_distances_between_images_are_told_and_bad_speeds_cost_no_answer(
+    ros, peer: Peer, town: Path, town_map: Path, tmp_path: Path
+) -> None:
+    frames = read_source(town / 'day')[:4]
+    settings = {'sequence_length': 5, 'use_odometry': True, 'num_threads': 1}
+    node = OddNode(tmp_path / 'node', map_path=town_map, min_confidence=0.0, **settings)
+    try:
+        publisher = peer.node.create_publisher(Odometry, 'odom', qos_profile_sensor_data)
+        peer.until(lambda: publisher.get_subscription_count() == 1, 'the subscription to odom')
+
+        def told(text: str):
+            def found():
+                values = peer.status(state='active')[1]
+                return values.get('metres since last image') == text
+
+            return found
+
+        peer.ask(image_message(frames[0].read(), 10.0))
+        peer.until(told('unknown'), 'an unknown distance')
+        for k in range(31):
+            publisher.publish(speed_message(9.0 + 0.1 * k, 2.0))
+            peer.spin(0.01)
+        peer.ask(image_message(frames[1].read(), 11.0))
+        peer.until(told('2.00'), 'two metres')
+        publisher.publish(speed_message(12.1, math.nan))
+        peer.spin(0.2)
+        assert peer.ask(image_message(frames[2].read(), 12.0)).results
+        peer.until(told('unknown'), 'an unknown distance')
+        assert 'a speed is no number' in node.stderr
+        node.end()
+    finally:
+        node.kill()
