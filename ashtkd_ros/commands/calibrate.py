@@ -11,6 +11,7 @@ example: ros2 run ashtkd_ros calibrate ~/maps/campus ~/bags/tuesday
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +24,12 @@ from ashtkd_ros.commands.options import (
     load_embedder,
     traverse_options,
 )
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.labelled_calibration import calibrated_to
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.maps.description import TRUST
-from ashtkd_ros.maps.folder import ROUTE
+from ashtkd_ros.maps.folder import DESCRIPTION, ROUTE
 from ashtkd_ros.maps.map_summary import trust_lines
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.thumbnails import THUMBNAILS
@@ -37,18 +39,26 @@ from ashtkd_ros.traverses.opening import open_traverse
 
 def _calibrate(args: argparse.Namespace) -> int:
     embedder = load_embedder(args)
+    before = b''  # what is loaded is what is replaced
+    with suppress(OSError):  # PlaceMap.load says what is wrong
+        before = (args.map / DESCRIPTION).read_bytes()
     place_map = PlaceMap.load(args.map, embedder, pictures=True)
     print_notes(*place_map.warnings)
     bits = map_bits(place_map.traverses)
     wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)
+    if any(t['source'] == traverse.describe()['source'] for t in place_map.traverses):
+        raise VprError(
+            f'{args.source}: the map was built from it, so that it tells nothing about other '
+            'drives; give another traverse'
+        )
     options = EvaluationOptions(tolerance_of(args), workers=args.threads)
     experiment = Experiment(place_map, traverse, options)
     experiment.check()
     found, images = calibrated_to(experiment, embedder)
     built = {**place_map.info.built, TRUST: found.trust}
     place_map.info = replace(place_map.info, calibration=found.coefficients, built=built)
-    place_map.save(args.map, args.map / THUMBNAILS, args.map / ROUTE)
+    place_map.save(args.map, args.map / THUMBNAILS, args.map / ROUTE, over=before)
     print_lines(f'{args.map}: calibrated to {counted(images, "image")} of {args.source}')
     print_lines(*(f'{name}: {text}' for name, text in trust_lines(place_map.info).items()))
     return 0

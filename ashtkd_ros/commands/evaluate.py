@@ -49,6 +49,7 @@ from ashtkd_ros.recognition.recogniser import (
     MIN_CONFIDENCE,
     TARGET_PRECISION,
     least_confidence,
+    trust_note,
 )
 from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.opening import open_traverse
@@ -126,6 +127,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     wanted = BY_THE_MAP if args.min_confidence is None else args.min_confidence
     least = least_confidence(place_map.info, wanted, args.target_precision)
     options = replace(options, min_confidence=least)
+    print_notes(*filter(None, [trust_note(place_map.info, wanted, args.target_precision)]))
     bits = map_bits(place_map.traverses)
     wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)

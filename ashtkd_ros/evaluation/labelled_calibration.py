@@ -45,11 +45,12 @@ def calibrated_to(experiment: Experiment, embedder: Embedder) -> tuple[Calibrate
             f'{source}: only {there} of its images have a right place in the map, {_FEWEST} are '
             'needed; give a longer traverse'
         )
-    start = experiment.place_map.info.calibration
+    start = embedder.confidence  # the map's own would be fitted to its own result
     right, sure = _judged([v or d for d, v in answers], start)
     contradiction = (
-        f'{source}: its labels contradict what the images show ({100 * right.mean():.0f} % of the '
-        'answers are right); check poses, names and their clocks'
+        f'{source}: {100 * right.mean():.0f} % of the answers are right, too few to learn from: '
+        'its labels contradict what the images show, or the route has changed; check poses, '
+        'names and their clocks'
     )
     doubtful = sure.sum() >= _FEW_SURE and right[sure].mean() < 0.5
     if doubtful or right.mean() < _LEAST_RIGHT:
@@ -59,7 +60,10 @@ def calibrated_to(experiment: Experiment, embedder: Embedder) -> tuple[Calibrate
     except ValueError as error:
         raise VprError(contradiction) from error
     if found is None:
-        raise VprError(contradiction)
+        raise VprError(
+            f'{source}: tells too little of what the map lacks; the map is too small, or all its '
+            'places are near each other'
+        )
     return found, judged
 
 

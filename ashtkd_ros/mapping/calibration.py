@@ -35,6 +35,7 @@ from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 PRECISIONS = (0.9, 0.95, 0.98, 0.99, 0.995)
 FEWEST = 30  # places of a map that can tell something
 _EVERY, _LEAST, _MOST = 10, 40, 300  # of the places one is asked about; how many at least, at most
+_FEWEST_OF_A_KIND = 8  # answers that are right, and about places that the map lacks
 LEAST_ELSEWHERE = 8  # places that must be left where a neighbourhood is hidden
 _SEEN_FROM_ELSEWHERE = 0.7
 _EVEN = 0.5  # what is less probable than not is never accepted
@@ -92,8 +93,11 @@ def calibrated_by(
 ) -> Calibrated | None:
     """The calibration by these answers, None where they tell nothing; ValueError where it makes no
     sense, see `check_coefficients`."""
-    found = check_coefficients(coefficients_of([answers], start))
     best = [verified or descriptor for descriptor, verified in answers]
+    elsewhere = sum(not a.on_the_map for a in best)
+    if min(sum(a.right for a in best), elsewhere) < _FEWEST_OF_A_KIND:
+        return None
+    found = check_coefficients(coefficients_of([answers], start))
     return Calibrated(found, trust_of(best, found)) if found else None
 
 
@@ -105,22 +109,26 @@ def trust_of(
     From `min_confidence`, at least 0.5, on the expected precision is that high, and of the answers
     about places that the map lacks no more is accepted than may be wrong.
     """
-    confidence = np.array([probability(a.known, coefficients) for a in answers])
     there = np.array([a.on_the_map for a in answers], bool)
-    weights = np.array(_weights(answers, 1.0))
-    right = np.where(there, weights * confidence, 0.0)
-    steps, table = np.unique(confidence), []
+    if there.all() or not there.any():
+        return []
+    confidence = np.array([probability(a.known, coefficients) for a in answers])
+    order = np.argsort(-confidence, kind='stable')
+    weights = np.array(_weights(answers, 1.0))[order]
+    right = np.where(there[order], weights * confidence[order], 0.0)
+    steps = np.unique(-confidence)  # the highest confidence first
+    last = np.searchsorted(-confidence[order], steps, side='right') - 1
+    expected, reached = (np.cumsum(x)[last] for x in (right, weights))
+    precise, table = expected / reached, []
     for precision in PRECISIONS:
-        accepted = confidence >= steps[:, None]
-        expected = (accepted * right).sum(1) / (accepted * weights).sum(1)
-        fits = np.flatnonzero(expected >= precision)
-        if not len(fits) and table:
+        fits = np.flatnonzero(precise >= precision)
+        if not len(fits):
             break  # no answer of this map is so sure
         unseen = np.quantile(confidence[~there], precision) + _ABOVE
-        first = float(steps[fits[0]]) if len(fits) else 1.0
-        least = min(1.0, max(first, float(unseen), _EVEN))
-        recall = min(1.0, float(right[confidence >= least].sum() / right.sum()))
-        table.append({'precision': precision, 'min_confidence': least, 'recall': recall})
+        least = min(1.0, max(float(-steps[fits[-1]]), float(unseen), _EVEN))
+        recall = min(1.0, float(right[confidence[order] >= least].sum() / right.sum()))
+        if recall > 0:
+            table.append({'precision': precision, 'min_confidence': least, 'recall': recall})
     return table
 
 

@@ -54,11 +54,12 @@ class MapInfo:
         return self.built.get('traverses', [])
 
     def trusted_from(self, precision: float) -> tuple[float, float] | None:
-        """The confidence from which on answers are expected to be right as often as `precision`,
-        and the share of the right answers that reach it; None where the map does not know."""
+        """From which confidence on answers are right as often as `precision`, and how often that
+        is expected. Where the map cannot tell so much, the highest precision that it can; None
+        where it tells nothing."""
         table = sorted(self.built.get(TRUST, []), key=lambda row: row['precision'])
         fits = [row for row in table if row['precision'] >= precision] or table[-1:]
-        return (fits[0]['min_confidence'], fits[0]['recall']) if fits else None
+        return (fits[0]['min_confidence'], fits[0]['precision']) if fits else None
 
     @property
     def origin(self) -> GeoOrigin | None:

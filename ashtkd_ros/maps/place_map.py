@@ -23,7 +23,7 @@ from ashtkd_ros.maps.local_file import LOCAL_FILE, LocalFeatures, open_local, wr
 from ashtkd_ros.maps.map_files import check_pictures, read_checked, read_map_yaml
 from ashtkd_ros.maps.places_table import Place, read_table, write_table
 from ashtkd_ros.maps.replacement import read_steadily, replacing
-from ashtkd_ros.maps.thumbnails import THUMBNAILS, thumbnail_pixels
+from ashtkd_ros.maps.thumbnails import THUMBNAILS, is_thumbnail, thumbnail_pixels
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import first_not_unit_int8
@@ -114,18 +114,25 @@ class PlaceMap:
         return None if self.folder is None else thumbnail_pixels(self.folder, place)
 
     def save(
-        self, folder: Path, thumbnails: Path | None = None, route: Path | None = None
+        self,
+        folder: Path,
+        thumbnails: Path | None = None,
+        route: Path | None = None,
+        over: bytes | None = None,
     ) -> None:
         """Write the whole map or nothing: a full disk or a kill leaves the old map as it was.
 
         `thumbnails`: folder with the pictures of the places; `route`: picture of all places from
-        above (PNG). Either may not exist. The user's files in the folder stay there.
+        above (PNG). Either may not exist. The user's files in the folder stay there. `over`: bytes
+        of the map.yaml that is to be replaced; VprError where it is another one by now.
         """
         check_target(folder)
         target = Path(folder).resolve()  # "." has no name of its own; a link keeps pointing
         try:
             with replacing(target) as new:
                 self._write(new, thumbnails, route)
+                if over is not None and (target / DESCRIPTION).read_bytes() != over:
+                    raise VprError(f'{target}: was replaced meanwhile; do this again')
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: of faiss
             raise VprError(
                 f'{target}: the map could not be written ({reason_of(error)}); '
@@ -143,7 +150,10 @@ class PlaceMap:
         if thumbnails is not None and thumbnails.is_dir():
             (new / THUMBNAILS).mkdir()
             for file in thumbnails.iterdir():
-                shutil.copyfile(file, new / THUMBNAILS / file.name)
+                if (
+                    is_thumbnail(file.name) and file.is_file()
+                ):  # the user's own stay where they are
+                    shutil.copyfile(file, new / THUMBNAILS / file.name)
         if route is not None and route.is_file():
             shutil.copyfile(route, new / ROUTE)
         sha256 = {

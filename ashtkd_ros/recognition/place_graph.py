@@ -11,7 +11,8 @@ from ashtkd_ros.maps.places_table import Place
 
 _STRETCH = 30  # places of one traverse that are no further apart than this are one stretch
 _HEADING_RAD = 1.05  # how far headings may differ where two stretches show the same
-_LINKS, _IN_CELL = 2, 8
+_LINKS, _IN_CELL = 2, 24
+_LEAST_SPOT_M = 1.0
 
 
 class PlaceGraph:
@@ -67,37 +68,37 @@ class PlaceGraph:
         return stays, np.where(over, first + (to - first) % (last - first + 1), -1)
 
     def _meeting(self, at: np.ndarray, yaw: np.ndarray, near_m: float) -> np.ndarray:
-        """int (N, 2): the nearest positions within `near_m` on other stretches.
+        """int (N, 2): positions of the same spot on other stretches, the next one and the one
+        before in the order of the traverses, of which the last is followed by the first.
 
-        Among up to eight places of each neighbouring cell of a grid.
+        So all stretches of a spot are linked. The same spot is what lies within two places, and
+        within `near_m`; of a cell of that size up to 24 places are looked at.
         """
-        cells = np.floor(at[:, :2] / near_m).astype(np.int64)
-        keys = _key(cells)
+        near = min(near_m, max(2 * float(np.median(self.spacing)), _LEAST_SPOT_M))
+        cells = np.floor(at[:, :2] / near).astype(np.int64)
+        keys, here = _key(cells), np.arange(len(at))
         order = np.argsort(keys, kind='stable')
-        found = [(np.full(len(at), np.inf), np.full(len(at), -1))] * _LINKS
+        best = np.full((_LINKS, len(at)), np.inf)
+        links = np.full((_LINKS, len(at)), -1)
         for shift in np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), -1).reshape(-1, 2):
             wanted = _key(cells + shift)
             start = np.searchsorted(keys, wanted, sorter=order)
             for k in range(_IN_CELL):
                 other = order[np.minimum(start + k, len(at) - 1)]
+                fits = (keys[other] == wanted) & (start + k < len(at))
+                if not fits.any():
+                    break
                 gap = np.linalg.norm(at - at[other], axis=1)
                 turn = np.abs((yaw - yaw[other] + np.pi) % (2 * np.pi) - np.pi)
-                apart = np.abs(np.arange(len(at)) - other) > _STRETCH
-                apart |= self.first != self.first[other]
-                fits = (keys[other] == wanted) & (start + k < len(at)) & apart
-                fits &= (gap <= near_m) & (turn <= _HEADING_RAD)
-                found = _inserted(found, np.where(fits, gap, np.inf), other)
-        return np.stack([np.where(np.isfinite(gap), other, -1) for gap, other in found], axis=1)
-
-
-def _inserted(found: list, gap: np.ndarray, other: np.ndarray) -> list:
-    """The nearest ones, (gap, position) each (N,), with one more for each of N; nearest first."""
-    kept = []
-    for old_gap, old in found:
-        nearer = gap < old_gap
-        kept.append((np.where(nearer, gap, old_gap), np.where(nearer, other, old)))
-        gap, other = np.where(nearer, old_gap, gap), np.where(nearer, old, other)
-    return kept
+                apart = (np.abs(here - other) > _STRETCH) | (self.first != self.first[other])
+                fits &= (gap <= near) & (turn <= _HEADING_RAD) & apart
+                ahead = (self.first[other] - self.first) % len(at) + gap / (2 * near)
+                for link, rank in enumerate((ahead, (self.first - self.first[other]) % len(at))):
+                    rank = rank + (gap / (2 * near) if link else 0)
+                    nearer = fits & (rank < best[link])
+                    best[link, nearer], links[link, nearer] = rank[nearer], other[nearer]
+        links[1, links[1] == links[0]] = -1
+        return links.T
 
 
 def _key(cells: np.ndarray) -> np.ndarray:

@@ -139,6 +139,18 @@ def least_confidence(info: MapInfo, min_confidence: float, target_precision: flo
     return MIN_CONFIDENCE if trusted is None else trusted[0]
 
 
+def trust_note(info: MapInfo, min_confidence: float, target_precision: float) -> str:
+    """What the user should know where the map cannot tell so high a precision; else empty."""
+    trusted = info.trusted_from(target_precision)
+    if min_confidence >= 0 or trusted is None or trusted[1] >= target_precision:
+        return ''
+    return (
+        f'the map can tell a precision of {100 * trusted[1]:g} % at most, not of '
+        f'{100 * target_precision:g} %; matches are accepted from confidence {trusted[0]:.3f} on; '
+        'set min_confidence, or calibrate the map with another traverse'
+    )
+
+
 def _refusal(confidence: float, least: float) -> str:
     """The sentence for a confidence below `least`, with as many digits as it takes to see that."""
     digits = 2

@@ -104,11 +104,12 @@ class SequenceFilter:
     def _predict(self) -> None:
         """Move every state by its velocity, or some place more or less; forget a little."""
         hops, shares = self._motion()
-        keep = 1 - 1 / self.length
-        belief = np.maximum(self._belief, _TINY) ** keep
-        lost = max(self._lost, _TINY) ** keep
-        total = belief.sum() + lost
-        belief, self._lost = belief / total, lost / total
+        keep, total = 1 - 1 / self.length, self._belief.sum()
+        # Lost or not, and where if not, are forgotten apart: many states are no more than few.
+        there, lost = max(total, _TINY) ** keep, max(self._lost, _TINY) ** keep
+        self._lost = lost / (there + lost)
+        belief = (self._belief / max(total, _TINY)) ** keep
+        belief *= (1 - self._lost) / max(belief.sum(), _TINY)
         if len(belief):
             belief = (1 - _SWITCH) * belief + _SWITCH * belief.sum(1, keepdims=True) * self._start
             stays, anew = self.graph.hops(self._at, hops)  # (B, V, H)
@@ -166,8 +167,9 @@ class SequenceFilter:
         are a softmax of the scores.
         """
         total = self._belief.sum()
-        anywhere = (_JUMP * total + _FIND * self._lost) / len(self.graph)
-        lost = self._lost * (1 - _FIND) + _LOSE * total
+        find = _FIND if len(self._at) else ON_THE_MAP  # the first image: anywhere on the map
+        anywhere = (_JUMP * total + find * self._lost) / len(self.graph)
+        lost = self._lost * (1 - find) + _LOSE * total
         sharpness = _SHARPNESS if seen.verified else _DESCRIPTOR_SHARPNESS
         shares = np.exp(sharpness * (seen.scores - seen.scores.max()))
         trust = min(max(seen.confidence, _TINY), _MOST)
@@ -181,7 +183,7 @@ class SequenceFilter:
         belief[new] += anywhere * self._start
         likelihood = np.full(len(at), _MISSED)
         likelihood[new] += (1 - _MISSED) * ratio * len(self.graph) * shares / shares.sum()
-        belief *= likelihood[:, None] ** _INDEPENDENT
+        belief *= likelihood[:, None] ** (_INDEPENDENT if len(self._at) else 1.0)
         places = belief.sum(axis=1)
         order = np.argsort(-places)
         whole = places.sum() + lost

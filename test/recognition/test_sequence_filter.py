@@ -78,6 +78,28 @@ def test_a_robot_that_stands_still_does_not_grow_more_certain():
     np.testing.assert_allclose(after.probabilities, before.probabilities)
 
 
+def test_the_first_image_counts_for_about_what_it_is_alone():
+    places = SequenceFilter(route(300), 10)
+    seen = Camera(300, right=1.0).look(100)
+    seen.scores[0] = 5.0  # far ahead of the others
+    sure = Evidence(0.0, seen.descriptor, seen.ids, seen.scores, 0.97)
+    first = places.step(sure)
+    near = np.abs(first.ids - 100) <= 1
+    assert first.probabilities[near].sum() > 0.6 and first.lost < 0.1
+    doubtful = Evidence(0.0, seen.descriptor, seen.ids, seen.scores, 0.05)
+    assert SequenceFilter(route(300), 10).step(doubtful).lost > 0.5
+
+
+@pytest.mark.parametrize('length', [2, 3, 10])
+def test_off_the_map_it_is_lost_however_little_it_remembers(length: int):
+    camera, places = Camera(117), SequenceFilter(route(117), length)
+    drive(places, camera, range(20, 40))
+    for _ in range(40):
+        seen = camera.look(math.inf)
+        found = places.step(Evidence(seen.stamp, seen.descriptor, seen.ids, seen.scores, 0.05))
+    assert found.lost > 0.5
+
+
 def test_reversing_and_turning_back_are_followed():
     truth = [*range(100, 130), *range(130, 90, -1), *range(90, 120)]
     found = drive(SequenceFilter(route(300), 10), Camera(300), truth)
@@ -93,24 +115,25 @@ def test_twenty_places_that_are_skipped_cost_a_few_images():
 def test_a_loop_may_be_driven_again():
     truth = [k % 40 for k in range(120)]
     found = hits(drive(SequenceFilter(route(40), 10), Camera(40), truth), truth, 40)
-    assert found[8:].mean() >= 0.98
+    assert found[8:].mean() >= 0.95
 
 
 def test_two_traverses_of_one_road_are_one_graph():
     """The answers are now of one traverse, now of the other."""
     both = route(200, poses=True) + route(200, traverse=1, first=200, poses=True)
-    places, camera = SequenceFilter(both, 10), Camera(200)
-    rng, right = np.random.default_rng(5), []
+    linked, apart = SequenceFilter(both, 10), SequenceFilter(both, 10)
+    assert (linked.graph.links >= 0).any(axis=1).all()
+    apart.graph.links[:] = -1
+    camera, rng, right = Camera(200), np.random.default_rng(5), []
     for at in range(40, 90):
         seen = camera.look(at)
         ids = seen.ids + 200 * rng.integers(0, 2, len(seen.ids))
-        found = places.step(Evidence(seen.stamp, seen.descriptor, ids, seen.scores, 0.7))
-        near = np.abs(found.ids % 200 - at) <= 2
-        right.append(found.probabilities[near].sum())
-    assert np.mean(right[10:]) > 0.8
-    apart = SequenceFilter(both, 10)
-    apart.graph.links[:] = -1  # without them the belief has to be found anew at each change
-    assert not (apart.graph.links >= 0).any()
+        seen = Evidence(seen.stamp, seen.descriptor, ids, seen.scores, seen.confidence)
+        found = [places.step(seen) for places in (linked, apart)]
+        right.append([f.probabilities[np.abs(f.ids % 200 - at) <= 2].sum() for f in found])
+        assert abs(found[0].ids[0] % 200 - at) <= 1
+    with_links, without = np.mean(right[10:], axis=0)
+    assert with_links > without + 0.1
 
 
 def test_a_kidnapped_robot_is_found_within_ten_images():
@@ -182,3 +205,35 @@ def test_a_map_of_one_place():
     places = SequenceFilter(route(1), 10)
     seen = Evidence(0.0, np.float32([1.0]), np.array([0]), np.array([1.0]), 0.9)
     assert places.step(seen).ids.tolist() == [0]
+
+
+@pytest.mark.parametrize('spacing', [0.5, 1.0, 2.0])
+@pytest.mark.parametrize('traverses', [2, 4])
+def test_every_traverse_of_a_road_leads_to_every_other(spacing: float, traverses: int):
+    places = [
+        Place(200 * t + i, float(i), i, Pose(spacing * i, 0.3 * t, 0), f'{i}', traverse=t)
+        for t in range(traverses)
+        for i in range(200)
+    ]
+    graph = SequenceFilter(places, 10).graph
+    assert (graph.links >= 0).any(axis=1).all()
+    reached, last = {50}, set()
+    while reached != last:
+        last = set(reached)
+        reached |= {int(j) for i in last for j in graph.links[i] if j >= 0}
+    assert {i // 200 for i in reached} == set(range(traverses))
+    for i in range(len(places)):
+        for j in graph.links[i][graph.links[i] >= 0]:
+            assert abs(places[i].pose.x - places[j].pose.x) <= 4.0
+
+
+def test_coordinates_of_a_country_and_roads_in_both_directions():
+    there = [Place(i, float(i), i, Pose(5e6 + 2 * i, -4e5, 0), f'{i}') for i in range(60)]
+    back = [
+        Place(
+            60 + i, 100.0 + i, i, Pose(5e6 + 2 * (59 - i), -4e5, 0, 0, 0, 1, 0), f'{i}', traverse=1
+        )
+        for i in range(60)
+    ]
+    graph = SequenceFilter([*there, *back], 10).graph
+    assert (graph.links == -1).all(), 'the other direction shows something else'

@@ -10,7 +10,7 @@ from pathlib import Path
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import MatcherConfig
-from ashtkd_ros.recognition.recogniser import Recogniser, least_confidence
+from ashtkd_ros.recognition.recogniser import Recogniser, least_confidence, trust_note
 from ashtkd_ros.ros.node.debug_picture import picture_reader
 from ashtkd_ros.ros.node.loaded_map import LoadedMap
 from ashtkd_ros.ros.node.map_features import MapFeatures
@@ -36,6 +36,8 @@ def load_map(
     p = replace(configured, map_path=path)
     config = MatcherConfig(top_k=p.top_k, verify_top=p.verify_top)
     least = least_confidence(place_map.info, p.min_confidence, p.target_precision)
+    if note := trust_note(place_map.info, p.min_confidence, p.target_precision):
+        warn(note)
     recogniser = Recogniser(embedder, place_map, config, least)
     pictures = MapPictures(picture_reader(place_map))
     spacing = max(place_spacing(place_map.places), LEAST_SPACING_M)
