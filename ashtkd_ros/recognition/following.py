@@ -76,7 +76,8 @@ class Follower:
         belief = self.filter.step(_evidence(answer, descriptor, stamp, moved_m))
         candidates = self._candidates(belief, answer, descriptor, top_k)
         best = candidates[0].place.id
-        jumped = self._last is not None and not self._reaches(self._last, best)
+        goes_on = self._last is not None and not self.filter.began
+        jumped = goes_on and not self._reaches(self._last, best)
         self._last = best
         return Followed(candidates, float(belief.lost), self._pose(belief, best), jumped)
 

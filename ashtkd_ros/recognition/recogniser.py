@@ -111,6 +111,10 @@ class Recogniser:
             followed,
         )
 
+    def forget(self) -> None:
+        """Begin a new sequence with the next image."""
+        self._follower = None
+
     def _answer(
         self, look: Look, top_k: int, verify_top: int | None, moment: Moment | None
     ) -> tuple[Answer, Followed | None, Candidate | None]:

@@ -26,6 +26,7 @@ _MISSED = 0.2  # share of the images of a place that look like one of none
 _SHARPNESS, _DESCRIPTOR_SHARPNESS = 1.5, 30.0  # of scores; of similarities alone
 _MOST = 0.97  # trust in one frame: images of one place are not independent
 _SAME = 0.02  # 1 - similarity to the last image that counted; below, nothing new is seen
+_LONGER = 3.0  # times the pause before that a pause may last
 _FARTHEST = 20.0  # places that odometry may tell at once
 _BEAM, _PRUNED = 200, 1e-4  # places that are kept at most; probability of those that are not
 _TINY, _NOTHING = 1e-12, 1e-6  # probabilities: the least, and of states that are given up
@@ -63,7 +64,8 @@ class SequenceFilter:
     """Follows a robot through the places of a map, image by image.
 
     `length`: images that are remembered; what is older counts less and less. `gap_s`: a longer
-    pause, or a stamp that goes back, begins anew.
+    pause, if it is more than three times the one before, or a stamp that goes back, begins anew.
+    `began`: whether the last image did.
     """
 
     def __init__(
@@ -73,20 +75,24 @@ class SequenceFilter:
         self._start = np.exp(-np.abs(_VELOCITIES) / 2)
         self._start /= self._start.sum()
         self._hops, self._shares = _kernel(_VELOCITIES)
+        self._pause = 0.0  # seconds between the last two images
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: lost."""
         self._at = np.zeros(0, np.int64)  # positions in the graph, (B,)
         self._belief = np.zeros((0, len(_VELOCITIES)))
-        self._lost, self._last, self._counted = 1.0, None, None
+        self._lost, self._last, self._counted, self.began = 1.0, None, None, False
         self._moved: float | None = 0.0  # metres since the last image that counted
 
     def step(self, seen: Evidence) -> Belief:
         """The belief after one more image."""
-        if self._last is not None and not 0 <= seen.stamp - self._last <= self.gap_s:
-            self.reset()
-        self._last = seen.stamp
+        if self._last is not None:
+            pause = seen.stamp - self._last
+            if not 0 <= pause <= max(self.gap_s, _LONGER * self._pause):
+                self.reset()
+            self._pause = max(pause, 0.0)
+        self.began, self._last = self._last is None, seen.stamp
         known = seen.moved_m is not None and self._moved is not None
         self._moved = self._moved + seen.moved_m if known else None
         if self._counted is None or 1 - float(seen.descriptor @ self._counted) > _SAME:

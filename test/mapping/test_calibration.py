@@ -195,3 +195,14 @@ def test_what_is_trusted_is_right_as_often_and_lacks_little_of_what_was_never_se
         assert np.mean(np.array(unseen) >= least) <= 1 - row['precision']
         recalls.append(row['recall'])
     assert recalls == sorted(recalls, reverse=True) and recalls[0] > 0.5
+
+
+def test_without_answers_about_elsewhere_nothing_is_told(network):
+    """All places are near each other: none can be hidden."""
+    looks = [describe(picture(i)) for i in range(40)]
+    places = [Place(i, float(i), i, Pose(0.1 * i, 0, 0), f'{i}') for i in range(40)]
+    rows = np.stack([look.descriptor for look in looks])
+    place_map = PlaceMap.build(rows, places, network, local=np.stack([k.local for k in looks]))
+    assert calibrated(place_map, network, of_place) == Calibrated({}, [])
+    known = [Answered({'similarity': 0.5, 'margin': 0.1}, k > 0, True) for k in range(9)]
+    assert trust_of(known, {'similarity': 0, 'margin': 9, 'offset': 0}) == []

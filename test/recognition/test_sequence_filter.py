@@ -237,3 +237,10 @@ def test_coordinates_of_a_country_and_roads_in_both_directions():
     ]
     graph = SequenceFilter([*there, *back], 10).graph
     assert (graph.links == -1).all(), 'the other direction shows something else'
+
+
+def test_images_that_are_always_far_apart_are_a_sequence_too():
+    truth = range(100, 125)
+    places, camera = SequenceFilter(route(300), 10), Camera(300)
+    found = [places.step(camera.look(at, dt=15.0)) for at in truth]
+    assert hits(found, truth, 300)[8:].mean() >= 0.9 and found[-1].lost < 0.2

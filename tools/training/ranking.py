@@ -31,7 +31,7 @@ _EACH = 4  # lists of a step
 _RATE, _WARM_UP, _AVERAGE = 3e-3, 30, 0.99
 _KEEP = 0.3  # weight of 1 - cosine to the features as they were
 _SHARPNESS = 2.0  # of the scores, where it starts
-_TOLD = 10  # each how many-th list only tells whether the rest has taught anything
+_TOLD = 10  # lists of each how many-th place only tell whether the rest has taught anything
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,12 @@ def teach_ranking(
     gallery = read_gallery(network, views, places, pictures, seed) if pictures else None
     if gallery is None or len(gallery.lists) < _TOLD:
         return None
-    told, taught = gallery.lists[::_TOLD], [x for k, x in enumerate(gallery.lists) if k % _TOLD]
+    told, taught = (
+        [row for row in gallery.lists if (row.place % _TOLD == 0) == is_told]
+        for is_told in (True, False)
+    )
+    if not told or not taught:
+        return None
     before = recall(network, gallery, told)
     old = deepcopy(network.local.project.state_dict())
     train_layer(network, gallery, taught, steps, seed)

@@ -105,7 +105,8 @@ class Health:
         self.similarity, self.margin = best.similarity, best.margin
         self.confidence, self.check = best.confidence, best.check
         self.single, self.followed = recognition.single, recognition.followed
-        self.jumps += recognition.followed is not None and recognition.followed.jumped
+        followed = recognition.followed
+        self.jumps += recognition.accepted and followed is not None and followed.jumped
         self.verify_faults = self.verify_faults + 1 if recognition.fault else 0
         self.place = str(best.place.id) if recognition.accepted else 'unknown'
         self._answered_at = time.monotonic()

@@ -32,6 +32,7 @@ class ImagePipeline:
     def __init__(self, node: NodeState):
         self._node = node
         self._rate_gate, self.frozen = RateGate(), FrozenDetector()
+        node.loaded_map.recogniser.forget()  # the robot may have been carried away meanwhile
         transport = node.parameters.image_transport
         bits = map_bits(node.loaded_map.recogniser.matcher.map.traverses)
         depth = BitDepth(bits or 8, node.get_logger().info, of_map=bool(bits))

@@ -103,8 +103,8 @@ class Parameters:
     min_confidence: float = _live(
         BY_THE_MAP,
         'Lowest confidence (a probability) at which a match is accepted. Below it the place is '
-        f'unknown. {BY_THE_MAP:g}: what the map tells for target_precision, or {MIN_CONFIDENCE} '
-        'where it tells nothing.',
+        'unknown. Negative: what the map tells for target_precision, or '
+        f'{MIN_CONFIDENCE} where it tells nothing.',
         BY_THE_MAP,
         1.0,
     )

@@ -30,7 +30,7 @@ def gallery(network, places: int, seed: int) -> Gallery:
     for i in range(places):
         others = rng.permutation(np.delete(np.arange(places), i))[:OTHERS]
         rows = np.append(i, others)
-        lists.append(CandidateList(i, rows, np.zeros(len(rows), np.float32), rows == i, 'set'))
+        lists.append(CandidateList(i, rows, np.zeros(len(rows), np.float32), rows == i, 'set', i))
     return Gallery(*pictures, lists)
 
 

@@ -20,7 +20,7 @@ class CandidateList:
     """One query and its K candidates, numbers of pictures, the most similar ones first.
 
     `candidates`: int (K,); `similarity` of the descriptors: float32 (K,); `right`: bool (K,).
-    `domain`: the set that all are from.
+    `domain`: the set that all are from; `place`: number of the query's place in it.
     """
 
     query: int
@@ -28,6 +28,7 @@ class CandidateList:
     similarity: np.ndarray
     right: np.ndarray
     domain: str
+    place: int
 
 
 def some_pictures(places: TrainingPlaces, most: int, seed: int = 0) -> list[int]:
@@ -66,9 +67,12 @@ def candidate_lists(
     for domain, members in _domains(places).items():
         kept = [(a, [row_of[p] for p in a.pictures if p in row_of]) for a in members]
         kept = [(a, np.array(rows)) for a, rows in kept if rows]
-        asked = [(a, rows, q) for a, rows in kept for q in rows if len(rows) > 1]
+        asked = [
+            (number, q) for number, (_, rows) in enumerate(kept) for q in rows if len(rows) > 1
+        ]
         for i in rng.permutation(len(asked))[:most]:
-            place, rows, query = asked[i]
+            number, query = asked[i]
+            place, rows = kept[number]
             right = rows[rows != query]
             candidates = np.concatenate([right, _wrong(place, kept)])
             similarity = mapped[candidates] @ queries[query]
@@ -79,7 +83,7 @@ def candidate_lists(
             order = order[:CANDIDATES]
             if (order >= len(right)).sum() >= _LEAST:
                 columns = (candidates[order], similarity[order], order < len(right))
-                found.append(CandidateList(int(query), *columns, domain))
+                found.append(CandidateList(int(query), *columns, domain, number))
     return found
 
 

@@ -67,7 +67,7 @@ def gallery(rows: list[Row]) -> tuple[list, list, list[CandidateList]]:
     look = lambda x: SimpleNamespace(local=np.rint(127 * x).astype(np.int8))  # noqa: E731
     mapped = [look(c) for row in rows for c in row.candidates]
     lists = [
-        CandidateList(i, COUNT * i + np.arange(COUNT), row.similarity, row.right, 'set')
+        CandidateList(i, COUNT * i + np.arange(COUNT), row.similarity, row.right, 'set', i)
         for i, row in enumerate(rows)
     ]
     return mapped, [look(row.local) for row in rows], lists
