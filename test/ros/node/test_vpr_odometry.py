@@ -7,6 +7,9 @@ import math
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip('rclpy', reason='rclpy cannot be imported')
+
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from rclpy.qos import qos_profile_sensor_data
