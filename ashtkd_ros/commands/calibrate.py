@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
@@ -24,12 +23,10 @@ from ashtkd_ros.commands.options import (
     load_embedder,
     traverse_options,
 )
-from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.labelled_calibration import calibrated_to
 from ashtkd_ros.images.bit_depth import map_bits
-from ashtkd_ros.maps.description import TRUST
-from ashtkd_ros.maps.folder import DESCRIPTION, ROUTE
+from ashtkd_ros.maps.folder import DESCRIPTION, ROUTE, check_target
 from ashtkd_ros.maps.map_summary import trust_lines
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.thumbnails import THUMBNAILS
@@ -38,6 +35,7 @@ from ashtkd_ros.traverses.opening import open_traverse
 
 
 def _calibrate(args: argparse.Namespace) -> int:
+    check_target(args.map)  # before the work
     embedder = load_embedder(args)
     before = b''  # what is loaded is what is replaced
     with suppress(OSError):  # PlaceMap.load says what is wrong
@@ -47,17 +45,11 @@ def _calibrate(args: argparse.Namespace) -> int:
     bits = map_bits(place_map.traverses)
     wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='query')
     traverse = open_traverse(args.source, wanted)
-    if any(t['source'] == traverse.describe()['source'] for t in place_map.traverses):
-        raise VprError(
-            f'{args.source}: the map was built from it, so that it tells nothing about other '
-            'drives; give another traverse'
-        )
     options = EvaluationOptions(tolerance_of(args), workers=args.threads)
     experiment = Experiment(place_map, traverse, options)
     experiment.check()
     found, images = calibrated_to(experiment, embedder)
-    built = {**place_map.info.built, TRUST: found.trust}
-    place_map.info = replace(place_map.info, calibration=found.coefficients, built=built)
+    place_map.info = place_map.info.calibrated(found.coefficients, found.trust)
     place_map.save(args.map, args.map / THUMBNAILS, args.map / ROUTE, over=before)
     print_lines(f'{args.map}: calibrated to {counted(images, "image")} of {args.source}')
     print_lines(*(f'{name}: {text}' for name, text in trust_lines(place_map.info).items()))

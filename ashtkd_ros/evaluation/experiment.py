@@ -24,7 +24,7 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.place_pictures import PlacePictures
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.recognition.rate_gate import RateGate
-from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE, SEQUENCE_LENGTH
 from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
@@ -50,7 +50,7 @@ class EvaluationOptions:
     timing: bool = True
     workers: int = 0
     verify_top: int = MatcherConfig.verify_top
-    sequence_length: int = 1
+    sequence_length: int = SEQUENCE_LENGTH
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from collections import deque
 
 import numpy as np
 
-from ashtkd_ros.recognition.matcher import Answer
 from ashtkd_ros.recognition.place_graph import PlaceGraph
+from ashtkd_ros.recognition.sequence_filter import Evidence
 
 _VELOCITIES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)
-_SHARPNESS, _DESCRIPTOR_SHARPNESS = 2.0, 30.0  # of scores; of similarities, as in the filter
 
 
 class FixedWindow:
@@ -24,14 +23,9 @@ class FixedWindow:
     def __init__(self, graph: PlaceGraph, length: int):
         self._graph, self._shares = graph, deque(maxlen=length)
 
-    def step(self, answer: Answer, top_k: int) -> tuple[list[int], float]:
+    def step(self, seen: Evidence, top_k: int) -> tuple[list[int], float]:
         """After one more image: at most `top_k` places, best first, and the share of the best."""
-        verified = [c for c in answer.candidates if c.check is not None]
-        scores = [c.check.score for c in verified] or [c.similarity for c in answer.candidates]
-        sharpness = _SHARPNESS if verified else _DESCRIPTOR_SHARPNESS
-        weights = np.exp(sharpness * (np.array(scores) - max(scores)))
-        ids = [c.place.id for c in verified or answer.candidates]
-        self._shares.append((self._graph.position[ids], weights / weights.sum()))
+        self._shares.append((self._graph.position[seen.ids], seen.shares))
         best = max((self._along(v) for v in _VELOCITIES), key=lambda sums: sums.max())
         order = np.argsort(-best, kind='stable')[:top_k]
         return self._graph.ids[order].tolist(), float(best[order[0]] / len(self._shares))

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.experiment import Experiment
+from ashtkd_ros.evaluation.shared_images import shared_images
 from ashtkd_ros.mapping.calibration import (
     LEAST_ELSEWHERE,
     Answered,
@@ -20,6 +22,7 @@ from ashtkd_ros.mapping.calibration import (
 from ashtkd_ros.network.confidence import probability
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
+from ashtkd_ros.traverses.frame import Frame
 
 _FEWEST = 20  # images that have a right place
 _LEAST_RIGHT = 0.2  # share of their answers
@@ -67,6 +70,18 @@ def calibrated_to(experiment: Experiment, embedder: Embedder) -> tuple[Calibrate
     return found, judged
 
 
+def _refuse_own(experiment: Experiment, frames: list[Frame], descriptors: np.ndarray) -> None:
+    """VprError where most of the images are the map's own."""
+    traverse = experiment.traverse
+    shared = shared_images(experiment.place_map, traverse, frames, descriptors)
+    if 2 * shared > len(frames):
+        other = 'other images (--role)' if traverse.preselected else 'another traverse'
+        raise VprError(
+            f'{traverse.path}: {shared} of its {len(frames)} images are images of the map itself, '
+            f'which tell nothing of other drives; give {other}'
+        )
+
+
 def _judged(answers: list[Answered], start: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
     """Of the images whose place the map has: whether the answer is right, whether the map was
     sure of it before; both bool (n,)."""
@@ -88,11 +103,13 @@ def _answers(
     if not seen:
         raise queries.none_left()
     frames = [frame for frame, _ in seen]
+    _refuse_own(experiment, frames, np.stack([look.descriptor for _, look in seen]))
     truth, answers, there = experiment.ground_truth(frames), [], 0
+    near = cache(lambda i: frozenset(np.flatnonzero(matcher.near.of(i)).tolist()))
     for frame, look in tqdm(seen, desc='calibrate', delay=2, disable=None):
         rows = np.flatnonzero(truth.positives_of([frame], truth.places)[0]).tolist()
         answers.append(ask_both(matcher, look, frozenset(rows)))
-        hidden = {j for i in rows for j in np.flatnonzero(matcher.near.of(i)).tolist()}
+        hidden = frozenset().union(*map(near, rows))
         if rows and len(truth.places) - len(hidden) >= LEAST_ELSEWHERE:
             answers.append(ask_both(matcher, look, (), hidden))
         there += bool(rows)

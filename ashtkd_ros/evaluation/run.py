@@ -35,7 +35,7 @@ from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
-from ashtkd_ros.recognition.following import EVIDENCE, Follower
+from ashtkd_ros.recognition.following import EVIDENCE, Follower, evidence_of
 from ashtkd_ros.recognition.matcher import Answer, Candidate, Check, Matcher
 from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame
@@ -143,7 +143,8 @@ class _Sequence:
         """One more image."""
         found = self.follower.follow(answer, descriptor, stamp, self._depth).candidates
         self.answers.append(_Answer.of(found))
-        places, share = self._window.step(answer, self._depth)
+        seen = evidence_of(answer, descriptor, stamp)
+        places, share = self._window.step(seen, self._depth)
         self._places.append(places)
         self._shares.append(share)
 

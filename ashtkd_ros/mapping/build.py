@@ -23,7 +23,6 @@ from ashtkd_ros.mapping.journal import Journal
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved, rule_of
 from ashtkd_ros.mapping.route_picture import write_route_picture
 from ashtkd_ros.mapping.source_checks import check_sources, common_frame
-from ashtkd_ros.maps.description import TRUST
 from ashtkd_ros.maps.folder import ROUTE, check_target
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.thumbnails import make_thumbnail, thumbnail_pixels
@@ -253,8 +252,7 @@ class _Builder:
         """Fit the confidence to what the map answers to its own pictures, changed."""
         picture = partial(thumbnail_pixels, folder)
         found = calibrated(place_map, self.embedder, picture, self.options.workers)
-        built = place_map.info.built | ({TRUST: found.trust} if found.trust else {})
-        place_map.info = replace(place_map.info, calibration=found.coefficients, built=built)
+        place_map.info = place_map.info.calibrated(found.coefficients, found.trust)
 
     def verdict(self) -> str:
         """Numbers of images by their fate, in one line."""

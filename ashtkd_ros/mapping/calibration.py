@@ -23,6 +23,7 @@ from ashtkd_ros.network.confidence import (
     LIMITS,
     ON_THE_MAP,
     VERIFIED,
+    VERIFIED_PREFIX,
     check_coefficients,
     limited,
     probability,
@@ -37,11 +38,10 @@ FEWEST = 30  # places of a map that can tell something
 _EVERY, _LEAST, _MOST = 10, 40, 300  # of the places one is asked about; how many at least, at most
 _FEWEST_OF_A_KIND = 8  # answers that are right, and about places that the map lacks
 LEAST_ELSEWHERE = 8  # places that must be left where a neighbourhood is hidden
-_SEEN_FROM_ELSEWHERE = 0.7
+_SEEN_FROM_ELSEWHERE, _SIDE = 0.7, 224  # share; pixels of a changed picture
 _EVEN = 0.5  # what is less probable than not is never accepted
 _ABOVE = 1e-4  # the confidence of answers about what was never seen
 _START_WEIGHT = 2.0  # of each point of the model's own confidence, in answers
-_VERIFIED = 'verified_'
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def coefficients_of(
     if not found:
         return {}
     verified = [[answer for _, answer in answers if answer is not None] for answers in maps]
-    return {**found, **fit(verified, VERIFIED, _VERIFIED, start), LIMITED: 1.0}
+    return {**found, **fit(verified, VERIFIED, VERIFIED_PREFIX, start), LIMITED: 1.0}
 
 
 def ask_itself(
@@ -175,7 +175,7 @@ def _changed(
     image, rng = picture(place_map.places[place]), np.random.default_rng((seed, place))
     if image is not None:
         corners = draw_corners(rng) if rng.random() < _SEEN_FROM_ELSEWHERE else UNIT
-        yield degrade(warped(image, corners, 224), rng)
+        yield degrade(warped(image, corners, _SIDE), rng)
 
 
 def _look(embedder: Embedder, with_local: bool) -> Callable[[np.ndarray, str], Look]:

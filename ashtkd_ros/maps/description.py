@@ -7,7 +7,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -30,6 +31,7 @@ _SHA256 = re.compile('[0-9a-f]{64}')
 _MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
 _KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum', LOCAL}
 TRUST = 'trust'  # in `built`: from which confidence on answers are so often right
+_MOST_TRUST = 100  # rows
 _TRUST_KEYS = {'precision', 'min_confidence', 'recall'}
 _LONGEST_FRAME, _LONGEST_TEXT = 256, 4096
 _DAMAGED = 'map.yaml is damaged ({}); rebuild the map'
@@ -60,6 +62,12 @@ class MapInfo:
         table = sorted(self.built.get(TRUST, []), key=lambda row: row['precision'])
         fits = [row for row in table if row['precision'] >= precision] or table[-1:]
         return (fits[0]['min_confidence'], fits[0]['precision']) if fits else None
+
+    def calibrated(self, coefficients: dict, trust: list[dict[str, float]]) -> MapInfo:
+        """The same with another calibration and another table `trust`, none where it is empty."""
+        built = {key: value for key, value in self.built.items() if key != TRUST}
+        built |= {TRUST: trust} if trust else {}
+        return replace(self, calibration=coefficients, built=built)
 
     @property
     def origin(self) -> GeoOrigin | None:
@@ -229,8 +237,11 @@ def _check_built(built: dict) -> None:
         if type(bits) is not int or bits not in DEPTHS:
             raise ValueError(f'bits of traverse {number} is not one of {DEPTHS}')
     trust = built.get(TRUST, [])
-    if not (isinstance(trust, list) and all(map(_is_trust, trust))):
+    if not (isinstance(trust, list) and len(trust) <= _MOST_TRUST and all(map(_is_trust, trust))):
         raise ValueError(f'{TRUST} is not a list of precision, min_confidence and recall')
+    rising = sorted((row['precision'], row['min_confidence']) for row in trust)
+    if any(low > high for (_, low), (_, high) in pairwise(rising)):
+        raise ValueError(f'min_confidence of {TRUST} falls as the precision rises')
     origin = built.get('origin')
     if origin is None:
         return

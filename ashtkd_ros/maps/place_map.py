@@ -150,9 +150,8 @@ class PlaceMap:
         if thumbnails is not None and thumbnails.is_dir():
             (new / THUMBNAILS).mkdir()
             for file in thumbnails.iterdir():
-                if (
-                    is_thumbnail(file.name) and file.is_file()
-                ):  # the user's own stay where they are
+                # What else lies there is the user's, and stays.
+                if is_thumbnail(file.name) and file.is_file():
                     shutil.copyfile(file, new / THUMBNAILS / file.name)
         if route is not None and route.is_file():
             shutil.copyfile(route, new / ROUTE)

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 
 DESCRIPTOR = ('similarity', 'margin', 'offset')  # weights where nothing is verified
-_PREFIX = 'verified_'
+VERIFIED_PREFIX = 'verified_'
 VERIFIED = ('similarity', 'margin', 'lead', 'agreement', 'offset')  # where local features decided
-COEFFICIENTS = (*DESCRIPTOR, *(_PREFIX + name for name in VERIFIED))
+COEFFICIENTS = (*DESCRIPTOR, *(VERIFIED_PREFIX + name for name in VERIFIED))
 ON_THE_MAP = 0.9  # how often a robot is where its map has places, by which confidence is fitted
 LIMITED = 'limited'  # 1: values beyond `LIMITS` count as the limits
 # Beyond these values the map's own pictures, synthetically changed, tell nothing of real ones.
@@ -35,6 +35,8 @@ def check_coefficients(given: object) -> dict[str, float]:
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f'{name} of the calibration is not a number')
+        if name == LIMITED and value not in (0, 1):
+            raise ValueError(f'{LIMITED} of the calibration is {value}, not 0 or 1')
         if not abs(value) <= _LARGEST:  # NaN as well
             raise ValueError(f'{name} of the calibration is {value}, not within {_LARGEST:g}')
     known = {name: float(given[name]) for name in (*COEFFICIENTS, LIMITED) if name in given}
@@ -42,7 +44,7 @@ def check_coefficients(given: object) -> dict[str, float]:
         _check_limited(known)
         return known
     _check_sense(known, {}, {})
-    if _PREFIX + 'lead' in known:
+    if VERIFIED_PREFIX + 'lead' in known:
         _check_sense(known, _UNVERIFIED, {'lead': 3.0, 'agreement': 1.0})
     return known
 
@@ -52,7 +54,7 @@ def _check_limited(known: Mapping[str, float]) -> None:
     do not rise."""
     least, most = ({name: LIMITS[name][k] for name in LIMITS} for k in (0, 1))
     for names in (('margin',), tuple(LIMITS)):
-        if names != ('margin',) and _PREFIX + 'lead' not in known:
+        if names != ('margin',) and VERIFIED_PREFIX + 'lead' not in known:
             continue
         low, high = ({'similarity': 0.0, **{n: of[n] for n in names}} for of in (least, most))
         if probability(low, known) > 0.5:
@@ -89,8 +91,8 @@ def probability(known: Mapping[str, float], coefficients: Mapping[str, float]) -
     if not coefficients:
         x, low, high = known['similarity'], 0.0, 1.0
     else:
-        verified = 'lead' in known and _PREFIX + 'lead' in coefficients
-        names, prefix = (VERIFIED, _PREFIX) if verified else (DESCRIPTOR, '')
+        verified = 'lead' in known and VERIFIED_PREFIX + 'lead' in coefficients
+        names, prefix = (VERIFIED, VERIFIED_PREFIX) if verified else (DESCRIPTOR, '')
         values = limited(known) if coefficients.get(LIMITED) else known
         x = sum(coefficients[prefix + name] * values.get(name, 1.0) for name in names)
         low, high = -50.0, 50.0

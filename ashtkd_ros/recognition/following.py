@@ -55,11 +55,6 @@ class Follower:
         self.filter = SequenceFilter(matcher.map.places, length, matcher.config.neighbour_m)
         self._last: int | None = None
 
-    def reset(self) -> None:
-        """Forget the images so far."""
-        self.filter.reset()
-        self._last = None
-
     def follow(
         self,
         answer: Answer,
@@ -73,7 +68,7 @@ class Follower:
         `answer`: of the matcher, with all verified candidates; `descriptor`: float32 (D,) of the
         image; `stamp`: seconds; `moved_m`: metres forward since the last image, None if unknown.
         """
-        belief = self.filter.step(_evidence(answer, descriptor, stamp, moved_m))
+        belief = self.filter.step(evidence_of(answer, descriptor, stamp, moved_m))
         candidates = self._candidates(belief, answer, descriptor, top_k)
         best = candidates[0].place.id
         goes_on = self._last is not None and not self.filter.began
@@ -135,9 +130,10 @@ class Follower:
         return [*found, *(replace(c, confidence=0.0) for c in rest)][:top_k]
 
 
-def _evidence(
-    answer: Answer, descriptor: np.ndarray, stamp: float, moved_m: float | None
+def evidence_of(
+    answer: Answer, descriptor: np.ndarray, stamp: float, moved_m: float | None = None
 ) -> Evidence:
+    """What an answer of the matcher says to the filter: of verified candidates, if there are."""
     verified = [c for c in answer.candidates if c.check is not None]
     used = verified or answer.candidates
     scores = [c.check.score if verified else c.similarity for c in used]

@@ -18,6 +18,7 @@ from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher, MatcherCo
 MIN_CONFIDENCE = 0.5  # where a map does not tell: a less probable match is an unknown place
 BY_THE_MAP = -1.0  # as min_confidence: what the map tells for `target_precision`
 TARGET_PRECISION = 0.99  # default: share of the accepted answers that should be right
+SEQUENCE_LENGTH = 1  # default: each image is answered by itself
 _MOST_DIGITS = 6  # of a confidence, behind the point
 
 

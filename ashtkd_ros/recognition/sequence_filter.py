@@ -15,6 +15,7 @@ import numpy as np
 
 from ashtkd_ros.maps.places_table import Place
 from ashtkd_ros.network.confidence import ON_THE_MAP
+from ashtkd_ros.recognition.matcher import MatcherConfig
 from ashtkd_ros.recognition.place_graph import PlaceGraph
 
 _VELOCITIES = np.array([-8, -4, -2, -1, -0.5, -0.2, 0, 0.2, 0.5, 1, 2, 3, 4, 8])
@@ -50,6 +51,13 @@ class Evidence:
     verified: bool = True
     moved_m: float | None = None
 
+    @property
+    def shares(self) -> np.ndarray:
+        """How the candidates share an image, float (K,): a softmax of their scores."""
+        sharpness = _SHARPNESS if self.verified else _DESCRIPTOR_SHARPNESS
+        weights = np.exp(sharpness * (self.scores - self.scores.max()))
+        return weights / weights.sum()
+
 
 @dataclass(frozen=True)
 class Belief:
@@ -69,7 +77,11 @@ class SequenceFilter:
     """
 
     def __init__(
-        self, places: Sequence[Place], length: int, near_m: float = 10.0, gap_s: float = 10.0
+        self,
+        places: Sequence[Place],
+        length: int,
+        near_m: float = MatcherConfig.neighbour_m,
+        gap_s: float = 10.0,
     ):
         self.graph, self.length, self.gap_s = PlaceGraph(places, near_m), length, gap_s
         self._start = np.exp(-np.abs(_VELOCITIES) / 2)
@@ -176,8 +188,6 @@ class SequenceFilter:
         find = _FIND if len(self._at) else ON_THE_MAP  # the first image: anywhere on the map
         anywhere = (_JUMP * total + find * self._lost) / len(self.graph)
         lost = self._lost * (1 - find) + _LOSE * total
-        sharpness = _SHARPNESS if seen.verified else _DESCRIPTOR_SHARPNESS
-        shares = np.exp(sharpness * (seen.scores - seen.scores.max()))
         trust = min(max(seen.confidence, _TINY), _MOST)
         ratio = trust / (1 - trust) * (1 - ON_THE_MAP) / ON_THE_MAP
         at, inverse = np.unique(
@@ -188,7 +198,7 @@ class SequenceFilter:
         belief[old] = (1 - _JUMP - _LOSE) * self._belief
         belief[new] += anywhere * self._start
         likelihood = np.full(len(at), _MISSED)
-        likelihood[new] += (1 - _MISSED) * ratio * len(self.graph) * shares / shares.sum()
+        likelihood[new] += (1 - _MISSED) * ratio * len(self.graph) * seen.shares
         belief *= likelihood[:, None] ** (_INDEPENDENT if len(self._at) else 1.0)
         places = belief.sum(axis=1)
         order = np.argsort(-places)

@@ -68,3 +68,20 @@ def test_too_few_images_are_one_line(a_map: Path, bags: Path, capsys):
 def test_without_poses_or_names_it_cannot_be_judged(a_map: Path, bags: Path, capsys):
     assert run(calibrate, a_map, bags / 'dusk', '--pose-topic', 'none') == 1
     assert len(capsys.readouterr().err.strip().splitlines()) <= 2
+
+
+def test_images_of_the_map_itself_teach_nothing(a_map: Path, bags: Path, tmp_path: Path, capsys):
+    copied = shutil.copytree(bags / 'day', tmp_path / 'copy')
+    before = (a_map / 'map.yaml').read_bytes()
+    for source in (bags / 'day', copied):
+        assert run(calibrate, a_map, source, *WITH_POSES) == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert 'are images of the map itself' in error and 'give another traverse' in error
+    assert (a_map / 'map.yaml').read_bytes() == before
+
+
+def test_the_other_role_of_a_set_is_another_traverse(shared: Path, tmp_path: Path, capsys):
+    folder = shared / 'data' / 'val' / 'corridor'
+    assert run(build_map, folder, '--role', 'database', '-o', tmp_path / 'map') == 0
+    assert run(calibrate, tmp_path / 'map', folder, '--role', 'query') == 0
+    assert '90 % right: from confidence' in capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 from conftest import places_along_x
 
 from ashtkd_ros.evaluation.fixed_window import FixedWindow
+from ashtkd_ros.recognition.following import evidence_of
 from ashtkd_ros.recognition.matcher import Answer, Candidate
 from ashtkd_ros.recognition.place_graph import PlaceGraph
 
@@ -22,7 +23,8 @@ def test_what_agrees_along_the_route_wins(speed: int):
         answer = Answer(
             [Candidate(places[first], 0.9, 0, 0.5), Candidate(places[second], 0.89, 0, 0.5)]
         )
-        ids, share = window.step(answer, 5)
+        seen = evidence_of(answer, np.zeros(3, np.float32), float(k))
+        ids, share = window.step(seen, 5)
         right.append(ids[0] == true)
         assert len(ids) == 5 and 0 < share <= 1
     assert all(right[6:])

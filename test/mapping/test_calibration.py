@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping import calibration
 from ashtkd_ros.mapping.calibration import (
@@ -206,3 +207,34 @@ def test_without_answers_about_elsewhere_nothing_is_told(network):
     assert calibrated(place_map, network, of_place) == Calibrated({}, [])
     known = [Answered({'similarity': 0.5, 'margin': 0.1}, k > 0, True) for k in range(9)]
     assert trust_of(known, {'similarity': 0, 'margin': 9, 'offset': 0}) == []
+
+
+ROW = {'precision': 0.9, 'min_confidence': 0.6, 'recall': 0.8}
+
+
+@pytest.mark.parametrize(
+    'trust',
+    [
+        'text',
+        [ROW, 'text'],
+        [{**ROW, 'precision': 2}],
+        [{**ROW, 'recall': -0.1}],
+        [{'precision': 0.9}],
+        [ROW, {**ROW, 'precision': 0.99, 'min_confidence': 0.5}],
+        [ROW] * 101,
+    ],
+)
+def test_a_table_of_trust_that_cannot_be_is_refused(network, tmp_path, trust):
+    place_map = a_map(network, 3)
+    place_map.info.built['trust'] = trust
+    with pytest.raises(VprError, match='trust') as error:
+        place_map.save(tmp_path / 'map')
+    assert '\n' not in str(error.value) and not (tmp_path / 'map').exists()
+
+
+def test_a_new_calibration_takes_the_place_of_the_old_one(network):
+    info = a_map(network, 3).info
+    once = info.calibrated({'similarity': 1.0}, [ROW])
+    assert once.trusted_from(0.99) == (0.6, 0.9), 'the highest that it can tell'
+    again = once.calibrated({}, [])
+    assert again.trusted_from(0.5) is None and again.built == info.built

@@ -73,19 +73,6 @@ def test_candidates_come_with_falling_confidence_and_a_similarity_of_their_own(p
     assert 0 <= found.lost < 0.1
 
 
-def test_reset_forgets(place_map: PlaceMap):
-    matcher, rng = Matcher(place_map), np.random.default_rng(1)
-    follower, seen = Follower(matcher, 10), image_of(place_map, 10, 0.1, rng)
-    answer = matcher.answer(Look(seen, None), 30)
-    first = follower.follow(answer, seen, 0.0, 5)
-    for k in range(1, 9):
-        other = image_of(place_map, 50 + k, 0.1, rng)
-        follower.follow(matcher.answer(Look(other, None), 30), other, float(k), 5)
-    follower.reset()
-    again = follower.follow(answer, seen, 20.0, 5)
-    assert again == first
-
-
 def test_the_recogniser_follows_where_a_moment_says_so(place_map: PlaceMap, fake_network):
     rng, seen = np.random.default_rng(2), []
     fake_network.describe = lambda image, order: Look(seen[-1], None)

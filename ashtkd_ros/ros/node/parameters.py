@@ -10,7 +10,12 @@ from typing import Any
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
 from ashtkd_ros.network.providers import AUTO
 from ashtkd_ros.recognition.matcher import MatcherConfig
-from ashtkd_ros.recognition.recogniser import BY_THE_MAP, MIN_CONFIDENCE, TARGET_PRECISION
+from ashtkd_ros.recognition.recogniser import (
+    BY_THE_MAP,
+    MIN_CONFIDENCE,
+    SEQUENCE_LENGTH,
+    TARGET_PRECISION,
+)
 from ashtkd_ros.ros.topic_names import TRANSPORTS
 
 LEAST_SPACING_M = 0.5  # metres; the places of a map may all lie at one point
@@ -89,7 +94,7 @@ class Parameters:
         256,
     )
     sequence_length: int = _live(
-        1,
+        SEQUENCE_LENGTH,
         'Number of images that an answer remembers: a filter follows the robot along the places '
         'of the map. 1: each image is answered by itself.',
         1,

@@ -30,7 +30,7 @@ from ashtkd_ros.evaluation.metrics import calibration, retrieval_metrics
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
-from ashtkd_ros.recognition.following import EVIDENCE, Follower
+from ashtkd_ros.recognition.following import EVIDENCE, Follower, evidence_of
 from ashtkd_ros.recognition.matcher import Matcher
 from ashtkd_ros.recognition.recogniser import BY_THE_MAP, TARGET_PRECISION, least_confidence
 from ashtkd_ros.traverses.image_folder import read_source
@@ -85,7 +85,7 @@ def follow(
     for frame, look in zip(queries.frames, queries.looks, strict=True):
         answer = matcher.answer(look, EVIDENCE)
         followed = follower.follow(answer, look.descriptor, frame.stamp, 1).candidates[0]
-        ids, share = window.step(answer, 1)
+        ids, share = window.step(evidence_of(answer, look.descriptor, frame.stamp), 1)
         best = answer.candidates[0]
         found = ((best.place.id, best.confidence), (ids[0], share))
         found += ((followed.place.id, followed.confidence),)

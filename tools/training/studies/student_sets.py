@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,7 +18,6 @@ from ashtkd_ros.evaluation.metrics import Metrics, calibration, retrieval_metric
 from ashtkd_ros.files.marks import json_keys
 from ashtkd_ros.files.writing import check_output, write_errors, write_text
 from ashtkd_ros.mapping.calibration import calibrated
-from ashtkd_ros.maps.description import TRUST
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.thumbnails import make_thumbnail
 from ashtkd_ros.network.embedder import Embedder
@@ -133,8 +132,7 @@ def answer_frames(
 def self_calibrated(place_map: PlaceMap, embedder: Embedder, mapped: Sequence[Frame]) -> PlaceMap:
     """The map with a confidence that is fitted to its pictures, as `build_map` fits it."""
     found = calibrated(place_map, embedder, lambda place: _thumbnail(mapped[place.id]))
-    built = place_map.info.built | ({TRUST: found.trust} if found.trust else {})
-    place_map.info = replace(place_map.info, calibration=found.coefficients, built=built)
+    place_map.info = place_map.info.calibrated(found.coefficients, found.trust)
     return place_map
 
 
