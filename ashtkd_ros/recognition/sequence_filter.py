@@ -23,6 +23,7 @@ _SWITCH, _STRAY = 0.05, 0.05  # chance of another velocity; of a place too few, 
 _JUMP, _LOSE, _FIND = 0.01, 0.01, 0.1  # to anywhere; to being lost; from being lost to anywhere
 _CROSS = 0.1  # to the same spot on another traverse
 _INDEPENDENT = 0.7  # exponent of the likelihood: images in a row resemble each other
+_FRESH, _STANDING = 0.3, 0.05  # places an image that count wholly; share of none
 _MISSED = 0.2  # share of the images of a place that look like one of none
 _SHARPNESS, _DESCRIPTOR_SHARPNESS = 1.5, 30.0  # of scores; of similarities alone
 _MOST = 0.97  # trust in one frame: images of one place are not independent
@@ -175,6 +176,14 @@ class SequenceFilter:
             (share[:, :, None] * self._belief[:, None]).ravel(),
         )
 
+    def _independence(self) -> float:
+        """Exponent of the likelihood: what a robot that hardly moves sees is no new witness."""
+        total = self._belief.sum()
+        if not total:
+            return 1.0
+        moving = np.clip(np.abs(_VELOCITIES) / _FRESH, _STANDING, 1)
+        return float(_INDEPENDENT * (self._belief.sum(axis=0) @ moving / total))
+
     def _correct(self, seen: Evidence) -> None:
         """Weigh every state by the candidates of an image.
 
@@ -199,7 +208,7 @@ class SequenceFilter:
         belief[new] += anywhere * self._start
         likelihood = np.full(len(at), _MISSED)
         likelihood[new] += (1 - _MISSED) * ratio * len(self.graph) * seen.shares
-        belief *= likelihood[:, None] ** (_INDEPENDENT if len(self._at) else 1.0)
+        belief *= likelihood[:, None] ** self._independence()
         places = belief.sum(axis=1)
         order = np.argsort(-places)
         whole = places.sum() + lost

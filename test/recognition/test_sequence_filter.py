@@ -78,6 +78,21 @@ def test_a_robot_that_stands_still_does_not_grow_more_certain():
     np.testing.assert_allclose(after.probabilities, before.probabilities)
 
 
+@pytest.mark.parametrize('confidence', [0.2, 0.4, 0.6])
+def test_the_noise_of_a_camera_that_stands_still_is_no_new_witness(confidence: float):
+    places, camera = SequenceFilter(route(300), 10), Camera(300, right=1.0)
+    seen, rng = camera.look(109), np.random.default_rng(1)
+    drive(places, camera, range(75, 90))
+    for k in range(300):
+        descriptor = seen.descriptor + rng.normal(0, 0.3 / 8, DIMENSIONS)
+        descriptor = (descriptor / np.linalg.norm(descriptor)).astype(np.float32)
+        scores = seen.scores + rng.normal(0, 0.1, CANDIDATES)
+        stamp = camera.stamp + k / 10
+        after = places.step(Evidence(stamp, descriptor, seen.ids, scores, confidence))
+    assert after.ids[0] == 109
+    assert after.probabilities[np.abs(after.ids - 109) <= 1].sum() < 0.95
+
+
 def test_the_first_image_counts_for_about_what_it_is_alone():
     places = SequenceFilter(route(300), 10)
     seen = Camera(300, right=1.0).look(100)
