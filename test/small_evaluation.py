@@ -11,7 +11,7 @@ import numpy as np
 from conftest import places_along_x
 
 from ashtkd_ros.evaluation.ground_truth import JudgedQuery
-from ashtkd_ros.evaluation.metrics import Metrics, metrics_of
+from ashtkd_ros.evaluation.metrics import Metrics, calibration_of, metrics_of
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
@@ -52,6 +52,7 @@ def evaluation_of(judged: Sequence[JudgedQuery], **changed: object) -> Evaluatio
         facts={'map': 'town/day'},
         methods={'single images': metrics_for(judged)},
         judged=judged,
+        reliability={'single images': calibration_of(judged)},
         min_confidence=MIN_CONFIDENCE,
         similarity=None,
         timing={},

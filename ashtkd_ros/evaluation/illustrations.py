@@ -22,7 +22,7 @@ from ashtkd_ros.evaluation.figures import (
     route_figure,
     similarity_figure,
 )
-from ashtkd_ros.evaluation.metrics import calibration_of, localisation_errors
+from ashtkd_ros.evaluation.metrics import localisation_errors
 from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.text import reason_of
 
@@ -84,9 +84,9 @@ def illustrations(evaluation: Evaluation) -> list[Illustration]:
         drawn.append(
             illustration(lambda: similarity_figure(similarity), title, _SIMILARITY, png_uri)
         )
-    bins, title = {next(iter(methods)): calibration_of(judged)}, 'Reliability of the confidence'
+    title = 'Reliability of the confidence'
     drawn += [
-        illustration(lambda: reliability_figure(bins), title, RELIABILITY),
+        illustration(lambda: reliability_figure(evaluation.reliability), title, RELIABILITY),
         illustration(lambda: confidence_figure(judged, least), 'Confidences', _CONFIDENCES),
     ]
     if errors.size:

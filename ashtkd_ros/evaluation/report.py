@@ -14,6 +14,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.figures import CURVE_POINTS
 from ashtkd_ros.evaluation.ground_truth import JudgedQuery
 from ashtkd_ros.evaluation.metrics import (
+    Calibration,
     Metrics,
     calibration_of,
     localisation_error,
@@ -106,7 +107,10 @@ def report_values(evaluation: Evaluation) -> dict:
         'title': evaluation.title,
         'facts': dict(evaluation.facts),
         'min_confidence': evaluation.min_confidence,
-        'methods': [_method(name, m) for name, m in evaluation.methods.items()],
+        'methods': [
+            _method(name, m, evaluation.reliability.get(name))
+            for name, m in evaluation.methods.items()
+        ],
         'calibration': asdict(calibration_of(judged)),
         'localisation_m': asdict(metres) if metres else None,
         'unknown_share': unknown_share(judged),
@@ -119,8 +123,9 @@ def report_values(evaluation: Evaluation) -> dict:
     }
 
 
-def _method(name: str, metrics: Metrics) -> dict:
+def _method(name: str, metrics: Metrics, reliability: Calibration | None) -> dict:
     values = asdict(metrics)
+    values['calibration_error'] = reliability.error if reliability else None
     kept = thin(len(metrics.thresholds), CURVE_POINTS)
     columns = {'thresholds': 'thresholds', 'precision': 'precision_curve', 'found': 'recall_curve'}
     curve = {key: values.pop(column)[kept].round(6) for key, column in columns.items()}

@@ -92,6 +92,9 @@ def _headline_figures(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     metrics, judged = next(iter(evaluation.methods.values())), evaluation.judged
     metres, right = localisation_error(judged), sum(q.right for q in judged)
     near = percent(metrics.within_twice)
+    accepted = [q.right for q in judged if q.accepted]
+    share = percent(sum(accepted) / len(accepted)) if accepted else ''
+    kept = f'; of the others {share} are right' if accepted else ''
     return [
         (
             'Recall@1',
@@ -106,7 +109,7 @@ def _headline_figures(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         (
             'Unknown',
             percent(unknown_share(judged)),
-            f'refused, confidence below {evaluation.min_confidence:.2f}',
+            f'refused, confidence below {evaluation.min_confidence:.2f}{kept}',
         ),
         (
             'Localisation error',

@@ -18,7 +18,7 @@ from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment, Quer
 from ashtkd_ros.evaluation.fixed_window import FixedWindow
 from ashtkd_ros.evaluation.ground_truth import GroundTruth, JudgedQuery
 from ashtkd_ros.evaluation.machine import measured_on
-from ashtkd_ros.evaluation.metrics import Metrics, metrics_of
+from ashtkd_ros.evaluation.metrics import Calibration, Metrics, calibration, metrics_of
 from ashtkd_ros.evaluation.node_answers import NodeAnswer, RecordedAnswers
 from ashtkd_ros.evaluation.notes import (
     answer_notes,
@@ -27,12 +27,14 @@ from ashtkd_ros.evaluation.notes import (
     positive_notes,
     verification_notes,
 )
-from ashtkd_ros.evaluation.result import ALONE, FOLLOWED, SINGLE, WINDOW, Evaluation
+from ashtkd_ros.evaluation.result import ALONE, FOLLOWED, SINGLE, UNASKED, WINDOW, Evaluation
 from ashtkd_ros.evaluation.shared_images import shared_images, shared_images_note
 from ashtkd_ros.evaluation.similarity_matrix import embed_sample, similarity_matrix
 from ashtkd_ros.evaluation.timing import Timing, Traffic, measure_stages
 from ashtkd_ros.images.message_decoding import ImageError
+from ashtkd_ros.maps.map_summary import trust_lines
 from ashtkd_ros.maps.place_map import Place
+from ashtkd_ros.network.confidence import probability
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.following import EVIDENCE, Follower, evidence_of
@@ -126,6 +128,7 @@ def _facts(experiment: Experiment, embedder: Embedder, predictions: Predictions)
         'Images': str(len(predictions.queries)),
         'Network': f'{embedder.name} {embedder.hash[:16]}',
         'Right is': experiment.rule(),
+        **{f'Expected, {name}': text for name, text in trust_lines(place_map.info).items()},
     }
 
 
@@ -166,7 +169,7 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         (frame, (embedder.resize(pixels), order))
         for frame, (pixels, order) in queries.pixels(embedder.ample_size)
     )
-    frames, answers, alone, descriptors, faults = [], [], [], [], Counter()
+    frames, answers, before, alone, descriptors, faults = [], [], [], [], [], Counter()
     sequence, depth = None, experiment.depth
     if options.sequence_length > 1:
         sequence = _Sequence(matcher, options.sequence_length, depth)
@@ -176,6 +179,7 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         answer = matcher.answer(look, max(depth, EVIDENCE) if sequence else depth)
         answers.append(_Answer.of(answer.candidates, depth))
         faults.update([matcher.fault] if matcher.fault else [])
+        before.append(probability(matcher.known(answer.candidates[0]), embedder.confidence))
         if not experiment.unverified:
             alone.append(_Answer.of(matcher.match(look.descriptor)))
         if sequence:
@@ -183,6 +187,8 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
     if not frames:
         raise queries.none_left()
     beside = {ALONE: Ranking.of(alone)} if alone else {}
+    if experiment.place_map.info.calibration != embedder.confidence:
+        beside = {UNASKED: replace(Ranking.of(answers), confidences=np.array(before)), **beside}
     if sequence:
         beside = {SINGLE: Ranking.of(answers), WINDOW: sequence.window(), **beside}
         answers = sequence.answers
@@ -268,9 +274,9 @@ def judge_predictions(
     options, queries = experiment.options, predictions.queries
     truth = experiment.ground_truth(queries)
     verdicts = _Verdicts.of(truth, predictions.ranking)
-    methods = {FOLLOWED if options.sequence_length > 1 else SINGLE: verdicts.metrics}
     beside = {name: _Verdicts.of(truth, of) for name, of in predictions.beside.items()}
-    methods |= {name: of.metrics for name, of in beside.items()}
+    all_of = {FOLLOWED if options.sequence_length > 1 else SINGLE: verdicts, **beside}
+    methods = {name: of.metrics for name, of in all_of.items()}
     if ALONE in beside:
         after = beside.get(SINGLE, verdicts).right
         facts = {**facts, 'Verified': _verified(experiment, beside[ALONE].right, after)}
@@ -292,6 +298,7 @@ def judge_predictions(
         notes + experiment.queries.notes(),
         predictions.machine if timing else {},
         _starts(experiment.traverse, truth.places),
+        {name: of.calibration for name, of in all_of.items()},
     )
 
 
@@ -313,13 +320,17 @@ class _Verdicts:
     within_twice: np.ndarray
     has_positive: np.ndarray
     metrics: Metrics
+    calibration: Calibration
 
     @classmethod
     def of(cls, truth: GroundTruth, ranking: Ranking) -> _Verdicts:
         hits, has_positive = truth.judge(ranking.places)
         near = truth.within_twice(ranking.places[:, 0])
         metrics = metrics_of(hits, ranking.confidences, has_positive, near)
-        return cls(hits[:, 0], near, has_positive, metrics)
+        named = ranking.places[:, 0] >= 0  # without a place there is no confidence
+        named |= ~named.any()
+        sure = calibration(ranking.confidences[named], hits[named, 0])
+        return cls(hits[:, 0], near, has_positive, metrics, sure)
 
 
 def _judged(

@@ -118,7 +118,7 @@ def test_the_page_tells_every_figure_and_needs_no_other_file(tmp_path: Path):
     text = text_of(html)
     for told in (
         'Recall@1 66.7 % 2 of 3 queries; 66.7 % within twice the tolerance',
-        'Unknown 0.0 % refused, confidence below 0.50',
+        'Unknown 0.0 % refused, confidence below 0.50; of the others 66.7 % are right',
         'Localisation error 0.4 m median of 3',
         'single images 66.7 % 66.7 % 66.7 %',
         'HOG 12.5 % 66.7 % – – – 0.321',
@@ -150,6 +150,7 @@ def test_json_tells_all_figures_and_each_answer(tmp_path: Path):
     (method,) = values['methods']
     assert method['name'] == 'single images' and method['recall'] == {'1': 0.75, '5': 0.75}
     assert (method['queries'], method['without_positive']) == (4, 1)
+    assert method['calibration_error'] == pytest.approx(values['calibration']['error'])
     assert method['curve'].keys() == {'thresholds', 'precision', 'found'}
     assert method['curve']['precision'] == pytest.approx([1, 1 / 2, 2 / 3, 3 / 4], abs=1e-6)
     assert sum(values['calibration']['count']) == 4 and values['unknown_share'] == 0.25

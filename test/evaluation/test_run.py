@@ -13,6 +13,7 @@ from evaluation_helpers import FEW, ORIGIN, figures, judged, run
 from ashtkd_ros.commands.build_map import main as build_map
 from ashtkd_ros.commands.evaluate import main as evaluate
 from ashtkd_ros.evaluation.baselines import BASELINES
+from ashtkd_ros.maps.map_summary import trust_lines
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
@@ -123,6 +124,23 @@ def test_a_sequence_is_measured_beside_single_images_and_a_window(
     assert 'sequence filter: R@1' in capsys.readouterr().out
 
 
+def test_what_the_confidence_was_worth_before_the_map_had_its_own(
+    day_map: Path, bags: Path, tmp_path: Path
+):
+    own = tmp_path / 'own'
+    place_map = PlaceMap.load(day_map)
+    place_map.info = place_map.info.calibrated({'similarity': 0, 'margin': 9, 'offset': -3}, [])
+    place_map.save(own)
+    options = ('--pose-topic', '/odom', '--no-baselines', '--no-timing')
+    assert run(evaluate, own, bags / 'dusk', *options, '-o', tmp_path / 'it') == 0
+    methods = json.loads((tmp_path / 'it' / 'report.json').read_text())['methods']
+    after, before = methods[:2]
+    assert [after['name'], before['name']] == ['single images', 'confidence of the network']
+    assert after['recall'] == before['recall']
+    assert after['calibration_error'] != before['calibration_error']
+    assert after['curve']['thresholds'] != before['curve']['thresholds']
+
+
 def test_the_map_tells_from_which_confidence_on_answers_count(
     day_map: Path, bags: Path, tmp_path: Path
 ):
@@ -136,6 +154,8 @@ def test_the_map_tells_from_which_confidence_on_answers_count(
         assert run(evaluate, day_map, bags / 'dusk', *options, *given, '-o', tmp_path / name) == 0
         least.append(json.loads((tmp_path / name / 'report.json').read_text())['min_confidence'])
     info = PlaceMap.load(day_map).info
+    facts = json.loads((tmp_path / 'map' / 'report.json').read_text())['facts']
+    assert {f'Expected, {k}': v for k, v in trust_lines(info).items()}.items() <= facts.items()
     told = [info.trusted_from(precision) for precision in (0.99, 0.5)]
     assert least[:2] == [0.5 if row is None else pytest.approx(row[0]) for row in told]
     assert least[2] == 0.25
