@@ -169,7 +169,7 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         (frame, (embedder.resize(pixels), order))
         for frame, (pixels, order) in queries.pixels(embedder.ample_size)
     )
-    frames, answers, before, alone, descriptors, faults = [], [], [], [], [], Counter()
+    frames, answers, alone, descriptors, faults = [], [], [], [], Counter()
     sequence, depth = None, experiment.depth
     if options.sequence_length > 1:
         sequence = _Sequence(matcher, options.sequence_length, depth)
@@ -179,7 +179,6 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         answer = matcher.answer(look, max(depth, EVIDENCE) if sequence else depth)
         answers.append(_Answer.of(answer.candidates, depth))
         faults.update([matcher.fault] if matcher.fault else [])
-        before.append(probability(matcher.known(answer.candidates[0]), embedder.confidence))
         if not experiment.unverified:
             alone.append(_Answer.of(matcher.match(look.descriptor)))
         if sequence:
@@ -188,7 +187,7 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         raise queries.none_left()
     beside = {ALONE: Ranking.of(alone)} if alone else {}
     if experiment.place_map.info.calibration != embedder.confidence:
-        beside = {UNASKED: replace(Ranking.of(answers), confidences=np.array(before)), **beside}
+        beside = {UNASKED: _by_the_network(matcher, embedder, answers), **beside}
     if sequence:
         beside = {SINGLE: Ranking.of(answers), WINDOW: sequence.window(), **beside}
         answers = sequence.answers
@@ -203,6 +202,13 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         how=_how(options, embedder),
         notes=verification_notes(experiment.unverified, faults, len(frames)),
     )
+
+
+def _by_the_network(matcher: Matcher, embedder: Embedder, answers: Sequence[_Answer]) -> Ranking:
+    """The same answers, with the confidence of a map that has none of its own."""
+    known = (matcher.known(answer.best) for answer in answers)
+    confidences = [probability(values, embedder.confidence) for values in known]
+    return replace(Ranking.of(answers), confidences=np.array(confidences))
 
 
 def _how(options: EvaluationOptions, embedder: Embedder) -> dict[str, str]:

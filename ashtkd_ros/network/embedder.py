@@ -15,6 +15,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.descriptors import first_not_unit
+from ashtkd_ros.network.emptiness import NOT_EMPTY, Emptiness, pictures_of_nothing
 from ashtkd_ros.network.local_features import LOCAL, LocalShape, Look, as_int8, shape_of_output
 from ashtkd_ros.network.model_file import read_model
 from ashtkd_ros.network.providers import RuntimeOptions, first_line
@@ -123,7 +124,9 @@ class Embedder:
         mean, std = np.array(self.preprocessing.mean), np.array(self.preprocessing.std)
         self._scale = (1.0 / (255.0 * std)).astype(np.float32)[:, None, None]
         self._shift = (-mean / std).astype(np.float32)[:, None, None]
+        self._empty: Emptiness | None = None
         self.warm_up()
+        self._empty = self._emptiness()
 
     def _open(
         self,
@@ -272,15 +275,24 @@ class Embedder:
         """uint8 (H, W, 3) or (H, W) → descriptor and local features, in one run of the network."""
         outputs = self._infer(self._looks, self.preprocess(image, order)[None])
         descriptor = self._checked(outputs[0], 1)[0]
+        emptiness = self._empty.of(descriptor) if self._empty else NOT_EMPTY
         if self.local is None:
-            return Look(descriptor, None)
+            return Look(descriptor, None, emptiness)
         try:
-            return Look(descriptor, as_int8(outputs[1], self.local))
+            return Look(descriptor, as_int8(outputs[1], self.local), emptiness)
         except ValueError as error:
             raise VprError(
                 f'{self.path}: gives as "{LOCAL}" {reason_of(error)}; the network does not work, '
                 'at least on this provider; export it with tools.training.export'
             ) from error
+
+    def _emptiness(self) -> Emptiness | None:
+        """None for a network that gives no descriptor of a picture of nothing."""
+        pictures = pictures_of_nothing(*self.preprocessing.size)
+        try:
+            return Emptiness(np.stack([self.embed(picture) for picture in pictures]))
+        except VprError:
+            return None
 
     def embed_batch(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """uint8 images of any sizes, RGB → float32 (N, D), rows of length 1."""

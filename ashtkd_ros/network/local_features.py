@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ashtkd_ros.network.descriptors import TOLERANCE, first_not_unit
+from ashtkd_ros.network.emptiness import NOT_EMPTY
 
 LOCAL = 'local'  # name of the network's output, of its metadata and of the entry in map.yaml
 SCALE = 127  # int8 of a number that is 1
@@ -61,11 +62,13 @@ class Look:
     """What the network makes of one image.
 
     `descriptor`: float32 (D,) of length 1; `local`: int8 (P, L), each row a vector of length 1
-    times 127, rounded; None where the network has no local features.
+    times 127, rounded; None where the network has no local features. `emptiness`: how much it
+    looks like nothing, see `Emptiness`.
     """
 
     descriptor: np.ndarray
     local: np.ndarray | None
+    emptiness: float = NOT_EMPTY
 
 
 def shape_of_output(metadata: Mapping[str, str], kind: str, shape: Sequence) -> LocalShape:

@@ -74,12 +74,13 @@ class Answer:
     """The candidates for one image, best first.
 
     `matches`: of the first one, None where nothing was verified; `verify_s`: seconds that the
-    verification took.
+    verification took; `empty`: whether the image looks more like nothing than like any place.
     """
 
     candidates: list[Candidate]
     matches: Matches | None = None
     verify_s: float = 0.0
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ class Matcher:
         verify_s = time.perf_counter() - started
         checks: dict[int, Check] = {}
         order, matches = list(range(len(ids))), None
+        empty = look.emptiness > similarities[0]
         if verified is not None:
             checks = self._checks(verified, ids)
             order[: len(checks)] = sorted(checks, key=lambda i: -checks[i].score)
@@ -157,11 +159,12 @@ class Matcher:
         candidates: list[Candidate] = []
         for at in order[:count]:
             found = self._candidate(at, ids, similarities, checks.get(at))
+            found = replace(found, confidence=0.0) if empty else found
             if candidates:  # a later place is never more probable, whatever its rivals are
                 most = min(found.confidence, candidates[-1].confidence)
                 found = replace(found, confidence=most)
             candidates.append(found)
-        return Answer(candidates, matches, verify_s if checks else 0.0)
+        return Answer(candidates, matches, verify_s if checks else 0.0, empty)
 
     def _search(self, descriptor: np.ndarray, count: int) -> tuple[list[int], list[float]]:
         ids, similarities = (rows.tolist() for rows in self.map.search(descriptor, count))

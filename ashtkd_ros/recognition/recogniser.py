@@ -19,6 +19,7 @@ MIN_CONFIDENCE = 0.5  # where a map does not tell: a less probable match is an u
 BY_THE_MAP = -1.0  # as min_confidence: what the map tells for `target_precision`
 TARGET_PRECISION = 0.99  # default: share of the accepted answers that should be right
 SEQUENCE_LENGTH = 1  # default: each image is answered by itself
+_EMPTY = 'the image shows nothing: the camera is covered, blinded or in the dark'
 _MOST_DIGITS = 6  # of a confidence, behind the point
 
 
@@ -98,7 +99,7 @@ class Recogniser:
         best = answer.candidates[0].confidence
         refusal = ''
         if best < least:
-            refusal = _refusal(best, least)
+            refusal = _EMPTY if answer.empty else _refusal(best, least)
         return Recognition(
             answer.candidates,
             not refusal,
@@ -131,7 +132,9 @@ class Recogniser:
         )
         single = alone.candidates[0]
         same = followed.candidates[0].place.id == single.place.id
-        answer = Answer(followed.candidates, alone.matches if same else None, alone.verify_s)
+        answer = Answer(
+            followed.candidates, alone.matches if same else None, alone.verify_s, alone.empty
+        )
         return answer, followed, single
 
 

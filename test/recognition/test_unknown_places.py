@@ -13,7 +13,7 @@ from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
-from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE
+from ashtkd_ros.recognition.recogniser import MIN_CONFIDENCE, Recogniser
 from ashtkd_ros.traverses.image_folder import read_source
 
 COUNT = 40  # places along the first streets of the town; other images are of streets beyond
@@ -32,22 +32,29 @@ def looks(embedder: Embedder, town: Path) -> dict[str, list[Look]]:
     return {k: [embedder.describe(f.read()) for f in some] for k, some in frames.items()}
 
 
-def accepted(
+def mapped(
     embedder: Embedder, town: Path, looks: dict[str, list[Look]], count: int, denser: float, top
-) -> tuple[float, float]:
-    """Shares of the same places and of other ones that are no unknown places."""
+) -> Matcher:
+    """A map of the first places, so many times as dense."""
     places = []
     for i, frame in enumerate(read_source(town / 'day')[:count]):
         pose = replace(frame.pose, x=frame.pose.x / denser, y=frame.pose.y / denser)
         places.append(Place(i, frame.stamp, frame.order, pose, frame.name))
-    mapped = looks['map'][:count]
+    chosen = looks['map'][:count]
     place_map = PlaceMap.build(
-        np.stack([look.descriptor for look in mapped]),
+        np.stack([look.descriptor for look in chosen]),
         places,
         embedder,
-        local=np.stack([look.local for look in mapped]),
+        local=np.stack([look.local for look in chosen]),
     )
-    matcher = Matcher(place_map, MatcherConfig(verify_top=top))
+    return Matcher(place_map, MatcherConfig() if top is None else MatcherConfig(verify_top=top))
+
+
+def accepted(
+    embedder: Embedder, town: Path, looks: dict[str, list[Look]], count: int, denser: float, top
+) -> tuple[float, float]:
+    """Shares of the same places and of other ones that are no unknown places."""
+    matcher = mapped(embedder, town, looks, count, denser, top)
     same = looks['same'][: -(-count // 3)]
     return tuple(
         np.mean([matcher.answer(x, 1).candidates[0].confidence >= MIN_CONFIDENCE for x in some])
@@ -67,3 +74,40 @@ def test_not_many_more_than_by_the_descriptor_alone_are_taken_for_known(
     _, by_descriptor = accepted(embedder, town, looks, count, denser, 0)
     same, other = accepted(embedder, town, looks, count, denser, top)
     assert same > 0.9 and other < by_descriptor + 0.3
+
+
+def hand(rng: np.random.Generator) -> np.ndarray:
+    return np.linspace(60, 130, 240)[:, None, None] * (1.0, 0.5, 0.4)
+
+
+COVERS = {
+    'in the dark': lambda rng: rng.normal(8, 6, (240, 320, 3)),
+    'blinded': lambda rng: rng.normal(240, 12, (240, 320, 3)),
+    'a hand': lambda rng: rng.normal(hand(rng), 6, (240, 320, 3)),
+    'a lid': lambda rng: np.full((240, 320, 3), 45.0),
+    'fog on the lens': lambda rng: rng.normal(
+        np.linspace(90, 150, 320)[:, None], 3, (240, 320, 3)
+    ),
+}
+
+
+@pytest.mark.parametrize('cover', COVERS)
+def test_a_covered_camera_is_no_place(embedder, town, looks, cover: str):
+    picture = COVERS[cover](np.random.default_rng(1)).clip(0, 255).astype(np.uint8)
+    answer = mapped(embedder, town, looks, COUNT, 1, None).answer(embedder.describe(picture))
+    assert answer.empty and not any(c.confidence for c in answer.candidates)
+
+
+def test_a_picture_of_the_route_shows_something_by_night_too(embedder, town, looks):
+    matcher = mapped(embedder, town, looks, COUNT, 1, None)
+    assert not any(matcher.answer(look).empty for look in looks['same'] + looks['other'])
+    rng = np.random.default_rng(0)
+    for frame in read_source(town / 'day')[:COUNT:4]:
+        night = rng.normal(frame.read() * 0.15, 4).clip(0, 255).astype(np.uint8)
+        assert not matcher.answer(embedder.describe(night)).empty
+
+
+def test_a_refused_picture_says_that_it_shows_nothing(embedder, town, looks):
+    place_map = mapped(embedder, town, looks, COUNT, 1, None).map
+    found = Recogniser(embedder, place_map).recognise(np.zeros((240, 320, 3), np.uint8))
+    assert not found.accepted and 'shows nothing' in found.refusal

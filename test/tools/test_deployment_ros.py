@@ -18,8 +18,9 @@ from std_srvs.srv import Trigger
 from test_deployment import foxglove, granted, rviz_topics
 from vision_msgs.msg import Classification, ObjectHypothesis
 
-from tools.examples import follow_places, relocalise_amcl
+from tools.examples import follow_places, relocalise_amcl, slow_when_lost
 from tools.examples.relocalise_amcl import RelocaliseAmcl
+from tools.examples.slow_when_lost import NO_LIMIT, Caution
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
@@ -78,7 +79,7 @@ def test_the_indicator_reads_a_value_that_is_there(ros, start_node, town_map: Pa
     assert values['place'] == 'none'
 
 
-@pytest.mark.parametrize('module', [follow_places, relocalise_amcl])
+@pytest.mark.parametrize('module', [follow_places, relocalise_amcl, slow_when_lost])
 def test_an_example_says_what_it_does_to_help(module, monkeypatch, capsys):
     monkeypatch.setattr('sys.argv', ['example', '--help', '--ros-args', '-r', '__ns:=/front'])
     with pytest.raises(SystemExit) as end:
@@ -102,6 +103,21 @@ def test_follow_places_prints_place_or_unknown(peer: Peer, tmp_path: Path) -> No
         assert 'Traceback' not in process.stderr
     finally:
         process.kill()
+
+
+def test_nav2_is_slowed_down_while_the_place_is_unknown():
+    caution = Caution(patience_s=10.0, percentage=30.0, answers=3, now=0.0)
+    caution.heard(True, 1.0)
+    for second in range(2, 11):
+        caution.heard(False, float(second))
+        assert caution.limit(second) == NO_LIMIT
+    assert caution.limit(11.5) == 30.0
+    for known in (True, True, False, True, True):  # no three in a row
+        caution.heard(known, 12.0)
+        assert caution.limit(12.0) == 30.0
+    caution.heard(True, 13.0)
+    assert caution.limit(13.0) == NO_LIMIT
+    assert caution.limit(23.5) == 30.0, 'no answer at all'
 
 
 def spread(stddev: float) -> PoseWithCovarianceStamped:

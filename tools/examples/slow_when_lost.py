@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Slow nav2 down while the place is unknown, until it is known again.
+
+python3 slow_when_lost.py [--ros-args -p patience_s:=10.0 -p percentage:=30.0 -p answers:=3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.utilities import remove_ros_args
+from vision_msgs.msg import Classification
+
+NO_LIMIT = 0.0  # of nav2
+
+
+class Caution:
+    """How fast a robot may drive, in percent; 0 for no limit.
+
+    It is slowed down once no place was known for `patience_s`, no answer came at all included,
+    and set free by so many `answers` with a place in a row. One answer without is no reason: a
+    person who passes, a turn towards a wall.
+    """
+
+    def __init__(self, patience_s: float, percentage: float, answers: int, now: float):
+        self.patience_s, self.percentage, self.answers = patience_s, percentage, answers
+        self._known_at, self._in_a_row, self._slow = now, 0, False
+
+    def heard(self, known: bool, now: float) -> None:
+        """One answer of vpr_node, at `now` in seconds."""
+        self._in_a_row = self._in_a_row + 1 if known else 0
+        if known and (not self._slow or self._in_a_row >= self.answers):
+            self._known_at, self._slow = now, False
+
+    def limit(self, now: float) -> float:
+        """At `now` in seconds."""
+        self._slow = self._slow or now - self._known_at > self.patience_s
+        return self.percentage if self._slow else NO_LIMIT
+
+
+class SlowWhenLost(Node):
+    """Publishes nav2's `speed_limit`, which its controller server obeys, where it changes."""
+
+    def __init__(self) -> None:
+        from nav2_msgs.msg import SpeedLimit
+
+        super().__init__('slow_when_lost')
+        given = {'patience_s': 10.0, 'percentage': 30.0, 'answers': 3}
+        values = {name: self.declare_parameter(name, value).value for name, value in given.items()}
+        self.caution = Caution(**values, now=self.now())
+        self.message, self.last = SpeedLimit(percentage=True), NO_LIMIT
+        self.publisher = self.create_publisher(SpeedLimit, 'speed_limit', 10)
+        self.create_subscription(Classification, 'vpr_node/place', self.on_place, 10)
+        self.create_timer(1.0, self.on_timer)
+
+    def now(self) -> float:
+        """Seconds."""
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    def on_place(self, message: Classification) -> None:
+        """A message without results says that the place is unknown."""
+        self.caution.heard(bool(message.results), self.now())
+
+    def on_timer(self) -> None:
+        """Where nothing has changed nothing is said: other nodes set the limit as well."""
+        limit = self.caution.limit(self.now())
+        if limit != self.last:
+            what = f'slowed down to {limit:g} %' if limit else 'no longer slowed down'
+            self.get_logger().info(f'the place is {"unknown" if limit else "known"}: {what}')
+            self.message.header.stamp = self.get_clock().now().to_msg()
+            self.message.speed_limit = self.last = limit
+            self.publisher.publish(self.message)
+
+
+def main() -> None:
+    """Until Ctrl-C."""
+    whole = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=whole)
+    parser.parse_args(remove_ros_args(sys.argv)[1:])
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.init()
+        node = SlowWhenLost()
+        try:
+            rclpy.spin(node)
+        except RuntimeError:  # RCLError: Ctrl-C closed the context amid a call of rclpy
+            if rclpy.ok():
+                raise
+
+
+if __name__ == '__main__':
+    main()
