@@ -38,6 +38,7 @@ from tools.training.studies.student_sets import (
     TOLERANCE,
     answer_set,
     check_rankings,
+    confidence_figures,
     places_of,
     recall_table,
     write_rankings,
@@ -168,8 +169,9 @@ def main(argv: list[str] | None = None) -> int:
     _print_others(sets, others | _shorter(embedder))
     heads = f'calibration error  accepted at {100 * TARGET_PRECISION:g} %  right of these'
     print(f'\n{"":>20} {heads}')
-    for name, answers in found.items():
-        error, known, right = [*answers.values()][-1].confidence_figures()
+    best = {name: [[*answers.values()][-1]] for name, answers in found.items()}
+    for name, some in {**best, 'all of them': sum(best.values(), [])}.items():
+        error, known, right = confidence_figures(some)
         print(f'{name:>20} {error:17.3f} {100 * known:17.1f} % {100 * right:13.1f} %')
     return 0
 

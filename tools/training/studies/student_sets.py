@@ -62,17 +62,24 @@ class Answers:
 
     def metrics(self) -> Metrics:
         """Recalls and precision; answers are trusted by their confidence."""
-        trust = np.array([found[0].confidence for found in self.candidates])
-        return retrieval_metrics(self.ranking, trust, self.right)
+        return retrieval_metrics(self.ranking, self.confidence, self.right)
 
-    def confidence_figures(self) -> tuple[float, float, float]:
-        """Calibration error, share of the queries whose confidence reaches `least`, and share of
-        these that are right."""
-        confidence = np.array([found[0].confidence for found in self.candidates])
-        right = self.first_right
-        known = confidence >= self.least
-        share = float(right[known].mean()) if known.any() else math.nan
-        return calibration(confidence, right).error, float(known.mean()), share
+    @property
+    def confidence(self) -> np.ndarray:
+        """Of the best candidate, float (Q,)."""
+        return np.array([found[0].confidence for found in self.candidates])
+
+
+def confidence_figures(sets: Sequence[Answers]) -> tuple[float, float, float]:
+    """Of all queries of the sets: calibration error, share whose confidence reaches its map's
+    `least`, and share of these that are right."""
+    confidence, right = (
+        np.concatenate([getattr(answers, name) for answers in sets])
+        for name in ('confidence', 'first_right')
+    )
+    known = np.concatenate([answers.confidence >= answers.least for answers in sets])
+    share = float(right[known].mean()) if known.any() else math.nan
+    return calibration(confidence, right).error, float(known.mean()), share
 
 
 def looks_of(embedder: Embedder, frames: Sequence[Frame]) -> list[Look]:
