@@ -6,10 +6,11 @@
 Traverses are the validation sets `corridor` and `robot_loop` (right: within two frames) and the
 rendered walks of `evaluate_walks` whose map has all its places, another light or a camera that
 stands or looks elsewhere (right: as there). Each map fits its confidence to itself, as in
-`build_map`. The last rows ask maps about a walk through another town: there, all that is accepted
-is wrong. R@1: the first place is right; at 100 %: recall at 100 % precision; error: calibration
-error; taken: share of the answers that reach the map's confidence for 99 % precision; right:
-share of these that is right.
+`build_map`. "Part missing" asks at dusk about a route of which the map lacks the second third; the
+last rows ask maps about a walk through another town, where all that is accepted is wrong. The mean
+is that of the other rows. R@1: the first place is right; at 100 %: recall at 100 % precision;
+error: calibration error; taken: share of the answers that reach the map's confidence for 99 %
+precision; right: share of these that is right.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from tools.training.studies.student_sets import TOLERANCE, self_calibrated
 
 SINGLE, WINDOW, FILTER = 'single', 'window', 'filter'
 _SETS = ('corridor', 'robot_loop')
+_DUSK, _MISSING, _ELSEWHERE = 'dusk', 'part missing', 'elsewhere'
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,20 @@ def rows(data: Path, walks: Path, embedder: Embedder, length: int) -> Iterator[t
                 tolerance = Tolerance(test.metres, 180.0)
                 row = _asked(mapped, queries, tolerance, embedder, length)
                 yield f'{folder.name} {walk}', row
+        dusk = Described.of(folder / _DUSK, embedder)
+        tolerance = Tolerance(walk_tests()[_DUSK].metres, 180.0)
+        part = _without_the_middle(mapped)
+        yield f'{folder.name} {_MISSING}', _asked(part, dusk, tolerance, embedder, length)
     for mapped, other, folder in zip(maps, maps[::-1], folders, strict=True):
         row = _asked(mapped, other, None, embedder, length)
-        yield f'elsewhere, {folder.name}', row
+        yield f'{_ELSEWHERE}, {folder.name}', row
+
+
+def _without_the_middle(mapped: Described) -> Described:
+    """The map without the places of the second third of its route."""
+    third = len(mapped.frames) // 3
+    kept = [*range(third), *range(2 * third, len(mapped.frames))]
+    return Described([mapped.frames[k] for k in kept], [mapped.looks[k] for k in kept])
 
 
 def _asked(
@@ -143,7 +156,9 @@ def table(found: dict[str, Row]) -> str:
     lines = [' ' * 20 + '   '.join(head for head, _ in heads)]
     lines.append(' ' * 20 + '   '.join(names for _, names in heads))
     figures = {name: row.figures() for name, row in found.items()}
-    there = [row for name, row in figures.items() if not name.startswith('elsewhere')]
+    there = [
+        row for name, row in figures.items() if _ELSEWHERE not in name and _MISSING not in name
+    ]
     figures['mean'] = np.nanmean(there, axis=0).tolist()
     for name, n in figures.items():
         cells = [*map(_percent, n[:6]), *(f'{x:7.3f}' for x in n[6:8]), *map(_percent, n[8:])]
