@@ -10,6 +10,8 @@ from rclpy.qos import qos_profile_sensor_data
 from ashtkd_ros.recognition.odometer import Odometer
 from ashtkd_ros.stamps import stamp_to_s
 
+_PATIENCE = 10  # images without speeds before a warning
+
 
 class OdometrySubscription:
     """Adds the speeds of `odom` up while the node is active."""
@@ -17,6 +19,7 @@ class OdometrySubscription:
     def __init__(self, node: Node):
         self._node, self.odometer = node, Odometer()
         self._asked: float | None = None
+        self._unknown = 0  # images in a row without a distance
         self._subscription = node.create_subscription(
             Odometry, 'odom', self._receive, qos_profile_sensor_data
         )
@@ -28,7 +31,14 @@ class OdometrySubscription:
     def moved_m(self, stamp_s: float) -> float | None:
         """Metres forward since the last call, to the moment of an image; None if unknown."""
         last, self._asked = self._asked, stamp_s
-        return None if last is None else self.odometer.between(last, stamp_s)
+        moved = None if last is None else self.odometer.between(last, stamp_s)
+        self._unknown = 0 if moved is not None else self._unknown + 1
+        if self._unknown == _PATIENCE:
+            self._node.get_logger().warning(
+                f'{self._subscription.topic_name}: no speeds at the times of the last {_PATIENCE} '
+                'images; the filter goes on without; check the topic and its stamps'
+            )
+        return moved
 
     def _receive(self, message: Odometry) -> None:
         self.odometer.add(stamp_to_s(message.header.stamp), message.twist.twist.linear.x)

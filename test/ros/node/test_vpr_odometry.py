@@ -34,7 +34,7 @@ def test_distances_between_images_are_told_and_bad_speeds_cost_no_answer(
     ros, peer: Peer, town: Path, town_map: Path, tmp_path: Path
 ) -> None:
     frames = read_source(town / 'day')[:4]
-    settings = {'sequence_length': 5, 'use_odometry': True, 'num_threads': 1}
+    settings = {'sequence_length': 5, 'use_odometry': True, 'num_threads': 1, 'frozen_after': 0}
     node = OddNode(tmp_path / 'node', map_path=town_map, min_confidence=0.0, **settings)
     try:
         publisher = peer.node.create_publisher(Odometry, 'odom', qos_profile_sensor_data)
@@ -59,6 +59,10 @@ def test_distances_between_images_are_told_and_bad_speeds_cost_no_answer(
         assert peer.ask(image_message(frames[2].read(), 12.0)).results
         peer.until(told('unknown'), 'an unknown distance')
         assert 'a speed is no number' in node.stderr
+        for k in range(12):
+            assert peer.ask(image_message(frames[3].read(), 20.0 + k)).results
+        peer.until(lambda: 'no speeds at the times of the last 10' in node.stderr, 'a warning')
+        assert node.stderr.count('no speeds at the times') == 1
         node.end()
     finally:
         node.kill()
