@@ -188,12 +188,13 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to export: `power` of the whitening; `levels`, `pixels`, 0: the run's own; `ranking`:
-    steps in which local features learn to rank, 0: none."""
+    """What to export: `power` of the whitening; `levels`, `pixels`, `blocks` of each transformer
+    level, 0: the run's own; `ranking`: steps in which local features learn to rank, 0: none."""
 
     power: float = POWER
     levels: int = 0
     pixels: int = 0
+    blocks: int = 0
     ranking: int = 2000
 
 
@@ -204,10 +205,9 @@ def export(run: Path, data: Path, out: Path, wanted: Wanted) -> dict[str, float]
         raise VprError(f'{data}: no such folder; name the one with the training sets')
     network, views = load_student(run)
     sources = read_sources(read_run(run)['sources'], run / 'config.yaml')
-    if wanted.levels or wanted.pixels:
-        network = network.smaller(
-            wanted.levels or len(network.heads), wanted.pixels or network.config.image_size
-        )
+    if wanted.levels or wanted.pixels or wanted.blocks:
+        levels, pixels = len(network.heads), network.config.image_size
+        network = network.smaller(wanted.levels or levels, wanted.pixels or pixels, wanted.blocks)
     measured = _ranked(network, views, run, wanted.ranking) if network.local else {}
     finish(network, views, power=wanted.power)
     example = torch.zeros(1, 3, *[network.config.image_size] * 2)
@@ -272,6 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     for option, text in (
         ('--levels', 'number of levels to keep, the lowest ones; 0: all'),
         ('--pixels', 'width and height of the image in pixels; 0: those of the training'),
+        ('--blocks', 'transformer blocks of a level to keep, the first ones; 0: all'),
         ('--ranking', 'steps in which local features learn to rank; 0: none'),
     ):
         text = f'{text} (default: %(default)s)'
@@ -282,7 +283,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     args = _parser().parse_args(argv)
-    wanted = Wanted(args.power, args.levels, args.pixels, args.ranking)
+    wanted = Wanted(args.power, args.levels, args.pixels, args.blocks, args.ranking)
     measured = export(args.run, args.data, args.out, wanted)
     print(f'{args.out}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
     return 0

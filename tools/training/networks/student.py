@@ -154,19 +154,22 @@ class DSFormer(nn.Module):
         local = () if outputs.local is None else (outputs.local,)
         return (descriptor, *local, *outputs.maps)
 
-    def smaller(self, levels: int, image_size: int) -> DSFormer:
+    def smaller(self, levels: int, image_size: int, blocks: int = 0) -> DSFormer:
         """The same network with its lowest levels alone (2 or more), or of another image size.
+
+        `blocks`: of each transformer level, the first ones, that stay; 0: all.
 
         Its last layers must be fitted (`whitening.finish`). With two levels it has no local
         features, as these need a third one.
         """
         vit = slice(0, levels - 2)
+        depths = self.config.vit_depths[vit]
         try:
             config = replace(
                 self.config,
                 image_size=image_size,
                 vit_widths=self.config.vit_widths[vit],
-                vit_depths=self.config.vit_depths[vit],
+                vit_depths=tuple(min(depth, blocks or depth) for depth in depths),
                 local=self.config.local if levels >= _LOCAL_LEVELS else 0,
             )
         except ValueError as error:
@@ -233,6 +236,9 @@ def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
     graph = onnx.load(str(path)).graph
     arrays = {i.name: torch.tensor(numpy_helper.to_array(i)) for i in graph.initializer}
     state = {k: v.clone() for k, v in network.state_dict().items()}
+    theirs = sum(node.name.endswith('/qkv/MatMul') for node in graph.node)
+    if sum(name.endswith('.qkv.weight') for name in state) != theirs:
+        raise ValueError('it has more or fewer transformer blocks')
     state |= {name: value for name, value in arrays.items() if name in state}
     convolutions = []
     for node, after in zip(graph.node, [*graph.node[1:], None], strict=True):

@@ -113,6 +113,7 @@ def _quantise(model: Path, images: np.ndarray, scratch: Path) -> dict[str, Path]
     library.quantize_dynamic(ready, dynamic, op_types_to_quantize=['MatMul'], **weights)
     graph = onnx.load(str(ready)).graph
     constants = {i.name for i in graph.initializer}
+    outputs = {o.name for o in graph.output}
     library.quantize_static(
         ready,
         static,
@@ -123,6 +124,7 @@ def _quantise(model: Path, images: np.ndarray, scratch: Path) -> dict[str, Path]
             for n in graph.node
             if n.name.startswith(_KEPT_IN_FLOAT)
             or (n.op_type == 'MatMul' and not constants.intersection(n.input))
+            or outputs.intersection(n.input)  # which would be rounded with them
         ],
         activation_type=library.QuantType.QUInt8,
         calibrate_method=library.CalibrationMethod.MinMax,

@@ -3,7 +3,8 @@
 
     python -m tools.training.studies.tradeoff runs/asht/student --data ../shared/data/val
 
-A size is a number of levels and a number of pixels. Nothing is trained: no level depends on those
+A size is a number of levels, of pixels and, if not all, of blocks of a transformer level. Nothing
+is trained: no level depends on those
 above it. A smaller student is a part of the trained one, and its last layers are fitted again. The
 recall is by the descriptor alone, and verified by local features, which need three levels.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -63,40 +65,55 @@ class Point:
         return tuple(np.mean(list(self.recall.values()), axis=0).tolist())
 
 
-def usual_sizes(levels: int, pixels: int) -> list[tuple[int, int]]:
-    """(levels, pixels) of a student: every number of levels, and three of smaller pictures.
+class Size(NamedTuple):
+    """`blocks`: of each transformer level, the first ones; 0: all."""
+
+    levels: int
+    pixels: int
+    blocks: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the file and in the table."""
+        blocks = f'_{self.blocks}_blocks' if self.blocks else ''
+        return f'{self.levels}_levels_{self.pixels}{blocks}'
+
+
+def usual_sizes(levels: int, pixels: int, blocks: int) -> list[Size]:
+    """Of a student: every number of levels and of blocks, and three of smaller pictures.
 
     Three levels have local features, so that at least three sizes can be verified.
     """
-    sizes = {(n, pixels) for n in range(_FEWEST_LEVELS, levels + 1)}
+    sizes = {Size(n, pixels) for n in range(_FEWEST_LEVELS, levels + 1)}
     smaller = range(pixels - 32, max(pixels - 128, 0), -32)
-    return sorted(sizes | {(min(3, levels), fewer) for fewer in smaller})
+    sizes |= {Size(min(3, levels), fewer) for fewer in smaller}
+    return sorted(sizes | {Size(levels, pixels, n) for n in range(1, blocks)})
 
 
 def write_sizes(
-    run: Path, sizes: list[tuple[int, int]] | None, folder: Path
+    run: Path, sizes: list[Size] | None, folder: Path
 ) -> dict[Path, tuple[float, float]]:
-    """Export every (levels, pixels) of a trained student; file → parameters (M), GMAC.
+    """Export every size of a trained student; file → parameters (M), GMAC.
 
-    `sizes` None: the usual ones of its levels and pixels.
+    `sizes` None: the usual ones of its levels, pixels and blocks.
     """
     trained, views = load_student(run)
-    most = len(trained.heads)
-    sizes = sizes or usual_sizes(most, trained.config.image_size)
-    paths = {(n, pixels): folder / f'{n}_levels_{pixels}.onnx' for n, pixels in sizes}
-    for (levels, pixels), path in paths.items():
-        if not _FEWEST_LEVELS <= levels <= most or pixels % 32:
+    most, config = len(trained.heads), trained.config
+    sizes = sizes or usual_sizes(most, config.image_size, max(config.vit_depths, default=0))
+    paths = {size: folder / f'{size.name}.onnx' for size in sizes}
+    for size, path in paths.items():
+        if not _FEWEST_LEVELS <= size.levels <= most or size.pixels % 32:
             raise VprError(
-                f'{levels} levels of {pixels} pixels: must be {_FEWEST_LEVELS} to {most} levels '
-                'and a multiple of 32 pixels'
+                f'{size.levels} levels of {size.pixels} pixels: must be {_FEWEST_LEVELS} to '
+                f'{most} levels and a multiple of 32 pixels'
             )
         check_model_output(path)
     written = {}
-    for (levels, pixels), path in tqdm(paths.items(), desc='sizes', delay=2):
-        network = trained.smaller(levels, pixels)
+    for size, path in tqdm(paths.items(), desc='sizes', delay=2):
+        network = trained.smaller(*size)
         finish(network, views, _FITTED_ON)
         write_onnx(network, path, metadata_of(network, path.stem))
-        written[path] = count(network, torch.zeros(1, 3, pixels, pixels))
+        written[path] = count(network, torch.zeros(1, 3, size.pixels, size.pixels))
     return written
 
 
@@ -154,14 +171,14 @@ def picture(networks: list[Point], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _read_sizes(texts: list[str]) -> list[tuple[int, int]]:
-    """(levels, pixels) of texts such as 3x224; VprError for another form."""
+def _read_sizes(texts: list[str]) -> list[Size]:
+    """Sizes in texts such as 3x224 or 3x224x2; VprError for another form."""
     try:
-        sizes = [tuple(map(int, text.split('x'))) for text in texts]
-        return [(levels, pixels) for levels, pixels in sizes]
-    except ValueError:
+        return [Size(*map(int, text.split('x'))) for text in texts]
+    except (ValueError, TypeError):
         raise VprError(
-            f'--sizes {" ".join(texts)}: write each size as levels x pixels, such as 3x224'
+            f'--sizes {" ".join(texts)}: write each size as levels x pixels, such as 3x224, or '
+            'levels x pixels x blocks'
         ) from None
 
 
@@ -181,7 +198,8 @@ def _parser() -> argparse.ArgumentParser:
         '--sizes',
         nargs='+',
         default=[],
-        help='sizes to measure, levels x pixels, such as 3x224 (default: those that suit the run)',
+        help='sizes to measure, levels x pixels or levels x pixels x blocks, such as 3x224x2 '
+        '(default: those that suit the run)',
     )
     parser.add_argument(
         '--rounds',

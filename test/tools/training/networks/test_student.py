@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from conftest import line_of
 from small_student import SMALL, SMALL_WITH_LOCAL, small_student, torch
@@ -14,7 +16,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
 from tools.training.export import metadata_of, write_onnx
 from tools.training.networks.layers import NetworkOutput, count
-from tools.training.networks.student import DSFormer
+from tools.training.networks.student import DSFormer, StudentConfig
 
 F = torch.nn.functional
 
@@ -95,8 +97,21 @@ def test_batch_statistics_and_a_frozen_stem_stay_in_training():
     assert all(p.grad is not None for p in network.levels.parameters())
 
 
+def _blocks_of(student: Path) -> int:
+    return sum(node.name.endswith('/qkv/MatMul') for node in onnx.load(str(student)).graph.node)
+
+
+@pytest.mark.parametrize('more', [-1, 1])
+def test_a_student_of_other_blocks_is_no_start(student: Path, more: int):
+    network = DSFormer(StudentConfig(vit_depths=(_blocks_of(student) + more,)))
+    with pytest.raises(VprError) as error:
+        network.load_exported(student)
+    assert 'more or fewer transformer blocks' in line_of(error)
+
+
 def test_an_exported_student_is_a_start(student: Path):
-    network, images = DSFormer().eval(), torch.rand(2, 3, 224, 224)
+    blocks = StudentConfig(vit_depths=(_blocks_of(student),))
+    network, images = DSFormer(blocks).eval(), torch.rand(2, 3, 224, 224)
     assert network.load_exported(student)
     with torch.no_grad():
         ours = network(images).numpy()
@@ -175,6 +190,21 @@ def test_a_smaller_student_sees_as_the_trained_one_below():
         ours, theirs = lower.describe(images), whole.describe(images)
     for a, b in zip([*ours.sums, *ours.maps], [*theirs.sums[:3], *theirs.maps[:3]], strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_a_student_of_fewer_blocks_has_the_first_ones_of_the_trained_one():
+    config = replace(SMALL, vit_widths=(32,), vit_depths=(3,))
+    whole = DSFormer(config).eval()
+    fewer = whole.smaller(3, 64, blocks=1)
+    assert fewer.config.vit_depths == (1,) and len(fewer.levels[1].blocks) == 1
+    assert whole.smaller(3, 64, blocks=5).config.vit_depths == (3,)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        below = [network.describe(images) for network in (fewer, whole)]
+        whole.levels[1].blocks = whole.levels[1].blocks[:1]
+        torch.testing.assert_close(below[0].sums[2], whole.describe(images).sums[2])
+    torch.testing.assert_close(below[0].sums[1], below[1].sums[1])
+    assert not torch.allclose(below[0].sums[2], below[1].sums[2])
 
 
 def test_a_student_of_other_pixels_looks_at_the_same_quarters():

@@ -12,12 +12,14 @@ from small_student import SMALL_WITH_LOCAL, small_student, torch  # noqa: F401  
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
 from tools.training.studies import tradeoff
-from tools.training.studies.tradeoff import Point
+from tools.training.studies.tradeoff import Point, Size
 
 
 def test_every_size_is_written_with_its_parameters_and_macs(tmp_path: Path, views, monkeypatch):
     monkeypatch.setattr(tradeoff, 'load_student', lambda _: (small_student(), views))
-    written = tradeoff.write_sizes(tmp_path, [(2, 64), (4, 64), (4, 96)], tmp_path / 'out')
+    written = tradeoff.write_sizes(
+        tmp_path, [Size(2, 64), Size(4, 64), Size(4, 96)], tmp_path / 'out'
+    )
     assert [path.stem for path in written] == ['2_levels_64', '4_levels_64', '4_levels_96']
     (low, low_macs), (high, high_macs), (_, large_macs) = written.values()
     assert low < high and low_macs < high_macs < large_macs
@@ -26,7 +28,7 @@ def test_every_size_is_written_with_its_parameters_and_macs(tmp_path: Path, view
         assert embedder.preprocessing.size == (pixels, pixels) and embedder.dimensions == 16
     for bad in ((1, 64), (5, 64), (3, 70)):
         with pytest.raises(VprError) as error:
-            tradeoff.write_sizes(tmp_path, [bad], tmp_path / 'out')
+            tradeoff.write_sizes(tmp_path, [Size(*bad)], tmp_path / 'out')
         assert f'{bad[0]} levels of {bad[1]} pixels: must be 2 to 4' in line_of(error)
 
 
@@ -58,8 +60,11 @@ def test_what_is_written_is_replaced_by_another_run(tmp_path: Path, monkeypatch,
 
 
 def test_the_usual_sizes_are_of_levels_that_the_run_has(tmp_path: Path, views, monkeypatch):
-    assert tradeoff.usual_sizes(3, 224) == [(2, 224), (3, 128), (3, 160), (3, 192), (3, 224)]
-    assert tradeoff.usual_sizes(2, 224) == [(2, 128), (2, 160), (2, 192), (2, 224)]
+    smaller = [(2, 224), (3, 128), (3, 160), (3, 192), (3, 224)]
+    assert tradeoff.usual_sizes(3, 224, 1) == [(*size, 0) for size in smaller]
+    assert tradeoff.usual_sizes(3, 224, 3)[-3:] == [(3, 224, 0), (3, 224, 1), (3, 224, 2)]
+    assert tradeoff.usual_sizes(2, 224, 0) == [(2, n, 0) for n in (128, 160, 192, 224)]
+    assert Size(3, 224, 2).name == '3_levels_224_2_blocks' and Size(3, 224).name == '3_levels_224'
     monkeypatch.setattr(tradeoff, 'load_student', lambda _: (small_student(), views))
     written = tradeoff.write_sizes(tmp_path, None, tmp_path / 'out')
     assert [path.stem for path in written] == [
@@ -74,7 +79,7 @@ def test_three_sizes_are_verified_on_a_set(tmp_path: Path, pictures, views, monk
     (folder / 'index.csv').write_text('\n'.join(['file,place,role,order', *rows]) + '\n')
     network = small_student(config=SMALL_WITH_LOCAL)
     monkeypatch.setattr(tradeoff, 'load_student', lambda _: (network, views))
-    sizes = [(2, 64), (3, 32), (3, 64), (4, 64)]
+    sizes = [Size(*s) for s in ((2, 64), (3, 32), (3, 64), (4, 64))]
     students = tradeoff.write_sizes(tmp_path, sizes, tmp_path / 'out')
     found = {p.name: p.recall['plain'] for p in tradeoff.points(students, [], [folder], 2)}
     assert {name: len(recall) for name, recall in found.items()} == {
