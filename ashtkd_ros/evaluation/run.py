@@ -63,10 +63,13 @@ class _Answer(NamedTuple):
 
     places: list[int]
     best: Candidate
+    empty: bool
 
     @classmethod
-    def of(cls, candidates: Sequence[Candidate], depth: int | None = None) -> _Answer:
-        return cls([candidate.place.id for candidate in candidates[:depth]], candidates[0])
+    def of(
+        cls, candidates: Sequence[Candidate], depth: int | None = None, empty: bool = False
+    ) -> _Answer:
+        return cls([candidate.place.id for candidate in candidates[:depth]], candidates[0], empty)
 
 
 @dataclass
@@ -177,10 +180,11 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         frames.append(frame)
         descriptors.append(look.descriptor)
         answer = matcher.answer(look, max(depth, EVIDENCE) if sequence else depth)
-        answers.append(_Answer.of(answer.candidates, depth))
+        answers.append(_Answer.of(answer.candidates, depth, answer.empty))
         faults.update([matcher.fault] if matcher.fault else [])
         if not experiment.unverified:
-            alone.append(_Answer.of(matcher.match(look.descriptor)))
+            unverified = matcher.answer(replace(look, local=None))
+            alone.append(_Answer.of(unverified.candidates))
         if sequence:
             sequence.add(answer, look.descriptor, frame.stamp)
     if not frames:
@@ -206,8 +210,10 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
 
 def _by_the_network(matcher: Matcher, embedder: Embedder, answers: Sequence[_Answer]) -> Ranking:
     """The same answers, with the confidence of a map that has none of its own."""
-    known = (matcher.known(answer.best) for answer in answers)
-    confidences = [probability(values, embedder.confidence) for values in known]
+    confidences = [
+        0.0 if a.empty else probability(matcher.known(a.best), embedder.confidence)
+        for a in answers
+    ]
     return replace(Ranking.of(answers), confidences=np.array(confidences))
 
 
@@ -304,7 +310,8 @@ def judge_predictions(
         notes + experiment.queries.notes(),
         predictions.machine if timing else {},
         _starts(experiment.traverse, truth.places),
-        {name: of.calibration for name, of in all_of.items()},
+        # The window's score is a share of support, no probability.
+        {name: of.calibration for name, of in all_of.items() if name != WINDOW},
     )
 
 

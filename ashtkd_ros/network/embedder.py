@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -287,12 +288,12 @@ class Embedder:
             ) from error
 
     def _emptiness(self) -> Emptiness | None:
-        """None for a network that gives no descriptor of a picture of nothing."""
-        pictures = pictures_of_nothing(*self.preprocessing.size)
-        try:
-            return Emptiness(np.stack([self.embed(picture) for picture in pictures]))
-        except VprError:
-            return None
+        """None for a network that gives hardly any descriptors of pictures of nothing."""
+        rows = []
+        for picture in pictures_of_nothing(*self.preprocessing.size):
+            with suppress(VprError):  # some networks have no length to divide by
+                rows.append(self.embed(picture))
+        return Emptiness(np.stack(rows)) if len(rows) > 1 else None
 
     def embed_batch(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """uint8 images of any sizes, RGB → float32 (N, D), rows of length 1."""

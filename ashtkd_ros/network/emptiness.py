@@ -8,25 +8,25 @@ from collections.abc import Iterator
 import numpy as np
 
 NOT_EMPTY = -1.0  # the least similarity
-_SHARE = 0.5  # of the similarity that pictures of nothing have to each other
+_LEAST = 0.2  # however unlike each other the pictures of nothing are
 
 
 class Emptiness:
     """How much an image looks like a picture of nothing, by its descriptor.
 
-    `rows`: float32 (N, D), what the network makes of `pictures_of_nothing`.
+    `rows`: float32 (N, D), what the network makes of `pictures_of_nothing`. An image is as near
+    to one of them as they mostly are to each other, or it shows something.
     """
 
     def __init__(self, rows: np.ndarray):
         self._rows = rows
-        alike = rows @ rows.T
-        np.fill_diagonal(alike, NOT_EMPTY)
-        self._least = _SHARE * float(np.median(alike.max(axis=1)))
+        alike = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
+        self._least = float(np.median(alike)) if len(alike) else np.inf
 
     def of(self, descriptor: np.ndarray) -> float:
         """float32 (D,) → its similarity to the nearest picture of nothing, -1 if that is far."""
         similarity = float((self._rows @ descriptor).max())
-        return similarity if similarity >= self._least else NOT_EMPTY
+        return similarity if similarity >= max(self._least, _LEAST) else NOT_EMPTY
 
 
 def pictures_of_nothing(height: int, width: int) -> Iterator[np.ndarray]:

@@ -122,6 +122,7 @@ class Follower:
                 c.similarity for c in answer.candidates if not self.matcher.near(place, c.place.id)
             )
             margin = similarity - max(rivals, default=similarity)
+            most = 0.0 if answer.empty else most  # the filter may still know; the image does not
             check = known[place].check if place in known else None
             where = self.matcher.map.places[place]
             found.append(Candidate(where, similarity, margin, most, check))
@@ -139,4 +140,5 @@ def evidence_of(
     scores = [c.check.score if verified else c.similarity for c in used]
     ids = np.array([c.place.id for c in used])
     confidence = answer.candidates[0].confidence
-    return Evidence(stamp, descriptor, ids, np.array(scores), confidence, bool(verified), moved_m)
+    seen = (stamp, descriptor, ids, np.array(scores), confidence, bool(verified), moved_m)
+    return Evidence(*seen, answer.empty)

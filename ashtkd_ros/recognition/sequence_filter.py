@@ -41,7 +41,7 @@ class Evidence:
     `stamp`: seconds; `descriptor`: float32 (D,); `ids`: int (K,), candidate places; `scores`:
     float (K,), of the verification, or, where nothing was verified, similarities of descriptors;
     `confidence`: that the best one is right, [0, 1]. `moved_m`: metres forward since the last
-    image, None without odometry.
+    image, None without odometry. `empty`: whether the image shows nothing.
     """
 
     stamp: float
@@ -51,6 +51,7 @@ class Evidence:
     confidence: float
     verified: bool = True
     moved_m: float | None = None
+    empty: bool = False
 
     @property
     def shares(self) -> np.ndarray:
@@ -96,6 +97,7 @@ class SequenceFilter:
         self._at = np.zeros(0, np.int64)  # positions in the graph, (B,)
         self._belief = np.zeros((0, len(_VELOCITIES)))
         self._lost, self._last, self._counted, self.began = 1.0, None, None, False
+        self._fresh = _fresh(_VELOCITIES)
         self._moved: float | None = 0.0  # metres since the last image that counted
 
     def step(self, seen: Evidence) -> Belief:
@@ -108,11 +110,15 @@ class SequenceFilter:
         self.began, self._last = self._last is None, seen.stamp
         known = seen.moved_m is not None and self._moved is not None
         self._moved = self._moved + seen.moved_m if known else None
-        if self._counted is None or 1 - float(seen.descriptor @ self._counted) > _SAME:
+        # What shows nothing counts each time: a camera that stays covered leaves no place.
+        if seen.empty or self._is_new(seen.descriptor):
             self._counted = seen.descriptor
             self._predict()
             self._correct(seen)
         return self.belief()
+
+    def _is_new(self, descriptor: np.ndarray) -> bool:
+        return self._counted is None or 1 - float(descriptor @ self._counted) > _SAME
 
     def belief(self) -> Belief:
         """What is believed now."""
@@ -143,11 +149,14 @@ class SequenceFilter:
     def _motion(self) -> tuple[np.ndarray, np.ndarray]:
         """Hops, int, and their shares, both (V, 4) or, by odometry, (B, V, 4)."""
         moved, self._moved = self._moved, 0.0
+        self._fresh = _fresh(_VELOCITIES)
         if moved is None or self.graph.spacing is None:
             return self._hops, self._shares
         places = moved / self.graph.spacing[self._at]
         if not (np.abs(places) <= _FARTHEST).all():  # NaN as well
             return self._hops, self._shares
+        mean = self._belief.sum(axis=1) @ np.abs(places) / max(self._belief.sum(), _TINY)
+        self._fresh = np.full(len(_VELOCITIES), _fresh(mean))
         shape = (len(places), len(_VELOCITIES), 4)
         hops, shares = _kernel(places)
         return np.broadcast_to(hops[:, None], shape), np.broadcast_to(shares[:, None], shape)
@@ -176,13 +185,11 @@ class SequenceFilter:
             (share[:, :, None] * self._belief[:, None]).ravel(),
         )
 
-    def _independence(self) -> float:
-        """Exponent of the likelihood: what a robot that hardly moves sees is no new witness."""
-        total = self._belief.sum()
-        if not total:
-            return 1.0
-        moving = np.clip(np.abs(_VELOCITIES) / _FRESH, _STANDING, 1)
-        return float(_INDEPENDENT * (self._belief.sum(axis=0) @ moving / total))
+    def _independence(self, there: np.ndarray, shares: np.ndarray) -> float:
+        """Exponent of the likelihood, by the belief (K, V) at the candidates before it: what a
+        robot that hardly moves sees of a place is no new witness, a place elsewhere is."""
+        fresh = there @ self._fresh / there.sum(axis=1)
+        return float(_INDEPENDENT * (shares @ fresh))
 
     def _correct(self, seen: Evidence) -> None:
         """Weigh every state by the candidates of an image.
@@ -206,9 +213,11 @@ class SequenceFilter:
         belief = np.zeros((len(at), len(_VELOCITIES)))
         belief[old] = (1 - _JUMP - _LOSE) * self._belief
         belief[new] += anywhere * self._start
+        known = len(self._at) > 0
+        exponent = self._independence(belief[new], seen.shares) if known else 1.0
         likelihood = np.full(len(at), _MISSED)
         likelihood[new] += (1 - _MISSED) * ratio * len(self.graph) * seen.shares
-        belief *= likelihood[:, None] ** self._independence()
+        belief *= likelihood[:, None] ** exponent
         places = belief.sum(axis=1)
         order = np.argsort(-places)
         whole = places.sum() + lost
@@ -216,6 +225,11 @@ class SequenceFilter:
         kept = order[: min(_BEAM, 1 + int(beyond.sum()))]
         whole = places[kept].sum() + lost
         self._at, self._belief, self._lost = at[kept], belief[kept] / whole, lost / whole
+
+
+def _fresh(places: np.ndarray | float) -> np.ndarray | float:
+    """How much images count that are so many places apart: `_STANDING` to 1."""
+    return np.clip(np.abs(places) / _FRESH, _STANDING, 1)
 
 
 def _kernel(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

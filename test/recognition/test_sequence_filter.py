@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,9 +79,10 @@ def test_a_robot_that_stands_still_does_not_grow_more_certain():
     np.testing.assert_allclose(after.probabilities, before.probabilities)
 
 
+@pytest.mark.parametrize('moved', [None, 0.0])
 @pytest.mark.parametrize('confidence', [0.2, 0.4, 0.6])
-def test_the_noise_of_a_camera_that_stands_still_is_no_new_witness(confidence: float):
-    places, camera = SequenceFilter(route(300), 10), Camera(300, right=1.0)
+def test_the_noise_of_a_camera_that_stands_still_is_no_new_witness(confidence: float, moved):
+    places, camera = SequenceFilter(route(300, poses=True), 10), Camera(300, right=1.0)
     seen, rng = camera.look(109), np.random.default_rng(1)
     drive(places, camera, range(75, 90))
     for k in range(300):
@@ -88,9 +90,35 @@ def test_the_noise_of_a_camera_that_stands_still_is_no_new_witness(confidence: f
         descriptor = (descriptor / np.linalg.norm(descriptor)).astype(np.float32)
         scores = seen.scores + rng.normal(0, 0.1, CANDIDATES)
         stamp = camera.stamp + k / 10
-        after = places.step(Evidence(stamp, descriptor, seen.ids, scores, confidence))
+        given = (stamp, descriptor, seen.ids, scores, confidence)
+        after = places.step(Evidence(*given, moved_m=moved))
     assert after.ids[0] == 109
     assert after.probabilities[np.abs(after.ids - 109) <= 1].sum() < 0.95
+
+
+def test_a_robot_that_stood_and_was_carried_off_to_stand_is_found():
+    found = []
+    for seed in range(20):
+        places, camera = SequenceFilter(route(300), 10), Camera(300, seed, right=1.0)
+        rng = np.random.default_rng(seed)
+        for at in (50, 200):
+            for _ in range(30 if at == 50 else 10):
+                seen = camera.look(at)
+                noisy = seen.descriptor + rng.normal(0, 0.3 / 8, DIMENSIONS)
+                noisy = (noisy / np.linalg.norm(noisy)).astype(np.float32)
+                belief = places.step(replace(seen, descriptor=noisy))
+        found.append(abs(belief.ids[0] - 200) <= 1)
+    assert np.mean(found) >= 0.95
+
+
+def test_what_shows_nothing_counts_each_time():
+    places, camera = SequenceFilter(route(300), 10), Camera(300, right=1.0)
+    assert drive(places, camera, range(100, 110))[-1].lost < 0.1
+    dark = camera.look(109)
+    for k in range(12):
+        nothing = replace(dark, stamp=dark.stamp + k, confidence=0.0, empty=True)
+        belief = places.step(nothing)
+    assert belief.lost > 0.5
 
 
 def test_the_first_image_counts_for_about_what_it_is_alone():

@@ -106,7 +106,9 @@ def test_follow_places_prints_place_or_unknown(peer: Peer, tmp_path: Path) -> No
 
 
 def test_nav2_is_slowed_down_while_the_place_is_unknown():
-    caution = Caution(patience_s=10.0, percentage=30.0, answers=3, now=0.0)
+    caution = Caution(patience_s=10.0, percentage=30.0, answers=3)
+    assert caution.limit(500.0) == NO_LIMIT, 'it has just begun'
+    caution = Caution(patience_s=10.0, percentage=30.0, answers=3)
     caution.heard(True, 1.0)
     for second in range(2, 11):
         caution.heard(False, float(second))

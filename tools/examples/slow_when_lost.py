@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slow nav2 down while the place is unknown, until it is known again.
 
-python3 slow_when_lost.py [--ros-args -p patience_s:=10.0 -p percentage:=30.0 -p answers:=3]
+python3 slow_when_lost.py [--ros-args -p patience_s:=20.0 -p percentage:=50.0 -p answers:=5]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import sys
 
 import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
@@ -28,9 +29,10 @@ class Caution:
     person who passes, a turn towards a wall.
     """
 
-    def __init__(self, patience_s: float, percentage: float, answers: int, now: float):
+    def __init__(self, patience_s: float, percentage: float, answers: float):
         self.patience_s, self.percentage, self.answers = patience_s, percentage, answers
-        self._known_at, self._in_a_row, self._slow = now, 0, False
+        self._known_at: float | None = None
+        self._in_a_row, self._slow = 0, False
 
     def heard(self, known: bool, now: float) -> None:
         """One answer of vpr_node, at `now` in seconds."""
@@ -40,6 +42,8 @@ class Caution:
 
     def limit(self, now: float) -> float:
         """At `now` in seconds."""
+        if self._known_at is None or now < self._known_at:  # the beginning; a clock set back
+            self._known_at = now
         self._slow = self._slow or now - self._known_at > self.patience_s
         return self.percentage if self._slow else NO_LIMIT
 
@@ -51,9 +55,13 @@ class SlowWhenLost(Node):
         from nav2_msgs.msg import SpeedLimit
 
         super().__init__('slow_when_lost')
+        any_number = ParameterDescriptor(dynamic_typing=True)  # 10 as well as 10.0
         given = {'patience_s': 10.0, 'percentage': 30.0, 'answers': 3}
-        values = {name: self.declare_parameter(name, value).value for name, value in given.items()}
-        self.caution = Caution(**values, now=self.now())
+        values = {
+            name: float(self.declare_parameter(name, value, any_number).value)
+            for name, value in given.items()
+        }
+        self.caution = Caution(**values)
         self.message, self.last = SpeedLimit(percentage=True), NO_LIMIT
         self.publisher = self.create_publisher(SpeedLimit, 'speed_limit', 10)
         self.create_subscription(Classification, 'vpr_node/place', self.on_place, 10)
@@ -68,14 +76,22 @@ class SlowWhenLost(Node):
         self.caution.heard(bool(message.results), self.now())
 
     def on_timer(self) -> None:
-        """Where nothing has changed nothing is said: other nodes set the limit as well."""
+        """Said again while slow, for a controller that starts later; not while there is no limit,
+        which other nodes may set."""
+        if not self.now():
+            return  # a simulated clock that has not begun
         limit = self.caution.limit(self.now())
         if limit != self.last:
             what = f'slowed down to {limit:g} %' if limit else 'no longer slowed down'
             self.get_logger().info(f'the place is {"unknown" if limit else "known"}: {what}')
-            self.message.header.stamp = self.get_clock().now().to_msg()
-            self.message.speed_limit = self.last = limit
-            self.publisher.publish(self.message)
+        if limit or limit != self.last:
+            self.publish(limit)
+
+    def publish(self, limit: float) -> None:
+        """In percent; 0: no limit."""
+        self.message.header.stamp = self.get_clock().now().to_msg()
+        self.message.speed_limit = self.last = limit
+        self.publisher.publish(self.message)
 
 
 def main() -> None:

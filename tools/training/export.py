@@ -207,6 +207,9 @@ def export(run: Path, data: Path, out: Path, wanted: Wanted) -> dict[str, float]
     sources = read_sources(read_run(run)['sources'], run / 'config.yaml')
     if wanted.levels or wanted.pixels or wanted.blocks:
         levels, pixels = len(network.heads), network.config.image_size
+        most = max(network.config.vit_depths, default=0)
+        if wanted.blocks > most:
+            raise VprError(f'--blocks {wanted.blocks}: {run} has {most} in a level; name fewer')
         network = network.smaller(wanted.levels or levels, wanted.pixels or pixels, wanted.blocks)
     measured = _ranked(network, views, run, wanted.ranking) if network.local else {}
     finish(network, views, power=wanted.power)

@@ -10,7 +10,7 @@ from rclpy.qos import qos_profile_sensor_data
 from ashtkd_ros.recognition.odometer import Odometer
 from ashtkd_ros.stamps import stamp_to_s
 
-_PATIENCE = 10  # images without speeds before a warning
+_PATIENCE_S = 5.0  # without speeds before a warning
 
 
 class OdometrySubscription:
@@ -19,7 +19,8 @@ class OdometrySubscription:
     def __init__(self, node: Node):
         self._node, self.odometer = node, Odometer()
         self._asked: float | None = None
-        self._unknown = 0  # images in a row without a distance
+        self._known: float | None = None  # when a distance was known, or the first image came
+        self._told = False
         self._subscription = node.create_subscription(
             Odometry, 'odom', self._receive, qos_profile_sensor_data
         )
@@ -32,11 +33,13 @@ class OdometrySubscription:
         """Metres forward since the last call, to the moment of an image; None if unknown."""
         last, self._asked = self._asked, stamp_s
         moved = None if last is None else self.odometer.between(last, stamp_s)
-        self._unknown = 0 if moved is not None else self._unknown + 1
-        if self._unknown == _PATIENCE:
+        if moved is not None or self._known is None or stamp_s < self._known:
+            self._known, self._told = stamp_s, False
+        elif stamp_s - self._known > _PATIENCE_S and not self._told:
+            self._told = True
             self._node.get_logger().warning(
-                f'{self._subscription.topic_name}: no speeds at the times of the last {_PATIENCE} '
-                'images; the filter goes on without; check the topic and its stamps'
+                f'{self._subscription.topic_name}: no speeds at the times of the images for '
+                f'{_PATIENCE_S:.0f} s; the filter goes on without; check the topic and its stamps'
             )
         return moved
 

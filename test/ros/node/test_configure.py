@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.emptiness import pictures_of_nothing
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.ros.node.messages import map_markers, pose_message
 from ashtkd_ros.ros.node.vpr_node import VprNode
@@ -38,7 +39,7 @@ def configure(node: VprNode, map_folder: Path) -> None:
     assert node.state == 'inactive', node.health.last_error
 
 
-def test_the_network_runs_on_two_pictures(
+def test_the_network_runs_on_two_pictures_and_on_nothing(
     node: VprNode, town_map: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs, infer = [], Embedder._infer
@@ -49,7 +50,7 @@ def test_the_network_runs_on_two_pictures(
 
     monkeypatch.setattr(Embedder, '_infer', counted)
     configure(node, town_map)
-    assert runs == [1, 1]
+    assert runs == [1] * (2 + len(list(pictures_of_nothing(8, 8))))
 
 
 @pytest.mark.parametrize(('apart', 'metres'), [(0.0, 0.5), (0.1, 0.5), (2.0, 2.0)])

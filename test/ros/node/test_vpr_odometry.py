@@ -61,7 +61,9 @@ def test_distances_between_images_are_told_and_bad_speeds_cost_no_answer(
         assert 'a speed is no number' in node.stderr
         for k in range(12):
             assert peer.ask(image_message(frames[3].read(), 20.0 + k)).results
-        peer.until(lambda: 'no speeds at the times of the last 10' in node.stderr, 'a warning')
+        peer.until(
+            lambda: 'no speeds at the times of the images for 5 s' in node.stderr, 'a warning'
+        )
         assert node.stderr.count('no speeds at the times') == 1
         node.end()
     finally:

@@ -107,6 +107,13 @@ def write_sizes(
                 f'{size.levels} levels of {size.pixels} pixels: must be {_FEWEST_LEVELS} to '
                 f'{most} levels and a multiple of 32 pixels'
             )
+        if size.blocks and not (
+            size.levels > _FEWEST_LEVELS and 0 < size.blocks <= max(config.vit_depths)
+        ):
+            raise VprError(
+                f'{size.blocks} blocks of {size.levels} levels: must be 1 to '
+                f'{max(config.vit_depths, default=0)} of more than {_FEWEST_LEVELS} levels'
+            )
         check_model_output(path)
     written = {}
     for size, path in tqdm(paths.items(), desc='sizes', delay=2):

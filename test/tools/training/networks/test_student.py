@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from conftest import line_of
 from small_student import SMALL, SMALL_WITH_LOCAL, small_student, torch
@@ -98,6 +97,8 @@ def test_batch_statistics_and_a_frozen_stem_stay_in_training():
 
 
 def _blocks_of(student: Path) -> int:
+    import onnx
+
     return sum(node.name.endswith('/qkv/MatMul') for node in onnx.load(str(student)).graph.node)
 
 

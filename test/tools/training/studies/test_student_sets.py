@@ -25,7 +25,7 @@ def test_verified_answers_are_right_more_often_in_a_corridor(shared: Path, stude
         pytest.skip('the shipped student has no local features')
     answers = answer_set(shared / 'data' / 'val' / 'corridor', embedder)
     alone, verified = recall(answers[DESCRIPTOR]), recall(answers[VERIFIED])
-    assert verified > alone > 88 and verified > 95
+    assert verified > alone > 88 and verified > 91
     checks = [found[0].check for found in answers[VERIFIED].candidates]
     right = answers[VERIFIED].right[range(len(checks)), answers[VERIFIED].ranking[:, 0]]
     leads = np.array([check.lead for check in checks])
