@@ -15,7 +15,7 @@ from ashtkd_ros.evaluation.timing import Timing, Traffic
 SINGLE = 'single images'  # the method of the map: answers as a node gives them
 FOLLOWED = 'sequence filter'  # answers that know the images before
 WINDOW = 'fixed window'  # its baseline: single images added up along the route
-UNASKED = 'confidence of the network'  # the same answers, weights the map has not fitted to itself
+UNASKED = 'uncalibrated'  # the same answers, weights the map has not fitted to itself
 ALONE = 'descriptor alone'  # the same without verification by local features
 
 

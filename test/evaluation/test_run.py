@@ -135,7 +135,7 @@ def test_what_the_confidence_was_worth_before_the_map_had_its_own(
     assert run(evaluate, own, bags / 'dusk', *options, '-o', tmp_path / 'it') == 0
     methods = json.loads((tmp_path / 'it' / 'report.json').read_text())['methods']
     after, before = methods[:2]
-    assert [after['name'], before['name']] == ['single images', 'confidence of the network']
+    assert [after['name'], before['name']] == ['single images', 'uncalibrated']
     assert after['recall'] == before['recall']
     assert after['calibration_error'] != before['calibration_error']
     assert after['curve']['thresholds'] != before['curve']['thresholds']
