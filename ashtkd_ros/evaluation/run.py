@@ -183,8 +183,7 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         answers.append(_Answer.of(answer.candidates, depth, answer.empty))
         faults.update([matcher.fault] if matcher.fault else [])
         if not experiment.unverified:
-            unverified = matcher.answer(replace(look, local=None))
-            alone.append(_Answer.of(unverified.candidates))
+            alone.append(_Answer.of(matcher.answer(replace(look, local=None)).candidates))
         if sequence:
             sequence.add(answer, look.descriptor, frame.stamp)
     if not frames:
