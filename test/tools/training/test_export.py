@@ -106,6 +106,16 @@ def test_a_students_file_is_complete(
     assert again.load_exported(out)  # it is a start of another training
 
 
+def test_more_blocks_than_the_run_has_are_one_line(
+    tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(export, 'Views', lambda _: views)
+    run = run_of(SMALL_WITH_LOCAL, tmp_path / 'run', views)
+    with pytest.raises(VprError) as error:
+        export.export(run, tmp_path, tmp_path / 'm.onnx', export.Wanted(blocks=2))
+    assert f'--blocks 2: {run} has 1 in a level' in line_of(error)
+
+
 @pytest.mark.parametrize(('levels', 'pixels', 'grid'), [(3, 32, (2, 2)), (3, 0, (4, 4))])
 def test_smaller_students_keep_their_local_features(
     tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch, levels, pixels, grid

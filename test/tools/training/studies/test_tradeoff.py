@@ -30,6 +30,10 @@ def test_every_size_is_written_with_its_parameters_and_macs(tmp_path: Path, view
         with pytest.raises(VprError) as error:
             tradeoff.write_sizes(tmp_path, [Size(*bad)], tmp_path / 'out')
         assert f'{bad[0]} levels of {bad[1]} pixels: must be 2 to 4' in line_of(error)
+    for bad in ((4, 64, 2), (4, 64, -1), (2, 64, 1)):
+        with pytest.raises(VprError) as error:
+            tradeoff.write_sizes(tmp_path, [Size(*bad)], tmp_path / 'out')
+        assert f'{bad[2]} blocks of {bad[0]} levels: must be 1 to 1' in line_of(error)
 
 
 def test_results_that_cannot_be_written_are_told_before_the_work(
