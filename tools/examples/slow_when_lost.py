@@ -49,7 +49,7 @@ class Caution:
 
 
 class SlowWhenLost(Node):
-    """Publishes nav2's `speed_limit`, which its controller server obeys; left as it is at the end."""
+    """Publishes nav2's `speed_limit`, which its controller obeys; stays as it is at the end."""
 
     def __init__(self) -> None:
         from nav2_msgs.msg import SpeedLimit
