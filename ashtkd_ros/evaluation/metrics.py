@@ -135,8 +135,16 @@ class Calibration:
     error: float
 
 
-def calibration(confidences: np.ndarray, right: np.ndarray) -> Calibration:
-    """Calibration of at least one answer: `confidences` (Q,) in [0, 1] and `right` bool (Q,)."""
+def calibration(
+    confidences: np.ndarray, right: np.ndarray, named: np.ndarray | None = None
+) -> Calibration:
+    """Calibration of at least one answer: `confidences` (Q,) in [0, 1] and `right` bool (Q,).
+
+    `named` bool (Q,), None for all: whether a place was named. An answer without one has no
+    confidence and does not count, unless there is no other.
+    """
+    if named is not None and named.any():
+        confidences, right = confidences[named], right[named]
     confidences, bins = np.asarray(confidences, float), 10
     bin_of = np.clip((bins * confidences).astype(int), 0, bins - 1)
     count = np.bincount(bin_of, minlength=bins)
@@ -148,12 +156,10 @@ def calibration(confidences: np.ndarray, right: np.ndarray) -> Calibration:
 
 
 def calibration_of(judged: Sequence[JudgedQuery]) -> Calibration:
-    """Calibration of at least one query, refused ones too.
-
-    A query for which no place was named has no confidence and does not count.
-    """
-    named = [q for q in judged if q.place is not None] or judged
-    return calibration(np.array([q.confidence for q in named]), np.array([q.right for q in named]))
+    """Calibration of at least one query, refused ones too."""
+    rows = [(q.confidence, q.right, q.place is not None) for q in judged]
+    confidences, right, named = (np.array(column) for column in zip(*rows, strict=True))
+    return calibration(confidences, right, named)
 
 
 @dataclass(frozen=True)

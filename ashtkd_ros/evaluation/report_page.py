@@ -20,7 +20,7 @@ from ashtkd_ros.evaluation.metrics import (
     unknown_share,
 )
 from ashtkd_ros.evaluation.page import decimal, percent, render
-from ashtkd_ros.evaluation.result import ALONE, UNASKED, Evaluation
+from ashtkd_ros.evaluation.result import ALONE, UNCALIBRATED, Evaluation
 from ashtkd_ros.images.matched_pictures import matched_pictures
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.recognition.matcher import Check, Matches
@@ -64,7 +64,7 @@ def report_page(
             for right in (False, True)
         },
         alone=ALONE if ALONE in evaluation.methods else '',
-        unasked=UNASKED in evaluation.methods,
+        uncalibrated=UNCALIBRATED in evaluation.methods,
         matched=any(pair['matched'] for pair in pairs[False] + pairs[True]),
         near=sum(verdict_of(q) == 'near' for q in judged),
         unnamed=sum(q.place is None for q in judged),

@@ -15,7 +15,7 @@ from ashtkd_ros.evaluation.timing import Timing, Traffic
 SINGLE = 'single images'  # the method of the map: answers as a node gives them
 FOLLOWED = 'sequence filter'  # answers that know the images before
 WINDOW = 'fixed window'  # its baseline: single images added up along the route
-UNASKED = 'uncalibrated'  # the same answers, weights the map has not fitted to itself
+UNCALIBRATED = 'uncalibrated'  # the same answers, weights the map has not fitted to itself
 ALONE = 'descriptor alone'  # the same without verification by local features
 
 
@@ -28,8 +28,8 @@ class Evaluation:
     judged by the first method. `min_confidence`: an answer with a lower confidence counts as
     unknown, [0, 1]. `similarity`: float32 (q, n) of evenly spread queries and places, or None.
     `timing`: stage → durations. `notes`: what the user should know, a line each. `machine`: what
-    the durations were measured on. `starts`: first stamp in seconds of each
-    traverse of the map by its number, and of the queries under None.
+    the durations were measured on. `starts`: first stamp in seconds of each traverse of the map by
+    its number, and of the queries under None.
     """
 
     title: str

@@ -27,7 +27,7 @@ from ashtkd_ros.evaluation.notes import (
     positive_notes,
     verification_notes,
 )
-from ashtkd_ros.evaluation.result import ALONE, FOLLOWED, SINGLE, UNASKED, WINDOW, Evaluation
+from ashtkd_ros.evaluation.result import ALONE, FOLLOWED, SINGLE, UNCALIBRATED, WINDOW, Evaluation
 from ashtkd_ros.evaluation.shared_images import shared_images, shared_images_note
 from ashtkd_ros.evaluation.similarity_matrix import embed_sample, similarity_matrix
 from ashtkd_ros.evaluation.timing import Timing, Traffic, measure_stages
@@ -190,7 +190,7 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         raise queries.none_left()
     beside = {ALONE: Ranking.of(alone)} if alone else {}
     if experiment.place_map.info.calibration != embedder.confidence:
-        beside = {UNASKED: _by_the_network(matcher, embedder, answers), **beside}
+        beside = {UNCALIBRATED: _by_the_network(matcher, embedder, answers), **beside}
     if sequence:
         beside = {SINGLE: Ranking.of(answers), WINDOW: sequence.window(), **beside}
         answers = sequence.answers
@@ -339,9 +339,7 @@ class _Verdicts:
         hits, has_positive = truth.judge(ranking.places)
         near = truth.within_twice(ranking.places[:, 0])
         metrics = metrics_of(hits, ranking.confidences, has_positive, near)
-        named = ranking.places[:, 0] >= 0  # without a place there is no confidence
-        named |= ~named.any()
-        sure = calibration(ranking.confidences[named], hits[named, 0])
+        sure = calibration(ranking.confidences, hits[:, 0], ranking.places[:, 0] >= 0)
         return cls(hits[:, 0], near, has_positive, metrics, sure)
 
 

@@ -4,9 +4,9 @@
     python -m tools.training.studies.tradeoff runs/asht/student --data ../shared/data/val
 
 A size is a number of levels, of pixels and, if not all, of blocks of a transformer level. Nothing
-is trained: no level depends on those
-above it. A smaller student is a part of the trained one, and its last layers are fitted again. The
-recall is by the descriptor alone, and verified by local features, which need three levels.
+is trained: no level depends on those above it. A smaller student is a part of the trained one, and
+its last layers are fitted again. The recall is by the descriptor alone, and verified by local
+features, which need three levels.
 """
 
 from __future__ import annotations
