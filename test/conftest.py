@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ sys.path[:0] = [str(ROOT), *sorted({str(p.parent) for p in (ROOT / 'test').rglob
 
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.maps.places import Places
 from ashtkd_ros.network.embedder import Preprocessing
 
 TINY_PREPROCESSING = {
@@ -114,6 +116,13 @@ def unit_rows(count: int, size: int, seed: int = 0) -> np.ndarray:
     """Random float32 (count, size), rows of length 1."""
     rows = np.random.default_rng(seed).normal(size=(count, size))
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def change_place(place_map: PlaceMap, row: int, **values: object) -> None:
+    """Give a place of a map in memory other values."""
+    places = list(place_map.places)
+    places[row] = replace(places[row], **values)
+    place_map.places = Places.of(places)
 
 
 def places_along_x(positions: list[float] | np.ndarray, with_poses: bool = True) -> list[Place]:

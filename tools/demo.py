@@ -30,7 +30,7 @@ from ashtkd_ros.evaluation.run import SINGLE, evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.maps.map_files import map_checksum
-from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
+from ashtkd_ros.maps.place_map import Place, PlaceMap, place_spacing
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.recognition.recogniser import BY_THE_MAP, TARGET_PRECISION, least_confidence
@@ -55,9 +55,13 @@ def traverses(data: Path | None) -> tuple[Traverse, Traverse]:
     raise VprError(f'{data}: has neither an index.csv nor the folders map/ and query/')
 
 
+def _place(answer: NodeAnswer, place_map: PlaceMap) -> Place:
+    return place_map.places[place_map.places.first_rows[answer.places[0]]]
+
+
 def print_answer(frame: Frame, answer: NodeAnswer, place_map: PlaceMap, verdict: str) -> None:
     """One line for the best candidate, which the node would keep to itself if it is in doubt."""
-    place, confidence = place_map.places[answer.places[0]], answer.scores[0]
+    place, confidence = _place(answer, place_map), answer.scores[0]
     least = least_confidence(place_map.info, BY_THE_MAP, TARGET_PRECISION)
     doubt = '' if confidence >= least else '  (would be reported as unknown)'
     print_lines(
@@ -79,7 +83,7 @@ def replay(observer: Observer, experiment: Experiment) -> dict[str, float]:
     started = time.monotonic()
     for frame, right, near in zip(frames, truth, wider, strict=True):
         answer = observer.ask(frame)
-        best = answer.places[0]
+        best = _place(answer, place_map).row
         verdict = 'right' if right[best] else 'near miss' if near[best] else 'WRONG'
         print_answer(frame, answer, place_map, verdict)
     hz = len(frames) / (time.monotonic() - started)

@@ -25,10 +25,10 @@ class FixedWindow:
 
     def step(self, seen: Evidence, top_k: int) -> tuple[list[int], float]:
         """After one more image: at most `top_k` places, best first, and the share of the best."""
-        self._shares.append((self._graph.position[seen.ids], seen.shares))
+        self._shares.append((self._graph.position[seen.rows], seen.shares))
         best = max((self._along(v) for v in _VELOCITIES), key=lambda sums: sums.max())
         order = np.argsort(-best, kind='stable')[:top_k]
-        return self._graph.ids[order].tolist(), float(best[order[0]] / len(self._shares))
+        return self._graph.rows[order].tolist(), float(best[order[0]] / len(self._shares))
 
     def _along(self, velocity: float) -> np.ndarray:
         """Sums of the shares at each position, float (N,), along a route of this velocity."""

@@ -98,9 +98,9 @@ class RecordedAnswers:
 
     def check_map(self, place_map: PlaceMap) -> None:
         """Raise VprError where the answers are those of another map."""
-        folder, count = place_map.folder, len(place_map.places)
-        ids = {i for a in self.answers.values() for i in a.places}
-        if self.map_sha256 != map_checksum(folder) or ids and max(ids) >= count:
+        folder = place_map.folder
+        named = {i for a in self.answers.values() for i in a.places}
+        if self.map_sha256 != map_checksum(folder) or named - set(place_map.places.first_rows):
             raise VprError(
                 f'{self.path}: was recorded with another map than {folder}; name the map that it '
                 'was recorded with'

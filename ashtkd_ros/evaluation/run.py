@@ -69,7 +69,7 @@ class _Answer(NamedTuple):
     def of(
         cls, candidates: Sequence[Candidate], depth: int | None = None, empty: bool = False
     ) -> _Answer:
-        return cls([candidate.place.id for candidate in candidates[:depth]], candidates[0], empty)
+        return cls([candidate.place.row for candidate in candidates[:depth]], candidates[0], empty)
 
 
 @dataclass
@@ -240,12 +240,13 @@ def recorded_predictions(experiment: Experiment, recorded: RecordedAnswers) -> P
         )
     # What a short list does not name may be right; recall is told only as far as one list goes.
     longest = max(1, *(len(answer.places) for answer in answered))
+    row_of = experiment.place_map.places.first_rows
     ranking = np.full((len(frames), min(depth, longest)), -1)
     confidences = np.zeros(len(frames))
     for i, answer in enumerate(given):
         if answer is not None and answer.places:
-            ids = answer.places[: ranking.shape[1]]
-            ranking[i, : len(ids)], confidences[i] = ids, answer.scores[0]
+            rows = [row_of[place] for place in answer.places[: ranking.shape[1]]]
+            ranking[i, : len(rows)], confidences[i] = rows, answer.scores[0]
     seconds = [a.seconds for a in answered if a.seconds is not None]
     return Predictions(
         frames,

@@ -202,7 +202,7 @@ def _ask(
     matcher: Matcher, look: Look, top: int | None, right: Collection[int], hidden: Collection[int]
 ) -> Answered:
     best = matcher.answer(look, verify_top=top, hidden=hidden).candidates[0]
-    return Answered(matcher.known(best), best.place.id in right, bool(right))
+    return Answered(matcher.known(best), best.place.row in right, bool(right))
 
 
 def fit(

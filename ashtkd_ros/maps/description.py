@@ -18,18 +18,21 @@ from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.images.bit_depth import DEPTHS
 from ashtkd_ros.maps.local_file import LOCAL_FILE
+from ashtkd_ros.maps.places import MOST
+from ashtkd_ros.maps.places_file import PLACES_FILE
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.embedder import Preprocessing
 from ashtkd_ros.network.local_features import LOCAL, LocalShape
 
-FORMAT_VERSION = 3
-# Format 1 had no checksum of map.yaml itself, format 2 no local features.
-_READABLE = (1, 2, 3)
+FORMAT_VERSION = 4
+# Format 1 had no checksum of map.yaml itself, format 2 no local features; up to format 3 a place's
+# number was its row.
+_READABLE = (1, 2, 3, 4)
 _SELF = b'\nchecksum: '  # begins the last line: sha256 of all bytes before that line
 _KIND = 'IndexFlatIP'
 _SHA256 = re.compile('[0-9a-f]{64}')
 _MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
-_KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum', LOCAL}
+_KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'next_id', 'checksum', LOCAL}
 TRUST = 'trust'  # in `built`: from which confidence on answers are so often right
 _MOST_TRUST = 100  # rows
 _TRUST_KEYS = {'precision', 'min_confidence', 'recall'}
@@ -42,13 +45,15 @@ class MapInfo:
     """What map.yaml says, without the counts and checksums that each save makes anew.
 
     `model`: name, sha256 and preprocessing of the network the descriptors come from;
-    `calibration`: numbers of the confidence (see `confidence`); `built`: how the map was made.
+    `calibration`: numbers of the confidence (see `confidence`); `built`: how the map was made;
+    `next_id`: the number of the next new place, above all that were ever given.
     """
 
     frame: str
     model: dict
     calibration: dict = field(default_factory=dict)
     built: dict = field(default_factory=dict)
+    next_id: int = 0
 
     @property
     def traverses(self) -> list[dict[str, Any]]:
@@ -80,8 +85,9 @@ class MapInfo:
 class Description:
     """All that map.yaml says.
 
-    `sha256`: checksum by name of file; `covered`: whether map.yaml has a checksum of its own;
-    `local`: shape of a place's local features, None in a map without them.
+    `places`: pictures of places, rows of the index; `sha256`: checksum by name of file; `covered`:
+    whether map.yaml has a checksum of its own; `local`: shape of a place's local features, None in
+    a map without them; `version`: of the format.
     """
 
     info: MapInfo
@@ -90,6 +96,7 @@ class Description:
     sha256: dict[str, str]
     covered: bool
     local: LocalShape | None
+    version: int = FORMAT_VERSION
 
 
 def write_description(
@@ -130,7 +137,7 @@ def read_description(data: bytes) -> Description:
     if version > 1 and not covered:
         raise ValueError(_DAMAGED.format('its checksum is missing'))
     try:
-        return _checked(values, covered)
+        return _checked(values, version, covered)
     except ValueError as error:
         raise ValueError(f'map.yaml is incomplete, {error}; rebuild the map') from error
 
@@ -156,7 +163,7 @@ def _check_self(data: bytes) -> bool:
     return True
 
 
-def _checked(values: dict, covered: bool) -> Description:
+def _checked(values: dict, version: int, covered: bool) -> Description:
     """Check type and range of every value that is read later; ValueError names a bad one."""
     frame = values.get('frame')
     if not isinstance(frame, str) or frame_fault(frame):
@@ -181,8 +188,20 @@ def _checked(values: dict, covered: bool) -> Description:
             raise ValueError('sha256 is not a table of checksums')
     calibration = check_coefficients(_table(values, 'calibration'))
     places, size = _count(values, 'places'), _count(values, 'descriptor_size')
-    info, local = MapInfo(frame, model, calibration, built), _local_shape(values, sha256)
-    return Description(info, places, size, sha256, covered, local)
+    info = MapInfo(frame, model, calibration, built, _next_id(values, version, places))
+    if (PLACES_FILE in sha256) != (version >= 4):
+        raise ValueError(f'{PLACES_FILE} and format {version} do not go together')
+    local = _local_shape(values, sha256)
+    return Description(info, places, size, sha256, covered, local, version)
+
+
+def _next_id(values: dict, version: int, places: int) -> int:
+    if version < 4:
+        return places
+    number = values.get('next_id')
+    if type(number) is not int or not 0 < number <= MOST:
+        raise ValueError('next_id is not a whole number, 1 or more')
+    return number
 
 
 def _local_shape(values: dict, sha256: Mapping[str, str]) -> LocalShape | None:

@@ -15,12 +15,13 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import open_regular, read_regular
 from ashtkd_ros.maps.description import looks_like_ours
 from ashtkd_ros.maps.local_file import LOCAL_FILE
+from ashtkd_ros.maps.places_file import PLACES_FILE
 from ashtkd_ros.maps.thumbnails import THUMBNAILS, is_thumbnail, remove_thumbnails
 from ashtkd_ros.text import reason_of
 
 DESCRIPTION, INDEX, TABLE, ROUTE = 'map.yaml', 'index.faiss', 'places.csv', 'route.png'
 DESCRIPTION_LIMIT = 2**22  # bytes
-_FILES = (DESCRIPTION, INDEX, LOCAL_FILE, TABLE, ROUTE)
+_FILES = (DESCRIPTION, INDEX, LOCAL_FILE, TABLE, PLACES_FILE, ROUTE)
 _LONGEST_NAME = 230  # bytes of a folder's name; names beside it are up to 25 bytes longer
 _TABLE_BEGINS, _INDEX_BEGINS = b'id,stamp,x,y,z,qx,qy,qz,qw,source', b'IxF'
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of_parts
+from ashtkd_ros.files.npy import HEADER_BYTES, npy_header
 from ashtkd_ros.files.reading import open_regular
 from ashtkd_ros.network.local_features import LocalShape, first_not_unit_int8
 from ashtkd_ros.text import reason_of
 
 LOCAL_FILE = 'local.npy'
-_HEADER = 128  # bytes; numpy aligns the numbers to 64
 _BLOCK = 2**18  # bytes that are read at a time, or one place if that has more
 
 
@@ -120,14 +120,8 @@ def read_exactly(handle: int, into: np.ndarray, start: int) -> None:
 
 
 def local_header(count: int, shape: LocalShape) -> bytes:
-    """The bytes before the numbers of `count` places.
-
-    numpy's own headers are of different lengths in its versions.
-    """
-    sizes = (count, shape.positions, shape.channels)
-    text = f"{{'descr': '|i1', 'fortran_order': False, 'shape': {sizes}, }}".encode()
-    begin = b'\x93NUMPY\x01\x00' + (_HEADER - 10).to_bytes(2, 'little')
-    return (begin + text).ljust(_HEADER - 1) + b'\n'
+    """The bytes before the numbers of `count` places."""
+    return npy_header('|i1', (count, shape.positions, shape.channels))
 
 
 def write_local(path: Path, local: LocalFeatures) -> None:
@@ -148,7 +142,7 @@ def open_local(
     path = folder / LOCAL_FILE
     try:
         handle = open_regular(LOCAL_FILE, dir_fd=folder_handle)
-        local = LocalFile(path, handle, count, shape, _HEADER)
+        local = LocalFile(path, handle, count, shape, HEADER_BYTES)
         why = _fault(local, handle, sha256)
         local.check_unchanged()
     except OSError as error:
@@ -161,13 +155,13 @@ def open_local(
 def _fault(local: LocalFile, handle: int, sha256: str) -> str:
     """What is wrong with an open local.npy; empty where nothing is. OSError."""
     size, shape = os.fstat(handle).st_size, local.shape
-    wanted = _HEADER + len(local) * shape.size
+    wanted = HEADER_BYTES + len(local) * shape.size
     if size != wanted:
         return (
             f'has {size} bytes, but {len(local)} places of {shape} numbers, as map.yaml has them, '
             f'take {wanted}: it is cut off, or of another map'
         )
-    header = np.empty(_HEADER, np.int8)
+    header = np.empty(HEADER_BYTES, np.int8)
     read_exactly(handle, header, 0)
     unsound: list[int] = []
     if sha256_of_parts(chain([header], _numbers(local, handle, unsound))) != sha256:
@@ -186,7 +180,7 @@ def _numbers(local: LocalFile, handle: int, unsound: list[int]) -> Iterator[np.n
     block = np.empty((max(1, _BLOCK // shape.size), shape.positions, shape.channels), np.int8)
     for first in range(0, len(local), len(block)):
         part = block[: len(local) - first]
-        read_exactly(handle, part, _HEADER + first * shape.size)
+        read_exactly(handle, part, HEADER_BYTES + first * shape.size)
         bad = first_not_unit_int8(part.reshape(-1, shape.channels))
         if bad is not None:
             unsound.append(first + bad // shape.positions)

@@ -10,13 +10,15 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.maps.description import Description, read_description
-from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT, INDEX, ROUTE
-from ashtkd_ros.maps.places_table import Place
+from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT, INDEX, ROUTE, TABLE
+from ashtkd_ros.maps.places import Place, Places
+from ashtkd_ros.maps.places_file import PLACES_FILE
+from ashtkd_ros.maps.places_table import read_table
 from ashtkd_ros.maps.replacement import read_steadily
 from ashtkd_ros.maps.thumbnails import PICTURE_LIMIT, read_thumbnail, thumbnail_name
 from ashtkd_ros.text import reason_of
 
-_INDEX_LIMIT = 2**40  # bytes
+_INDEX_LIMIT, _TABLE_LIMIT = 2**40, 2**31  # bytes
 
 
 def read_map_yaml(folder: Path, handle: int) -> Description:
@@ -72,6 +74,16 @@ def read_checked(
     return data
 
 
+def check_table(folder: Path, handle: int, description: Description, places: Places) -> None:
+    """VprError where places.csv does not say what the columns of the open folder say."""
+    try:
+        table = read_table(read_checked(folder, handle, TABLE, description, _TABLE_LIMIT))
+    except ValueError as error:
+        raise VprError(f'{folder / TABLE}: {reason_of(error)}; rebuild the map') from error
+    if table != places:
+        raise VprError(f'{folder / TABLE}: differs from {PLACES_FILE}; rebuild the map')
+
+
 def check_pictures(
     folder: Path, handle: int, description: Description, places: Sequence[Place]
 ) -> None:
@@ -85,6 +97,6 @@ def check_pictures(
             read_thumbnail(folder, place, handle)
         except OSError as error:
             raise VprError(
-                f'{folder / thumbnail_name(place.id)}: {reason_of(error)}; the map works '
+                f'{folder / thumbnail_name(place.row)}: {reason_of(error)}; the map works '
                 'without it, rebuild the map to have it back'
             ) from error

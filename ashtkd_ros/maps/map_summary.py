@@ -57,7 +57,7 @@ def trust_lines(info: MapInfo) -> dict[str, str]:
 
 def _sizes(folder: Path, place_map: PlaceMap) -> str:
     """The sizes of the map's largest files, in megabytes of 10^6 bytes."""
-    pictures = [thumbnail_name(p.id) for p in place_map.places if p.thumbnail]
+    pictures = [thumbnail_name(p.row) for p in place_map.places if p.thumbnail]
     sizes = {'index': _size(folder / INDEX)}
     if place_map.local is not None:
         sizes['local features'] = _size(folder / LOCAL_FILE)

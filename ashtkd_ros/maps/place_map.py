@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import pairwise
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,10 @@ from ashtkd_ros.maps.description import Description, MapInfo, write_description
 from ashtkd_ros.maps.folder import DESCRIPTION, INDEX, ROUTE, TABLE, check_target
 from ashtkd_ros.maps.index_file import index_size, read_index, write_index
 from ashtkd_ros.maps.local_file import LOCAL_FILE, LocalFeatures, open_local, write_local
-from ashtkd_ros.maps.map_files import check_pictures, read_checked, read_map_yaml
-from ashtkd_ros.maps.places_table import Place, read_table, write_table
+from ashtkd_ros.maps.map_files import check_pictures, check_table, read_checked, read_map_yaml
+from ashtkd_ros.maps.places import Place, Places
+from ashtkd_ros.maps.places_file import PLACES_FILE, read_columns, write_columns
+from ashtkd_ros.maps.places_table import read_table, write_table
 from ashtkd_ros.maps.replacement import read_steadily, replacing
 from ashtkd_ros.maps.thumbnails import THUMBNAILS, is_thumbnail, thumbnail_pixels
 from ashtkd_ros.network.descriptors import first_not_unit
@@ -44,12 +44,12 @@ class PlaceMap:
     def __init__(
         self,
         index: faiss.Index,
-        places: list[Place],
+        places: Sequence[Place],
         info: MapInfo,
         folder: Path | None = None,
         local: LocalFeatures | None = None,
     ):
-        self.index, self.places, self.info, self.folder = index, places, info, folder
+        self.index, self.places, self.info, self.folder = index, Places.of(places), info, folder
         self.local = local
         self.warnings: list[str] = []
 
@@ -57,7 +57,7 @@ class PlaceMap:
     def build(
         cls,
         descriptors: np.ndarray,
-        places: list[Place],
+        places: Sequence[Place],
         embedder: Embedder,
         frame: str = 'map',
         local: LocalFeatures | np.ndarray | None = None,
@@ -145,6 +145,7 @@ class PlaceMap:
         # FAISS itself could not write to paths that are not UTF-8.
         (new / INDEX).write_bytes(write_index(self.index))
         (new / TABLE).write_bytes(write_table(self.places))
+        (new / PLACES_FILE).write_bytes(write_columns(self.places))
         if self.local is not None:
             write_local(new / LOCAL_FILE, self.local)
         if thumbnails is not None and thumbnails.is_dir():
@@ -157,12 +158,13 @@ class PlaceMap:
             shutil.copyfile(route, new / ROUTE)
         sha256 = {
             name: sha256_of_file(new / name, sync=True)
-            for name in (INDEX, TABLE, LOCAL_FILE, ROUTE)
+            for name in (INDEX, TABLE, PLACES_FILE, LOCAL_FILE, ROUTE)
             if (new / name).is_file()
         }
         kind = type(self.index).__name__
         shape = None if self.local is None else self.local.shape
-        text = write_description(self.info, len(self.places), self.index.d, kind, sha256, shape)
+        info = replace(self.info, next_id=max(self.info.next_id, int(self.places.ids.max()) + 1))
+        text = write_description(info, len(self.places), self.index.d, kind, sha256, shape)
         (new / DESCRIPTION).write_bytes(text)
         sha256_of_file(new / DESCRIPTION, sync=True)
 
@@ -172,8 +174,9 @@ class PlaceMap:
     ) -> PlaceMap:
         """Read and check a map; with `embedder` also that its model made this map.
 
-        `pictures`: also check the pictures of the route and of the places, which a robot does not
-        need. VprError names what failed: folder, version, checksum, contents or model.
+        `pictures`: also check what a robot does not need: the pictures of the route and of the
+        places, and whether places.csv says the same as places.npz. VprError names what failed:
+        folder, version, checksum, contents or model.
         """
         folder = Path(folder)
 
@@ -181,6 +184,7 @@ class PlaceMap:
             description = read_map_yaml(folder, handle)
             place_map = cls._read(folder, handle, embedder, description)
             if pictures:
+                check_table(folder, handle, description, place_map.places)
                 check_pictures(folder, handle, description, place_map.places)
             return place_map
 
@@ -194,25 +198,19 @@ class PlaceMap:
         # Their sizes follow from what map.yaml says: a file that has grown is not read at all.
         size = index_size(description.places, description.descriptor_size)
         most = min(_TABLE_LIMIT, 2**16 + _ROW_LIMIT * description.places)
+        limits = {INDEX: size, TABLE: most}
+        columns = PLACES_FILE if description.version >= 4 else TABLE
         contents = {
-            name: read_checked(folder, handle, name, description, limit)
-            for name, limit in ((INDEX, size), (TABLE, most))
+            name: read_checked(folder, handle, name, description, limits.get(name, most))
+            for name in dict.fromkeys((INDEX, TABLE, columns))
         }
         _check_model(folder, description, embedder)
-        try:
-            places = read_table(contents[TABLE])
-            _check_traverses(info, places)
-            if not description.covered and any(place.thumbnail for place in places):
-                raise ValueError('its format is newer than map.yaml says')
-        except ValueError as error:
-            raise VprError(
-                f'{folder / TABLE}: not a table of places ({reason_of(error)}); rebuild the map'
-            ) from error
+        places = _places(folder / columns, contents[columns], description)
         index = read_index(folder / INDEX, contents[INDEX], description.descriptor_size)
         counts = (description.places, len(places), index.ntotal)
         if len(set(counts)) > 1:
             raise VprError(
-                f'{folder}: map.yaml, places.csv and index.faiss count {counts} places; '
+                f'{folder}: map.yaml, {columns} and index.faiss count {counts} places; '
                 'rebuild the map'
             )
         local = None
@@ -222,6 +220,24 @@ class PlaceMap:
         place_map = cls(index, places, info, folder, local)
         place_map.warnings = _cautions(folder, index, description)
         return place_map
+
+
+def _places(path: Path, data: bytes, description: Description) -> Places:
+    """The places in a checked file; VprError that names `path` where it does not hold them."""
+    try:
+        places = read_table(data) if path.name == TABLE else read_columns(data)
+        _check_traverses(description.info, places)
+        if description.version < 4 and (places.ids != np.arange(len(places))).any():
+            raise ValueError('places are not numbered 0, 1, 2, ...')
+        if places.ids.max() >= description.info.next_id:
+            raise ValueError(f'place {places.ids.max()} has a number that map.yaml has not given')
+        if not description.covered and places.pictures.any():
+            raise ValueError('its format is newer than map.yaml says')
+    except ValueError as error:
+        raise VprError(
+            f'{path}: not a table of places ({reason_of(error)}); rebuild the map'
+        ) from error
+    return places
 
 
 def _check_model(folder: Path, description: Description, embedder: Embedder | None) -> None:
@@ -294,14 +310,14 @@ def _all_alike(index: faiss.Index) -> bool:
     return len(rows) > 2 and float((rows @ rows[0]).min()) > 1.0 - 1e-5
 
 
-def _check_traverses(info: MapInfo, places: Sequence[Place]) -> None:
-    most = max(place.traverse for place in places)
+def _check_traverses(info: MapInfo, places: Places) -> None:
+    most = int(places.traverses.max())
     if info.traverses and most >= len(info.traverses):
         raise ValueError(f'a place is of traverse {most}, which map.yaml does not describe')
 
 
-def place_spacing(places: list[Place]) -> float:
+def place_spacing(places: Sequence[Place]) -> float:
     """Median distance in metres between places that follow each other; 0 without poses."""
-    poses = [p.pose for p in places if p.pose is not None]
-    steps = [math.dist((a.x, a.y), (b.x, b.y)) for a, b in pairwise(poses)]
-    return float(np.median(steps)) if steps else 0.0
+    at = Places.of(places).positions[:, :2]
+    at = at[~np.isnan(at).any(axis=1)]
+    return float(np.median(np.linalg.norm(np.diff(at, axis=0), axis=1))) if len(at) > 1 else 0.0

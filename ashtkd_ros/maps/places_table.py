@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""places.csv of a map: one row for each place; written and read only here."""
+"""places.csv of a map, a row for each picture of a place; written and read only here.
+
+It is for people and other programs. Since format 4 a map has the same as columns (`places_file`),
+which load faster.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +11,20 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from ashtkd_ros.geometry.pose import POSE_COLUMNS, Pose, pose_fault
+from ashtkd_ros.geometry.pose import POSE_COLUMNS, Pose
+from ashtkd_ros.maps.places import Place, Places
 
 COLUMNS = ('id', 'stamp', *POSE_COLUMNS, 'source', 'order', 'label', 'traverse', 'lat', 'lon')
 COLUMNS += ('thumbnail',)
 # Columns that maps of older versions do not have.
 _LATER = ('traverse', 'lat', 'lon', 'thumbnail')
-_LONGEST = 2**12  # characters of a name
-_LATEST = 1e20  # seconds; older versions may have stored nanoseconds
 _NUMBER = re.compile(r'[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?')
-_MOST = 2**53  # numbers up to here are exact
-
-
-@dataclass(frozen=True)
-class Place:
-    """One row of places.csv; `id` is also its row in the index.
-
-    `stamp`: seconds; `order`: number of the image in its traverse; `pose`: in the map's frame, or
-    None; `source`: name of its image in the traverse, a file in the folder, or the time in ns at
-    which a bag received it; `label`: name of the place, or empty; `traverse`: number of the
-    traverse in map.yaml; `geo`: latitude and longitude in degrees, or None; `thumbnail`: sha256 of
-    its picture in the map, hexadecimal digits, empty without a picture.
-    """
-
-    id: int
-    stamp: float
-    order: int
-    pose: Pose | None
-    source: str
-    label: str = ''
-    traverse: int = 0
-    geo: tuple[float, float] | None = None
-    thumbnail: str = ''
 
 
 def write_table(places: Sequence[Place]) -> bytes:
     """The bytes of places.csv; ValueError for a place that `read_table` would refuse."""
-    check_places(places)
+    Places.of(places).check()
     text = io.StringIO()
     # Some versions of csv do not quote a lone carriage return, but it ends a row in all of them.
     odd = any('\r' in p.source or '\r' in p.label for p in places)
@@ -60,7 +39,7 @@ def write_table(places: Sequence[Place]) -> bytes:
     return text.getvalue().encode('utf-8', 'surrogateescape')
 
 
-def read_table(data: bytes) -> list[Place]:
+def read_table(data: bytes) -> Places:
     """The places of places.csv; ValueError names the line and what is wrong in it."""
     text = data.decode('utf-8', 'surrogateescape')
     reader = csv.reader(io.StringIO(text, newline=''), strict=True)
@@ -81,8 +60,9 @@ def read_table(data: bytes) -> list[Place]:
                 raise ValueError(f'line {reader.line_num}: {error}') from error
     except csv.Error as error:
         raise ValueError(f'line {reader.line_num}: {error}') from error
-    check_places(places)
-    return places
+    columns = Places.of(places)
+    columns.check()
+    return columns
 
 
 def _place(row: dict[str, str]) -> Place:
@@ -113,30 +93,3 @@ def _whole(text: str) -> int:
     if not re.fullmatch(r'-?[0-9]{1,18}', text):
         raise ValueError(f'"{text[:40]}" is not a whole number')
     return int(text)
-
-
-def check_places(places: Sequence[Place]) -> None:
-    """ValueError for an empty list, ids that are not 0, 1, 2, ..., and values out of range."""
-    if not places:
-        raise ValueError('it has no places')
-    for row, place in enumerate(places):
-        if place.id != row:
-            raise ValueError(f'place {place.id} is in row {row}')
-        why = _fault(place)
-        if why:
-            raise ValueError(f'place {row}: {why}')
-
-
-def _fault(p: Place) -> str:
-    """What is wrong with a place's values; empty where nothing is."""
-    if not abs(p.stamp) <= _LATEST:  # NaN as well
-        return f'its stamp is {p.stamp}'
-    if not (abs(p.order) <= _MOST and 0 <= p.traverse <= _MOST):
-        return 'its order or traverse is out of range'
-    if max(len(p.source), len(p.label)) > _LONGEST:
-        return 'its source or label is too long'
-    if p.thumbnail and not re.fullmatch('[0-9a-f]{64}', p.thumbnail):
-        return 'the checksum of its picture is not a checksum'
-    if p.geo is not None and not (abs(p.geo[0]) <= 90.0 and abs(p.geo[1]) <= 360.0):
-        return f'latitude {p.geo[0]} and longitude {p.geo[1]} are not on Earth'
-    return '' if p.pose is None else pose_fault(p.pose)

@@ -17,7 +17,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.reading import inside, read_regular
 from ashtkd_ros.images.picture_decoding import decode_picture
-from ashtkd_ros.maps.places_table import Place
+from ashtkd_ros.maps.places import Place
 
 THUMBNAILS = 'thumbnails'
 PICTURE_LIMIT = 2**26  # bytes of one picture in a map
@@ -38,9 +38,9 @@ def make_thumbnail(pixels: np.ndarray, order: str) -> bytes:
     return cv2.imencode('.jpg', small, _QUALITY)[1].tobytes()
 
 
-def thumbnail_name(place_id: int) -> str:
-    """Path of a place's picture within the folder of the map."""
-    return f'{THUMBNAILS}/{place_id:06d}.jpg'
+def thumbnail_name(row: int) -> str:
+    """Path of the picture in a row of the map, within the folder of the map."""
+    return f'{THUMBNAILS}/{row:06d}.jpg'
 
 
 def is_thumbnail(name: str) -> bool:
@@ -48,10 +48,10 @@ def is_thumbnail(name: str) -> bool:
     return bool(_NAME.fullmatch(name))
 
 
-def write_thumbnail(folder: Path, place_id: int, data: bytes) -> None:
-    """Write the JPEG of a place below the folder of a map or journal. Raises OSError."""
+def write_thumbnail(folder: Path, row: int, data: bytes) -> None:
+    """Write the JPEG of a row below the folder of a map or journal. Raises OSError."""
     (folder / THUMBNAILS).mkdir(exist_ok=True)
-    (folder / thumbnail_name(place_id)).write_bytes(data)
+    (folder / thumbnail_name(row)).write_bytes(data)
 
 
 def read_thumbnail(folder: Path, place: Place, handle: int | None = None) -> bytes:
@@ -59,7 +59,7 @@ def read_thumbnail(folder: Path, place: Place, handle: int | None = None) -> byt
 
     OSError where there is none or it is damaged.
     """
-    name = thumbnail_name(place.id)
+    name = thumbnail_name(place.row)
     path = Path(folder) / name if handle is None else name
     data = read_regular(path, PICTURE_LIMIT, dir_fd=handle)
     if place.thumbnail and sha256_of(data) != place.thumbnail:
@@ -72,7 +72,7 @@ def thumbnail_pixels(folder: Path, place: Place) -> np.ndarray | None:
 
     A picture outside of the folder, to which a link leads, is not the map's own and not shown.
     """
-    if inside(folder, thumbnail_name(place.id)) is None:
+    if inside(folder, thumbnail_name(place.row)) is None:
         return None
     try:
         data = np.frombuffer(read_thumbnail(folder, place), np.uint8)

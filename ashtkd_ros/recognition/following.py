@@ -70,7 +70,7 @@ class Follower:
         """
         belief = self.filter.step(evidence_of(answer, descriptor, stamp, moved_m))
         candidates = self._candidates(belief, answer, descriptor, top_k)
-        best = candidates[0].place.id
+        best = candidates[0].place.row
         goes_on = self._last is not None and not self.filter.began
         jumped = goes_on and not self._reaches(self._last, best)
         self._last = best
@@ -85,14 +85,13 @@ class Follower:
 
     def _pose(self, belief: Belief, best: int) -> PoseBelief | None:
         places = self.matcher.map.places
-        ids = belief.ids[:_SHOWN].tolist()
-        near = [k for k, i in enumerate(ids) if places[i].pose and self.matcher.near(best, i)]
-        if places[best].pose is None or not near:
+        rows = belief.rows[:_SHOWN]
+        near = self.matcher.near.between([best], rows)[0] & places.posed[rows]
+        if not places.posed[best] or not near.any():
             return None
-        poses = [places[ids[k]].pose for k in near]
-        weights = belief.probabilities[near] / belief.probabilities[near].sum()
-        at = np.array([(p.x, p.y, p.z) for p in poses])
-        yaw = np.array([p.yaw for p in poses])
+        weights = belief.probabilities[:_SHOWN][near]
+        weights = weights / weights.sum()
+        at, yaw = places.positions[rows[near]], places.yaws[rows[near]]
         mean = weights @ at
         heading = math.atan2(weights @ np.sin(yaw), weights @ np.cos(yaw))
         turn = (yaw - heading + np.pi) % (2 * np.pi) - np.pi
@@ -108,27 +107,34 @@ class Follower:
 
         What the filter has given up comes last, as the image alone would have it.
         """
-        ids, probabilities = belief.ids[:_SHOWN], belief.probabilities[:_SHOWN]
-        known = {c.place.id: c for c in answer.candidates}
-        near = self.matcher.near.among(ids.tolist()) @ probabilities
+        rows, probabilities = belief.rows[:_SHOWN], belief.probabilities[:_SHOWN]
+        known = {c.place.row: c for c in answer.candidates}
+        near = self.matcher.near.among(rows) @ probabilities
         # The most probable place of the most probable neighbourhood, then the other places.
         first = np.where(near >= near.max() - _ALIKE, probabilities, -1).argmax()
         order = [first, *(k for k in np.argsort(-near, kind='stable') if k != first)]
-        found, most = [], _MOST
-        for k in order[:top_k]:
-            place, most = int(ids[k]), min(most, float(near[k]))
-            similarity = float(self.matcher.map.index.reconstruct(place) @ descriptor)
-            rivals = (
-                c.similarity for c in answer.candidates if not self.matcher.near(place, c.place.id)
-            )
-            margin = similarity - max(rivals, default=similarity)
-            most = 0.0 if answer.empty else most  # the filter may still know; the image does not
-            check = known[place].check if place in known else None
-            where = self.matcher.map.places[place]
-            found.append(Candidate(where, similarity, margin, most, check))
-        named = {c.place.id for c in found}
-        rest = (c for c in answer.candidates if c.place.id not in named)
-        return [*found, *(replace(c, confidence=0.0) for c in rest)][:top_k]
+        found: dict[int, Candidate] = {}  # by the number of the place
+        most = 0.0 if answer.empty else _MOST  # the filter may still know; the image does not
+        for k in order:
+            row, most = int(rows[k]), min(most, float(near[k]))
+            place = self.matcher.map.places[row]
+            if place.id in found:
+                continue
+            similarity = float(self.matcher.map.index.reconstruct(row) @ descriptor)
+            margin = similarity - self._rival(row, answer, similarity)
+            check = known[row].check if row in known else None
+            found[place.id] = Candidate(place, similarity, margin, most, check)
+            if len(found) == top_k:
+                break
+        for c in answer.candidates:
+            found.setdefault(c.place.id, replace(c, confidence=0.0))
+        return [*found.values()][:top_k]
+
+    def _rival(self, row: int, answer: Answer, default: float) -> float:
+        """The highest similarity of the candidates of the image that are elsewhere."""
+        near = self.matcher.near.between([row], [c.place.row for c in answer.candidates])[0]
+        elsewhere = zip(answer.candidates, near.tolist(), strict=True)
+        return max((c.similarity for c, is_near in elsewhere if not is_near), default=default)
 
 
 def evidence_of(
@@ -138,7 +144,7 @@ def evidence_of(
     verified = [c for c in answer.candidates if c.check is not None]
     used = verified or answer.candidates
     scores = [c.check.score if verified else c.similarity for c in used]
-    ids = np.array([c.place.id for c in used])
+    rows = np.array([c.place.row for c in used])
     confidence = answer.candidates[0].confidence
-    seen = (stamp, descriptor, ids, np.array(scores), confidence, bool(verified), moved_m)
+    seen = (stamp, descriptor, rows, np.array(scores), confidence, bool(verified), moved_m)
     return Evidence(*seen, answer.empty)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.maps.places import Places
 from ashtkd_ros.network.confidence import check_coefficients, probability
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.verification import Verified, verify
@@ -131,13 +131,15 @@ class Matcher:
         top_k: int | None = None,
         verify_top: int | None = None,
         hidden: Collection[int] = (),
+        every_picture: bool = False,
     ) -> Answer:
         """What the network made of an image → at most `top_k` candidates, best first.
 
         The `verify_top` most similar places come first, by their scores. Where the map's local
         features cannot be read, nothing is verified, and `fault` says why. `top_k` and
-        `verify_top`: of this image alone, None: as configured. `hidden`: places that the map is
-        to lack, for this image.
+        `verify_top`: of this image alone, None: as configured. `hidden`: rows that the map is to
+        lack, for this image. `every_picture`: whether each picture of a place is a candidate,
+        not the best one alone.
         """
         count = top_k or self.config.top_k
         top = self.config.verify_top if verify_top is None else verify_top
@@ -150,15 +152,18 @@ class Matcher:
         verified = self._verify(look.local, ids[:top], similarities[:top])
         verify_s = time.perf_counter() - started
         checks: dict[int, Check] = {}
-        order, matches = list(range(len(ids))), None
+        order, matches, near = list(range(len(ids))), None, self.near.among(ids)
         empty = look.emptiness > similarities[0]
         if verified is not None:
-            checks = self._checks(verified, ids)
+            checks = self._checks(verified, near)
             order[: len(checks)] = sorted(checks, key=lambda i: -checks[i].score)
             matches = _matches(verified, order[0], self.map.local.grid)
+        if self.map.places.has_experiences and not every_picture:
+            places = self.map.places.ids[ids].tolist()
+            order = list({places[k]: k for k in reversed(order)}.values())[::-1]
         candidates: list[Candidate] = []
         for at in order[:count]:
-            found = self._candidate(at, ids, similarities, checks.get(at))
+            found = self._candidate(at, ids, similarities, near, checks.get(at))
             found = replace(found, confidence=0.0) if empty else found
             if candidates:  # a later place is never more probable, whatever its rivals are
                 most = min(found.confidence, candidates[-1].confidence)
@@ -188,11 +193,11 @@ class Matcher:
             return None
         return verify(local, rows, np.float32(similarities), self.map.local.grid)
 
-    def _checks(self, verified: Verified, ids: list[int]) -> dict[int, Check]:
-        """By rank of the search: what the local features say."""
+    def _checks(self, verified: Verified, near: np.ndarray) -> dict[int, Check]:
+        """By rank of the search: what the local features say; `near` bool (K, K), by rank."""
         scores = verified.scores.astype(float)
         support = np.exp(_SHARPNESS * (scores - scores.max()))
-        near = self.near.among(ids[: len(scores)])
+        near = near[: len(scores), : len(scores)]
         inside, rivals = near @ support, (~near).sum(axis=1)
         # Many near ones have much support by chance: then those elsewhere count for more.
         crowded = np.maximum(near.sum(axis=1) / np.maximum(rivals, 1) / _CROWD, 1.0)
@@ -204,11 +209,18 @@ class Matcher:
         return {k: Check(*values) for k, values in enumerate(rows)}
 
     def _candidate(
-        self, at: int, ids: list[int], similarities: list[float], check: Check | None
+        self,
+        at: int,
+        ids: list[int],
+        similarities: list[float],
+        near: np.ndarray,
+        check: Check | None,
     ) -> Candidate:
-        similarity = similarities[at]
-        margin = similarity - self._rival(ids[at], ids, similarities)
-        found = Candidate(self.map.places[ids[at]], similarity, margin, 0.0, check)
+        """The candidate of a rank; `near` bool (K, K), by rank."""
+        elsewhere = np.flatnonzero(~near[at])  # the worst of all is the rival where all are near
+        rival = similarities[elsewhere[0] if len(elsewhere) else -1]
+        margin = similarities[at] - rival
+        found = Candidate(self.map.places[ids[at]], similarities[at], margin, 0.0, check)
         return replace(found, confidence=probability(self.known(found), self._coefficients))
 
     def known(self, found: Candidate) -> dict[str, float]:
@@ -219,61 +231,42 @@ class Matcher:
             known |= {'lead': check.lead, 'agreement': check.agreement}
         return known
 
-    def _rival(self, i: int, ids: list[int], similarities: list[float]) -> float:
-        """The best similarity of places not near place i; the worst of all if all are near."""
-        # Plain Python ends after a few places; the calls of numpy would take ten times as long.
-        elsewhere = (s for j, s in zip(ids, similarities, strict=True) if not self.near(i, j))
-        return next(elsewhere, similarities[-1])
-
 
 class Neighbourhood:
-    """Whether two places, given by their numbers, are neighbours: `near(i, j)`.
+    """Whether two pictures, given by their rows, are neighbours: `near(i, j)`.
 
-    They are within `neighbour_m` metres, or without poses within `neighbour_frames` of one
-    traverse; places of one name are, too.
+    They are of one place, or of places within `neighbour_m` metres, or without poses within
+    `neighbour_frames` of one traverse; places of one name are, too.
     """
 
     def __init__(self, places: Sequence[Place], config: MatcherConfig):
-        self._config, self._positions = config, None
-        poses = [p.pose for p in places]
-        if all(pose is not None for pose in poses):
-            self._positions = [(pose.x, pose.y, pose.z) for pose in poses]
-        self._orders = [(p.traverse, p.order) for p in places]
-        numbers = {label: k for k, label in enumerate(dict.fromkeys(p.label for p in places))}
-        self._names = [numbers[p.label] if p.label else -1 - k for k, p in enumerate(places)]
+        self._places, self._config = Places.of(places), config
 
     def __call__(self, i: int, j: int) -> bool:
-        if self._names[i] == self._names[j]:
-            return True
-        if self._positions is None:
-            (route, at), (other, there) = self._orders[i], self._orders[j]
-            return route == other and abs(at - there) <= self._config.neighbour_frames
-        return math.dist(self._positions[i], self._positions[j]) <= self._config.neighbour_m
+        return bool(self.between([i], [j])[0, 0])
 
-    def among(self, ids: Sequence[int]) -> np.ndarray:
-        """bool (K, K): the same for every two of K places."""
-        return self._near(ids, ids)
+    def among(self, rows: Sequence[int]) -> np.ndarray:
+        """bool (K, K): the same for every two of K rows."""
+        return self.between(rows, rows)
 
     def of(self, i: int) -> np.ndarray:
-        """bool (N,): which of all places are neighbours of place i, itself too."""
-        return self._near([i], range(len(self._orders)))[0]
+        """bool (N,): which of all rows are neighbours of row i, itself too."""
+        return self.between([i], slice(None))[0]
 
-    def _near(self, ids: Sequence[int], others: Sequence[int]) -> np.ndarray:
-        """bool (K, M): the same for K places and M others."""
+    def between(self, rows: Sequence[int], others: Sequence[int] | slice) -> np.ndarray:
+        """bool (K, M): the same for K rows and M others, or all."""
+        places, rows = self._places, np.asarray(rows, np.int64)
+        others = others if isinstance(others, slice) else np.asarray(others, np.int64)
 
-        def columns(of: Sequence) -> tuple[np.ndarray, np.ndarray]:
-            return np.array([of[i] for i in ids])[:, None], np.array([of[i] for i in others])
+        def equal(column: np.ndarray) -> np.ndarray:
+            return column[rows][:, None] == column[others]
 
-        name, names = columns(self._names)
-        if self._positions is None:
-            here, there = columns(self._orders)
-            frames = np.abs(here[..., 1] - there[:, 1])
-            same_route = here[..., 0] == there[:, 0]
-            return (name == names) | same_route & (frames <= self._config.neighbour_frames)
-        here, there = columns(self._positions)
-        return (name == names) | (
-            np.linalg.norm(here - there, axis=-1) <= self._config.neighbour_m
-        )
+        near = equal(places.ids) | equal(places.names)
+        if not places.all_posed:
+            frames = np.abs(places.orders[rows][:, None] - places.orders[others])
+            return near | equal(places.traverses) & (frames <= self._config.neighbour_frames)
+        apart = places.positions[rows][:, None] - places.positions[others]
+        return near | (np.linalg.norm(apart, axis=-1) <= self._config.neighbour_m)
 
 
 def _matches(verified: Verified, candidate: int, grid: tuple[int, int]) -> Matches:

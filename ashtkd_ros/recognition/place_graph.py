@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ashtkd_ros.maps.places_table import Place
+from ashtkd_ros.maps.places import Place, Places
 
 _STRETCH = 30  # places of one traverse that are no further apart than this are one stretch
 _HEADING_RAD = 1.05  # how far headings may differ where two stretches show the same
@@ -18,29 +18,28 @@ _LEAST_SPOT_M = 1.0
 class PlaceGraph:
     """The N places in the order of their traverses; "position" is a place's number in it.
 
-    `ids`: the place at each position; `position`: the reverse; `first`, `last`: the ends of each
-    position's traverse; all int (N,). `spacing`: float (N,), metres from place to place in its
-    traverse, None without poses. `links`: int (N, 2), positions on other stretches that show the
-    same spot; -1: none. `loop`: bool (N,), whether the traverse may end where it began, which is
-    not known without poses. So two traverses of one road, or parts of a route that meet, are one
-    graph.
+    `rows`: the picture at each position; `position`: the reverse; `first`, `last`: the ends of
+    each position's traverse; all int (N,). `spacing`: float (N,), metres from place to place in
+    its traverse, None without poses. `links`: int (N, 2), positions on other stretches that show
+    the same spot, or without poses other pictures of the place; -1: none. `loop`: bool (N,),
+    whether the traverse may end where it began, which is not known without poses. So two traverses
+    of one road, or parts of a route that meet, are one graph.
     """
 
     def __init__(self, places: Sequence[Place], near_m: float):
-        traverse = np.array([p.traverse for p in places])
-        order = np.array([p.order for p in places])
-        self.ids = np.lexsort((order, traverse))
+        places = Places.of(places)
+        traverse = places.traverses
+        self.rows = np.lexsort((places.orders, traverse))
         self.position = np.empty(len(places), np.int64)
-        self.position[self.ids] = np.arange(len(places))
-        starts = np.flatnonzero(np.diff(traverse[self.ids], prepend=np.nan) != 0)
+        self.position[self.rows] = np.arange(len(places))
+        starts = np.flatnonzero(np.diff(traverse[self.rows], prepend=np.nan) != 0)
         lengths = np.diff(starts, append=len(places))
         self.first = np.repeat(starts, lengths)
         self.last = self.first + np.repeat(lengths, lengths) - 1
         self.spacing, self.links = None, np.full((len(places), _LINKS), -1)
         self.loop = self.last > self.first
-        if all(p.pose is not None for p in places):
-            poses = [places[i].pose for i in self.ids]
-            at = np.array([(p.x, p.y, p.z) for p in poses])
+        if places.all_posed:
+            at = places.positions[self.rows]
             steps = np.linalg.norm(np.diff(at, axis=0, prepend=at[:1]), axis=1)
             steps[starts] = 0
             length = np.add.reduceat(steps, starts)
@@ -48,10 +47,12 @@ class PlaceGraph:
                 np.maximum(length / np.maximum(lengths - 1, 1), 1e-3), lengths
             )
             self.loop &= np.linalg.norm(at[self.last] - at[self.first], axis=1) <= 2 * near_m
-            self.links = self._meeting(at, np.array([p.yaw for p in poses]), near_m)
+            self.links = self._meeting(at, places.yaws[self.rows], near_m)
+        elif places.has_experiences:
+            self.links = self._of_one_place(places.ids[self.rows])
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.rows)
 
     def hops(self, positions: np.ndarray, hops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions (B,) and numbers of places (V, H) or (B, V, H) → positions (B, V, H).
@@ -66,6 +67,20 @@ class PlaceGraph:
         stays = np.clip(to, first, last)
         over = loop & (to != stays)
         return stays, np.where(over, first + (to - first) % (last - first + 1), -1)
+
+    def _of_one_place(self, ids: np.ndarray) -> np.ndarray:
+        """int (N, 2): positions of the next picture of the same place and of the one before, of
+        which the last is followed by the first; `ids` int (N,), by position."""
+        order = np.argsort(ids, kind='stable')
+        starts = np.flatnonzero(np.diff(ids[order], prepend=-1) != 0)
+        lengths = np.diff(starts, append=len(ids))
+        first, length = np.repeat(starts, lengths), np.repeat(lengths, lengths)
+        nth, links = np.arange(len(ids)) - first, np.full((len(ids), _LINKS), -1)
+        for link, step in enumerate((1, -1)):
+            links[order, link] = order[first + (nth + step) % length]
+        links[links == np.arange(len(ids))[:, None]] = -1
+        links[links[:, 1] == links[:, 0], 1] = -1
+        return links
 
     def _meeting(self, at: np.ndarray, yaw: np.ndarray, near_m: float) -> np.ndarray:
         """int (N, 2): positions of the same spot on other stretches, the next one and the one

@@ -126,12 +126,12 @@ class Recogniser:
             return self.matcher.answer(look, top_k, verify_top), None, None
         if self._follower is None or self._follower.length != moment.length:
             self._follower = Follower(self.matcher, moment.length)
-        alone = self.matcher.answer(look, max(top_k, EVIDENCE), verify_top)
+        alone = self.matcher.answer(look, max(top_k, EVIDENCE), verify_top, every_picture=True)
         followed = self._follower.follow(
             alone, look.descriptor, moment.stamp, top_k, moment.moved_m
         )
         single = alone.candidates[0]
-        same = followed.candidates[0].place.id == single.place.id
+        same = followed.candidates[0].place.row == single.place.row
         answer = Answer(
             followed.candidates, alone.matches if same else None, alone.verify_s, alone.empty
         )

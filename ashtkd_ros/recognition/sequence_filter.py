@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ashtkd_ros.maps.places_table import Place
+from ashtkd_ros.maps.places import Place
 from ashtkd_ros.network.confidence import ON_THE_MAP
 from ashtkd_ros.recognition.matcher import MatcherConfig
 from ashtkd_ros.recognition.place_graph import PlaceGraph
@@ -38,15 +38,15 @@ _TINY, _NOTHING = 1e-12, 1e-6  # probabilities: the least, and of states that ar
 class Evidence:
     """What one image says.
 
-    `stamp`: seconds; `descriptor`: float32 (D,); `ids`: int (K,), candidate places; `scores`:
-    float (K,), of the verification, or, where nothing was verified, similarities of descriptors;
-    `confidence`: that the best one is right, [0, 1]. `moved_m`: metres forward since the last
-    image, None without odometry. `empty`: whether the image shows nothing.
+    `stamp`: seconds; `descriptor`: float32 (D,); `rows`: int (K,), candidates in the map;
+    `scores`: float (K,), of the verification, or, where nothing was verified, similarities of
+    descriptors; `confidence`: that the best one is right, [0, 1]. `moved_m`: metres forward since
+    the last image, None without odometry. `empty`: whether the image shows nothing.
     """
 
     stamp: float
     descriptor: np.ndarray
-    ids: np.ndarray
+    rows: np.ndarray
     scores: np.ndarray
     confidence: float
     verified: bool = True
@@ -63,9 +63,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Belief:
-    """Probabilities after an image: of places `ids` (B,), best first, and of being lost."""
+    """Probabilities after an image: of the map's `rows` (B,), best first, and of being lost."""
 
-    ids: np.ndarray
+    rows: np.ndarray
     probabilities: np.ndarray
     lost: float
 
@@ -124,7 +124,7 @@ class SequenceFilter:
         """What is believed now."""
         probabilities = self._belief.sum(axis=1)
         order = np.argsort(-probabilities, kind='stable')
-        return Belief(self.graph.ids[self._at[order]], probabilities[order], self._lost)
+        return Belief(self.graph.rows[self._at[order]], probabilities[order], self._lost)
 
     def _predict(self) -> None:
         """Move every state by its velocity, or some place more or less; forget a little."""
@@ -207,7 +207,7 @@ class SequenceFilter:
         trust = min(max(seen.confidence, _TINY), _MOST)
         ratio = trust / (1 - trust) * (1 - ON_THE_MAP) / ON_THE_MAP
         at, inverse = np.unique(
-            np.concatenate([self._at, self.graph.position[seen.ids]]), return_inverse=True
+            np.concatenate([self._at, self.graph.position[seen.rows]]), return_inverse=True
         )
         old, new = inverse[: len(self._at)], inverse[len(self._at) :]
         belief = np.zeros((len(at), len(_VELOCITIES)))

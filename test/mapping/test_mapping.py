@@ -97,6 +97,7 @@ def test_places_are_metres_apart(tmp_path: Path, tiny: Embedder, out: Path):
         'local.npy',
         'map.yaml',
         'places.csv',
+        'places.npz',
         'route.png',
     ]
     assert [p.name for p in out.parent.iterdir()] == ['map']

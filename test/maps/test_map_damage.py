@@ -85,8 +85,11 @@ def as_first_format(folder: Path, values: object) -> None:
     if isinstance(values, dict):
         values = {**values, 'format_version': values.get('format_version', 1)}
         values.pop('checksum', None)
-        if values['format_version'] == 3:
+        if values['format_version'] == 4:
             values['format_version'] = 1
+            if isinstance(values['sha256'], dict):
+                sums = {k: v for k, v in values['sha256'].items() if k != 'places.npz'}
+                values['sha256'] = sums
     (folder / 'map.yaml').write_text(yaml.safe_dump(values, sort_keys=False))
 
 
@@ -173,7 +176,7 @@ def test_hostile_tables_with_right_checksums_end_in_a_line_or_in_sense(rich: Pat
     for data in tables:
         with_sum(rich, 'places.csv', data, sealed)
         try:
-            places = PlaceMap.load(rich).places
+            places = PlaceMap.load(rich, pictures=True).places
         except VprError as error:
             assert one_line(error), data
             continue

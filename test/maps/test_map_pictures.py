@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import line_of, places_along_x, write_tiny_model
+from conftest import change_place, line_of, places_along_x, write_tiny_model
 from test_place_pictures import walk
 
 from ashtkd_ros.commands import build_map as command
@@ -127,13 +127,14 @@ def test_a_thumbnail_that_is_not_the_maps_own_is_not_shown(
         file.write_bytes(b'no picture')
     assert shown(place_map) == []
     if kind != 'another':  # a map of the first format has no checksums of thumbnails
-        place_map.places[0] = replace(place_map.places[0], thumbnail='')
+        change_place(place_map, 0, thumbnail='')
         assert shown(place_map) == []
 
 
 def test_evaluate_embeds_none_of_them(tmp_path: Path, model: Path, secret: Path):
     place_map = mapped(tmp_path, model, thumbnails=False)
-    place_map.places[:] = [replace(p, source=str(secret)) for p in place_map.places]
+    for row in range(len(place_map.places)):
+        change_place(place_map, row, source=str(secret))
     place_map.save(tmp_path / 'map')
     out = tmp_path / 'report.html'
     arguments = [tmp_path / 'map', tmp_path / 'walk', '-o', out, '--model', model, '--no-timing']

@@ -2,7 +2,7 @@
 """Maps that older versions of the program wrote are read, and what is written now is the same.
 
 `test/data/maps`: the same three places, written by the first version of the project, by the last
-one of format 1, by the last one of format 2, and with local features by one of format 3.
+one of format 1, by the last one of format 2, and with local features by those of formats 3 and 4.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ashtkd_ros.network.local_features import LocalShape
 MAPS = ROOT / 'test' / 'data' / 'maps'
 OLD = {
     'first_version': (1, []),
-    **{f'format_{version}': (version, ['/walks/day']) for version in (1, 2, 3)},
+    **{f'format_{version}': (version, ['/walks/day']) for version in (1, 2, 3, 4)},
 }
-FILES = ['index.faiss', 'places.csv']
+FILES = ['index.faiss', 'places.csv', 'places.npz']
 PLACES = [
     Place(i, 0.5 * i, i, Pose(float(i), 0.0, 0.0), f'images/{i}.jpg', 'hall' if i else '')
     for i in range(3)
@@ -72,21 +72,21 @@ def test_an_old_map_saved_again_is_of_the_new_format(name: str, tmp_path: Path):
     shutil.copytree(MAPS / name, out)
     check_target(out)
     PlaceMap.load(out).save(out)
-    again, now, written = PlaceMap.load(out), checksums(MAPS / 'format_3'), checksums(out)
+    again, now, written = PlaceMap.load(out), checksums(MAPS / 'format_4'), checksums(out)
     assert again.places == PLACES and not again.warnings
-    assert 'format_version: 3\n' in (out / 'map.yaml').read_text()
+    assert 'format_version: 4\n' in (out / 'map.yaml').read_text()
     assert [written[n] for n in FILES] == [now[n] for n in FILES]
-    assert written.get('local.npy') == (now['local.npy'] if name == 'format_3' else None)
+    assert written.get('local.npy') == (now['local.npy'] if OLD[name][0] >= 3 else None)
 
 
 def test_the_same_map_has_the_same_bytes_as_before(tmp_path: Path):
     built = {'traverses': [{'source': '/walks/day'}], 'keyframes': {'rule': 'all'}}
     made = PlaceMap.build(np.eye(3, 4), PLACES, NETWORK, 'map', LOCAL, **built)
     made.save(tmp_path / 'map')
-    assert checksums(tmp_path / 'map') == checksums(MAPS / 'format_3')
+    assert checksums(tmp_path / 'map') == checksums(MAPS / 'format_4')
 
 
-@pytest.mark.parametrize('version', [0, 4, 99])
+@pytest.mark.parametrize('version', [0, 5, 99])
 def test_a_map_of_a_format_to_come_is_refused_in_one_line(tmp_path: Path, version: int):
     shutil.copytree(MAPS / 'first_version', tmp_path / 'map')
     text = (tmp_path / 'map' / 'map.yaml').read_text()
@@ -94,4 +94,4 @@ def test_a_map_of_a_format_to_come_is_refused_in_one_line(tmp_path: Path, versio
     (tmp_path / 'map' / 'map.yaml').write_text(text)
     with pytest.raises(VprError) as error:
         PlaceMap.load(tmp_path / 'map')
-    assert f'has map format {version}, this program reads 1 to 3' in line_of(error)
+    assert f'has map format {version}, this program reads 1 to 4' in line_of(error)

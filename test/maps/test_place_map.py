@@ -15,6 +15,8 @@ from conftest import checksums, line_of, places_along_x, unit_rows
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place, PlaceMap, place_spacing
+from ashtkd_ros.maps.places import Places
+from ashtkd_ros.maps.places_file import read_columns, write_columns
 
 
 def descriptors(place_map: PlaceMap) -> np.ndarray:
@@ -57,16 +59,16 @@ def test_the_same_map_is_the_same_bytes(built: PlaceMap, saved: Path, tmp_path: 
 
 def test_description_is_plain_yaml_with_counts_and_checksums(saved: Path):
     values = yaml.safe_load((saved / 'map.yaml').read_text())
-    assert (values['format_version'], values['places'], values['descriptor_size']) == (3, 6, 4)
+    assert (values['format_version'], values['places'], values['descriptor_size']) == (4, 6, 4)
     sums = checksums(saved)
-    assert values['sha256'] == {n: sums[n] for n in ('index.faiss', 'places.csv')}
+    assert values['sha256'] == {n: sums[n] for n in ('index.faiss', 'places.csv', 'places.npz')}
 
 
 def test_saving_over_a_map_replaces_it_whole(saved: Path, fake_network):
     (saved / 'thumbnails').mkdir()
     PlaceMap.build(unit_rows(2, 4, seed=9), places_along_x([5, 6]), fake_network).save(saved)
     assert [p.pose.x for p in PlaceMap.load(saved).places] == [5.0, 6.0]
-    assert sorted(checksums(saved)) == ['index.faiss', 'map.yaml', 'places.csv']
+    assert sorted(checksums(saved)) == ['index.faiss', 'map.yaml', 'places.csv', 'places.npz']
     assert [p.name for p in saved.parent.iterdir()] == ['map']
 
 
@@ -124,7 +126,10 @@ def test_a_map_from_before_bags_is_read(saved: Path):
     rows = [line.split(',') for line in (saved / 'places.csv').read_text().splitlines()]
     table = '\n'.join(','.join(row[:-4]) for row in rows) + '\n'
     consistent(saved, 'places.csv', table.encode())
-    edit(saved, built={'source': '/walks/a'}, format_version=1)
+    (saved / 'places.npz').unlink()
+    sums = yaml.safe_load((saved / 'map.yaml').read_text())['sha256']
+    sums.pop('places.npz')
+    edit(saved, built={'source': '/walks/a'}, format_version=1, next_id=None, sha256=sums)
     lines = (saved / 'map.yaml').read_text().splitlines(keepends=True)
     (saved / 'map.yaml').write_text(''.join(lines[:-1]))  # which had no checksum of its own
     loaded = PlaceMap.load(saved)
@@ -137,10 +142,10 @@ def test_pictures_come_with_the_map_and_go_with_it(built: PlaceMap, saved: Path,
     (tmp_path / 'route').write_bytes(b'route')
     built.save(saved, tmp_path / 'made', tmp_path / 'route')
     assert (saved / 'thumbnails' / '000000.jpg').read_bytes() == b'picture'
-    assert (saved / 'route.png').read_bytes() == b'route' and len(list(saved.iterdir())) == 5
+    assert (saved / 'route.png').read_bytes() == b'route' and len(list(saved.iterdir())) == 6
     assert len(PlaceMap.load(saved).places) == 6
     built.save(saved, tmp_path / 'gone', tmp_path / 'gone')  # as where none could be made
-    assert sorted(checksums(saved)) == ['index.faiss', 'map.yaml', 'places.csv']
+    assert sorted(checksums(saved)) == ['index.faiss', 'map.yaml', 'places.csv', 'places.npz']
 
 
 def test_spacing_is_the_median_step():
@@ -180,9 +185,9 @@ def consistent(folder: Path, name: str, data: bytes) -> None:
     edit(folder, sha256={**sums, name: hashlib.sha256(data).hexdigest()})
 
 
-def without_last_line(folder: Path) -> None:
-    lines = (folder / 'places.csv').read_bytes().splitlines(keepends=True)
-    consistent(folder, 'places.csv', b''.join(lines[:-1]))
+def without_last_place(folder: Path) -> None:
+    places = read_columns((folder / 'places.npz').read_bytes())
+    consistent(folder, 'places.npz', write_columns(Places.of(places[:-1])))
 
 
 DAMAGE = {
@@ -197,7 +202,7 @@ DAMAGE = {
         'is damaged',
     ),
     'no version': (lambda f: edit(f, format_version=None), 'map.yaml is incomplete'),
-    'other version': (lambda f: edit(f, format_version=4), 'has map format 4'),
+    'other version': (lambda f: edit(f, format_version=5), 'has map format 5'),
     'no model': (lambda f: edit(f, model=None), 'map.yaml is incomplete'),
     'model of a wrong type': (lambda f: edit(f, model='x'), 'map.yaml is incomplete'),
     'model without hash': (lambda f: edit(f, model={'name': 'x'}), 'map.yaml is incomplete'),
@@ -216,8 +221,8 @@ DAMAGE = {
         lambda f: consistent(f, 'index.faiss', b'x' * 99),
         'is not an inner-product index',
     ),
-    'no table inside': (lambda f: consistent(f, 'places.csv', b'a,b\n1,2\n'), 'not a table'),
-    'one place too few': (without_last_line, 'count (6, 5, 6) places'),
+    'no table inside': (lambda f: consistent(f, 'places.npz', b'a,b\n1,2\n'), 'no archive'),
+    'one place too few': (without_last_place, 'count (6, 5, 6) places'),
     'other count': (lambda f: edit(f, places=7), 'count (7, 6, 6) places'),
     'other size': (lambda f: edit(f, descriptor_size=5), 'rebuild the map'),
 }

@@ -69,13 +69,13 @@ def test_a_map_knows_its_pictures_wherever_it_comes_from(fake_network, tmp_path:
     picture = make_thumbnail(IMAGE, 'RGB')
     places = [replace(p, thumbnail=sha256_of(picture)) for p in places_along_x([0, 1])]
     made = PlaceMap.build(unit_rows(2, 4), places, fake_network)
-    assert made.folder is None and made.picture(places[0]) is None  # in memory alone
+    assert made.folder is None and made.picture(made.places[0]) is None  # in memory alone
     write_thumbnail(tmp_path, 0, picture)
     made.save(tmp_path / 'map', thumbnails=tmp_path / 'thumbnails')
     for place_map in (made, PlaceMap.load(tmp_path / 'map')):
-        shown = place_map.picture(places[0])
+        shown = place_map.picture(place_map.places[0])
         assert shown.shape == (120, 160, 3) and np.abs(shown.astype(int) - COLOUR).max() < 6
-        assert place_map.picture(places[1]) is None  # which has none
+        assert place_map.picture(place_map.places[1]) is None  # which has none
 
 
 def test_a_damaged_thumbnail_is_not_read(tmp_path: Path):

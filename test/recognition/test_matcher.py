@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from conftest import line_of, places_along_x
+from conftest import change_place, line_of, places_along_x
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.confidence import probability
 from ashtkd_ros.network.local_features import Look
@@ -57,8 +56,7 @@ def test_margin_is_over_the_best_place_elsewhere(fake_network):
 
 def test_neighbours_are_told_by_height_too(fake_network):
     place_map = map_with([0.9, 0.6], [0, 0], fake_network)
-    upstairs = place_map.places[1].pose.__class__(0.0, 0.0, 20.0)
-    place_map.places[1] = place_map.places[1].__class__(1, 0.0, 1, upstairs, 'b.jpg')
+    change_place(place_map, 1, pose=Pose(0.0, 0.0, 20.0))
     assert Matcher(place_map).match(QUERY)[0].margin == pytest.approx(0.3, abs=1e-6)
 
 
@@ -73,7 +71,7 @@ def test_without_poses_neighbours_are_told_by_frames(fake_network):
 
 def test_without_poses_places_of_another_drive_are_rivals(fake_network):
     place_map = map_with([0.9, 0.88, 0.4], range(3), fake_network, with_poses=False)
-    place_map.places[1] = replace(place_map.places[1], order=0, traverse=1)
+    change_place(place_map, 1, order=0, traverse=1)
     assert Matcher(place_map).match(QUERY)[0].margin == pytest.approx(0.02, abs=1e-6)
 
 

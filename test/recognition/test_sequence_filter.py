@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ashtkd_ros.geometry.pose import Pose
-from ashtkd_ros.maps.places_table import Place
+from ashtkd_ros.maps.places import Place
 from ashtkd_ros.recognition.sequence_filter import Belief, Evidence, SequenceFilter
 
 SPACING, DIMENSIONS, CANDIDATES = 2.0, 64, 20
@@ -57,7 +57,7 @@ def drive(places: SequenceFilter, camera: Camera, route_: Iterable[float]) -> li
 
 def hits(beliefs: list[Belief], truth: Iterable[float], count: int) -> np.ndarray:
     """Whether the best place is within one of the true one, bool (n,); a ring of places."""
-    gap = np.array([b.ids[0] - at for b, at in zip(beliefs, truth, strict=True)]) % count
+    gap = np.array([b.rows[0] - at for b, at in zip(beliefs, truth, strict=True)]) % count
     return np.minimum(gap, count - gap) <= 1.0
 
 
@@ -75,7 +75,7 @@ def test_a_robot_that_stands_still_does_not_grow_more_certain():
     before = drive(places, camera, range(100, 110))[-1]
     for _ in range(300):  # 30 s
         after = places.step(camera.look(109, dt=0.1))
-    assert after.ids[0] == before.ids[0]
+    assert after.rows[0] == before.rows[0]
     np.testing.assert_allclose(after.probabilities, before.probabilities)
 
 
@@ -90,10 +90,10 @@ def test_the_noise_of_a_camera_that_stands_still_is_no_new_witness(confidence: f
         descriptor = (descriptor / np.linalg.norm(descriptor)).astype(np.float32)
         scores = seen.scores + rng.normal(0, 0.1, CANDIDATES)
         stamp = camera.stamp + k / 10
-        given = (stamp, descriptor, seen.ids, scores, confidence)
+        given = (stamp, descriptor, seen.rows, scores, confidence)
         after = places.step(Evidence(*given, moved_m=moved))
-    assert after.ids[0] == 109
-    assert after.probabilities[np.abs(after.ids - 109) <= 1].sum() < 0.95
+    assert after.rows[0] == 109
+    assert after.probabilities[np.abs(after.rows - 109) <= 1].sum() < 0.95
 
 
 def test_a_robot_that_stood_and_was_carried_off_to_stand_is_found():
@@ -107,7 +107,7 @@ def test_a_robot_that_stood_and_was_carried_off_to_stand_is_found():
                 noisy = seen.descriptor + rng.normal(0, 0.3 / 8, DIMENSIONS)
                 noisy = (noisy / np.linalg.norm(noisy)).astype(np.float32)
                 belief = places.step(replace(seen, descriptor=noisy))
-        found.append(abs(belief.ids[0] - 200) <= 1)
+        found.append(abs(belief.rows[0] - 200) <= 1)
     assert np.mean(found) >= 0.95
 
 
@@ -125,11 +125,11 @@ def test_the_first_image_counts_for_about_what_it_is_alone():
     places = SequenceFilter(route(300), 10)
     seen = Camera(300, right=1.0).look(100)
     seen.scores[0] = 5.0  # far ahead of the others
-    sure = Evidence(0.0, seen.descriptor, seen.ids, seen.scores, 0.97)
+    sure = Evidence(0.0, seen.descriptor, seen.rows, seen.scores, 0.97)
     first = places.step(sure)
-    near = np.abs(first.ids - 100) <= 1
+    near = np.abs(first.rows - 100) <= 1
     assert first.probabilities[near].sum() > 0.6 and first.lost < 0.1
-    doubtful = Evidence(0.0, seen.descriptor, seen.ids, seen.scores, 0.05)
+    doubtful = Evidence(0.0, seen.descriptor, seen.rows, seen.scores, 0.05)
     assert SequenceFilter(route(300), 10).step(doubtful).lost > 0.5
 
 
@@ -139,7 +139,7 @@ def test_off_the_map_it_is_lost_however_little_it_remembers(length: int):
     drive(places, camera, range(20, 40))
     for _ in range(40):
         seen = camera.look(math.inf)
-        found = places.step(Evidence(seen.stamp, seen.descriptor, seen.ids, seen.scores, 0.05))
+        found = places.step(Evidence(seen.stamp, seen.descriptor, seen.rows, seen.scores, 0.05))
     assert found.lost > 0.5
 
 
@@ -170,11 +170,11 @@ def test_two_traverses_of_one_road_are_one_graph():
     camera, rng, right = Camera(200), np.random.default_rng(5), []
     for at in range(40, 90):
         seen = camera.look(at)
-        ids = seen.ids + 200 * rng.integers(0, 2, len(seen.ids))
+        ids = seen.rows + 200 * rng.integers(0, 2, len(seen.rows))
         seen = Evidence(seen.stamp, seen.descriptor, ids, seen.scores, seen.confidence)
         found = [places.step(seen) for places in (linked, apart)]
-        right.append([f.probabilities[np.abs(f.ids % 200 - at) <= 2].sum() for f in found])
-        assert abs(found[0].ids[0] % 200 - at) <= 1
+        right.append([f.probabilities[np.abs(f.rows % 200 - at) <= 2].sum() for f in found])
+        assert abs(found[0].rows[0] % 200 - at) <= 1
     with_links, without = np.mean(right[10:], axis=0)
     assert with_links > without + 0.1
 
@@ -210,7 +210,7 @@ def test_a_stamp_that_goes_back_and_a_long_pause_begin_anew(dt: float):
     odd = Evidence(camera.stamp + dt, camera.look(200).descriptor, far, np.arange(20.0), 0.9)
     fresh = SequenceFilter(route(300), 10).step(odd)
     again = places.step(odd)
-    np.testing.assert_array_equal(again.ids, fresh.ids)
+    np.testing.assert_array_equal(again.rows, fresh.rows)
     np.testing.assert_array_equal(again.probabilities, fresh.probabilities)
 
 
@@ -241,13 +241,13 @@ def test_probabilities_are_of_the_whole_and_few_places_are_kept():
     places, camera = SequenceFilter(route(20000), 10), Camera(20000, right=0.3)
     for belief in drive(places, camera, range(100, 140)):
         assert belief.probabilities.sum() + belief.lost == pytest.approx(1, abs=1e-6)
-        assert len(belief.ids) <= 200 and (np.diff(belief.probabilities) <= 0).all()
+        assert len(belief.rows) <= 200 and (np.diff(belief.probabilities) <= 0).all()
 
 
 def test_a_map_of_one_place():
     places = SequenceFilter(route(1), 10)
     seen = Evidence(0.0, np.float32([1.0]), np.array([0]), np.array([1.0]), 0.9)
-    assert places.step(seen).ids.tolist() == [0]
+    assert places.step(seen).rows.tolist() == [0]
 
 
 @pytest.mark.parametrize('spacing', [0.5, 1.0, 2.0])

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import line_of, places_along_x, unit_rows
+from conftest import change_place, line_of, places_along_x, unit_rows
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import PlaceMap
@@ -167,7 +166,7 @@ def test_places_of_another_drive_are_no_neighbours_without_poses(fake_network):
         fake_network, [0.5] * 4, range(4), {1: alike(0.9, 1), 2: alike(0.9, 1)}, False
     )
     together = Matcher(place_map, MatcherConfig(neighbour_frames=1)).answer(LOOK).candidates[0]
-    place_map.places[2] = replace(place_map.places[2], traverse=1)
+    change_place(place_map, 2, traverse=1)
     apart = Matcher(place_map, MatcherConfig(neighbour_frames=1)).answer(LOOK).candidates[0]
     assert together.check.lead > 0.8 > abs(apart.check.lead) + 0.6
 

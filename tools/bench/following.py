@@ -18,7 +18,7 @@ import numpy as np
 from ashtkd_ros.cli.arguments import positive_count
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.geometry.pose import Pose
-from ashtkd_ros.maps.places_table import Place
+from ashtkd_ros.maps.places import Place
 from ashtkd_ros.recognition.sequence_filter import Evidence, SequenceFilter
 
 _NUMBERS, _ROAD, _CANDIDATES, _FRAMES, _FIRST = 320, 5000, 30, 300, 50

@@ -141,7 +141,7 @@ def _match_set(
     for asked in pictures[1::2]:
         look = embedder.describe(degrade(asked.frame.read(), rng))
         best = matcher.answer(look).candidates[0]
-        found = mapped[best.place.id]
+        found = mapped[best.place.row]
         near = positives != 'neighbours' or abs(found.order - asked.order) <= reach
         right = near and found.group == asked.group
         checked = (best.check.lead, best.check.agreement) if verified else ()

@@ -140,7 +140,7 @@ def rank(
         for name, config in configs.items():
             matcher = Matcher(place_map, config)
             for q in np.flatnonzero(first == start):
-                rows = [c.place.id for c in matcher.answer(queries.looks[q]).candidates]
+                rows = [c.place.row for c in matcher.answer(queries.looks[q]).candidates]
                 found[name][q, : len(rows)] = start + test.every * np.array(rows)
     return found
 

@@ -87,10 +87,10 @@ def follow(
     for frame, look in zip(queries.frames, queries.looks, strict=True):
         answer = matcher.answer(look, EVIDENCE)
         followed = follower.follow(answer, look.descriptor, frame.stamp, 1).candidates[0]
-        ids, share = window.step(evidence_of(answer, look.descriptor, frame.stamp), 1)
+        rows, share = window.step(evidence_of(answer, look.descriptor, frame.stamp), 1)
         best = answer.candidates[0]
-        found = ((best.place.id, best.confidence), (ids[0], share))
-        found += ((followed.place.id, followed.confidence),)
+        found = ((best.place.row, best.confidence), (rows[0], share))
+        found += ((followed.place.row, followed.confidence),)
         for method, (place, trust) in zip(first, found, strict=True):
             first[method].append(place)
             confidence[method].append(trust)

@@ -53,7 +53,7 @@ class Answers:
     @property
     def ranking(self) -> np.ndarray:
         """Rows of the database, int (Q, K), best first."""
-        return np.array([[c.place.id for c in found] for found in self.candidates])
+        return np.array([[c.place.row for c in found] for found in self.candidates])
 
     @property
     def first_right(self) -> np.ndarray:
@@ -138,7 +138,7 @@ def answer_frames(
 
 def self_calibrated(place_map: PlaceMap, embedder: Embedder, mapped: Sequence[Frame]) -> PlaceMap:
     """The map with a confidence that is fitted to its pictures, as `build_map` fits it."""
-    found = calibrated(place_map, embedder, lambda place: _thumbnail(mapped[place.id]))
+    found = calibrated(place_map, embedder, lambda place: _thumbnail(mapped[place.row]))
     place_map.info = place_map.info.calibrated(found.coefficients, found.trust)
     return place_map
 
