@@ -160,7 +160,8 @@ class Matcher:
             matches = _matches(verified, order[0], self.map.local.grid)
         if self.map.places.has_experiences and not every_picture:
             places = self.map.places.ids[ids].tolist()
-            order = list({places[k]: k for k in reversed(order)}.values())[::-1]
+            best = {places[k]: k for k in reversed(order)}
+            order = [k for k in order if best[places[k]] == k]
         candidates: list[Candidate] = []
         for at in order[:count]:
             found = self._candidate(at, ids, similarities, near, checks.get(at))
