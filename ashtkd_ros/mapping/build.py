@@ -102,7 +102,7 @@ def build_map(
         journal.remove()
     finally:
         journal.close()
-        if not journal.count:  # there is nothing to continue from
+        if journal.is_empty:  # there is nothing to continue from
             journal.remove()
     return place_map, builder.counts
 

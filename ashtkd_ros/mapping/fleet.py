@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from ashtkd_ros.cli.child_process import child_process
+from ashtkd_ros.cli.terminal import is_debugging
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.mapping.build import Builder
 from ashtkd_ros.mapping.journal import Journal
@@ -33,7 +34,6 @@ _ADDRESS = re.compile(r'(?P<host>[^\s/@]+):(?P<port>[0-9]{1,5})')
 _CONNECT_S, _ANSWER_S = 5.0, 30.0
 _RETRIES = 3  # of a traverse whose worker died
 _OBJECTS = 100 * 2**20  # bytes of shared memory; only short messages go through it
-_QUIET = {'log_to_driver': False, 'logging_level': logging.CRITICAL}
 # Joins a cluster and leaves it again: what Ray does where none answers takes minutes.
 _PROBE = """
 import logging, sys
@@ -110,7 +110,11 @@ def _add_places(
 def _joined(ray: ModuleType, workers: int, address: str) -> Iterator[None]:
     """While the body runs, Ray is there; it then ends, with all its processes on this machine."""
     with contextlib.ExitStack() as stack:
-        options: dict[str, Any] = {'address': address, **_QUIET}
+        options: dict[str, Any] = {'address': address, 'log_to_driver': is_debugging()}
+        if not is_debugging():  # of what goes wrong our errors tell; Ray prints on stdout
+            options['logging_level'] = logging.CRITICAL
+            nowhere = stack.enter_context(open(os.devnull, 'w'))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
         if not address:
             folder = tempfile.TemporaryDirectory(
                 prefix='ashtkd_ray_', dir='/tmp', ignore_cleanup_errors=True

@@ -121,20 +121,29 @@ class Journal:
         The key goes first, so that what a kill leaves here is not taken up again.
         """
         _clear(self.folder)
-        if not (self.folder / _PARTS).is_dir() or (self.folder / _PARTS).is_symlink():
-            return
-        for part in (self.folder / _PARTS).glob('.*.building'):
-            if part.is_dir() and not part.is_symlink():
-                _clear(part)
-                (part / _LOCK).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # a file of the user is in it
-                    part.rmdir()
+        for part in self._parts():
+            _clear(part)
+            (part / _LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a file of the user is in it
+                part.rmdir()
         with contextlib.suppress(OSError):
             (self.folder / _PARTS).rmdir()
 
     def part(self, number: int) -> Path:
         """What to give as `out` to the journal of a part of this map: it is removed with this."""
         return self.folder / _PARTS / str(number)
+
+    def _parts(self) -> list[Path]:
+        """The folders of the journals of parts."""
+        folder = self.folder / _PARTS
+        found = [] if folder.is_symlink() else folder.glob('.*.building')
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither this journal nor that of a part has places."""
+        tables = (part / _TABLE for part in self._parts())
+        return not self.count and not any(_is_plain_file(t) and t.stat().st_size for t in tables)
 
     def _take_up(self) -> dict | None:
         """Cut all files to the entries that are whole and sound; returns the last of those."""
