@@ -86,14 +86,22 @@ def _check_address(address: str) -> None:
     except (OSError, UnicodeError) as error:
         reason = one_line(getattr(error, 'strerror', None) or str(error))
         raise VprError(f'--ray-address {address}: nothing answers ({reason}); {start}') from error
+    if why := _probed(address):
+        raise VprError(f'--ray-address {address}: no Ray cluster answers ({why}); {start}')
+
+
+def _probed(address: str) -> str:
+    """Why a process of its own cannot join a cluster; empty if it can."""
     with child_process('Ray', [sys.executable, '-c', _PROBE, address]) as child:
         try:
-            child.process.wait(_ANSWER_S)
-            why = child.failure().args[0] if child.process.returncode else ''
+            if child.process.wait(_ANSWER_S) == 0:
+                return ''
+            why = str(child.failure())
         except subprocess.TimeoutExpired:
             why = f'no answer in {_ANSWER_S:g} s'
-    if why:
-        raise VprError(f'--ray-address {address}: no Ray cluster answers ({why}); {start}')
+        if any('AuthToken' in line for line in child.lines()):
+            return 'it has another token; set RAY_AUTH_MODE and RAY_AUTH_TOKEN as it has them'
+        return why
 
 
 def _add_places(
