@@ -93,10 +93,11 @@ def _opened(part: Part) -> Builder:
     try:
         embedder = _embedder(part.model, part.providers, part.sha256)
         traverse = open_traverse(path, options)
+        traverse.depth.raise_to(part.bits)
+        builder = Builder([traverse], embedder, part.options, on_one_core=True)
     except (VprError, OSError) as error:
-        raise VprError(f'on {_machine()}: {reason_of(error)}; {_SHARED}') from error
-    traverse.depth.raise_to(part.bits)
-    builder = Builder([traverse], embedder, part.options, on_one_core=True)
+        why = str(error) if isinstance(error, VprError) else f'{path}: {reason_of(error)}'
+        raise VprError(f'on {_machine()}: {why}; {_SHARED}') from error
     if code_here() != part.code:
         why = 'ashtkd_ros is another version there; install the same on all machines'
     elif embedder.hash != part.sha256:
