@@ -66,7 +66,7 @@ def add_keyframe_options(parser: argparse.ArgumentParser) -> None:
 
 def add_fleet_options(parser: argparse.ArgumentParser) -> None:
     """The options for workers that build beside each other."""
-    text = 'for many sources, with Ray (pip install "ashtkd_ros[fleet]")'
+    text = 'many sources beside each other, by Ray (pip install ray)'
     add = parser.add_argument_group(text).add_argument
     text = (
         'number of workers; each reads and embeds a source at a time, on one core (--threads is '

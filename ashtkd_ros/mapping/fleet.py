@@ -67,7 +67,7 @@ def _load() -> ModuleType:
     except ImportError as error:
         raise VprError(
             f'--workers and --ray-address need Ray ({one_line(str(error))}): '
-            'pip install "ashtkd_ros[fleet]", or pip install ray'
+            'pip install ray, or in a checkout pip install ".[fleet]"'
         ) from error
     return ray
 

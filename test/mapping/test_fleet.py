@@ -207,7 +207,7 @@ def test_without_ray_one_line_says_how_to_get_it(
 ):
     monkeypatch.setitem(sys.modules, 'ray', None)
     assert call('build_map', *command, '-o', tmp_path / 'map', '--workers', 2) == 1
-    assert 'pip install "ashtkd_ros[fleet]", or pip install ray' in error_line(capsys)
+    assert 'pip install ray, or in a checkout pip install ".[fleet]"' in error_line(capsys)
     assert call('build_map', *command, '-o', tmp_path / 'map', '--workers', 2, '--dry-run') == 0
 
 
