@@ -73,21 +73,21 @@ def build_map(
 ) -> tuple[PlaceMap, Counter]:
     """Write the map of all traverses to `out`.
 
-    `add_places`: does what `Builder.run` does, by other means: see `fleet.fleet`. Returns the map,
+    `add_places`: does what `Builder.run` does by other means, see `fleet.fleet`. Returns the map,
     and the numbers of images by their fate.
 
     Places are numbered in the order of the traverses. If a build was killed, a call with the same
     traverses, options and network continues it. VprError if there is no place, if poses are in
     different frames, or if `out` holds something else.
     """
-    options = options or MapOptions()
+    options, add_places = options or MapOptions(), add_places or Builder.run
     check_target(out)
     if not options.replace:
         check_sources(out, traverses)
     builder = Builder(traverses, embedder, options)
     journal = Journal(out, builder.key, embedder.dimensions, builder.local)
     try:
-        (add_places or Builder.run)(builder, journal)
+        add_places(builder, journal)
         builder.finish()
         if not options.replace:  # another map may have been written there meanwhile
             check_sources(out, traverses)

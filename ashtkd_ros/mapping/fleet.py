@@ -62,6 +62,7 @@ def _load() -> ModuleType:
     """Ray, which sends no statistics and prints nothing; VprError where it is not installed."""
     os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
     os.environ.setdefault('RAY_task_oom_retries', str(_RETRIES))
+    os.environ.setdefault('RAY_worker_niceness', '0')  # the priority of this process
     try:
         import ray
     except ImportError as error:
