@@ -71,10 +71,9 @@ def build_map(
     options: MapOptions | None = None,
     add_places: Callable[[Builder, Journal], None] | None = None,
 ) -> tuple[PlaceMap, Counter]:
-    """Write the map of all traverses to `out`.
+    """Write the map of all traverses to `out`: the map, and the numbers of images by their fate.
 
-    `add_places`: does what `Builder.run` does by other means, see `fleet.fleet`. Returns the map,
-    and the numbers of images by their fate.
+    `add_places`: does what `Builder.run` does by other means, see `fleet.fleet`.
 
     Places are numbered in the order of the traverses. If a build was killed, a call with the same
     traverses, options and network continues it. VprError if there is no place, if poses are in
