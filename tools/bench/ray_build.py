@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     text = 'number of bags (default: %(default)d)'
     add('--bags', type=positive_count, default=4, help=text)
     text = 'images of each bag (default: %(default)d)'
-    add('--frames', type=positive_count, default=1000, help=text)
+    add('--frames', type=positive_count, default=2000, help=text)
     text = 'number of workers to compare with one (default: %(default)d)'
     add('--workers', type=positive_count, default=2, help=text)
     args = parser.parse_args(argv)
