@@ -116,7 +116,9 @@ def add_same_place(parser: argparse.ArgumentParser, what: str) -> None:
     add = parser.add_argument
     text = f'{what} that was taken closer than this, in metres (default: the --metres that the '
     add('--same-metres', type=not_negative, metavar='M', help=text + 'map was built with)')
-    text = f'{what} that was turned by less than this, in degrees (default: the --degrees that the '
+    text = (
+        f'{what} that was turned by less than this, in degrees (default: the --degrees that the '
+    )
     add('--same-degrees', type=not_negative, metavar='D', help=text + 'map was built with)')
 
 
@@ -141,7 +143,9 @@ def _prune(args: argparse.Namespace) -> int:
     if not found.dropped.any():
         if not args.dry_run:
             copy_map(place_map, target)
-        print_lines(f'{args.map}: nothing to drop, {counted_places(place_map.places)} stay; {recall}')
+        print_lines(
+            f'{args.map}: nothing to drop, {counted_places(place_map.places)} stay; {recall}'
+        )
         return 0
     recall += f' before, {100 * found.after:.1f} % after'
     line = what_goes(place_map, found.dropped)

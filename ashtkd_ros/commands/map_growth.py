@@ -20,7 +20,7 @@ from ashtkd_ros.commands.options import (
     load_embedder,
     traverse_options,
 )
-from ashtkd_ros.files.writing import check_output, write_file
+from ashtkd_ros.files.writing import check_output, write_bytes
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.mapping.additions import check_additions, check_model
 from ashtkd_ros.mapping.append import AppendOptions, append
@@ -106,8 +106,8 @@ def _add_merge(commands: argparse._SubParsersAction) -> None:
         'merge',
         help='join maps of one frame and one network',
         description='Join maps of one frame and one network. The places of the first map keep '
-        'their numbers, those of the others where no map before has given the number. What several '
-        'maps have, such as the map from which they grew, is taken once.',
+        'their numbers, those of the others where no map before has given the number. What '
+        'several maps have, such as the map from which they grew, is taken once.',
     )
     parser.set_defaults(run=_merge)
     text = 'folders of the maps; the numbers of the first one stay'
@@ -135,7 +135,7 @@ def _merge(args: argparse.Namespace) -> int:
         merged.revision.calibrate(embedder, args.threads)
         merged.revision.save(target, 'merge', args.given, maps[0].places)
         if args.numbers is not None:
-            write_file(args.numbers, _table(args.map, merged))
+            write_bytes(args.numbers, _table(args.map, merged))
     for folder, numbers, known in zip(args.map, merged.numbers, merged.known, strict=True):
         print_lines(f'{folder}: {_renumbered(numbers, known)}')
     would = 'would have' if args.dry_run else 'has'
@@ -196,9 +196,7 @@ def _add_reembed(commands: argparse._SubParsersAction) -> None:
 def _reembed(args: argparse.Namespace) -> int:
     target_of(args.map, args.out)  # before the work
     load_description(args.map)
-    done = reembed(
-        args.map, load_embedder(args), args.out, args.local, args.threads, args.given
-    )
+    done = reembed(args.map, load_embedder(args), args.out, args.local, args.threads, args.given)
     place_map, count = done.map, len(done.map.places)
     print_lines(
         f'{place_map.folder}: {counted(count, "picture")} embedded by '

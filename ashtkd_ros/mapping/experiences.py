@@ -55,9 +55,7 @@ def nearest_pose(
 ) -> np.ndarray:
     """int64 (A,): for each of the new rows `asked` the nearest of the old rows `posed` that is the
     same place; -1: none."""
-    pairs = close_pairs(
-        new.positions[asked, :2], old.positions[posed, :2], same.metres
-    )
+    pairs = close_pairs(new.positions[asked, :2], old.positions[posed, :2], same.metres)
     apart, first, second = pairs
     turn = np.abs(wrap_radians(new.yaws[asked[first]] - old.yaws[posed[second]]))
     fits = turn <= np.radians(same.degrees)

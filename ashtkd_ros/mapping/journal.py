@@ -96,7 +96,9 @@ class Journal:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise VprError(f'{self.folder}: another build_map or map_tools is at work on this map') from error
+            raise VprError(
+                f'{self.folder}: another build_map or map_tools is at work on this map'
+            ) from error
 
     def _discard_unless(self, key: str) -> None:
         try:

@@ -3,8 +3,9 @@
 
 Each picture of the map is changed synthetically some times, and the map is asked where that was
 taken, by the descriptor alone. Right is the same place, or a picture that can stand in for it. A
-picture may go if it is never a right answer, or if one that can stand in for it stays; those that
-answer least go first, as long as enough answers are right.
+picture may go if one that can stand in for it stays, or if it is of no use: nowhere near is it the
+answer to anything, nor is anything near the answer to it. Those that answer least go first, as
+long as enough answers are right.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.places import Places
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
+from ashtkd_ros.recognition.matcher import MatcherConfig, Neighbourhood
 
 VIEWS = 3  # changed pictures of each picture
 _DEPTH = 64  # answers to each that are looked at
@@ -62,7 +64,11 @@ def prune(
             f'{place_map.folder}: has no pictures, so nobody can ask what it can do without; '
             'build it with --thumbnails'
         )
-    return Pruning(place_map.places, np.array(asked), np.stack(ranks), stand_ins).run(keep_recall)
+    near = Neighbourhood(place_map.places, MatcherConfig())
+    hits = np.array([near(row, found[0]) for row, found in zip(asked, ranks, strict=True)])
+    return Pruning(place_map.places, np.array(asked), np.stack(ranks), hits, stand_ins).run(
+        keep_recall
+    )
 
 
 def _questions(place_map: PlaceMap) -> Iterator[tuple[int, tuple[np.ndarray, str]]]:
@@ -77,11 +83,16 @@ class Pruning:
     """Takes pictures from a map as long as the others answer.
 
     `asked` int64 (Q,): the row whose picture was changed; `ranks` int64 (Q, K): the rows that are
-    most similar, best first.
+    most similar, best first; `hits` bool (Q,): whether the best is near, as the matcher has it.
     """
 
     def __init__(
-        self, places: Places, asked: np.ndarray, ranks: np.ndarray, stand_ins: StandIns
+        self,
+        places: Places,
+        asked: np.ndarray,
+        ranks: np.ndarray,
+        hits: np.ndarray,
+        stand_ins: StandIns,
     ):
         self._places, self._ranks, self._stand_ins = places, ranks, stand_ins
         self._right = np.array(
@@ -96,8 +107,11 @@ class Pruning:
         for question, row in enumerate(ranks[:, 0].tolist()):
             self._answers[row].append(question)
         self._wins = np.bincount(ranks[self._right[:, 0], 0], minlength=len(places))
-        was_asked = np.bincount(asked, minlength=len(places)) > 0
-        self._useless = was_asked & (self._wins == 0) & (places.labels.lengths == 0)
+        count = len(places)
+        self._useless = np.bincount(asked, minlength=count) > 0
+        self._useless &= np.bincount(asked[hits], minlength=count) == 0
+        self._useless &= np.bincount(ranks[hits, 0], minlength=count) == 0
+        self._useless &= places.labels.lengths == 0
         # How many pictures that stay show what each one shows.
         self._cover = np.array([1 + len(self._covers(row)) for row in range(len(places))])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A map gets another network: all its pictures are embedded anew, from the originals if possible."""
+"""A map gets another network: its pictures are embedded anew, from the originals if possible."""
 
 from __future__ import annotations
 
@@ -126,9 +126,7 @@ class _Reembedding:
         return Look(self._embedder.embed(image, order), None)
 
 
-def _map_of(
-    base: PlaceMap, embedder: Embedder, journal: Journal, rows: np.ndarray
-) -> PlaceMap:
+def _map_of(base: PlaceMap, embedder: Embedder, journal: Journal, rows: np.ndarray) -> PlaceMap:
     """The map with what the journal has, in its old order, with the pictures of the old one."""
     local = journal.local()
     local = None if local is None else LocalRows([(local, rows)])

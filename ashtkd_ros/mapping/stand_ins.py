@@ -35,9 +35,7 @@ class StandIns:
                 pairs.append((first[alike], second[alike]))
         first = np.concatenate([pair[0] for pair in pairs]).astype(np.int64)
         second = np.concatenate([pair[1] for pair in pairs]).astype(np.int64)
-        both = np.unique(
-            np.stack([np.append(first, second), np.append(second, first)], 1), axis=0
-        )
+        both = np.unique(np.stack([np.append(first, second), np.append(second, first)], 1), axis=0)
         both = both[both[:, 0] != both[:, 1]]
         self._starts = np.searchsorted(both[:, 0], np.arange(len(places) + 1))
         self._others = both[:, 1]
