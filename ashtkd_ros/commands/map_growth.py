@@ -90,7 +90,7 @@ def _append(args: argparse.Namespace) -> int:
     options = AppendOptions(keyframes, same, args.threads)
     done = append(args.map, traverses, embedder, options, args.out, args.given)
     places = done.map.places
-    looks = f' and {counted(done.looks, "look")} of places that it had' if same else ''
+    looks = f' and {counted(done.looks, "further look")} of places' if same else ''
     rest = ', '.join(f'{n} {what}' for what, n in done.counts.items() if what != 'images' and n)
     images = counted(done.counts['images'], 'image')
     print_lines(

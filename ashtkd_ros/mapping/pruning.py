@@ -4,8 +4,8 @@
 Each picture of the map is changed synthetically some times, and the map is asked where that was
 taken, by the descriptor alone. Right is the same place, or a picture that can stand in for it. A
 picture may go if one that can stand in for it stays, or if it is of no use: nowhere near is it the
-answer to anything, nor is anything near the answer to it. Those that answer least go first, as
-long as enough answers are right.
+answer to anything, nor is anything near the answer to it. So it goes on as long as enough answers
+are right.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ def prune(
 
     VprError where the map has no pictures to ask it with.
     """
+    if not place_map.places.pictures.any():
+        raise VprError(
+            f'{place_map.folder}: has no pictures, so nobody can ask what it can do without; '
+            'build it with --thumbnails'
+        )
     asked, ranks = [], []
     jobs = _questions(place_map)
     total = VIEWS * int(place_map.places.pictures.any(axis=1).sum())
@@ -59,11 +64,6 @@ def prune(
             asked.append(row)
             ranks.append(place_map.search(descriptor, _DEPTH)[0])
             bar.update()
-    if not asked:
-        raise VprError(
-            f'{place_map.folder}: has no pictures, so nobody can ask what it can do without; '
-            'build it with --thumbnails'
-        )
     near = Neighbourhood(place_map.places, MatcherConfig())
     hits = np.array([near(row, found[0]) for row, found in zip(asked, ranks, strict=True)])
     return Pruning(place_map.places, np.array(asked), np.stack(ranks), hits, stand_ins).run(
@@ -101,8 +101,9 @@ class Pruning:
                 for row, found in zip(asked.tolist(), ranks, strict=True)
             ]
         )
+        self._count = 0  # right answers
         self._first = np.zeros(len(asked), np.int64)  # the rank of the answer to each question
-        self._kept = np.ones(len(places), bool)
+        self._kept, self._left = np.ones(len(places), bool), len(places)
         self._answers: list[list[int]] = [[] for _ in range(len(places))]
         for question, row in enumerate(ranks[:, 0].tolist()):
             self._answers[row].append(question)
@@ -123,21 +124,26 @@ class Pruning:
         return others[names[others] == names[row]]
 
     def run(self, keep_recall: float) -> Pruned:
-        """Take what can go."""
-        right = start = int(self._right[:, 0].sum())
-        least = keep_recall * start
-        order = np.lexsort((-np.arange(len(self._wins)), self._wins))
-        for row in order.tolist():
-            if self._kept.sum() == 1 or not self._may_go(row):
+        """Take what can go: first what costs nothing, then what costs least."""
+        self._count = start = int(self._right[:, 0].sum())
+        rows = np.arange(len(self._wins))
+        # Numbers that are known for long stay, and of one place the latest looks.
+        self._take_from(np.lexsort((rows, -self._places.ids)), None)
+        self._take_from(np.lexsort((-rows, self._wins)), keep_recall * start)
+        count = len(self._first)
+        return Pruned(~self._kept, count, start / count, self._count / count)
+
+    def _take_from(self, rows: np.ndarray, least: float | None) -> None:
+        """Take those of these rows that can go; `least`: right answers that must stay, None: those
+        that there are."""
+        for row in rows.tolist():
+            if not self._kept[row] or self._left == 1 or not self._may_go(row):
                 continue
             moved = self._next_answers(row)
-            after = right + sum(self._gain(question, rank) for question, rank in moved)
-            if after < least:
-                continue
-            right = after
-            self._take(row, moved)
-        count = len(self._first)
-        return Pruned(~self._kept, count, start / count, right / count)
+            after = self._count + sum(self._gain(question, rank) for question, rank in moved)
+            if after >= (self._count if least is None else least):
+                self._count = after
+                self._take(row, moved)
 
     def _may_go(self, row: int) -> bool:
         """Whether what it shows, and what pictures that went show, is shown by others."""
@@ -163,7 +169,7 @@ class Pruning:
         return int(now) - int(self._right[question, before])
 
     def _take(self, row: int, moved: list[tuple[int, int]]) -> None:
-        self._kept[row] = False
+        self._kept[row], self._left = False, self._left - 1
         for other in (row, *self._stand_ins.of(row).tolist()):
             if other == row or row in self._covers(other):
                 self._cover[other] -= 1
