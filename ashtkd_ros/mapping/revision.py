@@ -59,17 +59,24 @@ def target_of(folder: Path | None, out: Path | None = None) -> Target:
     """
     target = Path(folder if out is None else out)
     check_target(target)
-    if folder is not None and os.path.realpath(target) == os.path.realpath(folder):
+    if folder is not None and _is_same(target, folder):
         return Target(target, _description(target), folder, _description(folder))
     if target.is_dir() and any(target.iterdir()):
         raise VprError(f'{target}: holds a map already; give another folder with -o')
     return Target(target, b'', folder, b'' if folder is None else _description(folder))
 
 
+def _is_same(target: Path, folder: Path) -> bool:
+    try:
+        return os.path.realpath(target) == os.path.realpath(folder)
+    except (OSError, ValueError):  # a zero byte
+        return False
+
+
 def _description(folder: Path) -> bytes:
     try:
         return read_regular(folder / DESCRIPTION, DESCRIPTION_LIMIT)
-    except OSError:  # PlaceMap.load says what is wrong
+    except (OSError, ValueError):  # PlaceMap.load says what is wrong
         return b''
 
 
