@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, write_tiny_model
 from map_fixtures import TRIES
-from map_tools_helpers import built, contents, ids, tools, walk
+from map_tools_fixtures import built, contents, ids, tools, walk
 
 from ashtkd_ros.mapping import append as append_module
 from ashtkd_ros.mapping.journal import Journal

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import line_of, places_along_x, unit_rows
-from map_tools_helpers import built, contents, ids, tools
+from map_tools_fixtures import built, contents, ids, tools
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.mapping.experiences import SamePlace
