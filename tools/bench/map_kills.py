@@ -28,6 +28,7 @@ from ashtkd_ros.cli.child_process import ChildProcess, child_process
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.commands.options import add_model_options, load_embedder
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.maps.folder import DESCRIPTION
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.shipped_model import shipped_model
 from tools.town import DAY, DUSK
@@ -148,7 +149,7 @@ def bytes_of(folder: Path) -> Files | None:
     if not folder.exists():
         return None
     found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*') if p.is_file()}
-    return {name: _DIFFERS.sub(b'', x) if name == 'map.yaml' else x for name, x in found.items()}
+    return {name: _DIFFERS.sub(b'', x) if name == DESCRIPTION else x for name, x in found.items()}
 
 
 def kill_once(target: Target, choose: random.Random) -> bool:
