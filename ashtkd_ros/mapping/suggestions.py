@@ -31,7 +31,7 @@ from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
 
 KNOWN, NEW_LOOK, OFF_THE_MAP = range(3)
-_SMOOTH = 5  # images among which most decide
+_SMOOTH = 9  # images among which most decide
 _PICTURES = 20  # of a stretch's places, whose light is measured
 
 
