@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How similar pictures of a map are: to the next one in their traverse, and to others elsewhere."""
+"""How similar pictures of a map are to the next one in their traverse, and to others elsewhere."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def looks_of(matcher: Matcher) -> Looks:
         elsewhere += similarities[far[:1]].tolist()
     if min(len(along), len(elsewhere)) < _FEWEST:
         raise VprError(
-            f'{place_map.folder}: too small a map to tell what is a new look: fewer than {_FEWEST} '
-            'pictures have one after them and others elsewhere'
+            f'{place_map.folder}: the map is too small to tell what is a new look: fewer than '
+            f'{_FEWEST} pictures have one after them in their traverse and others elsewhere; '
+            'add a longer traverse first'
         )
     return Looks(float(np.median(along)), float(np.median(elsewhere)))
 

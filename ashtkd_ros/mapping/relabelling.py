@@ -37,7 +37,7 @@ def read_names(table: Path) -> dict[int, str]:
 def parse_names(pairs: Iterable[str]) -> dict[int, str]:
     """Number of the place → its new name, from texts ID=NAME; VprError."""
     parts = [pair.partition('=') for pair in pairs]
-    for number, equals, name in parts:
+    for number, equals, _ in parts:
         if not equals:
             raise VprError(f'"{one_line(number)[:80]}" is not of the form ID=NAME')
     return named((number, name, '') for number, _, name in parts)

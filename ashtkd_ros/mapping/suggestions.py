@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose_checks import is_odometry
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT, fault
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
@@ -70,12 +71,16 @@ class Seen:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Images in a row of one kind. `light_of_map`: mean brightness of the places' pictures, None
-    without such."""
+    """Images in a row of one kind.
+
+    `light_of_map`: of a new look, mean brightness of the places' pictures, None without such;
+    `on_route`: of what is off the map, whether by the poses the map has places there.
+    """
 
     kind: int
     seen: Sequence[Seen]
     light_of_map: float | None = None
+    on_route: bool = False
 
     @property
     def similarity(self) -> float:
@@ -122,12 +127,17 @@ def suggest(
         raise VprError(f'{traverse.path}: no image can be used ({why})')
     kinds = _smoothed(np.array([s.kind for s in seen]))
     edges = np.flatnonzero(np.diff(kinds, prepend=-1, append=-1)).tolist()
+    same_frame = traverse.frame_id == place_map.info.frame
+    posed = same_frame and not (traverse.by_odometry or is_odometry(traverse.frame_id))
     stretches = []
     for start, end in zip(edges, edges[1:], strict=False):
         part, kind = seen[start:end], int(kinds[start])
         if kind != KNOWN and sum(s.differs for s in part) >= options.least:
-            light = _light_of(place_map, part) if kind == NEW_LOOK else None
-            stretches.append(Stretch(kind, part, light))
+            if kind == NEW_LOOK:
+                stretches.append(Stretch(kind, part, _light_of(place_map, part)))
+            else:
+                on_route = posed and _on_route(matcher, part)
+                stretches.append(Stretch(kind, part, on_route=on_route))
     return Suggestions(looks, least, Counter(kinds.tolist()), stretches, passed)
 
 
@@ -202,6 +212,17 @@ def _light_of(place_map: PlaceMap, seen: Sequence[Seen]) -> float | None:
     pictures = (place_map.picture(place_map.places[row]) for row in rows)
     light = [_light(picture) for picture in pictures if picture is not None]
     return float(np.mean(light)) if light else None
+
+
+def _on_route(matcher: Matcher, seen: Sequence[Seen]) -> bool:
+    """Whether a place of the map is near most of these images, by their poses."""
+    places = matcher.map.places
+    at = places.positions[places.posed, :2]
+    poses = [s.frame.pose for s in seen if s.frame.pose is not None]
+    if not len(at) or not poses:
+        return False
+    gaps = (np.hypot(*(at - (pose.x, pose.y)).T).min() for pose in poses)
+    return sum(gap <= matcher.config.neighbour_m for gap in gaps) > len(seen) / 2
 
 
 def places_of(place_map: PlaceMap, stretch: Stretch) -> list[Place]:

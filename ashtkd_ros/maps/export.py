@@ -2,8 +2,8 @@
 """The places of a map for other programs: GeoJSON, KML, CSV and poses in TUM format.
 
 GeoJSON is RFC 7946, KML is 2.2 (OGC 07-147r2): both have a feature for each place, at its first
-picture that has coordinates, and a line for each traverse. CSV and TUM have a row for each picture.
-The same map gives the same bytes.
+picture that has coordinates, and a line for each traverse. CSV and TUM have a row for each
+picture. The same map gives the same bytes.
 """
 
 from __future__ import annotations
