@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ashtkd_ros.cli.arguments import not_negative, share
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_notes
+from ashtkd_ros.commands.keyframe_options import add_keyframe_options, keyframes_of
 from ashtkd_ros.commands.options import (
     add_model_options,
     add_traverse_options,
@@ -24,57 +24,14 @@ from ashtkd_ros.commands.options import (
 )
 from ashtkd_ros.mapping.build import MapOptions, build_map
 from ashtkd_ros.mapping.build_summary import notes_after_build, route_line, summary
-from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions, unused_options
+from ashtkd_ros.mapping.keyframes import unused_options
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
 from ashtkd_ros.traverses.opening import open_traverses
 
 
-def add_keyframe_options(parser: argparse.ArgumentParser) -> None:
-    """The options for the choice of the images that become places."""
-    default = KeyframeOptions()
-    add = parser.add_argument_group('which images become places').add_argument
-    text = 'how images are chosen: by distance (needs poses), by visual change, or all; auto: '
-    text += 'all images of a folder, those of bags and videos by distance, or by change if there '
-    text += f'are no poses (default: {default.rule})'
-    add('--keyframes', choices=RULES, default=default.rule, help=text)
-    add(
-        '--metres',
-        type=not_negative,
-        default=default.metres,
-        help='with --keyframes distance: distance to the last place after which a new one begins, '
-        'in metres (default: %(default)g)',
-    )
-    add(
-        '--degrees',
-        type=not_negative,
-        default=default.degrees,
-        help='with --keyframes distance: turn after which a new place begins, in degrees '
-        '(default: %(default)g)',
-    )
-    text = 'with --keyframes change: an image becomes a place if its similarity with the last '
-    text += f'place is below this, 0 to 1 (default: {default.similarity:g})'
-    add('--similarity', type=share, default=default.similarity, help=text)
-    text = f'skip images with more blur than this, 0 to 1 (default: {default.max_blur:g})'
-    add('--max-blur', type=share, default=default.max_blur, help=text)
-    text = 'skip an image if 99 %% of its pixels are darker than this, 0 to 255 '
-    text += f'(default: {default.min_light:g})'
-    add('--min-light', type=not_negative, default=default.min_light, help=text)
-
-
-def _keyframes(args: argparse.Namespace) -> KeyframeOptions:
-    return KeyframeOptions(
-        args.keyframes,
-        args.metres,
-        args.degrees,
-        args.similarity,
-        args.max_blur,
-        args.min_light,
-    )
-
-
 def _build(args: argparse.Namespace) -> int:
-    keyframes = _keyframes(args)
+    keyframes = keyframes_of(args)
     traverses = open_traverses(args.source, traverse_options(args, purpose='map'))
     print_notes(*unused_options(traverses, keyframes))
     if args.dry_run:

@@ -21,8 +21,8 @@ from ashtkd_ros.mapping.suggestions import (
     NEW_LOOK,
     OFF_THE_MAP,
     Stretch,
-    SuggestOptions,
     Suggestions,
+    SuggestOptions,
     places_of,
     suggest,
 )
@@ -30,6 +30,10 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.text import counted, one_line
 from ashtkd_ros.traverses.opening import open_traverse
 
+_NO_POSES = (
+    'append --experiences tells by poses or by names which place an image shows; map or recording '
+    'have no poses, so give --labels'
+)
 _MOST_NAMES = 3  # of places, that a line has
 
 
@@ -74,6 +78,8 @@ def _suggest(args: argparse.Namespace) -> int:
         if not number:
             print_notes(_measure(found))
         print_lines(*_lines(place_map, found, args.map, traverse.path))
+        if found.looks_to_add and not (traverse.has_poses and place_map.places.posed.any()):
+            print_notes(_NO_POSES)
     return 0
 
 
@@ -86,12 +92,11 @@ def _lines(place_map: PlaceMap, found: Suggestions, folder: Path, source: Path) 
     lines = [f'{source}: {counted(images, "image")}, {", ".join(parts)}']
     lines += [_line(place_map, stretch) for stretch in found.stretches]
     append = ['ros2', 'run', 'ashtkd_ros', 'map_tools', 'append', str(folder), str(source)]
-    looks = [s.kind == NEW_LOOK or s.on_route for s in found.stretches]
-    if any(looks):
+    if found.looks_to_add:
         lines.append(f'  to add further looks of places: {shlex.join([*append, "--experiences"])}')
-    if not all(looks):
+    if found.looks_to_add < len(found.stretches):
         lines.append(f'  to add new places: {shlex.join(append)}')
-    return lines if looks else [*lines, '  nothing to add']
+    return lines if found.stretches else [*lines, '  nothing to add']
 
 
 def _measure(found: Suggestions) -> str:

@@ -79,7 +79,7 @@ def build_map(
     check_target(out)
     if not options.replace:
         check_sources(out, traverses)
-    builder = _Builder(traverses, embedder, options)
+    builder = Builder(traverses, embedder, options)
     journal = Journal(out, builder.key, embedder.dimensions, builder.local)
     try:
         builder.run(journal)
@@ -101,7 +101,9 @@ def build_map(
     return place_map, builder.counts
 
 
-class _Builder:
+class Builder:
+    """Adds the places of some traverses to a journal; `counts`: images by their fate."""
+
     def __init__(self, traverses: Sequence[Traverse], embedder: Embedder, options: MapOptions):
         self.traverses, self.embedder, self.options = traverses, embedder, options
         self.local = embedder.local if options.local else None

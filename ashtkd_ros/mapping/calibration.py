@@ -157,7 +157,9 @@ def ask_itself(
     chosen = rng.permutation(len(place_map.places))[:count].tolist()
     matcher, answers = Matcher(place_map, MatcherConfig(top_k=1)), []
     images = (
-        (i, (image, 'RGB')) for i in chosen for image in _changed(picture, place_map, i, seed)
+        (i, (image, 'RGB'))
+        for i in chosen
+        for image in changed_picture(picture, place_map, i, seed)
     )
     verifies = place_map.local is not None
     for place, look in in_parallel(_look(embedder, verifies), images, workers):
@@ -168,7 +170,7 @@ def ask_itself(
     return answers
 
 
-def _changed(
+def changed_picture(
     picture: Callable[[Place], np.ndarray | None], place_map: PlaceMap, place: int, seed: int
 ) -> Iterable[np.ndarray]:
     """The picture of a place under strong change; nothing where there is none."""

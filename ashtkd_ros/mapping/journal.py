@@ -96,7 +96,9 @@ class Journal:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise VprError(f'{self.folder}: another build_map is at work on this map') from error
+            raise VprError(
+                f'{self.folder}: another build_map or map_tools is at work on this map'
+            ) from error
 
     def _discard_unless(self, key: str) -> None:
         try:
@@ -209,6 +211,11 @@ class Journal:
         shape = (self.count, self._dimensions)
         return np.memmap(self.folder / _ROWS, np.float32, 'r', shape=shape)
 
+    @property
+    def has_local(self) -> bool:
+        """Whether each place has local features."""
+        return self._local is not None
+
     def local(self) -> LocalFile | None:
         """The local features of all places, read from the disk when they are used."""
         if self._local is None:
@@ -239,8 +246,8 @@ class Journal:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             remedy = 'make room' if full else 'mend that, or give another folder for the map,'
             raise VprError(
-                f'{self.folder}: cannot be written ({reason_of(error)}); {remedy} and call '
-                'build_map again, which goes on where it stopped'
+                f'{self.folder}: cannot be written ({reason_of(error)}); {remedy} and do '
+                'the same again, which goes on where it stopped'
             ) from error
 
 

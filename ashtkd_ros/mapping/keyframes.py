@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.angles import wrap_radians
@@ -49,6 +50,20 @@ def moved(pose: Pose, last: Pose | None, options: KeyframeOptions) -> bool:
     turn = abs(wrap_radians(pose.yaw - last.yaw))
     apart = math.hypot(pose.x - last.x, pose.y - last.y)  # the height from satellites is too noisy
     return apart >= options.metres or turn >= math.radians(options.degrees)
+
+
+def options_of(built: Mapping[str, Any]) -> KeyframeOptions:
+    """The options that a map was built with, as `built` of map.yaml tells; the default for what it
+    does not tell. VprError where it says what cannot be."""
+    given, default = built.get('keyframes', {}), KeyframeOptions()
+    values = {}
+    for name, usual in asdict(default).items():
+        value = given.get(name, usual) if isinstance(given, dict) else None
+        fits = value in RULES if name == 'rule' else type(value) in (int, float) and value >= 0
+        if not fits:
+            raise VprError(f'map.yaml is damaged: {name} of keyframes cannot be; rebuild the map')
+        values[name] = value
+    return KeyframeOptions(**values)
 
 
 def rule_of(traverse: Traverse, options: KeyframeOptions) -> str:

@@ -8,7 +8,7 @@ A name is more than a word: places of one name are neighbours, so that none is a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import is_whole, read_rows
 from ashtkd_ros.maps.places import Places, Texts
+from ashtkd_ros.maps.places_rows import with_columns
 from ashtkd_ros.recognition.matcher import MatcherConfig, Neighbourhood
 from ashtkd_ros.sampling import thin
 from ashtkd_ros.text import counted, one_line
@@ -76,7 +77,7 @@ def relabelled(places: Places, names: Mapping[int, str]) -> Places:
         if name != old.strip():
             _check(number, name)
             labels[row] = name
-    return _with_labels(places, labels)
+    return with_columns(places, labels=Texts.of(labels))
 
 
 def changes(before: Places, after: Places) -> dict[int, tuple[str, str]]:
@@ -107,7 +108,7 @@ def notes_on(before: Places, after: Places) -> list[str]:
 
 def _joined(places: Places, names: Iterable[str]) -> dict[str, int]:
     """Of the names those that make neighbours of places which are none by themselves → places."""
-    nameless = _with_labels(places, [''] * len(places))
+    nameless = with_columns(places, labels=Texts.of([''] * len(places)))
     near, rows = Neighbourhood(nameless, MatcherConfig()), defaultdict(list)
     for row in places.first_rows.values():
         rows[places.labels[row]].append(row)
@@ -117,11 +118,6 @@ def _joined(places: Places, names: Iterable[str]) -> dict[str, int]:
         if len(some) > 1 and not near.among(some).all():
             found[name] = len(rows[name])
     return found
-
-
-def _with_labels(places: Places, labels: Sequence[str]) -> Places:
-    columns = {name: getattr(places, name) for name in (*Places.NUMBERS, 'sources')}
-    return Places(**columns, labels=Texts.of(labels))
 
 
 def _check(number: int, name: str) -> None:

@@ -20,8 +20,8 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose_checks import is_odometry
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT, fault
 from ashtkd_ros.images.message_decoding import ImageError
-from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.mapping.looks import Looks, looks_of
+from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.network.parallel_embedding import in_parallel
@@ -103,6 +103,11 @@ class Suggestions:
     counts: Counter[int]
     stretches: list[Stretch]
     passed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def looks_to_add(self) -> int:
+        """How many of the stretches are other looks of places that the map has."""
+        return sum(s.kind == NEW_LOOK or s.on_route for s in self.stretches)
 
 
 def suggest(

@@ -17,6 +17,7 @@ from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.images.bit_depth import DEPTHS
+from ashtkd_ros.maps.history import HISTORY, check_history
 from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.places import MOST
 from ashtkd_ros.maps.places_file import PLACES_FILE
@@ -255,6 +256,7 @@ def _check_built(built: dict) -> None:
         bits = traverse.get('bits', DEPTHS[0])
         if type(bits) is not int or bits not in DEPTHS:
             raise ValueError(f'bits of traverse {number} is not one of {DEPTHS}')
+    check_history(built.get(HISTORY, []))
     trust = built.get(TRUST, [])
     if not (isinstance(trust, list) and len(trust) <= _MOST_TRUST and all(map(_is_trust, trust))):
         raise ValueError(f'{TRUST} is not a list of precision, min_confidence and recall')

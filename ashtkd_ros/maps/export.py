@@ -23,6 +23,7 @@ from ashtkd_ros.geometry.pose import POSE_COLUMNS
 from ashtkd_ros.maps.coordinates import coordinates, lines_of
 from ashtkd_ros.maps.description import encodable
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.maps.places_rows import some_rows
 from ashtkd_ros.text import counted, one_line
 
 _MADE_BY = 'ashtkd_ros map_tools export'  # by which a file of ours is known again
@@ -156,7 +157,7 @@ def of_traverse(place_map: PlaceMap, number: int) -> PlaceMap:
         raise VprError(
             f'{_name(place_map)}: has no pictures of traverse {number}; it has those of {there}'
         )
-    chosen = [place_map.places[row] for row in rows.tolist()]
+    chosen = some_rows(place_map.places, rows)
     return PlaceMap(place_map.index, chosen, place_map.info, place_map.folder)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.maps.description import TRUST, MapInfo
 from ashtkd_ros.maps.folder import INDEX, ROUTE
+from ashtkd_ros.maps.history import history_line
 from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.maps.thumbnails import thumbnail_name
@@ -29,6 +30,7 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
         ),
         'source': ', '.join(t['source'] for t in place_map.traverses) or 'unknown',
     }
+    facts |= {'history': line} if (line := history_line(info.built)) else {}
     facts |= trust_lines(info)
     if poses and (is_odometry(info.frame) or any(t.get(ODOMETRY_KEY) for t in info.traverses)):
         facts['poses'] = (

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
-from ashtkd_ros.traverses.opening import originals_of
+from ashtkd_ros.traverses.opening import originals_of, quick_originals_of
 from ashtkd_ros.traverses.traverse import Originals
 
 
@@ -43,6 +44,24 @@ class PlacePictures:
         for number, places in by_traverse.items():
             for row, image in self._of(number).all([place.source for place in places]):
                 yield places[row], image
+
+    def found(self, rows: Iterable[int]) -> Iterator[tuple[Place, np.ndarray]]:
+        """The places in these rows with their originals, as far as those are still there.
+
+        Each source is read once from beginning to end; what comes after damage may be left out.
+        """
+        by_traverse = defaultdict(list)
+        for row in rows:
+            by_traverse[int(self.map.places.traverses[row])].append(self.map.places[row])
+        for number, places in by_traverse.items():
+            if number < len(self.map.traverses) and quick_originals_of(self.map.traverses[number]):
+                for place in places:
+                    with contextlib.suppress(VprError):
+                        yield place, self.original(place)
+                continue
+            with contextlib.suppress(VprError):
+                for row, image in self._of(number).all([place.source for place in places]):
+                    yield places[row], image
 
     def _of(self, number: int) -> Originals:
         if number not in self._originals:

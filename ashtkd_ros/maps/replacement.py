@@ -15,10 +15,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps.folder import holds_map, remove_map, users_files
+from ashtkd_ros.files.reading import read_regular
+from ashtkd_ros.maps.folder import (
+    DESCRIPTION,
+    DESCRIPTION_LIMIT,
+    holds_map,
+    remove_map,
+    users_files,
+)
 from ashtkd_ros.text import reason_of
 
 _PATIENCE_S, _PAUSE_S = 5.0, 0.005
+_ONE_FOR_ALL = '0' * 16  # in the place of a save's own number: the lock that all saves share
 _AT_CWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 _Result = TypeVar('_Result')
 
@@ -58,11 +66,12 @@ def _still_there(folder: Path, handle: int) -> bool:
 
 
 @contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path, over: bytes | None = None) -> Iterator[Path]:
     """An empty folder; when the body ends well, it takes the place of `folder` in one step.
 
-    The map that was there is removed, and the user's files beside it are moved over. OSError where
-    that is not possible; `folder` is then as it was.
+    The map that was there is removed, and the user's files beside it are moved over. `over`: what
+    its map.yaml must still hold then, empty: there must be none; None: whatever is there. OSError
+    where that is not possible, VprError where it is another map; `folder` is then as it was.
     """
     name = f'.{folder.name}.{secrets.token_hex(8)}'
     new, old = (folder.parent / f'{name}.{kind}' for kind in ('new', 'old'))
@@ -79,7 +88,11 @@ def replacing(folder: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 new.chmod(folder.stat().st_mode & 0o7777)
             _sync(new)
-            before = _put_in_place(new, folder, old)
+            shared = folder.parent / f'.{folder.name}.{_ONE_FOR_ALL}.lock'
+            with _locked(shared, _PATIENCE_S):
+                if over is not None and _described(folder) != over:
+                    raise VprError(f'{folder}: was replaced meanwhile; do this again')
+                before = _put_in_place(new, folder, old)
             _finish_replacement(before, folder)
         finally:
             remove_map(new)
@@ -88,6 +101,14 @@ def replacing(folder: Path) -> Iterator[Path]:
 def clear_leftovers(folder: Path) -> None:
     """Remove what killed saves left beside a map; the files of the user stay."""
     _recover(Path(folder))
+
+
+def _described(folder: Path) -> bytes:
+    """The bytes of map.yaml; empty where there is none."""
+    try:
+        return read_regular(folder / DESCRIPTION, DESCRIPTION_LIMIT)
+    except FileNotFoundError:
+        return b''
 
 
 def _put_in_place(new: Path, folder: Path, old: Path) -> Path | None:
@@ -181,8 +202,9 @@ def _repair_after_kill(left: Path, kind: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, then remove it; BlockingIOError where another process holds it."""
+def _locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, then remove it; BlockingIOError where another process holds it so long."""
+    deadline = time.monotonic() + patience_s
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
@@ -191,6 +213,11 @@ def _locked(path: Path) -> Iterator[None]:
                 break
         except FileNotFoundError:  # its holder has just removed it
             pass
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(handle)
+                raise
+            time.sleep(_PAUSE_S)
         except BaseException:
             os.close(handle)
             raise

@@ -221,7 +221,7 @@ def killed_between_the_renames(
         patch.setattr(replacement.os, 'unlink', lambda *_: None)
         with pytest.raises(Killed):
             new.save(folder)
-    assert not folder.exists() and len(list(folder.parent.glob('.map.*'))) == 3
+    assert not folder.exists() and len(list(folder.parent.glob('.map.*'))) == 4
 
 
 @pytest.mark.parametrize('next_one', ['load', 'save'])

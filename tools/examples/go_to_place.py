@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Send a robot to a place by its name: nav2's NavigateToPose, with the pose that the map has of it.
+"""Send a robot to a place by its name: nav2's NavigateToPose with the pose that the map has.
 
 python3 go_to_place.py ~/maps/campus kitchen [--ros-args -r __ns:=/robot]
 """
@@ -8,7 +8,6 @@ python3 go_to_place.py ~/maps/campus kitchen [--ros-args -r __ns:=/robot]
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 import sys
 from pathlib import Path
@@ -31,7 +30,7 @@ _MOST_NAMES = 20  # that an error lists
 
 
 def place_called(place_map: PlaceMap, name: str) -> Place:
-    """The place of this name that has a pose; of several the one most in their middle. VprError."""
+    """The place of this name, of several the one most in their middle; VprError without a pose."""
     places = place_map.places
     rows = [row for row in range(len(places)) if places.labels[row] == name]
     posed = [row for row in rows if places.posed[row]]
