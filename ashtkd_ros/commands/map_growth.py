@@ -20,7 +20,7 @@ from ashtkd_ros.commands.options import (
     load_embedder,
     traverse_options,
 )
-from ashtkd_ros.files.writing import check_output, write_file
+from ashtkd_ros.files.writing import check_output, write_bytes
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.mapping.additions import check_additions, check_model
 from ashtkd_ros.mapping.append import AppendOptions, append
@@ -135,7 +135,7 @@ def _merge(args: argparse.Namespace) -> int:
         merged.revision.calibrate(embedder, args.threads)
         merged.revision.save(target, 'merge', args.given, maps[0].places)
         if args.numbers is not None:
-            write_file(args.numbers, _table(args.map, merged))
+            write_bytes(args.numbers, _table(args.map, merged))
     for folder, numbers, known in zip(args.map, merged.numbers, merged.known, strict=True):
         print_lines(f'{folder}: {_renumbered(numbers, known)}')
     would = 'would have' if args.dry_run else 'has'
