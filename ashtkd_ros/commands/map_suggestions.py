@@ -55,9 +55,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     add('source', type=Path, nargs='+', help=text)
     text = 'images that the sequence filter remembers (default: %(default)d)'
     add('--sequence-length', type=positive_count, default=default.sequence_length, help=text)
-    text = 'shortest part that is told, in images that differ from each other as pictures of the '
-    text += 'map do (default: %(default)d)'
-    add('--least', type=positive_count, default=default.least, metavar='IMAGES', help=text)
+    text = 'shortest part that is told: places with a new look, or images off the map that differ '
+    text += 'from each other as pictures of the map do (default: %(default)d)'
+    add('--least', type=positive_count, default=default.least, metavar='N', help=text)
     add_traverse_options(parser)
     add_model_options(parser)
 

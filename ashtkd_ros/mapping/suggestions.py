@@ -38,10 +38,13 @@ _PICTURES = 20  # of a stretch's places, whose light is measured
 
 @dataclass(frozen=True)
 class SuggestOptions:
-    """`target_precision`: as of the node, share of the accepted places that are to be right;
+    """What is looked for.
+
+    `target_precision`: as of the node, share of the accepted places that are to be right;
     `sequence_length`: images that the filter remembers; `least`: pictures that a stretch must be
-    worth; `max_blur`, `min_light`: limits of images that are used, see `faults.fault`; `workers`:
-    images at a time, 0: one for each core."""
+    worth, see `_worth`; `max_blur`, `min_light`: limits of images that are used, see
+    `faults.fault`; `workers`: images at a time, 0: one for each core.
+    """
 
     target_precision: float = TARGET_PRECISION
     sequence_length: int = 10
@@ -137,7 +140,7 @@ def suggest(
     stretches = []
     for start, end in zip(edges, edges[1:], strict=False):
         part, kind = seen[start:end], int(kinds[start])
-        if kind != KNOWN and sum(s.differs for s in part) >= options.least:
+        if kind != KNOWN and _worth(kind, part) >= options.least:
             if kind == NEW_LOOK:
                 stretches.append(Stretch(kind, part, _light_of(place_map, part)))
             else:
@@ -206,6 +209,11 @@ def _smoothed(kinds: np.ndarray) -> np.ndarray:
     votes = np.stack([(around == kind).sum(axis=1) for kind in range(3)], axis=1).astype(float)
     votes[np.arange(len(kinds)), kinds] += 0.5
     return votes.argmax(axis=1)
+
+
+def _worth(kind: int, seen: Sequence[Seen]) -> int:
+    """Of a new look, how many places it has; else how many images differ from the one before."""
+    return len({s.row for s in seen}) if kind == NEW_LOOK else sum(s.differs for s in seen)
 
 
 def _light(image: np.ndarray) -> float:
