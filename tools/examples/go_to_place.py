@@ -70,7 +70,7 @@ class GoToPlace(Node):
 
         super().__init__('go_to_place')
         self.goal, self.arrived = NavigateToPose.Goal(pose=goal), None
-        self.handle = None
+        self.taken = None
         self.client = ActionClient(self, NavigateToPose, 'navigate_to_pose')
 
     def send(self, patience_s: float) -> None:
@@ -82,13 +82,13 @@ class GoToPlace(Node):
 
     def on_answer(self, answer: Future) -> None:
         """Whether nav2 takes the goal."""
-        self.handle = answer.result()
-        if not self.handle.accepted:
+        self.taken = answer.result()
+        if not self.taken.accepted:
             self.get_logger().error('nav2 refuses the goal: is it in its map?')
             self.arrived = False
             return
         self.get_logger().info('on the way')
-        self.handle.get_result_async().add_done_callback(self.on_result)
+        self.taken.get_result_async().add_done_callback(self.on_result)
 
     def on_result(self, result: Future) -> None:
         """What became of it."""
@@ -97,9 +97,9 @@ class GoToPlace(Node):
 
     def cancel(self) -> None:
         """Stop a robot that is on the way, and wait for nav2 to say so."""
-        if self.handle is not None and self.handle.accepted and self.arrived is None:
+        if self.taken is not None and self.taken.accepted and self.arrived is None:
             rclpy.spin_until_future_complete(
-                self, self.handle.cancel_goal_async(), timeout_sec=5.0
+                self, self.taken.cancel_goal_async(), timeout_sec=5.0
             )
 
 
