@@ -101,12 +101,14 @@ def nav2(monkeypatch) -> Iterator[type[Nav2]]:
     monkeypatch.setitem(sys.modules, 'nav2_msgs', SimpleNamespace(action=action))
     monkeypatch.setitem(sys.modules, 'nav2_msgs.action', action)
     monkeypatch.setattr(go_to_place, 'ActionClient', nav2)
-    was_running = rclpy.ok()
-    if was_running:
-        monkeypatch.setattr(go_to_place.rclpy, 'init', lambda **_: None)
+    if began := not rclpy.ok():
+        rclpy.init()
+    end = rclpy.try_shutdown
+    for name in ('init', 'try_shutdown'):  # the context is the tests', not the example's
+        monkeypatch.setattr(rclpy, name, lambda **_: None)
     yield nav2
-    if not was_running:
-        rclpy.try_shutdown()
+    if began:
+        end()
 
 
 def call(monkeypatch, *arguments: object) -> object:

@@ -98,9 +98,7 @@ class GoToPlace(Node):
     def cancel(self) -> None:
         """Stop a robot that is on the way, and wait for nav2 to say so."""
         if self.taken is not None and self.taken.accepted and self.arrived is None:
-            rclpy.spin_until_future_complete(
-                self, self.taken.cancel_goal_async(), timeout_sec=5.0
-            )
+            rclpy.spin_until_future_complete(self, self.taken.cancel_goal_async(), timeout_sec=5.0)
 
 
 def _go(folder: Path, name: str, patience_s: float) -> int:
@@ -109,15 +107,20 @@ def _go(folder: Path, name: str, patience_s: float) -> int:
     goal = goal_at(place_map, place)
     # Ctrl-C is to stop the robot, for which the context must still be there.
     rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-    node = GoToPlace(goal)
-    node.get_logger().info(f'{name} is place {place.id}: {place.pose.x:.1f}, {place.pose.y:.1f}')
+    node = None
     try:
+        node = GoToPlace(goal)
+        where = f'{place.pose.x:.1f}, {place.pose.y:.1f}'
+        node.get_logger().info(f'{name} is place {place.id}, at {where}')
         node.send(patience_s)
         while node.arrived is None:
             rclpy.spin_once(node, timeout_sec=1.0)
     except (KeyboardInterrupt, ExternalShutdownException):
-        node.cancel()
-    return 0 if node.arrived else 1
+        if node is not None:
+            node.cancel()
+    finally:
+        rclpy.try_shutdown()
+    return 0 if node is not None and node.arrived else 1
 
 
 def main() -> None:
