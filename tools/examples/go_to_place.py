@@ -70,7 +70,7 @@ class GoToPlace(Node):
 
         super().__init__('go_to_place')
         self.goal, self.arrived = NavigateToPose.Goal(pose=goal), None
-        self.taken = None
+        self.sent = self.taken = None
         self.client = ActionClient(self, NavigateToPose, 'navigate_to_pose')
 
     def send(self, patience_s: float) -> None:
@@ -78,7 +78,8 @@ class GoToPlace(Node):
         if not self.client.wait_for_server(timeout_sec=patience_s):
             raise VprError(f'nobody offers navigate_to_pose for {patience_s:g} s; start nav2')
         self.goal.pose.header.stamp = self.get_clock().now().to_msg()
-        self.client.send_goal_async(self.goal).add_done_callback(self.on_answer)
+        self.sent = self.client.send_goal_async(self.goal)
+        self.sent.add_done_callback(self.on_answer)
 
     def on_answer(self, answer: Future) -> None:
         """Whether nav2 takes the goal."""
@@ -97,6 +98,8 @@ class GoToPlace(Node):
 
     def cancel(self) -> None:
         """Stop a robot that is on the way, and wait for nav2 to say so."""
+        if self.sent is not None and self.taken is None:
+            rclpy.spin_until_future_complete(self, self.sent, timeout_sec=5.0)
         if self.taken is not None and self.taken.accepted and self.arrived is None:
             rclpy.spin_until_future_complete(self, self.taken.cancel_goal_async(), timeout_sec=5.0)
 
