@@ -74,13 +74,14 @@ def file_of(module: str) -> Path | None:
 
 @cache
 def options_of(module: str) -> frozenset[str]:
-    """The options that a command's file, or one that it imports, adds to a parser."""
+    """The options that a command's file, one that it imports, or one with its subcommands adds."""
     file = file_of(module)
-    trees = [ast.parse(text_of(file))]
+    trees, found = [ast.parse(text_of(file))], {'--help'}
     for node in ast.walk(trees[0]):
         if isinstance(node, ast.ImportFrom) and node.module.startswith(('ashtkd_ros', 'tools')):
             trees.append(ast.parse(text_of(file_of(node.module))))
-    found = {'--help'}
+            inner = (f'{node.module}.{alias.name}' for alias in node.names)
+            found = found.union(*(options_of(m) for m in inner if file_of(m)))
     for node in (n for tree in trees for n in ast.walk(tree)):
         if isinstance(node, ast.Constant) and str(node.value).startswith('--'):
             found |= {node.value, f'--no-{str(node.value)[2:]}'}
