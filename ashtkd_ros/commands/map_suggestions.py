@@ -15,6 +15,7 @@ from ashtkd_ros.commands.options import (
     load_embedder,
     traverse_options,
 )
+from ashtkd_ros.errors import ArgumentError
 from ashtkd_ros.images.bit_depth import map_bits
 from ashtkd_ros.mapping.suggestions import (
     KNOWN,
@@ -63,6 +64,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def _suggest(args: argparse.Namespace) -> int:
+    if args.sequence_length < 2:
+        raise ArgumentError('--sequence-length must be 2 or more: one image is no sequence')
     embedder = load_embedder(args)
     place_map = PlaceMap.load(args.map, embedder)
     print_notes(*place_map.warnings)

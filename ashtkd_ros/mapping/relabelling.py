@@ -15,6 +15,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import is_whole, read_rows
+from ashtkd_ros.maps.description import encodable
 from ashtkd_ros.maps.places import Places, Texts
 from ashtkd_ros.maps.places_rows import with_columns
 from ashtkd_ros.recognition.matcher import MatcherConfig, Neighbourhood
@@ -73,8 +74,8 @@ def relabelled(places: Places, names: Mapping[int, str]) -> Places:
         )
     labels, ids = list(places.labels), places.ids.tolist()
     for row, (number, old) in enumerate(zip(ids, labels, strict=True)):
-        name = names.get(number, old)
-        if name != old.strip():
+        name = names.get(number)
+        if name is not None and name != _as_read(old):
             _check(number, name)
             labels[row] = name
     return with_columns(places, labels=Texts.of(labels))
@@ -118,6 +119,11 @@ def _joined(places: Places, names: Iterable[str]) -> dict[str, int]:
         if len(some) > 1 and not near.among(some).all():
             found[name] = len(rows[name])
     return found
+
+
+def _as_read(name: str) -> str:
+    """A name as a table gives it back that an export of the map has it in."""
+    return encodable(name).replace('\r\n', '\n').replace('\r', '\n').strip()
 
 
 def _check(number: int, name: str) -> None:

@@ -51,9 +51,14 @@ def test_names_that_nobody_could_show_are_refused(places: Places, name: str):
     assert relabelled(places, {3: 'x' * LONGEST_NAME})
 
 
-def test_a_name_that_the_map_has_already_may_be_odd(places: Places):
-    odd = Places.of([replace(places[0], label='two\nlines ')])
-    assert relabelled(odd, {0: 'two\nlines'}) == odd
+def test_names_that_the_map_has_already_may_be_odd():
+    """They come back from an export as a table can hold them, and stay as they are."""
+    odd = ['two\nlines\r\nand\ra return ', ' \udcff', '\x1b', 'x' * 2 * LONGEST_NAME, 'plain']
+    row = zip(places_along_x(range(5)), odd, strict=True)
+    places = Places.of([replace(p, label=label) for p, label in row])
+    told = dict(enumerate(['two\nlines\nand\na return', '\ufffd', *odd[2:]]))
+    assert list(relabelled(places, told).labels) == odd
+    assert list(relabelled(places, {4: 'new'}).labels) == [*odd[:4], 'new']
 
 
 def test_a_place_that_the_map_lacks_is_refused(places: Places):

@@ -25,6 +25,7 @@ from rclpy.utilities import remove_ros_args
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose_checks import is_odometry
 from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.text import one_line
 
 _MOST_NAMES = 20  # that an error lists
 
@@ -114,7 +115,7 @@ def _go(folder: Path, name: str, patience_s: float) -> int:
     try:
         node = GoToPlace(goal)
         where = f'{place.pose.x:.1f}, {place.pose.y:.1f}'
-        node.get_logger().info(f'{name} is place {place.id}, at {where}')
+        node.get_logger().info(f'{one_line(name)} is place {place.id}, at {where}')
         node.send(patience_s)
         while node.arrived is None:
             rclpy.spin_once(node, timeout_sec=1.0)
@@ -138,7 +139,7 @@ def main() -> None:
     try:
         sys.exit(_go(args.map, args.name, args.patience))
     except VprError as error:
-        sys.exit(f'error: {error}')
+        sys.exit(one_line(f'error: {error}'))
     except ImportError as error:
         sys.exit(f'error: {error}; install nav2')
 
