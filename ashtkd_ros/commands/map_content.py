@@ -160,15 +160,19 @@ def _prune(args: argparse.Namespace) -> int:
 
 
 def what_goes(place_map: PlaceMap, dropped: np.ndarray) -> str:
-    """The pictures `dropped`, bool (N,), as text; places of which some stay are told apart."""
+    """The pictures `dropped`, bool (N,), as text; those of places that stay are told apart."""
     places = place_map.places
-    chosen = np.unique(places.ids[dropped])
-    stay = np.isin(chosen, places.ids[~dropped])
-    gone, thinned = chosen[~stay], chosen[stay]
-    text = counted_places(some_rows(places, np.flatnonzero(dropped)))
-    parts = [f'numbers {ranges(gone)}'] if len(gone) else []
-    parts += [f'of {ranges(thinned)} other pictures stay'] if len(thinned) else []
-    return f'{text}: {"; ".join(parts)}'
+    thinned = dropped & np.isin(places.ids, places.ids[~dropped])
+    gone = some_rows(places, np.flatnonzero(dropped & ~thinned))
+    parts = [f'{counted_places(gone)}, {_numbers(gone.ids)}'] if len(gone) else []
+    if thinned.any():
+        pictures = counted(int(thinned.sum()), 'picture')
+        parts.append(f'{pictures} of places that have others, {_numbers(places.ids[thinned])}')
+    return ' and '.join(parts)
+
+
+def _numbers(ids: np.ndarray) -> str:
+    return f'number{"s" if len(np.unique(ids)) > 1 else ""} {ranges(ids)}'
 
 
 def counted_places(places: Places) -> str:

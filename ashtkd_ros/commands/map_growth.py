@@ -90,7 +90,7 @@ def _append(args: argparse.Namespace) -> int:
     options = AppendOptions(keyframes, same, args.threads)
     done = append(args.map, traverses, embedder, options, args.out, args.given)
     places = done.map.places
-    looks = f' and {counted(done.looks, "look")} of places that it had' if same else ''
+    looks = f' and {counted(done.looks, "further look")} of places' if same else ''
     rest = ', '.join(f'{n} {what}' for what, n in done.counts.items() if what != 'images' and n)
     images = counted(done.counts['images'], 'image')
     print_lines(
@@ -106,8 +106,8 @@ def _add_merge(commands: argparse._SubParsersAction) -> None:
         'merge',
         help='join maps of one frame and one network',
         description='Join maps of one frame and one network. The places of the first map keep '
-        'their numbers, those of the others where no map before has given the number. What several '
-        'maps have, such as the map from which they grew, is taken once.',
+        'their numbers, those of the others where no map before has given the number. What '
+        'several maps have, such as the map from which they grew, is taken once.',
     )
     parser.set_defaults(run=_merge)
     text = 'folders of the maps; the numbers of the first one stay'

@@ -40,8 +40,8 @@ class AppendOptions:
 
 @dataclass(frozen=True)
 class Appended:
-    """What came of it: the new map, numbers of images by their fate, of new places, of pictures
-    that are other looks of places."""
+    """What came of it: the new map, numbers of images by their fate, of new places, of further
+    looks of places."""
 
     map: PlaceMap
     counts: Counter
@@ -104,8 +104,8 @@ def _join(
     revision = Revision([whole(base), whole(new)], both, info)
     revision.calibrate(embedder, options.workers)
     saved = revision.save(target, 'append', arguments, base.places)
-    looks = int(np.isin(ids, base.places.ids).sum())
-    return Appended(saved, Counter(), place_count(both) - place_count(base.places), looks)
+    added = place_count(both) - place_count(base.places)
+    return Appended(saved, Counter(), added, len(ids) - added)
 
 
 def numbers(base: PlaceMap, new: PlaceMap, same: SamePlace | None) -> tuple[np.ndarray, int]:

@@ -3,8 +3,9 @@
 
 Each picture of the map is changed synthetically some times, and the map is asked where that was
 taken, by the descriptor alone. Right is the same place, or a picture that can stand in for it. A
-picture may go if it is never a right answer, or if one that can stand in for it stays; those that
-answer least go first, as long as enough answers are right.
+picture may go if one that can stand in for it stays, or if it is of no use: nowhere near is it the
+answer to anything, nor is anything near the answer to it. So it goes on as long as enough answers
+are right.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.places import Places
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
+from ashtkd_ros.recognition.matcher import MatcherConfig, Neighbourhood
 
 VIEWS = 3  # changed pictures of each picture
 _DEPTH = 64  # answers to each that are looked at
@@ -49,6 +51,11 @@ def prune(
 
     VprError where the map has no pictures to ask it with.
     """
+    if not place_map.places.pictures.any():
+        raise VprError(
+            f'{place_map.folder}: has no pictures, so nobody can ask what it can do without; '
+            'build it with --thumbnails'
+        )
     asked, ranks = [], []
     jobs = _questions(place_map)
     total = VIEWS * int(place_map.places.pictures.any(axis=1).sum())
@@ -57,12 +64,11 @@ def prune(
             asked.append(row)
             ranks.append(place_map.search(descriptor, _DEPTH)[0])
             bar.update()
-    if not asked:
-        raise VprError(
-            f'{place_map.folder}: has no pictures, so nobody can ask what it can do without; '
-            'build it with --thumbnails'
-        )
-    return Pruning(place_map.places, np.array(asked), np.stack(ranks), stand_ins).run(keep_recall)
+    near = Neighbourhood(place_map.places, MatcherConfig())
+    hits = np.array([near(row, found[0]) for row, found in zip(asked, ranks, strict=True)])
+    return Pruning(place_map.places, np.array(asked), np.stack(ranks), hits, stand_ins).run(
+        keep_recall
+    )
 
 
 def _questions(place_map: PlaceMap) -> Iterator[tuple[int, tuple[np.ndarray, str]]]:
@@ -77,10 +83,17 @@ class Pruning:
     """Takes pictures from a map as long as the others answer.
 
     `asked` int64 (Q,): the row whose picture was changed; `ranks` int64 (Q, K): the rows that are
-    most similar, best first.
+    most similar, best first; `hits` bool (Q,): whether the best is near, as the matcher has it.
     """
 
-    def __init__(self, places: Places, asked: np.ndarray, ranks: np.ndarray, stand_ins: StandIns):
+    def __init__(
+        self,
+        places: Places,
+        asked: np.ndarray,
+        ranks: np.ndarray,
+        hits: np.ndarray,
+        stand_ins: StandIns,
+    ):
         self._places, self._ranks, self._stand_ins = places, ranks, stand_ins
         self._right = np.array(
             [
@@ -88,14 +101,18 @@ class Pruning:
                 for row, found in zip(asked.tolist(), ranks, strict=True)
             ]
         )
+        self._count = 0  # right answers
         self._first = np.zeros(len(asked), np.int64)  # the rank of the answer to each question
-        self._kept = np.ones(len(places), bool)
+        self._kept, self._left = np.ones(len(places), bool), len(places)
         self._answers: list[list[int]] = [[] for _ in range(len(places))]
         for question, row in enumerate(ranks[:, 0].tolist()):
             self._answers[row].append(question)
         self._wins = np.bincount(ranks[self._right[:, 0], 0], minlength=len(places))
-        was_asked = np.bincount(asked, minlength=len(places)) > 0
-        self._useless = was_asked & (self._wins == 0) & (places.labels.lengths == 0)
+        count = len(places)
+        self._useless = np.bincount(asked, minlength=count) > 0
+        self._useless &= np.bincount(asked[hits], minlength=count) == 0
+        self._useless &= np.bincount(ranks[hits, 0], minlength=count) == 0
+        self._useless &= places.labels.lengths == 0
         # How many pictures that stay show what each one shows.
         self._cover = np.array([1 + len(self._covers(row)) for row in range(len(places))])
 
@@ -107,21 +124,26 @@ class Pruning:
         return others[names[others] == names[row]]
 
     def run(self, keep_recall: float) -> Pruned:
-        """Take what can go."""
-        right = start = int(self._right[:, 0].sum())
-        least = keep_recall * start
-        order = np.lexsort((-np.arange(len(self._wins)), self._wins))
-        for row in order.tolist():
-            if self._kept.sum() == 1 or not self._may_go(row):
+        """Take what can go: first what costs nothing, then what costs least."""
+        self._count = start = int(self._right[:, 0].sum())
+        rows = np.arange(len(self._wins))
+        # Numbers that are known for long stay, and of one place the latest looks.
+        self._take_from(np.lexsort((rows, -self._places.ids)), None)
+        self._take_from(np.lexsort((-rows, self._wins)), keep_recall * start)
+        count = len(self._first)
+        return Pruned(~self._kept, count, start / count, self._count / count)
+
+    def _take_from(self, rows: np.ndarray, least: float | None) -> None:
+        """Take those of these rows that can go; `least`: right answers that must stay, None: those
+        that there are."""
+        for row in rows.tolist():
+            if not self._kept[row] or self._left == 1 or not self._may_go(row):
                 continue
             moved = self._next_answers(row)
-            after = right + sum(self._gain(question, rank) for question, rank in moved)
-            if after < least:
-                continue
-            right = after
-            self._take(row, moved)
-        count = len(self._first)
-        return Pruned(~self._kept, count, start / count, right / count)
+            after = self._count + sum(self._gain(question, rank) for question, rank in moved)
+            if after >= (self._count if least is None else least):
+                self._count = after
+                self._take(row, moved)
 
     def _may_go(self, row: int) -> bool:
         """Whether what it shows, and what pictures that went show, is shown by others."""
@@ -147,7 +169,7 @@ class Pruning:
         return int(now) - int(self._right[question, before])
 
     def _take(self, row: int, moved: list[tuple[int, int]]) -> None:
-        self._kept[row] = False
+        self._kept[row], self._left = False, self._left - 1
         for other in (row, *self._stand_ins.of(row).tolist()):
             if other == row or row in self._covers(other):
                 self._cover[other] -= 1

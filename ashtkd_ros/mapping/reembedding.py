@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A map gets another network: all its pictures are embedded anew, from the originals if possible."""
+"""A map gets another network: its pictures are embedded anew, from the originals if possible."""
 
 from __future__ import annotations
 

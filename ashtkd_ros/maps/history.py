@@ -67,9 +67,8 @@ def history_line(built: Mapping[str, Any]) -> str:
         return ''
     last = entries[-1]
     before, after = last['places']
-    return (
-        f'{len(entries)} x changed, last {last["when"]}: {last["what"]}, {before} → {after} places'
-    )
+    times = 'once' if len(entries) == 1 else f'{len(entries)} times'
+    return f'changed {times}, last {last["when"]}: {last["what"]}, {before} to {after} places'
 
 
 def _cut(text: str) -> str:
