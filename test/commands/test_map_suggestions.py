@@ -43,6 +43,17 @@ def test_a_changed_one_gives_the_command_that_would_add_it(a_map, town, tmp_path
     assert 'map_tools append ' in add and f"'{walk}'" in add and '"\'"' in add
 
 
+def test_what_was_added_is_not_suggested_again(a_map, town, tmp_path, capsys):
+    walk, grown = (
+        part_of(town / 'day', tmp_path / 'storm', slice(0, 60), storm),
+        tmp_path / 'grown',
+    )
+    assert run(map_tools, 'append', a_map, walk, '--experiences', '-o', grown) == 0
+    capsys.readouterr()
+    assert run(map_tools, 'suggest', grown, walk) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == '  nothing to add'
+
+
 def test_a_source_that_is_none_is_one_line(a_map: Path, tmp_path: Path, capsys):
     assert run(map_tools, 'suggest', a_map, tmp_path / 'none') == 1
     assert 'none' in capsys.readouterr().err.strip().splitlines()[-1]

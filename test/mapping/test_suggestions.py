@@ -122,6 +122,19 @@ def test_where_the_map_has_no_places_it_says_so(day, embedder, town, tmp_path):
     assert min(s.number for s in off[-1].seen) >= 18
 
 
+def test_what_is_not_recognised_where_the_map_has_places_is_told_apart(
+    day, embedder, town, tmp_path
+):
+    """Images from beyond the map, with poses on it: as if the place were another one now."""
+    walk = part_of(town / 'day', tmp_path / 'other', slice(0, 80, 2))
+    for number in range(24, 60, 2):
+        beyond = town / 'day' / 'images' / f'{number + 57:04d}.jpg'
+        shutil.copyfile(beyond, walk / 'images' / f'{number:04d}.jpg')
+    found = found_in(day, embedder, walk)
+    off = [s for s in found.stretches if s.kind == OFF_THE_MAP]
+    assert off and all(s.on_route for s in off) and found.looks_to_add == len(found.stretches)
+
+
 def test_covered_images_are_neither_new_nor_unknown(day, embedder, town, tmp_path):
     dark = part_of(town / 'day', tmp_path / 'dark', slice(0, 80, 2))
     for name in sorted((dark / 'images').iterdir())[10:25]:
