@@ -140,7 +140,7 @@ def suggest(
     stretches = []
     for start, end in zip(edges, edges[1:], strict=False):
         part, kind = seen[start:end], int(kinds[start])
-        if kind != KNOWN and _worth(kind, part) >= options.least:
+        if kind != KNOWN and _worth(place_map, kind, part) >= options.least:
             if kind == NEW_LOOK:
                 stretches.append(Stretch(kind, part, _light_of(place_map, part)))
             else:
@@ -211,9 +211,11 @@ def _smoothed(kinds: np.ndarray) -> np.ndarray:
     return votes.argmax(axis=1)
 
 
-def _worth(kind: int, seen: Sequence[Seen]) -> int:
+def _worth(place_map: PlaceMap, kind: int, seen: Sequence[Seen]) -> int:
     """Of a new look, how many places it has; else how many images differ from the one before."""
-    return len({s.row for s in seen}) if kind == NEW_LOOK else sum(s.differs for s in seen)
+    if kind == NEW_LOOK:
+        return len(np.unique(place_map.places.ids[[s.row for s in seen]]))
+    return sum(s.differs for s in seen)
 
 
 def _light(image: np.ndarray) -> float:
