@@ -14,12 +14,13 @@ import pytest
 from conftest import write_tiny_model
 from test_place_pictures import walk
 
-from ashtkd_ros.commands import bag_tools, build_map, evaluate, map_info
+from ashtkd_ros.commands import bag_tools, build_map, evaluate, map_info, map_tools
 from ashtkd_ros.evaluation.node_answers import SCHEMA_VERSION
 from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.traverses.bag_writer import START_S
 
-MAINS = {m.__name__.rpartition('.')[2]: m.main for m in (bag_tools, build_map, evaluate, map_info)}
+_MODULES = (bag_tools, build_map, evaluate, map_info, map_tools)
+MAINS = {m.__name__.rpartition('.')[2]: m.main for m in _MODULES}
 HOSTILE = 'a\x1b[2J\x1b]0;owned\x07b\nerror: all is well\r\u202e\u2028c\x9b31m'
 
 
@@ -103,5 +104,11 @@ def commands_of(good: Path, out: Path) -> dict[str, list[object]]:
         'bag': ['build_map', good / 'bag', '-o', out, *common],
         'trajectory': ['build_map', good / 'bag', '-o', out, '--trajectory', good / 'tum.txt']
         + common,
+        'append': ['map_tools', 'append', a_map, good / 'bag', '--pose-topic', 'none', '-o', out]
+        + common,
+        'merge': ['map_tools', 'merge', a_map, a_map, '-o', out, *common],
+        'drop': ['map_tools', 'drop', a_map, '--ids', 1, '-o', out],
+        'prune': ['map_tools', 'prune', a_map, '-o', out, *common],
+        'reembed': ['map_tools', 'reembed', a_map, '-o', out, *common],
         'labels': ['build_map', good / 'bag', '-o', out, '--labels', good / 'labels.csv', *common],
     }

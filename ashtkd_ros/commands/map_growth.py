@@ -80,15 +80,12 @@ def _append(args: argparse.Namespace) -> int:
         print_lines(*(line for t in traverses for line in plan(t, keyframes)), *notes)
         return 0
     embedder = load_embedder(args)
-    place_map = PlaceMap.load(args.map)
-    check_model(place_map, embedder)
-    print_notes(*place_map.warnings, *check_additions(place_map, traverses))
     print_notes(*(f'{t.path}: {text}' for t in traverses for text in t.notes))
     print_notes(*unused_options(traverses, keyframes))
     printed = [len(t.notes) for t in traverses]
     same = same_place(args, keyframes) if args.experiences else None
     options = AppendOptions(keyframes, same, args.threads)
-    done = append(args.map, traverses, embedder, options, args.out, args.given)
+    done = append(args.map, traverses, embedder, options, args.out, args.given, print_notes)
     places = done.map.places
     looks = f' and {counted(done.looks, "further look")} of places' if same else ''
     rest = ', '.join(f'{n} {what}' for what, n in done.counts.items() if what != 'images' and n)

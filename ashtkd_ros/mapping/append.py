@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -56,16 +56,18 @@ def append(
     options: AppendOptions,
     out: Path | None = None,
     arguments: str = '',
+    notify: Callable[..., None] = lambda *lines: None,
 ) -> Appended:
     """Add the traverses to the map in `folder`; the result goes to `out`, or in its place.
 
-    What a killed call has embedded is noted down: the same call goes on there. VprError where a
-    traverse does not fit, see `check_additions`, or gives no place.
+    `notify` gets lines for the user before the work. What a killed call has embedded is noted
+    down: the same call goes on there. VprError where a traverse does not fit, see
+    `check_additions`, or gives no place.
     """
     target = target_of(folder, out)
     base = PlaceMap.load(folder, pictures=True)
     check_model(base, embedder)
-    check_additions(base, traverses)
+    notify(*base.warnings, *check_additions(base, traverses))
     how = MapOptions(
         options.keyframes,
         thumbnails=bool(base.places.pictures.any()),

@@ -51,11 +51,6 @@ def prune(
 
     VprError where the map has no pictures to ask it with.
     """
-    if not place_map.places.pictures.any():
-        raise VprError(
-            f'{place_map.folder}: has no pictures, so nobody can ask what it can do without; '
-            'build it with --thumbnails'
-        )
     asked, ranks = [], []
     jobs = _questions(place_map)
     total = VIEWS * int(place_map.places.pictures.any(axis=1).sum())
@@ -64,6 +59,10 @@ def prune(
             asked.append(row)
             ranks.append(place_map.search(descriptor, _DEPTH)[0])
             bar.update()
+    if not asked:
+        raise VprError(
+            f'{place_map.folder}: has no sound pictures to ask it with; build it with --thumbnails'
+        )
     near = Neighbourhood(place_map.places, MatcherConfig())
     hits = np.array([near(row, found[0]) for row, found in zip(asked, ranks, strict=True)])
     return Pruning(place_map.places, np.array(asked), np.stack(ranks), hits, stand_ins).run(

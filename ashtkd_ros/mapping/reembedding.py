@@ -56,7 +56,8 @@ def reembed(
     key = {'model': embedder.hash, 'options': {'reembed': shape and shape.table()}}
     journal = Journal(target.folder, key, embedder.dimensions, shape)
     try:
-        rows = _Reembedding(base, embedder, journal).run(workers)
+        with target.unless_replaced():
+            rows = _Reembedding(base, embedder, journal).run(workers)
         new = _map_of(base, embedder, journal, rows)
         small = sum(entry['small'] for entry in _entries(journal, rows))
         result = f'{small} of {len(rows)} pictures from the small ones of the map'

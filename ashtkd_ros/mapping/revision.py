@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,10 +29,26 @@ from ashtkd_ros.network.embedder import Embedder
 
 @dataclass(frozen=True)
 class Target:
-    """Where a changed map goes; `over`: bytes of the map.yaml that it replaces, empty: none."""
+    """Where a changed map goes; `over`: bytes of the map.yaml that it replaces, empty: none.
+
+    `base`: the map that is changed, None where there are several; `told`: its map.yaml when the
+    work began.
+    """
 
     folder: Path
     over: bytes
+    base: Path | None = None
+    told: bytes = b''
+
+    @contextlib.contextmanager
+    def unless_replaced(self) -> Iterator[None]:
+        """Where the body fails because somebody has replaced the map meanwhile, say that."""
+        try:
+            yield
+        except VprError as error:
+            if self.base is None or _description(self.base) == self.told:
+                raise
+            raise VprError(f'{self.base}: was replaced meanwhile; do this again') from error
 
 
 def target_of(folder: Path | None, out: Path | None = None) -> Target:
@@ -42,17 +59,24 @@ def target_of(folder: Path | None, out: Path | None = None) -> Target:
     """
     target = Path(folder if out is None else out)
     check_target(target)
-    if folder is not None and os.path.realpath(target) == os.path.realpath(folder):
-        return Target(target, _description(target))
+    if folder is not None and _is_same(target, folder):
+        return Target(target, _description(target), folder, _description(folder))
     if target.is_dir() and any(target.iterdir()):
         raise VprError(f'{target}: holds a map already; give another folder with -o')
-    return Target(target, b'')
+    return Target(target, b'', folder, b'' if folder is None else _description(folder))
+
+
+def _is_same(target: Path, folder: Path) -> bool:
+    try:
+        return os.path.realpath(target) == os.path.realpath(folder)
+    except (OSError, ValueError):  # a zero byte
+        return False
 
 
 def _description(folder: Path) -> bytes:
     try:
         return read_regular(folder / DESCRIPTION, DESCRIPTION_LIMIT)
-    except OSError:  # PlaceMap.load says what is wrong
+    except (OSError, ValueError):  # PlaceMap.load says what is wrong
         return b''
 
 
@@ -107,7 +131,8 @@ class Revision:
             route = Path(folder) / ROUTE
             if self.places.posed.any():
                 write_route_picture(route, self.places, place_map.info.frame)
-            place_map.save(target.folder, self.pictures, route, over=target.over)
+            with target.unless_replaced():
+                place_map.save(target.folder, self.pictures, route, over=target.over)
         return place_map
 
 
@@ -116,7 +141,8 @@ def copy_map(place_map: PlaceMap, target: Target) -> None:
     if target.over:
         return  # it is there
     folder = place_map.folder
-    place_map.save(target.folder, folder / THUMBNAILS, folder / ROUTE, over=target.over)
+    with target.unless_replaced():
+        place_map.save(target.folder, folder / THUMBNAILS, folder / ROUTE, over=target.over)
 
 
 def place_count(places: Places) -> int:

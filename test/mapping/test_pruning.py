@@ -6,11 +6,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import line_of, places_along_x, unit_rows
-from map_tools_helpers import built, contents, ids, tools
+from map_tools_fixtures import built, contents, ids, tools
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.mapping.experiences import SamePlace
@@ -126,8 +127,8 @@ def test_a_map_without_pictures_cannot_be_asked(fake_network, tmp_path: Path):
     place_map = PlaceMap.load(tmp_path / 'map')
     close = StandIns(place_map, CLOSE, 0.9)
     with pytest.raises(VprError) as error:
-        prune(place_map, None, close, 1.0, 1)
-    assert 'has no pictures' in line_of(error)
+        prune(place_map, SimpleNamespace(embed=None), close, 1.0, 1)
+    assert 'has no sound pictures' in line_of(error)
 
 
 # --- the command, with the student that ships

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small walks, maps of them, and map_tools as users call it."""
+"""Small walks, maps of them, and map_tools as users call it; a plugin of pytest."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import write_tiny_model
 
 from ashtkd_ros.commands import build_map, map_tools
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.maps.place_map import PlaceMap
+
+XS = [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
 
 
 def picture(seed: int) -> np.ndarray:
@@ -71,3 +75,40 @@ def pictured(folder: Path) -> dict[tuple[int, str], tuple[str, bytes, bytes]]:
         descriptor = place_map.index.reconstruct(place.row).tobytes()
         found[place.id, place.source] = place.thumbnail, descriptor, local
     return found
+
+
+def history(folder: Path) -> list[dict]:
+    """What was done with a map."""
+    return PlaceMap.load(folder).info.built.get('history', [])
+
+
+def error(capsys: pytest.CaptureFixture) -> str:
+    """What a failed command printed, one line but for notes."""
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if not line.startswith('note: ')]
+    assert printed.out == '' and len(lines) == 1 and lines[0].startswith('error: '), printed
+    return lines[0]
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny.onnx', grid=(2, 4))
+
+
+@pytest.fixture(scope='module')
+def first(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    folder = tmp_path_factory.mktemp('first')
+    walk(folder / 'walk', XS)
+    return built(folder / 'map', folder / 'walk', model=model)
+
+
+@pytest.fixture
+def a_map(first: Path, tmp_path: Path) -> Path:
+    """A map of six places 2 m apart, of a walk that is still there."""
+    shutil.copytree(first, tmp_path / 'map')
+    return tmp_path / 'map'
+
+
+@pytest.fixture
+def common(model: Path) -> list[object]:
+    return ['--model', model, '--threads', 1]
