@@ -70,7 +70,8 @@ def _suggest(args: argparse.Namespace) -> int:
     place_map = PlaceMap.load(args.map, embedder)
     print_notes(*place_map.warnings)
     bits = map_bits(place_map.traverses)
-    wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='query')
+    # What append would take: of an index.csv with roles the rows of the database.
+    wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='map')
     options = SuggestOptions(
         sequence_length=args.sequence_length, least=args.least, workers=args.threads
     )
@@ -80,13 +81,15 @@ def _suggest(args: argparse.Namespace) -> int:
         print_notes(*(f'{traverse.path}: {note}' for note in traverse.notes))
         if not number:
             print_notes(_measure(found))
-        print_lines(*_lines(place_map, found, args.map, traverse.path))
+        print_lines(*_lines(place_map, found, args, traverse.path))
         if found.looks_to_add and not (traverse.has_poses and place_map.places.posed.any()):
             print_notes(_NO_POSES)
     return 0
 
 
-def _lines(place_map: PlaceMap, found: Suggestions, folder: Path, source: Path) -> list[str]:
+def _lines(
+    place_map: PlaceMap, found: Suggestions, args: argparse.Namespace, source: Path
+) -> list[str]:
     """What was found in a traverse, with the command that would add it."""
     counts = {KNOWN: 'known', NEW_LOOK: 'with a new look', OFF_THE_MAP: 'off the map'}
     parts = [f'{found.counts[kind]} {text}' for kind, text in counts.items()]
@@ -94,12 +97,26 @@ def _lines(place_map: PlaceMap, found: Suggestions, folder: Path, source: Path) 
     images = found.counts.total() + sum(found.passed.values())
     lines = [f'{source}: {counted(images, "image")}, {", ".join(parts)}']
     lines += [_line(place_map, stretch) for stretch in found.stretches]
-    append = ['ros2', 'run', 'ashtkd_ros', 'map_tools', 'append', str(folder), str(source)]
+    append = ['ros2', 'run', 'ashtkd_ros', 'map_tools', 'append', str(args.map)]
+    append += [str(source), *_same_options(args)]
     if found.looks_to_add:
         lines.append(f'  to add further looks of places: {shlex.join([*append, "--experiences"])}')
     if found.looks_to_add < len(found.stretches):
         lines.append(f'  to add new places: {shlex.join(append)}')
     return lines if found.stretches else [*lines, '  nothing to add']
+
+
+def _same_options(args: argparse.Namespace) -> list[str]:
+    """The options by which append takes the same images of a source by the same network."""
+    parser, options = argparse.ArgumentParser(), []
+    add_traverse_options(parser)
+    add_model_options(parser)
+    for name, default in vars(parser.parse_args([])).items():
+        value = getattr(args, name)
+        if value != default:
+            text = ','.join(value) if isinstance(value, tuple) else str(value)
+            options += [f'--{name.replace("_", "-")}', text]
+    return options
 
 
 def _measure(found: Suggestions) -> str:

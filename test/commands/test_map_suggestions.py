@@ -10,6 +10,7 @@ from conftest import checksums
 from evaluation_helpers import run
 from test_suggestions import part_of, storm
 
+from ashtkd_ros.commands.bag_tools import main as bag_tools
 from ashtkd_ros.commands.build_map import main as build_map
 from ashtkd_ros.commands.map_tools import main as map_tools
 
@@ -41,6 +42,28 @@ def test_a_changed_one_gives_the_command_that_would_add_it(a_map, town, tmp_path
     assert lines[-1] == '  nothing to add'
     (add,) = [line for line in lines if '--experiences' in line]
     assert 'map_tools append ' in add and f"'{walk}'" in add and '"\'"' in add
+
+
+def test_the_command_takes_the_same_images(a_map, town, tmp_path, capsys):
+    walk, bag = part_of(town / 'day', tmp_path / 'storm', slice(0, 60), storm), tmp_path / 'bag'
+    assert run(bag_tools, 'make', walk, '-o', bag, '--jpeg') == 0
+    topic = '/camera/image_raw/compressed'
+    options = ('--image-topic', topic, '--pose-topic', 'none')
+    assert run(map_tools, 'suggest', a_map, bag, *options) == 0
+    printed = capsys.readouterr()
+    (add,) = [line for line in printed.out.splitlines() if '--experiences' in line]
+    assert f'--image-topic {topic} --pose-topic none --experiences' in add
+    assert 'give --labels' in printed.err
+    index = 'file,place,role,order\n'
+    for number, line in enumerate((walk / 'poses.csv').read_text().splitlines()[1:]):
+        index += f'{line.partition(",")[0]},,{"query" if number < 55 else "database"},{number}\n'
+    (walk / 'index.csv').write_text(index)
+    (walk / 'poses.csv').unlink()
+    assert run(map_tools, 'suggest', a_map, walk, '--role', 'query') == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert ' 55 images, ' in printed[0] and '--role query --experiences' in printed[-1]
+    assert run(map_tools, 'suggest', a_map, walk) == 0
+    assert ' 5 images, ' in capsys.readouterr().out, 'those that append would take'
 
 
 def test_what_was_added_is_not_suggested_again(a_map, town, tmp_path, capsys):
