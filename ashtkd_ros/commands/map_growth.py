@@ -28,7 +28,7 @@ from ashtkd_ros.mapping.build_summary import notes_after_build
 from ashtkd_ros.mapping.keyframes import options_of, unused_options
 from ashtkd_ros.mapping.merging import Merged, merge
 from ashtkd_ros.mapping.plan import plan
-from ashtkd_ros.mapping.reembedding import reembed
+from ashtkd_ros.mapping.reembedding import originals_there, reembed
 from ashtkd_ros.mapping.revision import ranges, target_of
 from ashtkd_ros.maps.map_files import load_description
 from ashtkd_ros.maps.place_map import PlaceMap
@@ -187,12 +187,19 @@ def _add_reembed(commands: argparse._SubParsersAction) -> None:
         default=True,
         help=text + '(default: %(default)s)',
     )
+    text = 'print how many originals are still there, and change nothing'
+    parser.add_argument('--dry-run', action='store_true', help=text)
     add_model_options(parser)
 
 
 def _reembed(args: argparse.Namespace) -> int:
     target_of(args.map, args.out)  # before the work
     load_description(args.map)
+    if args.dry_run:
+        place_map = PlaceMap.load(args.map, pictures=True)
+        count, there = len(place_map.places), originals_there(place_map)
+        print_lines(f'{args.map}: of {counted(count, "picture")} {there} have their original')
+        return 0
     done = reembed(args.map, load_embedder(args), args.out, args.local, args.threads, args.given)
     place_map, count = done.map, len(done.map.places)
     print_lines(

@@ -40,14 +40,17 @@ def check_additions(place_map: PlaceMap, traverses: Sequence[Traverse]) -> list[
         for number in np.unique(place_map.places.traverses).tolist()
         if number < len(place_map.traverses)
     }
+    new = set()
     for traverse in traverses:
         images = images_described(encodable(traverse.describe()))
+        if images in new:
+            raise VprError(f'{traverse.path}: is named twice; name each source once')
+        new.add(images)
         if images in known:
             raise VprError(
                 f'{traverse.path}: is in the map already, as traverse {known[images]}; drop '
                 'that first to add it anew'
             )
-        known[images] = len(known)
     frame, posed = common_frame(traverses), [t for t in traverses if t.has_poses]
     if posed and place_map.places.posed.any():
         check_frame(str(posed[0].path), frame, posed[0].origin, place_map)

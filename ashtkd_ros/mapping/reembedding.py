@@ -97,7 +97,7 @@ class _Reembedding:
         """Row, whether its picture is the small one, and the picture; originals first."""
         lacking = set(rows)
         for place, image in PlacePictures(self._map).found(rows):
-            if self._is_same(place, image):
+            if _is_same(self._map, place, image):
                 lacking.discard(place.row)
                 yield (place.row, False), (self._embedder.resize(image), 'RGB')
         for row in sorted(lacking):
@@ -110,21 +110,28 @@ class _Reembedding:
                 )
             yield (row, True), (self._embedder.resize(image), 'RGB')
 
-    def _is_same(self, place: Place, image: np.ndarray) -> bool:
-        """Whether an original is what the map was made of, and not another by the same name."""
-        small = self._map.picture(place)
-        if small is None:
-            return True
-        grey = [
-            cv2.resize(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), (_SIDE, _SIDE), interpolation=_AREA)
-            for x in (small, image)
-        ]
-        return float(np.abs(np.subtract(*grey, dtype=np.float32)).mean()) <= _ALIKE
-
     def _look(self, image: np.ndarray, order: str) -> Look:
         if self._local:
             return self._embedder.describe(image, order)
         return Look(self._embedder.embed(image, order), None)
+
+
+def originals_there(place_map: PlaceMap) -> int:
+    """How many of a map's pictures still have their original."""
+    found = PlacePictures(place_map).found(range(len(place_map.places)))
+    return sum(_is_same(place_map, place, image) for place, image in found)
+
+
+def _is_same(place_map: PlaceMap, place: Place, image: np.ndarray) -> bool:
+    """Whether an original is what the map was made of, and not another by the same name."""
+    small = place_map.picture(place)
+    if small is None:
+        return True
+    grey = [
+        cv2.resize(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), (_SIDE, _SIDE), interpolation=_AREA)
+        for x in (small, image)
+    ]
+    return float(np.abs(np.subtract(*grey, dtype=np.float32)).mean()) <= _ALIKE
 
 
 def _map_of(base: PlaceMap, embedder: Embedder, journal: Journal, rows: np.ndarray) -> PlaceMap:

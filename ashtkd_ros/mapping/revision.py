@@ -127,13 +127,22 @@ class Revision:
         ]
         built = noted(place_map.info.built, what, arguments, *pairs, result)
         place_map.info = replace(place_map.info, built=built)
-        with tempfile.TemporaryDirectory() as folder:
-            route = Path(folder) / ROUTE
-            if self.places.posed.any():
-                write_route_picture(route, self.places, place_map.info.frame)
-            with target.unless_replaced():
-                place_map.save(target.folder, self.pictures, route, over=target.over)
+        with _drawn(self.places, place_map.info.frame) as route, target.unless_replaced():
+            place_map.save(target.folder, self.pictures, route, over=target.over)
         return place_map
+
+
+@contextlib.contextmanager
+def _drawn(places: Places, frame: str) -> Iterator[Path | None]:
+    """A file with the picture of all places from above; None where there is nothing to draw, or
+    no room for it: a map is saved without it as well."""
+    with contextlib.ExitStack() as stack:
+        route = None
+        if places.posed.any():
+            with contextlib.suppress(OSError):
+                route = Path(stack.enter_context(tempfile.TemporaryDirectory())) / ROUTE
+                write_route_picture(route, places, frame)
+        yield route
 
 
 def copy_map(place_map: PlaceMap, target: Target) -> None:

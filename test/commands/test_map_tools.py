@@ -115,6 +115,8 @@ def test_a_recording_that_does_not_fit_is_refused(
     assert '0.png: not a readable image' in error(capsys)
     assert tools('append', a_map, tmp_path / 'nowhere', *common) == 1
     assert 'no such folder' in error(capsys)
+    assert tools('append', a_map, source, source, *common) == 1
+    assert 'w: is named twice' in error(capsys)
     assert tools('append', tmp_path / 'gone', source, *common) == 1
     assert 'no such map' in error(capsys)
     assert contents(a_map) == before
@@ -268,6 +270,8 @@ def test_originals_that_are_gone_or_replaced_are_not_used(
     (source / '2.png').write_bytes(b'no image')
     shutil.copy(source / '5.png', source / '3.png')  # another picture by that name
     capsys.readouterr()
+    assert tools('reembed', tmp_path / 'map', '--dry-run') == 0
+    assert 'of 6 pictures 3 have their original' in capsys.readouterr().out
     assert tools('reembed', tmp_path / 'map', *common) == 0
     printed = capsys.readouterr()
     assert '6 pictures embedded by tiny, 3 from the originals' in printed.out

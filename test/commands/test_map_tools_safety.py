@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, write_tiny_model
 from map_fixtures import TRIES
-from map_tools_fixtures import built, contents, ids, tools, walk
+from map_tools_fixtures import built, contents, ids, pictured, tools, walk
 
 from ashtkd_ros.mapping import append as append_module
 from ashtkd_ros.mapping.journal import Journal
@@ -86,6 +86,31 @@ def test_a_killed_append_goes_on_where_it_stopped(
     assert tools('append', a_map, source, *common) == 0
     assert not done and ids(a_map) == [*range(1, 11)]
     assert not (tmp_path / '.map.building').exists()
+
+
+def test_a_killed_reembed_goes_on_where_it_stopped(
+    a_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    other, add, done = write_tiny_model(tmp_path / 'other.onnx', grid=(1, 2)), Journal.add, []
+
+    def counted(*arguments) -> None:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(1)
+        add(*arguments)
+        arguments[0].flush()
+
+    before = contents(a_map)
+    monkeypatch.setattr(Journal, 'add', counted)
+    assert tools('reembed', a_map, '--model', other, '--threads', 1) == 130
+    assert contents(a_map) == before
+    assert tools('drop', a_map, '--ids', 0) == 0
+    done[:] = [1] * 4
+    assert tools('reembed', a_map, '--model', other, '--threads', 1) == 0
+    assert len(done) == 4 + 8 - 3 and ids(a_map) == list(range(1, 8))
+    fresh = built(tmp_path / 'fresh', tmp_path / 'walk', model=other)
+    expected = {k: v for k, v in pictured(fresh).items() if k[0]}
+    assert pictured(a_map) == expected
 
 
 def test_two_that_drop_at_once_lose_nothing(a_map: Path):
