@@ -57,6 +57,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told |= {'source': str(folder / 'walk'), 'map': str(folder / 'map'), 'node': {'a': 'b'}}
     told |= {'map_sha256': map_checksum(folder / 'map'), 'answers': [given]}
     (folder / 'answers.json').write_text(json.dumps(told))
+    (folder / 'names.csv').write_text('id,label\n0,hall\n1,stairs\n')
     (folder / 'labels.csv').write_text('frame,label\n0,hall\n1,stairs\n')
     for arguments in commands_of(folder, folder / 'out').values():
         assert call(*arguments) == 0, arguments
@@ -110,5 +111,7 @@ def commands_of(good: Path, out: Path) -> dict[str, list[object]]:
         'drop': ['map_tools', 'drop', a_map, '--ids', 1, '-o', out],
         'prune': ['map_tools', 'prune', a_map, '-o', out, *common],
         'reembed': ['map_tools', 'reembed', a_map, '-o', out, *common],
+        'relabel': ['map_tools', 'relabel', a_map, '--table', good / 'names.csv', '-o', out],
+        'export': ['map_tools', 'export', a_map, '-o', out / 'places.csv'],
         'labels': ['build_map', good / 'bag', '-o', out, '--labels', good / 'labels.csv', *common],
     }

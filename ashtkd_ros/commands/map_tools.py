@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep a map: add recordings, join maps, drop places, change the network.
+"""Keep a map: add recordings, join maps, drop places, change the network, name places,
+write them for other programs, tell what of a recording the map does not know.
 
 A map is changed in one step: a killed command leaves the old map or the new one. Places keep their
 numbers, and a number that was dropped is never given again.
 
 example: ros2 run ashtkd_ros map_tools append ~/maps/campus ~/bags/night
+example: ros2 run ashtkd_ros map_tools suggest ~/maps/campus ~/bags/night
+example: ros2 run ashtkd_ros map_tools export ~/maps/campus -o campus.geojson
 example: ros2 run ashtkd_ros map_tools drop ~/maps/campus --area 10 -5 30 5
 """
 
@@ -14,12 +17,18 @@ import shlex
 import sys
 
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.commands import map_content, map_growth
+from ashtkd_ros.commands import (
+    map_content,
+    map_export,
+    map_growth,
+    map_labels,
+    map_suggestions,
+)
 
 # Modules of subcommands. Each has `add_parsers(commands)`, which adds parsers whose default `run`
 # is a function of the parsed arguments that returns the exit status. `given` is among those: the
 # arguments as text, for the history of the map.
-_GROUPS = (map_growth, map_content)
+_GROUPS = (map_growth, map_content, map_labels, map_export, map_suggestions)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -14,6 +14,7 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.following import EVIDENCE, Followed, Follower
 from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher, MatcherConfig, Matches
+from ashtkd_ros.text import one_line
 
 MIN_CONFIDENCE = 0.5  # where a map does not tell: a less probable match is an unknown place
 BY_THE_MAP = -1.0  # as min_confidence: what the map tells for `target_precision`
@@ -45,6 +46,11 @@ class Recognition:
     fault: str = ''
     single: Candidate | None = None
     followed: Followed | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the place, one line; empty where none is accepted, or it has none."""
+        return one_line(self.candidates[0].place.label) if self.accepted else ''
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from std_srvs.srv import Trigger
 from test_deployment import foxglove, granted, rviz_topics
 from vision_msgs.msg import Classification, ObjectHypothesis
 
-from tools.examples import follow_places, relocalise_amcl, slow_when_lost
+from tools.examples import follow_places, go_to_place, relocalise_amcl, slow_when_lost
 from tools.examples.relocalise_amcl import RelocaliseAmcl
 from tools.examples.slow_when_lost import NO_LIMIT, Caution
 
@@ -79,7 +79,10 @@ def test_the_indicator_reads_a_value_that_is_there(ros, start_node, town_map: Pa
     assert values['place'] == 'none'
 
 
-@pytest.mark.parametrize('module', [follow_places, relocalise_amcl, slow_when_lost])
+EXAMPLES = [follow_places, go_to_place, relocalise_amcl, slow_when_lost]
+
+
+@pytest.mark.parametrize('module', EXAMPLES)
 def test_an_example_says_what_it_does_to_help(module, monkeypatch, capsys):
     monkeypatch.setattr('sys.argv', ['example', '--help', '--ros-args', '-r', '__ns:=/front'])
     with pytest.raises(SystemExit) as end:

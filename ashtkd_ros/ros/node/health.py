@@ -54,7 +54,7 @@ class Health:
         """The node is being activated: no image has come yet."""
         self._last_image: float | None = None
         self._begun = self._answered_at = time.monotonic()
-        self.fault, self.place = '', 'none'
+        self.fault, self.place, self.place_name = '', 'none', ''
 
     def count_image(self, stamp_s: float) -> None:
         """An image message arrived."""
@@ -93,7 +93,8 @@ class Health:
         self.fault = self.refusal = kind
         self.processed += 1
         self.unknown += 1
-        self.place, self._answered_at = 'unknown', time.monotonic()
+        self.place, self.place_name = 'unknown', ''
+        self._answered_at = time.monotonic()
         self._latencies.append(seconds)
 
     def answered(self, recognition: Recognition, seconds: float) -> None:
@@ -109,6 +110,7 @@ class Health:
         self.jumps += recognition.accepted and followed is not None and followed.jumped
         self.verify_faults = self.verify_faults + 1 if recognition.fault else 0
         self.place = str(best.place.id) if recognition.accepted else 'unknown'
+        self.place_name = recognition.name
         self._answered_at = time.monotonic()
         self._latencies.append(seconds)
 
@@ -178,9 +180,11 @@ class Health:
         }
 
     def _last_image_values(self, state: str) -> dict[str, object]:
+        lately = state == 'active' and self.silence_s < _LATELY_S
         return {
             'last error': self.last_error,
-            'place': self.place if state == 'active' and self.silence_s < _LATELY_S else 'none',
+            'place': self.place if lately else 'none',
+            'place name': self.place_name if lately else '',
             'last refusal': self.refusal,
             'last confidence': f'{self.confidence:.3f}',
             'last similarity': f'{self.similarity:.3f}',

@@ -7,7 +7,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseWithCovarianceStamped
 from rclpy.serialization import serialize_message
-from std_msgs.msg import ColorRGBA, Header
+from std_msgs.msg import ColorRGBA, Header, String
 from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -44,6 +44,11 @@ def place_message(header: Header, recognition: Recognition | None) -> Classifica
     return place
 
 
+def name_message(recognition: Recognition | None) -> String:
+    """The name of the place; empty for an unknown place, and for one without a name."""
+    return String(data='' if recognition is None else recognition.name)
+
+
 def pose_message(
     loaded: LoadedMap, header: Header, best: Candidate, belief: PoseBelief | None = None
 ) -> PoseWithCovarianceStamped:
@@ -78,19 +83,25 @@ def match_markers(loaded: LoadedMap, stamp: Time, recognition: Recognition | Non
     """Markers of the last match and its candidates; they are deleted if there is no match."""
     match = _marker(loaded, 'match', Marker.ARROW, _GREEN)
     others = _marker(loaded, 'candidates', Marker.SPHERE_LIST, _GREEN)
-    for marker in (match, others):
+    name = _marker(loaded, 'name', Marker.TEXT_VIEW_FACING, _GREEN)
+    for marker in (match, others, name):
         marker.header.stamp = stamp
     best = recognition.candidates[0].place if recognition and recognition.accepted else None
     if best is not None and best.pose is not None:
         match.pose = _pose(best.pose)
         length = 2.0 * loaded.spacing
         match.scale.x, match.scale.y, match.scale.z = length, length / 4, length / 4
+        name.text, name.scale.z = recognition.name, loaded.spacing
+        name.pose.position = _point(best)
+        name.pose.position.z += length / 2
         shown = [c for c in recognition.candidates if c.place.pose is not None]
         others.points = [_point(c.place) for c in shown]
         others.colors = [_colour((1.0, 0.7, 0.0, 0.2 + 0.8 * c.confidence)) for c in shown]
     else:
         match.action = others.action = Marker.DELETE
-    return MarkerArray(markers=[match, others])
+    if not name.text:
+        name.action = Marker.DELETE
+    return MarkerArray(markers=[match, others, name])
 
 
 def check_messages(loaded: LoadedMap) -> None:
@@ -106,7 +117,7 @@ def check_messages(loaded: LoadedMap) -> None:
         candidates = matcher.answer(Look(matcher.map.index.reconstruct(0), black)).candidates
         recognition = Recognition(candidates, True, '', 0.0, 0.0)
         made = [vision_info(loaded), loaded.markers, place_message(header, recognition)]
-        made.append(match_markers(loaded, header.stamp, recognition))
+        made += [name_message(recognition), match_markers(loaded, header.stamp, recognition)]
         made += [pose_message(loaded, header, c) for c in candidates if c.place.pose]
         for message in made:
             serialize_message(message)

@@ -13,7 +13,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 from vision_msgs.msg import Classification, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
@@ -35,6 +35,7 @@ class Publishers:
         create = partial(create_eventless_publisher, node)
         self._info = create(VisionInfo, '~/vision_info', LATCHED)
         self._place = create(Classification, '~/place', 10)
+        self._name = create(String, '~/place_name', 10)
         self._pose = create(PoseWithCovarianceStamped, '~/pose', 10)
         self._markers = create(MarkerArray, '~/markers', LATCHED)
         self._debug = create(Image, '~/debug_image', 1)
@@ -43,7 +44,8 @@ class Publishers:
 
     def destroy(self) -> None:
         """Destroy all publishers."""
-        for publisher in (self._info, self._place, self._pose, self._markers, self._debug):
+        places = (self._place, self._name, self._pose)
+        for publisher in (self._info, *places, self._markers, self._debug):
             self._node.destroy_publisher(publisher)
 
     def publish_map(self, loaded: LoadedMap, version: int) -> None:
@@ -69,7 +71,7 @@ class Publishers:
         self, loaded: LoadedMap, header: Header, image: np.ndarray, order: str, reason: str
     ) -> None:
         """Answer "unknown place" for an image that was not matched at all."""
-        self._place.publish(messages.place_message(header, None))
+        self._publish_place(header, None)
         self.clear_match(loaded, header.stamp)
         self._publish_debug(loaded, header, image, order, reason)
 
@@ -91,7 +93,7 @@ class Publishers:
         Returns a function that makes the pose message; None if the match was refused, or its
         place has no pose.
         """
-        self._place.publish(messages.place_message(header, recognition))
+        self._publish_place(header, recognition)
         best, pose = recognition.candidates[0], None
         if recognition.accepted and best.place.pose is not None:
             belief = recognition.followed.pose if recognition.followed else None
@@ -102,6 +104,12 @@ class Publishers:
             self._markers.publish(messages.match_markers(loaded, header.stamp, recognition))
         self._publish_debug(loaded, header, image, order, recognition.refusal, recognition)
         return pose
+
+    def _publish_place(self, header: Header, recognition: Recognition | None) -> None:
+        """The place, and then its name if anybody subscribes."""
+        self._place.publish(messages.place_message(header, recognition))
+        if self._name.get_subscription_count():
+            self._name.publish(messages.name_message(recognition))
 
     def _publish_debug(
         self,
