@@ -98,6 +98,11 @@ class PlaceMap:
         similarities, ids = self.index.search(descriptor[None], k)
         return ids[0], similarities[0]
 
+    def similarities(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """float32 (D,) and int64 (K,) → the similarities of these rows, float32 (K,)."""
+        flat = faiss.rev_swig_ptr(self.index.get_xb(), self.index.ntotal * self.index.d)
+        return flat.reshape(self.index.ntotal, self.index.d)[rows] @ descriptor
+
     @property
     def traverses(self) -> list[dict[str, Any]]:
         """What the map was built from, by number: each has at least its `source`."""
