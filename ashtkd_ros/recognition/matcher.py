@@ -174,9 +174,7 @@ class Matcher:
             answer.candidates.append(self._candidate(at, found, near, checks.get(at), answer))
         return answer
 
-    def _order(
-        self, found: Ranked, checks: Mapping[int, Check], every_picture: bool
-    ) -> list[int]:
+    def _order(self, found: Ranked, checks: Mapping[int, Check], every_picture: bool) -> list[int]:
         """Ranks of the candidates, best first: the verified ones, then the others."""
         order = sorted(checks, key=lambda k: -checks[k].score)
         order += [k for k in range(len(found.rows)) if k not in checks]
