@@ -43,6 +43,7 @@ class Health:
         self.single: Candidate | None = None  # of the last image alone, in a sequence
         self.followed: Followed | None = None
         self.moved = ''  # metres between the last two images, empty without odometry
+        self.prior = ''  # what it meant for the last image, empty without prior_topic
         self.jumps = 0  # of the best place, to one that the robot cannot have reached
         self.verify_faults = 0  # of the last answers, all of which should have been verified
         self._jump, self._jumped_at = '', -math.inf
@@ -107,6 +108,7 @@ class Health:
         self.single, self.followed = recognition.single, recognition.followed
         followed = recognition.followed
         self.jumps += recognition.accepted and followed is not None and followed.jumped
+        self.prior = self.prior if recognition.prior is None else str(recognition.prior)
         self.verify_faults = self.verify_faults + 1 if recognition.fault else 0
         self.place = str(best.place.id) if recognition.accepted else 'unknown'
         self._answered_at = time.monotonic()
@@ -188,6 +190,7 @@ class Health:
             **_check_values(self.check),
             **_sequence_values(self.single, self.followed, self.jumps),
             **({'metres since last image': self.moved} if self.moved else {}),
+            **({'prior': self.prior} if self.prior else {}),
         }
 
     def _durations(self) -> dict[str, object]:

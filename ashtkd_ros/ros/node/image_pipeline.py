@@ -48,6 +48,11 @@ class ImagePipeline:
             from ashtkd_ros.ros.node.odometry import OdometrySubscription  # loads nav_msgs
 
             self._odometry = OdometrySubscription(node)
+        self._prior, node.health.prior = None, ''
+        if node.parameters.prior_topic:
+            from ashtkd_ros.ros.node.location_prior import LocationPrior  # loads more messages
+
+            self._prior = LocationPrior(node)
         self._worker = Worker(self.process, self._on_failure)
 
     def start(self) -> None:
@@ -59,6 +64,8 @@ class ImagePipeline:
         self.subscription.close()
         if self._odometry is not None:
             self._odometry.close()
+        if self._prior is not None:
+            self._prior.close()
         self._worker.close()
 
     def _receive(self, message: Image | CompressedImage) -> None:
@@ -99,8 +106,9 @@ class ImagePipeline:
         moment = Moment(stamp, p.sequence_length, moved)
         info = current.recogniser.matcher.map.info
         least = least_confidence(info, p.min_confidence, p.target_precision)
+        prior = None if self._prior is None else self._prior.at(stamp, loaded, p.prior_radius_m)
         recognition = current.recogniser.recognise(
-            small, order, p.top_k, least, p.verify_top, moment
+            small, order, p.top_k, least, p.verify_top, moment, prior
         )
         pose = node.outputs.publish_match(current, header, image, order, recognition)
         why = recognition.refusal or 'the map has no pose for this place'
