@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from ashtkd_ros.recognition.prior import Prior, PriorUse
 
 _MOST = 1.01  # highest similarity of vectors of length 1, with rounding errors
 _BLOCK = 2**12  # rows whose similarities are computed at a time
-_EXACT, _DEEPER = 2**15, 16  # rows of a prior, above which a deeper search comes first
+_EXACT, _DEEPER = 2**15, 16  # rows of a prior, above which the map is searched deeper
 
 
 @dataclass(frozen=True)
@@ -54,66 +54,64 @@ class CandidateSearch:
         the best of the whole map, and half of those that are verified are of either kind, as far
         as there are so many. VprError for a descriptor that is none.
         """
-        rows, similarities = self._nearest(descriptor, depth + len(hidden))
+        use = None if prior is None else self._use(prior, hidden)
+        within = use is not None and not use.ignored and len(use.rows) > 0
+        deeper = depth * _DEEPER if within and len(use.rows) > _EXACT else depth
+        rows, similarities = self._nearest(descriptor, deeper + len(hidden))
         if hidden:
-            kept = [k for k, row in enumerate(rows) if row not in hidden][:depth]
+            kept = [k for k, row in enumerate(rows) if row not in hidden][:deeper]
             rows, similarities = [rows[k] for k in kept], [similarities[k] for k in kept]
-        every = np.ones(len(rows), bool)
-        plain = Ranked(rows, similarities, every, list(range(len(rows)))[:top])
-        if prior is None:
-            return plain
+        found = dict(zip(rows, similarities, strict=True))
+        if within:
+            return self._within(descriptor, depth, top, found, use)
+        verified = list(range(len(rows)))[: 0 if use is not None and use.nowhere else top]
+        return Ranked(rows, similarities, np.ones(len(rows), bool), verified, use)
+
+    def _use(self, prior: Prior, hidden: Collection[int]) -> PriorUse:
         if not self._map.places.posed.any():
-            none = np.zeros(0, np.int64)
-            return replace(plain, use=PriorUse(prior, none, 'the map has no poses'))
-        return self._within(descriptor, depth, top, hidden, prior, plain)
+            return PriorUse(prior, np.zeros(0, np.int64), 'the map has no poses')
+        inside = self._grid.within(prior.x, prior.y, prior.radius_m)
+        if hidden:
+            inside = np.setdiff1d(inside, np.fromiter(hidden, np.int64))
+        return PriorUse(prior, inside)
 
     def _within(
         self,
         descriptor: np.ndarray,
         depth: int,
         top: int,
-        hidden: Collection[int],
-        prior: Prior,
-        plain: Ranked,
+        found: Mapping[int, float],
+        use: PriorUse,
     ) -> Ranked:
-        """The best rows within the prior among the best of the map, `plain`."""
-        inside = self._grid.within(prior.x, prior.y, prior.radius_m)
-        if hidden:
-            inside = np.setdiff1d(inside, np.fromiter(hidden, np.int64))
-        use = PriorUse(prior, inside)
-        if not len(inside):
-            return replace(plain, verified=[], use=use)
-        found = self._best_of(inside, descriptor, depth, use)
-        found |= dict(zip(plain.rows, plain.similarities, strict=True))
-        rows = sorted(found, key=lambda row: -found[row])
+        """The best rows within the prior among the best of the map: `found`, best first."""
+        similarity = {row: found[row] for row in list(found)[:depth]}
+        near = [row for row, holds in zip(found, use.holds([*found]), strict=True) if holds]
+        if len(near) >= min(depth, len(use.rows)):
+            similarity |= {row: found[row] for row in near[:depth]}
+        else:
+            similarity = self._best_of(use.rows, descriptor, depth) | similarity
+        rows = sorted(similarity, key=lambda row: -similarity[row])
         answers = use.holds(rows)
         ours, others = (np.flatnonzero(of).tolist() for of in (answers, ~answers))
         rivals = min(len(others), max(top // 2, top - len(ours)))
         verified = sorted(ours[: top - rivals] + others[:rivals])
         use = replace(use, beyond=not answers[0])
-        return Ranked(rows, [found[row] for row in rows], answers, verified, use)
+        return Ranked(rows, [similarity[row] for row in rows], answers, verified, use)
 
     @cached_property
     def _grid(self) -> PlaceGrid:
         return PlaceGrid(self._map.places)
 
-    def _best_of(
-        self, inside: np.ndarray, descriptor: np.ndarray, depth: int, use: PriorUse
-    ) -> dict[int, float]:
-        """The similarities of the `depth` best of the rows `inside`."""
-        if len(inside) > _EXACT:
-            rows, similarities = self._nearest(descriptor, _DEEPER * depth)
-            kept = np.flatnonzero(use.holds(rows))[:depth].tolist()
-            if len(kept) == depth:
-                return {rows[k]: similarities[k] for k in kept}
+    def _best_of(self, rows: np.ndarray, descriptor: np.ndarray, depth: int) -> dict[int, float]:
+        """The similarities of the `depth` best of the rows."""
         similarities = np.concatenate(
             [
-                self._map.similarities(descriptor, inside[start : start + _BLOCK])
-                for start in range(0, len(inside), _BLOCK)
+                self._map.similarities(descriptor, rows[start : start + _BLOCK])
+                for start in range(0, len(rows), _BLOCK)
             ]
         )
         best = np.argsort(-similarities, kind='stable')[:depth]
-        return dict(zip(inside[best].tolist(), similarities[best].tolist(), strict=True))
+        return dict(zip(rows[best].tolist(), similarities[best].tolist(), strict=True))
 
     def _nearest(self, descriptor: np.ndarray, count: int) -> tuple[list[int], list[float]]:
         rows, similarities = (found.tolist() for found in self._map.search(descriptor, count))
