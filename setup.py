@@ -40,6 +40,7 @@ setup(
             f'evaluate = {name}.commands.evaluate:main',
             f'calibrate = {name}.commands.calibrate:main',
             f'map_info = {name}.commands.map_info:main',
+            f'map_tools = {name}.commands.map_tools:main',
             f'bag_tools = {name}.commands.bag_tools:main',
         ],
     },

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep a map: add recordings, join maps, drop places, change the network.
+
+A map is changed in one step: a killed command leaves the old map or the new one. Places keep their
+numbers, and a number that was dropped is never given again.
+
+example: ros2 run ashtkd_ros map_tools append ~/maps/campus ~/bags/night
+example: ros2 run ashtkd_ros map_tools drop ~/maps/campus --area 10 -5 30 5
+"""
+
+from __future__ import annotations
+
+from ashtkd_ros.cli.command import make_parser, run_command
+from ashtkd_ros.commands import map_content
+
+# Modules of subcommands. Each has `add_parsers(commands)`: it adds parsers whose default `run` is a
+# function of the parsed arguments that returns the exit status.
+_GROUPS = (map_content,)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = make_parser(__doc__)
+    commands = parser.add_subparsers(dest='command', required=True)
+    for group in _GROUPS:
+        group.add_parsers(commands)
+    args = parser.parse_args(argv)
+    run_command(lambda: args.run(args))
+
+
+if __name__ == '__main__':
+    main()
