@@ -11,11 +11,11 @@ example: ros2 run ashtkd_ros map_tools drop ~/maps/campus --area 10 -5 30 5
 from __future__ import annotations
 
 from ashtkd_ros.cli.command import make_parser, run_command
-from ashtkd_ros.commands import map_content
+from ashtkd_ros.commands import map_content, map_tiles
 
-# Modules of subcommands. Each has `add_parsers(commands)`: it adds parsers whose default `run` is a
-# function of the parsed arguments that returns the exit status.
-_GROUPS = (map_content,)
+# Modules of subcommands. Each has `add_parsers(commands)`, which adds parsers whose default `run`
+# is a function of the parsed arguments that returns the exit status.
+_GROUPS = (map_content, map_tiles)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ashtkd_ros.maps.places import Place, Places
 from ashtkd_ros.maps.places_file import PLACES_FILE, read_columns, write_columns
 from ashtkd_ros.maps.places_table import read_table, write_table
 from ashtkd_ros.maps.replacement import read_steadily, replacing
-from ashtkd_ros.maps.thumbnails import THUMBNAILS, is_thumbnail, thumbnail_pixels
+from ashtkd_ros.maps.thumbnails import put_thumbnails, thumbnail_pixels
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import first_not_unit_int8
@@ -98,10 +98,10 @@ class PlaceMap:
         similarities, ids = self.index.search(descriptor[None], k)
         return ids[0], similarities[0]
 
-    def similarities(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """float32 (D,) and int64 (K,) → the similarities of these rows, float32 (K,)."""
+    def descriptors(self, rows: np.ndarray) -> np.ndarray:
+        """int64 (K,) → the descriptors in these rows, float32 (K, D), a copy."""
         flat = faiss.rev_swig_ptr(self.index.get_xb(), self.index.ntotal * self.index.d)
-        return flat.reshape(self.index.ntotal, self.index.d)[rows] @ descriptor
+        return flat.reshape(self.index.ntotal, self.index.d)[rows]
 
     @property
     def traverses(self) -> list[dict[str, Any]]:
@@ -121,15 +121,16 @@ class PlaceMap:
     def save(
         self,
         folder: Path,
-        thumbnails: Path | None = None,
+        thumbnails: Path | Callable[[Place], bytes] | None = None,
         route: Path | None = None,
         over: bytes | None = None,
     ) -> None:
         """Write the whole map or nothing: a full disk or a kill leaves the old map as it was.
 
-        `thumbnails`: folder with the pictures of the places; `route`: picture of all places from
-        above (PNG). Either may not exist. The user's files in the folder stay there. `over`: bytes
-        of the map.yaml that is to be replaced; VprError where it is another one by now.
+        `thumbnails`: folder with the pictures of the places, or what gives the JPEG of a place;
+        `route`: picture of all places from above (PNG). Either may not exist. The user's files in
+        the folder stay there. `over`: bytes of the map.yaml that is to be replaced; VprError where
+        it is another one by now.
         """
         check_target(folder)
         target = Path(folder).resolve()  # "." has no name of its own; a link keeps pointing
@@ -145,7 +146,12 @@ class PlaceMap:
             ) from error
         self.folder = Path(folder)
 
-    def _write(self, new: Path, thumbnails: Path | None, route: Path | None) -> None:
+    def _write(
+        self,
+        new: Path,
+        thumbnails: Path | Callable[[Place], bytes] | None,
+        route: Path | None,
+    ) -> None:
         _check_traverses(self.info, self.places)
         # FAISS itself could not write to paths that are not UTF-8.
         (new / INDEX).write_bytes(write_index(self.index))
@@ -153,12 +159,8 @@ class PlaceMap:
         (new / PLACES_FILE).write_bytes(write_columns(self.places))
         if self.local is not None:
             write_local(new / LOCAL_FILE, self.local)
-        if thumbnails is not None and thumbnails.is_dir():
-            (new / THUMBNAILS).mkdir()
-            for file in thumbnails.iterdir():
-                # What else lies there is the user's, and stays.
-                if is_thumbnail(file.name) and file.is_file():
-                    shutil.copyfile(file, new / THUMBNAILS / file.name)
+        if thumbnails is not None:
+            put_thumbnails(new, self.places, thumbnails)
         if route is not None and route.is_file():
             shutil.copyfile(route, new / ROUTE)
         sha256 = {

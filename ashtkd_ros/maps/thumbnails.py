@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -52,6 +54,25 @@ def write_thumbnail(folder: Path, row: int, data: bytes) -> None:
     """Write the JPEG of a row below the folder of a map or journal. Raises OSError."""
     (folder / THUMBNAILS).mkdir(exist_ok=True)
     (folder / thumbnail_name(row)).write_bytes(data)
+
+
+def put_thumbnails(
+    new: Path, places: Iterable[Place], source: Path | Callable[[Place], bytes]
+) -> None:
+    """Put the pictures of places below the folder of a new map. Raises OSError.
+
+    `source`: a folder that has them by their rows, or what gives the JPEG of a place.
+    """
+    if callable(source):
+        for place in places:
+            if place.thumbnail:
+                write_thumbnail(new, place.row, source(place))
+    elif source.is_dir():
+        (new / THUMBNAILS).mkdir()
+        for file in source.iterdir():
+            # What else lies there is the user's, and stays.
+            if is_thumbnail(file.name) and file.is_file():
+                shutil.copyfile(file, new / THUMBNAILS / file.name)
 
 
 def read_thumbnail(folder: Path, place: Place, handle: int | None = None) -> bytes:

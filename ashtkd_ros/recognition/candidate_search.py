@@ -106,7 +106,7 @@ class CandidateSearch:
         """The similarities of the `depth` best of the rows."""
         similarities = np.concatenate(
             [
-                self._map.similarities(descriptor, rows[start : start + _BLOCK])
+                self._map.descriptors(rows[start : start + _BLOCK]) @ descriptor
                 for start in range(0, len(rows), _BLOCK)
             ]
         )

@@ -74,7 +74,7 @@ def test_the_margin_is_over_the_best_of_the_whole_map(fake_network):
 
 def test_a_place_within_is_found_however_far_down_it_ranks(fake_network):
     place_map = random_map(fake_network, 1000)
-    similarities = place_map.similarities(QUERY, np.arange(1000))
+    similarities = place_map.descriptors(np.arange(1000)) @ QUERY
     for row in np.argsort(-similarities)[[0, 500, 999]].tolist():
         answer = Matcher(place_map).answer(LOOK, prior=Prior(10.0 * row, 0.0, 5.0))
         assert ids(answer) == [row]
@@ -88,7 +88,7 @@ def test_many_places_within_are_ranked_as_without_others(fake_network, monkeypat
     prior = Prior(20_000.0, 0.0, 8000.0)
     answer = Matcher(place_map).answer(LOOK, 50, prior=prior)
     within = np.arange(1200, 2801)
-    similarities = place_map.similarities(QUERY, within)
+    similarities = place_map.descriptors(within) @ QUERY
     assert ids(answer) == within[np.argsort(-similarities)[:50]].tolist()
 
 

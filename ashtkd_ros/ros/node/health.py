@@ -91,7 +91,12 @@ class Health:
     def count_fault(self, kind: str, seconds: float) -> None:
         """An image had a fault of this kind and was answered as unknown, after so many seconds."""
         self.faults[kind] += 1
-        self.fault = self.refusal = kind
+        self.refused(kind, seconds)
+        self.fault = kind
+
+    def refused(self, why: str, seconds: float) -> None:
+        """An image was answered as unknown without being matched, after so many seconds."""
+        self.refusal, self.fault = why, ''
         self.processed += 1
         self.unknown += 1
         self.place, self._answered_at = 'unknown', time.monotonic()

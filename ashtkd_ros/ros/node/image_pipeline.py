@@ -22,6 +22,7 @@ from ashtkd_ros.ros.node.image_subscription import ImageSubscription
 from ashtkd_ros.ros.node.last_match import LastMatch
 from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.node.parameters import Parameters
+from ashtkd_ros.ros.node.tile_loading import TileLoading
 from ashtkd_ros.ros.node.worker import Worker
 from ashtkd_ros.stamps import stamp_to_s
 
@@ -48,7 +49,7 @@ class ImagePipeline:
             from ashtkd_ros.ros.node.odometry import OdometrySubscription  # loads nav_msgs
 
             self._odometry = OdometrySubscription(node)
-        self._prior, node.health.prior = None, ''
+        self._prior, node.health.prior, self._tiles = None, '', TileLoading(node)
         if node.parameters.prior_topic:
             from ashtkd_ros.ros.node.location_prior import LocationPrior  # loads more messages
 
@@ -99,6 +100,14 @@ class ImagePipeline:
             node.health.count_fault(why, time.perf_counter() - received)
             return
         stamp = stamp_to_s(header.stamp)
+        prior = None if self._prior is None else self._prior.at(stamp, loaded, p.prior_radius_m)
+        if prior is not None:
+            self._tiles.move_to(prior, loaded)
+        if loaded.waiting:
+            node.outputs.publish_unknown(current, header, image, order, loaded.waiting)
+            node.last_match = LastMatch(refusal=loaded.waiting)
+            node.health.refused(loaded.waiting, time.perf_counter() - received)
+            return
         moved = None
         if self._odometry is not None:
             moved = self._odometry.moved_m(stamp)
@@ -106,7 +115,6 @@ class ImagePipeline:
         moment = Moment(stamp, p.sequence_length, moved)
         info = current.recogniser.matcher.map.info
         least = least_confidence(info, p.min_confidence, p.target_precision)
-        prior = None if self._prior is None else self._prior.at(stamp, loaded, p.prior_radius_m)
         recognition = current.recogniser.recognise(
             small, order, p.top_k, least, p.verify_top, moment, prior
         )

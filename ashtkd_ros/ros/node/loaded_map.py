@@ -10,6 +10,7 @@ import numpy as np
 from visualization_msgs.msg import MarkerArray
 
 from ashtkd_ros.maps.place_map import Place
+from ashtkd_ros.maps.tiled_map import TiledMap
 from ashtkd_ros.recognition.recogniser import Recogniser
 from ashtkd_ros.ros.node.map_watch import MapWatch
 from ashtkd_ros.ros.node.parameters import Parameters
@@ -27,6 +28,8 @@ class LoadedMap:
     watch: MapWatch
     spacing: float  # metres between neighbouring places, at least parameters.LEAST_SPACING_M
     markers: MarkerArray = field(default_factory=MarkerArray)
+    tiles: TiledMap | None = None  # of which it is a part
+    waiting: str = ''  # why it cannot answer yet
 
     @property
     def frame(self) -> str:

@@ -12,6 +12,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import NavSatFix
 
 from ashtkd_ros.errors import VprError, error_text
+from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.recognition.prior import Prior, PriorTrack
 from ashtkd_ros.ros.node.loaded_map import LoadedMap
 from ashtkd_ros.ros.node.node_state import NodeState
@@ -55,8 +56,9 @@ class LocationPrior:
     def at(self, stamp_s: float, loaded: LoadedMap, radius_m: float) -> Prior | None:
         """The prior for an image, None where there is none; why is told, and a warning if that
         lasts."""
-        if loaded is not self._map:  # whose frame and origin may be others
-            self._map, self._track = loaded, PriorTrack()
+        if _place_of(loaded) != _place_of(self._map):
+            self._track = PriorTrack()
+        self._map = loaded
         prior, why = self._track.at(stamp_s, radius_m)
         why = why and (self._why or why)
         if not loaded.places.posed.any():
@@ -90,6 +92,11 @@ class LocationPrior:
             self._why = ''
         except VprError as error:
             self._why = str(error)
+
+
+def _place_of(loaded: LoadedMap) -> tuple[str, GeoOrigin | None]:
+    """What positions depend on."""
+    return loaded.frame, loaded.recogniser.matcher.map.info.origin
 
 
 def _of_fix(message: NavSatFix, loaded: LoadedMap) -> _Position:

@@ -57,7 +57,9 @@ class Parameters:
     model_path: str = _path(
         'Path of the network (.onnx). Empty: the student network that comes with the package.'
     )
-    map_path: str = _path('Folder of the map, as build_map writes it.')
+    map_path: str = _path(
+        'Folder of the map, as build_map writes it, or of its tiles, as map_tools tile writes them.'
+    )
     providers: tuple[str, ...] = _parameter(
         (AUTO,),
         'ONNX Runtime execution providers, a list with the preferred one first. auto: CUDA, else '
@@ -116,6 +118,13 @@ class Parameters:
         RADIUS_M,
         'How far a place may lie from a position on prior_topic, in metres. 2.5 standard '
         'deviations of the position and 15 m for each second of its age are added.',
+        1.0,
+        100000.0,
+    )
+    tile_radius_m: float = _parameter(
+        500.0,
+        'Where map_path is a city in tiles: those within this distance of the prior, in metres, '
+        'are in memory.',
         1.0,
         100000.0,
     )

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tiles of a city around the robot, loaded while the node answers."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ashtkd_ros.errors import error_text
+from ashtkd_ros.recognition.prior import Prior
+from ashtkd_ros.ros.node.loaded_map import LoadedMap
+from ashtkd_ros.ros.node.map_loading import load_around
+from ashtkd_ros.ros.node.messages import check_messages
+from ashtkd_ros.ros.node.node_state import NodeState
+from ashtkd_ros.ros.timeouts import Task
+
+
+class TileLoading:
+    """Loads in a thread of its own; the executor then puts the tiles in place."""
+
+    def __init__(self, node: NodeState):
+        self._node = node
+        self._task: Task[None] | None = None
+
+    def move_to(self, prior: Prior, loaded: LoadedMap) -> None:
+        """Begin to load where tiles near the robot are missing, unless that is going on."""
+        tiles, radius = loaded.tiles, loaded.parameters.tile_radius_m
+        if tiles is None or self._task is not None and not self._task.over:
+            return
+        near = tiles.city.near(prior.x, prior.y, radius)
+        begins = bool(loaded.waiting) and any(tile in tiles.tiles for tile in near)
+        if begins or tiles.lacks(prior.x, prior.y, radius):
+            self._task = Task('tiles', partial(self._load, prior, loaded))
+
+    def _load(self, prior: Prior, before: LoadedMap) -> None:
+        node = self._node
+        try:
+            loaded = load_around(before, prior.x, prior.y, node.get_logger().warning)
+            if loaded is not None:
+                check_messages(loaded)
+                node.executor.create_task(self._use, before, loaded)
+        except Exception as error:  # nobody else would tell
+            node.get_logger().error(f'tiles were not loaded: {error_text(error)}')
+
+    def _use(self, before: LoadedMap, loaded: LoadedMap) -> None:
+        node = self._node
+        if node.loaded_map is not before or node.state != 'active':
+            return  # reloaded or cleaned up meanwhile
+        try:
+            node.use_map(loaded)
+        except Exception as error:  # an error that leaves this function would end the node
+            node.get_logger().error(f'the tiles cannot be used: {error_text(error)}')
+            return
+        count, all_of_them = len(loaded.tiles.tiles), len(loaded.tiles.city.tiles)
+        node.get_logger().info(
+            f'{count} of {all_of_them} tiles in memory, {len(loaded.places)} pictures'
+        )
