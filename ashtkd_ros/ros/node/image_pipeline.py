@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from ashtkd_ros.errors import error_text
 from ashtkd_ros.images.bit_depth import BitDepth, map_bits
@@ -20,6 +21,7 @@ from ashtkd_ros.ros.node import parameter_values
 from ashtkd_ros.ros.node.cv_bridge_fallback import image_to_array
 from ashtkd_ros.ros.node.image_subscription import ImageSubscription
 from ashtkd_ros.ros.node.last_match import LastMatch
+from ashtkd_ros.ros.node.loaded_map import LoadedMap
 from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.node.parameters import Parameters
 from ashtkd_ros.ros.node.tile_loading import TileLoading
@@ -95,8 +97,7 @@ class ImagePipeline:
         small = current.recogniser.embedder.resize(image)
         decoded = time.perf_counter() - started
         if why := self._fault(small, p, stamp_to_s(header.stamp)):
-            node.outputs.publish_unknown(current, header, image, order, f'{why} image')
-            node.last_match = LastMatch(refusal=f'the image is {why}')
+            self._publish_unknown(current, header, image, order, f'the image is {why}')
             node.health.count_fault(why, time.perf_counter() - received)
             return
         stamp = stamp_to_s(header.stamp)
@@ -104,16 +105,10 @@ class ImagePipeline:
         if prior is not None:
             self._tiles.move_to(prior, loaded)
         if loaded.waiting:
-            node.outputs.publish_unknown(current, header, image, order, loaded.waiting)
-            node.last_match = LastMatch(refusal=loaded.waiting)
+            self._publish_unknown(current, header, image, order, loaded.waiting)
             node.health.refused(loaded.waiting, time.perf_counter() - received)
             return
-        moved = None
-        if self._odometry is not None:
-            moved = self._odometry.moved_m(stamp)
-            node.health.moved = 'unknown' if moved is None else f'{moved:.2f}'
-        moment = Moment(stamp, p.sequence_length, moved)
-        info = current.recogniser.matcher.map.info
+        info, moment = current.recogniser.matcher.map.info, self._moment(stamp, p)
         least = least_confidence(info, p.min_confidence, p.target_precision)
         recognition = current.recogniser.recognise(
             small, order, p.top_k, least, p.verify_top, moment, prior
@@ -125,6 +120,19 @@ class ImagePipeline:
         node.health.answered(recognition, now - received)
         stages = decoded, recognition.embed_s, recognition.verify_s
         node.health.stages.append((*stages, now - started - sum(stages)))
+
+    def _publish_unknown(
+        self, loaded: LoadedMap, header: Header, image: np.ndarray, order: str, why: str
+    ) -> None:
+        self._node.outputs.publish_unknown(loaded, header, image, order, why)
+        self._node.last_match = LastMatch(refusal=why)
+
+    def _moment(self, stamp: float, p: Parameters) -> Moment:
+        moved = None
+        if self._odometry is not None:
+            moved = self._odometry.moved_m(stamp)
+            self._node.health.moved = 'unknown' if moved is None else f'{moved:.2f}'
+        return Moment(stamp, p.sequence_length, moved)
 
     def _fault(self, image: np.ndarray, p: Parameters, stamp_s: float) -> str:
         """What is wrong with the image, in a word or two; empty if nothing is."""

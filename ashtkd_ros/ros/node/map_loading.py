@@ -21,7 +21,6 @@ from ashtkd_ros.ros.node.map_watch import MapWatch
 from ashtkd_ros.ros.node.messages import map_markers
 from ashtkd_ros.ros.node.parameters import LEAST_SPACING_M, Parameters
 
-
 _WAITING = 'the tiles around the robot are loaded when a prior tells where it is; see prior_topic'
 
 

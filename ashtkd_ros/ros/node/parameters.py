@@ -58,7 +58,7 @@ class Parameters:
         'Path of the network (.onnx). Empty: the student network that comes with the package.'
     )
     map_path: str = _path(
-        'Folder of the map, as build_map writes it, or of its tiles, as map_tools tile writes them.'
+        'Folder of the map, as build_map writes it, or of tiles, as map_tools tile writes them.'
     )
     providers: tuple[str, ...] = _parameter(
         (AUTO,),
