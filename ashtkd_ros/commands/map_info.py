@@ -21,7 +21,9 @@ from ashtkd_ros.maps.tiled_map import TiledMap
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('map', type=Path, help='folder of the map, made by build_map')
+    parser.add_argument(
+        'map', type=Path, help='folder of the map, made by build_map, or of its tiles'
+    )
     args = parser.parse_args(argv)
 
     def command() -> int:
