@@ -80,6 +80,8 @@ def options_of(module: str) -> frozenset[str]:
     for node in ast.walk(trees[0]):
         if isinstance(node, ast.ImportFrom) and node.module.startswith(('ashtkd_ros', 'tools')):
             trees.append(ast.parse(text_of(file_of(node.module))))
+            inner = [file_of(f'{node.module}.{alias.name}') for alias in node.names]
+            trees += [ast.parse(text_of(path)) for path in inner if path is not None]
     found = {'--help'}
     for node in (n for tree in trees for n in ast.walk(tree)):
         if isinstance(node, ast.Constant) and str(node.value).startswith('--'):
