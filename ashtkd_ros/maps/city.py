@@ -6,8 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from ashtkd_ros.errors import VprError
@@ -46,14 +48,6 @@ class Tile:
         """Of its map, within the folder of the city."""
         return f'{TILES}/{self.column}_{self.row}'
 
-    def distance(self, x: float, y: float, metres: float) -> float:
-        """How far the square, `metres` wide, is from a point; 0 inside of it."""
-        apart = [
-            max(low * metres - at, at - (low + 1) * metres, 0.0)
-            for at, low in ((x, self.column), (y, self.row))
-        ]
-        return (apart[0] ** 2 + apart[1] ** 2) ** 0.5
-
 
 @dataclass(frozen=True)
 class City:
@@ -74,7 +68,14 @@ class City:
 
     def near(self, x: float, y: float, radius_m: float) -> list[Tile]:
         """The tiles of which a part lies within a circle."""
-        return [t for t in self.tiles if t.distance(x, y, self.metres) <= radius_m]
+        low = self._corners
+        apart = np.maximum(np.maximum(low - (x, y), (x, y) - low - self.metres), 0.0)
+        return [self.tiles[k] for k in np.flatnonzero(np.hypot(*apart.T) <= radius_m).tolist()]
+
+    @cached_property
+    def _corners(self) -> np.ndarray:
+        """float64 (T, 2): the lower left corners, metres."""
+        return self.metres * np.array([(t.column, t.row) for t in self.tiles], float)
 
 
 def write_city(city: City) -> bytes:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places_rows import joined, some_rows
 from ashtkd_ros.maps.thumbnails import thumbnail_pixels
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.text import reason_of
+from ashtkd_ros.text import counted, reason_of
 
 ALL_AT_ONCE = 50_000  # pictures; a city of no more is loaded whole
 
@@ -84,13 +85,14 @@ class TiledMap:
     """Loads tiles of the city in a folder; VprError where its description is not sound.
 
     `embedder`: the network that must have made them. `faults`: why tiles could not be loaded, a
-    line each. One thread may load at a time; any may ask.
+    line each. Threads may share it; one loads at a time.
     """
 
     def __init__(self, folder: Path, embedder: Embedder | None = None):
         self.folder, self._embedder, self.city = Path(folder), embedder, read_city(folder)
         self.faults: dict[Tile, str] = {}
         self._loaded: dict[Tile, _Loaded] = {}
+        self._lock = threading.Lock()
 
     @property
     def is_small(self) -> bool:
@@ -98,26 +100,25 @@ class TiledMap:
         return self.city.pictures <= ALL_AT_ONCE
 
     @property
-    def tiles(self) -> tuple[Tile, ...]:
-        """Those in memory."""
-        return tuple(self._loaded)
-
-    def lacks(self, x: float, y: float, radius_m: float) -> bool:
-        """Whether a tile within a circle is neither in memory nor known to be damaged."""
-        near, loaded, faults = self.city.near(x, y, radius_m), self._loaded, self.faults
-        return any(tile not in loaded and tile not in faults for tile in near)
+    def fault(self) -> str:
+        """What is wrong with tiles, in a line; empty where nothing is known to be."""
+        faults = [*self.faults.values()]
+        more = f' (and {counted(len(faults) - 1, "other tile")})' if len(faults) > 1 else ''
+        return f'{faults[0]}{more}' if faults else ''
 
     def whole(self) -> JoinedMap:
         """All tiles. VprError where none can be loaded."""
-        return self._join(self.city.tiles)
+        with self._lock:
+            return self._join(self.city.tiles)
 
     def first(self) -> JoinedMap:
         """The first tile that can be loaded. VprError where none can be."""
-        for tile in self.city.tiles:
-            self._load(tile)
-            if tile in self._loaded:
-                return self._join([tile])
-        return self._join([])
+        with self._lock:
+            for tile in self.city.tiles:
+                self._load(tile)
+                if tile in self._loaded:
+                    return self._join([tile])
+            return self._join([])
 
     def around(self, x: float, y: float, radius_m: float) -> JoinedMap | None:
         """The tiles within a circle, and those in memory that are hardly further.
@@ -130,9 +131,10 @@ class TiledMap:
         if not near:
             return None
         hardly = set(self.city.near(x, y, radius_m + self.city.metres))
-        self.faults = {tile: why for tile, why in self.faults.items() if tile in hardly}
-        kept = [tile for tile in self._loaded if tile in hardly and tile not in near]
-        return self._join([*near, *kept])
+        with self._lock:
+            self.faults = {tile: why for tile, why in self.faults.items() if tile in hardly}
+            kept = [tile for tile in self._loaded if tile in hardly and tile not in near]
+            return self._join([*near, *kept])
 
     def _join(self, tiles: Iterable[Tile]) -> JoinedMap:
         for tile in tiles:
@@ -142,9 +144,7 @@ class TiledMap:
             tile: self._loaded[tile] for tile in sorted(tiles, key=_place) if tile in self._loaded
         }
         if not parts:
-            raise VprError(
-                f'{self.folder}: no tile could be loaded: {"; ".join(self.faults.values())}'
-            )
+            raise VprError(f'{self.folder}: no tile could be loaded: {self.fault}')
         made = JoinedMap.of(self.folder, parts)
         self._loaded = {
             tile: _Loaded(made, made.rows_of(tile), part.local) for tile, part in parts.items()
@@ -159,7 +159,7 @@ class TiledMap:
         try:
             place_map = self._read(tile)
         except VprError as error:
-            self.faults[tile] = str(error)
+            self.faults = {**self.faults, tile: str(error)}  # others may be reading the old one
             return
         rows = np.arange(len(place_map.places))
         self._loaded[tile] = _Loaded(place_map, rows, place_map.local)

@@ -47,7 +47,8 @@ class Diagnostics:
             facts['map'] = node.loaded_map.parameters.map_path
             facts['places in map'] = len(node.loaded_map.places)
             if (tiles := node.loaded_map.tiles) is not None:
-                facts['tiles in memory'] = f'{len(tiles.tiles)} of {len(tiles.city.tiles)}'
+                count = len(node.loaded_map.tiles_in_memory)
+                facts['tiles in memory'] = f'{count} of {len(tiles.city.tiles)}'
             facts['execution provider'] = node.embedder.provider
             facts['verification'] = node.loaded_map.verification(self._verify_top)
             wanted = (node.get_parameter(n).value for n in ('min_confidence', 'target_precision'))
@@ -73,14 +74,10 @@ class Diagnostics:
             warnings.append('disabled; call ~/enable with data: true')
         elif node.state == 'active':
             warnings += self._image_warnings()
-        warnings += [node.loaded_map.waiting, self._tile_warning()]
+        tiles = node.loaded_map.tiles
+        warnings += [node.loaded_map.waiting, '' if tiles is None else tiles.fault]
         warnings += [self._verification_warning(), node.loaded_map.watch.warning()]
         return [*warnings, *node.embedder.warnings]
-
-    def _tile_warning(self) -> str:
-        """Which tiles near the robot could not be loaded."""
-        tiles = self._node.loaded_map.tiles
-        return '' if tiles is None else '; '.join(tiles.faults.values())
 
     @property
     def _verify_top(self) -> int:

@@ -18,6 +18,7 @@ from ashtkd_ros.ros.node.loaded_map import LoadedMap
 from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.node.patience import PATIENCE_S, Patience
 from ashtkd_ros.stamps import stamp_to_s
+from ashtkd_ros.text import one_line
 
 _TYPES = {
     'sensor_msgs/msg/NavSatFix': NavSatFix,
@@ -117,7 +118,7 @@ def _of_fix(message: NavSatFix, loaded: LoadedMap) -> _Position:
 def _of_pose(message: PoseWithCovarianceStamped, loaded: LoadedMap) -> _Position:
     frame = message.header.frame_id.lstrip('/')
     if frame != loaded.frame.lstrip('/'):
-        raise VprError(f'the position is in frame "{frame}", the map in "{loaded.frame}"')
+        raise VprError(f'the position is in frame "{one_line(frame)}", not "{loaded.frame}"')
     at = message.pose.pose.position
     return at.x, at.y, _deviation(message.pose.covariance[0:8:7])
 

@@ -45,16 +45,16 @@ def load_map(
 
 
 def load_around(
-    before: LoadedMap, x: float, y: float, warn: Callable[[str], object]
+    before: LoadedMap, x: float, y: float, radius_m: float, warn: Callable[[str], object]
 ) -> LoadedMap | None:
-    """The tiles of the city around a position, in metres, in the place of those before.
+    """The tiles of the city within a circle, in metres, in the place of those before.
 
     None where no tile is near. VprError where none of those that are near can be loaded.
     """
     p, tiles = before.parameters, before.tiles
     known = set(tiles.faults)
     try:
-        joined = tiles.around(x, y, p.tile_radius_m)
+        joined = tiles.around(x, y, radius_m)
     finally:
         for tile in set(tiles.faults) - known:
             warn(tiles.faults[tile])

@@ -23,18 +23,20 @@ class TileLoading:
 
     def move_to(self, prior: Prior, loaded: LoadedMap) -> None:
         """Begin to load where tiles near the robot are missing, unless that is going on."""
-        tiles, radius = loaded.tiles, loaded.parameters.tile_radius_m
+        tiles = loaded.tiles
         if tiles is None or self._task is not None and not self._task.over:
             return
-        near = tiles.city.near(prior.x, prior.y, radius)
-        begins = bool(loaded.waiting) and any(tile in tiles.tiles for tile in near)
-        if begins or tiles.lacks(prior.x, prior.y, radius):
-            self._task = Task('tiles', partial(self._load, prior, loaded))
+        radius = max(loaded.parameters.tile_radius_m, prior.radius_m)
+        sound = [t for t in tiles.city.near(prior.x, prior.y, radius) if t not in tiles.faults]
+        if not sound if loaded.waiting else set(sound) <= set(loaded.tiles_in_memory):
+            return
+        self._task = Task('tiles', partial(self._load, prior, radius, loaded))
 
-    def _load(self, prior: Prior, before: LoadedMap) -> None:
+    def _load(self, prior: Prior, radius_m: float, before: LoadedMap) -> None:
         node = self._node
         try:
-            loaded = load_around(before, prior.x, prior.y, node.get_logger().warning)
+            warn = node.get_logger().warning
+            loaded = load_around(before, prior.x, prior.y, radius_m, warn)
             if loaded is not None:
                 check_messages(loaded)
                 node.executor.create_task(self._use, before, loaded)
@@ -50,7 +52,7 @@ class TileLoading:
         except Exception as error:  # an error that leaves this function would end the node
             node.get_logger().error(f'the tiles cannot be used: {error_text(error)}')
             return
-        count, all_of_them = len(loaded.tiles.tiles), len(loaded.tiles.city.tiles)
+        count, every = len(loaded.tiles_in_memory), len(loaded.tiles.city.tiles)
         node.get_logger().info(
-            f'{count} of {all_of_them} tiles in memory, {len(loaded.places)} pictures'
+            f'{count} of {every} tiles in memory, {len(loaded.places)} pictures'
         )
