@@ -11,7 +11,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of_file
-from ashtkd_ros.files.writing import whole_folder, write_errors
+from ashtkd_ros.files.writing import resolved, whole_folder, write_errors
 from ashtkd_ros.maps.city import CITY_FILE, LEAST_METRES, MOST_TILES, City, Tile, write_city
 from ashtkd_ros.maps.folder import DESCRIPTION
 from ashtkd_ros.maps.map_rows import LocalRows, Part, PictureRows
@@ -25,7 +25,7 @@ def cut_into_tiles(place_map: PlaceMap, folder: Path, metres: float) -> City:
     Places keep their numbers; pictures without a pose have no part in it. The folder is there
     whole or not at all. VprError where that is not possible.
     """
-    folder = Path(folder)
+    folder = resolved(folder, 'the city')  # "." has no name of its own
     posed = np.flatnonzero(place_map.places.posed)
     if not len(posed):
         raise VprError('the map has no poses, so it cannot be cut; build it with poses')

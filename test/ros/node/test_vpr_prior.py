@@ -14,7 +14,7 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
-from ros_helpers import NodeProcess, Peer, image_message, stamped
+from ros_helpers import ACTIVATE, DEACTIVATE, NodeProcess, Peer, image_message, stamped
 from sensor_msgs.msg import NavSatFix
 
 from ashtkd_ros.geometry.geodesy import GeoOrigin
@@ -135,6 +135,25 @@ def test_a_topic_of_another_type_and_a_map_without_origin_are_told(
     peer.node.destroy_publisher(other)
     ask = Asker(peer, node, NavSatFix, walk[2])
     assert ask(fix_at, 0.0, 0.0, 'ignored: the map has no origin on earth')[0].results
+    node.end()
+
+
+def test_a_node_that_rests_does_not_listen_and_odd_numbers_harm_nothing(
+    peer: Peer, town_map: Path, walk, start_node
+) -> None:
+    node = start_node(map_path=town_map, prior_topic='/where', min_confidence=0.0, num_threads=1)
+    where = peer.node.create_publisher(PoseWithCovarianceStamped, 'where', 10)
+    for k in range(3):
+        peer.until(lambda: where.get_subscription_count() == 1, 'the subscription to the prior')
+        for odd in (1e300, -1e300, math.inf, math.nan):
+            where.publish(pose_at(odd, odd, 1.0 + k, variance=odd))
+        where.publish(pose_at(0.0, 0.0, 1.0 + k, frame='\x1b[31m' * 100))
+        peer.spin(0.2)
+        assert peer.ask(image_message(walk[k], 1.0 + k)).results[0].class_id == str(k)
+        assert peer.change_state(DEACTIVATE)
+        peer.until(lambda: where.get_subscription_count() == 0, 'no subscription')
+        assert peer.change_state(ACTIVATE)
+    assert '\x1b' not in node.stderr
     node.end()
 
 

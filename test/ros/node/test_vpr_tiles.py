@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from ros_helpers import OddNode, Peer, image_message, stamped
+from ros_helpers import ACTIVATE, DEACTIVATE, OddNode, Peer, image_message, stamped
 
 from ashtkd_ros.maps.city import read_city
 from ashtkd_ros.maps.place_map import PlaceMap
@@ -72,7 +73,8 @@ class Robot:
 def in_city(folder: Path, city: Path, **parameters: object) -> OddNode:
     """A node that takes every city for one too large to be loaded whole."""
     settings = {'map_path': city, 'min_confidence': 0.0, 'num_threads': 1, 'frozen_after': 0}
-    settings |= {'prior_topic': 'where', 'tile_radius_m': 1.5, **parameters}
+    settings |= {'prior_topic': 'where', 'tile_radius_m': 1.5, 'prior_radius_m': 1.0}
+    settings |= parameters
     return OddNode(folder, before={'make': _LARGE}, **settings)
 
 
@@ -98,8 +100,14 @@ def test_tiles_follow_the_robot_and_a_damaged_one_is_named(
         for number in range(12):
             answer = robot.ask(number)
             assert answer.header.stamp.sec == int(robot.stamp)
-        peer.until(lambda: f'{broken.path}/places.npz' in node.stderr, 'the damaged tile')
-        assert node.stderr.count(f'{broken.path}/places.npz: is damaged') >= 1
+        peer.until(lambda: f'{broken.path}/places.npz: is damaged' in node.stderr, 'the tile')
+        assert peer.change_state(DEACTIVATE) and peer.change_state(ACTIVATE)
+        peer.until(robot.publisher.get_subscription_count, 'the subscription to the prior')
+        robot.until(11, lambda a: a.results and a.results[0].class_id == '11')
+        shutil.rmtree(city)
+        for number in (11, 0, 11):
+            assert robot.ask(number).header.stamp.sec == int(robot.stamp)
+        peer.until(lambda: 'tiles were not loaded: ' in node.stderr, 'the lost disk')
         node.end()
     finally:
         node.kill()
