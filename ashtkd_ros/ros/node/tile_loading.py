@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from ashtkd_ros.errors import error_text
@@ -13,6 +14,8 @@ from ashtkd_ros.ros.node.messages import check_messages
 from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.timeouts import Task
 
+_STEADY_S = 3.0
+
 
 class TileLoading:
     """Loads in a thread of its own; the executor then puts the tiles in place."""
@@ -20,6 +23,7 @@ class TileLoading:
     def __init__(self, node: NodeState):
         self._node = node
         self._task: Task[None] | None = None
+        self._away: float | None = None  # since when, by the monotonic clock
 
     def move_to(self, prior: Prior, loaded: LoadedMap) -> None:
         """Begin to load where tiles near the robot are missing, unless that is going on."""
@@ -27,10 +31,21 @@ class TileLoading:
         if tiles is None or self._task is not None and not self._task.over:
             return
         radius = max(loaded.parameters.tile_radius_m, prior.radius_m)
-        sound = [t for t in tiles.city.near(prior.x, prior.y, radius) if t not in tiles.faults]
-        if not sound if loaded.waiting else set(sound) <= set(loaded.tiles_in_memory):
+        near = {t for t in tiles.city.near(prior.x, prior.y, radius) if t not in tiles.faults}
+        there = near & set(loaded.tiles_in_memory)
+        if not near or there or loaded.waiting:
+            self._away = None
+        elif not self._stays_away():
             return
-        self._task = Task('tiles', partial(self._load, prior, radius, loaded))
+        if near and (near != there or loaded.waiting):
+            self._task = Task('tiles', partial(self._load, prior, radius, loaded))
+
+    def _stays_away(self) -> bool:
+        """Whether the prior has been far from all tiles in memory for a while; a satellite fix
+        that jumps for a moment costs no tiles."""
+        if self._away is None:
+            self._away = time.monotonic()
+        return time.monotonic() - self._away >= _STEADY_S
 
     def _load(self, prior: Prior, radius_m: float, before: LoadedMap) -> None:
         node = self._node
