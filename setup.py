@@ -29,7 +29,8 @@ setup(
         (f'share/{name}/models', glob('models/*')),
     ],
     python_requires='>=3.10',
-    extras_require={'test': ['pytest']},  # by which colcon test knows how to run the tests
+    # fleet: build_map --workers; by test colcon test knows how to run the tests
+    extras_require={'fleet': ['ray'], 'test': ['pytest']},
     zip_safe=False,
     entry_points={
         'console_scripts': [

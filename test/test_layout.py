@@ -48,7 +48,7 @@ OUTSIDE = {
     'network': {'cv2', 'numpy', 'onnxruntime', 'tqdm'},
     'maps': {'cv2', 'faiss', 'numpy', 'yaml'},
     'recognition': {'numpy', 'tqdm'},
-    'mapping': {'cv2', 'matplotlib', 'numpy', 'sklearn', 'tqdm'},
+    'mapping': {'cv2', 'matplotlib', 'numpy', 'ray', 'sklearn', 'tqdm'},
     'evaluation': {'cv2', 'jinja2', 'markupsafe', 'matplotlib', 'numpy', 'tqdm'},
     'commands': {'numpy'},
     'ros.node': {'cv2', 'numpy'},

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
@@ -35,6 +37,14 @@ def test_there_are_files_to_look_at():
 @pytest.mark.parametrize('path', RUNTIME, ids=name)
 def test_runtime_imports_no_training(path: Path):
     assert not packages(path) & (LEARNING | {'tools'})
+
+
+def test_one_file_imports_ray_and_only_when_it_is_asked_for():
+    importers = [path for path in (*RUNTIME, *TOOLS) if 'ray' in packages(path)]
+    assert [name(path) for path in importers] == ['ashtkd_ros/mapping/fleet.py']
+    loaded = 'import sys; import ashtkd_ros.commands.build_map, ashtkd_ros.mapping.fleet; '
+    loaded += 'sys.exit("ray" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', loaded], cwd=ROOT).returncode == 0
 
 
 def test_demo_imports_no_torch():

@@ -11,9 +11,10 @@ example: ros2 run ashtkd_ros build_map ~/bags/monday ~/bags/rainy_tuesday -o ~/m
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from ashtkd_ros.cli.arguments import not_negative, share
+from ashtkd_ros.cli.arguments import count, not_negative, share
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.commands.options import (
@@ -22,8 +23,9 @@ from ashtkd_ros.commands.options import (
     load_embedder,
     traverse_options,
 )
-from ashtkd_ros.mapping.build import MapOptions, build_map
+from ashtkd_ros.mapping.build import Builder, MapOptions, build_map
 from ashtkd_ros.mapping.build_summary import notes_after_build, route_line, summary
+from ashtkd_ros.mapping.journal import Journal
 from ashtkd_ros.mapping.keyframes import RULES, KeyframeOptions, unused_options
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
@@ -62,6 +64,30 @@ def add_keyframe_options(parser: argparse.ArgumentParser) -> None:
     add('--min-light', type=not_negative, default=default.min_light, help=text)
 
 
+def add_fleet_options(parser: argparse.ArgumentParser) -> None:
+    """The options for workers that build beside each other."""
+    text = 'many sources beside each other, by Ray (pip install ray)'
+    add = parser.add_argument_group(text).add_argument
+    text = (
+        'number of workers; each reads and embeds a source at a time, on one core (--threads is '
+    )
+    text += 'then for the calibration alone); 0: no workers, or with --ray-address one on each '
+    text += 'core of the cluster (default: %(default)d)'
+    add('--workers', type=count, default=0, metavar='N', help=text)
+    text = 'running Ray cluster of the workers, which need the same files under the same paths '
+    text += '(default: workers on this machine, which end with the build)'
+    add('--ray-address', default='', metavar='HOST:PORT', help=text)
+
+
+def _fleet(args: argparse.Namespace) -> Callable[[Builder, Journal], None] | None:
+    """What adds the places if workers are to do that; VprError where there are none."""
+    if args.dry_run or not (args.workers or args.ray_address):
+        return None
+    from ashtkd_ros.mapping.fleet import fleet  # imports Ray
+
+    return fleet(args.workers, args.ray_address)
+
+
 def _keyframes(args: argparse.Namespace) -> KeyframeOptions:
     return KeyframeOptions(
         args.keyframes,
@@ -74,7 +100,7 @@ def _keyframes(args: argparse.Namespace) -> KeyframeOptions:
 
 
 def _build(args: argparse.Namespace) -> int:
-    keyframes = _keyframes(args)
+    keyframes, add_places = _keyframes(args), _fleet(args)
     traverses = open_traverses(args.source, traverse_options(args, purpose='map'))
     print_notes(*unused_options(traverses, keyframes))
     if args.dry_run:
@@ -87,7 +113,7 @@ def _build(args: argparse.Namespace) -> int:
     )
     printed = [len(t.notes) for t in traverses]
     options = MapOptions(keyframes, args.thumbnails, args.local, args.threads, args.replace)
-    place_map, counts = build_map(traverses, load_embedder(args), args.out, options)
+    place_map, counts = build_map(traverses, load_embedder(args), args.out, options, add_places)
     print_lines(*summary(place_map, counts, args.out, args.local))
     print_notes(*notes_after_build(traverses, printed, counts))
     route, missing = route_line(place_map, args.out)
@@ -122,6 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     text = 'replace a map in the same folder even if it was made from other sources'
     parser.add_argument('--replace', action='store_true', help=text)
     add_keyframe_options(parser)
+    add_fleet_options(parser)
     add_traverse_options(parser)
     add_model_options(parser)
     args = parser.parse_args(argv)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -65,24 +65,29 @@ class _Candidate:
 
 
 def build_map(
-    traverses: Sequence[Traverse], embedder: Embedder, out: Path, options: MapOptions | None = None
+    traverses: Sequence[Traverse],
+    embedder: Embedder,
+    out: Path,
+    options: MapOptions | None = None,
+    add_places: Callable[[Builder, Journal], None] | None = None,
 ) -> tuple[PlaceMap, Counter]:
-    """Write the map of all traverses to `out`.
+    """Write the map of all traverses to `out`: the map, and the numbers of images by their fate.
 
-    Returns the map, and the numbers of images by their fate.
+    `add_places`: does what `Builder.run` does by other means, see `fleet.fleet`.
 
     Places are numbered in the order of the traverses. If a build was killed, a call with the same
     traverses, options and network continues it. VprError if there is no place, if poses are in
     different frames, or if `out` holds something else.
     """
-    options = options or MapOptions()
+    options, add_places = options or MapOptions(), add_places or Builder.run
     check_target(out)
     if not options.replace:
         check_sources(out, traverses)
-    builder = _Builder(traverses, embedder, options)
+    builder = Builder(traverses, embedder, options)
     journal = Journal(out, builder.key, embedder.dimensions, builder.local)
     try:
-        builder.run(journal)
+        add_places(builder, journal)
+        builder.finish()
         if not options.replace:  # another map may have been written there meanwhile
             check_sources(out, traverses)
         place_map = builder.place_map(journal)
@@ -96,19 +101,32 @@ def build_map(
         journal.remove()
     finally:
         journal.close()
-        if not journal.count:  # there is nothing to continue from
+        if journal.is_empty:  # there is nothing to continue from
             journal.remove()
     return place_map, builder.counts
 
 
-class _Builder:
-    def __init__(self, traverses: Sequence[Traverse], embedder: Embedder, options: MapOptions):
+class Builder:
+    """Adds the places of some traverses to a journal.
+
+    `on_one_core`: decode and embed in turn, not beside each other. `counts`: numbers of images by
+    their fate; `similar`: of those that were embedded and are no places.
+    """
+
+    def __init__(
+        self,
+        traverses: Sequence[Traverse],
+        embedder: Embedder,
+        options: MapOptions,
+        on_one_core: bool = False,
+    ):
         self.traverses, self.embedder, self.options = traverses, embedder, options
+        self._on_one_core = on_one_core
         self.local = embedder.local if options.local else None
         self.rules = [rule_of(t, options.keyframes) for t in traverses]
         self.frame = common_frame(traverses)
         self.counts: Counter[str] = Counter()
-        self._similar = 0
+        self.similar = 0
         self._size: tuple[int, ...] | None = None
         self.key = {
             'format': _FORMAT,
@@ -126,7 +144,7 @@ class _Builder:
             begin, cursor = entry['place']['traverse'], Cursor(**entry['cursor'])
             last_pose = _place(entry['place']).pose
             last_descriptor = np.array(journal.descriptors()[-1])
-            self.counts, self._similar = Counter(entry['counts']), entry['similar']
+            self.counts, self.similar = Counter(entry['counts']), entry['similar']
             self._size = tuple(entry['size'])
         total = sum(t.count for t in self.traverses)
         with tqdm(
@@ -141,10 +159,13 @@ class _Builder:
             for number in range(begin, len(self.traverses)):
                 candidates = self._candidates(number, cursor, last_pose, bar)
                 self._add(candidates, number, journal, last_descriptor)
-                cursor = last_pose = last_descriptor = None
-        self.counts['no new place'] += self._similar
-        self.counts[LOST] += max(0, sum(t.count for t in self.traverses) - self.counts['images'])
+                cursor = last_pose = last_descriptor = self._size = None
         journal.flush()
+
+    def finish(self) -> None:
+        """Add to the counts what is only known when all traverses have been read."""
+        self.counts['no new place'] += self.similar
+        self.counts[LOST] += max(0, sum(t.count for t in self.traverses) - self.counts['images'])
 
     def _candidates(
         self, number: int, cursor: Cursor | None, last: Pose | None, bar: tqdm
@@ -205,14 +226,19 @@ class _Builder:
         """Embed the candidates and note down those that are places."""
         by_change = self.rules[number] == 'change'
         same = self.options.keyframes.similarity
-        for candidate, look in in_parallel(self._look, candidates, self.options.workers):
+        if self._on_one_core:
+            looks = ((candidate, self.look(*pixels)) for candidate, pixels in candidates)
+        else:
+            looks = in_parallel(self.look, candidates, self.options.workers)
+        for candidate, look in looks:
             if by_change and last is not None and float(look.descriptor @ last) >= same:
-                self._similar += 1
+                self.similar += 1
                 continue
             last = look.descriptor
             self._note_down(candidate, look, journal)
 
-    def _look(self, pixels: np.ndarray, order: str) -> Look:
+    def look(self, pixels: np.ndarray, order: str) -> Look:
+        """What the network makes of an image at its size, uint8 (h, w[, 3]), in `order`."""
         if self.local is None:
             return Look(self.embedder.embed(pixels, order), None)
         return self.embedder.describe(pixels, order)
@@ -227,7 +253,7 @@ class _Builder:
             'place': asdict(place),
             'cursor': asdict(candidate.cursor),
             'counts': candidate.counts,
-            'similar': self._similar,
+            'similar': self.similar,
             'size': candidate.size,
         }
         journal.add(entry, look.descriptor, look.local)

@@ -23,6 +23,7 @@ from ashtkd_ros.maps.folder import ROUTE
 from ashtkd_ros.maps.local_file import LocalFile
 from ashtkd_ros.maps.replacement import clear_leftovers
 from ashtkd_ros.maps.thumbnails import (
+    PICTURE_LIMIT,
     THUMBNAILS,
     remove_thumbnails,
     thumbnail_name,
@@ -35,8 +36,13 @@ _FLUSH_S = 0.5
 _KEY, _TABLE, _LOCK = 'build.json', 'places.jsonl', 'lock'
 _ROWS, _LOCAL = 'descriptors.f32', 'local.i8'
 _DIGEST = 32  # hexadecimal digits of the checksum that begins each line
+_PARTS = 'parts'
 _KEY_LIMIT = 2**26
 _KEY_NAMES = {'model', 'options'}
+
+
+class JournalInUse(VprError):
+    """Another process builds the same map."""
 
 
 class Journal:
@@ -47,7 +53,7 @@ class Journal:
     Entries reach the disk every half second, what belongs to them first, so that a kill loses no
     more than that. The line of a place has a checksum of itself, its descriptor, local features
     and thumbnail, and the line before: the first damaged place, and all after it, are built again.
-    VprError where another process builds the same map, or the disk is full.
+    VprError where the disk is full; JournalInUse where another process builds the same map.
     """
 
     def __init__(self, out: Path, key: dict, dimensions: int, local: LocalShape | None = None):
@@ -84,7 +90,7 @@ class Journal:
             known = isinstance(key, dict) and key.keys() >= _KEY_NAMES
             ours = ours or known or data == text.encode()
         except FileNotFoundError:
-            ours = ours or names <= {_TABLE, _ROWS, _LOCAL, _LOCK, ROUTE, THUMBNAILS}
+            ours = ours or names <= {_TABLE, _ROWS, _LOCAL, _LOCK, ROUTE, THUMBNAILS, _PARTS}
         except (ValueError, RecursionError):
             pass
         if not ours:
@@ -96,7 +102,9 @@ class Journal:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise VprError(f'{self.folder}: another build_map is at work on this map') from error
+            raise JournalInUse(
+                f'{self.folder}: another build_map is at work on this map'
+            ) from error
 
     def _discard_unless(self, key: str) -> None:
         try:
@@ -112,9 +120,30 @@ class Journal:
 
         The key goes first, so that what a kill leaves here is not taken up again.
         """
-        for name in (_KEY, _TABLE, _ROWS, _LOCAL, ROUTE):
-            (self.folder / name).unlink(missing_ok=True)
-        remove_thumbnails(self.folder)
+        _clear(self.folder)
+        for part in self._parts():
+            _clear(part)
+            (part / _LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a file of the user is in it
+                part.rmdir()
+        with contextlib.suppress(OSError):
+            (self.folder / _PARTS).rmdir()
+
+    def part(self, number: int) -> Path:
+        """What to give as `out` to the journal of a part of this map: it is removed with this."""
+        return self.folder / _PARTS / str(number)
+
+    def _parts(self) -> list[Path]:
+        """The folders of the journals of parts."""
+        folder = self.folder / _PARTS
+        found = [] if folder.is_symlink() else folder.glob('.*.building')
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither this journal nor that of a part has places."""
+        tables = (part / _TABLE for part in self._parts())
+        return not self.count and not any(_is_plain_file(t) and t.stat().st_size for t in tables)
 
     def _take_up(self) -> dict | None:
         """Cut all files to the entries that are whole and sound; returns the last of those."""
@@ -180,6 +209,10 @@ class Journal:
         if time.monotonic() > self._last_flush + _FLUSH_S:
             self.flush()
 
+    def thumbnail(self, number: int) -> bytes:
+        """The JPEG of the place `number`. OSError."""
+        return read_regular(self.folder / thumbnail_name(number), PICTURE_LIMIT)
+
     def add_thumbnail(self, number: int, data: bytes) -> None:
         """Write the JPEG of the place `number`."""
         with self._writable():
@@ -242,6 +275,12 @@ class Journal:
                 f'{self.folder}: cannot be written ({reason_of(error)}); {remedy} and call '
                 'build_map again, which goes on where it stopped'
             ) from error
+
+
+def _clear(folder: Path) -> None:
+    for name in (_KEY, _TABLE, _ROWS, _LOCAL, ROUTE):
+        (folder / name).unlink(missing_ok=True)
+    remove_thumbnails(folder)
 
 
 def _is_plain_file(path: Path) -> bool:

@@ -182,7 +182,8 @@ class Matcher:
         if every_picture or not self.map.places.has_experiences:
             return order
         places = self.map.places.ids[found.rows].tolist()
-        return list({places[k]: k for k in reversed(order)}.values())[::-1]
+        best = {places[k]: k for k in reversed(order)}
+        return [k for k in order if best[places[k]] == k]
 
     def _verify(self, local: np.ndarray | None, found: Ranked) -> Verified | None:
         self.fault = ''

@@ -146,6 +146,16 @@ class Traverse(ABC):
             return 'all'
         return 'distance' if self.has_poses else 'change'
 
+    def findings(self) -> dict[str, object]:
+        """What reading the frames has told so far, as `adopt` takes it."""
+        depth = {name: getattr(self.depth, name) for name in ('bits', 'used', 'brighter')}
+        return {'count': self.count, 'notes': list(self.notes), 'depth': depth}
+
+    def adopt(self, findings: Mapping) -> None:
+        """Know what another process found that has read the same source."""
+        self.count, self.notes[:] = findings['count'], findings['notes']
+        vars(self.depth).update(findings['depth'])
+
     def plan(self) -> list[str]:
         """What of the source is used, a line each."""
         return [f'{self.path}: {counted(self.count, "image")}']

@@ -69,6 +69,7 @@ def test_a_map_is_built_of_the_shipped_walk(town_map: Path):
         'index.faiss',
         'map.yaml',
         'places.csv',
+        'places.npz',
         'route.png',
         'thumbnails',
     ]

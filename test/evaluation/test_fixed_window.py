@@ -8,6 +8,7 @@ import pytest
 from conftest import places_along_x
 
 from ashtkd_ros.evaluation.fixed_window import FixedWindow
+from ashtkd_ros.maps.places import Places
 from ashtkd_ros.recognition.following import evidence_of
 from ashtkd_ros.recognition.matcher import Answer, Candidate
 from ashtkd_ros.recognition.place_graph import PlaceGraph
@@ -15,7 +16,8 @@ from ashtkd_ros.recognition.place_graph import PlaceGraph
 
 @pytest.mark.parametrize('speed', [1, 2, -1, 0])
 def test_what_agrees_along_the_route_wins(speed: int):
-    places, rng = places_along_x(2.0 * np.arange(100)), np.random.default_rng(0)
+    places = Places.of(places_along_x(2.0 * np.arange(100)))
+    rng = np.random.default_rng(0)
     window, right = FixedWindow(PlaceGraph(places, 10.0), 10), []
     for k in range(20):
         true, other = 50 + speed * k, int(rng.integers(0, 100))

@@ -228,7 +228,7 @@ def test_a_thing_of_the_users_in_the_place_of_the_maps_stops_before_the_build(
         (out / clash).mkdir(parents=True)
     else:
         (out / clash).mkdir()
-    monkeypatch.setattr('ashtkd_ros.mapping.build._Builder.run', no_build)
+    monkeypatch.setattr('ashtkd_ros.mapping.build.Builder.run', no_build)
     with pytest.raises(VprError) as error:
         build_map(opened(bag), tiny, out, MapOptions(replace=True))
     assert 'was not made by build_map; move it elsewhere' in line_of(error)
@@ -274,13 +274,13 @@ def test_a_map_that_comes_while_another_is_built_is_not_replaced(
     tmp_path: Path, tiny: Embedder, fake_network, monkeypatch: pytest.MonkeyPatch
 ):
     out, bag = tmp_path / 'map', write_bag(tmp_path / 'b', records=drive('rr'))
-    run = mapping._Builder.run
+    run = mapping.Builder.run
 
     def run_and_more(self, journal):
         run(self, journal)
         other(fake_network).save(out)
 
-    monkeypatch.setattr(mapping._Builder, 'run', run_and_more)
+    monkeypatch.setattr(mapping.Builder, 'run', run_and_more)
     with pytest.raises(VprError) as error:
         build_map(opened(bag), tiny, out, map_options(replace=False))
     assert '--replace' in line_of(error) and len(PlaceMap.load(out).places) == 2

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ashtkd_ros.cli.arguments import positive_count
@@ -41,9 +41,10 @@ def long_walk(count: int) -> list[Frame]:
     ]
 
 
-def build(bag: Path, out: Path) -> tuple[float, float]:
+def build(bags: Sequence[Path], out: Path, *options: str) -> tuple[float, float]:
     """Seconds and peak MiB of a build_map of its own."""
-    command = [sys.executable, '-m', 'ashtkd_ros.commands.build_map', str(bag), '-o', str(out)]
+    command = [sys.executable, '-m', 'ashtkd_ros.commands.build_map', *map(str, bags)]
+    command += ['-o', str(out), *options]
     started = time.perf_counter()
     with child_process('build_map', command) as child:
         _, status, usage = os.wait4(child.pid, 0)
@@ -104,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         for count in (short, long):
             bag = Path(folder, str(count))
             make_bag(long_walk(count), bag, options)
-            seconds, peaks[count] = build(bag, Path(folder, f'map{count}'))
+            seconds, peaks[count] = build([bag], Path(folder, f'map{count}'))
             print(
                 f'{count:6} frames: {seconds:6.1f} s, {count / seconds:5.1f} frames/s, '
                 f'peak {peaks[count]:.0f} MiB'

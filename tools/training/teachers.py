@@ -17,6 +17,7 @@ from torch import nn
 
 from ashtkd_ros.errors import VprError
 from tools.training.config import TeacherConfig, TrainConfig, as_plain
+from tools.training.data.batch import Targets
 from tools.training.data.datasets import TrainingData, TrunkMaps
 from tools.training.data.rows import Rows, save_rows
 from tools.training.finished_teacher import KnownOutputs, Teacher, described
@@ -140,16 +141,24 @@ def _write_outputs(
 ) -> None:
     """The outputs for all views, the file that says that the teacher is finished last."""
     rows = range(len(features.whole))
-    found = [described(network, x) for x in _parts(features, rows, plan.teacher.kind)]
+    found = [_halved(network, x) for x in _parts(features, rows, plan.teacher.kind)]
     for kind in ('sums', 'salient'):
         for level in range(len(getattr(found[0], kind))):
-            together = torch.cat([getattr(x, kind)[level].half() for x in found])
+            together = torch.cat([getattr(x, kind)[level] for x in found])
             save_rows(plan.level_file(kind, level), together.numpy())
-    descriptors = torch.cat([x.descriptor.half() for x in found])
+    descriptors = torch.cat([x.descriptor for x in found])
     pictures = {path: i for i, (path, _) in enumerate(data.views.rows)}
     shown = torch.tensor([pictures[path] for path, _ in data.views.rows])
     save_rows(plan.scale_file, np.array(similarity_scale(descriptors, shown)))
     save_rows(plan.outputs_file, descriptors.numpy())
+
+
+@torch.no_grad()
+def _halved(network: nn.Module, features: TrunkOutput) -> Targets:
+    """What a teacher says, float16, without its trunk's maps, which would fill the memory."""
+    said = described(network, features)
+    sums, salient = ([x.half() for x in levels] for levels in (said.sums, said.salient))
+    return Targets(said.descriptor.half(), None, sums, salient)
 
 
 def similarity_scale(descriptors: torch.Tensor, pictures: torch.Tensor) -> tuple[float, float]:
