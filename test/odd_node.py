@@ -52,8 +52,8 @@ def preadv(handle, *args):
     return _preadv(handle, *args)
 
 
-def load(folder, embedder=None):
-    loaded = _load(folder, embedder)
+def load(folder, embedder=None, pictures=False):
+    loaded = _load(folder, embedder, pictures)
     exec(text_of('spoil'), {'loaded': loaded, 'np': np})
     return loaded
 

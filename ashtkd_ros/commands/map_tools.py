@@ -23,12 +23,13 @@ from ashtkd_ros.commands import (
     map_growth,
     map_labels,
     map_suggestions,
+    map_tiles,
 )
 
 # Modules of subcommands. Each has `add_parsers(commands)`, which adds parsers whose default `run`
 # is a function of the parsed arguments that returns the exit status. `given` is among those: the
 # arguments as text, for the history of the map.
-_GROUPS = (map_growth, map_content, map_labels, map_export, map_suggestions)
+_GROUPS = (map_growth, map_content, map_labels, map_export, map_suggestions, map_tiles)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sha256 of bytes and files, in hexadecimal digits."""
+"""sha256 of bytes and files, in hexadecimal digits, and texts that hold their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 
 _PART = 2**20  # bytes in memory at a time
+_SELF = b'\nchecksum: '  # begins the last line: sha256 of all bytes before that line
 
 
 def sha256_of(data: bytes) -> str:
@@ -32,3 +33,18 @@ def sha256_of_file(path: str | os.PathLike, sync: bool = False) -> str:
         if sync:
             os.fsync(file.fileno())
         return sha256_of_parts(iter(lambda: file.read(_PART), b''))
+
+
+def with_checksum(data: bytes) -> bytes:
+    """Lines of text and one more: their checksum."""
+    return data + _SELF[1:] + sha256_of(data).encode() + b'\n'
+
+
+def has_checksum(data: bytes) -> bool:
+    """Whether the last line is such a checksum; ValueError where the other lines are others."""
+    if _SELF not in data:
+        return False
+    end = data.rindex(_SELF) + 1
+    if data != with_checksum(data[:end]):
+        raise ValueError('its checksum differs')
+    return True

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ashtkd_ros.files.checksums import sha256_of
+from ashtkd_ros.files.checksums import has_checksum, with_checksum
 from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.images.bit_depth import DEPTHS
@@ -29,7 +29,6 @@ FORMAT_VERSION = 4
 # Format 1 had no checksum of map.yaml itself, format 2 no local features; up to format 3 a place's
 # number was its row.
 _READABLE = (1, 2, 3, 4)
-_SELF = b'\nchecksum: '  # begins the last line: sha256 of all bytes before that line
 _KIND = 'IndexFlatIP'
 _SHA256 = re.compile('[0-9a-f]{64}')
 _MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
@@ -115,7 +114,7 @@ def write_description(
         values[LOCAL] = local.table()
     values['sha256'] = dict(sha256)
     data = yaml.safe_dump(encodable(values), sort_keys=False).encode()
-    data += _SELF[1:] + sha256_of(data).encode() + b'\n'
+    data = with_checksum(data)
     read_description(data)
     return data
 
@@ -156,12 +155,10 @@ def looks_like_ours(data: bytes) -> bool | None:
 
 def _check_self(data: bytes) -> bool:
     """Whether the last line is a checksum; ValueError where it does not fit the other lines."""
-    if _SELF not in data:
-        return False
-    end = data.rindex(_SELF) + 1
-    if data[end + len(_SELF) - 1 :] != sha256_of(data[:end]).encode() + b'\n':
-        raise ValueError(_DAMAGED.format('its checksum differs'))
-    return True
+    try:
+        return has_checksum(data)
+    except ValueError as error:
+        raise ValueError(_DAMAGED.format(error)) from error
 
 
 def _checked(values: dict, version: int, covered: bool) -> Description:

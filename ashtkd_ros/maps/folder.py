@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import open_regular, read_regular
+from ashtkd_ros.maps.city import CITY_FILE
 from ashtkd_ros.maps.description import looks_like_ours
 from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.places_file import PLACES_FILE
@@ -118,10 +119,10 @@ def remove_map(folder: Path) -> None:
 
 
 def state_on_disk(folder: Path) -> tuple[int, int, int] | None:
-    """What tells one map in a folder from the next: inode, time and size of map.yaml; None
-    without a map."""
-    try:
-        state = os.stat(Path(folder) / DESCRIPTION)
-    except OSError:
-        return None
-    return state.st_ino, state.st_mtime_ns, state.st_size
+    """What tells one map in a folder, or one city, from the next: inode, time and size of its
+    description; None without one."""
+    for name in (DESCRIPTION, CITY_FILE):
+        with contextlib.suppress(OSError):
+            state = os.stat(Path(folder) / name)
+            return state.st_ino, state.st_mtime_ns, state.st_size
+    return None

@@ -98,6 +98,11 @@ class PlaceMap:
         similarities, ids = self.index.search(descriptor[None], k)
         return ids[0], similarities[0]
 
+    def descriptors(self, rows: np.ndarray) -> np.ndarray:
+        """int64 (K,) → the descriptors in these rows, float32 (K, D), a copy."""
+        flat = faiss.rev_swig_ptr(self.index.get_xb(), self.index.ntotal * self.index.d)
+        return flat.reshape(self.index.ntotal, self.index.d)[rows]
+
     @property
     def traverses(self) -> list[dict[str, Any]]:
         """What the map was built from, by number: each has at least its `source`."""

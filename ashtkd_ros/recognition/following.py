@@ -107,14 +107,15 @@ class Follower:
 
         What the filter has given up comes last, as the image alone would have it.
         """
-        rows, probabilities = belief.rows[:_SHOWN], belief.probabilities[:_SHOWN]
+        rows, probabilities = _shown(belief, answer)
         known = {c.place.row: c for c in answer.candidates}
         near = self.matcher.near.among(rows) @ probabilities
         # The most probable place of the most probable neighbourhood, then the other places.
-        first = np.where(near >= near.max() - _ALIKE, probabilities, -1).argmax()
-        order = [first, *(k for k in np.argsort(-near, kind='stable') if k != first)]
+        likely = np.where(near >= near.max(initial=0) - _ALIKE, probabilities, -1)
+        first = np.argsort(-likely, kind='stable')[:1]
+        order = [*first, *(k for k in np.argsort(-near, kind='stable') if k not in first)]
         found: dict[int, Candidate] = {}  # by the number of the place
-        most = 0.0 if answer.empty else _MOST  # the filter may still know; the image does not
+        most = 0.0 if answer.hopeless else _MOST  # the filter may know; the image does not
         for k in order:
             row, most = int(rows[k]), min(most, float(near[k]))
             place = self.matcher.map.places[row]
@@ -135,6 +136,15 @@ class Follower:
         near = self.matcher.near.between([row], [c.place.row for c in answer.candidates])[0]
         elsewhere = zip(answer.candidates, near.tolist(), strict=True)
         return max((c.similarity for c, is_near in elsewhere if not is_near), default=default)
+
+
+def _shown(belief: Belief, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable places that may be the answer, and their probabilities."""
+    rows, probabilities = belief.rows, belief.probabilities
+    if answer.prior is not None:
+        within = answer.prior.holds(rows)
+        rows, probabilities = rows[within], probabilities[within]
+    return rows[:_SHOWN], probabilities[:_SHOWN]
 
 
 def evidence_of(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,13 +14,14 @@ from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places import Places
 from ashtkd_ros.network.confidence import check_coefficients, probability
 from ashtkd_ros.network.local_features import Look
+from ashtkd_ros.recognition.candidate_search import CandidateSearch, Ranked
+from ashtkd_ros.recognition.prior import Prior, PriorUse
 from ashtkd_ros.recognition.verification import Verified, verify
 
 _SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * score)
 _LEAST = 1e-4
 _CROWD = 3 / 7  # near candidates for each one elsewhere, above which the near ones are crowded
 _LEAST_RIVALS = 15  # verified candidates elsewhere, below which the lead says nothing
-_MOST = 1.01  # highest similarity of vectors of length 1, with rounding errors
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,21 @@ class Answer:
     """The candidates for one image, best first.
 
     `matches`: of the first one, None where nothing was verified; `verify_s`: seconds that the
-    verification took; `empty`: whether the image looks more like nothing than like any place.
+    verification took; `empty`: whether the image looks more like nothing than like any place;
+    `prior`: what a prior has meant, None without one. Where no place lies within it, the
+    candidates are those of the whole map, with confidence 0.
     """
 
     candidates: list[Candidate]
     matches: Matches | None = None
     verify_s: float = 0.0
     empty: bool = False
+    prior: PriorUse | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no candidate can be right, whatever it looks like."""
+        return self.empty or (self.prior is not None and bool(self.prior.nowhere))
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,7 @@ class Matcher:
         except ValueError as error:
             raise VprError(f'{error}; export the model or build the map anew') from error
         self.near = Neighbourhood(place_map.places, self.config)
+        self._search = CandidateSearch(place_map)
 
     def match(self, descriptor: np.ndarray, top_k: int | None = None) -> list[Candidate]:
         """float32 (D,) of length 1 → at most `top_k` candidates, most similar first."""
@@ -132,6 +142,7 @@ class Matcher:
         verify_top: int | None = None,
         hidden: Collection[int] = (),
         every_picture: bool = False,
+        prior: Prior | None = None,
     ) -> Answer:
         """What the network made of an image → at most `top_k` candidates, best first.
 
@@ -139,66 +150,61 @@ class Matcher:
         features cannot be read, nothing is verified, and `fault` says why. `top_k` and
         `verify_top`: of this image alone, None: as configured. `hidden`: rows that the map is to
         lack, for this image. `every_picture`: whether each picture of a place is a candidate,
-        not the best one alone.
+        not the best one alone. `prior`: candidates lie within it; how sure they are follows from
+        the whole map.
         """
         count = top_k or self.config.top_k
         top = self.config.verify_top if verify_top is None else verify_top
         depth = max(self._DEPTH, count, top)
-        ids, similarities = self._search(look.descriptor, depth + len(hidden))
-        if hidden:
-            kept = [k for k, i in enumerate(ids) if i not in hidden][:depth]
-            ids, similarities = [ids[k] for k in kept], [similarities[k] for k in kept]
+        found = self._search(look.descriptor, depth, top, hidden, prior)
         started = time.perf_counter()
-        verified = self._verify(look.local, ids[:top], similarities[:top])
+        verified = self._verify(look.local, found)
         verify_s = time.perf_counter() - started
         checks: dict[int, Check] = {}
-        order, matches, near = list(range(len(ids))), None, self.near.among(ids)
-        empty = look.emptiness > similarities[0]
+        near = self.near.among(found.rows)
         if verified is not None:
-            checks = self._checks(verified, near)
-            order[: len(checks)] = sorted(checks, key=lambda i: -checks[i].score)
-            matches = _matches(verified, order[0], self.map.local.grid)
-        if self.map.places.has_experiences and not every_picture:
-            places = self.map.places.ids[ids].tolist()
-            best = {places[k]: k for k in reversed(order)}
-            order = [k for k in order if best[places[k]] == k]
-        candidates: list[Candidate] = []
+            checks = self._checks(verified, near, found.verified)
+        order = self._order(found, checks, every_picture)
+        matches = None
+        if order[0] in checks:
+            matches = _matches(verified, found.verified.index(order[0]), self.map.local.grid)
+        empty = look.emptiness > found.similarities[0]
+        answer = Answer([], matches, verify_s if checks else 0.0, empty, found.use)
         for at in order[:count]:
-            found = self._candidate(at, ids, similarities, near, checks.get(at))
-            found = replace(found, confidence=0.0) if empty else found
-            if candidates:  # a later place is never more probable, whatever its rivals are
-                most = min(found.confidence, candidates[-1].confidence)
-                found = replace(found, confidence=most)
-            candidates.append(found)
-        return Answer(candidates, matches, verify_s if checks else 0.0, empty)
+            answer.candidates.append(self._candidate(at, found, near, checks.get(at), answer))
+        return answer
 
-    def _search(self, descriptor: np.ndarray, count: int) -> tuple[list[int], list[float]]:
-        ids, similarities = (rows.tolist() for rows in self.map.search(descriptor, count))
-        # For a query that is not finite, FAISS gives place -1, NaN, or any number.
-        if ids[0] < 0 or not all(-_MOST <= s <= _MOST for s in similarities):
-            raise VprError(
-                'the descriptor does not have length 1, so it fits no place; check the network'
-            )
-        return ids, similarities
+    def _order(self, found: Ranked, checks: Mapping[int, Check], every_picture: bool) -> list[int]:
+        """Ranks of the candidates, best first: the verified ones, then the others."""
+        order = sorted(checks, key=lambda k: -checks[k].score)
+        order += [k for k in range(len(found.rows)) if k not in checks]
+        order = [k for k in order if found.answers[k]]
+        if every_picture or not self.map.places.has_experiences:
+            return order
+        places = self.map.places.ids[found.rows].tolist()
+        best = {places[k]: k for k in reversed(order)}
+        return [k for k in order if best[places[k]] == k]
 
-    def _verify(
-        self, local: np.ndarray | None, ids: list[int], similarities: list[float]
-    ) -> Verified | None:
+    def _verify(self, local: np.ndarray | None, found: Ranked) -> Verified | None:
         self.fault = ''
-        if local is None or self.map.local is None or not ids:
+        if local is None or self.map.local is None or not found.verified:
             return None
         try:
-            rows = self.map.local.rows(ids)
+            rows = self.map.local.rows([found.rows[k] for k in found.verified])
         except VprError as error:
             self.fault = str(error)
             return None
-        return verify(local, rows, np.float32(similarities), self.map.local.grid)
+        similarities = np.float32([found.similarities[k] for k in found.verified])
+        return verify(local, rows, similarities, self.map.local.grid)
 
-    def _checks(self, verified: Verified, near: np.ndarray) -> dict[int, Check]:
-        """By rank of the search: what the local features say; `near` bool (K, K), by rank."""
+    def _checks(
+        self, verified: Verified, near: np.ndarray, ranks: Sequence[int]
+    ) -> dict[int, Check]:
+        """By rank of the search, of which `ranks` are verified: what the local features say;
+        `near` bool (K, K), by rank."""
         scores = verified.scores.astype(float)
         support = np.exp(_SHARPNESS * (scores - scores.max()))
-        near = near[: len(scores), : len(scores)]
+        near = near[np.ix_(ranks, ranks)]
         inside, rivals = near @ support, (~near).sum(axis=1)
         # Many near ones have much support by chance: then those elsewhere count for more.
         crowded = np.maximum(near.sum(axis=1) / np.maximum(rivals, 1) / _CROWD, 1.0)
@@ -207,22 +213,23 @@ class Matcher:
         shifts = [tuple(shift) for shift in (verified.displacement / self.map.local.grid).tolist()]
         columns = (c.tolist() for c in (scores, leads, verified.agreement))
         rows = zip(*columns, shifts, rivals.tolist(), strict=True)
-        return {k: Check(*values) for k, values in enumerate(rows)}
+        return {k: Check(*values) for k, values in zip(ranks, rows, strict=True)}
 
     def _candidate(
-        self,
-        at: int,
-        ids: list[int],
-        similarities: list[float],
-        near: np.ndarray,
-        check: Check | None,
+        self, at: int, found: Ranked, near: np.ndarray, check: Check | None, before: Answer
     ) -> Candidate:
-        """The candidate of a rank; `near` bool (K, K), by rank."""
+        """The candidate of a rank, after those of the answer; `near` bool (K, K), by rank."""
+        rows, similarities = found.rows, found.similarities
         elsewhere = np.flatnonzero(~near[at])  # the worst of all is the rival where all are near
         rival = similarities[elsewhere[0] if len(elsewhere) else -1]
         margin = similarities[at] - rival
-        found = Candidate(self.map.places[ids[at]], similarities[at], margin, 0.0, check)
-        return replace(found, confidence=probability(self.known(found), self._coefficients))
+        made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check)
+        if before.hopeless:
+            return made
+        confidence = probability(self.known(made), self._coefficients)
+        if before.candidates:  # a later place is never more probable, whatever its rivals are
+            confidence = min(confidence, before.candidates[-1].confidence)
+        return replace(made, confidence=confidence)
 
     def known(self, found: Candidate) -> dict[str, float]:
         """What the confidence of a candidate is made of, see `confidence.probability`."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.following import EVIDENCE, Followed, Follower
 from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher, MatcherConfig, Matches
+from ashtkd_ros.recognition.prior import Prior, PriorUse
 from ashtkd_ros.text import one_line
 
 MIN_CONFIDENCE = 0.5  # where a map does not tell: a less probable match is an unknown place
@@ -33,7 +34,7 @@ class Recognition:
     has `verify_s` in it. `matches`: where the image agrees with the first candidate's picture,
     None where nothing was verified; `fault`: why not, if the map could have been used for it. Of a
     sequence: `single`, the best candidate of this image alone, and `followed`, what the filter
-    says.
+    says. `prior`: what a prior has meant, None without one.
     """
 
     candidates: list[Candidate]
@@ -46,6 +47,7 @@ class Recognition:
     fault: str = ''
     single: Candidate | None = None
     followed: Followed | None = None
+    prior: PriorUse | None = None
 
     @property
     def name(self) -> str:
@@ -88,24 +90,23 @@ class Recogniser:
         min_confidence: float | None = None,
         verify_top: int | None = None,
         moment: Moment | None = None,
+        prior: Prior | None = None,
     ) -> Recognition:
         """Recognise the place in an image: uint8 (H, W, 3) in `order`, or (H, W) grey.
 
         `top_k`, `min_confidence` and `verify_top` apply to this image only. `moment`: its place in
-        a sequence of images, None for an image by itself. VprError if the network gives no
-        descriptor of length 1.
+        a sequence of images, None for an image by itself. `prior`: where its place lies; where
+        the map has none there, the place is unknown. VprError if the network gives no descriptor
+        of length 1.
         """
         least = self.min_confidence if min_confidence is None else min_confidence
         started = time.perf_counter()
         look = self.embedder.describe(image, order)
         embedded = time.perf_counter()
         count = self.matcher.config.top_k if top_k is None else top_k
-        answer, followed, single = self._answer(look, count, verify_top, moment)
+        answer, followed, single = self._answer(look, count, verify_top, moment, prior)
         matched = time.perf_counter()
-        best = answer.candidates[0].confidence
-        refusal = ''
-        if best < least:
-            refusal = _EMPTY if answer.empty else _refusal(best, least)
+        refusal = _refusal(answer, least)
         return Recognition(
             answer.candidates,
             not refusal,
@@ -117,6 +118,7 @@ class Recogniser:
             self.matcher.fault,
             single,
             followed,
+            answer.prior,
         )
 
     def forget(self) -> None:
@@ -124,23 +126,29 @@ class Recogniser:
         self._follower = None
 
     def _answer(
-        self, look: Look, top_k: int, verify_top: int | None, moment: Moment | None
+        self,
+        look: Look,
+        top_k: int,
+        verify_top: int | None,
+        moment: Moment | None,
+        prior: Prior | None,
     ) -> tuple[Answer, Followed | None, Candidate | None]:
         """The answer, what the filter says, and the best candidate of the image alone."""
         if moment is None or moment.length < 2:
             self._follower = None
-            return self.matcher.answer(look, top_k, verify_top), None, None
+            answer = self.matcher.answer(look, top_k, verify_top, prior=prior)
+            return answer, None, None
         if self._follower is None or self._follower.length != moment.length:
             self._follower = Follower(self.matcher, moment.length)
-        alone = self.matcher.answer(look, max(top_k, EVIDENCE), verify_top, every_picture=True)
+        most = max(top_k, EVIDENCE)
+        alone = self.matcher.answer(look, most, verify_top, every_picture=True, prior=prior)
         followed = self._follower.follow(
             alone, look.descriptor, moment.stamp, top_k, moment.moved_m
         )
         single = alone.candidates[0]
         same = followed.candidates[0].place.row == single.place.row
-        answer = Answer(
-            followed.candidates, alone.matches if same else None, alone.verify_s, alone.empty
-        )
+        matches = alone.matches if same else None
+        answer = replace(alone, candidates=followed.candidates, matches=matches)
         return answer, followed, single
 
 
@@ -165,9 +173,16 @@ def trust_note(info: MapInfo, min_confidence: float, target_precision: float) ->
     )
 
 
-def _refusal(confidence: float, least: float) -> str:
-    """The sentence for a confidence below `least`, with as many digits as it takes to see that."""
-    digits = 2
+def _refusal(answer: Answer, least: float) -> str:
+    """Why an answer is not trusted, in a sentence; empty where it is."""
+    confidence = answer.candidates[0].confidence
+    if answer.prior is not None and answer.prior.nowhere:
+        return answer.prior.nowhere
+    if confidence >= least:
+        return ''
+    if answer.empty:
+        return _EMPTY
+    digits = 2  # as many as it takes to see that the confidence is lower
     while digits < _MOST_DIGITS and not (
         round(confidence, digits) < round(least, digits) == round(least, _MOST_DIGITS)
     ):

@@ -46,6 +46,9 @@ class Diagnostics:
         if node.loaded_map is not None:
             facts['map'] = node.loaded_map.parameters.map_path
             facts['places in map'] = len(node.loaded_map.places)
+            if (tiles := node.loaded_map.tiles) is not None:
+                count = len(node.loaded_map.tiles_in_memory)
+                facts['tiles in memory'] = f'{count} of {len(tiles.city.tiles)}'
             facts['execution provider'] = node.embedder.provider
             facts['verification'] = node.loaded_map.verification(self._verify_top)
             wanted = (node.get_parameter(n).value for n in ('min_confidence', 'target_precision'))
@@ -71,6 +74,8 @@ class Diagnostics:
             warnings.append('disabled; call ~/enable with data: true')
         elif node.state == 'active':
             warnings += self._image_warnings()
+        tiles = node.loaded_map.tiles
+        warnings += [node.loaded_map.waiting, '' if tiles is None else tiles.fault]
         warnings += [self._verification_warning(), node.loaded_map.watch.warning()]
         return [*warnings, *node.embedder.warnings]
 

@@ -43,6 +43,7 @@ class Health:
         self.single: Candidate | None = None  # of the last image alone, in a sequence
         self.followed: Followed | None = None
         self.moved = ''  # metres between the last two images, empty without odometry
+        self.prior = ''  # what it meant for the last image, empty without prior_topic
         self.jumps = 0  # of the best place, to one that the robot cannot have reached
         self.verify_faults = 0  # of the last answers, all of which should have been verified
         self._jump, self._jumped_at = '', -math.inf
@@ -90,7 +91,12 @@ class Health:
     def count_fault(self, kind: str, seconds: float) -> None:
         """An image had a fault of this kind and was answered as unknown, after so many seconds."""
         self.faults[kind] += 1
-        self.fault = self.refusal = kind
+        self.refused(kind, seconds)
+        self.fault = kind
+
+    def refused(self, why: str, seconds: float) -> None:
+        """An image was answered as unknown without being matched, after so many seconds."""
+        self.refusal, self.fault = why, ''
         self.processed += 1
         self.unknown += 1
         self.place, self.place_name = 'unknown', ''
@@ -108,6 +114,7 @@ class Health:
         self.single, self.followed = recognition.single, recognition.followed
         followed = recognition.followed
         self.jumps += recognition.accepted and followed is not None and followed.jumped
+        self.prior = self.prior if recognition.prior is None else str(recognition.prior)
         self.verify_faults = self.verify_faults + 1 if recognition.fault else 0
         self.place = str(best.place.id) if recognition.accepted else 'unknown'
         self.place_name = recognition.name
@@ -192,6 +199,7 @@ class Health:
             **_check_values(self.check),
             **_sequence_values(self.single, self.followed, self.jumps),
             **({'metres since last image': self.moved} if self.moved else {}),
+            **({'prior': self.prior} if self.prior else {}),
         }
 
     def _durations(self) -> dict[str, object]:

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from ashtkd_ros.errors import error_text
 from ashtkd_ros.images.bit_depth import BitDepth, map_bits
@@ -20,8 +21,10 @@ from ashtkd_ros.ros.node import parameter_values
 from ashtkd_ros.ros.node.cv_bridge_fallback import image_to_array
 from ashtkd_ros.ros.node.image_subscription import ImageSubscription
 from ashtkd_ros.ros.node.last_match import LastMatch
+from ashtkd_ros.ros.node.loaded_map import LoadedMap
 from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.node.parameters import Parameters
+from ashtkd_ros.ros.node.tile_loading import TileLoading
 from ashtkd_ros.ros.node.worker import Worker
 from ashtkd_ros.stamps import stamp_to_s
 
@@ -48,6 +51,11 @@ class ImagePipeline:
             from ashtkd_ros.ros.node.odometry import OdometrySubscription  # loads nav_msgs
 
             self._odometry = OdometrySubscription(node)
+        self._prior, node.health.prior, self._tiles = None, '', TileLoading(node)
+        if node.parameters.prior_topic:
+            from ashtkd_ros.ros.node.location_prior import LocationPrior  # loads more messages
+
+            self._prior = LocationPrior(node)
         self._worker = Worker(self.process, self._on_failure)
 
     def start(self) -> None:
@@ -59,6 +67,8 @@ class ImagePipeline:
         self.subscription.close()
         if self._odometry is not None:
             self._odometry.close()
+        if self._prior is not None:
+            self._prior.close()
         self._worker.close()
 
     def _receive(self, message: Image | CompressedImage) -> None:
@@ -87,20 +97,21 @@ class ImagePipeline:
         small = current.recogniser.embedder.resize(image)
         decoded = time.perf_counter() - started
         if why := self._fault(small, p, stamp_to_s(header.stamp)):
-            node.outputs.publish_unknown(current, header, image, order, f'{why} image')
-            node.last_match = LastMatch(refusal=f'the image is {why}')
+            self._publish_unknown(current, header, image, order, f'the image is {why}')
             node.health.count_fault(why, time.perf_counter() - received)
             return
         stamp = stamp_to_s(header.stamp)
-        moved = None
-        if self._odometry is not None:
-            moved = self._odometry.moved_m(stamp)
-            node.health.moved = 'unknown' if moved is None else f'{moved:.2f}'
-        moment = Moment(stamp, p.sequence_length, moved)
-        info = current.recogniser.matcher.map.info
+        prior = None if self._prior is None else self._prior.at(stamp, loaded, p.prior_radius_m)
+        if prior is not None:
+            self._tiles.move_to(prior, loaded)
+        if loaded.waiting:
+            self._publish_unknown(current, header, image, order, loaded.waiting)
+            node.health.refused(loaded.waiting, time.perf_counter() - received)
+            return
+        info, moment = current.recogniser.matcher.map.info, self._moment(stamp, p)
         least = least_confidence(info, p.min_confidence, p.target_precision)
         recognition = current.recogniser.recognise(
-            small, order, p.top_k, least, p.verify_top, moment
+            small, order, p.top_k, least, p.verify_top, moment, prior
         )
         pose = node.outputs.publish_match(current, header, image, order, recognition)
         why = recognition.refusal or 'the map has no pose for this place'
@@ -109,6 +120,19 @@ class ImagePipeline:
         node.health.answered(recognition, now - received)
         stages = decoded, recognition.embed_s, recognition.verify_s
         node.health.stages.append((*stages, now - started - sum(stages)))
+
+    def _publish_unknown(
+        self, loaded: LoadedMap, header: Header, image: np.ndarray, order: str, why: str
+    ) -> None:
+        self._node.outputs.publish_unknown(loaded, header, image, order, why)
+        self._node.last_match = LastMatch(refusal=why)
+
+    def _moment(self, stamp: float, p: Parameters) -> Moment:
+        moved = None
+        if self._odometry is not None:
+            moved = self._odometry.moved_m(stamp)
+            self._node.health.moved = 'unknown' if moved is None else f'{moved:.2f}'
+        return Moment(stamp, p.sequence_length, moved)
 
     def _fault(self, image: np.ndarray, p: Parameters, stamp_s: float) -> str:
         """What is wrong with the image, in a word or two; empty if nothing is."""

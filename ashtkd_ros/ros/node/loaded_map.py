@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from visualization_msgs.msg import MarkerArray
 
+from ashtkd_ros.maps.city import Tile
 from ashtkd_ros.maps.place_map import Place
+from ashtkd_ros.maps.tiled_map import JoinedMap, TiledMap
 from ashtkd_ros.recognition.recogniser import Recogniser
 from ashtkd_ros.ros.node.map_watch import MapWatch
 from ashtkd_ros.ros.node.parameters import Parameters
@@ -27,6 +29,8 @@ class LoadedMap:
     watch: MapWatch
     spacing: float  # metres between neighbouring places, at least parameters.LEAST_SPACING_M
     markers: MarkerArray = field(default_factory=MarkerArray)
+    tiles: TiledMap | None = None  # of which it is a part
+    waiting: str = ''  # why it cannot answer yet
 
     @property
     def frame(self) -> str:
@@ -42,6 +46,12 @@ class LoadedMap:
             why = _NO_OUTPUT
         why = why or recogniser.matcher.map.unverified or recogniser.matcher.fault
         return f'off ({why})' if why else f'on, of the {verify_top} most similar places'
+
+    @property
+    def tiles_in_memory(self) -> tuple[Tile, ...]:
+        """Of a city: the tiles that it consists of."""
+        place_map = self.recogniser.matcher.map
+        return place_map.tiles if isinstance(place_map, JoinedMap) else ()
 
     @property
     def places(self) -> list[Place]:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ashtkd_ros.maps.city import is_city
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
+from ashtkd_ros.maps.tiled_map import TiledMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import MatcherConfig
 from ashtkd_ros.recognition.recogniser import Recogniser, least_confidence, trust_note
@@ -19,21 +21,59 @@ from ashtkd_ros.ros.node.map_watch import MapWatch
 from ashtkd_ros.ros.node.messages import map_markers
 from ashtkd_ros.ros.node.parameters import LEAST_SPACING_M, Parameters
 
+_WAITING = 'the tiles around the robot are loaded when a prior tells where it is; see prior_topic'
+
 
 def load_map(
     path: str, embedder: Embedder, configured: Parameters, warn: Callable[[str], object]
 ) -> LoadedMap:
     """Load and check the map in a folder; VprError says what is wrong with it.
 
-    `warn` is called with each warning about a map that can still be used.
+    Of a city that is too large to be loaded whole it is one tile, and waits for a prior. `warn` is
+    called with each warning about a map that can still be used.
     """
-    watch = MapWatch(Path(path))
-    place_map = PlaceMap.load(Path(path), embedder)
+    folder, p = Path(path), replace(configured, map_path=path)
+    watch = MapWatch(folder)
+    if not is_city(folder):
+        return _loaded(PlaceMap.load(folder, embedder), embedder, p, watch, warn)
+    tiles = TiledMap(folder, embedder)
+    joined = tiles.whole() if tiles.is_small else tiles.first()
+    for fault in tiles.faults.values():
+        warn(fault)
+    made = _loaded(joined, embedder, p, watch, warn)
+    return replace(made, tiles=tiles, waiting='' if tiles.is_small else _WAITING)
+
+
+def load_around(
+    before: LoadedMap, x: float, y: float, radius_m: float, warn: Callable[[str], object]
+) -> LoadedMap | None:
+    """The tiles of the city within a circle, in metres, in the place of those before.
+
+    None where no tile is near. VprError where none of those that are near can be loaded.
+    """
+    p, tiles = before.parameters, before.tiles
+    known = set(tiles.faults)
+    try:
+        joined = tiles.around(x, y, radius_m)
+    finally:
+        for tile in set(tiles.faults) - known:
+            warn(tiles.faults[tile])
+    if joined is None:
+        return None
+    return replace(_loaded(joined, before.recogniser.embedder, p, before.watch, warn), tiles=tiles)
+
+
+def _loaded(
+    place_map: PlaceMap,
+    embedder: Embedder,
+    p: Parameters,
+    watch: MapWatch,
+    warn: Callable[[str], object],
+) -> LoadedMap:
     for warning in place_map.warnings:
         warn(warning)
     if place_map.local is not None:
         place_map.local = MapFeatures(place_map.local)
-    p = replace(configured, map_path=path)
     config = MatcherConfig(top_k=p.top_k, verify_top=p.verify_top)
     least = least_confidence(place_map.info, p.min_confidence, p.target_precision)
     if note := trust_note(place_map.info, p.min_confidence, p.target_precision):

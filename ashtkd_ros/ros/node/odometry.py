@@ -8,9 +8,8 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 
 from ashtkd_ros.recognition.odometer import Odometer
+from ashtkd_ros.ros.node.patience import PATIENCE_S, Patience
 from ashtkd_ros.stamps import stamp_to_s
-
-_PATIENCE_S = 5.0  # without speeds before a warning
 
 
 class OdometrySubscription:
@@ -19,8 +18,7 @@ class OdometrySubscription:
     def __init__(self, node: Node):
         self._node, self.odometer = node, Odometer()
         self._asked: float | None = None
-        self._known: float | None = None  # when a distance was known, or the first image came
-        self._told = False
+        self._patience = Patience()
         self._subscription = node.create_subscription(
             Odometry, 'odom', self._receive, qos_profile_sensor_data
         )
@@ -33,13 +31,10 @@ class OdometrySubscription:
         """Metres forward since the last call, to the moment of an image; None if unknown."""
         last, self._asked = self._asked, stamp_s
         moved = None if last is None else self.odometer.between(last, stamp_s)
-        if moved is not None or self._known is None or stamp_s < self._known:
-            self._known, self._told = stamp_s, False
-        elif stamp_s - self._known > _PATIENCE_S and not self._told:
-            self._told = True
+        if self._patience.ends(stamp_s, moved is not None):
             self._node.get_logger().warning(
                 f'{self._subscription.topic_name}: no speeds at the times of the images for '
-                f'{_PATIENCE_S:.0f} s; the filter goes on without; check the topic and its stamps'
+                f'{PATIENCE_S:.0f} s; the filter goes on without; check the topic and its stamps'
             )
         return moved
 

@@ -10,6 +10,7 @@ from typing import Any
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
 from ashtkd_ros.network.providers import AUTO
 from ashtkd_ros.recognition.matcher import MatcherConfig
+from ashtkd_ros.recognition.prior import RADIUS_M
 from ashtkd_ros.recognition.recogniser import (
     BY_THE_MAP,
     MIN_CONFIDENCE,
@@ -56,7 +57,9 @@ class Parameters:
     model_path: str = _path(
         'Path of the network (.onnx). Empty: the student network that comes with the package.'
     )
-    map_path: str = _path('Folder of the map, as build_map writes it.')
+    map_path: str = _path(
+        'Folder of the map, as build_map writes it, or of tiles, as map_tools tile writes them.'
+    )
     providers: tuple[str, ...] = _parameter(
         (AUTO,),
         'ONNX Runtime execution providers, a list with the preferred one first. auto: CUDA, else '
@@ -104,6 +107,26 @@ class Parameters:
         False,
         'Take the distance between images from the forward speeds on odom, where sequence_length '
         'is above 1 and the map has poses.',
+    )
+    prior_topic: str = _parameter(
+        '',
+        'Topic that tells about where the robot is: sensor_msgs/NavSatFix, where the map has an '
+        'origin, or geometry_msgs/PoseWithCovarianceStamped in the frame of the map. Only places '
+        'near to it are candidates. Empty: none.',
+    )
+    prior_radius_m: float = _live(
+        RADIUS_M,
+        'How far a place may lie from a position on prior_topic, in metres. 2.5 standard '
+        'deviations of the position and 15 m for each second of its age are added.',
+        1.0,
+        100000.0,
+    )
+    tile_radius_m: float = _parameter(
+        500.0,
+        'Where map_path is a city in tiles: those within this distance of the prior, in metres, '
+        'are in memory.',
+        1.0,
+        100000.0,
     )
     min_confidence: float = _live(
         BY_THE_MAP,

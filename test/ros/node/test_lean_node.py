@@ -95,5 +95,6 @@ def test_a_node_at_work_has_imported_nothing_that_it_does_not_use(
     assert 'ashtkd_ros.ros.node.vpr_node' in modules
     assert 'ashtkd_ros.traverses.folder_traverse' in modules
     assert UNUSED & {module.partition('.')[0] for module in modules} == set()
+    assert 'ashtkd_ros.ros.node.location_prior' not in modules
     ours = tuple(f'ashtkd_ros.{storey}' for storey in STOREYS)
     assert {module for module in modules if module.startswith(ours)} <= NAMES_OF_BAGS

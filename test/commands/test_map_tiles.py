@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""map_tools tile and map_info of a city, as users call them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ashtkd_ros.commands import map_info, map_tools
+from ashtkd_ros.maps.city import read_city
+
+
+def call(main, *arguments: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        main([str(a) for a in arguments])
+    return end.value.code
+
+
+def test_a_map_is_cut_and_the_city_checked(saved: Path, tmp_path: Path, capsys):
+    city = tmp_path / 'city'
+    assert call(map_tools.main, 'tile', saved, '-o', city, '--metres', 2) == 0
+    assert capsys.readouterr().out == f'{city}: 3 tiles of 2 m, 6 pictures, 2 in the fullest\n'
+    assert call(map_info.main, city) == 0
+    assert '3 of 2 m' in capsys.readouterr().out
+    tile = city / read_city(city).tiles[1].path
+    (tile / 'places.csv').write_bytes(b'')
+    assert call(map_info.main, city) == 1
+    assert str(tile) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('metres', ['0', '-5', 'nan', 'wide', '0.01'])
+def test_a_width_that_is_none_is_refused(saved: Path, tmp_path: Path, capsys, metres: str):
+    status = call(map_tools.main, 'tile', saved, '-o', tmp_path / 'city', '--metres', metres)
+    assert status in (1, 2) and not (tmp_path / 'city').exists()
+    said = capsys.readouterr().err
+    assert said.count('error: ') == 1 and 'Traceback' not in said
+
+
+def test_what_is_there_stays(saved: Path, capsys):
+    before = sorted(p.name for p in saved.iterdir())
+    assert call(map_tools.main, 'tile', saved, '-o', saved) == 1
+    assert 'is there already' in capsys.readouterr().err
+    assert sorted(p.name for p in saved.iterdir()) == before
