@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of a large array in a file, of which only what is asked for is read.
+
+The file is read by position. If it were mapped into memory, a map that somebody truncates would
+kill the process, and every page that was ever read would count as its memory.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.text import reason_of
+
+NPY_HEADER = 128  # bytes; numpy aligns the numbers to 64
+
+
+class RowFile:
+    """`count` rows of `shape` and `kind` in an open file, in C order from byte `start` on.
+
+    `handle`: an open descriptor of the file, which is closed with this object. Threads may share
+    it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        handle: int,
+        count: int,
+        shape: tuple[int, ...],
+        kind: str,
+        start: int = 0,
+    ):
+        self.path, self.shape, self.kind, self.start = path, shape, np.dtype(kind), start
+        self.row_bytes = self.kind.itemsize * int(np.prod(shape))
+        self.handle, self._count = handle, count
+        weakref.finalize(self, os.close, handle).atexit = False  # a thread may still be reading
+        self._before = self._state()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """The rows of K ids, each from 0 to len - 1: an array (K, *shape) of the caller's own.
+
+        VprError where they cannot be read, and where the file has changed since it was opened.
+        """
+        rows = np.empty((len(ids), *self.shape), self.kind)
+        try:
+            self._fill(rows, ids.tolist())
+            self.check_unchanged()
+        except OSError as error:
+            raise VprError(
+                f'{self.path}: cannot be read any more ({reason_of(error)}); load the map again, '
+                'or rebuild it'
+            ) from error
+        return rows
+
+    def _fill(self, rows: np.ndarray, ids: list[int]) -> None:
+        view, size, handle, start = bytes_of(rows), self.row_bytes, self.handle, self.start
+        at = 0
+        for i in ids:
+            row, where = view[at : at + size], start + i * size
+            count = os.preadv(handle, [row], where)
+            if count != size:
+                _read_on(handle, row, where, count)
+            at += size
+
+    def check_unchanged(self) -> None:
+        """OSError where somebody has written to the file since it was opened."""
+        if self._state() != self._before:
+            raise OSError(0, 'it has been changed')
+
+    def _state(self) -> tuple[int, int]:
+        about = os.fstat(self.handle)
+        return about.st_size, about.st_mtime_ns
+
+
+def bytes_of(array: np.ndarray) -> memoryview:
+    """The bytes of an array in C order, to be filled."""
+    return memoryview(array.reshape(-1).view(np.uint8))
+
+
+def read_exactly(handle: int, into: np.ndarray, start: int) -> None:
+    """Fill an array from byte `start` of a file on; OSError where the file ends before."""
+    view = bytes_of(into)
+    if len(view):
+        _read_on(handle, view, start, os.preadv(handle, [view], start))
+
+
+def _read_on(handle: int, view: memoryview, start: int, done: int) -> None:
+    """Go on where a read has given only the first `done` bytes, at least one."""
+    count = done
+    while done < len(view):
+        if not count:
+            raise OSError(0, 'it is cut off')
+        count = os.preadv(handle, [view[done:]], start + done)
+        done += count
+
+
+def npy_header(kind: str, sizes: tuple[int, ...]) -> bytes:
+    """The bytes before the numbers of an array in a file of numpy.
+
+    numpy's own headers are of different lengths in its versions.
+    """
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {sizes}, }}".encode()
+    begin = b'\x93NUMPY\x01\x00' + (NPY_HEADER - 10).to_bytes(2, 'little')
+    return (begin + text).ljust(NPY_HEADER - 1) + b'\n'
