@@ -17,6 +17,7 @@ from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.images.bit_depth import DEPTHS
+from ashtkd_ros.maps.index_note import SEARCH, IndexNote, index_entries, read_note
 from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.embedder import Preprocessing
@@ -26,10 +27,9 @@ FORMAT_VERSION = 3
 # Format 1 had no checksum of map.yaml itself, format 2 no local features.
 _READABLE = (1, 2, 3)
 _SELF = b'\nchecksum: '  # begins the last line: sha256 of all bytes before that line
-_KIND = 'IndexFlatIP'
 _SHA256 = re.compile('[0-9a-f]{64}')
 _MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
-_KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum', LOCAL}
+_KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'checksum', LOCAL, SEARCH}
 TRUST = 'trust'  # in `built`: from which confidence on answers are so often right
 _MOST_TRUST = 100  # rows
 _TRUST_KEYS = {'precision', 'min_confidence', 'recall'}
@@ -81,7 +81,8 @@ class Description:
     """All that map.yaml says.
 
     `sha256`: checksum by name of file; `covered`: whether map.yaml has a checksum of its own;
-    `local`: shape of a place's local features, None in a map without them.
+    `local`: shape of a place's local features, None in a map without them; `index`: kind of the
+    index and what is known of it.
     """
 
     info: MapInfo
@@ -90,19 +91,20 @@ class Description:
     sha256: dict[str, str]
     covered: bool
     local: LocalShape | None
+    index: tuple[str, IndexNote | None]
 
 
 def write_description(
     info: MapInfo,
     places: int,
     descriptor_size: int,
-    index: str,
+    index: tuple[str, IndexNote | None],
     sha256: Mapping[str, str],
     local: LocalShape | None = None,
 ) -> bytes:
     """The bytes of map.yaml; ValueError for an `info` that `read_description` would refuse."""
     values = {'format_version': FORMAT_VERSION, **asdict(info)}
-    values |= {'descriptor_size': descriptor_size, 'index': index, 'places': places}
+    values |= {'descriptor_size': descriptor_size, **index_entries(*index), 'places': places}
     if local is not None:
         values[LOCAL] = local.table()
     values['sha256'] = dict(sha256)
@@ -170,8 +172,6 @@ def _checked(values: dict, covered: bool) -> Description:
             Preprocessing.from_json(json.dumps(_table(model, 'preprocessing')))
         except (ValueError, TypeError) as error:
             raise ValueError('preprocessing of the model is not that of a network') from error
-    if values.get('index', _KIND) != _KIND:
-        raise ValueError(f'index is not {_KIND}')
     built = _table(values, 'built')
     _check_plain(built, 'built')
     _check_built(built)
@@ -182,7 +182,7 @@ def _checked(values: dict, covered: bool) -> Description:
     calibration = check_coefficients(_table(values, 'calibration'))
     places, size = _count(values, 'places'), _count(values, 'descriptor_size')
     info, local = MapInfo(frame, model, calibration, built), _local_shape(values, sha256)
-    return Description(info, places, size, sha256, covered, local)
+    return Description(info, places, size, sha256, covered, local, read_note(values, sha256))
 
 
 def _local_shape(values: dict, sha256: Mapping[str, str]) -> LocalShape | None:

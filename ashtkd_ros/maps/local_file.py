@@ -6,19 +6,21 @@ An array of int8 (N, P, L) as numpy stores it, behind a header that has always t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.checksums import sha256_of_parts
 from ashtkd_ros.files.reading import open_regular
-from ashtkd_ros.maps.row_file import NPY_HEADER, RowFile, npy_header, read_exactly
+from ashtkd_ros.maps.row_file import (
+    NPY_HEADER,
+    RowFile,
+    check_npy,
+    npy_header,
+    unreadable,
+)
 from ashtkd_ros.network.local_features import LocalShape, first_not_unit_int8
-from ashtkd_ros.text import reason_of
 
 LOCAL_FILE = 'local.npy'
 _BLOCK = 2**18  # bytes that are read at a time, or one place if that has more
@@ -78,6 +80,11 @@ class LocalFile(LocalFeatures):
         sizes = (shape.positions, shape.channels)
         self.file = RowFile(path, handle, count, sizes, '|i1', start)
 
+    @property
+    def path(self) -> Path:
+        """Where the file was when it was opened."""
+        return self.file.path
+
     def __len__(self) -> int:
         return len(self.file)
 
@@ -109,46 +116,14 @@ def open_local(
     path = folder / LOCAL_FILE
     try:
         handle = open_regular(LOCAL_FILE, dir_fd=folder_handle)
-        local = LocalFile(path, handle, count, shape, NPY_HEADER)
-        why = _fault(local, handle, sha256)
-        local.file.check_unchanged()
     except OSError as error:
-        raise VprError(f'{path}: cannot be read ({reason_of(error)}); rebuild the map') from error
-    if why:
-        raise VprError(f'{path}: {why}; rebuild the map')
-    return local
+        raise unreadable(path, error) from error
+    local = LocalFile(path, handle, count, shape, NPY_HEADER)
 
-
-def _fault(local: LocalFile, handle: int, sha256: str) -> str:
-    """What is wrong with an open local.npy; empty where nothing is. OSError."""
-    size, shape = os.fstat(handle).st_size, local.shape
-    wanted = NPY_HEADER + len(local) * shape.size
-    if size != wanted:
-        return (
-            f'has {size} bytes, but {len(local)} places of {shape} numbers, as map.yaml has them, '
-            f'take {wanted}: it is cut off, or of another map'
-        )
-    header = np.empty(NPY_HEADER, np.int8)
-    read_exactly(handle, header, 0)
-    unsound: list[int] = []
-    if sha256_of_parts(chain([header], _numbers(local, handle, unsound))) != sha256:
-        return 'is damaged, its checksum differs from map.yaml'
-    if header.tobytes() != local_header(len(local), shape):
-        return f'is not an int8 array of {len(local)} places of {shape} numbers'
-    return f'has features of place {unsound[0]} that are not of length 1' if unsound else ''
-
-
-def _numbers(local: LocalFile, handle: int, unsound: list[int]) -> Iterator[np.ndarray]:
-    """All numbers in order, a block at a time, in one array that each block fills anew.
-
-    Places with features that are not of length 1 are added to `unsound`. OSError.
-    """
-    shape = local.shape
-    block = np.empty((max(1, _BLOCK // shape.size), shape.positions, shape.channels), np.int8)
-    for first in range(0, len(local), len(block)):
-        part = block[: len(local) - first]
-        read_exactly(handle, part, NPY_HEADER + first * shape.size)
+    def first_bad(part: np.ndarray) -> int | None:
         bad = first_not_unit_int8(part.reshape(-1, shape.channels))
-        if bad is not None:
-            unsound.append(first + bad // shape.positions)
-        yield part
+        return None if bad is None else bad // shape.positions
+
+    unsound = 'has features of place {} that are not of length 1'
+    check_npy(local.file, f'{count} places of {shape} numbers', sha256, first_bad, unsound)
+    return local

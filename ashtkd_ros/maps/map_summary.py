@@ -21,7 +21,8 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
     facts = {
         'places': f'{len(places)}, {len(poses)} with a pose in frame "{info.frame}"',
         'model': f'{info.model["name"]} {info.model["sha256"][:16]}',
-        'descriptor': f'{place_map.index.d} x float32, {type(place_map.index).__name__}',
+        'descriptor': f'{place_map.index.d} x float32',
+        'index': place_map.index.explained,
         'local': (
             f'{place_map.local.shape} x int8, answers can be verified'
             if place_map.local is not None

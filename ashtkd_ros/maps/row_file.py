@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_of_parts
 from ashtkd_ros.text import reason_of
 
 NPY_HEADER = 128  # bytes; numpy aligns the numbers to 64
+_BLOCK = 2**18  # bytes that are read at a time, or one row if that has more
 
 
 class RowFile:
@@ -110,3 +114,68 @@ def npy_header(kind: str, sizes: tuple[int, ...]) -> bytes:
     text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {sizes}, }}".encode()
     begin = b'\x93NUMPY\x01\x00' + (NPY_HEADER - 10).to_bytes(2, 'little')
     return (begin + text).ljust(NPY_HEADER - 1) + b'\n'
+
+
+def check_npy(
+    file: RowFile,
+    what: str,
+    sha256: str,
+    first_bad: Callable[[np.ndarray], int | None],
+    unsound: str,
+) -> None:
+    """Check all of a file of numpy, a block at a time; VprError where it is not as map.yaml says.
+
+    `what`: its rows, for the user; `first_bad`: the first of rows (k, *shape) that is not sound;
+    `unsound`: what is said of one, with {} for its number.
+    """
+    try:
+        why = _fault(file, what, sha256, first_bad, unsound)
+        file.check_unchanged()
+    except OSError as error:
+        raise unreadable(file.path, error) from error
+    if why:
+        raise VprError(f'{file.path}: {why}; rebuild the map')
+
+
+def unreadable(path: Path, error: OSError) -> VprError:
+    """What the user is told of a file of a map that cannot be read."""
+    return VprError(f'{path}: cannot be read ({reason_of(error)}); rebuild the map')
+
+
+def _fault(
+    file: RowFile,
+    what: str,
+    sha256: str,
+    first_bad: Callable[[np.ndarray], int | None],
+    unsound: str,
+) -> str:
+    found, wanted = os.fstat(file.handle).st_size, NPY_HEADER + len(file) * file.row_bytes
+    if found != wanted:
+        return (
+            f'has {found} bytes, but {what}, as map.yaml has them, take {wanted}: it is cut off, '
+            'or of another map'
+        )
+    header, bad = np.empty(NPY_HEADER, np.int8), []
+    read_exactly(file.handle, header, 0)
+    if sha256_of_parts(chain([header], _parts(file, first_bad, bad))) != sha256:
+        return 'is damaged, its checksum differs from map.yaml'
+    if header.tobytes() != npy_header(file.kind.str, (len(file), *file.shape)):
+        return f'is not an {file.kind} array of {what}'
+    return unsound.format(bad[0]) if bad else ''
+
+
+def _parts(
+    file: RowFile, first_bad: Callable[[np.ndarray], int | None], unsound: list[int]
+) -> Iterator[np.ndarray]:
+    """All rows in order, a block at a time, in one array that each block fills anew.
+
+    The first row of a block that is not sound is added to `unsound`. OSError.
+    """
+    block = np.empty((max(1, _BLOCK // file.row_bytes), *file.shape), file.kind)
+    for first in range(0, len(file), len(block)):
+        part = block[: len(file) - first]
+        read_exactly(file.handle, part, NPY_HEADER + first * file.row_bytes)
+        bad = first_bad(part)
+        if bad is not None:
+            unsound.append(first + bad)
+        yield part

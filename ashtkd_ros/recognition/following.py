@@ -117,7 +117,7 @@ class Follower:
         found, most = [], _MOST
         for k in order[:top_k]:
             place, most = int(ids[k]), min(most, float(near[k]))
-            similarity = float(self.matcher.map.index.reconstruct(place) @ descriptor)
+            similarity = float(self.matcher.map.index.rows([place])[0] @ descriptor)
             rivals = (
                 c.similarity for c in answer.candidates if not self.matcher.near(place, c.place.id)
             )
