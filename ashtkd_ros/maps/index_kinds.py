@@ -102,7 +102,7 @@ def opened(kind: str, data: bytes) -> faiss.Index | faiss.IndexBinary:
     array = np.frombuffer(data, np.uint8)
     if kind == 'binary':
         return faiss.deserialize_index_binary(array)
-    return faiss.downcast_index(faiss.deserialize_index(array))
+    return faiss.deserialize_index(array)
 
 
 def set_shortlist(kind: str, index: faiss.Index, length: int) -> None:

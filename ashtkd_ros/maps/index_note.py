@@ -18,9 +18,9 @@ MOST_CANDIDATES, _LONGEST = 2**16, 4096
 class IndexNote:
     """Why an index is of its kind, and how well it finds what exact search finds.
 
-    `why`: a line; `recall`: share of `queries` noisy copies of the map's own descriptors for which
-    it finds the same best place, see `index_recall`; `shortlist`: candidates that it looks at, 0
-    where all places are compared.
+    `why`: a line; `queries`: noisy copies of the map's own descriptors that exact search answers,
+    `recall`: share of them that the index answers, too, see `index_recall`; `shortlist`:
+    candidates that it looks at, 0 where all places are compared.
     """
 
     why: str
@@ -32,8 +32,8 @@ class IndexNote:
         if not self.shortlist:
             return f'exact; {self.why}'
         return (
-            f'recall@1 {100 * self.recall:.1f} % of exact search by {self.queries} noisy copies '
-            f'of its descriptors, {self.shortlist} candidates; {self.why}'
+            f'finds {100 * self.recall:.1f} % of what exact search finds ({self.queries} noisy copies of '
+            f'its own descriptors), {self.shortlist} candidates; {self.why}'
         )
 
     def table(self) -> dict[str, object]:
