@@ -78,7 +78,9 @@ class DescriptorIndex:
     def explained(self) -> str:
         """The kind, why it was chosen, and what it costs, in a line."""
         said = '' if self.note is None else f', {self.note}'
-        return f'{self.kind}, {self.memory_bytes / len(self):.0f} bytes a place in memory{said}'
+        each = self.memory_bytes / len(self)
+        size = f'{self.memory_bytes / 1e6:.1f} MB in memory, {each:.0f} bytes a place'
+        return f'{self.kind}, {size}{said}'
 
     def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         wanted = np.asarray(ids, np.int64).reshape(-1)

@@ -31,10 +31,9 @@ class IndexNote:
     def __str__(self) -> str:
         if not self.shortlist:
             return f'exact; {self.why}'
-        return (
-            f'finds {100 * self.recall:.1f} % of what exact search finds ({self.queries} noisy copies of '
-            f'its own descriptors), {self.shortlist} candidates; {self.why}'
-        )
+        reached, looked = f'{100 * self.recall:.1f} %', f'{self.shortlist} candidates'
+        of = f'({self.queries} noisy copies of its own descriptors)'
+        return f'{looked}, finds {reached} of what exact search finds {of}; {self.why}'
 
     def table(self) -> dict[str, object]:
         """What `read_note` reads."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.maps.description import TRUST, MapInfo
+from ashtkd_ros.maps.descriptor_file import DESCRIPTORS
 from ashtkd_ros.maps.folder import INDEX, ROUTE
+from ashtkd_ros.maps.index_kinds import FLAT
 from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.maps.thumbnails import thumbnail_name
@@ -60,6 +62,8 @@ def _sizes(folder: Path, place_map: PlaceMap) -> str:
     """The sizes of the map's largest files, in megabytes of 10^6 bytes."""
     pictures = [thumbnail_name(p.id) for p in place_map.places if p.thumbnail]
     sizes = {'index': _size(folder / INDEX)}
+    if place_map.index.kind != FLAT:
+        sizes['descriptors'] = _size(folder / DESCRIPTORS)
     if place_map.local is not None:
         sizes['local features'] = _size(folder / LOCAL_FILE)
     sizes['pictures'] = sum(_size(folder / name) for name in (*pictures, ROUTE))

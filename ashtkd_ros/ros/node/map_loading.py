@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ashtkd_ros.maps.descriptor_index import CompressedIndex
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import MatcherConfig
 from ashtkd_ros.recognition.recogniser import Recogniser, least_confidence, trust_note
 from ashtkd_ros.ros.node.debug_picture import picture_reader
 from ashtkd_ros.ros.node.loaded_map import LoadedMap
-from ashtkd_ros.ros.node.map_features import MapFeatures
+from ashtkd_ros.ros.node.map_features import MapFeatures, PatientRows
 from ashtkd_ros.ros.node.map_pictures import MapPictures
 from ashtkd_ros.ros.node.map_watch import MapWatch
 from ashtkd_ros.ros.node.messages import map_markers
@@ -33,6 +34,8 @@ def load_map(
         warn(warning)
     if place_map.local is not None:
         place_map.local = MapFeatures(place_map.local)
+    if isinstance(place_map.index, CompressedIndex):
+        place_map.index.exact = PatientRows(place_map.index.exact)
     p = replace(configured, map_path=path)
     config = MatcherConfig(top_k=p.top_k, verify_top=p.verify_top)
     least = least_confidence(place_map.info, p.min_confidence, p.target_precision)
