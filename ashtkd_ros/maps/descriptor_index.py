@@ -156,6 +156,13 @@ class CompressedIndex(DescriptorIndex):
         if self.kind != 'sq8':
             count = max(2 * k, self._note.shortlist)
         count = min(count, len(self))
+        with np.errstate(invalid='ignore', over='ignore'):  # of queries that are not finite
+            return self._compared(descriptors, k, count)
+
+    def _compared(
+        self, descriptors: np.ndarray, k: int, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best `k` of `count` candidates of each query."""
         found = candidates(self.kind, self.index, descriptors @ self._turning, count)
         similarities = np.empty((len(descriptors), k), np.float32)
         rows = np.empty((len(descriptors), k), np.int64)

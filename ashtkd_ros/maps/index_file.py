@@ -30,7 +30,7 @@ from ashtkd_ros.maps.index_kinds import (
 )
 from ashtkd_ros.maps.index_layout import check_layout
 from ashtkd_ros.maps.index_note import IndexNote
-from ashtkd_ros.maps.index_recall import SHORTLISTS, fit_shortlist
+from ashtkd_ros.maps.index_recall import fit_shortlist
 from ashtkd_ros.maps.map_files import read_checked
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.sampling import thin
@@ -71,7 +71,7 @@ def build_index(rows: np.ndarray, options: IndexOptions | None = None) -> Descri
     )
     data = make(kind, turned_size(size), turned(thin(count, SAMPLE)), blocks)
     check_layout(kind, data, count, turned_size(size))
-    index = CompressedIndex(kind, data, exact, size, IndexNote(why, shortlist=SHORTLISTS[0]))
+    index = CompressedIndex(kind, data, exact, size, IndexNote(why, shortlist=1))
     fit_shortlist(index, why)
     return index
 
