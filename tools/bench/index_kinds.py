@@ -93,8 +93,8 @@ def measure(folder: Path, description: SimpleNamespace) -> dict[str, float]:
     k = min(_K, len(index))
     answers = [index.search(q[None], k)[1][0, 0] for q in queries]
     kept = float((np.array(answers) == own).sum() / right.sum())
-    cold_ms = _cold_ms(index, queries, k)
     ours, theirs = _in_turns(index, _faiss(index, folder, k), queries, k)
+    cold_ms = _cold_ms(index, queries, k)
     figures = {'load': load_s, 'taken': taken * 2**20 / len(index), 'ours': ours}
     figures |= {'bytes': index.memory_bytes / len(index), 'theirs': theirs, 'cold': cold_ms}
     return figures | {
