@@ -22,6 +22,7 @@ from ashtkd_ros.maps.index_kinds import (
     opened,
     serialized,
     set_shortlist,
+    threads_for,
     turning,
 )
 from ashtkd_ros.maps.index_note import IndexNote
@@ -57,7 +58,8 @@ class DescriptorIndex:
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """float32 (B, D) → similarities float32 (B, k) and rows int64 (B, k), best first.
 
-        `k`: at most N. The similarities are exact. VprError where the descriptors cannot be read.
+        `k`: at most N. The similarities are exact. For one descriptor FAISS uses one thread.
+        VprError where the descriptors cannot be read.
         """
         raise NotImplementedError
 
@@ -103,7 +105,8 @@ class FlatIndex(DescriptorIndex):
 
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `DescriptorIndex.search`."""
-        return self.index.search(descriptors, k)
+        with threads_for(len(descriptors)):
+            return self.index.search(descriptors, k)
 
     def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """See `DescriptorIndex.rows`."""
@@ -156,7 +159,8 @@ class CompressedIndex(DescriptorIndex):
         if self.kind != 'sq8':
             count = max(2 * k, self._note.shortlist)
         count = min(count, len(self))
-        with np.errstate(invalid='ignore', over='ignore'):  # of queries that are not finite
+        # Queries may not be finite.
+        with np.errstate(invalid='ignore', over='ignore'), threads_for(len(descriptors)):
             return self._compared(descriptors, k, count)
 
     def _compared(

@@ -8,7 +8,7 @@ the numbers; inner products stay as they are.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import faiss
 import numpy as np
@@ -63,7 +63,7 @@ def make(kind: str, size: int, sample: np.ndarray, blocks: Iterable[np.ndarray])
     `size`: of turned descriptors; `sample`: some of them, float32 (S, size), to be trained with;
     `blocks`: all of them in order, float32 (k, size) each.
     """
-    with one_thread():
+    with OneThread():
         if kind == 'binary':
             bits = faiss.IndexBinaryFlat(8 * bytes_of_bits(size))
             for block in blocks:
@@ -125,12 +125,20 @@ def signs(rows: np.ndarray) -> np.ndarray:
     return np.packbits(rows > 0, axis=1)
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """FAISS works in one thread, for this thread of ours alone."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+class OneThread:
+    """FAISS works in one thread, for this thread of ours alone: OpenMP keeps the number by thread.
+
+    More threads would wait for each other, and take CPU meanwhile, longer than the work takes.
+    """
+
+    def __enter__(self) -> None:
+        self._before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        faiss.omp_set_num_threads(self._before)
+
+
+def threads_for(queries: int) -> contextlib.AbstractContextManager:
+    """The threads of FAISS for so many queries: one for one, all for more."""
+    return OneThread() if queries == 1 else contextlib.nullcontext()

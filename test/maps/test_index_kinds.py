@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faiss
@@ -239,3 +240,23 @@ def test_the_shortest_list_that_is_enough_is_taken(make_map, monkeypatch, kind: 
     assert note.shortlist in (1, 2, 900) and note.recall >= 0.97
     monkeypatch.setattr(index_recall, 'ENOUGH', 0.0)
     assert make_map(kind, unit_rows(1000, SIZE)).index.note.shortlist == 1
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_search_for_one_image_uses_one_thread_and_leaves_the_others_alone(
+    make_map, monkeypatch, kind: str
+):
+    index, threads = make_map(kind).index, []
+    before, found = faiss.omp_get_max_threads(), index.index.search
+
+    def search(*given: object) -> object:
+        threads.append(faiss.omp_get_max_threads())
+        other = ThreadPoolExecutor(1)
+        threads.append(other.submit(faiss.omp_get_max_threads).result())
+        return found(*given)
+
+    monkeypatch.setattr(index.index, 'search', search)
+    index.search(crowded_rows()[:1], 5)
+    index.search(crowded_rows()[:2], 5)
+    assert threads == [1, before, before, before]
+    assert faiss.omp_get_max_threads() == before

@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     add('--numbers', type=positive_count, nargs='+', default=(256, 512), help=text)
     add('--kinds', choices=KINDS, nargs='+', default=KINDS, help='kinds of index (default: all)')
     text = 'places up to which graphs are built, which takes long (default: %(default)d)'
-    add('--most-hnsw', type=positive_count, default=100_000, help=text)
+    add('--most-hnsw', type=positive_count, default=10_000, help=text)
     add('--plot', type=Path, help='draw the times of a search to this picture')
     add_model_options(parser)
     return parser
