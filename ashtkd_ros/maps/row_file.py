@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ashtkd_ros.files.checksums import sha256_of_parts
 from ashtkd_ros.text import reason_of
 
 NPY_HEADER = 128  # bytes; numpy aligns the numbers to 64
-_BLOCK = 2**18  # bytes that are read at a time, or one row if that has more
+_BLOCK = 2**19  # bytes that are read at a time, or one row if that has more
 
 
 class RowFile:
@@ -169,13 +170,16 @@ def _parts(
 ) -> Iterator[np.ndarray]:
     """All rows in order, a block at a time, in one array that each block fills anew.
 
-    The first row of a block that is not sound is added to `unsound`. OSError.
+    The first row of a block that is not sound is added to `unsound`: another thread looks for it
+    while the block is in use here. OSError.
     """
     block = np.empty((max(1, _BLOCK // file.row_bytes), *file.shape), file.kind)
-    for first in range(0, len(file), len(block)):
-        part = block[: len(file) - first]
-        read_exactly(file.handle, part, NPY_HEADER + first * file.row_bytes)
-        bad = first_bad(part)
-        if bad is not None:
-            unsound.append(first + bad)
-        yield part
+    with ThreadPoolExecutor(1) as helper:
+        for first in range(0, len(file), len(block)):
+            part = block[: len(file) - first]
+            read_exactly(file.handle, part, NPY_HEADER + first * file.row_bytes)
+            looking = helper.submit(first_bad, part)
+            yield part
+            bad = looking.result()
+            if bad is not None:
+                unsound.append(first + bad)
