@@ -19,7 +19,7 @@ from ashtkd_ros.maps.index_note import IndexNote
 QUERIES = 1000  # at most
 SIMILARITIES = 0.2, 0.8  # of a noisy copy and its descriptor
 SHORTLISTS = 128, 256, 512, 1024, 2048  # candidates; the first that reaches ENOUGH is taken
-ENOUGH = 0.99  # of exact search's recall@1
+ENOUGH = 0.98  # of exact search's recall@1
 _MIXED = 32  # places that the noise is mixed of
 _SAME = 1e-5  # similarities of places that exact search cannot tell apart
 _STEP = 4096  # places that are compared at a time
