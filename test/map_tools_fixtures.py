@@ -72,7 +72,7 @@ def pictured(folder: Path) -> dict[tuple[int, str], tuple[str, bytes, bytes]]:
         data = (folder / 'thumbnails' / f'{place.row:06d}.jpg').read_bytes()
         assert sha256_of(data) == place.thumbnail
         local = place_map.local.rows([place.row]).tobytes() if place_map.local else b''
-        descriptor = place_map.index.reconstruct(place.row).tobytes()
+        descriptor = place_map.index.rows([place.row]).tobytes()
         found[place.id, place.source] = place.thumbnail, descriptor, local
     return found
 

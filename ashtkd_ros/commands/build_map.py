@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from ashtkd_ros.cli.arguments import count
+from ashtkd_ros.cli.arguments import count, positive
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.commands.keyframe_options import add_keyframe_options, keyframes_of
@@ -30,6 +30,7 @@ from ashtkd_ros.mapping.journal import Journal
 from ashtkd_ros.mapping.keyframes import unused_options
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
+from ashtkd_ros.maps.index_choice import CHOICES, DEFAULT_MB, MOST_EXACT, IndexOptions
 from ashtkd_ros.traverses.opening import open_traverses
 
 
@@ -57,6 +58,21 @@ def _fleet(args: argparse.Namespace) -> Callable[[Builder, Journal], None] | Non
     return fleet(args.workers, args.ray_address)
 
 
+def add_index_options(parser: argparse.ArgumentParser) -> None:
+    """The options for the index of the descriptors."""
+    default = IndexOptions()
+    text = 'how descriptors are kept in memory and searched: flat (all, exact), sq8, pq, hnsw or '
+    text += (
+        'binary (compressed; candidates are compared exactly, from the disk); auto: flat up to '
+    )
+    text += f'{MOST_EXACT} places, then the first of sq8, pq, binary that fits the memory '
+    text += f'(default: {default.kind})'
+    parser.add_argument('--index', choices=CHOICES, default=default.kind, help=text)
+    text = 'the most memory that the index may take on the robot, in MB of 10^6 bytes (default: '
+    text += f'{DEFAULT_MB:g} with --index auto, else no limit)'
+    parser.add_argument('--memory', type=positive, default=default.memory_mb, help=text)
+
+
 def _build(args: argparse.Namespace) -> int:
     keyframes, add_places = keyframes_of(args), _fleet(args)
     traverses = open_traverses(args.source, traverse_options(args, purpose='map'))
@@ -70,7 +86,9 @@ def _build(args: argparse.Namespace) -> int:
         *(f'{t.path}: {text}' for t in traverses for text in t.notes), *cautions(traverses)
     )
     printed = [len(t.notes) for t in traverses]
-    options = MapOptions(keyframes, args.thumbnails, args.local, args.threads, args.replace)
+    index = IndexOptions(args.index, args.memory)
+    kept = args.thumbnails, args.local
+    options = MapOptions(keyframes, *kept, args.threads, args.replace, index)
     place_map, counts = build_map(traverses, load_embedder(args), args.out, options, add_places)
     print_lines(*summary(place_map, counts, args.out, args.local))
     print_notes(*notes_after_build(traverses, printed, counts))
@@ -107,6 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--replace', action='store_true', help=text)
     add_keyframe_options(parser)
     add_fleet_options(parser)
+    add_index_options(parser)
     add_traverse_options(parser)
     add_model_options(parser)
     args = parser.parse_args(argv)

@@ -29,7 +29,11 @@ from ashtkd_ros.evaluation.notes import (
 )
 from ashtkd_ros.evaluation.result import ALONE, FOLLOWED, SINGLE, UNCALIBRATED, WINDOW, Evaluation
 from ashtkd_ros.evaluation.shared_images import shared_images, shared_images_note
-from ashtkd_ros.evaluation.similarity_matrix import embed_sample, similarity_matrix
+from ashtkd_ros.evaluation.similarity_matrix import (
+    MOST_SIMILARITIES,
+    embed_sample,
+    similarity_matrix,
+)
 from ashtkd_ros.evaluation.timing import Timing, Traffic, measure_stages
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.maps.map_summary import trust_lines
@@ -39,6 +43,7 @@ from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.following import EVIDENCE, Follower, evidence_of
 from ashtkd_ros.recognition.matcher import Answer, Candidate, Check, Matcher
+from ashtkd_ros.sampling import thin
 from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
@@ -379,7 +384,7 @@ def _similarity(experiment: Experiment, predictions: Predictions) -> np.ndarray 
     if predictions.descriptors is None:
         return None
     place_map = experiment.place_map
-    mapped = place_map.index.reconstruct_n(0, len(place_map.places))
+    mapped = place_map.index.rows(thin(len(place_map.places), MOST_SIMILARITIES))
     return similarity_matrix(predictions.descriptors, mapped)
 
 

@@ -24,6 +24,7 @@ from ashtkd_ros.mapping.keyframes import KeyframeOptions, moved, rule_of
 from ashtkd_ros.mapping.route_picture import write_route_picture
 from ashtkd_ros.mapping.source_checks import check_sources, common_frame
 from ashtkd_ros.maps.folder import ROUTE, check_target
+from ashtkd_ros.maps.index_choice import IndexOptions
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.thumbnails import make_thumbnail, thumbnail_pixels
 from ashtkd_ros.network.embedder import Embedder
@@ -43,7 +44,7 @@ class MapOptions:
     `thumbnails`: keep a small JPEG of each place; `local`: keep the local features of each place,
     by which answers are verified, where the network has such; `workers`: images embedded at the
     same time, 0: one on each core; `replace`: replace a map in the same folder even if it was made
-    from other sources.
+    from other sources; `index`: how its descriptors are indexed.
     """
 
     keyframes: KeyframeOptions = field(default_factory=KeyframeOptions)
@@ -51,6 +52,7 @@ class MapOptions:
     local: bool = True
     workers: int = 0
     replace: bool = False
+    index: IndexOptions = field(default_factory=IndexOptions)
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,7 @@ class Builder:
         self.key = {
             'format': _FORMAT,
             'model': embedder.hash,
-            # workers and replace do not change the map
-            'options': asdict(replace(options, workers=0, replace=False)),
+            'options': _of_places(options),
             'traverses': [[t.describe(), t.fingerprint()] for t in traverses],
         }
 
@@ -272,7 +273,8 @@ class Builder:
         if origin is not None:
             built['origin'] = asdict(origin)
         rows, local = journal.descriptors(), journal.local()
-        return PlaceMap.build(rows, places, self.embedder, self.frame, local, **built)
+        index = self.options.index
+        return PlaceMap.build(rows, places, self.embedder, self.frame, local, index, **built)
 
     def calibrate(self, place_map: PlaceMap, folder: Path) -> None:
         """Fit the confidence to what the map answers to its own pictures, changed."""
@@ -294,6 +296,13 @@ class Builder:
             if any(self.counts[why] for why in REASONS[1:])
             for start, end in [t.track.span]
         ]
+
+
+def _of_places(options: MapOptions) -> dict:
+    """The options that change places, which workers, replace and index do not."""
+    values = asdict(replace(options, workers=0, replace=False))
+    del values['index']
+    return values
 
 
 def _place_of(frame: Frame, traverse: int) -> Place:

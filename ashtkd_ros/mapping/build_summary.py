@@ -10,6 +10,7 @@ from pathlib import Path
 from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.trajectory import REASONS
 from ashtkd_ros.maps.folder import ROUTE
+from ashtkd_ros.maps.index_kinds import FLAT
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.traverse import Traverse
@@ -32,6 +33,8 @@ def summary(
     lines = [f'{out}: {counted(len(places), "place")}{apart}, model {model}']
     rest = ', '.join(f'{n} {what}' for what, n in counts.items() if what != 'images' and n)
     lines.append(f'{counted(counts["images"], "image")}{": " if rest else ""}{rest}')
+    if place_map.index.kind != FLAT:
+        lines.append(f'index: {place_map.index.explained}')
     origin = place_map.info.built.get('origin')
     if origin:
         where = f'{origin["lat"]:.7f}, {origin["lon"]:.7f}, {origin["alt"]:.1f} m'

@@ -60,4 +60,4 @@ def looks_of(matcher: Matcher) -> Looks:
 
 def descriptor_of(place_map: PlaceMap, row: int) -> np.ndarray:
     """The descriptor of a picture, float32 (D,)."""
-    return place_map.index.reconstruct(row)
+    return place_map.descriptors(np.array([row]))[0]

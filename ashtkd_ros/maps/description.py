@@ -18,6 +18,7 @@ from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.images.bit_depth import DEPTHS
 from ashtkd_ros.maps.history import HISTORY, check_history
+from ashtkd_ros.maps.index_note import SEARCH, IndexNote, index_entries, read_note
 from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.places import MOST
 from ashtkd_ros.maps.places_file import PLACES_FILE
@@ -29,10 +30,9 @@ FORMAT_VERSION = 4
 # Format 1 had no checksum of map.yaml itself, format 2 no local features; up to format 3 a place's
 # number was its row.
 _READABLE = (1, 2, 3, 4)
-_KIND = 'IndexFlatIP'
 _SHA256 = re.compile('[0-9a-f]{64}')
 _MARKS = {'format_version', 'descriptor_size', 'model', 'calibration', 'sha256'}
-_KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'next_id', 'checksum', LOCAL}
+_KEYS = _MARKS | {'frame', 'built', 'index', 'places', 'next_id', 'checksum', LOCAL, SEARCH}
 TRUST = 'trust'  # in `built`: from which confidence on answers are so often right
 _MOST_TRUST = 100  # rows
 _TRUST_KEYS = {'precision', 'min_confidence', 'recall'}
@@ -87,7 +87,8 @@ class Description:
 
     `places`: pictures of places, rows of the index; `sha256`: checksum by name of file; `covered`:
     whether map.yaml has a checksum of its own; `local`: shape of a place's local features, None in
-    a map without them; `version`: of the format.
+    a map without them; `index`: kind of the index and what is known of it; `version`: of the
+    format.
     """
 
     info: MapInfo
@@ -96,6 +97,7 @@ class Description:
     sha256: dict[str, str]
     covered: bool
     local: LocalShape | None
+    index: tuple[str, IndexNote | None]
     version: int = FORMAT_VERSION
 
 
@@ -103,13 +105,13 @@ def write_description(
     info: MapInfo,
     places: int,
     descriptor_size: int,
-    index: str,
+    index: tuple[str, IndexNote | None],
     sha256: Mapping[str, str],
     local: LocalShape | None = None,
 ) -> bytes:
     """The bytes of map.yaml; ValueError for an `info` that `read_description` would refuse."""
     values = {'format_version': FORMAT_VERSION, **asdict(info)}
-    values |= {'descriptor_size': descriptor_size, 'index': index, 'places': places}
+    values |= {'descriptor_size': descriptor_size, **index_entries(*index), 'places': places}
     if local is not None:
         values[LOCAL] = local.table()
     values['sha256'] = dict(sha256)
@@ -175,8 +177,6 @@ def _checked(values: dict, version: int, covered: bool) -> Description:
             Preprocessing.from_json(json.dumps(_table(model, 'preprocessing')))
         except (ValueError, TypeError) as error:
             raise ValueError('preprocessing of the model is not that of a network') from error
-    if values.get('index', _KIND) != _KIND:
-        raise ValueError(f'index is not {_KIND}')
     built = _table(values, 'built')
     _check_plain(built, 'built')
     _check_built(built)
@@ -190,7 +190,8 @@ def _checked(values: dict, version: int, covered: bool) -> Description:
     if (PLACES_FILE in sha256) != (version >= 4):
         raise ValueError(f'{PLACES_FILE} and format {version} do not go together')
     local = _local_shape(values, sha256)
-    return Description(info, places, size, sha256, covered, local, version)
+    index = read_note(values, sha256)
+    return Description(info, places, size, sha256, covered, local, index, version)
 
 
 def _next_id(values: dict, version: int, places: int) -> int:

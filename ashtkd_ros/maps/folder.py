@@ -15,6 +15,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import open_regular, read_regular
 from ashtkd_ros.maps.city import CITY_FILE
 from ashtkd_ros.maps.description import looks_like_ours
+from ashtkd_ros.maps.descriptor_file import DESCRIPTORS
 from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.places_file import PLACES_FILE
 from ashtkd_ros.maps.thumbnails import THUMBNAILS, is_thumbnail, remove_thumbnails
@@ -22,9 +23,10 @@ from ashtkd_ros.text import reason_of
 
 DESCRIPTION, INDEX, TABLE, ROUTE = 'map.yaml', 'index.faiss', 'places.csv', 'route.png'
 DESCRIPTION_LIMIT = 2**22  # bytes
-_FILES = (DESCRIPTION, INDEX, LOCAL_FILE, TABLE, PLACES_FILE, ROUTE)
+_FILES = (DESCRIPTION, INDEX, DESCRIPTORS, LOCAL_FILE, TABLE, PLACES_FILE, ROUTE)
 _LONGEST_NAME = 230  # bytes of a folder's name; names beside it are up to 25 bytes longer
-_TABLE_BEGINS, _INDEX_BEGINS = b'id,stamp,x,y,z,qx,qy,qz,qw,source', b'IxF'
+_TABLE_BEGINS = (b'id,stamp,x,y,z,qx,qy,qz,qw,source',)
+_INDEX_BEGINS = b'IxFI', b'IxRF', b'IPfs', b'IHNs', b'IBxF'  # of each kind
 
 
 def check_target(folder: Path) -> None:
@@ -87,9 +89,9 @@ def holds_map(folder: Path) -> bool:
         return False
 
 
-def _begins(path: Path, begin: bytes) -> bool:
+def _begins(path: Path, begins: tuple[bytes, ...]) -> bool:
     with open(open_regular(path), 'rb') as file:
-        return file.read(len(begin)) == begin
+        return file.read(max(map(len, begins))).startswith(begins)
 
 
 def users_files(folder: Path) -> list[Path]:

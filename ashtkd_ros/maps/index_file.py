@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""index.faiss of a map: its descriptors, as FAISS stores a flat index of inner products."""
+"""The files of a map's descriptors: index.faiss, and descriptors.npy beside a compressed one."""
 
 from __future__ import annotations
 
@@ -10,23 +10,111 @@ import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.maps.description import Description
+from ashtkd_ros.maps.descriptor_file import (
+    DESCRIPTORS,
+    ArrayRows,
+    open_descriptors,
+    write_descriptors,
+)
+from ashtkd_ros.maps.descriptor_index import CompressedIndex, DescriptorIndex, FlatIndex
+from ashtkd_ros.maps.folder import INDEX
+from ashtkd_ros.maps.index_choice import IndexOptions, choose
+from ashtkd_ros.maps.index_kinds import (
+    FLAT,
+    SAMPLE,
+    estimated_bytes,
+    make,
+    turned_size,
+    turning,
+)
+from ashtkd_ros.maps.index_layout import check_layout
+from ashtkd_ros.maps.index_note import IndexNote
+from ashtkd_ros.maps.index_recall import fit_shortlist
+from ashtkd_ros.maps.map_files import read_checked
 from ashtkd_ros.network.descriptors import first_not_unit
+from ashtkd_ros.sampling import thin
 
 # kind, dimensions, places, two unused numbers, trained, metric, count of numbers that follow
 _HEADER = struct.Struct('<4siqqqBiQ')
+_BUILD_BLOCK = 16_384  # descriptors that are indexed at a time
+_GENEROUS, _SMALL = 1.25, 2**17  # an index file may be larger than estimated, times and bytes
 
 
-def write_index(index: faiss.IndexFlatIP) -> bytes:
-    """The bytes of index.faiss."""
-    return faiss.serialize_index(index).tobytes()
+def build_index(rows: np.ndarray, options: IndexOptions | None = None) -> DescriptorIndex:
+    """An index of float32 (N, D) descriptors of length 1; flat without `options`.
+
+    A compressed one keeps `rows`, which may be mapped, until the map is loaded again. VprError
+    where the options ask for what is not possible.
+    """
+    count, size = rows.shape
+    kind, why = (FLAT, '') if options is None else choose(count, size, options)
+    if kind == FLAT:
+        index = faiss.IndexFlatIP(size)
+        index.add(rows)
+        return FlatIndex(index, None if options is None else IndexNote(why))
+    exact, turn = ArrayRows(rows), turning(size)
+
+    def turned(ids: np.ndarray) -> np.ndarray:
+        found = exact.rows(ids).astype(np.float32)
+        bad = first_not_unit(found)
+        if bad is not None:
+            raise VprError(
+                f'the descriptor of place {ids[bad]} is not of length 1 as float16, so no map can '
+                'be made; export the network with tools.training.export'
+            )
+        return found @ turn
+
+    blocks = (
+        turned(np.arange(first, min(first + _BUILD_BLOCK, count)))
+        for first in range(0, count, _BUILD_BLOCK)
+    )
+    data = make(kind, turned_size(size), turned(thin(count, SAMPLE)), blocks)
+    check_layout(kind, data, count, turned_size(size))
+    index = CompressedIndex(kind, data, exact, size, IndexNote(why, shortlist=1))
+    fit_shortlist(index, why)
+    return index
 
 
-def index_size(places: int, dimensions: int) -> int:
-    """How many bytes index.faiss has."""
+def write_index(folder: Path, index: DescriptorIndex) -> list[str]:
+    """Write the files of an index; their names. OSError, and RuntimeError of FAISS."""
+    # FAISS itself could not write to paths that are not UTF-8.
+    if isinstance(index, FlatIndex):
+        (folder / INDEX).write_bytes(faiss.serialize_index(index.index).tobytes())
+        return [INDEX]
+    (folder / INDEX).write_bytes(index.data())
+    write_descriptors(folder / DESCRIPTORS, len(index), index.d, index.blocks())
+    return [INDEX, DESCRIPTORS]
+
+
+def read_index(folder: Path, handle: int, description: Description) -> DescriptorIndex:
+    """The index in an open folder, checked; VprError names the file that is not sound."""
+    count, size = description.places, description.descriptor_size
+    kind, note = description.index
+    if kind == FLAT:
+        # Its size follows from what map.yaml says: a file that has grown is not read at all.
+        data = read_checked(folder, handle, INDEX, description, flat_size(count, size))
+        return FlatIndex(read_flat(folder / INDEX, data, size), note)
+    limit = int(_GENEROUS * estimated_bytes(kind, count, size)) + _SMALL
+    data = read_checked(folder, handle, INDEX, description, limit)
+    try:
+        check_layout(kind, data, count, turned_size(size))
+    except ValueError as error:
+        raise VprError(
+            f'{folder / INDEX}: is not an index of kind {kind} of {count} places, as map.yaml '
+            f'says: {error}; rebuild the map'
+        ) from error
+    sha256 = description.sha256[DESCRIPTORS]
+    exact = open_descriptors(folder, handle, count, size, sha256)
+    return CompressedIndex(kind, data, exact, size, note)
+
+
+def flat_size(places: int, dimensions: int) -> int:
+    """How many bytes index.faiss of a flat index has."""
     return _HEADER.size + 4 * places * dimensions
 
 
-def read_index(path: Path, data: bytes, dimensions: int) -> faiss.IndexFlatIP:
+def read_flat(path: Path, data: bytes, dimensions: int) -> faiss.IndexFlatIP:
     """The index in `data`; VprError that names `path` where it is not one of `dimensions` numbers.
 
     All bytes are checked before FAISS sees them.
@@ -42,7 +130,7 @@ def read_index(path: Path, data: bytes, dimensions: int) -> faiss.IndexFlatIP:
             f'{path}: has {count} rows of {d} numbers, but map.yaml says {dimensions} numbers; '
             'rebuild the map'
         )
-    if len(data) != index_size(count, d):
+    if len(data) != flat_size(count, d):
         raise VprError(f'{path}: is not an index, its length is wrong; rebuild the map')
     rows = np.frombuffer(data, '<f4', offset=_HEADER.size).reshape(count, d)
     bad = first_not_unit(rows)

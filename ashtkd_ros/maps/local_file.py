@@ -6,20 +6,20 @@ An array of int8 (N, P, L) as numpy stores it, behind a header that has always t
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.checksums import sha256_of_parts
 from ashtkd_ros.files.npy import HEADER_BYTES, npy_header
 from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.maps.row_file import (
+    RowFile,
+    check_npy,
+    unreadable,
+)
 from ashtkd_ros.network.local_features import LocalShape, first_not_unit_int8
-from ashtkd_ros.text import reason_of
 
 LOCAL_FILE = 'local.npy'
 _BLOCK = 2**18  # bytes that are read at a time, or one place if that has more
@@ -70,53 +70,26 @@ class LocalFeatures:
 class LocalFile(LocalFeatures):
     """Local features in a file that stays open: int8 (N, P, L) in C order from byte `start` on.
 
-    They are read by position. If the file were mapped into memory, a map that somebody truncates
-    would kill the process, and every page that was ever read would count as its memory. `handle`:
-    an open descriptor of the file, which is closed with this object. Threads may share it.
+    `handle`: an open descriptor of the file, which is closed with this object. Threads may share
+    it, see `RowFile`.
     """
 
     def __init__(self, path: Path, handle: int, count: int, shape: LocalShape, start: int = 0):
-        self.shape, self.path = shape, path
-        self._handle, self._count, self._start = handle, count, start
-        weakref.finalize(self, os.close, handle).atexit = False  # a thread may still be reading
-        self._before = self._state()
+        self.shape = shape
+        sizes = (shape.positions, shape.channels)
+        self.file = RowFile(path, handle, count, sizes, '|i1', start)
+
+    @property
+    def path(self) -> Path:
+        """Where the file was when it was opened."""
+        return self.file.path
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.file)
 
     def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """As in memory; also VprError where the file has changed since it was opened."""
-        places = self._checked(ids)
-        rows = np.empty((len(places), self.shape.positions, self.shape.channels), np.int8)
-        try:
-            for row, place in zip(rows, places.tolist(), strict=True):
-                read_exactly(self._handle, row, self._start + place * self.shape.size)
-            self.check_unchanged()
-        except OSError as error:
-            raise VprError(
-                f'{self.path}: cannot be read any more ({reason_of(error)}); load the map again, '
-                'or rebuild it'
-            ) from error
-        return rows
-
-    def check_unchanged(self) -> None:
-        """OSError where somebody has written to the file since it was opened."""
-        if self._state() != self._before:
-            raise OSError(0, 'it has been changed')
-
-    def _state(self) -> tuple[int, int]:
-        about = os.fstat(self._handle)
-        return about.st_size, about.st_mtime_ns
-
-
-def read_exactly(handle: int, into: np.ndarray, start: int) -> None:
-    """Fill an int8 array from byte `start` of a file on; OSError where the file ends before."""
-    view, done = memoryview(into.reshape(-1)), 0
-    while done < len(view):
-        count = os.preadv(handle, [view[done:]], start + done)
-        if not count:
-            raise OSError(0, 'it is cut off')
-        done += count
+        return self.file.rows(self._checked(ids))
 
 
 def local_header(count: int, shape: LocalShape) -> bytes:
@@ -142,46 +115,14 @@ def open_local(
     path = folder / LOCAL_FILE
     try:
         handle = open_regular(LOCAL_FILE, dir_fd=folder_handle)
-        local = LocalFile(path, handle, count, shape, HEADER_BYTES)
-        why = _fault(local, handle, sha256)
-        local.check_unchanged()
     except OSError as error:
-        raise VprError(f'{path}: cannot be read ({reason_of(error)}); rebuild the map') from error
-    if why:
-        raise VprError(f'{path}: {why}; rebuild the map')
-    return local
+        raise unreadable(path, error) from error
+    local = LocalFile(path, handle, count, shape, HEADER_BYTES)
 
-
-def _fault(local: LocalFile, handle: int, sha256: str) -> str:
-    """What is wrong with an open local.npy; empty where nothing is. OSError."""
-    size, shape = os.fstat(handle).st_size, local.shape
-    wanted = HEADER_BYTES + len(local) * shape.size
-    if size != wanted:
-        return (
-            f'has {size} bytes, but {len(local)} places of {shape} numbers, as map.yaml has them, '
-            f'take {wanted}: it is cut off, or of another map'
-        )
-    header = np.empty(HEADER_BYTES, np.int8)
-    read_exactly(handle, header, 0)
-    unsound: list[int] = []
-    if sha256_of_parts(chain([header], _numbers(local, handle, unsound))) != sha256:
-        return 'is damaged, its checksum differs from map.yaml'
-    if header.tobytes() != local_header(len(local), shape):
-        return f'is not an int8 array of {len(local)} places of {shape} numbers'
-    return f'has features of place {unsound[0]} that are not of length 1' if unsound else ''
-
-
-def _numbers(local: LocalFile, handle: int, unsound: list[int]) -> Iterator[np.ndarray]:
-    """All numbers in order, a block at a time, in one array that each block fills anew.
-
-    Places with features that are not of length 1 are added to `unsound`. OSError.
-    """
-    shape = local.shape
-    block = np.empty((max(1, _BLOCK // shape.size), shape.positions, shape.channels), np.int8)
-    for first in range(0, len(local), len(block)):
-        part = block[: len(local) - first]
-        read_exactly(handle, part, HEADER_BYTES + first * shape.size)
+    def first_bad(part: np.ndarray) -> int | None:
         bad = first_not_unit_int8(part.reshape(-1, shape.channels))
-        if bad is not None:
-            unsound.append(first + bad // shape.positions)
-        yield part
+        return None if bad is None else bad // shape.positions
+
+    unsound = 'has features of place {} that are not of length 1'
+    check_npy(local.file, f'{count} places of {shape} numbers', sha256, first_bad, unsound)
+    return local

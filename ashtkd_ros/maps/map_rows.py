@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
-import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.images.picture_decoding import decode_picture
 from ashtkd_ros.maps.description import MapInfo
+from ashtkd_ros.maps.index_choice import like
+from ashtkd_ros.maps.index_file import build_index
 from ashtkd_ros.maps.local_file import LocalFeatures
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places import Places
@@ -35,7 +36,7 @@ def whole(place_map: PlaceMap) -> Part:
 
 def descriptors_of(place_map: PlaceMap) -> np.ndarray:
     """The descriptors of a map, float32 (N, D)."""
-    return place_map.index.reconstruct_n(0, place_map.index.ntotal)
+    return place_map.descriptors(np.arange(len(place_map.places)))
 
 
 def map_of_parts(parts: Sequence[Part], places: Places, info: MapInfo) -> PlaceMap:
@@ -43,9 +44,9 @@ def map_of_parts(parts: Sequence[Part], places: Places, info: MapInfo) -> PlaceM
 
     It has local features if every part has them.
     """
-    rows = np.concatenate([descriptors_of(part.map)[part.rows] for part in parts])
-    index = faiss.IndexFlatIP(rows.shape[1])
-    index.add(rows)
+    rows = np.concatenate([part.map.descriptors(part.rows) for part in parts])
+    first = parts[0].map.index
+    index = build_index(rows, like(first.kind, first.note))
     local = None
     if all(part.map.local is not None for part in parts):
         local = LocalRows([(part.map.local, part.rows) for part in parts])

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.maps.description import TRUST, MapInfo
+from ashtkd_ros.maps.descriptor_file import DESCRIPTORS
 from ashtkd_ros.maps.folder import INDEX, ROUTE
 from ashtkd_ros.maps.history import history_line
+from ashtkd_ros.maps.index_kinds import FLAT
 from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.maps.thumbnails import thumbnail_name
@@ -22,7 +24,8 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
     facts = {
         'places': f'{len(places)}, {len(poses)} with a pose in frame "{info.frame}"',
         'model': f'{info.model["name"]} {info.model["sha256"][:16]}',
-        'descriptor': f'{place_map.index.d} x float32, {type(place_map.index).__name__}',
+        'descriptor': f'{place_map.index.d} x float32',
+        'index': place_map.index.explained,
         'local': (
             f'{place_map.local.shape} x int8, answers can be verified'
             if place_map.local is not None
@@ -61,6 +64,8 @@ def _sizes(folder: Path, place_map: PlaceMap) -> str:
     """The sizes of the map's largest files, in megabytes of 10^6 bytes."""
     pictures = [thumbnail_name(p.row) for p in place_map.places if p.thumbnail]
     sizes = {'index': _size(folder / INDEX)}
+    if place_map.index.kind != FLAT:
+        sizes['descriptors'] = _size(folder / DESCRIPTORS)
     if place_map.local is not None:
         sizes['local features'] = _size(folder / LOCAL_FILE)
     sizes['pictures'] = sum(_size(folder / name) for name in (*pictures, ROUTE))

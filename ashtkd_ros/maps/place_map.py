@@ -9,14 +9,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of_file
 from ashtkd_ros.maps.description import Description, MapInfo, write_description
-from ashtkd_ros.maps.folder import DESCRIPTION, INDEX, ROUTE, TABLE, check_target
-from ashtkd_ros.maps.index_file import index_size, read_index, write_index
+from ashtkd_ros.maps.descriptor_index import DescriptorIndex
+from ashtkd_ros.maps.folder import DESCRIPTION, ROUTE, TABLE, check_target
+from ashtkd_ros.maps.index_choice import IndexOptions
+from ashtkd_ros.maps.index_file import build_index, read_index, write_index
 from ashtkd_ros.maps.local_file import LOCAL_FILE, LocalFeatures, open_local, write_local
 from ashtkd_ros.maps.map_files import check_pictures, check_table, read_checked, read_map_yaml
 from ashtkd_ros.maps.places import Place, Places
@@ -30,6 +31,7 @@ from ashtkd_ros.network.local_features import first_not_unit_int8
 from ashtkd_ros.text import reason_of
 
 NO_LOCAL = 'the map has no local features; answers are not verified; build the map anew'
+_ALIKE = 1.0 - 1e-5  # similarity
 _ROW_LIMIT, _TABLE_LIMIT = 2**17, 2**31  # bytes of a row of places.csv, and of all rows
 
 
@@ -43,7 +45,7 @@ class PlaceMap:
 
     def __init__(
         self,
-        index: faiss.Index,
+        index: DescriptorIndex,
         places: Sequence[Place],
         info: MapInfo,
         folder: Path | None = None,
@@ -61,12 +63,14 @@ class PlaceMap:
         embedder: Embedder,
         frame: str = 'map',
         local: LocalFeatures | np.ndarray | None = None,
+        index_options: IndexOptions | None = None,
         **built: object,
     ) -> PlaceMap:
         """Map of float32 (N, D) descriptors of length 1 that `embedder` made of N places.
 
         `local`: the places' local features, int8 (N, P, L) in memory or in a file that is read
-        only when it is needed. `built`: how the map was made. VprError for what does not fit.
+        only when it is needed. `index_options`: see `build_index`. `built`: how the map was made.
+        VprError for what does not fit.
         """
         if len(descriptors) != len(places) or not len(places):
             raise VprError(
@@ -80,8 +84,7 @@ class PlaceMap:
                 f'the descriptor of place {bad} is not of length 1, so no map can be made; '
                 'export the network with tools.training.export'
             )
-        index = faiss.IndexFlatIP(embedder.dimensions)
-        index.add(rows)
+        index = build_index(rows, index_options)
         model = {'name': embedder.name, 'sha256': embedder.hash}
         model['preprocessing'] = {
             k: list(v) if isinstance(v, tuple) else v
@@ -100,8 +103,7 @@ class PlaceMap:
 
     def descriptors(self, rows: np.ndarray) -> np.ndarray:
         """int64 (K,) → the descriptors in these rows, float32 (K, D), a copy."""
-        flat = faiss.rev_swig_ptr(self.index.get_xb(), self.index.ntotal * self.index.d)
-        return flat.reshape(self.index.ntotal, self.index.d)[rows]
+        return self.index.rows(rows)
 
     @property
     def traverses(self) -> list[dict[str, Any]]:
@@ -151,8 +153,7 @@ class PlaceMap:
         route: Path | None,
     ) -> None:
         _check_traverses(self.info, self.places)
-        # FAISS itself could not write to paths that are not UTF-8.
-        (new / INDEX).write_bytes(write_index(self.index))
+        index_files = write_index(new, self.index)
         (new / TABLE).write_bytes(write_table(self.places))
         (new / PLACES_FILE).write_bytes(write_columns(self.places))
         if self.local is not None:
@@ -163,10 +164,10 @@ class PlaceMap:
             shutil.copyfile(route, new / ROUTE)
         sha256 = {
             name: sha256_of_file(new / name, sync=True)
-            for name in (INDEX, TABLE, PLACES_FILE, LOCAL_FILE, ROUTE)
+            for name in (*index_files, TABLE, PLACES_FILE, LOCAL_FILE, ROUTE)
             if (new / name).is_file()
         }
-        kind = type(self.index).__name__
+        kind = self.index.kind, self.index.note
         shape = None if self.local is None else self.local.shape
         info = replace(self.info, next_id=max(self.info.next_id, int(self.places.ids.max()) + 1))
         text = write_description(info, len(self.places), self.index.d, kind, sha256, shape)
@@ -200,19 +201,16 @@ class PlaceMap:
         cls, folder: Path, handle: int, embedder: Embedder | None, description: Description
     ) -> PlaceMap:
         info = description.info
-        # Their sizes follow from what map.yaml says: a file that has grown is not read at all.
-        size = index_size(description.places, description.descriptor_size)
         most = min(_TABLE_LIMIT, 2**16 + _ROW_LIMIT * description.places)
-        limits = {INDEX: size, TABLE: most}
         columns = PLACES_FILE if description.version >= 4 else TABLE
         contents = {
-            name: read_checked(folder, handle, name, description, limits.get(name, most))
-            for name in dict.fromkeys((INDEX, TABLE, columns))
+            name: read_checked(folder, handle, name, description, most)
+            for name in dict.fromkeys((TABLE, columns))
         }
         _check_model(folder, description, embedder)
         places = _places(folder / columns, contents[columns], description)
-        index = read_index(folder / INDEX, contents[INDEX], description.descriptor_size)
-        counts = (description.places, len(places), index.ntotal)
+        index = read_index(folder, handle, description)
+        counts = (description.places, len(places), len(index))
         if len(set(counts)) > 1:
             raise VprError(
                 f'{folder}: map.yaml, {columns} and index.faiss count {counts} places; '
@@ -294,7 +292,7 @@ def _checked_local(
     return checked
 
 
-def _cautions(folder: Path, index: faiss.Index, description: Description) -> list[str]:
+def _cautions(folder: Path, index: DescriptorIndex, description: Description) -> list[str]:
     """What the user should know of a map that works, a line each."""
     lines = []
     if _all_alike(index):
@@ -310,9 +308,9 @@ def _cautions(folder: Path, index: faiss.Index, description: Description) -> lis
     return lines
 
 
-def _all_alike(index: faiss.Index) -> bool:
-    rows = index.reconstruct_n(0, index.ntotal)
-    return len(rows) > 2 and float((rows @ rows[0]).min()) > 1.0 - 1e-5
+def _all_alike(index: DescriptorIndex) -> bool:
+    first = index.rows([0])[0]
+    return len(index) > 2 and all((block @ first).min() > _ALIKE for block in index.blocks())
 
 
 def _check_traverses(info: MapInfo, places: Places) -> None:

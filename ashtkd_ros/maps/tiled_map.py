@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
@@ -16,6 +15,7 @@ from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.maps.city import Tile, read_city
 from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT
+from ashtkd_ros.maps.index_file import build_index
 from ashtkd_ros.maps.local_file import LocalFeatures
 from ashtkd_ros.maps.map_rows import LocalRows
 from ashtkd_ros.maps.place_map import Place, PlaceMap
@@ -47,9 +47,7 @@ class JoinedMap(PlaceMap):
     def of(cls, folder: Path, parts: dict[Tile, _Loaded]) -> JoinedMap:
         """Of tiles of the city in a folder, at least one."""
         loaded = list(parts.values())
-        index = faiss.IndexFlatIP(loaded[0].map.index.d)
-        for part in loaded:
-            index.add(part.map.descriptors(part.rows))
+        index = build_index(np.concatenate([p.map.descriptors(p.rows) for p in loaded]))
         places = joined([some_rows(part.map.places, part.rows) for part in loaded])
         local = None
         if all(part.local is not None for part in loaded):

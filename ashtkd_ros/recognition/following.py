@@ -121,7 +121,7 @@ class Follower:
             place = self.matcher.map.places[row]
             if place.id in found:
                 continue
-            similarity = float(self.matcher.map.index.reconstruct(row) @ descriptor)
+            similarity = float(self.matcher.map.index.rows([row])[0] @ descriptor)
             margin = similarity - self._rival(row, answer, similarity)
             check = known[row].check if row in known else None
             found[place.id] = Candidate(place, similarity, margin, most, check)

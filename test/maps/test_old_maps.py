@@ -53,7 +53,7 @@ def test_an_old_map_is_read_whole(name: str):
     assert loaded.places == PLACES and loaded.info.frame == 'map'
     assert [t['source'] for t in loaded.traverses] == sources
     assert loaded.info.calibration == NETWORK.confidence
-    assert loaded.index.reconstruct_n(0, 3).tolist() == np.eye(3, 4).tolist()
+    assert loaded.index.rows(range(3)).tolist() == np.eye(3, 4).tolist()
     assert loaded.picture(loaded.places[0]) is None
     assert summarise(loaded)['places'] == '3, 3 with a pose in frame "map"'
     told = ['an older version made the map' in line for line in loaded.warnings]

@@ -20,7 +20,7 @@ from ashtkd_ros.maps.places_file import read_columns, write_columns
 
 
 def descriptors(place_map: PlaceMap) -> np.ndarray:
-    return place_map.index.reconstruct_n(0, len(place_map.places))
+    return place_map.index.rows(range(len(place_map.places)))
 
 
 # --- what is written is what is read

@@ -29,7 +29,7 @@ def place_map(fake_network: SimpleNamespace) -> PlaceMap:
 
 
 def image_of(place_map: PlaceMap, place: int, noise: float, rng: np.random.Generator):
-    seen = place_map.index.reconstruct(int(place)) + rng.normal(0, noise, SIZE)
+    seen = place_map.index.rows([int(place)])[0] + rng.normal(0, noise, SIZE)
     return (seen / np.linalg.norm(seen)).astype(np.float32)
 
 
@@ -68,7 +68,7 @@ def test_candidates_come_with_falling_confidence_and_a_similarity_of_their_own(p
     assert len(scores) == 5 and scores == sorted(scores, reverse=True)
     assert len({c.place.id for c in found.candidates}) == 5
     for c in found.candidates:
-        expected = place_map.index.reconstruct(c.place.id) @ seen
+        expected = place_map.index.rows([c.place.id])[0] @ seen
         assert c.similarity == pytest.approx(float(expected), abs=1e-5)
     assert 0 <= found.lost < 0.1
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Local features of a map, read from disk without blocking recognition."""
+"""Local features and descriptors of a map, read from disk without blocking recognition."""
 
 from __future__ import annotations
 
@@ -12,36 +12,51 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.local_file import LocalFeatures, LocalFile
+from ashtkd_ros.maps.row_file import RowFile
 from ashtkd_ros.ros.threads import start_thread
 from ashtkd_ros.ros.timeouts import Task
 
 _TIMEOUT_S = 0.5
 
 
-class MapFeatures(LocalFeatures):
-    """The same features; VprError where a read is slow, or where an earlier one has not ended.
+class PatientRows:
+    """The same rows; VprError where a read is slow, or where an earlier one has not ended.
 
     One thread reads for all images: a new one for each would take 0.3 ms.
     """
 
-    def __init__(self, features: LocalFile):
-        self.shape, self._features = features.shape, features
+    def __init__(self, source: LocalFile | RowFile):
+        self._source = source
         self._task: Task[np.ndarray] | None = None
         self._reads: SimpleQueue = SimpleQueue()
         weakref.finalize(self, self._reads.put, None)
         start_thread('features', partial(_work, self._reads))
 
     def __len__(self) -> int:
-        return len(self._features)
+        return len(self._source)
 
     def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """As of the file, but within 0.5 s."""
         if self._task is None or self._task.over:
-            read = partial(self._features.rows, ids)
+            read = partial(self._source.rows, ids)
             self._task = task = Task('', read, lambda _, run: self._reads.put(run))
             if task.wait(_TIMEOUT_S, lambda: True):
                 return task.result()
-        raise VprError(f'{self._features.path}: the disk does not answer; check the disk')
+        raise VprError(f'{self._source.path}: the disk does not answer; check the disk')
+
+
+class MapFeatures(LocalFeatures):
+    """The same features, read as `PatientRows` does."""
+
+    def __init__(self, features: LocalFile):
+        self.shape, self._patient = features.shape, PatientRows(features)
+
+    def __len__(self) -> int:
+        return len(self._patient)
+
+    def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """As of the file, but within 0.5 s."""
+        return self._patient.rows(ids)
 
 
 def _work(reads: SimpleQueue) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ashtkd_ros.maps.city import is_city
+from ashtkd_ros.maps.descriptor_index import CompressedIndex
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
 from ashtkd_ros.maps.tiled_map import TiledMap
 from ashtkd_ros.network.embedder import Embedder
@@ -15,7 +16,7 @@ from ashtkd_ros.recognition.matcher import MatcherConfig
 from ashtkd_ros.recognition.recogniser import Recogniser, least_confidence, trust_note
 from ashtkd_ros.ros.node.debug_picture import picture_reader
 from ashtkd_ros.ros.node.loaded_map import LoadedMap
-from ashtkd_ros.ros.node.map_features import MapFeatures
+from ashtkd_ros.ros.node.map_features import MapFeatures, PatientRows
 from ashtkd_ros.ros.node.map_pictures import MapPictures
 from ashtkd_ros.ros.node.map_watch import MapWatch
 from ashtkd_ros.ros.node.messages import map_markers
@@ -74,6 +75,8 @@ def _loaded(
         warn(warning)
     if place_map.local is not None:
         place_map.local = MapFeatures(place_map.local)
+    if isinstance(place_map.index, CompressedIndex):
+        place_map.index.exact = PatientRows(place_map.index.exact)
     config = MatcherConfig(top_k=p.top_k, verify_top=p.verify_top)
     least = least_confidence(place_map.info, p.min_confidence, p.target_precision)
     if note := trust_note(place_map.info, p.min_confidence, p.target_precision):

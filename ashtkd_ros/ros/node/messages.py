@@ -114,7 +114,7 @@ def check_messages(loaded: LoadedMap) -> None:
         loaded.picture_of(loaded.places[-1])
         local = loaded.recogniser.embedder.local
         black = None if local is None else np.zeros((local.positions, local.channels), np.int8)
-        candidates = matcher.answer(Look(matcher.map.index.reconstruct(0), black)).candidates
+        candidates = matcher.answer(Look(matcher.map.index.rows([0])[0], black)).candidates
         recognition = Recognition(candidates, True, '', 0.0, 0.0)
         made = [vision_info(loaded), loaded.markers, place_message(header, recognition)]
         made += [name_message(recognition), match_markers(loaded, header.stamp, recognition)]

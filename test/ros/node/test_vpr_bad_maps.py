@@ -37,7 +37,7 @@ SPOILT = [
     'loaded.places = None',
     'loaded.places[5] = None',
     'loaded.index = None',
-    'loaded.index.reset()',
+    'loaded.index.index.reset()',
     'raise RuntimeError("of a library\\nwith two lines")',
     'raise MemoryError()',
     'raise RecursionError()',

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""descriptors.npy of a map with a compressed index: the descriptors themselves, on the disk.
+
+An array of float16 (N, D) as numpy stores it, behind a header that has always the same length. By
+float16 a similarity changes by less than 2^-11, 0.0005.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ashtkd_ros.files.npy import HEADER_BYTES, npy_header
+from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.maps.row_file import RowFile, check_npy, unreadable
+from ashtkd_ros.network.descriptors import first_not_unit
+
+DESCRIPTORS = 'descriptors.npy'
+_KIND = '<f2'
+
+
+class ArrayRows:
+    """Descriptors float32 (N, D) in memory or mapped, given as the file will have them."""
+
+    def __init__(self, array: np.ndarray):
+        self._array = array
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """int64 (K,) → float16 (K, D)."""
+        return self._array[ids].astype(_KIND)
+
+
+def header_of(count: int, size: int) -> bytes:
+    """The bytes before the numbers of `count` descriptors of `size` numbers."""
+    return npy_header(_KIND, (count, size))
+
+
+def write_descriptors(path: Path, count: int, size: int, blocks: Iterator[np.ndarray]) -> None:
+    """Write descriptors.npy of `count` rows, a block at a time. OSError, VprError of `blocks`."""
+    with path.open('wb') as file:
+        file.write(header_of(count, size))
+        for block in blocks:
+            file.write(block.astype(_KIND).tobytes())
+
+
+def open_descriptors(
+    folder: Path, folder_handle: int, count: int, size: int, sha256: str
+) -> RowFile:
+    """descriptors.npy of an open folder, once all of it is checked, a block at a time.
+
+    `count`, `size` and `sha256`: what map.yaml says. VprError where the file says anything else.
+    """
+    path = folder / DESCRIPTORS
+    try:
+        handle = open_regular(DESCRIPTORS, dir_fd=folder_handle)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    file = RowFile(path, handle, count, (size,), _KIND, HEADER_BYTES)
+
+    def first_bad(part: np.ndarray) -> int | None:
+        return first_not_unit(part.astype(np.float32))
+
+    unsound = 'has in row {} a descriptor that is not of length 1'
+    check_npy(file, f'{count} descriptors of {size} numbers', sha256, first_bad, unsound)
+    return file

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which kind of index a map gets: by its size and the memory it may take, said in a line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.maps.index_kinds import FLAT, KINDS, estimated_bytes
+from ashtkd_ros.text import counted
+
+AUTO = 'auto'
+CHOICES = (AUTO, *KINDS)
+MOST_EXACT = 50_000  # places up to which all are compared
+DEFAULT_MB = 512.0  # of 10^6 bytes
+_LARGE = ('sq8', 'pq', 'binary')  # for more places: the first that fits the memory
+_MB = 1e6
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """How descriptors are indexed.
+
+    `kind`: one of `CHOICES`; `memory_mb`: the most memory that the index may take in use, in 10^6
+    bytes, None: `DEFAULT_MB` where the kind is to be chosen, else no limit.
+    """
+
+    kind: str = AUTO
+    memory_mb: float | None = None
+
+
+def like(kind: str, note: object) -> IndexOptions | None:
+    """The options for a map that is made of one with an index of this kind and note: a compressed
+    one stays of its kind; None where nobody ever chose."""
+    if note is None:
+        return None
+    return IndexOptions(AUTO if kind == FLAT else kind)
+
+
+def choose(count: int, size: int, options: IndexOptions) -> tuple[str, str]:
+    """Kind of index for `count` places with descriptors of `size` numbers, and why, a line.
+
+    VprError where no such index fits the memory.
+    """
+    limit = options.memory_mb
+    if options.kind != AUTO:
+        if limit is not None:
+            _check(options.kind, count, size, limit)
+        return options.kind, 'asked for by name'
+    limit = DEFAULT_MB if limit is None else limit
+    small = count <= MOST_EXACT
+    kinds = (FLAT, *_LARGE) if small else _LARGE
+    fitting = [kind for kind in kinds if estimated_bytes(kind, count, size) <= limit * _MB]
+    if not fitting:
+        _check(min(kinds, key=lambda kind: estimated_bytes(kind, count, size)), count, size, limit)
+    kind = fitting[0]
+    why = f'{counted(count, "place")}, {"at most" if small else "more than"} {MOST_EXACT}'
+    too_large = ', '.join(
+        f'{k} would take {estimated_bytes(k, count, size) / _MB:.3g} MB'
+        for k in kinds[: kinds.index(kind)]
+    )
+    takes = f'{kind} takes {estimated_bytes(kind, count, size) / _MB:.3g} of {limit:g} MB'
+    return kind, '; '.join(filter(None, [why, too_large, takes]))
+
+
+def _check(kind: str, count: int, size: int, limit: float) -> None:
+    needed = estimated_bytes(kind, count, size) / _MB
+    if needed > limit:
+        raise VprError(
+            f'an index of kind {kind} for {counted(count, "place")} takes {needed:.3g} MB, but '
+            f'--memory allows {limit:g}; allow more, or take fewer places'
+        )

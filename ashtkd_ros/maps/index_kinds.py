@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kinds of compressed indexes: how each is made, how large it is, how it is asked.
+
+All kinds see descriptors turned by one fixed rotation, which spreads what they tell evenly over
+the numbers; inner products stay as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+import faiss
+import numpy as np
+
+from ashtkd_ros.maps.index_layout import BITS, LINKS, SUBSPACES, bytes_of_bits, parts_of
+
+FLAT = 'flat'
+COMPRESSED = ('sq8', 'pq', 'hnsw', 'binary')
+KINDS = (FLAT, *COMPRESSED)
+SAMPLE = 65_536  # rows that an index is trained with, at most
+RESCORED = 80  # candidates that SQ8 leaves, of which the exact descriptors are read, at least
+_TRAINING_ROWS = 2**BITS * 39  # so many rows FAISS wants, at least
+_BUILD_DEPTH = 80  # nodes of a graph that are looked at for the links of a new one
+_GRAPH_BYTES = 8 + 4 + 4 * LINKS * (2 + 1 / (LINKS - 1))  # of a node: links, offset, level
+
+
+def turned_size(size: int) -> int:
+    """How many numbers turned descriptors of `size` have: such that all parts have as many."""
+    parts = min(SUBSPACES, size)
+    return parts * -(-size // parts)
+
+
+def turning(size: int) -> np.ndarray:
+    """Orthonormal rows, float32 (size, turned size): the same ones for ever, on all machines.
+
+    The numbers of RandomState never change, and a QR decomposition with a positive diagonal is
+    unique.
+    """
+    wide = turned_size(size)
+    q, r = np.linalg.qr(np.random.RandomState(0).standard_normal((wide, wide)))
+    return np.ascontiguousarray((q * np.sign(np.diag(r)))[:size], np.float32)
+
+
+def estimated_bytes(kind: str, count: int, size: int) -> int:
+    """Memory of an index for `count` places with descriptors of `size` numbers, nearly."""
+    wide = turned_size(size)
+    coded, turn = -(-parts_of(wide) // 2), 4 * size * wide
+    a_place = {
+        FLAT: 4 * size,
+        'pq': coded,
+        'sq8': coded + wide,
+        'hnsw': wide + _GRAPH_BYTES,
+        'binary': bytes_of_bits(wide),
+    }
+    extra = {FLAT: 0, 'binary': turn}.get(kind, turn + 4 * (2**BITS + 2) * wide)
+    return int(a_place[kind] * count + extra)
+
+
+def make(kind: str, size: int, sample: np.ndarray, blocks: Iterable[np.ndarray]) -> bytes:
+    """The bytes of a compressed index; the same rows give the same bytes.
+
+    `size`: of turned descriptors; `sample`: some of them, float32 (S, size), to be trained with;
+    `blocks`: all of them in order, float32 (k, size) each.
+    """
+    with OneThread():
+        if kind == 'binary':
+            bits = faiss.IndexBinaryFlat(8 * bytes_of_bits(size))
+            for block in blocks:
+                bits.add(signs(block))
+            return serialized(kind, bits)
+        index, parts = _empty(kind, size)
+        index.train(np.resize(sample, (max(len(sample), _TRAINING_ROWS), size)))
+        for block in blocks:
+            index.add(block)
+        del parts
+        return serialized(kind, index)
+
+
+def _empty(kind: str, size: int) -> tuple[faiss.Index, list[faiss.Index]]:
+    """An index without rows, and its parts, which must live as long."""
+    metric, bits8 = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_8bit
+    if kind == 'hnsw':
+        graph = faiss.IndexHNSWSQ(size, bits8, LINKS, metric)
+        graph.hnsw.efConstruction = _BUILD_DEPTH
+        return graph, []
+    codes = faiss.IndexPQFastScan(size, parts_of(size), BITS, metric)
+    if kind == 'pq':
+        return codes, []
+    refined = faiss.IndexScalarQuantizer(size, bits8, metric)
+    return faiss.IndexRefine(codes, refined), [codes, refined]
+
+
+def serialized(kind: str, index: faiss.Index | faiss.IndexBinary) -> bytes:
+    """The bytes of an index."""
+    write = faiss.serialize_index_binary if kind == 'binary' else faiss.serialize_index
+    return write(index).tobytes()
+
+
+def opened(kind: str, data: bytes) -> faiss.Index | faiss.IndexBinary:
+    """The index in bytes that `check_layout` has passed."""
+    array = np.frombuffer(data, np.uint8)
+    if kind == 'binary':
+        return faiss.deserialize_index_binary(array)
+    return faiss.deserialize_index(array)
+
+
+def set_shortlist(kind: str, index: faiss.Index, length: int) -> None:
+    """Let an index look at `length` candidates, or more where more are asked for."""
+    if kind == 'hnsw':
+        index.hnsw.efSearch = length
+    elif kind == 'sq8':
+        index.k_factor = max(1.0, length / RESCORED)
+
+
+def candidates(kind: str, index: faiss.Index, turned: np.ndarray, count: int) -> np.ndarray:
+    """int64 (B, count): rows that may be the most similar ones; -1 where there are no more."""
+    if kind == 'binary':
+        return index.search(signs(turned), count)[1]
+    return index.search(turned, count)[1]
+
+
+def signs(rows: np.ndarray) -> np.ndarray:
+    """float32 (N, D) → uint8 (N, D / 8, rounded up): a bit a number, 1 where it is positive."""
+    return np.packbits(rows > 0, axis=1)
+
+
+class OneThread:
+    """FAISS works in one thread, for this thread of ours alone: OpenMP keeps the number by thread.
+
+    More threads would wait for each other, and take CPU meanwhile, longer than the work takes.
+    """
+
+    def __enter__(self) -> None:
+        self._before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        faiss.omp_set_num_threads(self._before)
+
+
+def threads_for(queries: int) -> contextlib.AbstractContextManager:
+    """The threads of FAISS for so many queries: one for one, all for more."""
+    return OneThread() if queries == 1 else contextlib.nullcontext()
