@@ -76,7 +76,7 @@ class MilvusRows:
 
     def __init__(self, store: Store, collection: str, description: Description):
         self.store, self.collection, self.description = store, collection, description
-        self.address = store.address
+        self.address, self._checksum = store.address, description.sha256[PLACES_FILE]
 
     def __len__(self) -> int:
         return self.description.places
@@ -135,9 +135,9 @@ class MilvusRows:
             known = len(self.description.info.traverses)
             if known and places.traverses.max() >= known:
                 raise ValueError(f'a place is of traverse {places.traverses.max()} of {known}')
-            if len(rows) == len(self):
-                if sha256_of(write_columns(places)) != self.description.sha256[PLACES_FILE]:
-                    raise ValueError('the places differ from their checksum')
+            whole = len(rows) == len(self)
+            if whole and sha256_of(write_columns(places)) != self._checksum:
+                raise ValueError('the places differ from their checksum')
         except ValueError as error:
             raise self._damage(reason_of(error)) from error
         return places

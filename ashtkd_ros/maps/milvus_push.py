@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A map becomes a collection of Milvus, whole or not at all.
 
-It is written to a collection of its own, NAME_ashtkd_ and 8 digits; then the alias NAME is given to
-that, in one step.
+It is written to a collection of its own, NAME_ashtkd_ and 8 digits; then the alias NAME is given
+to that, in one step.
 """
 
 from __future__ import annotations
@@ -107,9 +107,7 @@ def _fitting(place_map: PlaceMap) -> tuple[PlaceMap, int]:
     pictures = places.pictures.copy()
     pictures[large] = 0
     kept = with_columns(places, pictures=pictures)
-    fitting = PlaceMap(
-        place_map.index, kept, place_map.info, place_map.folder, place_map.local
-    )
+    fitting = PlaceMap(place_map.index, kept, place_map.info, place_map.folder, place_map.local)
     return fitting, len(large)
 
 

@@ -48,8 +48,8 @@ class Address:
         is_file = bool(found) and found['where'].endswith('.db') and '\0' not in text
         if not is_file and not (server and 0 < int(server['port']) < 2**16):
             raise VprError(
-                f'{text}: is neither milvus://HOST:PORT/NAME nor milvus://PATH.db/NAME, where NAME '
-                'is up to 200 letters, digits and _, and does not begin with a digit'
+                f'{text}: is neither milvus://HOST:PORT/NAME nor milvus://PATH.db/NAME, where '
+                'NAME is up to 200 letters, digits and _, and does not begin with a digit'
             )
         where = os.path.expanduser(found['where']) if is_file else found['where']
         return cls(where, found['name'], is_file)
@@ -70,7 +70,8 @@ def load_client() -> ModuleType:
         import pymilvus
     except ImportError as error:
         raise VprError(
-            f'{SCHEME} needs pymilvus ({one_line(str(error))}): pip install "pymilvus[milvus-lite]"'
+            f'{SCHEME} needs pymilvus ({one_line(str(error))}): pip install '
+            '"pymilvus[milvus-lite]"'
         ) from error
     for name in ('pymilvus', *logging.root.manager.loggerDict):  # of what goes wrong we tell
         if name.partition('.')[0] == 'pymilvus':
@@ -130,7 +131,7 @@ def _check_file(address: Address, create: bool) -> None:
         raise VprError(f'{address}: there is no {lacking}; map_tools push makes one') from error
     except OSError as error:
         why = 'it is a file' if isinstance(error, NotADirectoryError) else _reason(error)
-        raise VprError(f'{address}: {path} is not Milvus Lite\'s ({why})') from error
+        raise VprError(f"{address}: {path} is not Milvus Lite's ({why})") from error
     if not inside >= _LITE_HAS and (inside or not create):
         raise VprError(f"{address}: the folder {path} is not Milvus Lite's; give another name")
 
@@ -230,7 +231,10 @@ class Store:
     def count(self, collection: str) -> int:
         """How many rows are of places."""
         found = self._call(
-            'query', collection, filter='row >= 0', output_fields=['count(*)'],
+            'query',
+            collection,
+            filter='row >= 0',
+            output_fields=['count(*)'],
             consistency_level='Strong',
         )
         return int(found[0]['count(*)'])
