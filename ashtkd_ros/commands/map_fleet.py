@@ -41,8 +41,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         'push',
         help="write a map to the fleet's, which lies in Milvus",
         description='Write a map to a collection of Milvus, whole or not at all. Needs pip '
-        'install "pymilvus[milvus-lite]". MILVUS_TOKEN: the token or USER:PASSWORD of a server that asks '
-        'for one.',
+        'install "pymilvus[milvus-lite]". MILVUS_TOKEN: the token or USER:PASSWORD of a '
+        'server that asks for one.',
     )
     parser.set_defaults(run=_push)
     parser.add_argument('map', type=Path, help='folder of the map')

@@ -59,6 +59,7 @@ def opened(address: Address, embedder: Embedder | None = None) -> Iterator[Milvu
         if not is_map(store, collection):
             raise VprError(f'{address}: is no map of map_tools push; name another collection')
         try:
+            store.load(collection)
             notes = store.query(collection, 'row < 0', ['row', 'note'])
             description = description_of(notes)
         except ValueError as error:

@@ -76,7 +76,8 @@ def load_client() -> ModuleType:
     for name in ('pymilvus', *logging.root.manager.loggerDict):  # of what goes wrong we tell
         if name.partition('.')[0] == 'pymilvus':
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    logging.getLogger('milvus_lite').setLevel(logging.CRITICAL + 1)
+    for name in ('milvus_lite', 'grpc._server'):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return pymilvus
 
 
@@ -218,6 +219,10 @@ class Store:
     def flush(self, collection: str) -> None:
         """Wait until all rows are stored."""
         self._call('flush', collection)
+
+    def load(self, collection: str) -> None:
+        """Have it in Milvus's memory, without which it is not searched."""
+        self._call('load_collection', collection)
 
     def drop(self, collection: str) -> None:
         """Remove a collection."""

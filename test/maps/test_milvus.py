@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import line_of, places_along_x, unit_rows
-from map_fixtures import PICTURE, rich  # noqa: F401
-from milvus_fixtures import address, needs_milvus  # noqa: F401
+from map_fixtures import PICTURE
+from milvus_fixtures import needs_milvus
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
@@ -25,6 +25,7 @@ from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places_file import write_columns
 from ashtkd_ros.recognition.matcher import Matcher
 
+pytest_plugins = ['map_fixtures', 'milvus_fixtures']
 pytestmark = needs_milvus
 
 
@@ -58,7 +59,7 @@ def test_the_five_best_of_ten_thousand_places_are_those_of_faiss(fake_network, a
         assert [c.place for c in one[0].candidates] == [c.place for c in one[1].candidates]
 
 
-def test_a_map_comes_back_as_it_was(rich: Path, address: Address, tmp_path: Path):  # noqa: F811
+def test_a_map_comes_back_as_it_was(rich: Path, address: Address, tmp_path: Path):
     before = PlaceMap.load(rich)
     push(before, address)
     (tmp_path / 'new').mkdir()
