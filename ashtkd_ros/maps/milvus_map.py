@@ -115,7 +115,7 @@ class MilvusRows:
             if wanted[-1] - wanted[0] + 1 == len(wanted):
                 chosen = f'row >= {wanted[0]} and row <= {wanted[-1]}'
             entities = self.store.query(self.collection, chosen, ['row', *fields])
-            by_row = {e.get('row'): e for e in entities}
+            by_row = {e['row']: e for e in entities if type(e.get('row')) is int}
             for row in page.tolist():
                 if row not in by_row:
                     raise self._damage(f'row {row} is missing')

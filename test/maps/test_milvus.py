@@ -55,8 +55,8 @@ def test_the_five_best_of_ten_thousand_places_are_those_of_faiss(fake_network, a
         assert np.abs(similarities - expected).max() < 1e-5
         some = np.array([9_999, 3, 3, 512])
         assert (there.descriptors(some) == rows[some]).all()
-        one = Matcher(there).match(queries[0], 5), Matcher(place_map).match(queries[0], 5)
-        assert [c.place for c in one[0].candidates] == [c.place for c in one[1].candidates]
+        answers = [Matcher(m).match(queries[0], 5) for m in (there, place_map)]
+        assert [c.place for c in answers[0]] == [c.place for c in answers[1]]
 
 
 def test_a_map_comes_back_as_it_was(rich: Path, address: Address, tmp_path: Path):
