@@ -61,6 +61,8 @@ def opened(address: Address, embedder: Embedder | None = None) -> Iterator[Milvu
         try:
             store.load(collection)
             notes = store.query(collection, 'row < 0', ['row', 'note'])
+            if not notes:
+                raise ValueError('its description is lost; push the map again')
             description = description_of(notes)
         except ValueError as error:
             raise VprError(f'{address}: {reason_of(error)}') from error

@@ -6,6 +6,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from milvus_fixtures import needs_milvus
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.maps import milvus_store
 from ashtkd_ros.maps.milvus_map import opened
 from ashtkd_ros.maps.milvus_push import check_place, push
 from ashtkd_ros.maps.milvus_store import Address, Store, connected
@@ -27,6 +30,15 @@ from ashtkd_ros.recognition.matcher import Matcher
 
 pytest_plugins = ['map_fixtures', 'milvus_fixtures']
 pytestmark = needs_milvus
+
+
+SERVER = """
+import sys, time
+from milvus_lite.adapter.grpc.server import start_server_in_thread
+running = start_server_in_thread(data_dir=sys.argv[1], host='127.0.0.1', port=0)
+print(running[2], flush=True)
+time.sleep(120.0)
+"""
 
 
 def names(where: Address) -> list[str]:
@@ -107,6 +119,40 @@ def test_a_picture_that_is_too_large_is_left_out_and_told(
     with opened(address) as source:
         pulled = source.pulled(np.arange(2), tmp_path / 'new')
     assert [bool(p.thumbnail) for p in pulled.places] == [False, True]
+
+
+def test_a_server_is_as_good_and_may_end_at_any_moment(
+    rich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(milvus_store, '_ANSWER_S', 3.0)
+    before = PlaceMap.load(rich)
+    command = [sys.executable, '-c', SERVER, str(tmp_path / 'server')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            address = Address.parse(f'milvus://127.0.0.1:{server.stdout.readline().strip()}/c')
+            push(before, address)
+            push(before, address, over=True)
+            assert len(names(address)) == 1
+            with opened(address) as source:
+                there = source.map()
+                assert there.places == before.places
+                server.kill()
+                server.wait()
+                asks = (
+                    lambda: there.search(unit_rows(1, 4)[0], 2),
+                    lambda: there.descriptors(np.arange(5)),
+                    lambda: there.local.rows([1]),
+                )
+                for ask in asks:
+                    started = time.monotonic()
+                    with pytest.raises(VprError) as error:
+                        ask()
+                    assert str(address) in line_of(error) and time.monotonic() - started < 20.0
+            with pytest.raises(VprError) as error:
+                push(before, address, over=True)
+            assert 'nothing answers' in line_of(error)
+        finally:
+            server.kill()
 
 
 def test_a_map_is_replaced_only_when_asked(built: PlaceMap, fake_network, address: Address):
