@@ -68,6 +68,11 @@ def opened(address: Address, embedder: Embedder | None = None) -> Iterator[Milvu
             raise VprError(f'{address}: {reason_of(error)}') from error
         check_model(address, description, embedder)
         check_shape(description.local)
+        if (stored := store.count(collection)) != description.places:
+            raise VprError(
+                f'{address}: is damaged, it has {stored} of {description.places} pictures; push '
+                'the map again'
+            )
         yield MilvusRows(store, collection, description)
 
 
@@ -92,7 +97,7 @@ class MilvusRows:
         for first in range(0, len(self), MOST_HITS):
             last = min(first + MOST_HITS, len(self)) - 1
             chosen = f'row >= {first} and row <= {last} and {inside}'
-            rows = [e.get('row') for e in self.store.query(self.collection, chosen, ['row'])]
+            rows = [e.get('row') for e in self._query(chosen, ['row'])]
             if not all(type(row) is int and first <= row <= last for row in rows):
                 raise self._damage('a row has no number')
             found += rows
@@ -116,7 +121,7 @@ class MilvusRows:
             chosen = f'row in {wanted}'
             if wanted[-1] - wanted[0] + 1 == len(wanted):
                 chosen = f'row >= {wanted[0]} and row <= {wanted[-1]}'
-            entities = self.store.query(self.collection, chosen, ['row', *fields])
+            entities = self._query(chosen, ['row', *fields])
             by_row = {e['row']: e for e in entities if type(e.get('row')) is int}
             for row in page.tolist():
                 if row not in by_row:
@@ -126,6 +131,21 @@ class MilvusRows:
                 except ValueError as error:
                     raise self._damage(f'row {row}: {reason_of(error)}') from error
                 yield taken
+
+    def _query(self, chosen: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+        try:
+            return self.store.query(self.collection, chosen, fields)
+        except VprError:
+            self._check_replaced()
+            raise
+
+    def _check_replaced(self) -> None:
+        """VprError where another map has taken the place of this one."""
+        current = self.collection
+        with contextlib.suppress(VprError):  # Milvus is gone; the caller says so
+            current = self.store.current()
+        if current != self.collection:
+            raise VprError(f'{self.address}: was replaced meanwhile; do this again')
 
     def places(self, rows: np.ndarray) -> Places:
         """The places in these rows; a whole map's are compared with its checksum."""
@@ -191,9 +211,7 @@ class MilvusRows:
         return PlaceMap(index, places, self.description.info, local=local)
 
     def _damage(self, what: str) -> VprError:
-        collection = self.store.current()
-        if collection != self.collection:
-            return VprError(f'{self.address}: was replaced meanwhile; do this again')
+        self._check_replaced()
         return VprError(f'{self.address}: is damaged, {what}; push the map again')
 
 

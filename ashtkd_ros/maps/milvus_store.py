@@ -205,7 +205,8 @@ class Store:
         schema.add_field('row', kinds.INT64, is_primary=True)
         schema.add_field('descriptor', kinds.FLOAT_VECTOR, dim=dimensions)
         for name, kind in fields.items():
-            more = {'max_length': LONGEST_FIELD} if kind is str else {}
+            # Texts stay on the server's disk: with pictures they are what is large.
+            more = {'max_length': LONGEST_FIELD, 'mmap_enabled': True} if kind is str else {}
             schema.add_field(name, of[kind], **more)
         index = self._library.MilvusClient.prepare_index_params()
         index.add_index('descriptor', index_type='FLAT', metric_type='IP')

@@ -175,16 +175,24 @@ def test_rows_and_queries_that_there_are_not(pushed: Address):
 
 
 @needs_milvus
-def test_a_map_that_is_replaced_while_it_is_read_is_told(pushed: Address, built: PlaceMap):
+def test_a_map_that_is_replaced_while_it_is_read_is_told(pushed: Address):
     with opened(pushed) as source:
-        push(built, pushed, over=True)
-    with opened(pushed) as source:
-        source.store.switch(source.collection)
-        old, source.collection = source.collection, 'campus_ashtkd_00000000'
-        source.store.create(source.collection, 4, {'mine': int})
+        source.store.create('campus_ashtkd_00000000', 4, {'mine': int})
+        source.store.switch('campus_ashtkd_00000000')
+        assert len(source.descriptors(EVERY)) == 5  # as long as it is there
+        source.store.drop(source.collection)
         with pytest.raises(VprError) as error:
             source.descriptors(EVERY)
-        assert str(pushed) in line_of(error) and old
+        assert 'was replaced meanwhile' in line_of(error)
+
+
+@needs_milvus
+def test_rows_that_are_lost_are_told_at_once(pushed: Address):
+    with connected(pushed) as store:
+        store._client.delete(store.current(), filter='row == 3')
+    with pytest.raises(VprError) as error, opened(pushed):
+        pass
+    assert 'has 4 of 5 pictures' in line_of(error)
 
 
 @pytest.mark.parametrize(
