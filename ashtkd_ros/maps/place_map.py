@@ -208,7 +208,7 @@ class PlaceMap:
             for name in dict.fromkeys((TABLE, columns))
         }
         index = read_index(folder, handle, description)
-        _check_model(folder, description, embedder)
+        check_model(folder, description, embedder)
         places = _places(folder / columns, contents[columns], description)
         counts = (description.places, len(places), len(index))
         if len(set(counts)) > 1:
@@ -243,7 +243,8 @@ def _places(path: Path, data: bytes, description: Description) -> Places:
     return places
 
 
-def _check_model(folder: Path, description: Description, embedder: Embedder | None) -> None:
+def check_model(folder: object, description: Description, embedder: Embedder | None) -> None:
+    """VprError where another network made a map; `folder`: where the map is, for the text."""
     if embedder is None:
         return
     model, size = description.info.model, description.descriptor_size
