@@ -18,6 +18,7 @@ from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.mapping.calibration import calibrated
 from ashtkd_ros.mapping.route_picture import write_route_picture
 from ashtkd_ros.maps.description import MapInfo
+from ashtkd_ros.maps.descriptor_index import DescriptorIndex
 from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT, ROUTE, check_target
 from ashtkd_ros.maps.history import noted
 from ashtkd_ros.maps.map_rows import Part, PictureRows, map_of_parts
@@ -84,17 +85,20 @@ def _description(folder: Path) -> bytes:
 class Revision:
     """A map that is made of rows of others, and not saved yet.
 
-    `parts`: the rows, in the order of `places`; `info`: what map.yaml will say of it.
+    `parts`: the rows, in the order of `places`; `info`: what map.yaml will say of it; `pattern`:
+    the index whose kind it keeps, None: that of the first part.
     """
 
     parts: Sequence[Part]
     places: Places
     info: MapInfo
+    pattern: DescriptorIndex | None = None
 
     @cached_property
     def map(self) -> PlaceMap:
         """The new map."""
-        return map_of_parts(self.parts, self.places, self.info)
+        pattern = self.parts[0].map.index if self.pattern is None else self.pattern
+        return map_of_parts(self.parts, self.places, self.info, pattern)
 
     @cached_property
     def pictures(self) -> PictureRows:
