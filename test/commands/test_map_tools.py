@@ -54,6 +54,21 @@ def test_a_picture_of_a_known_place_becomes_another_look_of_it(
     assert ids(a_map) == [0, 1, 2, 3, 4, 5, 1, 6, 6, 7]
 
 
+def test_all_looks_of_a_place_have_its_name(a_map: Path, tmp_path: Path, common):
+    assert tools('relabel', a_map, '1=door') == 0
+    source, grown = walk(tmp_path / 'w', [2.0, 40.0], 50), tmp_path / 'grown'
+    assert tools('append', a_map, source, '--experiences', '-o', grown, *common) == 0
+    assert tools('merge', a_map, grown, '-o', tmp_path / 'both', *common) == 0
+    assert tools('drop', grown, '--traverse', 0, '-o', tmp_path / 'new_look') == 0
+    for name, there in (('grown', 2), ('both', 2), ('new_look', 1)):
+        places = PlaceMap.load(tmp_path / name).places
+        assert [p.label for p in places if p.id == 1] == ['door'] * there
+        # An export that nobody has edited says what the map says.
+        table = tmp_path / f'{name}.csv'
+        assert tools('export', tmp_path / name, '-o', table) == 0
+        assert tools('relabel', tmp_path / name, '--table', table) == 0
+
+
 def test_looks_turned_away_are_other_places(a_map: Path, tmp_path: Path, common):
     source = walk(tmp_path / 'w', [2.0], 50)
     (source / 'poses.csv').write_text('file,stamp,x,y,qx,qy,qz,qw,z\n0.png,0,2,0,0,0,1,0,0\n')
