@@ -80,7 +80,7 @@ def _drop(args: argparse.Namespace) -> int:
     if not dropped.any():
         if not args.dry_run:
             copy_map(place_map, target)
-        print_lines(f'{args.map}: nothing to drop, {counted_places(place_map.places)} stay')
+        print_lines(f'{args.map}: nothing to drop, {staying(place_map.places)}')
         return 0
     revision = without(place_map, dropped)
     line = what_goes(place_map, dropped)
@@ -88,7 +88,7 @@ def _drop(args: argparse.Namespace) -> int:
         print_lines(f'{args.map}: would drop {line}')
         return 0
     revision.save(target, 'drop', args.given, place_map.places)
-    print_lines(f'{target.folder}: dropped {line}; {counted_places(revision.places)} stay')
+    print_lines(f'{target.folder}: dropped {line}; {staying(revision.places)}')
     return 0
 
 
@@ -143,9 +143,7 @@ def _prune(args: argparse.Namespace) -> int:
     if not found.dropped.any():
         if not args.dry_run:
             copy_map(place_map, target)
-        print_lines(
-            f'{args.map}: nothing to drop, {counted_places(place_map.places)} stay; {recall}'
-        )
+        print_lines(f'{args.map}: nothing to drop, {staying(place_map.places)}; {recall}')
         return 0
     recall += f' before, {100 * found.after:.1f} % after'
     line = what_goes(place_map, found.dropped)
@@ -154,8 +152,8 @@ def _prune(args: argparse.Namespace) -> int:
         return 0
     revision = without(place_map, found.dropped)
     revision.save(target, 'prune', args.given, place_map.places, recall)
-    stay = counted_places(revision.places)
-    print_lines(f'{target.folder}: {recall}', f'{target.folder}: dropped {line}; {stay} stay')
+    stay = staying(revision.places)
+    print_lines(f'{target.folder}: {recall}', f'{target.folder}: dropped {line}; {stay}')
     return 0
 
 
@@ -180,6 +178,11 @@ def counted_places(places: Places) -> str:
     number = place_count(places)
     extra = f' ({counted(len(places), "picture")})' if len(places) != number else ''
     return counted(number, 'place') + extra
+
+
+def staying(places: Places) -> str:
+    """How many places stay, as a sentence."""
+    return f'{counted_places(places)} {"stays" if place_count(places) == 1 else "stay"}'
 
 
 def id_ranges(text: str) -> list[int]:

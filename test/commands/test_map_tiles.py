@@ -29,6 +29,19 @@ def test_a_map_is_cut_and_the_city_checked(saved: Path, tmp_path: Path, capsys):
     assert str(tile) in capsys.readouterr().err
 
 
+def test_tiles_are_no_map_that_can_be_changed(saved: Path, tmp_path: Path, capsys):
+    city, out = tmp_path / 'city', tmp_path / 'out.csv'
+    assert call(map_tools.main, 'tile', saved, '-o', city, '--metres', 2) == 0
+    said = f'{city}: holds the tiles of a map; name the map that they were cut from'
+    for given in (
+        ('export', city, '-o', out),
+        ('drop', city, '--ids', 1),
+        ('tile', city, '-o', out),
+    ):
+        assert call(map_tools.main, *given) == 1
+        assert said in capsys.readouterr().err, given[0]
+
+
 @pytest.mark.parametrize('metres', ['0', '-5', 'nan', 'wide', '0.01'])
 def test_a_width_that_is_none_is_refused(saved: Path, tmp_path: Path, capsys, metres: str):
     status = call(map_tools.main, 'tile', saved, '-o', tmp_path / 'city', '--metres', metres)
