@@ -14,7 +14,6 @@ from ashtkd_ros.cli.arguments import count, finite, not_negative, share
 from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.commands.options import add_model_options, load_embedder
 from ashtkd_ros.errors import ArgumentError
-from ashtkd_ros.mapping.additions import check_model
 from ashtkd_ros.mapping.dropping import EARLIEST, Selection, without
 from ashtkd_ros.mapping.experiences import SamePlace
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, options_of
@@ -133,9 +132,8 @@ def same_place(args: argparse.Namespace, keyframes: KeyframeOptions) -> SamePlac
 
 def _prune(args: argparse.Namespace) -> int:
     target, embedder = target_of(args.map, args.out), load_embedder(args)
-    place_map = PlaceMap.load(args.map, pictures=True)
+    place_map = PlaceMap.load(args.map, embedder, pictures=True)
     print_notes(*place_map.warnings)
-    check_model(place_map, embedder)
     keyframes = options_of(place_map.info.built)
     close = StandIns(place_map, same_place(args, keyframes), keyframes.similarity)
     found = prune(place_map, embedder, close, args.keep_recall, args.threads)
@@ -200,7 +198,7 @@ def id_ranges(text: str) -> list[int]:
 def moment(text: str) -> datetime:
     """Type of an argument: a day or a time as in ISO 8601, of UTC unless it has an offset."""
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(re.sub('Z$', '+00:00', text))  # Python 3.10 knows no Z
         time = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
         time.timestamp()
     except (ValueError, OverflowError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.mapping.additions import check_additions, check_model
+from ashtkd_ros.mapping.additions import check_additions
 from ashtkd_ros.mapping.build import Builder, MapOptions
 from ashtkd_ros.mapping.experiences import SamePlace, places_of
 from ashtkd_ros.mapping.journal import Journal
@@ -65,8 +65,7 @@ def append(
     `check_additions`, or gives no place.
     """
     target = target_of(folder, out)
-    base = PlaceMap.load(folder, pictures=True)
-    check_model(base, embedder)
+    base = PlaceMap.load(folder, embedder, pictures=True)
     notify(*base.warnings, *check_additions(base, traverses))
     how = MapOptions(
         options.keyframes,

@@ -259,7 +259,7 @@ def _check_model(folder: Path, description: Description, embedder: Embedder | No
         raise VprError(
             f'{folder}: built with model {model["name"]} ({model["sha256"][:8]}), '
             f'the running model is {embedder.name} ({embedder.hash[:8]}); '
-            'rebuild the map with build_map'
+            'take the model of the map, or give the map this one with map_tools reembed'
         )
     if size != embedder.dimensions:
         raise VprError(
