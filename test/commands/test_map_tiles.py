@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from ashtkd_ros.commands import map_info, map_tools
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.city import read_city
+from ashtkd_ros.maps.map_files import map_checksum
 
 
 def call(main, *arguments: object) -> int:
@@ -40,6 +42,8 @@ def test_tiles_are_no_map_that_can_be_changed(saved: Path, tmp_path: Path, capsy
     ):
         assert call(map_tools.main, *given) == 1
         assert said in capsys.readouterr().err, given[0]
+    with pytest.raises(VprError, match='holds the tiles of a map'):
+        map_checksum(city)
 
 
 @pytest.mark.parametrize('metres', ['0', '-5', 'nan', 'wide', '0.01'])
