@@ -11,7 +11,6 @@ example: ros2 run ashtkd_ros calibrate ~/maps/campus ~/bags/tuesday
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
 from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
@@ -26,20 +25,16 @@ from ashtkd_ros.commands.options import (
 from ashtkd_ros.evaluation.experiment import EvaluationOptions, Experiment
 from ashtkd_ros.evaluation.labelled_calibration import calibrated_to
 from ashtkd_ros.images.bit_depth import map_bits
-from ashtkd_ros.maps.folder import DESCRIPTION, ROUTE, check_target
+from ashtkd_ros.mapping.revision import put_rows, target_of
 from ashtkd_ros.maps.map_summary import trust_lines
 from ashtkd_ros.maps.place_map import PlaceMap
-from ashtkd_ros.maps.thumbnails import THUMBNAILS
 from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.opening import open_traverse
 
 
 def _calibrate(args: argparse.Namespace) -> int:
-    check_target(args.map)  # before the work
+    target = target_of(args.map)  # before the work
     embedder = load_embedder(args)
-    before = b''  # what is loaded is what is replaced
-    with suppress(OSError):  # PlaceMap.load says what is wrong
-        before = (args.map / DESCRIPTION).read_bytes()
     place_map = PlaceMap.load(args.map, embedder, pictures=True)
     print_notes(*place_map.warnings)
     bits = map_bits(place_map.traverses)
@@ -50,7 +45,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     experiment.check()
     found, images = calibrated_to(experiment, embedder)
     place_map.info = place_map.info.calibrated(found.coefficients, found.trust)
-    place_map.save(args.map, args.map / THUMBNAILS, args.map / ROUTE, over=before)
+    put_rows(place_map, target)
     print_lines(f'{args.map}: calibrated to {counted(images, "image")} of {args.source}')
     print_lines(*(f'{name}: {text}' for name, text in trust_lines(place_map.info).items()))
     return 0

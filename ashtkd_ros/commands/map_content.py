@@ -14,7 +14,6 @@ from ashtkd_ros.cli.arguments import count, finite, not_negative, share
 from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.commands.options import add_model_options, load_embedder
 from ashtkd_ros.errors import ArgumentError
-from ashtkd_ros.mapping.additions import check_model
 from ashtkd_ros.mapping.dropping import EARLIEST, Selection, without
 from ashtkd_ros.mapping.experiences import SamePlace
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, options_of
@@ -80,7 +79,7 @@ def _drop(args: argparse.Namespace) -> int:
     if not dropped.any():
         if not args.dry_run:
             copy_map(place_map, target)
-        print_lines(f'{args.map}: nothing to drop, {counted_places(place_map.places)} stay')
+        print_lines(f'{args.map}: nothing to drop, {staying(place_map.places)}')
         return 0
     revision = without(place_map, dropped)
     line = what_goes(place_map, dropped)
@@ -88,7 +87,7 @@ def _drop(args: argparse.Namespace) -> int:
         print_lines(f'{args.map}: would drop {line}')
         return 0
     revision.save(target, 'drop', args.given, place_map.places)
-    print_lines(f'{target.folder}: dropped {line}; {counted_places(revision.places)} stay')
+    print_lines(f'{target.folder}: dropped {line}; {staying(revision.places)}')
     return 0
 
 
@@ -133,9 +132,8 @@ def same_place(args: argparse.Namespace, keyframes: KeyframeOptions) -> SamePlac
 
 def _prune(args: argparse.Namespace) -> int:
     target, embedder = target_of(args.map, args.out), load_embedder(args)
-    place_map = PlaceMap.load(args.map, pictures=True)
+    place_map = PlaceMap.load(args.map, embedder, pictures=True)
     print_notes(*place_map.warnings)
-    check_model(place_map, embedder)
     keyframes = options_of(place_map.info.built)
     close = StandIns(place_map, same_place(args, keyframes), keyframes.similarity)
     found = prune(place_map, embedder, close, args.keep_recall, args.threads)
@@ -143,9 +141,7 @@ def _prune(args: argparse.Namespace) -> int:
     if not found.dropped.any():
         if not args.dry_run:
             copy_map(place_map, target)
-        print_lines(
-            f'{args.map}: nothing to drop, {counted_places(place_map.places)} stay; {recall}'
-        )
+        print_lines(f'{args.map}: nothing to drop, {staying(place_map.places)}; {recall}')
         return 0
     recall += f' before, {100 * found.after:.1f} % after'
     line = what_goes(place_map, found.dropped)
@@ -154,8 +150,8 @@ def _prune(args: argparse.Namespace) -> int:
         return 0
     revision = without(place_map, found.dropped)
     revision.save(target, 'prune', args.given, place_map.places, recall)
-    stay = counted_places(revision.places)
-    print_lines(f'{target.folder}: {recall}', f'{target.folder}: dropped {line}; {stay} stay')
+    stay = staying(revision.places)
+    print_lines(f'{target.folder}: {recall}', f'{target.folder}: dropped {line}; {stay}')
     return 0
 
 
@@ -182,6 +178,11 @@ def counted_places(places: Places) -> str:
     return counted(number, 'place') + extra
 
 
+def staying(places: Places) -> str:
+    """How many places stay, as a sentence."""
+    return f'{counted_places(places)} {"stays" if place_count(places) == 1 else "stay"}'
+
+
 def id_ranges(text: str) -> list[int]:
     """Type of an argument: numbers of places and ranges of them, separated by commas."""
     ids: set[int] = set()
@@ -197,7 +198,7 @@ def id_ranges(text: str) -> list[int]:
 def moment(text: str) -> datetime:
     """Type of an argument: a day or a time as in ISO 8601, of UTC unless it has an offset."""
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(re.sub('Z$', '+00:00', text))  # Python 3.10 knows no Z
         time = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
         time.timestamp()
     except (ValueError, OverflowError) as error:

@@ -22,7 +22,7 @@ from ashtkd_ros.commands.options import (
 )
 from ashtkd_ros.files.writing import check_output, write_bytes
 from ashtkd_ros.images.bit_depth import map_bits
-from ashtkd_ros.mapping.additions import check_additions, check_model
+from ashtkd_ros.mapping.additions import check_additions
 from ashtkd_ros.mapping.append import AppendOptions, append
 from ashtkd_ros.mapping.build_summary import notes_after_build
 from ashtkd_ros.mapping.keyframes import options_of, unused_options
@@ -123,9 +123,8 @@ def _merge(args: argparse.Namespace) -> int:
     if args.numbers is not None and not args.dry_run:
         check_output(args.numbers, lambda data: data.startswith(_header()), 'numbers')
     embedder = load_embedder(args)
-    maps = [PlaceMap.load(folder, pictures=True) for folder in args.map]
+    maps = [PlaceMap.load(folder, embedder, pictures=True) for folder in args.map]
     for place_map in maps:
-        check_model(place_map, embedder)
         print_notes(*place_map.warnings)
     merged = merge(maps)
     if not args.dry_run:

@@ -17,11 +17,9 @@ from ashtkd_ros.mapping.relabelling import (
     read_names,
     relabelled,
 )
-from ashtkd_ros.mapping.revision import copy_map, place_count, target_of
-from ashtkd_ros.maps.folder import ROUTE
+from ashtkd_ros.mapping.revision import copy_map, place_count, put_rows, target_of
 from ashtkd_ros.maps.history import noted
 from ashtkd_ros.maps.place_map import PlaceMap
-from ashtkd_ros.maps.thumbnails import THUMBNAILS
 from ashtkd_ros.text import counted
 
 _MOST_LINES = 50  # of changes that are printed
@@ -72,7 +70,7 @@ def _relabel(args: argparse.Namespace) -> int:
     result = f'{counted(len(changed), "place")} renamed'
     built = noted(place_map.info.built, 'relabel', args.given, *counts, result)
     place_map.places, place_map.info = after, replace(place_map.info, built=built)
-    place_map.save(target.folder, args.map / THUMBNAILS, args.map / ROUTE, over=target.over)
+    put_rows(place_map, target)
     print_lines(f'{target.folder}: renamed {counted(len(changed), "place")}')
     return 0
 

@@ -38,7 +38,10 @@ def shared_images(
         same[row] = _source(described, originals, frame.source) in mapped
     if descriptors is not None and len(descriptors) == len(frames):
         count = min(2, len(place_map.places))
-        scores, _ = place_map.index.search(np.ascontiguousarray(descriptors, np.float32), count)
+        index = place_map.index
+        scores, rows = index.search(np.ascontiguousarray(descriptors, np.float32), count)
+        # Those of float16 are rounded, their lengths too, by more than `_SAME` leaves.
+        scores = scores / np.linalg.norm(index.rows(rows.ravel()), axis=1).reshape(rows.shape)
         # Where two places look just the same, their descriptors do not tell images apart.
         same |= (scores[:, 0] >= _SAME) & ((count == 1) | (scores[:, -1] < _SAME))
     if not same.all():

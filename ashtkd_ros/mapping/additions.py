@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether pictures of other recordings fit into a map: frame, origin, odometry, network."""
+"""Whether pictures of other recordings fit into a map: frame, origin, odometry."""
 
 from __future__ import annotations
 
@@ -13,21 +13,8 @@ from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.mapping.source_checks import POSES_IN_MAP, common_frame
 from ashtkd_ros.maps.description import encodable
 from ashtkd_ros.maps.place_map import PlaceMap
-from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.opening import images_described
 from ashtkd_ros.traverses.traverse import Traverse
-
-
-def check_model(place_map: PlaceMap, embedder: Embedder) -> None:
-    """VprError where the network is not that of the map."""
-    model = place_map.info.model
-    if model['sha256'] != embedder.hash:
-        raise VprError(
-            f'{place_map.folder}: built with model {model["name"]} ({model["sha256"][:8]}), this '
-            f'is {embedder.name} ({embedder.hash[:8]}), and their descriptors cannot be compared; '
-            'name the model of the map with --model, or give the map this one with map_tools '
-            'reembed'
-        )
 
 
 def check_additions(place_map: PlaceMap, traverses: Sequence[Traverse]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.mapping.additions import check_additions, check_model
+from ashtkd_ros.mapping.additions import check_additions
 from ashtkd_ros.mapping.build import Builder, MapOptions
 from ashtkd_ros.mapping.experiences import SamePlace, places_of
 from ashtkd_ros.mapping.journal import Journal
@@ -20,7 +20,7 @@ from ashtkd_ros.maps.description import MapInfo, encodable
 from ashtkd_ros.maps.map_rows import descriptors_of, whole
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.places import Places
-from ashtkd_ros.maps.places_rows import joined, some_rows, with_columns
+from ashtkd_ros.maps.places_rows import joined, some_rows, with_columns, with_one_name
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.traverses.traverse import Traverse
 
@@ -65,8 +65,7 @@ def append(
     `check_additions`, or gives no place.
     """
     target = target_of(folder, out)
-    base = PlaceMap.load(folder, pictures=True)
-    check_model(base, embedder)
+    base = PlaceMap.load(folder, embedder, pictures=True)
     notify(*base.warnings, *check_additions(base, traverses))
     how = MapOptions(
         options.keyframes,
@@ -102,7 +101,7 @@ def _join(
     """Put the map of both in place."""
     places = with_columns(new.places, traverses=new.places.traverses + _traverses(base))
     ids, next_id = numbers(base, new, options.same)
-    both = joined([base.places, with_columns(places, ids=ids)])
+    both = with_one_name(joined([base.places, with_columns(places, ids=ids)]))
     info = _info(base, new, frame, options.keyframes, next_id)
     revision = Revision([whole(base), whole(new)], both, info)
     revision.calibrate(embedder, options.workers)

@@ -15,7 +15,7 @@ from ashtkd_ros.maps.description import MapInfo
 from ashtkd_ros.maps.map_rows import Part, whole
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.places import Places
-from ashtkd_ros.maps.places_rows import joined, some_rows, with_columns
+from ashtkd_ros.maps.places_rows import joined, some_rows, with_columns, with_one_name
 from ashtkd_ros.traverses.opening import images_described
 
 _UNKNOWN = 'unknown'  # source of a traverse that a map does not describe
@@ -134,7 +134,7 @@ class _Merger:
 
     def merged(self) -> Merged:
         """All maps as one."""
-        first, places = self.maps[0], joined(self.places)
+        first, places = self.maps[0], with_one_name(joined(self.places))
         frame = next((m for m in self.maps if m.places.posed.any()), first)
         built = {**first.info.built, 'traverses': self.traverses}
         if 'origin' in frame.info.built:

@@ -61,7 +61,7 @@ def reembed(
         new = _map_of(base, embedder, journal, rows)
         small = sum(entry['small'] for entry in _entries(journal, rows))
         result = f'{small} of {len(rows)} pictures from the small ones of the map'
-        revision = Revision([whole(new)], new.places, new.info)
+        revision = Revision([whole(new)], new.places, new.info, base.index)
         revision.calibrate(embedder, workers)
         saved = revision.save(target, 'reembed', arguments, base.places, result)
         journal.remove()

@@ -17,13 +17,14 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.mapping.calibration import calibrated
 from ashtkd_ros.mapping.route_picture import write_route_picture
+from ashtkd_ros.maps.city import is_city
 from ashtkd_ros.maps.description import MapInfo
+from ashtkd_ros.maps.descriptor_index import DescriptorIndex
 from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT, ROUTE, check_target
 from ashtkd_ros.maps.history import noted
-from ashtkd_ros.maps.map_rows import Part, PictureRows, map_of_parts
+from ashtkd_ros.maps.map_rows import Part, PictureRows, map_of_parts, whole
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.places import Places
-from ashtkd_ros.maps.thumbnails import THUMBNAILS
 from ashtkd_ros.network.embedder import Embedder
 
 
@@ -58,7 +59,8 @@ def target_of(folder: Path | None, out: Path | None = None) -> Target:
     where `out` holds something, or where no map can be put.
     """
     target = Path(folder if out is None else out)
-    check_target(target)
+    if out is not None or not is_city(target):  # PlaceMap.load says what that is
+        check_target(target)
     if folder is not None and _is_same(target, folder):
         return Target(target, _description(target), folder, _description(folder))
     if target.is_dir() and any(target.iterdir()):
@@ -84,17 +86,20 @@ def _description(folder: Path) -> bytes:
 class Revision:
     """A map that is made of rows of others, and not saved yet.
 
-    `parts`: the rows, in the order of `places`; `info`: what map.yaml will say of it.
+    `parts`: the rows, in the order of `places`; `info`: what map.yaml will say of it; `pattern`:
+    the index whose kind it keeps, None: that of the first part.
     """
 
     parts: Sequence[Part]
     places: Places
     info: MapInfo
+    pattern: DescriptorIndex | None = None
 
     @cached_property
     def map(self) -> PlaceMap:
         """The new map."""
-        return map_of_parts(self.parts, self.places, self.info)
+        pattern = self.parts[0].map.index if self.pattern is None else self.pattern
+        return map_of_parts(self.parts, self.places, self.info, pattern)
 
     @cached_property
     def pictures(self) -> PictureRows:
@@ -147,11 +152,15 @@ def drawn(places: Places, frame: str) -> Iterator[Path | None]:
 
 def copy_map(place_map: PlaceMap, target: Target) -> None:
     """Put a map that nothing is changed in where it is wanted: the same to the byte."""
-    if target.over:
-        return  # it is there
-    folder = place_map.folder
+    if not target.over:  # else it is there
+        put_rows(place_map, target)
+
+
+def put_rows(place_map: PlaceMap, target: Target) -> None:
+    """Put a map that still has all its rows where it is wanted, with its pictures and route."""
+    pictures, route = PictureRows([whole(place_map)]), place_map.folder / ROUTE
     with target.unless_replaced():
-        place_map.save(target.folder, folder / THUMBNAILS, folder / ROUTE, over=target.over)
+        place_map.save(target.folder, pictures, route, over=target.over)
 
 
 def place_count(places: Places) -> int:

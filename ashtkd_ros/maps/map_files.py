@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.reading import read_regular
+from ashtkd_ros.maps.city import is_city
 from ashtkd_ros.maps.description import Description, read_description
 from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT, INDEX, ROUTE, TABLE
 from ashtkd_ros.maps.places import Place, Places
 from ashtkd_ros.maps.places_file import PLACES_FILE
+from ashtkd_ros.maps.places_rows import with_columns
 from ashtkd_ros.maps.places_table import read_table
 from ashtkd_ros.maps.replacement import read_steadily
 from ashtkd_ros.maps.thumbnails import PICTURE_LIMIT, read_thumbnail, thumbnail_name
@@ -26,7 +31,8 @@ def read_map_yaml(folder: Path, handle: int) -> Description:
     try:
         data = read_regular(DESCRIPTION, DESCRIPTION_LIMIT, dir_fd=handle)
     except FileNotFoundError as error:
-        raise VprError(f'{folder}: holds no map.yaml; build the map with build_map') from error
+        why = _instead(folder) or 'holds no map.yaml; build the map with build_map'
+        raise VprError(f'{folder}: {why}') from error
     except OSError as error:
         raise VprError(
             f'{folder}: map.yaml cannot be read ({reason_of(error)}); rebuild the map'
@@ -51,7 +57,14 @@ def map_checksum(folder: Path) -> str:
     try:
         return sha256_of(read_regular(Path(folder) / INDEX, _INDEX_LIMIT))
     except OSError as error:
-        raise VprError(f'{folder}: no such map; build one with build_map') from error
+        why = _instead(folder) or 'no such map; build one with build_map'
+        raise VprError(f'{folder}: {why}') from error
+
+
+def _instead(folder: Path) -> str:
+    """What a folder has in the place of a map; empty where it is nothing of ours."""
+    tiles = 'holds the tiles of a map; name the map that they were cut from'
+    return tiles if is_city(folder) else ''
 
 
 def read_checked(
@@ -68,8 +81,11 @@ def read_checked(
             f'{folder / name}: cannot be read ({reason_of(error)}); rebuild the map'
         ) from error
     if sha256_of(data) != description.sha256.get(name):
+        advice = 'rebuild the map'
+        if name == TABLE:  # a table, which people edit
+            advice = f'undo what was edited in it, for map_tools alone changes a map, or {advice}'
         raise VprError(
-            f'{folder / name}: is damaged, its checksum differs from map.yaml; rebuild the map'
+            f'{folder / name}: is damaged, its checksum differs from map.yaml; {advice}'
         )
     return data
 
@@ -82,6 +98,16 @@ def check_table(folder: Path, handle: int, description: Description, places: Pla
         raise VprError(f'{folder / TABLE}: {reason_of(error)}; rebuild the map') from error
     if table != places:
         raise VprError(f'{folder / TABLE}: differs from {PLACES_FILE}; rebuild the map')
+
+
+def with_checksums(folder: Path, handle: int, places: Places) -> Places:
+    """The places of format 1, which had none, with checksums of their pictures in the folder."""
+    pictures = places.pictures.copy()
+    for place in places:
+        with contextlib.suppress(OSError):  # not every map has pictures
+            digest = sha256_of(read_thumbnail(folder, place, handle))
+            pictures[place.row] = np.frombuffer(bytes.fromhex(digest), np.uint8)
+    return with_columns(places, pictures=pictures)
 
 
 def check_pictures(

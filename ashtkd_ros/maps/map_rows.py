@@ -13,6 +13,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.images.picture_decoding import decode_picture
 from ashtkd_ros.maps.description import MapInfo
+from ashtkd_ros.maps.descriptor_index import DescriptorIndex
 from ashtkd_ros.maps.index_choice import like
 from ashtkd_ros.maps.index_file import build_index
 from ashtkd_ros.maps.local_file import LocalFeatures
@@ -39,14 +40,15 @@ def descriptors_of(place_map: PlaceMap) -> np.ndarray:
     return place_map.descriptors(np.arange(len(place_map.places)))
 
 
-def map_of_parts(parts: Sequence[Part], places: Places, info: MapInfo) -> PlaceMap:
+def map_of_parts(
+    parts: Sequence[Part], places: Places, info: MapInfo, pattern: DescriptorIndex
+) -> PlaceMap:
     """The map of these rows after each other; `places` and `info`: what it says of them.
 
-    It has local features if every part has them.
+    It has local features if every part has them. `pattern`: its index is of the same kind.
     """
     rows = np.concatenate([part.map.descriptors(part.rows) for part in parts])
-    first = parts[0].map.index
-    index = build_index(rows, like(first.kind, first.note))
+    index = build_index(rows, like(pattern.kind, pattern.note))
     local = None
     if all(part.map.local is not None for part in parts):
         local = LocalRows([(part.map.local, part.rows) for part in parts])

@@ -14,6 +14,7 @@ from ashtkd_ros.maps.history import history_line
 from ashtkd_ros.maps.index_kinds import FLAT
 from ashtkd_ros.maps.local_file import LOCAL_FILE
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
+from ashtkd_ros.maps.places import Places
 from ashtkd_ros.maps.thumbnails import thumbnail_name
 
 
@@ -22,7 +23,7 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
     info, places = place_map.info, place_map.places
     poses = [p.pose for p in places if p.pose is not None]
     facts = {
-        'places': f'{len(places)}, {len(poses)} with a pose in frame "{info.frame}"',
+        'places': f'{_counts(places)}, {len(poses)} with a pose in frame "{info.frame}"',
         'model': f'{info.model["name"]} {info.model["sha256"][:16]}',
         'descriptor': f'{place_map.index.d} x float32',
         'index': place_map.index.explained,
@@ -47,6 +48,12 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
     if place_map.folder is not None:
         facts['on disk'] = _sizes(place_map.folder, place_map)
     return facts
+
+
+def _counts(places: Places) -> str:
+    """How many places, and how many pictures where those are more."""
+    more = f' ({len(places)} pictures)' if places.has_experiences else ''
+    return f'{len(places.first_rows)}{more}'
 
 
 def trust_lines(info: MapInfo) -> dict[str, str]:

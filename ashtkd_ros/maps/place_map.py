@@ -19,7 +19,13 @@ from ashtkd_ros.maps.folder import DESCRIPTION, ROUTE, TABLE, check_target
 from ashtkd_ros.maps.index_choice import IndexOptions
 from ashtkd_ros.maps.index_file import build_index, read_index, write_index
 from ashtkd_ros.maps.local_file import LOCAL_FILE, LocalFeatures, open_local, write_local
-from ashtkd_ros.maps.map_files import check_pictures, check_table, read_checked, read_map_yaml
+from ashtkd_ros.maps.map_files import (
+    check_pictures,
+    check_table,
+    read_checked,
+    read_map_yaml,
+    with_checksums,
+)
 from ashtkd_ros.maps.places import Place, Places
 from ashtkd_ros.maps.places_file import PLACES_FILE, read_columns, write_columns
 from ashtkd_ros.maps.places_table import read_table, write_table
@@ -192,6 +198,8 @@ class PlaceMap:
             if pictures:
                 check_table(folder, handle, description, place_map.places)
                 check_pictures(folder, handle, description, place_map.places)
+                if description.version == 1:
+                    place_map.places = with_checksums(folder, handle, place_map.places)
             return place_map
 
         return read_steadily(folder, read)
@@ -252,7 +260,7 @@ def check_model(folder: object, description: Description, embedder: Embedder | N
         raise VprError(
             f'{folder}: built with model {model["name"]} ({model["sha256"][:8]}), '
             f'the running model is {embedder.name} ({embedder.hash[:8]}); '
-            'rebuild the map with build_map'
+            'take the model of the map, or give the map this one with map_tools reembed'
         )
     if size != embedder.dimensions:
         raise VprError(

@@ -37,6 +37,17 @@ def with_columns(places: Places, **columns: np.ndarray | Texts) -> Places:
     return Places(**{**kept, **columns})
 
 
+def with_one_name(places: Places) -> Places:
+    """The same places, of which all pictures have one name: that of the first that has one."""
+    if not places.has_experiences or not places.labels.lengths.any():
+        return places
+    labels, first = list(places.labels), {}
+    for number, label in zip(places.ids.tolist(), labels, strict=True):
+        first[number] = first.get(number) or label
+    names = [first[number] for number in places.ids.tolist()]
+    return places if names == labels else with_columns(places, labels=Texts.of(names))
+
+
 def _some_texts(texts: Texts, rows: np.ndarray) -> Texts:
     lengths = texts.lengths[rows]
     ends = np.cumsum(lengths, dtype=np.int64)

@@ -13,6 +13,7 @@ _STRETCH = 30  # places of one traverse that are no further apart than this are 
 _HEADING_RAD = 1.05  # how far headings may differ where two stretches show the same
 _LINKS, _IN_CELL = 2, 24
 _LEAST_SPOT_M = 1.0
+_GAP, _USUAL = 10.0, 0.9  # a step so many times one that is longer than so many: places lack
 
 
 class PlaceGraph:
@@ -20,10 +21,11 @@ class PlaceGraph:
 
     `rows`: the picture at each position; `position`: the reverse; `first`, `last`: the ends of
     each position's traverse; all int (N,). `spacing`: float (N,), metres from place to place in
-    its traverse, None without poses. `links`: int (N, 2), positions on other stretches that show
-    the same spot, or without poses other pictures of the place; -1: none. `loop`: bool (N,),
-    whether the traverse may end where it began, which is not known without poses. So two traverses
-    of one road, or parts of a route that meet, are one graph.
+    its traverse, but for gaps where places were dropped, None without poses. `links`: int (N, 2),
+    positions on other stretches that show the same spot, or without poses other pictures of the
+    place; -1: none. `loop`: bool (N,), whether the traverse may end where it began, which is not
+    known without poses. So two traverses of one road, or parts of a route that meet, are one
+    graph.
     """
 
     def __init__(self, places: Sequence[Place], near_m: float):
@@ -41,11 +43,8 @@ class PlaceGraph:
         if places.all_posed:
             at = places.positions[self.rows]
             steps = np.linalg.norm(np.diff(at, axis=0, prepend=at[:1]), axis=1)
-            steps[starts] = 0
-            length = np.add.reduceat(steps, starts)
-            self.spacing = np.repeat(
-                np.maximum(length / np.maximum(lengths - 1, 1), 1e-3), lengths
-            )
+            parts = [part[1:] for part in np.split(steps, starts[1:])]
+            self.spacing = np.repeat([_spacing(part) for part in parts], lengths)
             self.loop &= np.linalg.norm(at[self.last] - at[self.first], axis=1) <= 2 * near_m
             self.links = self._meeting(at, places.yaws[self.rows], near_m)
         elif places.has_experiences:
@@ -118,3 +117,9 @@ class PlaceGraph:
 
 def _key(cells: np.ndarray) -> np.ndarray:
     return cells[:, 0] * 2**31 + cells[:, 1]
+
+
+def _spacing(steps: np.ndarray) -> float:
+    """Mean of the steps of a traverse, metres, without gaps."""
+    usual = steps[steps <= _GAP * np.quantile(steps, _USUAL)] if len(steps) else steps
+    return max(float(usual.mean()), 1e-3) if len(usual) else 1e-3

@@ -216,7 +216,7 @@ def test_map_of_another_model_is_one_line(tmp_path: Path, town: Path, built, cap
     built.save(tmp_path / 'map')
     assert call('evaluate', tmp_path / 'map', town / 'dusk', '--threads', 1) == 1
     line = error_line(capsys)
-    assert 'built with model fake (00000000)' in line and 'rebuild the map' in line
+    assert 'built with model fake (00000000)' in line and 'map_tools reembed' in line
 
 
 def test_evaluation_with_nothing_to_judge_by_is_one_line(town_map: Path, tmp_path: Path, capsys):

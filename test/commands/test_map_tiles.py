@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from ashtkd_ros.commands import map_info, map_tools
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.city import read_city
+from ashtkd_ros.maps.map_files import map_checksum
 
 
 def call(main, *arguments: object) -> int:
@@ -27,6 +29,21 @@ def test_a_map_is_cut_and_the_city_checked(saved: Path, tmp_path: Path, capsys):
     (tile / 'places.csv').write_bytes(b'')
     assert call(map_info.main, city) == 1
     assert str(tile) in capsys.readouterr().err
+
+
+def test_tiles_are_no_map_that_can_be_changed(saved: Path, tmp_path: Path, capsys):
+    city, out = tmp_path / 'city', tmp_path / 'out.csv'
+    assert call(map_tools.main, 'tile', saved, '-o', city, '--metres', 2) == 0
+    said = f'{city}: holds the tiles of a map; name the map that they were cut from'
+    for given in (
+        ('export', city, '-o', out),
+        ('drop', city, '--ids', 1),
+        ('tile', city, '-o', out),
+    ):
+        assert call(map_tools.main, *given) == 1
+        assert said in capsys.readouterr().err, given[0]
+    with pytest.raises(VprError, match='holds the tiles of a map'):
+        map_checksum(city)
 
 
 @pytest.mark.parametrize('metres', ['0', '-5', 'nan', 'wide', '0.01'])

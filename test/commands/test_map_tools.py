@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from conftest import write_tiny_model
-from map_tools_fixtures import XS, built, contents, error, history, ids, pictured, tools, walk
+from map_tools_fixtures import XS, built, contents, error, history, ids, pictured, run, tools, walk
 
+from ashtkd_ros.commands import map_info
 from ashtkd_ros.maps.description import read_description
 from ashtkd_ros.maps.place_map import PlaceMap
 
@@ -52,6 +53,23 @@ def test_a_picture_of_a_known_place_becomes_another_look_of_it(
     assert '2 new places and 2 further looks of places' in capsys.readouterr().out
     # 12.3 is a look of the place that the recording before has added
     assert ids(a_map) == [0, 1, 2, 3, 4, 5, 1, 6, 6, 7]
+
+
+def test_all_looks_of_a_place_have_its_name(a_map: Path, tmp_path: Path, common, capsys):
+    assert tools('relabel', a_map, '1=door') == 0
+    source, grown = walk(tmp_path / 'w', [2.0, 40.0], 50), tmp_path / 'grown'
+    assert tools('append', a_map, source, '--experiences', '-o', grown, *common) == 0
+    assert tools('merge', a_map, grown, '-o', tmp_path / 'both', *common) == 0
+    assert tools('drop', grown, '--traverse', 0, '-o', tmp_path / 'new_look') == 0
+    assert run(map_info.main, grown) == 0
+    assert ' places: 7 (8 pictures), 8 with a pose in ' in capsys.readouterr().out
+    for name, there in (('grown', 2), ('both', 2), ('new_look', 1)):
+        places = PlaceMap.load(tmp_path / name).places
+        assert [p.label for p in places if p.id == 1] == ['door'] * there
+        # An export that nobody has edited says what the map says.
+        table = tmp_path / f'{name}.csv'
+        assert tools('export', tmp_path / name, '-o', table) == 0
+        assert tools('relabel', tmp_path / name, '--table', table) == 0
 
 
 def test_looks_turned_away_are_other_places(a_map: Path, tmp_path: Path, common):
@@ -168,7 +186,7 @@ def test_old_pictures_are_dropped_and_their_places_stay(
 
 def test_stamps_that_are_no_times_are_not_old(a_map: Path, capsys):
     before = contents(a_map)
-    assert tools('drop', a_map, '--older-than', '2026-01-01T12:00+02:00') == 0
+    assert tools('drop', a_map, '--older-than', '2026-01-01T12:00Z') == 0
     assert 'nothing to drop, 6 places stay' in capsys.readouterr().out
     assert contents(a_map) == before
 

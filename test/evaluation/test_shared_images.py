@@ -72,7 +72,7 @@ def test_roles_are_the_default_and_said(photos: Path, tmp_path: Path, capfd) -> 
     assert f'{FEW} queries' in told.out or str(FEW) in told.out
 
 
-@pytest.mark.parametrize('case', ['same', 'copies', 'bag', 'bag again', 'some'])
+@pytest.mark.parametrize('case', ['same', 'copies', 'bag', 'bag again', 'pq', 'some'])
 def test_images_of_the_map_are_said(photos: Path, town: Path, tmp_path: Path, case, capfd) -> None:
     source, query, options = photos, photos, ['--role', 'database']
     shared = FEW
@@ -84,12 +84,12 @@ def test_images_of_the_map_are_said(photos: Path, town: Path, tmp_path: Path, ca
         for i in range(3):
             (query / f'database{i}.jpg').write_bytes((photos / f'query{i}.jpg').read_bytes())
         shared = FEW - 3
-    elif case.startswith('bag'):
+    elif case in ('bag', 'bag again', 'pq'):
         source = query = tmp_path / 'bag'
         make_bag(read_source(town / 'day')[:FEW], source, BagOptions(jpeg=True))
-        options = ['--keyframes', 'all']
+        options = ['--keyframes', 'all', *(['--index', 'pq'] if case == 'pq' else [])]
     assert run(build_map, source, '-o', tmp_path / 'map', *options) == 0
-    if case == 'bag again':  # other times, raw
+    if case in ('bag again', 'pq'):  # other times, raw
         make_bag(read_source(town / 'day')[:FEW], query := tmp_path / 'raw', BagOptions(hz=3.0))
     role = options if case in ('same', 'copies', 'some') else []
     report = tmp_path / 'r.html'

@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from conftest import ROOT, checksums, line_of
 
+from ashtkd_ros.commands.map_tools import main as map_tools
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.folder import check_target
 from ashtkd_ros.maps.map_files import load_description
 from ashtkd_ros.maps.map_summary import summarise
 from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.maps.thumbnails import make_thumbnail, read_thumbnail, write_thumbnail
 from ashtkd_ros.network.embedder import Preprocessing
 from ashtkd_ros.network.local_features import LocalShape
 
@@ -77,6 +79,22 @@ def test_an_old_map_saved_again_is_of_the_new_format(name: str, tmp_path: Path):
     assert 'format_version: 4\n' in (out / 'map.yaml').read_text()
     assert [written[n] for n in FILES] == [now[n] for n in FILES]
     assert written.get('local.npy') == (now['local.npy'] if OLD[name][0] >= 3 else None)
+
+
+def test_pictures_of_the_first_versions_get_checksums_and_stay(tmp_path: Path):
+    old, jpeg = tmp_path / 'map', make_thumbnail(np.full((8, 8, 3), 99, np.uint8), 'RGB')
+    shutil.copytree(MAPS / 'format_1', old)
+    for row in (0, 2):
+        write_thumbnail(old, row, jpeg)
+    for arguments in (['drop', old, '--ids', 0], ['relabel', old, '2=door']):
+        with pytest.raises(SystemExit) as end:
+            map_tools([*map(str, arguments), '-o', str(tmp_path / arguments[0])])
+        assert end.value.code == 0
+    for name, there in (('drop', [False, True]), ('relabel', [True, False, True])):
+        places = PlaceMap.load(tmp_path / name, pictures=True).places
+        assert [bool(place.thumbnail) for place in places] == there
+        for place in (place for place in places if place.thumbnail):
+            assert read_thumbnail(tmp_path / name, place) == jpeg
 
 
 def test_the_same_map_has_the_same_bytes_as_before(tmp_path: Path):

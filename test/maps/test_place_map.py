@@ -214,7 +214,10 @@ DAMAGE = {
     'no index': (lambda f: (f / 'index.faiss').unlink(), 'index.faiss: cannot be read'),
     'no table': (lambda f: (f / 'places.csv').unlink(), 'places.csv: cannot be read'),
     'changed index': (lambda f: flip_a_byte(f / 'index.faiss'), 'index.faiss: is damaged'),
-    'changed table': (lambda f: flip_a_byte(f / 'places.csv'), 'places.csv: is damaged'),
+    'changed table': (
+        lambda f: flip_a_byte(f / 'places.csv'),
+        'places.csv: is damaged, its checksum differs from map.yaml; undo what was edited in it',
+    ),
     'cut index': (lambda f: os.truncate(f / 'index.faiss', 50), 'index.faiss: is damaged'),
     'empty index': (lambda f: os.truncate(f / 'index.faiss', 0), 'index.faiss: is damaged'),
     'no index inside': (

@@ -12,6 +12,7 @@ import pytest
 
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.places import Place
+from ashtkd_ros.recognition.place_graph import PlaceGraph
 from ashtkd_ros.recognition.sequence_filter import Belief, Evidence, SequenceFilter
 
 SPACING, DIMENSIONS, CANDIDATES = 2.0, 64, 20
@@ -287,3 +288,13 @@ def test_images_that_are_always_far_apart_are_a_sequence_too():
     places, camera = SequenceFilter(route(300), 10), Camera(300)
     found = [places.step(camera.look(at, dt=15.0)) for at in truth]
     assert hits(found, truth, 300)[8:].mean() >= 0.9 and found[-1].lost < 0.2
+
+
+def test_places_that_were_dropped_do_not_move_those_apart_that_stay():
+    whole = route(100, poses=True)
+    kept = [place for place in whole if not 30 <= place.order < 70]
+    other = [replace(place, traverse=1) for place in route(20, first=200, poses=True)]
+    spacing = PlaceGraph([*kept, *other], 10.0).spacing
+    np.testing.assert_allclose(spacing, SPACING)
+    uneven = [Place(n, float(n), n, Pose(x, 0, 0), f'{n}') for n, x in enumerate((0, 0, 0, 9))]
+    np.testing.assert_allclose(PlaceGraph(uneven, 10.0).spacing, 3.0)
