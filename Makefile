@@ -27,7 +27,10 @@ demo: build  ## map of one walk, node, second walk over ROS 2, figures and repor
 
 test: training  ## ruff (rules and format) and all tests (installs torch)
 	@$(SETUP) doc
-	@$(IN_ENV) ruff check . && ruff format --check --quiet . && python -m pytest
+	@$(IN_ENV) ruff check . && ruff format --check --quiet .
+	@# beside each other what needs no ROS; nodes share the machine's clock and are tested one after the other
+	@$(IN_ENV) python -m pytest -n 2 --dist loadfile -m 'not ros'
+	@$(IN_ENV) python -m pytest -m ros
 
 openvino: training  ## tests of the network with OpenVINO's ONNX Runtime, in .venv-openvino
 	@.ci/openvino

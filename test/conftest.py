@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,10 @@ from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places import Places
 from ashtkd_ros.network.embedder import Preprocessing
+
+if worker := os.environ.get('PYTEST_XDIST_WORKER'):  # nodes of two workers must not meet
+    domain = int(os.environ.get('ROS_DOMAIN_ID', 0)) + 1 + int(worker[2:])
+    os.environ['ROS_DOMAIN_ID'] = str(domain % 102)
 
 TINY_PREPROCESSING = {
     'size': [6, 8],
