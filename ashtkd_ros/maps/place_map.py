@@ -215,9 +215,9 @@ class PlaceMap:
             name: read_checked(folder, handle, name, description, most)
             for name in dict.fromkeys((TABLE, columns))
         }
-        _check_model(folder, description, embedder)
         places = _places(folder / columns, contents[columns], description)
         index = read_index(folder, handle, description)
+        _check_model(folder, description, embedder)  # damage comes before what it may have done
         counts = (description.places, len(places), len(index))
         if len(set(counts)) > 1:
             raise VprError(
