@@ -29,8 +29,9 @@ setup(
         (f'share/{name}/models', glob('models/*')),
     ],
     python_requires='>=3.10',
-    # fleet: build_map --workers; by test colcon test knows how to run the tests
-    extras_require={'fleet': ['ray'], 'test': ['pytest']},
+    # fleet: build_map --workers, map_tools push and pull;
+    # by test colcon test knows how to run the tests
+    extras_require={'fleet': ['ray', 'pymilvus', 'milvus-lite'], 'test': ['pytest']},
     zip_safe=False,
     entry_points={
         'console_scripts': [

@@ -46,7 +46,7 @@ OUTSIDE = {
     'bags': {'backports', 'compression', 'lz4', 'numpy', 'rosbags'},
     'traverses': {'cv2', 'numpy', 'rosbags', 'tqdm'},
     'network': {'cv2', 'numpy', 'onnxruntime', 'tqdm'},
-    'maps': {'cv2', 'faiss', 'numpy', 'yaml'},
+    'maps': {'cv2', 'faiss', 'milvus_lite', 'numpy', 'pymilvus', 'yaml'},
     'recognition': {'numpy', 'tqdm'},
     'mapping': {'cv2', 'matplotlib', 'numpy', 'ray', 'sklearn', 'tqdm'},
     'evaluation': {'cv2', 'jinja2', 'markupsafe', 'matplotlib', 'numpy', 'tqdm'},

@@ -99,3 +99,8 @@ def test_the_manifest_names_every_ros_package_that_is_imported():
     launch = (ROOT / 'launch').glob('*.py')
     used = set().union(*map(packages, (*RUNTIME, *launch)))
     assert used & ROS <= named
+
+
+def test_no_two_test_files_have_one_name():
+    names = [path.name for path in (ROOT / 'test').rglob('*.py')]
+    assert sorted(names) == sorted(set(names))

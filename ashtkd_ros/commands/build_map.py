@@ -18,6 +18,7 @@ from ashtkd_ros.cli.arguments import count, positive
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.commands.keyframe_options import add_keyframe_options, keyframes_of
+from ashtkd_ros.commands.map_fleet import build_for, map_output
 from ashtkd_ros.commands.options import (
     add_model_options,
     add_traverse_options,
@@ -31,7 +32,9 @@ from ashtkd_ros.mapping.keyframes import unused_options
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
 from ashtkd_ros.maps.index_choice import CHOICES, DEFAULT_MB, MOST_EXACT, IndexOptions
+from ashtkd_ros.maps.milvus_store import is_address
 from ashtkd_ros.traverses.opening import open_traverses
+from ashtkd_ros.traverses.traverse import Traverse
 
 
 def add_fleet_options(parser: argparse.ArgumentParser) -> None:
@@ -82,17 +85,28 @@ def _build(args: argparse.Namespace) -> int:
             *(line for t in traverses for line in plan(t, keyframes)), *cautions(traverses)
         )
         return 0
+    return build_for(args.out, args.replace, lambda out: _built(args, traverses, add_places, out))
+
+
+def _built(
+    args: argparse.Namespace,
+    traverses: list[Traverse],
+    add_places: Callable[[Builder, Journal], None] | None,
+    out: Path,
+) -> int:
     print_notes(
         *(f'{t.path}: {text}' for t in traverses for text in t.notes), *cautions(traverses)
     )
     printed = [len(t.notes) for t in traverses]
     index = IndexOptions(args.index, args.memory)
     kept = args.thumbnails, args.local
-    options = MapOptions(keyframes, *kept, args.threads, args.replace, index)
-    place_map, counts = build_map(traverses, load_embedder(args), args.out, options, add_places)
+    options = MapOptions(keyframes_of(args), *kept, args.threads, args.replace, index)
+    place_map, counts = build_map(traverses, load_embedder(args), out, options, add_places)
     print_lines(*summary(place_map, counts, args.out, args.local))
     print_notes(*notes_after_build(traverses, printed, counts))
-    route, missing = route_line(place_map, args.out)
+    if is_address(args.out):  # the folder is not what stays
+        return 0
+    route, missing = route_line(place_map, out)
     print_lines(*filter(None, [route]))
     print_notes(*filter(None, [missing]))
     return 0
@@ -104,7 +118,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         'source', type=Path, nargs='+', help='bag, video, or folder with a poses.csv or index.csv'
     )
-    parser.add_argument('-o', '--out', type=Path, required=True, help='folder of the new map')
+    text = 'folder of the new map, or milvus://... as for map_tools push'
+    parser.add_argument('-o', '--out', type=map_output, required=True, help=text)
     parser.add_argument(
         '--dry-run', action='store_true', help='print what would be used, and build no map'
     )

@@ -20,6 +20,7 @@ from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.commands import (
     map_content,
     map_export,
+    map_fleet,
     map_growth,
     map_labels,
     map_suggestions,
@@ -29,7 +30,7 @@ from ashtkd_ros.commands import (
 # Modules of subcommands. Each has `add_parsers(commands)`, which adds parsers whose default `run`
 # is a function of the parsed arguments that returns the exit status. `given` is among those: the
 # arguments as text, for the history of the map.
-_GROUPS = (map_growth, map_content, map_labels, map_export, map_suggestions, map_tiles)
+_GROUPS = (map_growth, map_content, map_labels, map_export, map_suggestions, map_tiles, map_fleet)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -17,7 +17,7 @@ from ashtkd_ros.traverses.traverse import Traverse
 
 
 def summary(
-    place_map: PlaceMap, counts: Counter, out: Path, wants_local: bool = True
+    place_map: PlaceMap, counts: Counter, out: Path | str, wants_local: bool = True
 ) -> list[str]:
     """The result of a build: places, numbers of images by their fate, origin on earth.
 

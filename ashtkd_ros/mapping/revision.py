@@ -132,13 +132,13 @@ class Revision:
         ]
         built = noted(place_map.info.built, what, arguments, *pairs, result)
         place_map.info = replace(place_map.info, built=built)
-        with _drawn(self.places, place_map.info.frame) as route, target.unless_replaced():
+        with drawn(self.places, place_map.info.frame) as route, target.unless_replaced():
             place_map.save(target.folder, self.pictures, route, over=target.over)
         return place_map
 
 
 @contextlib.contextmanager
-def _drawn(places: Places, frame: str) -> Iterator[Path | None]:
+def drawn(places: Places, frame: str) -> Iterator[Path | None]:
     """A file with the picture of all places from above; None where there is nothing to draw, or
     no room for it: a map is saved without it as well."""
     with contextlib.ExitStack() as stack:

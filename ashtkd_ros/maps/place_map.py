@@ -215,9 +215,9 @@ class PlaceMap:
             name: read_checked(folder, handle, name, description, most)
             for name in dict.fromkeys((TABLE, columns))
         }
-        places = _places(folder / columns, contents[columns], description)
         index = read_index(folder, handle, description)
-        _check_model(folder, description, embedder)  # damage comes before what it may have done
+        check_model(folder, description, embedder)
+        places = _places(folder / columns, contents[columns], description)
         counts = (description.places, len(places), len(index))
         if len(set(counts)) > 1:
             raise VprError(
@@ -251,7 +251,8 @@ def _places(path: Path, data: bytes, description: Description) -> Places:
     return places
 
 
-def _check_model(folder: Path, description: Description, embedder: Embedder | None) -> None:
+def check_model(folder: object, description: Description, embedder: Embedder | None) -> None:
+    """VprError where another network made a map; `folder`: where the map is, for the text."""
     if embedder is None:
         return
     model, size = description.info.model, description.descriptor_size
