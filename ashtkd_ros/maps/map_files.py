@@ -31,8 +31,8 @@ def read_map_yaml(folder: Path, handle: int) -> Description:
     try:
         data = read_regular(DESCRIPTION, DESCRIPTION_LIMIT, dir_fd=handle)
     except FileNotFoundError as error:
-        why = _instead(folder) or 'holds no map.yaml; build the map with build_map'
-        raise VprError(f'{folder}: {why}') from error
+        _refuse_tiles(folder)
+        raise VprError(f'{folder}: holds no map.yaml; build the map with build_map') from error
     except OSError as error:
         raise VprError(
             f'{folder}: map.yaml cannot be read ({reason_of(error)}); rebuild the map'
@@ -57,14 +57,14 @@ def map_checksum(folder: Path) -> str:
     try:
         return sha256_of(read_regular(Path(folder) / INDEX, _INDEX_LIMIT))
     except OSError as error:
-        why = _instead(folder) or 'no such map; build one with build_map'
-        raise VprError(f'{folder}: {why}') from error
+        _refuse_tiles(folder)
+        raise VprError(f'{folder}: no such map; build one with build_map') from error
 
 
-def _instead(folder: Path) -> str:
-    """What a folder has in the place of a map; empty where it is nothing of ours."""
-    tiles = 'holds the tiles of a map; name the map that they were cut from'
-    return tiles if is_city(folder) else ''
+def _refuse_tiles(folder: Path) -> None:
+    """VprError for a folder that has tiles of a map in the place of a map."""
+    if is_city(folder):
+        raise VprError(f'{folder}: holds the tiles of a map; name the map that they were cut from')
 
 
 def read_checked(

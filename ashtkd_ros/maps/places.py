@@ -213,7 +213,8 @@ class Places(Sequence[Place]):
         """ValueError where there is none, or a value is out of range."""
         if not len(self):
             raise ValueError('it has no places')
-        quaternions = np.linalg.norm(self.poses[:, 3:], axis=1)
+        with np.errstate(over='ignore'):  # a file may hold any numbers
+            quaternions = np.linalg.norm(self.poses[:, 3:], axis=1)
         geo = ~(np.isnan(self.geo).all(axis=1))
         longest = np.maximum(self.sources.lengths, self.labels.lengths)
         faults = {
