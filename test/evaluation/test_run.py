@@ -177,4 +177,4 @@ def test_the_images_of_the_map_are_gone(bags: Path, tmp_path: Path, capsys):
 def test_another_network_is_refused(day_map: Path, bags: Path, capsys, student: Path):
     int8 = student.with_name('ashtkd_student_int8.onnx')
     assert run(evaluate, day_map, bags / 'dusk', '--model', int8) == 1
-    assert 'rebuild the map' in capsys.readouterr().err
+    assert 'take the model of the map' in capsys.readouterr().err
