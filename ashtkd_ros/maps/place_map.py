@@ -260,7 +260,7 @@ def check_model(folder: object, description: Description, embedder: Embedder | N
         raise VprError(
             f'{folder}: built with model {model["name"]} ({model["sha256"][:8]}), '
             f'the running model is {embedder.name} ({embedder.hash[:8]}); '
-            'take the model of the map, or give the map this one with map_tools reembed'
+            'take the model of the map, or rebuild the map for this one with map_tools reembed'
         )
     if size != embedder.dimensions:
         raise VprError(
