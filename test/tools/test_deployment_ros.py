@@ -102,7 +102,7 @@ def test_follow_places_prints_place_or_unknown(peer: Peer, tmp_path: Path) -> No
 
     try:
         until(published, 'both lines', lambda: peer.spin(0.1))
-        assert process.stop()[0] == 0
+        assert process.stop()[0] == 0, process.stderr
         assert 'Traceback' not in process.stderr
     finally:
         process.kill()
