@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ashtkd_ros.mapping.dropping import EARLIEST, Selection, without
 from ashtkd_ros.mapping.experiences import SamePlace
 from ashtkd_ros.mapping.keyframes import KeyframeOptions, options_of
 from ashtkd_ros.mapping.pruning import VIEWS, prune
-from ashtkd_ros.mapping.revision import copy_map, place_count, ranges, target_of
+from ashtkd_ros.mapping.revision import Target, copy_map, place_count, ranges, target_of
 from ashtkd_ros.mapping.stand_ins import StandIns
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.places import MOST, Places
@@ -53,10 +54,7 @@ def _add_drop(commands: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     text = 'numbers of places, such as 3,7-12'
     add('--ids', type=id_ranges, help=text)
-    text = 'what lies between two opposite corners, metres in the frame of the map'
-    add('--area', type=finite, nargs=4, metavar=('X0', 'Y0', 'X1', 'Y1'), help=text)
-    text = 'what lies around a point, metres in the frame of the map'
-    add('--within', type=finite, nargs=3, metavar=('X', 'Y', 'RADIUS'), help=text)
+    add_area(add)
     text = 'pictures taken before a day or a time, such as 2026-03-31 or 2026-03-31T12:00, of UTC '
     text += f'unless it says another offset; a stamp before {EARLIEST.year} is no time and stays'
     add('--older-than', type=moment, metavar='TIME', help=text)
@@ -64,9 +62,24 @@ def _add_drop(commands: argparse._SubParsersAction) -> None:
     add('--dry-run', action='store_true', help='print what would go, and change nothing')
 
 
-def _drop(args: argparse.Namespace) -> int:
+def add_area(add: Callable, only: str = '') -> None:
+    """--area and --within; `only`: how their help begins."""
+    text = f'{only}what lies between two opposite corners, metres in the frame of the map'
+    add('--area', type=finite, nargs=4, metavar=('X0', 'Y0', 'X1', 'Y1'), help=text)
+    text = f'{only}what lies around a point, metres in the frame of the map'
+    add('--within', type=finite, nargs=3, metavar=('X', 'Y', 'RADIUS'), help=text)
+
+
+def check_area(args: argparse.Namespace) -> None:
+    """ArgumentError for an area in which nothing can lie."""
     if args.within and not args.within[2] > 0:
         raise ArgumentError('the area is empty: the radius of --within must be above 0')
+    if args.area and (args.area[0] == args.area[2] or args.area[1] == args.area[3]):
+        raise ArgumentError('the area is empty: its corners have one x or one y; give two')
+
+
+def _drop(args: argparse.Namespace) -> int:
+    check_area(args)
     selection = Selection(args.ids, args.area, args.within, args.older_than, args.traverse)
     if selection.is_empty:
         raise ArgumentError(
@@ -75,20 +88,7 @@ def _drop(args: argparse.Namespace) -> int:
     target = target_of(args.map, args.out)
     place_map = PlaceMap.load(args.map, pictures=True)
     print_notes(*place_map.warnings)
-    dropped = selection.of(place_map)
-    if not dropped.any():
-        if not args.dry_run:
-            copy_map(place_map, target)
-        print_lines(f'{args.map}: nothing to drop, {staying(place_map.places)}')
-        return 0
-    revision = without(place_map, dropped)
-    line = what_goes(place_map, dropped)
-    if args.dry_run:
-        print_lines(f'{args.map}: would drop {line}')
-        return 0
-    revision.save(target, 'drop', args.given, place_map.places)
-    print_lines(f'{target.folder}: dropped {line}; {staying(revision.places)}')
-    return 0
+    return _take_away(args, target, place_map, selection.of(place_map))
 
 
 def _add_prune(commands: argparse._SubParsersAction) -> None:
@@ -138,20 +138,34 @@ def _prune(args: argparse.Namespace) -> int:
     close = StandIns(place_map, same_place(args, keyframes), keyframes.similarity)
     found = prune(place_map, embedder, close, args.keep_recall, args.threads)
     recall = f'R@1 of {counted(found.asked, "changed picture")} {100 * found.before:.1f} %'
-    if not found.dropped.any():
+    if found.dropped.any():
+        recall += f' before, {100 * found.after:.1f} % after'
+    return _take_away(args, target, place_map, found.dropped, recall)
+
+
+def _take_away(
+    args: argparse.Namespace,
+    target: Target,
+    place_map: PlaceMap,
+    dropped: np.ndarray,
+    measured: str = '',
+) -> int:
+    """Save the map without the pictures `dropped`, bool (N,), or only tell what would go;
+    `measured`: what the history tells beside it."""
+    told = [measured] if measured else []
+    if not dropped.any():
         if not args.dry_run:
             copy_map(place_map, target)
-        print_lines(f'{args.map}: nothing to drop, {staying(place_map.places)}; {recall}')
+        said = '; '.join([f'nothing to drop, {staying(place_map.places)}', *told])
+        print_lines(f'{args.map}: {said}')
         return 0
-    recall += f' before, {100 * found.after:.1f} % after'
-    line = what_goes(place_map, found.dropped)
+    revision, line = without(place_map, dropped), what_goes(place_map, dropped)
     if args.dry_run:
-        print_lines(f'{args.map}: {recall}', f'{args.map}: would drop {line}')
+        print_lines(*(f'{args.map}: {text}' for text in (*told, f'would drop {line}')))
         return 0
-    revision = without(place_map, found.dropped)
-    revision.save(target, 'prune', args.given, place_map.places, recall)
-    stay = staying(revision.places)
-    print_lines(f'{target.folder}: {recall}', f'{target.folder}: dropped {line}; {stay}')
+    revision.save(target, args.command, args.given, place_map.places, measured)
+    told.append(f'dropped {line}; {staying(revision.places)}')
+    print_lines(*(f'{target.folder}: {text}' for text in told))
     return 0
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.cli.arguments import finite
 from ashtkd_ros.cli.terminal import print_lines, print_notes
+from ashtkd_ros.commands.map_content import add_area, check_area
 from ashtkd_ros.commands.options import add_model_options, load_embedder
-from ashtkd_ros.errors import ArgumentError, VprError
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.mapping.revision import drawn, target_of
 from ashtkd_ros.maps.folder import check_target
 from ashtkd_ros.maps.milvus_map import MilvusRows, opened
@@ -60,10 +60,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     text = 'folder of the map'
     parser.add_argument('-o', '--out', type=Path, required=True, help=text)
     add = parser.add_mutually_exclusive_group().add_argument
-    text = 'only what lies between two opposite corners, metres in the frame of the map'
-    add('--area', type=finite, nargs=4, metavar=('X0', 'Y0', 'X1', 'Y1'), help=text)
-    text = 'only what lies around a point, metres in the frame of the map'
-    add('--within', type=finite, nargs=3, metavar=('X', 'Y', 'RADIUS'), help=text)
+    add_area(add, 'only ')
     text = 'replace a map that is in the folder'
     parser.add_argument('--replace', action='store_true', help=text)
     add_model_options(parser)
@@ -108,10 +105,7 @@ def _pushed(folder: Path, address: Address, over: bool) -> None:
 
 
 def _pull(args: argparse.Namespace) -> int:
-    if args.within and not args.within[2] > 0:
-        raise ArgumentError('the area is empty: the radius of --within must be above 0')
-    if args.area and (args.area[0] == args.area[2] or args.area[1] == args.area[3]):
-        raise ArgumentError('the area is empty: its corners have one x or one y; give two')
+    check_area(args)
     address = Address.parse(args.address)
     over = None if args.replace else target_of(None, args.out).over
     check_target(args.out)

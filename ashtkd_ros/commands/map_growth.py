@@ -22,7 +22,7 @@ from ashtkd_ros.commands.options import (
 )
 from ashtkd_ros.files.writing import check_output, write_bytes
 from ashtkd_ros.images.bit_depth import map_bits
-from ashtkd_ros.mapping.additions import check_additions
+from ashtkd_ros.mapping.additions import check_additions, pose_notes, shared_names
 from ashtkd_ros.mapping.append import AppendOptions, append
 from ashtkd_ros.mapping.build_summary import notes_after_build
 from ashtkd_ros.mapping.keyframes import options_of, unused_options
@@ -32,6 +32,7 @@ from ashtkd_ros.mapping.reembedding import originals_there, reembed
 from ashtkd_ros.mapping.revision import ranges, target_of
 from ashtkd_ros.maps.map_files import load_description
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.maps.places_rows import some_rows
 from ashtkd_ros.text import counted
 from ashtkd_ros.traverses.opening import open_traverses
 
@@ -126,7 +127,12 @@ def _merge(args: argparse.Namespace) -> int:
     maps = [PlaceMap.load(folder, embedder, pictures=True) for folder in args.map]
     for place_map in maps:
         print_notes(*place_map.warnings)
+    posed = {str(m.folder): bool(m.places.posed.any()) for m in maps[1:]}
+    print_notes(*pose_notes(maps[0], posed))
     merged = merge(maps)
+    first, places = maps[0].places, merged.revision.places
+    new = np.flatnonzero(~np.isin(places.ids, first.ids))
+    print_notes(*shared_names(first, some_rows(places, new)))
     if not args.dry_run:
         merged.revision.calibrate(embedder, args.threads)
         merged.revision.save(target, 'merge', args.given, maps[0].places)

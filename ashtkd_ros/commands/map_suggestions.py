@@ -81,22 +81,27 @@ def _suggest(args: argparse.Namespace) -> int:
         print_notes(*(f'{traverse.path}: {note}' for note in traverse.notes))
         if not number:
             print_notes(_measure(found))
-        print_lines(*_lines(place_map, found, args, traverse.path))
-        if found.looks_to_add and not (traverse.has_poses and place_map.places.posed.any()):
+        posed = traverse.has_poses and bool(place_map.places.posed.any())
+        print_lines(*_lines(place_map, found, args, traverse.path, posed))
+        if found.looks_to_add and not posed:
             print_notes(_NO_POSES)
     return 0
 
 
 def _lines(
-    place_map: PlaceMap, found: Suggestions, args: argparse.Namespace, source: Path
+    place_map: PlaceMap,
+    found: Suggestions,
+    args: argparse.Namespace,
+    source: Path,
+    posed: bool,
 ) -> list[str]:
     """What was found in a traverse, with the command that would add it."""
-    counts = {KNOWN: 'known', NEW_LOOK: 'with a new look', OFF_THE_MAP: 'off the map'}
+    counts = {KNOWN: 'known', NEW_LOOK: 'with a new look', OFF_THE_MAP: 'at no known place'}
     parts = [f'{found.counts[kind]} {text}' for kind, text in counts.items()]
     parts += [f'{n} not used: {why}' for why, n in found.passed.items()]
     images = found.counts.total() + sum(found.passed.values())
     lines = [f'{source}: {counted(images, "image")}, {", ".join(parts)}']
-    lines += [_line(place_map, stretch) for stretch in found.stretches]
+    lines += [_line(place_map, stretch, posed) for stretch in found.stretches]
     append = ['ros2', 'run', 'ashtkd_ros', 'map_tools', 'append', str(args.map)]
     append += [str(source), *_same_options(args)]
     if found.looks_to_add:
@@ -130,14 +135,15 @@ def _measure(found: Suggestions) -> str:
     )
 
 
-def _line(place_map: PlaceMap, stretch: Stretch) -> str:
+def _line(place_map: PlaceMap, stretch: Stretch, posed: bool) -> str:
+    """A stretch in words; `posed`: whether poses tell where the robot was."""
     first, last = stretch.seen[0].frame, stretch.seen[-1].frame
     line = f'{first.name} to {last.name}, {counted(len(stretch.seen), "image")} in '
     line += f'{last.stamp - first.stamp:.1f} s'
     if stretch.kind == OFF_THE_MAP:
         if stretch.on_route:
             return f'  not recognised: {line}, where the map has places by the poses'
-        return f'  off the map: {line}'
+        return f'  {"off the map" if posed else "off the map, or not recognised"}: {line}'
     places = places_of(place_map, stretch)
     where = f'place {places[0].id}'
     where += f' to {places[-1].id}' if len(places) > 1 else ''

@@ -13,8 +13,12 @@ from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.mapping.source_checks import POSES_IN_MAP, common_frame
 from ashtkd_ros.maps.description import encodable
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.maps.places import Places
+from ashtkd_ros.text import counted, one_line
 from ashtkd_ros.traverses.opening import images_described
 from ashtkd_ros.traverses.traverse import Traverse
+
+_MOST_NAMES = 3  # that a note shows
 
 
 def check_additions(place_map: PlaceMap, traverses: Sequence[Traverse]) -> list[str]:
@@ -44,7 +48,7 @@ def check_additions(place_map: PlaceMap, traverses: Sequence[Traverse]) -> list[
         for traverse in posed:
             if traverse.by_odometry:
                 raise _odometry(str(traverse.path), frame)
-    return _notes(place_map, traverses)
+    return pose_notes(place_map, {str(t.path): t.has_poses for t in traverses})
 
 
 def check_frame(name: str, frame: str, origin: GeoOrigin | None, place_map: PlaceMap) -> None:
@@ -89,9 +93,32 @@ def _frame_text(frame: str, origin: GeoOrigin | None) -> str:
     return f'"{frame}" of NavSatFix about {origin.lat:.7f}, {origin.lon:.7f}'
 
 
-def _notes(place_map: PlaceMap, traverses: Sequence[Traverse]) -> list[str]:
+def shared_names(known: Places, new: Places) -> list[str]:
+    """A note for new places that have names of known ones without being the same; else none."""
+    numbers: dict[str, set[int]] = {}
+    for number, label in zip(known.ids.tolist(), known.labels, strict=True):
+        numbers.setdefault(label, set()).add(number)
+    named = zip(new.ids.tolist(), new.labels, strict=True)
+    shared = {i: label for i, label in named if label and i not in numbers.get(label, {i})}
+    if not shared:
+        return []
+    names = list(dict.fromkeys(one_line(label) for label in shared.values()))
+    some = ', '.join(f'"{name}"' for name in names[:_MOST_NAMES])
+    some += ', ...' if len(names) > _MOST_NAMES else ''
+    return [
+        f'{counted(len(shared), "new place")} with names that other places had before ({some}): '
+        'places of one name count as neighbours; give them names of their own with map_tools '
+        'relabel, or, if they are the same places, append with --experiences'
+    ]
+
+
+def pose_notes(place_map: PlaceMap, others: Mapping[str, bool]) -> list[str]:
+    """A note on what has poses where the map has none, or the other way round; else none.
+
+    `others`: name → whether it has poses.
+    """
     has = bool(place_map.places.posed.any())
-    odd = [str(t.path) for t in traverses if t.has_poses != has]
+    odd = [name for name, poses in others.items() if poses != has]
     if not odd:
         return []
     which = 'no poses, which the map has' if has else 'poses, which the map does not have'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ashtkd_ros.mapping.additions import check_additions
+from ashtkd_ros.mapping.additions import check_additions, shared_names
 from ashtkd_ros.mapping.build import Builder, MapOptions
 from ashtkd_ros.mapping.experiences import SamePlace, places_of
 from ashtkd_ros.mapping.journal import Journal
@@ -60,8 +60,8 @@ def append(
 ) -> Appended:
     """Add the traverses to the map in `folder`; the result goes to `out`, or in its place.
 
-    `notify` gets lines for the user before the work. What a killed call has embedded is noted
-    down: the same call goes on there. VprError where a traverse does not fit, see
+    `notify` gets lines for the user before and after the work. What a killed call has embedded is
+    noted down: the same call goes on there. VprError where a traverse does not fit, see
     `check_additions`, or gives no place.
     """
     target = target_of(folder, out)
@@ -81,6 +81,9 @@ def append(
         new = builder.place_map(journal)
         new.folder = journal.folder  # has its pictures
         found = _join(base, new, builder.frame, options, target, embedder, arguments)
+        if options.same is None:
+            count = len(base.places)
+            notify(*shared_names(base.places, Places.of(found.map.places[count:])))
         journal.remove()
     finally:
         journal.close()

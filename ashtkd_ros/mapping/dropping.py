@@ -48,8 +48,6 @@ class Selection:
         if self.area is not None:
             (x0, y0, x1, y1) = self.area
             low, high = (min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))
-            if low[0] == high[0] or low[1] == high[1]:
-                raise VprError('the area is empty: its corners have one x or one y; give two')
             chosen &= (x >= low[0]) & (x <= high[0]) & (y >= low[1]) & (y <= high[1])
         if self.within is not None:
             x0, y0, radius = self.within

@@ -16,7 +16,7 @@ from ashtkd_ros.recognition.prior import Prior, PriorUse
 
 _MOST = 1.01  # highest similarity of vectors of length 1, with rounding errors
 _BLOCK = 2**12  # rows whose similarities are computed at a time
-_EXACT, _DEEPER = 2**15, 16  # rows of a prior, above which the map is searched deeper
+_EXACT, _DEEPER = 2**12, 16  # rows of a prior, above which the map is searched deeper
 
 
 @dataclass(frozen=True)

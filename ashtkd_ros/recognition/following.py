@@ -114,19 +114,19 @@ class Follower:
         likely = np.where(near >= near.max(initial=0) - _ALIKE, probabilities, -1)
         first = np.argsort(-likely, kind='stable')[:1]
         order = [*first, *(k for k in np.argsort(-near, kind='stable') if k not in first)]
+        places = self.matcher.map.places
+        kept: dict[int, int] = {}  # the most probable picture of each place
+        for k in order:
+            kept.setdefault(int(places.ids[rows[k]]), k)
+        order = [*kept.values()][:top_k]
+        similarities = self.matcher.map.descriptors(rows[order]) @ descriptor  # one read for all
         found: dict[int, Candidate] = {}  # by the number of the place
         most = 0.0 if answer.hopeless else _MOST  # the filter may know; the image does not
-        for k in order:
+        for k, similarity in zip(order, similarities.tolist(), strict=True):
             row, most = int(rows[k]), min(most, float(near[k]))
-            place = self.matcher.map.places[row]
-            if place.id in found:
-                continue
-            similarity = float(self.matcher.map.index.rows([row])[0] @ descriptor)
             margin = similarity - self._rival(row, answer, similarity)
             check = known[row].check if row in known else None
-            found[place.id] = Candidate(place, similarity, margin, most, check)
-            if len(found) == top_k:
-                break
+            found[places[row].id] = Candidate(places[row], similarity, margin, most, check)
         for c in answer.candidates:
             found.setdefault(c.place.id, replace(c, confidence=0.0))
         return [*found.values()][:top_k]

@@ -161,17 +161,17 @@ class Matcher:
         verified = self._verify(look.local, found)
         verify_s = time.perf_counter() - started
         checks: dict[int, Check] = {}
-        near = self.near.among(found.rows)
         if verified is not None:
-            checks = self._checks(verified, near, found.verified)
-        order = self._order(found, checks, every_picture)
+            checks = self._checks(verified, found)
+        order = self._order(found, checks, every_picture)[:count]
         matches = None
         if order[0] in checks:
             matches = _matches(verified, found.verified.index(order[0]), self.map.local.grid)
         empty = look.emptiness > found.similarities[0]
         answer = Answer([], matches, verify_s if checks else 0.0, empty, found.use)
-        for at in order[:count]:
-            answer.candidates.append(self._candidate(at, found, near, checks.get(at), answer))
+        near = self.near.between([found.rows[at] for at in order], found.rows)
+        for at, close in zip(order, near, strict=True):
+            answer.candidates.append(self._candidate(at, found, close, checks.get(at), answer))
         return answer
 
     def _order(self, found: Ranked, checks: Mapping[int, Check], every_picture: bool) -> list[int]:
@@ -197,14 +197,11 @@ class Matcher:
         similarities = np.float32([found.similarities[k] for k in found.verified])
         return verify(local, rows, similarities, self.map.local.grid)
 
-    def _checks(
-        self, verified: Verified, near: np.ndarray, ranks: Sequence[int]
-    ) -> dict[int, Check]:
-        """By rank of the search, of which `ranks` are verified: what the local features say;
-        `near` bool (K, K), by rank."""
+    def _checks(self, verified: Verified, found: Ranked) -> dict[int, Check]:
+        """By rank of the search: what the local features say of those that are verified."""
         scores = verified.scores.astype(float)
         support = np.exp(_SHARPNESS * (scores - scores.max()))
-        near = near[np.ix_(ranks, ranks)]
+        near = self.near.among([found.rows[k] for k in found.verified])
         inside, rivals = near @ support, (~near).sum(axis=1)
         # Many near ones have much support by chance: then those elsewhere count for more.
         crowded = np.maximum(near.sum(axis=1) / np.maximum(rivals, 1) / _CROWD, 1.0)
@@ -213,14 +210,15 @@ class Matcher:
         shifts = [tuple(shift) for shift in (verified.displacement / self.map.local.grid).tolist()]
         columns = (c.tolist() for c in (scores, leads, verified.agreement))
         rows = zip(*columns, shifts, rivals.tolist(), strict=True)
-        return {k: Check(*values) for k, values in zip(ranks, rows, strict=True)}
+        return {k: Check(*values) for k, values in zip(found.verified, rows, strict=True)}
 
     def _candidate(
         self, at: int, found: Ranked, near: np.ndarray, check: Check | None, before: Answer
     ) -> Candidate:
-        """The candidate of a rank, after those of the answer; `near` bool (K, K), by rank."""
+        """The candidate of a rank, after those of the answer; `near` bool (K,), by rank: which
+        are its neighbours."""
         rows, similarities = found.rows, found.similarities
-        elsewhere = np.flatnonzero(~near[at])  # the worst of all is the rival where all are near
+        elsewhere = np.flatnonzero(~near)  # the worst of all is the rival where all are near
         rival = similarities[elsewhere[0] if len(elsewhere) else -1]
         margin = similarities[at] - rival
         made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check)

@@ -27,7 +27,7 @@ def test_a_known_traverse_gives_nothing_to_add(a_map: Path, town: Path, capsys):
     assert run(map_tools, 'suggest', a_map, town / 'day') == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
-        f'{town / "day"}: 117 images, 117 known, 0 with a new look, 0 off the map',
+        f'{town / "day"}: 117 images, 117 known, 0 with a new look, 0 at no known place',
         '  nothing to add',
     ]
     assert 'halfway between' in printed.err

@@ -96,11 +96,11 @@ class ImagePipeline:
             return
         small = current.recogniser.embedder.resize(image)
         decoded = time.perf_counter() - started
-        if why := self._fault(small, p, stamp_to_s(header.stamp)):
+        stamp = stamp_to_s(header.stamp)
+        if why := self._fault(small, p, stamp):
             self._publish_unknown(current, header, image, order, f'the image is {why}')
             node.health.count_fault(why, time.perf_counter() - received)
             return
-        stamp = stamp_to_s(header.stamp)
         prior = None if self._prior is None else self._prior.at(stamp, loaded, p.prior_radius_m)
         if prior is not None:
             self._tiles.move_to(prior, loaded)

@@ -11,6 +11,7 @@ from visualization_msgs.msg import MarkerArray
 
 from ashtkd_ros.maps.city import Tile
 from ashtkd_ros.maps.place_map import Place
+from ashtkd_ros.maps.places import Places
 from ashtkd_ros.maps.tiled_map import JoinedMap, TiledMap
 from ashtkd_ros.recognition.recogniser import Recogniser
 from ashtkd_ros.ros.node.map_watch import MapWatch
@@ -54,6 +55,6 @@ class LoadedMap:
         return place_map.tiles if isinstance(place_map, JoinedMap) else ()
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> Places:
         """All places of the map."""
         return self.recogniser.matcher.map.places

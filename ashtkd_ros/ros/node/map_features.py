@@ -45,18 +45,12 @@ class PatientRows:
         raise VprError(f'{self._source.path}: the disk does not answer; check the disk')
 
 
-class MapFeatures(LocalFeatures):
-    """The same features, read as `PatientRows` does."""
+class MapFeatures(PatientRows, LocalFeatures):
+    """Local features that are read so."""
 
     def __init__(self, features: LocalFile):
-        self.shape, self._patient = features.shape, PatientRows(features)
-
-    def __len__(self) -> int:
-        return len(self._patient)
-
-    def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """As of the file, but within 0.5 s."""
-        return self._patient.rows(ids)
+        super().__init__(features)
+        self.shape = features.shape
 
 
 def _work(reads: SimpleQueue) -> None:

@@ -184,7 +184,7 @@ def test_a_map_that_is_dropped_closes_its_file(local_map: Path, local_model: Pat
     try:
         loaded = load_map(str(local_map), Embedder(local_model), Parameters(), print)
         check_messages(loaded)
-        file = weakref.ref(loaded.recogniser.matcher.map.local._patient._source)
+        file = weakref.ref(loaded.recogniser.matcher.map.local._source)
         assert file() is not None
         del loaded
         until(lambda: file() is None, 'the end of the file', lambda: time.sleep(0.01))
