@@ -35,7 +35,7 @@ from ashtkd_ros.traverses.opening import open_traverse
 def _calibrate(args: argparse.Namespace) -> int:
     target = target_of(args.map)  # before the work
     embedder = load_embedder(args)
-    place_map = PlaceMap.load(args.map, embedder, pictures=True)
+    place_map = PlaceMap.load(args.map, embedder, pictures=True, without_damaged=True)
     print_notes(*place_map.warnings)
     bits = map_bits(place_map.traverses)
     wanted = traverse_options(args, origin=place_map.info.origin, bits=bits, purpose='query')

@@ -86,7 +86,7 @@ def _drop(args: argparse.Namespace) -> int:
             'say what is to go: --ids, --area, --within, --older-than or --traverse'
         )
     target = target_of(args.map, args.out)
-    place_map = PlaceMap.load(args.map, pictures=True)
+    place_map = PlaceMap.load(args.map, pictures=True, without_damaged=True)
     print_notes(*place_map.warnings)
     return _take_away(args, target, place_map, selection.of(place_map))
 
@@ -132,7 +132,7 @@ def same_place(args: argparse.Namespace, keyframes: KeyframeOptions) -> SamePlac
 
 def _prune(args: argparse.Namespace) -> int:
     target, embedder = target_of(args.map, args.out), load_embedder(args)
-    place_map = PlaceMap.load(args.map, embedder, pictures=True)
+    place_map = PlaceMap.load(args.map, embedder, pictures=True, without_damaged=True)
     print_notes(*place_map.warnings)
     keyframes = options_of(place_map.info.built)
     close = StandIns(place_map, same_place(args, keyframes), keyframes.similarity)

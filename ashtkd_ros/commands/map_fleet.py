@@ -94,7 +94,7 @@ def _push(args: argparse.Namespace) -> int:
 
 
 def _pushed(folder: Path, address: Address, over: bool) -> None:
-    place_map = PlaceMap.load(folder, pictures=True)
+    place_map = PlaceMap.load(folder, pictures=True, without_damaged=True)
     print_notes(*place_map.warnings)
     done = push(place_map, address, over)
     print_lines(f'{address}: {counted(len(place_map.places), "picture")} of places')

@@ -124,7 +124,9 @@ def _merge(args: argparse.Namespace) -> int:
     if args.numbers is not None and not args.dry_run:
         check_output(args.numbers, lambda data: data.startswith(_header()), 'numbers')
     embedder = load_embedder(args)
-    maps = [PlaceMap.load(folder, embedder, pictures=True) for folder in args.map]
+    maps = [
+        PlaceMap.load(folder, embedder, pictures=True, without_damaged=True) for folder in args.map
+    ]
     for place_map in maps:
         print_notes(*place_map.warnings)
     posed = {str(m.folder): bool(m.places.posed.any()) for m in maps[1:]}
@@ -201,7 +203,7 @@ def _reembed(args: argparse.Namespace) -> int:
     target_of(args.map, args.out)  # before the work
     load_description(args.map)
     if args.dry_run:
-        place_map = PlaceMap.load(args.map, pictures=True)
+        place_map = PlaceMap.load(args.map, pictures=True, without_damaged=True)
         count, there = len(place_map.places), originals_there(place_map)
         print_lines(f'{args.map}: of {counted(count, "picture")} {there} have their original')
         return 0
@@ -211,6 +213,7 @@ def _reembed(args: argparse.Namespace) -> int:
         f'{place_map.folder}: {counted(count, "picture")} embedded by '
         f'{place_map.info.model["name"]}, {count - done.small} from the originals'
     )
+    print_notes(*place_map.warnings)
     if done.small:
         print_notes(
             f'{done.small} of {count} originals are gone or changed; the small pictures of the '

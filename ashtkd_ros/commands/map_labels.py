@@ -49,7 +49,7 @@ def _relabel(args: argparse.Namespace) -> int:
         raise ArgumentError('give names as ID=NAME, or a --table of them')
     names = read_names(args.table) if args.table else parse_names(args.names)
     target = target_of(args.map, args.out)
-    place_map = PlaceMap.load(args.map, pictures=True)
+    place_map = PlaceMap.load(args.map, pictures=True, without_damaged=True)
     print_notes(*place_map.warnings)
     before = place_map.places
     after = relabelled(before, names)

@@ -32,7 +32,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def _tile(args: argparse.Namespace) -> int:
-    place_map = PlaceMap.load(args.map, pictures=True)
+    place_map = PlaceMap.load(args.map, pictures=True, without_damaged=True)
     city = cut_into_tiles(place_map, args.out, args.metres)
     left_out = len(place_map.places) - city.pictures
     notes = [f'{counted(left_out, "picture")} without a pose: in no tile'] if left_out else []

@@ -13,9 +13,7 @@ HEADER_BYTES = 128  # numpy aligns the numbers to 64
 
 def npy_header(dtype: str, shape: Sequence[int]) -> bytes:
     """The bytes before the numbers of an array in C order; `dtype` as numpy spells it: `'<f8'`."""
-    size = ''.join(f'{count}, ' for count in shape)
-    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({size.rstrip(' ')}), }}"
-    if len(shape) > 1:
-        text = text.replace(',), }', '), }')
+    size = tuple(map(int, shape))
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {size}, }}"
     begin = b'\x93NUMPY\x01\x00' + (HEADER_BYTES - 10).to_bytes(2, 'little')
     return (begin + text.encode()).ljust(HEADER_BYTES - 1) + b'\n'

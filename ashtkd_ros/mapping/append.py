@@ -65,7 +65,7 @@ def append(
     `check_additions`, or gives no place.
     """
     target = target_of(folder, out)
-    base = PlaceMap.load(folder, embedder, pictures=True)
+    base = PlaceMap.load(folder, embedder, pictures=True, without_damaged=True)
     notify(*base.warnings, *check_additions(base, traverses))
     how = MapOptions(
         options.keyframes,
@@ -74,21 +74,16 @@ def append(
         workers=options.workers,
     )
     builder = Builder(traverses, embedder, how)
-    journal = Journal(target.folder, builder.key, embedder.dimensions, builder.local)
-    try:
+    with Journal(target.folder, builder.key, embedder.dimensions, builder.local) as journal:
         builder.run(journal)
         builder.finish()
         new = builder.place_map(journal)
         new.folder = journal.folder  # has its pictures
         found = _join(base, new, builder.frame, options, target, embedder, arguments)
         if options.same is None:
-            count = len(base.places)
-            notify(*shared_names(base.places, Places.of(found.map.places[count:])))
+            known = len(base.places)
+            notify(*shared_names(base.places, Places.of(found.map.places[known:])))
         journal.remove()
-    finally:
-        journal.close()
-        if not journal.count:  # there is nothing to continue from
-            journal.remove()
     return replace(found, counts=builder.counts)
 
 
@@ -102,7 +97,7 @@ def _join(
     arguments: str,
 ) -> Appended:
     """Put the map of both in place."""
-    places = with_columns(new.places, traverses=new.places.traverses + _traverses(base))
+    places = with_columns(new.places, traverses=new.places.traverses + len(base.all_traverses))
     ids, next_id = numbers(base, new, options.same)
     both = with_one_name(joined([base.places, with_columns(places, ids=ids)]))
     info = _info(base, new, frame, options.keyframes, next_id)
@@ -135,17 +130,11 @@ def numbers(base: PlaceMap, new: PlaceMap, same: SamePlace | None) -> tuple[np.n
     return ids, next_id
 
 
-def _traverses(base: PlaceMap) -> int:
-    """The number of the next traverse of a map."""
-    return max(len(base.traverses), int(base.places.traverses.max()) + 1)
-
-
 def _info(
     base: PlaceMap, new: PlaceMap, frame: str, keyframes: KeyframeOptions, next_id: int
 ) -> MapInfo:
     built = dict(base.info.built)
-    untold = [{'source': 'unknown'}] * (_traverses(base) - len(base.traverses))
-    built['traverses'] = [*base.traverses, *untold, *encodable(new.info.built['traverses'])]
+    built['traverses'] = [*base.all_traverses, *encodable(new.info.built['traverses'])]
     built.setdefault('keyframes', asdict(keyframes))
     if not _has_poses(base.places) and _has_poses(new.places):
         if 'origin' in new.info.built:

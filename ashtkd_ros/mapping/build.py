@@ -86,8 +86,7 @@ def build_map(
     if not options.replace:
         check_sources(out, traverses)
     builder = Builder(traverses, embedder, options)
-    journal = Journal(out, builder.key, embedder.dimensions, builder.local)
-    try:
+    with Journal(out, builder.key, embedder.dimensions, builder.local) as journal:
         add_places(builder, journal)
         builder.finish()
         if not options.replace:  # another map may have been written there meanwhile
@@ -96,15 +95,11 @@ def build_map(
         if options.thumbnails:
             builder.calibrate(place_map, journal.folder)
         route = None
-        if any(place.pose is not None for place in place_map.places):
+        if place_map.places.posed.any():
             route = journal.folder / ROUTE
             write_route_picture(route, place_map.places, builder.frame)
         place_map.save(out, journal.thumbnails if options.thumbnails else None, route)
         journal.remove()
-    finally:
-        journal.close()
-        if journal.is_empty:  # there is nothing to continue from
-            journal.remove()
     return place_map, builder.counts
 
 

@@ -26,8 +26,7 @@ def summary(
     """
     places = place_map.places
     spacing = place_spacing(places)
-    with_poses = any(place.pose is not None for place in places)
-    apart = '' if with_poses else ', without poses'
+    apart = '' if places.posed.any() else ', without poses'
     apart = f', {spacing:.1f} m apart' if spacing else apart
     model = place_map.info.model['name']
     lines = [f'{out}: {counted(len(places), "place")}{apart}, model {model}']
@@ -69,7 +68,7 @@ def notes_after_build(
 
 def route_line(place_map: PlaceMap, out: Path) -> tuple[str, str]:
     """Where the picture of the route is, or a note if there is none; both empty without poses."""
-    if all(place.pose is None for place in place_map.places):
+    if not place_map.places.posed.any():
         return '', ''
     if is_file(out / ROUTE):
         return f'route: {out / ROUTE}', ''

@@ -269,6 +269,14 @@ class Journal:
             with contextlib.suppress(OSError):  # a full disk, which has been reported
                 file.close()
 
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        if self.is_empty:  # there is nothing to continue from
+            self.remove()
+
     @contextlib.contextmanager
     def _writable(self) -> Iterator[None]:
         try:

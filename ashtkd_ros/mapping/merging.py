@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,12 +13,10 @@ from ashtkd_ros.mapping.additions import check_frame, check_odometry
 from ashtkd_ros.mapping.revision import Revision
 from ashtkd_ros.maps.description import MapInfo
 from ashtkd_ros.maps.map_rows import Part, whole
-from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.maps.place_map import UNKNOWN, PlaceMap
 from ashtkd_ros.maps.places import Places
 from ashtkd_ros.maps.places_rows import joined, some_rows, with_columns, with_one_name
 from ashtkd_ros.traverses.opening import images_described
-
-_UNKNOWN = 'unknown'  # source of a traverse that a map does not describe
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class _Merger:
     def __init__(self, first: PlaceMap):
         self.maps, self.parts = [first], [whole(first)]
         self.places: list[Places] = [first.places]
-        self.traverses = [dict(t) for t in _traverses(first)]
+        self.traverses = [dict(t) for t in first.all_traverses]
         self.next_id = first.info.next_id
         ids = np.unique(first.places.ids).tolist()
         self.numbers, self.known = [dict(zip(ids, ids, strict=True))], [0]
@@ -119,7 +117,7 @@ class _Merger:
     def _joined_traverses(self, other: PlaceMap) -> list[int]:
         """The new number of each traverse of a map; those that differ in nothing are one."""
         numbers = []
-        for traverse in _traverses(other):
+        for traverse in other.all_traverses:
             if traverse not in self.traverses:
                 self.traverses.append(dict(traverse))
             numbers.append(self.traverses.index(traverse))
@@ -129,7 +127,7 @@ class _Merger:
         """Remember the pictures in these rows of a map; `places`: what they are now."""
         of_map = some_rows(place_map.places, np.asarray(rows, np.int64))
         for key, number in zip(_keys(place_map, of_map), places.ids.tolist(), strict=True):
-            if key[0][0] != _UNKNOWN:
+            if key[0][0] != UNKNOWN:
                 self._pictures.setdefault(key, number)
 
     def merged(self) -> Merged:
@@ -145,14 +143,8 @@ class _Merger:
         return Merged(Revision(self.parts, places, info), self.numbers, self.known)
 
 
-def _traverses(place_map: PlaceMap) -> list[Mapping]:
-    """The traverses of a map; those that it does not describe too."""
-    most = int(place_map.places.traverses.max()) + 1
-    return [*place_map.traverses, *[{'source': _UNKNOWN}] * (most - len(place_map.traverses))]
-
-
 def _keys(place_map: PlaceMap, places: Places) -> list[tuple]:
     """What tells the pictures from all others: of which recording, and which image of it."""
-    images = [images_described(t) for t in _traverses(place_map)]
+    images = [images_described(t) for t in place_map.all_traverses]
     rows = zip(places.traverses.tolist(), places.sources, places.orders.tolist(), strict=True)
     return [(images[traverse], source, order) for traverse, source, order in rows]

@@ -14,7 +14,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -175,7 +175,7 @@ def build_in_parts(
     """
     begin, known = _state_of(journal)
     singles = [
-        Builder([traverse], builder.embedder, replace(builder.options, workers=1))
+        Builder([traverse], builder.embedder, builder.options)
         for traverse in builder.traverses[begin:]
     ]
     parts = _parts_of(builder, journal, singles, begin)

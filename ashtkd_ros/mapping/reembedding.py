@@ -51,11 +51,10 @@ def reembed(
     a place that has neither its original nor a small picture.
     """
     target = target_of(folder, out)
-    base = PlaceMap.load(folder, pictures=True)
+    base = PlaceMap.load(folder, pictures=True, without_damaged=True)
     shape = embedder.local if local else None
     key = {'model': embedder.hash, 'options': {'reembed': shape and shape.table()}}
-    journal = Journal(target.folder, key, embedder.dimensions, shape)
-    try:
+    with Journal(target.folder, key, embedder.dimensions, shape) as journal:
         with target.unless_replaced():
             rows = _Reembedding(base, embedder, journal).run(workers)
         new = _map_of(base, embedder, journal, rows)
@@ -65,10 +64,7 @@ def reembed(
         revision.calibrate(embedder, workers)
         saved = revision.save(target, 'reembed', arguments, base.places, result)
         journal.remove()
-    finally:
-        journal.close()
-        if not journal.count:  # there is nothing to continue from
-            journal.remove()
+    saved.warnings = base.warnings
     return Reembedded(saved, small)
 
 

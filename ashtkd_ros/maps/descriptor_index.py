@@ -28,7 +28,7 @@ from ashtkd_ros.maps.index_kinds import (
 from ashtkd_ros.maps.index_note import IndexNote
 
 _BLOCK = 2**23  # bytes of float32 descriptors that are in memory at a time
-_MOST_RESCORED = 16  # more than are asked for, of what SQ8 leaves
+_SPARE = 16  # candidates that SQ8 leaves beyond those that are asked for, at least
 
 
 class Rows(Protocol):
@@ -113,12 +113,6 @@ class FlatIndex(DescriptorIndex):
         flat = faiss.rev_swig_ptr(self.index.get_xb(), len(self) * self.d)
         return flat.reshape(len(self), self.d)[self._checked(ids)]
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """See `DescriptorIndex.blocks`."""
-        step = max(1, _BLOCK // (4 * self.d))
-        for first in range(0, len(self), step):
-            yield self.index.reconstruct_n(first, min(step, len(self) - first))
-
 
 class CompressedIndex(DescriptorIndex):
     """A compressed index in memory names candidates; their descriptors are read and compared.
@@ -152,8 +146,9 @@ class CompressedIndex(DescriptorIndex):
 
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `DescriptorIndex.search`."""
-        count = max(k, RESCORED - _MOST_RESCORED) + _MOST_RESCORED
-        if self.kind != 'sq8':
+        if self.kind == 'sq8':
+            count = max(k + _SPARE, RESCORED)
+        else:
             count = max(2 * k, self._note.shortlist)
         count = min(count, len(self))
         # Queries may not be finite.

@@ -4,26 +4,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.checksums import sha256_of
+from ashtkd_ros.files.checksums import sha256_of, sha256_of_parts
 from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.maps.city import is_city
 from ashtkd_ros.maps.description import Description, read_description
 from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT, INDEX, ROUTE, TABLE
-from ashtkd_ros.maps.places import Place, Places
-from ashtkd_ros.maps.places_file import PLACES_FILE
+from ashtkd_ros.maps.places import Places
+from ashtkd_ros.maps.places_file import PLACES_FILE, read_columns
 from ashtkd_ros.maps.places_rows import with_columns
 from ashtkd_ros.maps.places_table import read_table
 from ashtkd_ros.maps.replacement import read_steadily
 from ashtkd_ros.maps.thumbnails import PICTURE_LIMIT, read_thumbnail, thumbnail_name
 from ashtkd_ros.text import reason_of
 
-_INDEX_LIMIT, _TABLE_LIMIT = 2**40, 2**31  # bytes
+_TABLE_LIMIT = 2**31  # bytes
 
 
 def read_map_yaml(folder: Path, handle: int) -> Description:
@@ -50,15 +49,30 @@ def load_description(folder: Path) -> Description:
 
 
 def map_checksum(folder: Path) -> str:
-    """sha256 of the descriptors in a map's folder, which tells the map from every other.
+    """What tells the map in a folder from those that give other answers: sha256 of index.faiss,
+    and of the numbers of its places where those are not 0, 1, 2, ...
 
     VprError where there is no such map.
     """
-    try:
-        return sha256_of(read_regular(Path(folder) / INDEX, _INDEX_LIMIT))
-    except OSError as error:
-        _refuse_tiles(folder)
-        raise VprError(f'{folder}: no such map; build one with build_map') from error
+    folder = Path(folder)
+
+    def read(handle: int) -> str:
+        description = read_map_yaml(folder, handle)
+        index = description.sha256.get(INDEX, '')
+        if description.version < 4:
+            return index
+        data = read_checked(folder, handle, PLACES_FILE, description, _TABLE_LIMIT)
+        try:
+            ids = read_columns(data).ids
+        except ValueError as error:
+            raise VprError(
+                f'{folder / PLACES_FILE}: {reason_of(error)}; rebuild the map'
+            ) from error
+        if (ids == np.arange(len(ids))).all():  # so it was in all maps up to format 3
+            return index
+        return sha256_of_parts([index.encode(), ids.tobytes()])
+
+    return read_steadily(folder, read)
 
 
 def _refuse_tiles(folder: Path) -> None:
@@ -90,10 +104,10 @@ def read_checked(
     return data
 
 
-def check_table(folder: Path, handle: int, description: Description, places: Places) -> None:
-    """VprError where places.csv does not say what the columns of the open folder say."""
+def check_table(folder: Path, data: bytes, places: Places) -> None:
+    """VprError where `data`, places.csv of the folder, does not say what its columns say."""
     try:
-        table = read_table(read_checked(folder, handle, TABLE, description, _TABLE_LIMIT))
+        table = read_table(data)
     except ValueError as error:
         raise VprError(f'{folder / TABLE}: {reason_of(error)}; rebuild the map') from error
     if table != places:
@@ -110,19 +124,26 @@ def with_checksums(folder: Path, handle: int, places: Places) -> Places:
     return with_columns(places, pictures=pictures)
 
 
-def check_pictures(
-    folder: Path, handle: int, description: Description, places: Sequence[Place]
-) -> None:
-    """VprError for the first picture of the route or of a place that is missing or damaged."""
+def check_route(folder: Path, handle: int, description: Description) -> None:
+    """VprError where the picture of the route is missing or damaged."""
     if ROUTE in description.sha256:
         read_checked(folder, handle, ROUTE, description, PICTURE_LIMIT)
-    for place in places:
-        if not place.thumbnail:
-            continue
+
+
+def with_sound_pictures(folder: Path, handle: int, places: Places) -> tuple[Places, list[str]]:
+    """The places, of which those whose picture is missing or damaged have none, and what is wrong
+    with each of these pictures, a line each.
+
+    VprError where the map is being removed, for then its pictures are not damaged.
+    """
+    pictures, faults = places.pictures.copy(), []
+    for row in np.flatnonzero(pictures.any(axis=1)).tolist():
         try:
-            read_thumbnail(folder, place, handle)
+            read_thumbnail(folder, places[row], handle)
         except OSError as error:
-            raise VprError(
-                f'{folder / thumbnail_name(place.row)}: {reason_of(error)}; the map works '
-                'without it, rebuild the map to have it back'
-            ) from error
+            pictures[row] = 0
+            faults.append(f'{folder / thumbnail_name(row)}: {reason_of(error)}')
+    if not faults:
+        return places, []
+    read_map_yaml(folder, handle)  # it is the first file to go
+    return with_columns(places, pictures=pictures), faults

@@ -5,13 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import cv2
 import numpy as np
 
-from ashtkd_ros.errors import VprError
-from ashtkd_ros.images.picture_decoding import decode_picture
 from ashtkd_ros.maps.description import MapInfo
 from ashtkd_ros.maps.descriptor_index import DescriptorIndex
 from ashtkd_ros.maps.index_choice import like
@@ -89,22 +85,20 @@ class PictureRows:
     """
 
     def __init__(self, parts: Sequence[Part]):
-        self._folders = [part.map.folder for part in parts]
+        self._maps = [part.map for part in parts]
         self._part = np.repeat(np.arange(len(parts)), [len(part.rows) for part in parts])
         self._row = np.concatenate([part.rows for part in parts])
 
     def __call__(self, place: Place) -> bytes:
-        folder: Path | None = self._folders[self._part[place.row]]
-        if folder is None:
+        place_map, there = self._source(place)
+        if place_map.folder is None:
             raise OSError(0, 'its map is in memory alone')
-        return read_thumbnail(folder, replace(place, row=int(self._row[place.row])))
+        return read_thumbnail(place_map.folder, there)
 
     def pixels(self, place: Place) -> np.ndarray | None:
         """The picture, uint8 RGB (H, W, 3); None where there is no sound one."""
-        if not place.thumbnail:
-            return None
-        try:
-            data = np.frombuffer(self(place), np.uint8)
-            return cv2.cvtColor(decode_picture(data), cv2.COLOR_BGR2RGB)
-        except (OSError, ValueError, VprError):
-            return None
+        place_map, there = self._source(place)
+        return place_map.picture(there) if place.thumbnail else None
+
+    def _source(self, place: Place) -> tuple[PlaceMap, Place]:
+        return self._maps[self._part[place.row]], replace(place, row=int(self._row[place.row]))

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry
 from ashtkd_ros.maps.description import TRUST, MapInfo
 from ashtkd_ros.maps.descriptor_file import DESCRIPTORS
@@ -21,9 +23,9 @@ from ashtkd_ros.maps.thumbnails import thumbnail_name
 def summarise(place_map: PlaceMap) -> dict[str, str]:
     """Facts of a map: name → value as text. Distances are in metres."""
     info, places = place_map.info, place_map.places
-    poses = [p.pose for p in places if p.pose is not None]
+    at = places.positions[places.posed]
     facts = {
-        'places': f'{_counts(places)}, {len(poses)} with a pose in frame "{info.frame}"',
+        'places': f'{_counts(places)}, {len(at)} with a pose in frame "{info.frame}"',
         'model': f'{info.model["name"]} {info.model["sha256"][:16]}',
         'descriptor': f'{place_map.index.d} x float32',
         'index': place_map.index.explained,
@@ -36,14 +38,14 @@ def summarise(place_map: PlaceMap) -> dict[str, str]:
     }
     facts |= {'history': line} if (line := history_line(info.built)) else {}
     facts |= trust_lines(info)
-    if poses and (is_odometry(info.frame) or any(t.get(ODOMETRY_KEY) for t in info.traverses)):
+    if len(at) and (is_odometry(info.frame) or any(t.get(ODOMETRY_KEY) for t in info.traverses)):
         facts['poses'] = (
             f'from odometry: frame "{info.frame}" begins anew with each drive, and AMCL discards '
             'such poses'
         )
-    if poses:
-        xs, ys = [p.x for p in poses], [p.y for p in poses]
-        facts['extent'] = f'{max(xs) - min(xs):.1f} x {max(ys) - min(ys):.1f} m'
+    if len(at):
+        x, y, _ = np.ptp(at, axis=0)
+        facts['extent'] = f'{x:.1f} x {y:.1f} m'
         facts['spacing'] = f'{place_spacing(places):.2f} m'
     if place_map.folder is not None:
         facts['on disk'] = _sizes(place_map.folder, place_map)

@@ -152,8 +152,7 @@ def _description(place_map: PlaceMap) -> bytes:
     shape = None
     if local is not None:
         shape, sha256[LOCAL_FILE] = local.shape, _NOT_A_FILE
-    next_id = max(place_map.info.next_id, int(places.ids.max()) + 1)
-    info = replace(place_map.info, next_id=next_id)
+    info = replace(place_map.info, next_id=place_map.next_id)
     return write_description(info, len(places), place_map.index.d, (FLAT, None), sha256, shape)
 
 

@@ -20,11 +20,12 @@ from ashtkd_ros.maps.index_choice import IndexOptions
 from ashtkd_ros.maps.index_file import build_index, read_index, write_index
 from ashtkd_ros.maps.local_file import LOCAL_FILE, LocalFeatures, open_local, write_local
 from ashtkd_ros.maps.map_files import (
-    check_pictures,
+    check_route,
     check_table,
     read_checked,
     read_map_yaml,
     with_checksums,
+    with_sound_pictures,
 )
 from ashtkd_ros.maps.places import Place, Places
 from ashtkd_ros.maps.places_file import PLACES_FILE, read_columns, write_columns
@@ -34,8 +35,9 @@ from ashtkd_ros.maps.thumbnails import put_thumbnails, thumbnail_pixels
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import first_not_unit_int8
-from ashtkd_ros.text import reason_of
+from ashtkd_ros.text import counted, reason_of
 
+UNKNOWN = 'unknown'  # source of a traverse that a map does not describe
 NO_LOCAL = 'the map has no local features; answers are not verified; build the map anew'
 _ALIKE = 1.0 - 1e-5  # similarity
 _ROW_LIMIT, _TABLE_LIMIT = 2**17, 2**31  # bytes of a row of places.csv, and of all rows
@@ -60,6 +62,7 @@ class PlaceMap:
         self.index, self.places, self.info, self.folder = index, Places.of(places), info, folder
         self.local = local
         self.warnings: list[str] = []
+        self._all_summed = False  # whether each sound picture has its checksum
 
     @classmethod
     def build(
@@ -117,6 +120,16 @@ class PlaceMap:
         return self.info.traverses
 
     @property
+    def all_traverses(self) -> list[dict[str, Any]]:
+        """As `traverses`; those of a map that describes none are of an unknown source."""
+        return self.traverses or [{'source': UNKNOWN}] * (int(self.places.traverses.max()) + 1)
+
+    @property
+    def next_id(self) -> int:
+        """The number of the next new place, above all that were ever given."""
+        return max(self.info.next_id, int(self.places.ids.max()) + 1)
+
+    @property
     def unverified(self) -> str:
         """Why no answer from this map can be verified, in a line; empty where answers can be."""
         return '' if self.local is not None else NO_LOCAL
@@ -124,7 +137,9 @@ class PlaceMap:
     def picture(self, place: Place) -> np.ndarray | None:
         """The picture of a place that the map keeps, uint8 RGB (H, W, 3); None without a sound
         one."""
-        return None if self.folder is None else thumbnail_pixels(self.folder, place)
+        if self.folder is None or (self._all_summed and not place.thumbnail):
+            return None
+        return thumbnail_pixels(self.folder, place)
 
     def save(
         self,
@@ -175,38 +190,61 @@ class PlaceMap:
         }
         kind = self.index.kind, self.index.note
         shape = None if self.local is None else self.local.shape
-        info = replace(self.info, next_id=max(self.info.next_id, int(self.places.ids.max()) + 1))
+        info = replace(self.info, next_id=self.next_id)
         text = write_description(info, len(self.places), self.index.d, kind, sha256, shape)
         (new / DESCRIPTION).write_bytes(text)
         sha256_of_file(new / DESCRIPTION, sync=True)
 
     @classmethod
     def load(
-        cls, folder: Path, embedder: Embedder | None = None, pictures: bool = False
+        cls,
+        folder: Path,
+        embedder: Embedder | None = None,
+        pictures: bool = False,
+        without_damaged: bool = False,
     ) -> PlaceMap:
         """Read and check a map; with `embedder` also that its model made this map.
 
         `pictures`: also check what a robot does not need: the pictures of the route and of the
-        places, and whether places.csv says the same as places.npz. VprError names what failed:
-        folder, version, checksum, contents or model.
+        places, and whether places.csv says the same as places.npz. `without_damaged`: then leave
+        out pictures of places that are missing or damaged, with a warning each. VprError names
+        what failed: folder, version, checksum, contents or model.
         """
         folder = Path(folder)
 
         def read(handle: int) -> PlaceMap:
             description = read_map_yaml(folder, handle)
-            place_map = cls._read(folder, handle, embedder, description)
+            place_map = cls._read(folder, handle, embedder, description, pictures)
             if pictures:
-                check_table(folder, handle, description, place_map.places)
-                check_pictures(folder, handle, description, place_map.places)
-                if description.version == 1:
-                    place_map.places = with_checksums(folder, handle, place_map.places)
+                check_route(folder, handle, description)
+                place_map._check_pictures(handle, description, without_damaged)
             return place_map
 
         return read_steadily(folder, read)
 
+    def _check_pictures(
+        self, handle: int, description: Description, without_damaged: bool
+    ) -> None:
+        places, faults = with_sound_pictures(self.folder, handle, self.places)
+        if faults and not without_damaged:
+            raise VprError(
+                f'{faults[0]}; the map works without it, rebuild the map to have it back'
+            )
+        if faults:
+            more = f' (and {counted(len(faults) - 1, "other picture")})' if faults[1:] else ''
+            self.warnings.append(f'{faults[0]}{more}; it is left out')
+        if description.version == 1:
+            places = with_checksums(self.folder, handle, places)
+        self.places, self._all_summed = places, True
+
     @classmethod
     def _read(
-        cls, folder: Path, handle: int, embedder: Embedder | None, description: Description
+        cls,
+        folder: Path,
+        handle: int,
+        embedder: Embedder | None,
+        description: Description,
+        whole: bool,
     ) -> PlaceMap:
         info = description.info
         most = min(_TABLE_LIMIT, 2**16 + _ROW_LIMIT * description.places)
@@ -218,6 +256,8 @@ class PlaceMap:
         index = read_index(folder, handle, description)
         check_model(folder, description, embedder)
         places = _places(folder / columns, contents[columns], description)
+        if whole and columns != TABLE:
+            check_table(folder, contents[TABLE], places)
         counts = (description.places, len(places), len(index))
         if len(set(counts)) > 1:
             raise VprError(

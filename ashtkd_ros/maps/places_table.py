@@ -24,10 +24,11 @@ _NUMBER = re.compile(r'[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?')
 
 def write_table(places: Sequence[Place]) -> bytes:
     """The bytes of places.csv; ValueError for a place that `read_table` would refuse."""
-    Places.of(places).check()
+    places = Places.of(places)
+    places.check()
     text = io.StringIO()
     # Some versions of csv do not quote a lone carriage return, but it ends a row in all of them.
-    odd = any('\r' in p.source or '\r' in p.label for p in places)
+    odd = any((texts.blob == ord('\r')).any() for texts in (places.sources, places.labels))
     quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
     rows = csv.writer(text, lineterminator='\n', quoting=quoting)
     rows.writerow(COLUMNS)

@@ -55,8 +55,8 @@ def cut_into_tiles(place_map: PlaceMap, folder: Path, metres: float) -> City:
 
 def _city(place_map: PlaceMap, metres: float, tiles: tuple[Tile, ...]) -> City:
     info = place_map.info
-    next_id = max(info.next_id, int(place_map.places.ids.max()) + 1)
-    return City(info.frame, info.model, info.built.get('origin'), next_id, float(metres), tiles)
+    origin, next_id = info.built.get('origin'), place_map.next_id
+    return City(info.frame, info.model, origin, next_id, float(metres), tiles)
 
 
 def _write_tile(place_map: PlaceMap, rows: np.ndarray, new: Path, column: int, row: int) -> Tile:

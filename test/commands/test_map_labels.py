@@ -92,10 +92,22 @@ def test_a_map_that_is_replaced_meanwhile_is_not_spoilt(rich: Path, capsys, monk
     assert PlaceMap.load(rich).info.built['note'] == 'another'
 
 
-def test_a_damaged_map_is_not_laundered(rich: Path, capsys):
-    picture = next((rich / 'thumbnails').iterdir())
+def test_a_damaged_picture_is_named_and_not_laundered(rich: Path, capsys):
+    picture = rich / 'thumbnails' / '000003.jpg'
     picture.write_bytes(picture.read_bytes() + b'.')
-    assert 'damaged' in refused(capsys, 1, 'relabel', rich, '1=a')
+    assert run(map_tools, 'relabel', rich, '1=a') == 0
+    assert '000003.jpg: it is damaged' in capsys.readouterr().err
+    places = PlaceMap.load(rich, pictures=True).places
+    assert [bool(p.thumbnail) for p in places] == [True, True, True, False, True]
+    assert not picture.exists() and places[1].label == 'a'
+
+
+def test_a_damaged_route_or_table_is_not_laundered(rich: Path, capsys):
+    for name in ('route.png', 'places.csv'):
+        data = (rich / name).read_bytes()
+        (rich / name).write_bytes(data + b'.')
+        assert 'damaged' in refused(capsys, 1, 'relabel', rich, '1=a')
+        (rich / name).write_bytes(data)
 
 
 @pytest.mark.parametrize('ending', ['geojson', 'kml', 'csv', 'tum'])

@@ -11,8 +11,11 @@ from conftest import write_tiny_model
 from map_tools_fixtures import XS, built, contents, error, history, ids, pictured, run, tools, walk
 
 from ashtkd_ros.commands import map_info
+from ashtkd_ros.mapping.additions import shared_names
 from ashtkd_ros.maps.description import read_description
+from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.maps.places import Place, Places
 
 pytest_plugins = ['map_tools_fixtures']
 
@@ -168,6 +171,40 @@ def test_what_is_dropped(a_map: Path, tmp_path: Path, options: list, stay: list[
     assert pictured(a_map) == {k: v for k, v in before.items() if k[0] in stay}
     assert PlaceMap.load(a_map).info.next_id == 6
     assert [p.name for p in tmp_path.iterdir() if p.name != 'map'] == []
+
+
+def test_a_damaged_picture_does_not_keep_a_map_from_being_mended(a_map: Path, common, capsys):
+    picture = a_map / 'thumbnails' / '000002.jpg'
+    picture.write_bytes(picture.read_bytes()[:-1])
+    assert run(map_info.main, a_map) == 1
+    assert '000002.jpg: it is damaged' in error(capsys)
+    assert tools('drop', a_map, '--ids', 2) == 0
+    assert '000002.jpg: it is damaged' in capsys.readouterr().err
+    assert ids(a_map) == [0, 1, 3, 4, 5] and run(map_info.main, a_map) == 0
+
+
+def test_names_that_other_places_have_are_told():
+    known = Places.of([Place(i, 0.0, i, None, f'{i}', f'room {i}') for i in range(3)])
+    new = Places.of([Place(5 + i, 0.0, i, None, f'{i}', f'room {i + 1}') for i in range(3)])
+    (note,) = shared_names(known, new)
+    assert note.startswith('2 new places with names that other places had before ("room 1", "roo')
+    assert shared_names(known, known) == []  # the same places
+    nameless = Places.of([Place(9, 0.0, 0, None, 'a'), Place(8, 0.0, 1, None, 'b', 'hall')])
+    assert shared_names(nameless, Places.of([Place(7, 0.0, 0, None, 'c')])) == []
+
+
+def test_answers_of_the_same_pictures_under_other_numbers_are_of_another_map(
+    a_map: Path, tmp_path: Path, common
+):
+    before = map_checksum(a_map)
+    again = walk(tmp_path / 'again', XS)
+    for name, options in (('new', []), ('looks', ['--experiences'])):
+        assert tools('append', a_map, again, *options, '-o', tmp_path / name, *common) == 0
+    new, looks = (map_checksum(tmp_path / name) for name in ('new', 'looks'))
+    same = [(tmp_path / name / 'index.faiss').read_bytes() for name in ('new', 'looks')]
+    assert same[0] == same[1] and len({before, new, looks}) == 3
+    assert tools('relabel', tmp_path / 'looks', '1=hall') == 0
+    assert map_checksum(tmp_path / 'looks') == looks  # a name changes no answer
 
 
 def test_old_pictures_are_dropped_and_their_places_stay(
