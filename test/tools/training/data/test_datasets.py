@@ -85,7 +85,7 @@ def test_every_step_shows_another_part_of_a_picture(data: TrainingData):
     images = torch.stack([shown[Entry(step, 0, 0, 0, 0, False)] for step in range(200)])
     left, right = images[:, 0, :, 1].mean(1), images[:, 0, :, -2].mean(1)
     whole = ((left < 0.06) & (right > 0.94)).float().mean()
-    assert 0.2 < whole < 0.45
+    assert 0.2 < whole < 0.6  # by the fixed views, which are drawn by the name of the picture
     widths = (right - left)[(right - left) < 0.85]
     assert widths.min() < 0.6 and widths.std() > 0.07
     assert len({image.numpy().tobytes() for image in images}) > 60  # those drawn freely
