@@ -188,11 +188,16 @@ def stored_results(folder: Path, config: TrainConfig) -> Results | None:
         raise VprError(f'{file}: is damaged; remove it; it will be made again') from error
 
 
-def ablation(config: TrainConfig, places: AskedPlaces, seeds: int) -> str:
-    """Everything; returns the report, which is also written to `out`/ablation."""
+def ablation(
+    config: TrainConfig, places: AskedPlaces, seeds: int, only: Sequence[str] = ()
+) -> str:
+    """Everything, or `only` some rows; the report, which is also written to `out`/ablation."""
     out, results = config.out / 'ablation', Results()
     check_report(out)
-    jobs = [(row, seed) for seed in range(seeds) for row in (UNTRAINED, *rows(config))]
+    known = (UNTRAINED, *rows(config))
+    if unknown := [row for row in only if row not in known]:
+        raise VprError(f'--rows: "{unknown[0]}" is not one of {", ".join(known)}')
+    jobs = [(row, seed) for seed in range(seeds) for row in only or known]
     study = Study.prepared(config, places)
     for name in config.lesson.teachers:
         kind = SINGLE if name == config.lesson.teachers[0] else 'teacher alone'
@@ -272,6 +277,13 @@ def _parser() -> argparse.ArgumentParser:
         help='number of trainings per row, each with another seed (default: %(default)s)',
     )
     parser.add_argument(
+        '--rows',
+        nargs='+',
+        default=(),
+        metavar='ROW',
+        help='train these rows alone, by their names in the table (default: all)',
+    )
+    parser.add_argument(
         '--rates',
         type=float,
         nargs='+',
@@ -303,7 +315,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.rates:
         print(rates(config, places, args.rates))
     else:
-        print(ablation(config, places, args.seeds))
+        print(ablation(config, places, args.seeds, args.rows))
     return 0
 
 
