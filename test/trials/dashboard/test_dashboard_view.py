@@ -106,7 +106,7 @@ def test_no_text_breaks_the_screen(text: str, size, clock: Clock) -> None:
     assert not any('\x1b' in line for line in lines)
 
 
-@pytest.mark.parametrize('value', ['nan', 'inf', '-inf', '1e308', '', 'x'])
+@pytest.mark.parametrize('value', ['nan', 'inf', '-inf', '1e308', '', 'rubbish'])
 def test_no_number_breaks_the_screen(value: str, clock: Clock) -> None:
     state = driving(clock)
     numbers = dict.fromkeys([*NODE_VALUES, 'lost', 'jumps', 'unknown places'], value)
@@ -118,7 +118,7 @@ def test_no_number_breaks_the_screen(value: str, clock: Clock) -> None:
     state.hear_pose(9e6, -9e6, 1e9)
     for size in SIZES:
         text = screen_text(state, *size)
-        assert not re.search(r'\bnan\b|\binf\b|\bx\b(?! 9)', text)
+        assert not re.search(r'\bnan\b|\binf\b|rubbish', text)
         assert '…' not in text or value == '1e308'
 
 
