@@ -14,16 +14,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+import time
 
-import rclpy
 from rich.console import Console
 
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.ros.play.play_options import own_arguments
 from ashtkd_ros.ros.session import end_on_signal, ros_session
-from ashtkd_ros.ros.signals import record_interrupts
+from ashtkd_ros.ros.signals import interrupt_once
 from ashtkd_ros.ros.trial.trial_topics import TrialTopics
 from ashtkd_ros.trials.dashboard.alerts import alerts
 from ashtkd_ros.trials.dashboard.keys import HELP, QUIT, Keys
@@ -39,33 +38,35 @@ from ashtkd_ros.trials.dashboard.view import View
 from ashtkd_ros.trials.vocabulary import WRONG
 
 _FRAME_S, _LINE_S = 1 / 3, 1.0  # from one frame, or line, to the next
+_MOST_OF_A_CORE, _LONGEST_S = 0.04, 1.0  # between two frames: the share is kept by waiting
 _NO_SCREEN = ('', 'dumb', 'unknown')  # TERM
 
 
 class Dashboard:
     """What the screen and the plain lines share: what is heard, and the keys."""
 
-    def __init__(self, node: str, ended: Callable[[], bool]):
+    def __init__(self, node: str):
         self.state = DashboardState()
         self.topics = TrialTopics(self.state, node)
         self.has_keys = sys.stdin is not None and sys.stdin.isatty()
         self.keys = Keys(self.state.now)
         self.keyboard = Keyboard(sys.stdin.fileno() if self.has_keys else None)
-        self._ended, self._next = ended, 0.0
+        self.typed = ''
+        self._next, self._used = 0.0, time.process_time()
 
     def wait(self, seconds: float) -> bool:
         """Listen; True when `seconds` are over since the last time, False when a key came before.
 
-        KeyboardInterrupt where a signal ends it.
+        On a slow machine it takes longer. KeyboardInterrupt where a signal ends it.
         """
-        left = self._next - self.state.now()
-        self.typed = self.keyboard.read(max(left, 0.0))
-        if self._ended():
-            raise KeyboardInterrupt
+        self.typed = self.keyboard.read(max(self._next - self.state.now(), 0.0))
+        end_on_signal()
         if self.state.now() < self._next:
             return False
         self.topics.poll()
-        self._next = self.state.now() + seconds
+        used, self._used = self._used, time.process_time()
+        pause = min(max(seconds, (self._used - used) / _MOST_OF_A_CORE), _LONGEST_S)
+        self._next = self.state.now() + pause
         return True
 
     def obey(self, characters: str) -> bool:
@@ -129,10 +130,9 @@ def main(argv: list[str] | None = None) -> None:
     plain = args.plain or not sys.stdout.isatty() or os.environ.get('TERM', '') in _NO_SCREEN
 
     def command() -> int:
-        # A screen is put back in order, wherever the program is when a signal comes.
-        received = [] if plain else record_interrupts()
+        interrupt_once()
         with ros_session(argv):
-            dashboard = Dashboard(args.node, lambda: bool(received) or not rclpy.ok())
+            dashboard = Dashboard(args.node)
             with contextlib.closing(dashboard.topics):
                 if plain:
                     _print_plainly(dashboard)

@@ -28,6 +28,7 @@ class PolledSubscriptions:
     def __init__(self, node: Node):
         self._node = node
         self._subscriptions: dict[str, tuple[Subscription, Callable[[Any], None]]] = {}
+        self._made_for: dict[str, tuple] = {}
 
     def hear(
         self, key: str, kind: type, topic: str, receive: Callable[[Any], None], depth: int = 10
@@ -37,21 +38,21 @@ class PolledSubscriptions:
         The subscription fits the publishers that are there: it is latched or reliable only where
         all of them are. One that exists already and fits is kept.
         """
+        topic = self._node.resolve_topic_name(topic)
         qos = self._fitting(topic, depth)
-        if key in self._subscriptions:
-            old = self._subscriptions[key][0]
-            if old.topic_name == topic and _same(old.qos_profile, qos):
-                return
+        wanted = topic, qos.durability, qos.reliability
+        if self._made_for.get(key) == wanted:
+            return
         self.forget(key)
         events = SubscriptionEventCallbacks(use_default_callbacks=False)
         created = self._node.create_subscription(
             kind, topic, lambda _: None, qos, event_callbacks=events
         )
-        self._subscriptions[key] = created, receive
+        self._subscriptions[key], self._made_for[key] = (created, receive), wanted
 
     def forget(self, key: str) -> None:
         """Hear no more of it."""
-        if key in self._subscriptions:
+        if self._made_for.pop(key, None):
             self._node.destroy_subscription(self._subscriptions.pop(key)[0])
 
     def poll(self) -> None:
@@ -72,7 +73,3 @@ class PolledSubscriptions:
         if any(q.reliability == ReliabilityPolicy.BEST_EFFORT for q in found):
             qos.reliability = ReliabilityPolicy.BEST_EFFORT
         return qos
-
-
-def _same(one: QoSProfile, other: QoSProfile) -> bool:
-    return (one.durability, one.reliability) == (other.durability, other.reliability)

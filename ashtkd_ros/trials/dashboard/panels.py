@@ -69,7 +69,7 @@ def more_node_lines(state: DashboardState) -> list[Text]:
         _row('stages', (f'{", ".join(stages)} ms', old)),
         _row('unknown', (_unknown_share(node), old)),
         _row('map', (f'{places} places, {path}', old)),
-        _row('network', (f'{provider}, verifies {verifying}', old)),
+        _row('network', (f'{provider}, verification {verifying}', old)),
     ]
 
 
@@ -187,8 +187,9 @@ def _level(
     if heard is None:
         return (('not heard', 'yellow'),)
     if state.is_stale(heard):
+        was = does or heard.value.text
         silent = f'SILENT for {age(state.age(heard))}'
-        return (silent, 'bold red'), (f'  was: {does or heard.value.text}', 'dim')
+        return (silent, 'bold red'), (f', was {was}' if was else '', 'dim')
     word, style = _LEVELS.get(heard.value.level, ('STALE', 'yellow'))
     text = heard.value.text if heard.value.text != does else ''
     said = '; '.join(part for part in (does, text) if part)
