@@ -44,6 +44,7 @@ setup(
             f'map_info = {name}.commands.map_info:main',
             f'map_tools = {name}.commands.map_tools:main',
             f'bag_tools = {name}.commands.bag_tools:main',
+            f'vpr_dashboard = {name}.ros.trial.dashboard:main',
         ],
     },
 )

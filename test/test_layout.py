@@ -28,14 +28,17 @@ STOREYS = (
     'recognition',
     'mapping',
     'evaluation',
+    'trials',
+    'trials.dashboard',
     'commands',
     'ros',
     'ros.node',
     'ros.play',
+    'ros.trial',
 )
 # Who may not know whom, though it stands below. The node loads no recordings and builds nothing.
 APART = {('ros.play', 'ros.node')}
-APART |= {('ros.node', s) for s in ('bags', 'mapping', 'evaluation', 'commands')}
+APART |= {('ros.node', s) for s in ('bags', 'mapping', 'evaluation', 'trials', 'commands')}
 # What a storey may use that is neither ours nor Python's. Only the skin, ros, knows ROS.
 OUTSIDE = {
     'sampling': {'numpy'},
@@ -50,9 +53,12 @@ OUTSIDE = {
     'recognition': {'numpy', 'tqdm'},
     'mapping': {'cv2', 'matplotlib', 'numpy', 'ray', 'sklearn', 'tqdm'},
     'evaluation': {'cv2', 'jinja2', 'markupsafe', 'matplotlib', 'numpy', 'tqdm'},
+    'trials': {'yaml'},
+    'trials.dashboard': {'numpy', 'rich'},
     'commands': {'numpy'},
     'ros.node': {'cv2', 'numpy'},
     'ros.play': {'numpy'},
+    'ros.trial': {'numpy', 'rich'},
 }
 ROS = {
     'builtin_interfaces',
