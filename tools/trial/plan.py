@@ -36,9 +36,9 @@ SENSOR_FAULTS = {
 # Faults of the computer, which are done to it from outside.
 RECORDER_KILLED, NODE_KILLED, WATCH_KILLED = 'recorder killed', 'node killed', 'watch killed'
 DISK_FULL, MAP_SWAPPED = 'disk full', 'map swapped'
-KILLED = {
+KILLED = {  # and which process is
     RECORDER_KILLED: 'trial_recorder',
-    NODE_KILLED: 'vpr_node',
+    NODE_KILLED: '/vpr_node',
     WATCH_KILLED: 'trial_watch',
 }
 COMPUTER_FAULTS = {

@@ -39,13 +39,13 @@ from ashtkd_ros.traverses.image_folder import read_source
 from tools.render.conditions import CONDITIONS
 from tools.trial import plan
 from tools.trial.camera import HZ, Camera, as_jpeg
+from tools.trial.robot_process import READY
 from tools.trial.route import Point, Route, distance_driven, speed_at
 from tools.trial.sensors import FIX_HZ, FIX_STDDEV_M, ODOMETRY_HZ, Odometry, Receiver
 
 SPEED = 4.5  # m/s
 IMAGE_TOPIC, ODOM_TOPIC, FIX_TOPIC = '/camera/image_raw/compressed', '/odom', '/fix'
 BATTERY_TOPIC = '/battery'
-READY = 'ready'  # printed when all topics are there
 _CLOCK_JUMP_S, _FIX_JUMP_M = 30, 40.0
 _BATTERY_S = 3600.0  # from full to empty
 
@@ -178,6 +178,7 @@ class Robot(Node):
         else:
             jump = _FIX_JUMP_M * self._has(plan.GNSS_JUMP)
             where = self._receiver.fix(self.route.at(self._distance), jump)
+            message.status.status = NavSatStatus.STATUS_FIX  # the default is unknown
             variance = FIX_STDDEV_M**2
             message.position_covariance = [variance, 0.0, 0.0, 0.0, variance, 0.0, 0.0, 0.0, 1.0]
             message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_APPROXIMATED

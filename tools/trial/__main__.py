@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An outdoor trial without a field: a simulated robot in the rendered town, and what goes wrong.
+
+    python -m tools.trial                 (make trial)
+
+A trial by day is recorded and a map is built of it; trials at dusk, by night and in rain are
+driven against the map, with the faults of tools/trial/faults.yaml. Then one report over all is
+written. Each fault must be named in it within 0.1 minutes, else the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ashtkd_ros.cli.command import make_parser, run_command
+from ashtkd_ros.cli.terminal import print_lines
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.writing import make_output_folder, resolved
+from ashtkd_ros.ros.session import ros_session
+from ashtkd_ros.trials.folder import TrialFolder
+from tools.trial.driving import Site, drive
+from tools.trial.named import named_in
+from tools.trial.operator import Operator
+from tools.trial.plan import PLAN, PlannedTrial, read_plan
+from tools.trial.steps import build_map, write_reports
+from tools.trial.verdict import Injected, judge, unexplained
+from tools.trial.walks import render_conditions
+
+_COARSE_M = 15.0  # between the places of the map that the operator swaps the map with
+Driven = tuple[TrialFolder, list[Injected]]
+
+
+@contextlib.contextmanager
+def _step(text: str) -> Iterator[None]:
+    """Say what is done, and how long it took."""
+    begun = time.monotonic()
+    yield
+    print_lines(f'{text}: {time.monotonic() - begun:.0f} s')
+
+
+def run(trials: Sequence[PlannedTrial], out: Path, operator: Operator) -> list[Driven]:
+    """Render, drive and map; the trials that were driven, in order. Errors as `drive`."""
+    with _step(f'{len(trials)} walks rendered'):
+        walks = render_conditions({t.condition for t in trials}, out / 'walks')
+    site, driven = Site(out / 'trials'), []
+    for number, planned in enumerate(trials):
+        with _step(f'trial "{planned.name}" of {planned.seconds:.0f} s driven'):
+            walk = walks[planned.condition]
+            driven.append(drive(planned, walk, site, operator, seed=number))
+        if site.place_map is None:
+            bag = driven[-1][0].bags()[0]
+            with _step('two maps built'):
+                build_map(bag, out / 'map')
+                build_map(bag, out / 'other_map', metres=_COARSE_M)
+            site = Site(site.trials, out / 'map', out / 'other_map')
+    return driven
+
+
+def conclude(driven: Sequence[Driven], overview: Path) -> bool:
+    """Report, and print the faults found; whether all of them are named."""
+    with _step('reports written'):
+        figures = write_reports([folder.path for folder, _ in driven], overview)
+    print_lines(*figures)
+    complete = True
+    for folder, injected in driven:
+        events = named_in(folder)
+        print_lines(f'trial {folder.path.name}')
+        for verdict in judge(injected, events):
+            print_lines(f'  {verdict.line()}')
+            complete = complete and verdict.named is not None
+        for event in unexplained(injected, events):
+            print_lines(f'  not made by us, minute {event.minute:.2f}: "{event.text}"')
+    print_lines(f'overview: {overview}')
+    return complete
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    text = 'folder for walks, maps, trials and overview.html (default: %(default)s)'
+    add('-o', '--out', type=Path, default=Path('trial_output'), help=text)
+    text = 'what is driven, and what goes wrong when, as YAML (default: %(default)s)'
+    add('--plan', type=Path, default=PLAN, help=text)
+    args = parser.parse_args(argv)
+    begun, trials, out = time.monotonic(), read_plan(args.plan), resolved(args.out)
+    make_output_folder(out)
+    with ros_session([]):
+        operator = Operator()
+        try:
+            driven = run(trials, out, operator)
+        finally:
+            operator.close()
+    complete = conclude(driven, out / 'overview.html')
+    print_lines(f'all of it: {time.monotonic() - begun:.0f} s')
+    if not complete:
+        raise VprError('a fault is not named in the reports, see NOT NAMED above')
+    return 0
+
+
+if __name__ == '__main__':
+    run_command(main)
