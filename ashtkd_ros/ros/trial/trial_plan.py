@@ -26,7 +26,7 @@ from ashtkd_ros.trials.vocabulary import EVENT_TOPIC, MARK_TOPIC, MARKED_TOPIC
 RECORDER, WATCH, CHECK = 'trial_recorder', 'trial_watch', 'trial_check'
 DIAGNOSTICS = '/diagnostics'
 _OF_THE_ROBOT = (DIAGNOSTICS, '/tf', '/tf_static')
-_OF_THE_TRIAL = (MARK_TOPIC, MARKED_TOPIC, EVENT_TOPIC)
+_OF_THE_TRIAL = tuple(f'/{topic}' for topic in (MARK_TOPIC, MARKED_TOPIC, EVENT_TOPIC))
 _LONGEST_MINUTES = 24 * 60
 
 
@@ -127,8 +127,13 @@ class TrialPlan:
         for node in self.nodes:
             topics += [*node.image_topics(), *(node.answer_topics() if self.has_nodes else [])]
         others = [str(PurePosixPath('/', t)) for t in self._text('other_topics').split()]
-        trial = [str(PurePosixPath('/', topic)) for topic in _OF_THE_TRIAL]
-        return list(dict.fromkeys([*topics, *_OF_THE_ROBOT, *trial, *others]))
+        return list(dict.fromkeys([*topics, *_OF_THE_ROBOT, *_OF_THE_TRIAL, *others]))
+
+    def own_topics(self) -> list[str]:
+        """Those of the recorded topics that the processes of the trial publish themselves."""
+        nodes = self.nodes if self.has_nodes else []
+        answers = [topic for node in nodes for topic in node.answer_topics()]
+        return [DIAGNOSTICS, *_OF_THE_TRIAL, *answers]
 
     def commands(self, trial: TrialFolder) -> dict[str, list[str]]:
         """Name → command of each process that lasts, in the order of starting."""
@@ -158,6 +163,7 @@ class TrialPlan:
             'topics': self.topics(cameras),
             'image_topics': [node.image_topics() for node in self.nodes],
             'recorded': self.recorded() if self.records else [],
+            'own_topics': self.own_topics(),
             'nodes': [node.node for node in self.nodes] if shown else [],
             'parameters_files': self._files,
             'planned_minutes': self._arguments.value('planned_minutes', 0.0),
