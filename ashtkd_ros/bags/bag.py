@@ -35,7 +35,7 @@ COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 TF_TYPES = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
 PLACE_TYPE, INFO_TYPE = 'vision_msgs/msg/Classification', 'vision_msgs/msg/VisionInfo'
 _TF_MESSAGE = 'geometry_msgs/TransformStamped[] transforms'  # rosbags lacks it for ROS 1
-_VISION = {  # what a node answers; rosbags lacks vision_msgs
+VISION_TYPES = {  # what a node answers; rosbags lacks vision_msgs
     'vision_msgs/msg/ObjectHypothesis': 'string class_id\nfloat64 score',
     PLACE_TYPE: 'std_msgs/Header header\nvision_msgs/ObjectHypothesis[] results',
     INFO_TYPE: 'std_msgs/Header header\nstring method\nstring database_location\n'
@@ -168,7 +168,7 @@ class Bag:
         if encoding not in self._stores:
             stores = {CDR: Stores.ROS2_JAZZY, ROS1: Stores.ROS1_NOETIC}
             store = self._stores[encoding] = get_typestore(stores[encoding])
-            lacking = dict.fromkeys(TF_TYPES, _TF_MESSAGE) if encoding == ROS1 else _VISION
+            lacking = dict.fromkeys(TF_TYPES, _TF_MESSAGE) if encoding == ROS1 else VISION_TYPES
             for name, text in lacking.items():
                 store.register(get_types_from_msg(text, name))
         return self._stores[encoding]

@@ -73,9 +73,10 @@ class TrialClock:
 
     def seconds(self, system_ns: int) -> float:
         """Seconds since the beginning of a time of the system's clock, such as that of receipt."""
-        return ns_to_s(self._steady(system_ns) - self._start)
+        return ns_to_s(self.steady_ns(system_ns) - self._start)
 
-    def _steady(self, system_ns: int) -> int:
+    def steady_ns(self, system_ns: int) -> int:
+        """The same as a time of the steady clock."""
         eras = self._eras
         if len(eras) == 1:
             return system_ns - eras[0].ahead
