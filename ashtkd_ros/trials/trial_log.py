@@ -88,12 +88,13 @@ class TrialLog:
             lines = read_regular(self.path, _LIMIT).split(b'\n')
         except (OSError, ValueError) as error:
             raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
-        entries = [_entry(line) for line in lines if line.strip()]
+        entries = [parsed_entry(line) for line in lines if line.strip()]
         good = [entry for entry in entries if entry is not None]
         return good, len(entries) - len(good)
 
 
-def _entry(line: bytes) -> LogEntry | None:
+def parsed_entry(line: bytes) -> LogEntry | None:
+    """The entry of one line; None where it is damaged."""
     try:
         values = parse_json(line.decode())
     except ValueError:

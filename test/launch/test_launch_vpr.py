@@ -27,6 +27,7 @@ from launch.actions import (
     OpaqueFunction,
 )
 
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.node.parameters import Parameters
 
 pytestmark = pytest.mark.ros
@@ -133,7 +134,7 @@ def test_paths_are_expanded_and_other_arguments_are_not(monkeypatch, tmp_path: P
         'map_frame': '$SITE',
     }
     assert node['remappings'] == [('image', '~/image')]
-    with pytest.raises(RuntimeError, match=r'map_path is .NOWHERE/x: .NOWHERE is not set'):
+    with pytest.raises(VprError, match=r'map_path is .NOWHERE/x: .NOWHERE is not set'):
         nodes(map_path='$NOWHERE/x')
 
 
@@ -230,7 +231,7 @@ def test_a_node_for_each_camera() -> None:
     ],
 )
 def test_arguments_that_make_no_sense(given: dict[str, str], line: str) -> None:
-    with pytest.raises(RuntimeError, match=line):
+    with pytest.raises((RuntimeError, VprError), match=line):
         nodes(**given)
 
 
