@@ -226,7 +226,7 @@ def _new_file(path: Path | None):
     if path is None:
         return None
     try:
-        file = path.open('x', encoding='utf-8', newline='')
+        file = path.open('x', 1, encoding='utf-8', newline='')  # each line at once
     except OSError as error:
         raise VprError(f'{path}: cannot be made ({error.strerror}); name a new file') from error
     file.write('stamp_ns,x,y,yaw\n')
