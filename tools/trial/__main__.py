@@ -41,14 +41,22 @@ def _step(text: str) -> Iterator[None]:
     print_lines(f'{text}: {time.monotonic() - begun:.0f} s')
 
 
-def run(trials: Sequence[PlannedTrial], out: Path, operator: Operator) -> list[Driven]:
-    """Render, drive and map; the trials that were driven, in order. Errors as `drive`."""
-    with _step(f'{len(trials)} walks rendered'):
-        walks = render_conditions({t.condition for t in trials}, out / 'walks')
+def run(trials: Sequence[PlannedTrial], walks: Path, out: Path) -> list[Driven]:
+    """Drive and map; the trials that were driven, in order. `walks` has one a condition, by name.
+
+    Errors as `drive`.
+    """
+    with ros_session([]), contextlib.closing(Operator()) as operator:
+        return _drive_all(trials, walks, out, operator)
+
+
+def _drive_all(
+    trials: Sequence[PlannedTrial], walks: Path, out: Path, operator: Operator
+) -> list[Driven]:
     site, driven = Site(out / 'trials'), []
     for number, planned in enumerate(trials):
         with _step(f'trial "{planned.name}" of {planned.seconds:.0f} s driven'):
-            walk = walks[planned.condition]
+            walk = walks / planned.condition
             driven.append(drive(planned, walk, site, operator, seed=number))
         if site.place_map is None:
             bag = driven[-1][0].bags()[0]
@@ -85,15 +93,15 @@ def main(argv: list[str] | None = None) -> int:
     add('-o', '--out', type=Path, default=Path('trial_output'), help=text)
     text = 'what is driven, and what goes wrong when, as YAML (default: %(default)s)'
     add('--plan', type=Path, default=PLAN, help=text)
+    text = 'folder of walks, one a condition, by its name (default: rendered, once, in OUT/walks)'
+    add('--walks', type=Path, metavar='FOLDER', help=text)
     args = parser.parse_args(argv)
     begun, trials, out = time.monotonic(), read_plan(args.plan), resolved(args.out)
     make_output_folder(out)
-    with ros_session([]):
-        operator = Operator()
-        try:
-            driven = run(trials, out, operator)
-        finally:
-            operator.close()
+    if args.walks is None:
+        with _step('walks rendered'):
+            walks = render_conditions({t.condition for t in trials}, out / 'walks')
+    driven = run(trials, args.walks or walks, out)
     complete = conclude(driven, out / 'overview.html')
     print_lines(f'all of it: {time.monotonic() - begun:.0f} s')
     if not complete:

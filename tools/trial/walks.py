@@ -14,21 +14,22 @@ _SPACING_M = 1.25
 _LATERAL_M = {'day': 0.8, 'dusk': 1.2, 'night': 1.0, 'rain': 0.6, 'fog': 1.4}
 
 
-def drive_for(condition: str, frames: int = 0) -> Drive:
-    """How the walk for a condition is rendered; `frames`: 0 for once round."""
+def drive_for(condition: str) -> Drive:
+    """How the walk for a condition is rendered: once round."""
     seeds = {name: 41 + number for number, name in enumerate(_LATERAL_M)}
     return Drive(
         seed=seeds[condition],
         condition=condition,
         spacing=_SPACING_M,
         lateral=_LATERAL_M[condition],
-        frames=frames,
         quality=85,
     )
 
 
-def render_conditions(conditions: Iterable[str], folder: Path) -> dict[str, Path]:
-    """Render what is not there yet; condition → folder of its walk. Errors as `render_towns`."""
-    walks = {name: drive_for(name) for name in conditions}
-    render_towns([SHIPPED_TOWN], folder, walks=walks)
-    return {name: town_folder(folder, SHIPPED_TOWN) / name for name in walks}
+def render_conditions(conditions: Iterable[str], folder: Path) -> Path:
+    """Render what is not there yet; the folder with a walk for each condition, by its name.
+
+    Errors as `render_towns`.
+    """
+    render_towns([SHIPPED_TOWN], folder, walks={name: drive_for(name) for name in conditions})
+    return town_folder(folder, SHIPPED_TOWN)
