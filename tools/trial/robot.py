@@ -51,7 +51,8 @@ _BATTERY_S = 3600.0  # from full to empty
 
 
 class Robot(Node):
-    """The robot's topics. `speed`: m/s; `seed`: of all noise; `truth`: file for true poses.
+    """The robot's topics. `speed`: m/s; `seed`: of all noise; `truth`: a new file for true poses,
+    by the true time, and whether (1, 0) an image was sent then.
 
     VprError where the walk cannot be read or the file exists.
     """
@@ -112,36 +113,41 @@ class Robot(Node):
     def _distance(self) -> float:
         return distance_driven(self._seconds, self._speed)
 
-    def _header(self, frame: str) -> Header:
+    def _header(self, frame: str, true_ns: int | None = None) -> Header:
         """Of a message of now, by the robot's clock, which may have jumped."""
-        header = Header(frame_id=frame)
-        now = time.time_ns() + self._has(plan.CLOCK_JUMP) * _CLOCK_JUMP_S * 10**9
-        header.stamp.sec, header.stamp.nanosec = split_ns(now)
+        header, now = Header(frame_id=frame), true_ns or time.time_ns()
+        jump = self._has(plan.CLOCK_JUMP) * _CLOCK_JUMP_S * 10**9
+        header.stamp.sec, header.stamp.nanosec = split_ns(now + jump)
         return header
 
     def _publish_picture(self) -> None:
         distance, speed = self._distance, speed_at(self._seconds, self._speed)
-        self._note(self.route.at(distance))
+        stamp_ns = time.time_ns()
+        header = self._header('camera', stamp_ns)
         image = self._eye.picture(time.monotonic() - self._born, distance, speed)
-        if self._has(plan.CAMERA_UNPLUGGED):
-            if self._camera is not None:
-                self.destroy_publisher(self._camera)
-                self._camera = None
-            return
-        if self._camera is None:
-            self._camera = self._new_camera()
+        is_sent = self._plug() and not self._eye.is_lost()
+        self._note(stamp_ns, self.route.at(distance), is_sent)
         if self._has(plan.CAMERA_DARK):
             image //= 16
         if not (self._has(plan.CAMERA_FROZEN) and self._frozen):
             self._frozen = as_jpeg(image)
-        if not self._eye.is_lost():
-            header = self._header('camera')
+        if is_sent:
             data = array.array('B', self._frozen)
             self._camera.publish(CompressedImage(header=header, format='jpeg', data=data))
 
-    def _note(self, point: Point) -> None:
+    def _plug(self) -> bool:
+        """Whether the camera is there; its topic goes with it, as that of a driver does."""
+        if self._has(plan.CAMERA_UNPLUGGED):
+            if self._camera is not None:
+                self.destroy_publisher(self._camera)
+                self._camera = None
+        elif self._camera is None:
+            self._camera = self._new_camera()
+        return self._camera is not None
+
+    def _note(self, stamp_ns: int, point: Point, is_sent: bool) -> None:
         if self._file is not None:
-            row = [time.time_ns(), *(f'{n:.4f}' for n in (point.x, point.y, point.yaw))]
+            row = [stamp_ns, *(f'{n:.4f}' for n in (point.x, point.y, point.yaw)), int(is_sent)]
             csv.writer(self._file, lineterminator='\n').writerow(row)
 
     def _publish_odometry(self) -> None:
@@ -229,7 +235,7 @@ def _new_file(path: Path | None):
         file = path.open('x', 1, encoding='utf-8', newline='')  # each line at once
     except OSError as error:
         raise VprError(f'{path}: cannot be made ({error.strerror}); name a new file') from error
-    file.write('stamp_ns,x,y,yaw\n')
+    file.write('stamp_ns,x,y,yaw,image\n')
     return file
 
 
@@ -242,7 +248,12 @@ def main(argv: list[str] | None = None) -> int:
     add('--condition', choices=CONDITIONS, default='day', help=text)
     add('--speed', type=positive, default=SPEED, help='in m/s (default: %(default)g)')
     add('--seed', type=count, default=0, help='of all noise (default: %(default)d)')
-    add('--truth', type=Path, metavar='FILE', help='CSV for the true poses; a new file')
+    add(
+        '--truth',
+        type=Path,
+        metavar='FILE',
+        help='CSV for the true poses of all images; a new file',
+    )
     args = parser.parse_args(argv)
     with ros_session([]):
         robot = Robot(args.walk, args.condition, args.speed, args.seed, args.truth)
