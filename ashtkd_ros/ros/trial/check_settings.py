@@ -19,8 +19,9 @@ _LEAST_HZ = 1.0
 @dataclass(frozen=True)
 class CheckSettings:
     """`cameras`: for each, the topics that its images may come on. `topics`: fix, odom, battery;
-    empty: none. `recorded`: what others publish and is to be recorded. `map_path`: None without a node. `least_hz`:
-    images per second that are wanted. `simulated`: whether the time is that of /clock."""
+    empty: none. `recorded`: what others publish and is to be recorded. `map_path`: None without a
+    node. `least_hz`: images per second that are wanted. `simulated`: the time is that of /clock.
+    """
 
     cameras: Sequence[Sequence[str]]
     topics: Mapping[str, str]
