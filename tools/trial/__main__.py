@@ -21,11 +21,12 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import make_output_folder, resolved
 from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.trials.folder import TrialFolder
-from tools.trial.driving import Site, drive
+from tools.trial.driving import drive
 from tools.trial.named import named_in
 from tools.trial.operator import Operator
 from tools.trial.plan import PLAN, PlannedTrial, read_plan
 from tools.trial.steps import build_map, write_reports
+from tools.trial.supervised import Site
 from tools.trial.verdict import Injected, judge, unexplained
 from tools.trial.walks import render_conditions
 
