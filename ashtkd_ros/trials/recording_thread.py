@@ -29,7 +29,7 @@ _PAUSE_S, _LOOK_S, _REPEAT_S = 0.05, 0.5, 10.0
 _MEASURED_S, _RATE_S = 10.0, 60.0  # the rate of the last so many seconds, once it is known
 _LOW_MINUTES = 10.0
 _ROOM = 1.25, 16 * MB  # of the reserve, and more, before a full disk is written to again
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: of a limit, see setrlimit(2)
 # A level, a text, and the kind of the event that it is, empty if none.
 Say = Callable[[str, str, str], None]
 
