@@ -42,7 +42,6 @@ from ashtkd_ros.trials.recording_thread import (
     MB,
     NO_DISK,
     RECORDING,
-    WARNING,
     RecordingStatus,
     RecordingThread,
 )
