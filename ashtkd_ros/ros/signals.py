@@ -22,6 +22,21 @@ def record_interrupts() -> list[int]:
     return received
 
 
+def interrupt_once() -> None:
+    """The first SIGINT or SIGTERM raises KeyboardInterrupt; a second one ends the process at once.
+
+    So the first can be cleaned up after, and nothing that never returns keeps the process alive.
+    """
+
+    def interrupt(*_: object) -> None:
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    for number in _ENDING:
+        signal.signal(number, interrupt)
+
+
 def ignore_signals() -> None:
     """Ignore SIGINT and SIGTERM: the process is ending, and a second signal must not kill it.
 

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import rclpy
-from rclpy.node import NodeNameNonExistentError
 
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.ros.node_topics import topics_by_type
 from ashtkd_ros.ros.play.observer import DISCOVERY_S, NodeTopics, wait_for
 from ashtkd_ros.ros.session import end_on_signal
 
@@ -30,7 +28,7 @@ def topics_of(name: str, compressed: bool) -> NodeTopics:
 
     def look() -> bool:
         nonlocal subscribed, published
-        subscribed, published = _topics_by_type(graph, name)
+        subscribed, published = topics_by_type(graph, name)
         return image_type in subscribed and _PLACE_TYPE in published
 
     try:
@@ -56,21 +54,3 @@ def _only(topics: list[str], name: str, advice: str) -> str:
             f'{name} has {found}, where one topic must be; check that its name is unique'
         )
     return topics[0]
-
-
-def _topics_by_type(
-    graph: rclpy.node.Node, name: str
-) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Type → topics of that type: those that a node subscribes to, and those it publishes."""
-    namespace, _, base = name.rpartition('/')
-    subscribed: dict[str, list[str]] = {}
-    published: dict[str, list[str]] = {}
-    with contextlib.suppress(NodeNameNonExistentError):
-        for found, topics in (
-            (subscribed, graph.get_subscriber_names_and_types_by_node(base, namespace or '/')),
-            (published, graph.get_publisher_names_and_types_by_node(base, namespace or '/')),
-        ):
-            for topic, types in topics:
-                for kind in types:
-                    found.setdefault(kind, []).append(topic)
-    return subscribed, published
