@@ -107,7 +107,7 @@ class TrialMaker:
         found, count, last = [_info(0.5, str(self.map_folder), 1)], 0, None
         if faults.swapped_at < 1e6:
             found.append(_info(faults.swapped_at, '/somewhere/else', 2))
-        for k, frame in enumerate(self.frames):
+        for k in range(len(self.frames)):
             at = FIRST + STEP * k
             found += self._where(k, at, faults)
             if _in(at, faults.unplugged):

@@ -96,7 +96,7 @@ def make_report(
         judged,
         figures_of(recording, judged),
         stretches,
-        lost_times(judged),
+        lost_times(judged, recording.spans),
         limit,
         list(dict.fromkeys(notes)),
     )
