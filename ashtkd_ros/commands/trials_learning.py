@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ashtkd_ros.bags.bag import Bag
@@ -142,21 +142,23 @@ def _look_through(
     embedder: Embedder,
     args: argparse.Namespace,
 ) -> tuple[_Found, Suggestions]:
-    """Look through one recording of a trial."""
+    """Look through one recording of a trial; where its clocks jumped, by times of receipt."""
     image, poses = _topics(trial, path, place_map)
-    traverse = open_traverse(
-        path,
-        TraverseOptions(
-            image_topic=image,
-            pose_topic=poses,
-            origin=place_map.info.origin,
-            bits=map_bits(place_map.traverses),
-            purpose='map',
-        ),
+    same = ['--image-topic', image, '--pose-topic', poses]
+    wanted = TraverseOptions(
+        image_topic=image,
+        pose_topic=poses,
+        origin=place_map.info.origin,
+        bits=map_bits(place_map.traverses),
+        purpose='map',
     )
+    try:
+        traverse = open_traverse(path, wanted)
+    except VprError:
+        traverse = open_traverse(path, replace(wanted, stamps='receive'))
+        same += ['--stamps', 'receive']
     suggestions = suggest(place_map, embedder, traverse, SuggestOptions(workers=args.threads))
     posed = traverse.has_poses and bool(place_map.places.posed.any())
-    same = ['--image-topic', image, '--pose-topic', poses]
     same += ['--model', str(args.model)] if args.model else []
     lines = suggestion_lines(place_map, suggestions, folder, path, same, posed)
     print_notes(*(f'{path}: {note}' for note in traverse.notes))

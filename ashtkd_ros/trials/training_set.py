@@ -45,7 +45,7 @@ Use it in a file like config/train/student.yaml, under `sources`:
 
 @dataclass
 class Exported:
-    """What became of the cases: by kind, how many pictures of the map, and why some were left out."""
+    """Cases by kind, how many pictures of the map, and why cases were left out."""
 
     cases: Counter[str] = field(default_factory=Counter)
     map_pictures: int = 0

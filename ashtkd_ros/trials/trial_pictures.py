@@ -26,8 +26,7 @@ LOOKS = {
 _SILENT = '#20262b'
 _MOST, _MOST_PLACES = 3000, 5000
 _MOST_REASONS = 9
-_ROUTE_SIZE, _TIME_SIZE = (7.0, 6.0), (11.0, 4.6)
-_BESIDE_M = 2.0
+_ROUTE_SIZE, _TIME_SIZE = (5.8, 5.0), (11.0, 4.6)
 
 
 def route_figure(report: TrialReport) -> Figure | None:
