@@ -18,7 +18,7 @@ setup(
     maintainer=maintainer.text,
     maintainer_email=maintainer.get('email'),
     packages=find_packages(include=[name, f'{name}.*']),
-    package_data={name: ['evaluation/templates/*.html']},
+    package_data={name: ['evaluation/templates/*.html', 'trials/templates/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{name}']),
         (f'share/{name}', ['package.xml']),
@@ -44,6 +44,7 @@ setup(
             f'map_info = {name}.commands.map_info:main',
             f'map_tools = {name}.commands.map_tools:main',
             f'bag_tools = {name}.commands.bag_tools:main',
+            f'trials = {name}.commands.trials:main',
         ],
     },
 )

@@ -19,6 +19,7 @@ from bag_helpers import Record, image, odometry, write_bag
 
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.pose import interpolate_pose
+from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT, fault
 from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
@@ -38,10 +39,12 @@ NOT = (1e9, 1e9)
 
 @dataclass(frozen=True)
 class Faults:
-    """Spans of seconds. `shift`: fixes are 60 m too far north; `vague`: they are exact to 20 m;
-    `silent`: the node answers nothing; `unplugged`: no images; `frozen`: the same image."""
+    """Spans of seconds. `mirrored`: images show what the map does not; `shift`: fixes are 60 m too
+    far north; `vague`: they are exact to 20 m; `silent`: the node answers nothing; `unplugged`: no
+    images; `frozen`: the same image."""
 
     dark: Span = NOT
+    mirrored: Span = NOT
     shift: Span = NOT
     vague: Span = NOT
     no_fix: Span = NOT
@@ -60,7 +63,7 @@ class TrialMaker:
     embedder: Embedder
     walk: Path
     origin: GeoOrigin
-    _made: dict[tuple[int, bool], tuple[bytes, Recognition]] = field(default_factory=dict)
+    _made: dict[tuple[int, str], tuple[bytes, Recognition | None]] = field(default_factory=dict)
 
     def __post_init__(self):
         place_map = PlaceMap.load(self.map_folder, self.embedder)
@@ -107,14 +110,16 @@ class TrialMaker:
         found, count, last = [_info(0.5, str(self.map_folder), 1)], 0, None
         if faults.swapped_at < 1e6:
             found.append(_info(faults.swapped_at, '/somewhere/else', 2))
-        for k, frame in enumerate(self.frames):
+        for k in range(len(self.frames)):
             at = FIRST + STEP * k
             found += self._where(k, at, faults)
             if _in(at, faults.unplugged):
                 continue
             shown = last if _in(at, faults.frozen) else k
             last = shown if shown is not None else k
-            data, told = self._answer(last, _in(at, faults.dark))
+            look = 'dark' if _in(at, faults.dark) else ''
+            look = 'mirrored' if _in(at, faults.mirrored) else look
+            data, told = self._answer(last, look)
             found.append(image(_s(at), data, CAMERA))
             if not _in(at, faults.silent):
                 count += 1
@@ -138,15 +143,18 @@ class TrialMaker:
                 found.append(_fix(moment, place, exact))
         return found
 
-    def _answer(self, k: int, dark: bool) -> tuple[bytes, Recognition]:
-        if (k, dark) not in self._made:
-            pixels = self.frames[k].read()
-            data = self.frames[k].file.read_bytes()
-            if dark:
-                pixels = (pixels // 8).astype(np.uint8)
+    def _answer(self, k: int, look: str) -> tuple[bytes, Recognition | None]:
+        """A JPEG, and what a node says of it: None where it refuses the image."""
+        if (k, look) not in self._made:
+            pixels, data = self.frames[k].read(), self.frames[k].file.read_bytes()
+            if look:
+                pixels = pixels // 16 if look == 'dark' else pixels[:, ::-1]
                 data = cv2.imencode('.jpg', pixels[..., ::-1])[1].tobytes()
-            self._made[k, dark] = data, self._recogniser.recognise(pixels)
-        return self._made[k, dark]
+            small = self.embedder.resize(np.ascontiguousarray(pixels))
+            refused = fault(small, MAX_BLUR, MIN_LIGHT)
+            told = None if refused else self._recogniser.recognise(np.ascontiguousarray(pixels))
+            self._made[k, look] = data, told
+        return self._made[k, look]
 
 
 def entry(at: float, kind: str, text: str) -> LogEntry:
@@ -173,10 +181,12 @@ def _head(at: float, frame: str = 'camera_optical') -> dict[str, object]:
     return {'stamp': {'sec': ns // 10**9, 'nanosec': ns % 10**9}, 'frame_id': frame}
 
 
-def _place(at: float, told: Recognition) -> Record:
-    results = [{'class_id': str(c.place.id), 'score': c.confidence} for c in told.candidates]
+def _place(at: float, told: Recognition | None) -> Record:
+    accepted = told is not None and told.accepted
+    candidates = told.candidates if accepted else ()
+    results = [{'class_id': str(c.place.id), 'score': c.confidence} for c in candidates]
     # The stamp of the image as `image` rounds it.
-    values = {'header': _head(at), 'results': results if told.accepted else []}
+    values = {'header': _head(at), 'results': results}
     values['header']['stamp'] = image(_s(at), b'x').values['header']['stamp']
     return Record(PLACE, 'vision_msgs/msg/Classification', _s(at + LATENCY), values)
 
@@ -196,21 +206,21 @@ def _fix(at: float, place: list[float], exact: float) -> Record:
     return Record('/fix', 'sensor_msgs/msg/NavSatFix', _s(at + 0.001), values)
 
 
-def _status(at: float, told: Recognition, lowest: float, count: int) -> Record:
-    best = told.candidates[0]
-    told = {
+def _status(at: float, told: Recognition | None, lowest: float, count: int) -> Record:
+    best = None if told is None else told.candidates[0]
+    values = {
         'state': 'active',
         'lowest confidence': f'{lowest:.3f}',
         'images received': count + 3,
         'places published': count,
         'images dropped': 3,
-        'last similarity': f'{best.similarity:.3f}',
-        'last margin': f'{best.margin:.3f}',
-        'last refusal': told.refusal,
+        'last similarity': 'nan' if best is None else f'{best.similarity:.3f}',
+        'last margin': 'nan' if best is None else f'{best.margin:.3f}',
+        'last refusal': 'nearly black' if told is None else told.refusal,
         'latency p50 ms': '70.0',
         'latency p95 ms': '90.0',
     }
-    pairs = [{'key': key, 'value': str(value)} for key, value in told.items()]
+    pairs = [{'key': key, 'value': str(value)} for key, value in values.items()]
     status = {'level': 0, 'name': '/vpr_node: place recognition', 'values': pairs}
     values = {'header': _head(at), 'status': [status]}
     return Record('/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', _s(at), values)

@@ -130,8 +130,11 @@ def _minute(seconds: float) -> float:
     return round(seconds / 60, 3)
 
 
-def _plain(value: float | int | None) -> float | int | None:
-    return round(value, 6) if isinstance(value, float) else value
+def _plain(value: object) -> object:
+    """As JSON knows it: null for a number that is not finite."""
+    if not isinstance(value, float):
+        return value
+    return round(value, 6) if math.isfinite(value) else None
 
 
 def _stretch(stretch: Stretch) -> dict:
@@ -147,7 +150,12 @@ def _stretch(stretch: Stretch) -> dict:
 
 def _event(event: Event) -> dict:
     values = {'minute': round(event.minute, 3), 'kind': event.kind, 'text': event.text}
-    return {**values, 'live': event.live, 'fault': event.is_fault}
+    told = {
+        'live': event.live,
+        'fault': event.is_fault,
+        'values': {k: _plain(v) for k, v in event.values.items()},
+    }
+    return {**values, **told}
 
 
 def _places(judged: list[Judged], main) -> list[list]:

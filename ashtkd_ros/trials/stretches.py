@@ -49,7 +49,7 @@ class Stretch:
 class LostTime:
     """Without a right answer for longer than LOST_S where the map has places.
 
-    `ended`: "a right answer", "it left the map", or "the trial ended".
+    `ended`: "a right answer", "it left the map", "the truth ended" or "the trial ended".
     """
 
     start: float
@@ -151,28 +151,39 @@ def _pauses(
             yield float(edges[k]), float(edges[k + 1])
 
 
-def lost_times(judged: Sequence[Judged], longest_s: float = LOST_S) -> list[LostTime]:
-    """When there was no right answer for longer than `longest_s`, though the map has places."""
+def lost_times(
+    judged: Sequence[Judged],
+    spans: Sequence[tuple[float, float]],
+    longest_s: float = LOST_S,
+) -> list[LostTime]:
+    """When there was no right answer for longer than `longest_s`, though the map has places.
+
+    `spans`: in which something was recorded, in seconds; between them nothing is known.
+    """
     found: list[LostTime] = []
-    since, last = None, None
-    for one in sorted(judged, key=lambda one: one.seconds):
-        ended = ''
-        if one.verdict == RIGHT:
-            ended = 'a right answer'
-        elif one.on_map is False:
-            ended = 'it left the map'
-        elif one.on_map is None:
-            ended = 'the truth ended'
-        if not ended:
-            since = one.seconds if since is None else since
-        elif since is not None:
-            end = one.seconds if one.verdict == RIGHT else last
-            found.append(LostTime(since, end, ended))
-            since = None
-        last = one.seconds
-    if since is not None:
-        found.append(LostTime(since, last, 'the trial ended'))
+    for first, last in spans:
+        inside = (one for one in judged if first <= one.answer.seconds <= last)
+        found += _lost_within(sorted(inside, key=lambda one: one.seconds), last)
     return [lost for lost in found if lost.end - lost.start > longest_s]
+
+
+def _lost_within(judged: Sequence[Judged], end: float) -> Iterator[LostTime]:
+    """From each right answer, or the first one on the map, to the next, however short."""
+    since = None
+    for one in judged:
+        if one.verdict == RIGHT:
+            if since is not None:
+                yield LostTime(since, one.seconds, 'a right answer')
+            since = one.seconds
+        elif one.on_map is None or one.verdict == UNJUDGED or one.on_map is False:
+            if since is not None:
+                off = one.on_map is False
+                yield LostTime(since, one.seconds, 'it left the map' if off else 'the truth ended')
+            since = None
+        elif since is None:
+            since = one.seconds
+    if since is not None:
+        yield LostTime(since, end, 'the trial ended')
 
 
 def metres_between(
@@ -199,11 +210,15 @@ def metres_between(
 def spans_on_map(judged: Sequence[Judged]) -> np.ndarray:
     """From when to when answers were on the map, float64 (S, 2) in seconds."""
     spans = []
-    for on_map, part in groupby(judged, key=lambda one: bool(one.on_map)):
+    for on_map, part in groupby(judged, key=_judged_on_map):
         members = list(part)
         if on_map:
             spans.append((members[0].seconds, members[-1].seconds))
     return np.array(spans, float).reshape(-1, 2)
+
+
+def _judged_on_map(one: Judged) -> bool:
+    return bool(one.on_map) and one.verdict != UNJUDGED
 
 
 def longest(values: np.ndarray) -> float:

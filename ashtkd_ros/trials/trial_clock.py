@@ -83,7 +83,7 @@ class TrialClock:
         off: list[tuple[int, int]] = []
         for k, era in enumerate(eras):
             steady = system_ns - era.ahead
-            low = eras[k - 1].last if k else steady
+            low = eras[k - 1].last if k else era.first
             high = eras[k + 1].first if k + 1 < len(eras) else steady
             off.append((max(low - steady, steady - high, 0), steady))
         return min(off, key=lambda pair: pair[0])[1]  # the earlier one of two that fit

@@ -29,7 +29,7 @@ def figures_of(recording: Recording, judged: Sequence[Judged]) -> Figures:
     return {
         **_counts(recording, judged),
         **_shares(judged),
-        **_recovery(lost_times(judged)),
+        **_recovery(lost_times(judged, recording.spans)),
         **_distance(recording, judged),
         **_latency(recording),
     }

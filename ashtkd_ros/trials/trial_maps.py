@@ -41,6 +41,11 @@ class KnownMap:
         """The names of all places, in lower case."""
         return frozenset(name.casefold() for name in self.places.labels if name)
 
+    def rows_named(self, name: str) -> tuple[int, ...]:
+        """The rows of all places of a name, whatever its case."""
+        wanted = name.casefold()
+        return tuple(k for k, n in enumerate(self.places.labels) if n.casefold() == wanted)
+
     def metres_to(self, place_id: int, x: float, y: float) -> float:
         """From a position to the nearest picture of a place; NaN without such a place or pose."""
         if place_id not in self._rows:

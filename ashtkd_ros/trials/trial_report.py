@@ -26,6 +26,7 @@ from ashtkd_ros.trials.trial_source import TrialSource, read_trial
 from ashtkd_ros.trials.truth import AUTO, MARKS, NAMES, Truth, truth_by_position
 from ashtkd_ros.trials.vocabulary import GNSS_JUMP, LANDMARK, WRONG
 
+_ENOUGH, _DOUBTFUL = 20, 0.05  # named places, and a precision that is too bad to be true
 METRES = 5.0  # default: how near a place is right; satellites are no more exact
 
 
@@ -87,16 +88,18 @@ def make_report(
     limit = _new_look_below(source)
     judged = judge(recording, seconds, truth, source.maps, options.metres, limit)
     judged, contradictions = with_wrong_marks(judged, source.marks)
+    figures = figures_of(recording, judged)
     stretches = sorted([*failures(judged), *source.pauses], key=lambda stretch: stretch.start)
     notes = [*source.notes, *truth.notes, *contradictions, *_without_truth(truth, source)]
+    notes += _doubt(figures)
     return TrialReport(
         source,
         options,
         truth,
         judged,
-        figures_of(recording, judged),
+        figures,
         stretches,
-        lost_times(judged),
+        lost_times(judged, recording.spans),
         limit,
         list(dict.fromkeys(notes)),
     )
@@ -133,6 +136,17 @@ def _new_look_below(source: TrialSource) -> float | None:
         return looks_of(Matcher(source.maps.main.map)).limit
     except VprError:
         return None
+
+
+def _doubt(figures: Figures) -> list[str]:
+    """Whether the truth itself is to be doubted."""
+    named, precision = figures['all_right'] + figures['all_wrong'], figures['precision']
+    if named < _ENOUGH or precision > _DOUBTFUL:
+        return []
+    return [
+        f'nearly all of the {named} places that were named are wrong by the truth: are map and '
+        'truth in one frame, and is this the map that the trial was driven with?'
+    ]
 
 
 def _without_truth(truth: Truth, source: TrialSource) -> list[str]:

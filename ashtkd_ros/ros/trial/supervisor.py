@@ -85,12 +85,11 @@ class Supervisor:
         child.wait(_NODE_END_S)
         if status == 0 or self._signals:
             return
-        reasons = self._checks().get('reasons') or [problem or 'the check list was not made']
-        text = f'no-go: {"; ".join(map(str, reasons))}'
+        why = 'no-go' if status == 1 else f'the check list was not made ({problem or "see above"})'
         if self._plan.checked == 'warn':
-            _say(f'{text}; the trial begins nevertheless')
+            _say(f'{why}; the trial begins nevertheless')
             return
-        raise VprError(f'{text}; nothing is started; mend it, or go on with check warn')
+        raise VprError(f'{why}, so nothing is started; mend it, or go on with check warn')
 
     def _checks(self) -> dict:
         try:

@@ -44,7 +44,7 @@ class TrialPlan:
         """VprError for any argument that makes no sense."""
         check_name(self.sheet.name)
         if self.checked not in CHECKS:
-            raise VprError(f'check is "{self.checked}"; it must be {", ".join(CHECKS)}')
+            raise VprError(f'check is "{self.checked}"; it must be {" or ".join(CHECKS)}')
         seconds, minutes = self._text('split_s'), self._arguments.value('planned_minutes', 0.0)
         if not (seconds.isascii() and seconds.isdecimal() and int(seconds) > 0):
             raise VprError(f'split_s is "{seconds}"; it must be a whole number, 1 or more')
