@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make trial`, shortened: one drive for the map, one with the faults, and its report in a browser.
+"""`make trial`, shortened: a drive for the map, one with the faults, and the report in a browser.
 
 The robot drives round the walks that come with the tests; nothing is rendered.
 """
