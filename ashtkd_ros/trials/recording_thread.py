@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -22,7 +23,7 @@ from ashtkd_ros.trials.vocabulary import DISK_FULL
 RECORDING, CANNOT_WRITE, ENDED, FAILED = 'recording', 'cannot write', 'ended', 'failed'
 # why messages are lost
 QUEUE_FULL, NO_DISK, MIDDLEWARE = 'queue full', 'disk', 'middleware'
-ERROR, WARNING, INFO = 'error', 'warning', 'info'
+ERROR, WARNING = 'error', 'warning'
 QUEUE_BYTES = 2**28
 MB = 10**6
 _PAUSE_S, _LOOK_S, _REPEAT_S = 0.05, 0.5, 10.0
@@ -30,7 +31,7 @@ _MEASURED_S, _RATE_S = 10.0, 60.0  # the rate of the last so many seconds, once 
 _LOW_MINUTES = 10.0
 _ROOM = 1.25, 16 * MB  # of the reserve, and more, before a full disk is written to again
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# A level, a text, and the kind of the event that it is, empty if none.
+# ERROR or WARNING, a text, and the kind of the event that it is, empty if none.
 Say = Callable[[str, str, str], None]
 
 
@@ -139,6 +140,8 @@ class RecordingThread:
             self._timed(self._bag.close)
             self._state = ENDED
         except Exception as error:  # nobody foresaw it; whoever looks at `status` must end
+            with contextlib.suppress(Exception):
+                self._bag.close()
             self._state, self._reason = FAILED, error_text(error)
 
     def _timed(self, work: Callable[[], object]) -> None:

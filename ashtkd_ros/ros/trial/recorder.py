@@ -42,7 +42,6 @@ from ashtkd_ros.trials.recording_thread import (
     MB,
     NO_DISK,
     RECORDING,
-    WARNING,
     RecordingStatus,
     RecordingThread,
 )
@@ -81,8 +80,10 @@ class Recorder(Node):
 
     def _say(self, level: str, text: str, kind: str) -> None:
         logger = self.get_logger()
-        log = {ERROR: logger.error, WARNING: logger.warning}.get(level, logger.info)
-        log(text)
+        if level == ERROR:  # rclpy wants a line of code for each level
+            logger.error(text)
+        else:
+            logger.warning(text)
         if kind and self._trial is not None:
             try:
                 self._trial.events.append(LogEntry(kind, text))
