@@ -147,6 +147,18 @@ def test_a_long_recording_is_split(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert reader.message_count == 60
 
 
+def test_a_large_file_is_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bag_recording, '_LARGEST', 50_000)
+    bag = BagRecording(tmp_path / 'bag')
+    for number in range(100):
+        write(bag, range(number, number + 1), size=1000)
+        bag.flush()
+    bag.close()
+    assert content(bag.folder) == expected(range(100), 1000)
+    sizes = [file.stat().st_size for file in bag.folder.glob('*.mcap')]
+    assert len(sizes) > 2 and max(sizes) < 60_000
+
+
 def test_a_bag_without_messages_is_a_bag(tmp_path: Path) -> None:
     bag = BagRecording(tmp_path / 'bag')
     bag.close()

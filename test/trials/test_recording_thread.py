@@ -203,6 +203,30 @@ def test_a_disk_that_is_broken(record, monkeypatch: pytest.MonkeyPatch) -> None:
     recording.check_books()
 
 
+def test_a_file_that_the_disk_refuses_for_ever(record, monkeypatch) -> None:
+    recording, own = record(), os.write
+
+    def refuse_the_first(handle: int, data: bytes) -> int:
+        if os.readlink(f'/proc/self/fd/{handle}').endswith('bag_0.mcap'):
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return own(handle, data)
+
+    recording.send(10)
+    recording.until(lambda: b'000000010' in (recording.bag.folder / 'bag_0.mcap').read_bytes())
+    monkeypatch.setattr(patient_file.os, 'write', refuse_the_first)
+    recording.send(20)
+    recording.until_state(CANNOT_WRITE)
+    recording.until_state(RECORDING)
+    recording.send(30)
+    assert recording.thread.close(PATIENCE_S) == ''
+    status = recording.thread.status()
+    assert (status.messages, status.lost) == (40, {NO_DISK: 20})
+    bag = Bag(recording.bag.folder)
+    found = [int(data[8:17]) for _, _, data in bag.serialized([TOPIC.name])]
+    bag.close()
+    assert found == [*range(1, 11), *range(31, 61)]
+
+
 def test_a_folder_that_is_gone(record) -> None:
     recording = record()
     shutil.rmtree(recording.bag.folder)

@@ -176,7 +176,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         '--split-s',
         type=not_negative,
         default=300.0,
-        help='begin a new file after so many seconds; 0: never (default: %(default)g)',
+        help='begin a new file after so many seconds; 0: only when one has 3 GB '
+        '(default: %(default)g)',
     )
     add(
         '--reserve-mb',
