@@ -203,16 +203,13 @@ def test_what_came_before_a_kill_can_be_read(record, robot: Robot, tmp_path: Pat
         images(image(number))
         time.sleep(0.05)
     robot.until_recorded()
-    time.sleep(1.0)  # after which everything is with the kernel
-    for number in range(20):
-        images(image(number))
+    time.sleep(1.5)  # after which everything is with the kernel
     process.stop(signal.SIGKILL)
     bag = Bag(tmp_path / 'bag')
     assert 'was cut off (the recorder was killed' in bag.notes[-1]
     bag.close()
     assert recorded(tmp_path / 'bag', '/words') == robot.sent['/words']
-    found = recorded(tmp_path / 'bag', '/camera')
-    assert len(found) >= 30 and found == robot.sent['/camera'][: len(found)]
+    assert recorded(tmp_path / 'bag', '/camera') == robot.sent['/camera']
 
 
 @pytest.fixture
