@@ -38,6 +38,7 @@ setup(
             f'vpr_node = {name}.ros.node.vpr_node:main',
             f'replay = {name}.ros.play.replay:main',
             f'live = {name}.ros.play.live:main',
+            f'trial_recorder = {name}.ros.trial.recorder:main',
             f'build_map = {name}.commands.build_map:main',
             f'evaluate = {name}.commands.evaluate:main',
             f'calibrate = {name}.commands.calibrate:main',

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -13,18 +14,22 @@ from ashtkd_ros.bags.mcap_writer import McapPart, PartContent, RecordedTopic, ch
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import cannot_write, resolved, write_text
 
+_LARGEST = 3 * 10**9  # bytes of a file; FAT, on memory sticks, takes 4 GiB
+
 
 class BagRecording:
     """A new bag in a new folder; VprError where there is something already, or it cannot be made.
 
-    `split_s`: seconds of the machine's clock after which a new file is begun; 0: never. `messages`
-    and `bytes`: of what was written. `trouble`: why the disk takes no more; None if it does.
+    `split_s`: seconds of the machine's clock after which a new file is begun; 0: only when one is
+    large. `messages` and `bytes`: of what was written. `trouble`: why the disk takes no more; None
+    if it does.
     """
 
     def __init__(self, folder: Path, split_s: float = 0.0):
         check_library()
         self.folder, self._split_s = check_new_bag(folder), split_s
         self.messages = self.bytes = 0
+        self._safe = 0  # messages that the kernel has
         self.trouble: OSError | None = None
         self._number, self._begun_s = 0, 0.0
         self._part: McapPart | None = None
@@ -49,7 +54,8 @@ class BagRecording:
         """Add a message, in CDR; False where no file can be begun for it, see `trouble`."""
         if self._part is None:
             return False
-        if self._split_s and time.monotonic() >= self._begun_s + self._split_s:
+        old = self._split_s and time.monotonic() >= self._begun_s + self._split_s
+        if old or self._part.file.tell() >= _LARGEST:
             self.pause()
             if not self.resume():
                 return False
@@ -64,6 +70,8 @@ class BagRecording:
         if self._part is not None:
             self._part.flush()
             self.trouble = self._part.file.refused
+            if self.trouble is None:
+                self._safe = self.messages
 
     def pause(self) -> None:
         """End the file, so that it can be read; nothing is written until `resume`."""
@@ -79,6 +87,20 @@ class BagRecording:
         if self._part is None and self._settle():
             self._begin()
         return self._part is not None
+
+    def give_up(self) -> int:
+        """Leave the file that has ended as it is, cut; how many of its messages are lost.
+
+        For a disk that refuses this file for ever. Readers of damaged files read it up to there.
+        """
+        ending, self._ending = self._ending, None
+        if ending is None:
+            return 0
+        lost = self.messages - self._safe
+        self.messages = self._safe
+        with contextlib.suppress(OSError):
+            ending.file.close()
+        return lost
 
     def close(self) -> None:
         """End the bag; VprError where the disk does not take all of it."""
@@ -109,7 +131,7 @@ class BagRecording:
                 if self._ending.file.refused is not None:
                     raise self._ending.file.refused
                 self._ended.append(self._ending.content)
-                ending, self._ending = self._ending, None
+                ending, self._ending, self._safe = self._ending, None, self.messages
                 ending.file.close()
             if self._told < len(self._ended):
                 values = bag_metadata(self._ended, os.environ.get('ROS_DISTRO', ''))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -22,15 +23,16 @@ from ashtkd_ros.trials.vocabulary import DISK_FULL
 RECORDING, CANNOT_WRITE, ENDED, FAILED = 'recording', 'cannot write', 'ended', 'failed'
 # why messages are lost
 QUEUE_FULL, NO_DISK, MIDDLEWARE = 'queue full', 'disk', 'middleware'
-ERROR, WARNING, INFO = 'error', 'warning', 'info'
+ERROR, WARNING = 'error', 'warning'
 QUEUE_BYTES = 2**28
 MB = 10**6
 _PAUSE_S, _LOOK_S, _REPEAT_S = 0.05, 0.5, 10.0
+_GIVE_UP_S = 3.0  # a file that the disk refuses, though it is not full
 _MEASURED_S, _RATE_S = 10.0, 60.0  # the rate of the last so many seconds, once it is known
 _LOW_MINUTES = 10.0
 _ROOM = 1.25, 16 * MB  # of the reserve, and more, before a full disk is written to again
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: of a limit, see setrlimit(2)
-# A level, a text, and the kind of the event that it is, empty if none.
+# ERROR or WARNING, a text, and the kind of the event that it is, empty if none.
 Say = Callable[[str, str, str], None]
 
 
@@ -83,7 +85,7 @@ class RecordingThread:
         self._rates: deque[tuple[float, int]] = deque()
         self._minutes, self._low = math.inf, False
         self._busy_since: float | None = None
-        self._looked = self._said = -math.inf
+        self._looked = self._said = self._stopped = -math.inf
         self._thread = threading.Thread(target=self._run, name='writer', daemon=True)
         self._thread.start()
 
@@ -139,6 +141,8 @@ class RecordingThread:
             self._timed(self._bag.close)
             self._state = ENDED
         except Exception as error:  # nobody foresaw it; whoever looks at `status` must end
+            with contextlib.suppress(Exception):
+                self._bag.close()
             self._state, self._reason = FAILED, error_text(error)
 
     def _timed(self, work: Callable[[], object]) -> None:
@@ -204,11 +208,16 @@ class RecordingThread:
             self._reason += 'check the disk'
         self._minutes, self._low = math.inf, False
         self._rates.clear()
-        self._said, self._lost_before = time.monotonic(), self._lost[NO_DISK]
+        self._said = self._stopped = time.monotonic()
+        self._lost_before = self._lost[NO_DISK]
         self._say(ERROR, f'{self._bag.folder}: {self._reason}', DISK_FULL)
 
     def _try_again(self) -> None:
         share, more = _ROOM
+        if self._state == CANNOT_WRITE and time.monotonic() >= self._stopped + _GIVE_UP_S:
+            given_up = self._bag.give_up()
+            with self._lock:
+                self._lost[NO_DISK] += given_up
         room = self._free is not None and self._free > share * self._reserve + more
         lost = f'{counted(self._lost[NO_DISK] - self._lost_before, "message")} lost meanwhile'
         if room and self._bag.resume():

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import yaml
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
+from ashtkd_ros.bags.bag_metadata import to_yaml
 from ashtkd_ros.stamps import split_ns
 
 
@@ -51,7 +51,7 @@ def offers_text(offers: Sequence[QoSProfile]) -> str:
         }
         if value not in values:
             values.append(value)
-    return yaml.safe_dump(values, sort_keys=False)
+    return to_yaml(values)
 
 
 def _time(duration: Duration) -> dict[str, int]:

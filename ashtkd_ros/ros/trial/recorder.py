@@ -2,8 +2,7 @@
 """Record topics into a rosbag2 of MCAP files; ros2 bag need not be installed.
 
 Topics are recorded from when they appear. A full disk ends the file and is said at once; as soon
-as there is room, another file is begun. After a kill or a power cut all but about the last second
-can be read.
+as there is room, another file is begun. After a kill all but about the last second can be read.
 
 example: ros2 run ashtkd_ros trial_recorder -o ~/vpr_bags/monday /camera/image_raw /odom /fix
 """
@@ -69,14 +68,18 @@ class Recorder(Node):
         super().__init__('trial_recorder')
         self._bag, self._trial, self._lost = bag, trial, 0
         names = list(dict.fromkeys(map(self.resolve_topic_name, topics)))
+        self._topics = len(names)
+        self._publisher = create_eventless_publisher(self, DiagnosticArray, '/diagnostics', 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_LOOK_S, self._look, clock=steady)
+        self.create_timer(_DIAGNOSTICS_S, self._report, clock=steady)
+        # last, since whoever creates a node that fails closes the bag
         self._thread = RecordingThread(bag, self._say, reserve_bytes)
         self._listeners = TopicListeners(self, names, self._thread.add, self._thread.count_lost)
-        self._publisher = create_eventless_publisher(self, DiagnosticArray, '/diagnostics', 10)
-        self._topics = len(names)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(_LOOK_S, self._listeners.look, clock=steady)
-        self.create_timer(_DIAGNOSTICS_S, self._report, clock=steady)
         self.get_logger().info(f'recording into {bag.folder}')
+
+    def _look(self) -> None:
+        self._listeners.look()
 
     def _say(self, level: str, text: str, kind: str) -> None:
         logger = self.get_logger()
@@ -91,17 +94,16 @@ class Recorder(Node):
                 logger.error(str(error))
 
     def _report(self) -> None:
-        """Once a second: what is lost is logged, the state published."""
+        """Once a second: the state is published, and logged where messages are lost."""
         status = self._thread.status()
         if status.state == FAILED:
             self.context.try_shutdown()  # `close` tells why
             return
         lost = sum(n for why, n in status.lost.items() if why != NO_DISK)
-        if lost > self._lost:
-            text = f'{counted(lost - self._lost, "message")} LOST in the last second'
-            self.get_logger().error(f'{text}; the machine or its disk is too slow')
-        level, text = self._verdict(status, lost > self._lost)
+        level, text = _verdict(status, lost - self._lost)
         self._lost = lost
+        if level == DiagnosticStatus.ERROR and status.state == RECORDING:
+            self.get_logger().error(text)  # of the other states the thread tells
         message = DiagnosticStatus(
             level=level,
             name=RECORDER_STATUS,
@@ -112,20 +114,6 @@ class Recorder(Node):
         array = DiagnosticArray(status=[message])
         array.header.stamp = self.get_clock().now().to_msg()
         self._publisher.publish(array)
-
-    def _verdict(self, status: RecordingStatus, loses: bool) -> tuple[bytes, str]:
-        """How bad it is, and why."""
-        if status.state != RECORDING:
-            return DiagnosticStatus.ERROR, status.reason
-        if status.stalled_s > _STALLED_S:
-            text = f'the disk has not answered for {status.stalled_s:.0f} s; check the disk'
-            return DiagnosticStatus.ERROR, text
-        if loses:
-            return DiagnosticStatus.ERROR, 'messages are lost'
-        if status.is_low:
-            text = f'the disk will be full in {status.minutes_left:.0f} minutes; make room on it'
-            return DiagnosticStatus.WARN, text
-        return DiagnosticStatus.OK, RECORDING
 
     def _values(self, status: RecordingStatus) -> dict[str, str]:
         waiting = self._listeners.waiting
@@ -157,6 +145,22 @@ class Recorder(Node):
             raise VprError(failure)
 
 
+def _verdict(status: RecordingStatus, lost: int) -> tuple[bytes, str]:
+    """How bad it is, and why; `lost`: messages in the last second, for want of time."""
+    if status.state != RECORDING:
+        return DiagnosticStatus.ERROR, status.reason
+    if status.stalled_s > _STALLED_S:
+        text = f'the disk has not answered for {status.stalled_s:.0f} s; check the disk'
+        return DiagnosticStatus.ERROR, text
+    if lost:
+        text = f'{counted(lost, "message")} LOST in the last second; the machine or its disk is '
+        return DiagnosticStatus.ERROR, f'{text}too slow'
+    if status.is_low:
+        text = f'the disk will be full in {status.minutes_left:.0f} minutes; make room on it'
+        return DiagnosticStatus.WARN, text
+    return DiagnosticStatus.OK, RECORDING
+
+
 def topic(text: str) -> str:
     """Type of an argument: the name of a topic."""
     try:
@@ -176,7 +180,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         '--split-s',
         type=not_negative,
         default=300.0,
-        help='begin a new file after so many seconds; 0: never (default: %(default)g)',
+        help='begin a new file after so many seconds; 0: only when one has 3 GB '
+        '(default: %(default)g)',
     )
     add(
         '--reserve-mb',

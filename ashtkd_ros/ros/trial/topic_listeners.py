@@ -31,7 +31,7 @@ except ImportError:  # Humble
         UnsupportedEventTypeError,
     )
 
-_DEPTH, _LARGE_DEPTH = 1000, 100  # messages that the middleware keeps for us
+_DEPTH, _LARGE_DEPTH = 1000, 50  # messages that the middleware keeps for us
 _LARGE = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2')
 
 
