@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from ros_helpers import PATIENCE_S, Process
+from ros_helpers import PATIENCE_S, Process, environment
 from stand_in_trial import NAMES
 
 from ashtkd_ros.errors import VprError
@@ -107,6 +109,27 @@ def test_the_rest_outlives_the_supervisor_and_can_be_ended(start):
     assert trial.children() == {} and trial.kinds() == [STARTED, ENDED]
     with pytest.raises(VprError, match='nothing of this trial runs'):
         end_trial(trial.folder.path)
+
+
+def test_the_trial_outlives_what_started_it(tmp_path: Path):
+    root = tmp_path / 'trials'
+    command = [sys.executable, '-m', 'stand_in_trial', '--trial=x', f'--trials-folder={root}']
+    starter = f'import subprocess, time; subprocess.Popen({command!r}); time.sleep(600)'
+    launch = subprocess.Popen([sys.executable, '-c', starter], env=environment(tmp_path / 'log'))
+    try:
+        wait_for(lambda: root.is_dir() and trials_in(root), 'the trial')
+        (trial,) = trials_in(root)
+        wait_for(lambda: set(running(trial.path)) == set(NAMES), 'the processes')
+        launch.kill()
+        launch.wait()
+        wait_for(lambda: len(trial.events.read()[0]) == 2, 'the event')
+        died = trial.events.read()[0][1]
+        assert died.kind == PROCESS_DIED and f'vpr_trial --end {trial.path}' in died.text
+        assert set(running(trial.path)) == set(NAMES)
+    finally:
+        launch.kill()
+        end_trial(trial.path)
+    assert running(trial.path) == {}
 
 
 def test_a_trial_is_ended_through_its_supervisor(start):
