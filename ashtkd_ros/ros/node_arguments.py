@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
@@ -74,12 +75,12 @@ class NodeArguments:
         if kind is str:
             return text
         try:
-            given = parse_yaml(text.encode())
+            given = parse_yaml(text.encode()) if kind is bool else kind(text)
         except ValueError:
             given = None
-        if type(given) is not kind and not (kind is float and type(given) is int):
+        if type(given) is not kind or not math.isfinite(given):
             raise VprError(f'{name} is "{text}"; it must be {_KINDS[kind]}')
-        return kind(given)
+        return given
 
     def cameras(self) -> list[str]:
         """Names of the cameras; one empty name where none has a name. VprError where all of them

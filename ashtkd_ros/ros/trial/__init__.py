@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outdoor trials: the processes of a trial, what checks and watches them, and their end."""
+"""The processes of an outdoor trial."""

@@ -83,9 +83,8 @@ class Events:
             size = self._log.path.stat().st_size
             if size == self._size:
                 return []
-            self._size = size
             entries, _ = self._log.read()
-            new, self._seen = entries[self._seen :], len(entries)
+            new, self._seen, self._size = entries[self._seen :], len(entries), size
             return new
         return []
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -43,7 +44,8 @@ class LogWriter:
                 log.append(entry)
                 self._fault = ''
                 written.set()
-                done()
+                with contextlib.suppress(Exception):  # the middleware may be closed already
+                    done()
             except VprError as error:
                 self._fault = str(error)
             self._busy_since = 0.0

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.files.shipped import shipped_file
 from ashtkd_ros.ros.node_arguments import NodeArguments
 from ashtkd_ros.ros.trial.node_plan import NodePlan, check_files
@@ -43,6 +44,7 @@ class TrialPlan:
     def check(self) -> None:
         """VprError for any argument that makes no sense."""
         check_name(self.sheet.name)
+        Sheet.parsed(parse_yaml(self.sheet.text().encode()), Path('the arguments'))
         if self.checked not in CHECKS:
             raise VprError(f'check is "{self.checked}"; it must be {" or ".join(CHECKS)}')
         seconds, minutes = self._text('split_s'), self._arguments.value('planned_minutes', 0.0)

@@ -89,6 +89,7 @@ def test_the_command_of_a_node(tmp_path: Path):
     ('given', 'line'),
     [
         ({'trial': '../x'}, 'no name for a trial'),
+        ({'remarks': 'x' * 2001}, '"remarks" is not a text of at most'),
         ({'check': 'perhaps'}, 'check is "perhaps"; it must be true or warn or false'),
         ({'record': 'maybe'}, 'record is "maybe"; it must be true or false'),
         ({'planned_minutes': '0'}, 'planned_minutes is 0'),
