@@ -11,6 +11,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.text import one_line
 
 NO_CONDITION = 'not told'
+_USUAL = ('day', 'dusk', 'night', 'rain')
 SPOT_M = 10.0  # failures so near to each other are at one spot
 # Column → figure of a report, in the order of overview.csv.
 FIGURES = (
@@ -132,9 +133,10 @@ def _number(value: object) -> float | None:
 
 
 def _conditions(rows: Sequence[TrialRow]) -> list[ConditionRow]:
-    """By the names of the conditions, in the order in which they first come."""
-    found = []
-    for condition in dict.fromkeys(row.condition for row in rows):
+    """By the names of the conditions: the usual ones, then others as they first come."""
+    found, names = [], dict.fromkeys(row.condition for row in rows)
+    usual = [name for name in _USUAL if name in names]
+    for condition in dict.fromkeys([*usual, *names]):
         own = [row for row in rows if row.condition == condition]
         sums = {key: sum(row.figures.get(key) or 0 for row in own) for key in _SUMMED}
         on = sums['on_map']

@@ -40,7 +40,7 @@ def overview(values: list[Mapping]) -> Overview:
 
 def test_conditions_add_up_their_trials(overview: Overview):
     rows = {row.condition: row for row in overview.conditions}
-    assert list(rows) == ['dusk', 'rain', 'night'] and rows['night'].trials == 2
+    assert list(rows) == ['dusk', 'night', 'rain'] and rows['night'].trials == 2
     for condition, row in rows.items():
         own = [t for t in overview.trials if t.condition == condition]
         assert row.figures['right'] == sum(t.figures['right'] for t in own)
