@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 from bag_helpers import storage_files
 from conftest import line_of
+from door_fixtures import harmless
+from evaluation_helpers import run
+from test_doors import garble
 from trial_maker import TrialMaker, entry
 
+from ashtkd_ros.commands.trials import main
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.trials.folder import TrialFolder
 from ashtkd_ros.trials.report_files import write_report_files
@@ -18,7 +23,7 @@ from ashtkd_ros.trials.trial_page import trial_page
 from ashtkd_ros.trials.trial_report import ReportOptions, TrialReport, make_report
 from ashtkd_ros.trials.vocabulary import DISK_FULL, NOTE
 
-pytest_plugins = ['trial_fixtures']
+pytest_plugins = ['trial_fixtures', 'door_fixtures']
 
 
 @pytest.fixture
@@ -117,3 +122,26 @@ def test_a_log_alone_in_a_trial_that_never_began(maker: TrialMaker, tmp_path: Pa
     report, notes = written(trial)
     assert report.source.seconds == 0 and 'no bag' in notes
     assert [mark.text for _, mark in report.source.marks] == ['rain']
+
+
+@pytest.mark.usefixtures('alarm')
+def test_any_damage_of_a_trial(trial: TrialFolder, maker: TrialMaker, tmp_path: Path, capsys):
+    """25 damages: a report that says what it lacks, or one line; never a traceback or a hang."""
+    trial.marks.append(entry(12, NOTE, 'rain'))
+    (trial.path / 'checks.json').write_text('{"go": true, "checks": [{"camera": "10 Hz"}]}')
+    draw, refused = random.Random(5), 0
+    for turn in range(25):
+        here = tmp_path / str(turn) / 'trial'
+        shutil.copytree(trial.path, here)
+        files = sorted(here.rglob('*'))
+        victim = draw.choice(files)
+        kind = garble(victim, draw)
+        assert run(main, 'list', here.parent) in (0, 1), (kind, victim)
+        status = run(main, 'report', here)
+        printed = capsys.readouterr()
+        errors = [x for x in printed.err.splitlines() if not x.startswith('note: ')]
+        assert status == len(errors) and 'ASHTKD_DEBUG' not in printed.err, (kind, victim, errors)
+        assert harmless(printed.out) and harmless(printed.err), (kind, victim)
+        refused += status
+        assert status or (here / 'report.html').stat().st_size > 5000
+    assert refused < 10
