@@ -52,7 +52,7 @@ OUTSIDE = {
     'recognition': {'numpy', 'tqdm'},
     'mapping': {'cv2', 'matplotlib', 'numpy', 'ray', 'sklearn', 'tqdm'},
     'evaluation': {'cv2', 'jinja2', 'markupsafe', 'matplotlib', 'numpy', 'tqdm'},
-    'trials': {'cv2', 'matplotlib', 'numpy', 'yaml'},
+    'trials': {'cv2', 'matplotlib', 'numpy', 'tqdm', 'yaml'},
     'commands': {'numpy'},
     'ros.node': {'cv2', 'numpy'},
     'ros.play': {'numpy'},

@@ -53,6 +53,8 @@ class Faults:
     frozen: Span = NOT
     unrecorded: Span = NOT
     swapped_at: float = 1e9
+    odom_frame: str = 'odom'
+    odometry: bool = True
 
 
 @dataclass
@@ -134,7 +136,8 @@ class TrialMaker:
         after = self.frames[min(k + 1, len(self.frames) - 1)].pose
         for share in (0.0, 0.5):
             here, moment = interpolate_pose(pose, after, share), at + STEP * share
-            found.append(odometry(_s(moment), here))
+            if faults.odometry:
+                found.append(odometry(_s(moment), here, frame_id=faults.odom_frame))
             if not _in(moment, faults.no_fix):
                 north = 60.0 if _in(moment, faults.shift) else 0.0
                 enu = np.array([[here.x, here.y + north, 0.0]])

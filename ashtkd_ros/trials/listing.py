@@ -10,6 +10,7 @@ from pathlib import Path
 from ashtkd_ros.bags.bag import Bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import is_file
+from ashtkd_ros.text import counted
 from ashtkd_ros.trials.bag_topics import bag_topics
 from ashtkd_ros.trials.folder import REPORT, SHEET, TrialFolder, trials_in
 from ashtkd_ros.trials.timeline import NO_FAULTS
@@ -32,8 +33,8 @@ class TrialSummary:
         """In words."""
         reported = 'reported' if self.reported else 'no report yet'
         return (
-            f'{self.name}  {self.condition or "-"}  {self.minutes:.1f} min  {self.images} images  '
-            f'{self.faults} faults  {reported}'
+            f'{self.name}  {self.condition or "-"}  {self.minutes:.1f} min  '
+            f'{counted(self.images, "image")}  {counted(self.faults, "fault")}  {reported}'
         )
 
 

@@ -11,6 +11,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.text import one_line
 
 NO_CONDITION = 'not told'
+_USUAL = ('day', 'dusk', 'night', 'rain')
 SPOT_M = 10.0  # failures so near to each other are at one spot
 # Column → figure of a report, in the order of overview.csv.
 FIGURES = (
@@ -95,13 +96,15 @@ def overview_of(reports: Sequence[Mapping]) -> Overview:
 
     VprError where one is not as `report_values` makes them.
     """
-    rows = []
-    try:
-        rows = [_row(report) for report in reports]
-        spots = _spots(reports)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        name = f'report {len(rows) + 1}'
-        raise VprError(f'{name}: is damaged; write it anew with trials report') from error
+    rows, passed = [], {}
+    for number, report in enumerate(reports, 1):
+        try:
+            rows.append(_row(report))
+            _pass(passed, report)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            text = f'report {number}: is damaged; write it anew with trials report'
+            raise VprError(text) from error
+    spots = [passed[key] for key in sorted(passed)]
     repeated = [spot for spot in spots if len(spot.failed) > 1]
     repeated.sort(key=lambda spot: (len(spot.passed) - len(spot.failed), spot.x, spot.y))
     others = [spot for spot in spots if len(spot.failed) < 2]
@@ -130,9 +133,10 @@ def _number(value: object) -> float | None:
 
 
 def _conditions(rows: Sequence[TrialRow]) -> list[ConditionRow]:
-    """By the names of the conditions, in the order in which they first come."""
-    found = []
-    for condition in dict.fromkeys(row.condition for row in rows):
+    """By the names of the conditions: the usual ones, then others as they first come."""
+    found, names = [], dict.fromkeys(row.condition for row in rows)
+    usual = [name for name in _USUAL if name in names]
+    for condition in dict.fromkeys([*usual, *names]):
         own = [row for row in rows if row.condition == condition]
         sums = {key: sum(row.figures.get(key) or 0 for row in own) for key in _SUMMED}
         on = sums['on_map']
@@ -147,22 +151,18 @@ def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def _spots(reports: Sequence[Mapping]) -> list[Spot]:
-    """All squares that a trial passed, by map; it failed where more failed than was right."""
-    spots: dict[tuple[str, int, int], Spot] = {}
-    for report in reports:
-        if not report['map']:
-            continue
-        path, counts = str(report['map']['path']), {}
-        for number, x, y, right, failed in report['places']:
-            column, row = math.floor(float(x) / SPOT_M), math.floor(float(y) / SPOT_M)
-            middle = (column + 0.5) * SPOT_M, (row + 0.5) * SPOT_M
-            spot = spots.setdefault((path, column, row), Spot(path, *middle))
-            spot.places.add(int(number))
-            sums = counts.setdefault((path, column, row), [0, 0])
-            sums[0] += int(right)
-            sums[1] += int(failed)
-        for key, (right, failed) in counts.items():
-            name = str(report['trial']['name'])
-            (spots[key].failed if failed > right else spots[key].passed).append(name)
-    return [spots[key] for key in sorted(spots)]
+def _pass(spots: dict[tuple[str, int, int], Spot], report: Mapping) -> None:
+    """Add the squares that a trial passed; it failed where more answers failed than were right."""
+    if not report['map']:
+        return
+    path, counts = str(report['map']['path']), {}
+    for number, x, y, right, failed in report['places']:
+        column, row = math.floor(float(x) / SPOT_M), math.floor(float(y) / SPOT_M)
+        key, middle = (path, column, row), ((column + 0.5) * SPOT_M, (row + 0.5) * SPOT_M)
+        spots.setdefault(key, Spot(path, *middle)).places.add(int(number))
+        sums = counts.setdefault(key, [0, 0])
+        sums[0] += int(right)
+        sums[1] += int(failed)
+    name = one_line(str(report['trial']['name']))
+    for key, (right, failed) in counts.items():
+        (spots[key].failed if failed > right else spots[key].passed).append(name)

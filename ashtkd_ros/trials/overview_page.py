@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.figures import STATES
@@ -106,7 +107,7 @@ def overview_page(overview: Overview) -> str:
         pictures.append(illustration(lambda: _bars(conditions), 'Conditions', _BARS))
     maps = dict.fromkeys(spot.map for spot in (*overview.spots, *overview.route))
     for name in maps:
-        title = f'Where it fails in map {Path(name).name}'
+        title = f'Where it fails in the map "{Path(name).name}"'
         pictures.append(
             illustration(lambda name=name: _spot_figure(overview, name), title, _SPOTS)
         )
@@ -156,7 +157,8 @@ def _spot_figure(overview: Overview, name: str) -> Figure:
         at = np.array([(spot.x, spot.y) for spot in spots])
         count = np.array([len(spot.failed) for spot in spots])
         drawn = axes.scatter(*at.T, s=20 + 30 * count, c=count, cmap='OrRd', vmin=0, ec='#8A1C00')
-        figure.colorbar(drawn, ax=axes, label='trials that failed')
+        bar = figure.colorbar(drawn, ax=axes, label='trials that failed')
+        bar.locator = MaxNLocator(integer=True)
     axes.set(xlabel='x [m]', ylabel='y [m]')
     axes.set_aspect('equal', adjustable='datalim')
     axes.grid(alpha=0.25)

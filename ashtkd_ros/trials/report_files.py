@@ -8,7 +8,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ashtkd_ros.errors import VprError
@@ -24,6 +24,7 @@ from ashtkd_ros.trials.folder import REPORT, TrialFolder
 from ashtkd_ros.trials.judging import RIGHT, Judged
 from ashtkd_ros.trials.stretches import Stretch
 from ashtkd_ros.trials.timeline import Event
+from ashtkd_ros.trials.trial_maps import KnownMap, TrialMaps
 from ashtkd_ros.trials.trial_report import TrialReport
 
 SCHEMA_VERSION = 1
@@ -85,24 +86,11 @@ def _n(value: float, places: int) -> str:
 
 def report_values(report: TrialReport) -> dict:
     """What report.json holds: plain values, None for what is not known; `overview` reads it."""
-    source, sheet = report.source, report.source.sheet
-    maps = source.maps
+    source, maps = report.source, report.source.maps
     return {
         'schema_version': SCHEMA_VERSION,
-        'trial': {
-            'folder': str(source.folder.path),
-            'name': report.name,
-            'condition': report.condition,
-            'minutes': round(source.seconds / 60, 3),
-            'sheet': {key: getattr(sheet, key) for key in sheet.__dataclass_fields__},
-        },
-        'map': None
-        if maps.path is None
-        else {
-            'path': str(maps.path),
-            'places': len(maps.main.places) if maps.main else None,
-            'changed': maps.changed,
-        },
+        'trial': _trial(report),
+        'map': _map(maps),
         'truth': {
             'kinds': report.truth.kinds,
             'rule': report.truth.rule,
@@ -124,6 +112,24 @@ def report_values(report: TrialReport) -> dict:
         'notes': report.notes,
         'checks': source.checks,
     }
+
+
+def _trial(report: TrialReport) -> dict:
+    source = report.source
+    return {
+        'folder': str(source.folder.path),
+        'name': report.name,
+        'condition': report.condition,
+        'minutes': _minute(source.seconds),
+        'sheet': asdict(source.sheet),
+    }
+
+
+def _map(maps: TrialMaps) -> dict | None:
+    if maps.path is None:
+        return None
+    places = len(maps.main.places) if maps.main else None
+    return {'path': str(maps.path), 'places': places, 'changed': maps.changed}
 
 
 def _minute(seconds: float) -> float:
@@ -158,7 +164,7 @@ def _event(event: Event) -> dict:
     return {**values, **told}
 
 
-def _places(judged: list[Judged], main) -> list[list]:
+def _places(judged: list[Judged], main: KnownMap | None) -> list[list]:
     """Of each place that was passed: its number, x, y, right answers, and others."""
     passed: dict[int, list] = {}
     for one in judged:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ashtkd_ros.evaluation.illustrations import Illustration, illustration, picture_uri
 from ashtkd_ros.evaluation.page import decimal, percent, render
@@ -164,13 +164,12 @@ def _pictured(report: TrialReport) -> list[Pictured]:
 def _facts(report: TrialReport) -> dict[str, str]:
     """How the trial was driven and judged."""
     source, truth = report.source, report.truth
-    sheet = source.sheet
     facts = {
         'Trial': str(source.folder.path),
         **{
-            name.capitalize(): getattr(sheet, name)
-            for name in sheet.__dataclass_fields__
-            if name != 'name' and getattr(sheet, name)
+            name.capitalize(): text
+            for name, text in asdict(source.sheet).items()
+            if name != 'name' and text
         },
         'Length': f'{source.seconds / 60:.1f} minutes',
         'Right is': '; '.join(truth.rule) or 'not known',

@@ -103,7 +103,8 @@ def time_figure(report: TrialReport) -> Figure:
     above.set(ylabel='confidence', ylim=(-0.06, 1.12))
     above.grid(alpha=0.25)
     if above.get_legend_handles_labels()[0]:
-        above.legend(fontsize=8, loc='lower right', ncols=4)
+        place = {'loc': 'lower left', 'bbox_to_anchor': (0, 1.0), 'frameon': False}
+        above.legend(fontsize=8, ncols=4, **place)
     _draw_reasons(below, report.stretches)
     for number, event in numbered(report.source.events):
         for axes in (above, below):

@@ -73,7 +73,10 @@ def truth_by_position(
     `wanted`: one of TRUTHS; `metres`: how near is right; `jumps`: when fixes jumped.
     """
     truth = Truth.nothing(len(seconds))
-    if known is None:
+    if known is None or wanted in (MARKS, NAMES):
+        return truth
+    if not known.places.posed.any():
+        truth.notes.append('the places of the map have no poses, so fixes and poses judge nothing')
         return truth
     if wanted in (FIX, AUTO):
         _by_fixes(truth, seconds, tracks, known, metres, jumps)

@@ -132,11 +132,13 @@ def test_camera_node_and_frozen_images_are_told_apart(reported: Reported):
     assert [lost.ended for lost in report.lost][:2] == ['a right answer'] * 2
 
 
-def test_a_gap_in_the_recording_is_no_fault_of_the_camera(reported: Reported):
-    report = reported(unrecorded=(15, 22), live=False)
+@pytest.mark.parametrize('odometry', [True, False])
+def test_a_gap_in_the_recording_is_no_fault_of_the_sensors(reported: Reported, odometry: bool):
+    report = reported(unrecorded=(15, 22), live=False, odometry=odometry)
     assert lasts(only(report, UNRECORDED), 15, 22)
     assert second_of(report, RECORDER_LOST) == pytest.approx(15, abs=1)
-    assert CAMERA_STOPPED not in {e.kind for e in report.source.events}
+    assert {e.kind for e in report.source.events} == {RECORDER_LOST}
+    assert report.figures['metres_between_median'] < 3
     assert not report.lost and any('nothing was told live' in n for n in report.notes)
 
 
