@@ -49,6 +49,7 @@ setup(
             f'map_tools = {name}.commands.map_tools:main',
             f'bag_tools = {name}.commands.bag_tools:main',
             f'trials = {name}.commands.trials:main',
+            f'vpr_dashboard = {name}.ros.trial.dashboard:main',
         ],
     },
 )

@@ -29,6 +29,7 @@ STOREYS = (
     'mapping',
     'evaluation',
     'trials',
+    'trials.dashboard',
     'commands',
     'ros',
     'ros.node',
@@ -37,7 +38,7 @@ STOREYS = (
 )
 # Who may not know whom, though it stands below. The node loads no recordings and builds nothing.
 APART = {('ros.play', 'ros.node')}
-APART |= {('ros.node', s) for s in ('bags', 'mapping', 'evaluation', 'commands')}
+APART |= {('ros.node', s) for s in ('bags', 'mapping', 'evaluation', 'trials', 'commands')}
 # What a storey may use that is neither ours nor Python's. Only the skin, ros, knows ROS.
 OUTSIDE = {
     'sampling': {'numpy'},
@@ -53,9 +54,11 @@ OUTSIDE = {
     'mapping': {'cv2', 'matplotlib', 'numpy', 'ray', 'sklearn', 'tqdm'},
     'evaluation': {'cv2', 'jinja2', 'markupsafe', 'matplotlib', 'numpy', 'tqdm'},
     'trials': {'cv2', 'matplotlib', 'numpy', 'tqdm', 'yaml'},
+    'trials.dashboard': {'numpy', 'rich'},
     'commands': {'numpy'},
     'ros.node': {'cv2', 'numpy'},
     'ros.play': {'numpy'},
+    'ros.trial': {'numpy', 'rich'},
 }
 ROS = {
     'builtin_interfaces',

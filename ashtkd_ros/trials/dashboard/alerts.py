@@ -38,7 +38,11 @@ class Alert:
 
 def alerts(state: DashboardState) -> list[Alert]:
     """The worst first: what is not recorded is lost for ever."""
-    found = [*_recorder(state), *_marks(state), *_node(state), *_watch(state)]
+    if state.has_ended:
+        ended = Alert('trial', 'the trial has ended: nothing is recorded', bad=False)
+        found = [*_marks(state), *_node(state), ended]
+    else:
+        found = [*_recorder(state), *_marks(state), *_node(state), *_watch(state)]
     return sorted(found, key=lambda alert: not alert.bad)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ashtkd_ros.trials.dashboard.marks import Marks
 from ashtkd_ros.trials.dashboard.tame_text import tame
 from ashtkd_ros.trials.trial_log import LogEntry, parsed_entry
-from ashtkd_ros.trials.vocabulary import RECORDER_STATUS, STARTED, WATCH_STATUS
+from ashtkd_ros.trials.vocabulary import ENDED, RECORDER_STATUS, STARTED, WATCH_STATUS
 
 NODE_STATUS = ': place recognition'  # how the status of a vpr_node ends, after its full name
 STALE_S = 3.0  # what is older is shown as old
@@ -85,7 +85,7 @@ class DashboardState:
         self.events_heard = 0
         self.recorder: Heard[Status] | None = None
         self.watch: Heard[Status] | None = None
-        self._start_s: float | None = None  # of the trial, on the state's clock
+        self._start_s = self._end_s = math.nan  # of the trial, on the state's clock
         self.start_is_sure = True
         self._written: deque[tuple[float, float]] = deque(maxlen=round(_RATE_S))
         self.follow('')
@@ -175,6 +175,8 @@ class DashboardState:
         self.events_heard += 1
         if entry.kind == STARTED:
             self._note_start(entry)
+        elif entry.kind == ENDED:
+            self._end_s = self._clock()
 
     def hear_marked(self, text: str) -> None:
         """A mark as JSON that is on the disk; a damaged one is passed over."""
@@ -187,11 +189,17 @@ class DashboardState:
         system = (time.time_ns() - entry.stamp_ns) / 1e9
         self.start_is_sure = abs(steady - system) < _AGREES_S and steady > -_AGREES_S
         self._start_s = self._clock() - (steady if self.start_is_sure else system)
+        self._end_s = math.nan
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the trial has ended."""
+        return math.isfinite(self._end_s)
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the trial began; NaN where no beginning was heard."""
-        return math.nan if self._start_s is None else self._clock() - self._start_s
+        """Seconds that the trial has taken so far; NaN where no beginning was heard."""
+        return (self._end_s if self.has_ended else self._clock()) - self._start_s
 
     def present_place(self) -> str:
         """What the screen says the place is, for a mark."""

@@ -139,7 +139,8 @@ class View:
         left = f' {state.node} {does}' if state.node else ' waiting for a vpr_node'
         trial = 'no trial' if state.watch is None else 'trial'
         if math.isfinite(elapsed := state.elapsed_s):
-            trial = f'trial {"" if state.start_is_sure else "about "}{duration(elapsed)}'
+            trial = 'ended' if state.has_ended else 'trial'
+            trial += f'{"" if state.start_is_sure else " about"} {duration(elapsed)}'
         right = f'  {trial}  ' + (time.strftime('%H:%M:%S ') if width >= _SMALL[0] else '')
         room = max(width - cell_len(right), 0)
         return Text(set_cell_size(left, room) + right, 'reverse', no_wrap=True, overflow='crop')

@@ -27,10 +27,10 @@ from ashtkd_ros.commands.build_map import main as build_map
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
-UNUSED = {'rosbags', 'tqdm', 'sqlite3', 'matplotlib', 'jinja2', 'torch', 'onnx', 'cv_bridge'}
-UNUSED |= {'scipy', 'pandas', 'pydantic', 'PIL', 'launch', 'multiprocessing', 'tools'}
+UNUSED = {'rosbags', 'tqdm', 'sqlite3', 'matplotlib', 'jinja2', 'rich', 'torch', 'onnx'}
+UNUSED |= {'cv_bridge', 'scipy', 'pandas', 'pydantic', 'PIL', 'launch', 'multiprocessing', 'tools'}
 NAMES_OF_BAGS = {'ashtkd_ros.bags', 'ashtkd_ros.bags.bag_names'}  # no reader of bags
-STOREYS = ('bags', 'mapping', 'evaluation', 'commands', 'ros.play')
+STOREYS = ('bags', 'mapping', 'evaluation', 'trials', 'commands', 'ros.play', 'ros.trial')
 
 
 class LeanNode(NodeProcess):

@@ -153,6 +153,18 @@ def test_the_time_of_the_trial(steady_s, system_s, elapsed, sure, clock: Clock) 
     assert state.start_is_sure is sure
 
 
+def test_after_the_end_nothing_is_missed(clock: Clock) -> None:
+    state = driving(clock)
+    clock.seconds += 60
+    state.hear_event(LogEntry('ended', 'the trial has ended').to_json())
+    clock.seconds += 600
+    assert state.elapsed_s == pytest.approx(60, abs=1.0)
+    assert told(state)['trial'] == ('the trial has ended: nothing is recorded', False)
+    assert not {'recorder', 'watch'} & set(told(state))
+    state.hear_event(LogEntry('started', 'another one').to_json())
+    assert state.elapsed_s == pytest.approx(0, abs=1.0) and 'recorder' in told(state)
+
+
 def test_how_long_the_disk_will_do(clock: Clock) -> None:
     state = DashboardState(clock)
     for second in range(31):
