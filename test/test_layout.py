@@ -79,8 +79,9 @@ ROS = {
 # Which folders or files of the tools may use which others; all may use the package.
 _SETTINGS = {'training.setting_types', 'training.processes', 'training.config'}
 TOOLS_MAY_USE = {
-    'bench': {'town', 'process_usage'},
+    'bench': {'town', 'process_usage', 'trial'},
     'demo': {'town'},
+    'trial': {'town', 'render'},
     'training.networks': {'training.setting_types'},
     'training.losses': {'training.networks'},
     'training.data': {'training.networks', *_SETTINGS},

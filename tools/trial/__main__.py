@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ashtkd_ros.cli.command import make_parser, run_command
@@ -26,12 +26,13 @@ from tools.trial.named import named_in
 from tools.trial.operator import Operator
 from tools.trial.plan import PLAN, PlannedTrial, read_plan
 from tools.trial.steps import build_map, write_reports
-from tools.trial.supervised import Site
+from tools.trial.supervised import LOG, Site
 from tools.trial.verdict import Injected, judge, unexplained
-from tools.trial.walks import render_conditions
+from tools.trial.walks import walks_for
 
 _COARSE_M = 15.0  # between the places of the map that the operator swaps the map with
 Driven = tuple[TrialFolder, list[Injected]]
+Walks = Mapping[str, Path]  # condition → folder
 
 
 @contextlib.contextmanager
@@ -42,30 +43,34 @@ def _step(text: str) -> Iterator[None]:
     print_lines(f'{text}: {time.monotonic() - begun:.0f} s')
 
 
-def run(trials: Sequence[PlannedTrial], walks: Path, out: Path) -> list[Driven]:
-    """Drive and map; the trials that were driven, in order. `walks` has one a condition, by name.
-
-    Errors as `drive`.
-    """
+def run(trials: Sequence[PlannedTrial], walks: Walks, out: Path) -> list[Driven]:
+    """Drive and map; the trials that were driven, in order. Errors as `drive`."""
     with ros_session([]), contextlib.closing(Operator()) as operator:
         return _drive_all(trials, walks, out, operator)
 
 
 def _drive_all(
-    trials: Sequence[PlannedTrial], walks: Path, out: Path, operator: Operator
+    trials: Sequence[PlannedTrial], walks: Walks, out: Path, operator: Operator
 ) -> list[Driven]:
     site, driven = Site(out / 'trials'), []
     for number, planned in enumerate(trials):
         with _step(f'trial "{planned.name}" of {planned.seconds:.0f} s driven'):
-            walk = walks / planned.condition
+            walk = walks[planned.condition]
             driven.append(drive(planned, walk, site, operator, seed=number))
         if site.place_map is None:
-            bag = driven[-1][0].bags()[0]
             with _step('two maps built'):
-                build_map(bag, out / 'map')
-                build_map(bag, out / 'other_map', metres=_COARSE_M)
-            site = Site(site.trials, out / 'map', out / 'other_map')
+                site = _map(driven[-1][0], out)
     return driven
+
+
+def _map(trial: TrialFolder, out: Path) -> Site:
+    """The maps of a recorded trial: one to use, and one that a careless operator takes for it."""
+    if not (bags := trial.bags()):
+        raise VprError(f'{trial.path}: nothing was recorded; {LOG} in it tells why')
+    place_map, other = out / 'map', out / 'other_map'
+    build_map(bags, place_map)
+    build_map(bags, other, metres=_COARSE_M)
+    return Site(trial.path.parent, place_map, other)
 
 
 def conclude(driven: Sequence[Driven], overview: Path) -> bool:
@@ -94,15 +99,12 @@ def main(argv: list[str] | None = None) -> int:
     add('-o', '--out', type=Path, default=Path('trial_output'), help=text)
     text = 'what is driven, and what goes wrong when, as YAML (default: %(default)s)'
     add('--plan', type=Path, default=PLAN, help=text)
-    text = 'folder of walks, one a condition, by its name (default: rendered, once, in OUT/walks)'
-    add('--walks', type=Path, metavar='FOLDER', help=text)
     args = parser.parse_args(argv)
     begun, trials, out = time.monotonic(), read_plan(args.plan), resolved(args.out)
     make_output_folder(out)
-    if args.walks is None:
-        with _step('walks rendered'):
-            walks = render_conditions({t.condition for t in trials}, out / 'walks')
-    driven = run(trials, args.walks or walks, out)
+    with _step('walks rendered'):
+        walks = walks_for({t.condition for t in trials}, out / 'walks')
+    driven = run(trials, walks, out)
     complete = conclude(driven, out / 'overview.html')
     print_lines(f'all of it: {time.monotonic() - begun:.0f} s')
     if not complete:

@@ -21,10 +21,10 @@ def _called(name: str, module: str, *arguments: object) -> list[str]:
         return child.lines()
 
 
-def build_map(bag: Path, folder: Path, metres: float = 1.0) -> None:
-    """The map of a recording, its places so many metres apart, by satellite fixes."""
+def build_map(bags: Sequence[Path], folder: Path, metres: float = 1.0) -> None:
+    """The map of recordings, its places so many metres apart, by satellite fixes."""
     options = ['-o', folder, '--pose-topic', '/fix', '--metres', metres, '--replace']
-    _called('build_map', 'ashtkd_ros.commands.build_map', bag, *options)
+    _called('build_map', 'ashtkd_ros.commands.build_map', *bags, *options)
 
 
 def write_reports(trials: Sequence[Path], overview: Path) -> list[str]:

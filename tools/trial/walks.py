@@ -1,35 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures that the simulated robot drives through: a walk a condition, rendered once."""
+"""The pictures that the simulated robot drives through: a walk for each condition."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from tools.render.walk import Drive
-from tools.render.walks import SHIPPED_TOWN, render_towns, town_folder
+from tools import town
+from tools.render.walks import DAY, SHIPPED_TOWN, render_towns, town_folder
 
-_SPACING_M = 1.25
-# To the left of the lane, in metres: no two drives follow the same line.
-_LATERAL_M = {'day': 0.8, 'dusk': 1.2, 'night': 1.0, 'rain': 0.6, 'fog': 1.4}
-
-
-def drive_for(condition: str) -> Drive:
-    """How the walk for a condition is rendered: once round."""
-    seeds = {name: 41 + number for number, name in enumerate(_LATERAL_M)}
-    return Drive(
-        seed=seeds[condition],
-        condition=condition,
-        spacing=_SPACING_M,
-        lateral=_LATERAL_M[condition],
-        quality=85,
-    )
+_SHIPPED = (('day', town.DAY), ('dusk', town.DUSK))  # with the tests; they need no renderer
+# Seed, and metres to the left of the lane: no two drives follow the same line.
+_OTHERS = {'night': (41, 1.0), 'rain': (42, 0.6), 'fog': (43, 1.4)}
 
 
-def render_conditions(conditions: Iterable[str], folder: Path) -> Path:
-    """Render what is not there yet; the folder with a walk for each condition, by its name.
+def walks_for(conditions: Iterable[str], folder: Path) -> dict[str, Path]:
+    """Condition → folder of its walk; what is not shipped is rendered to `folder`, once.
 
     Errors as `render_towns`.
     """
-    render_towns([SHIPPED_TOWN], folder, walks={name: drive_for(name) for name in conditions})
-    return town_folder(folder, SHIPPED_TOWN)
+    wanted = set(conditions)
+    drives = {
+        name: replace(DAY, seed=seed, condition=name, lateral=lateral)
+        for name, (seed, lateral) in _OTHERS.items()
+        if name in wanted
+    }
+    render_towns([SHIPPED_TOWN], folder, walks=drives)
+    walks = {name: town_folder(folder, SHIPPED_TOWN) / name for name in drives}
+    return walks | {name: walk for name, walk in _SHIPPED if name in wanted}

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 from browser_helpers import complaints, fetched, opened, pictures, visible_text, widths
-from ros_helpers import TOWN, Process
+from ros_helpers import Process
 
 from tools.trial import plan
 
@@ -46,7 +46,7 @@ def made(ros, tmp_path_factory: pytest.TempPathFactory) -> tuple[Process, Path]:
     """The process, which has ended, and its folder."""
     folder = tmp_path_factory.mktemp('trial')
     (folder / 'plan.yaml').write_text(PLAN)
-    arguments = ['-o', folder / 'out', '--plan', folder / 'plan.yaml', '--walks', TOWN]
+    arguments = ['-o', folder / 'out', '--plan', folder / 'plan.yaml']
     process = Process(folder / 'run', 'tools.trial', *arguments)
     try:
         process.process.wait(LONGEST_S)
