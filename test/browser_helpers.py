@@ -44,3 +44,8 @@ def pictures(browser: Any) -> list[tuple[bool, int, str, int]]:
 
 def visible_text(browser: Any) -> str:
     return browser.execute_script('return document.body.innerText')
+
+
+def headings(browser: Any) -> list[str]:
+    script = 'return [...document.querySelectorAll("h1,h2")].map(h => h.innerText)'
+    return browser.execute_script(script)

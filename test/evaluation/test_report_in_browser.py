@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_helpers import complaints, fetched, opened, pictures, visible_text, widths
+from browser_helpers import complaints, fetched, headings, opened, pictures, visible_text, widths
 from small_evaluation import evaluation_of, metrics_for
 
 from ashtkd_ros.evaluation.baselines import raw_pixels
@@ -107,11 +107,6 @@ def test_every_image_is_there_and_says_what_it_shows(browser, pages: dict, name:
 @NAMES
 def test_no_page_is_wider_than_its_window(browser, pages: dict, name: str, width: int):
     assert widths(opened(browser, pages[name], width)) == [width, width]
-
-
-def headings(browser) -> list[str]:
-    script = 'return [...document.querySelectorAll("h1,h2")].map(h => h.innerText)'
-    return browser.execute_script(script)
 
 
 def test_report_shows_its_headings_and_figures(browser, pages: dict):

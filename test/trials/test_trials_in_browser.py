@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from test_report_in_browser import browser, headings, opened, visible_text  # noqa: F401
-from test_report_in_browser import pytestmark as _needs_a_browser
+from browser_helpers import (
+    complaints,
+    fetched,
+    headings,
+    opened,
+    pictures,
+    visible_text,
+    widths,
+)
 from trial_maker import TrialMaker
 
 from ashtkd_ros.trials.overview import overview_of
@@ -18,8 +24,7 @@ from ashtkd_ros.trials.trial_page import trial_page
 from ashtkd_ros.trials.trial_report import ReportOptions, make_report
 from ashtkd_ros.trials.vocabulary import DISK_FULL, LANDMARK, NOTE
 
-pytest_plugins = ['trial_fixtures']
-pytestmark = _needs_a_browser
+pytest_plugins = ['browser_fixtures', 'trial_fixtures']
 WIDTHS = (1400, 400)
 # Ink and ground of all text that is shown, and how large it is.
 _TEXTS = """
@@ -63,26 +68,20 @@ NAMES = pytest.mark.parametrize('name', ['full', 'poor', 'overview'])
 
 
 @NAMES
-def test_a_page_is_whole_and_fetches_nothing(browser, pages: dict, name: str):  # noqa: F811
+def test_a_page_is_whole_and_fetches_nothing(browser, pages: dict, name: str):
     opened(browser, pages[name], 1400)
-    assert not [e for e in browser.get_log('browser') if e['level'] == 'SEVERE']
-    messages = [json.loads(e['message'])['message'] for e in browser.get_log('performance')]
-    requests = [m for m in messages if m['method'] == 'Network.requestWillBeSent']
-    urls = [r['params']['request']['url'] for r in requests]
-    assert urls and all(url.startswith(('file:', 'data:')) for url in urls)
-    images = browser.execute_script(
-        'return [...document.images].map(i => [i.complete, i.naturalWidth, i.alt, i.width])'
-    )
+    assert not complaints(browser)
+    assert fetched(browser) == [pages[name].as_uri()]
+    images = pictures(browser)
     assert images and all(ok and natural > 0 and alt for ok, natural, alt, _ in images)
     assert all(width > 50 for *_, width in images)
 
 
 @pytest.mark.parametrize('width', WIDTHS)
 @NAMES
-def test_tables_scroll_in_their_own_box(browser, pages: dict, name: str, width: int):  # noqa: F811
+def test_tables_scroll_in_their_own_box(browser, pages: dict, name: str, width: int):
     opened(browser, pages[name], width)
-    found = browser.execute_script('return [innerWidth, document.documentElement.scrollWidth]')
-    assert found == [width, width]
+    assert widths(browser) == [width, width]
     boxes = browser.execute_script(_WIDE)
     assert boxes and all(right <= width for right, _, _ in boxes)
     assert name != 'full' or width > 400 or any(inner > shown for _, inner, shown in boxes)
@@ -90,7 +89,7 @@ def test_tables_scroll_in_their_own_box(browser, pages: dict, name: str, width: 
 
 @pytest.mark.parametrize('width', WIDTHS)
 @NAMES
-def test_text_is_dark_on_light_and_not_small(browser, pages: dict, name: str, width: int):  # noqa: F811
+def test_text_is_dark_on_light_and_not_small(browser, pages: dict, name: str, width: int):
     opened(browser, pages[name], width)
     texts = browser.execute_script(_TEXTS)
     assert len(texts) > 20
@@ -105,7 +104,7 @@ def light(colour: str) -> float:
     return sum(float(part) for part in parts[:3]) / 3
 
 
-def test_the_report_names_each_fault_at_its_minute(browser, pages: dict):  # noqa: F811
+def test_the_report_names_each_fault_at_its_minute(browser, pages: dict):
     opened(browser, pages['full'], 1400)
     assert headings(browser)[1:4] == ['What went wrong', 'Where it failed, and why', 'Pictures']
     text = visible_text(browser)
@@ -120,7 +119,7 @@ def test_the_report_names_each_fault_at_its_minute(browser, pages: dict):  # noq
     assert 'fountain' in text and 'the right place' in text and 'found in the recording' in text
 
 
-def test_the_overview_names_trials_conditions_and_faults(browser, pages: dict):  # noqa: F811
+def test_the_overview_names_trials_conditions_and_faults(browser, pages: dict):
     opened(browser, pages['overview'], 1400)
     text = visible_text(browser)
     assert headings(browser)[0] == '2 trials' and 'night' in text
