@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -32,6 +33,8 @@ except ImportError:  # Humble
     )
 
 _DEPTH, _LARGE_DEPTH = 1000, 50  # messages that the middleware keeps for us
+_MOST_EMPTY = 10
+_JOIN_S = 2.0  # what the middleware loses then was under way before we asked for it
 _LARGE = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2')
 
 
@@ -54,6 +57,7 @@ class TopicListeners:
         self._subscriptions: dict[str, Subscription] = {}
         self._topics: dict[str, RecordedTopic] = {}
         self._told: set[str] = set()
+        self._empty: Counter[str] = Counter()
 
     @property
     def waiting(self) -> list[str]:
@@ -92,11 +96,13 @@ class TopicListeners:
         if not (offers := self._offers(name, topic.type, publishers)):
             return
         self._topics[name] = topic._replace(qos=offers_text(offers))
-        if all(is_heard(o, self._subscriptions[name].qos_profile) for o in offers):
+        if self._empty.pop(name, 0) > _MOST_EMPTY:
+            why = 'the middleware gives empty messages again and again; subscribing anew'
+        elif not all(is_heard(o, self._subscriptions[name].qos_profile) for o in offers):
+            why = 'a publisher with another QoS has come; subscribing anew, to hear it as well'
+        else:
             return
-        self._node.get_logger().warning(
-            f'{name}: a publisher with another QoS has come; subscribing anew, to hear it as well'
-        )
+        self._node.get_logger().warning(f'{name}: {why}')
         self._node.destroy_subscription(self._subscriptions.pop(name))
         self._subscribe(name, offers)
 
@@ -115,13 +121,14 @@ class TopicListeners:
             self._node.create_subscription,
             message_class(topic.type),
             name,
-            lambda data: self._keep(self._topics[name], time.time_ns(), data),
+            partial(self._receive, name),
             qos,
             raw=True,
         )
         quiet = partial(SubscriptionEventCallbacks, use_default_callbacks=False)
         try:
-            found = subscribe(event_callbacks=quiet(message_lost=self._lose))
+            lose = partial(self._lose, time.monotonic() + _JOIN_S)
+            found = subscribe(event_callbacks=quiet(message_lost=lose))
         except UnsupportedEventTypeError:  # the middleware does not tell what it loses
             found = subscribe(event_callbacks=quiet())
         self._subscriptions[name] = found
@@ -129,8 +136,15 @@ class TopicListeners:
         how = 'reliable' if reliable else 'best effort'
         self._node.get_logger().info(f'records {name} ({topic.type}, {how})')
 
-    def _lose(self, status: QoSMessageLostInfo) -> None:
-        self._count_lost(status.total_count_change)
+    def _receive(self, name: str, data: bytes) -> None:
+        if data:
+            self._keep(self._topics[name], time.time_ns(), data)
+        else:  # no message: Fast DDS gives a damaged one as empty, and may do so without end
+            self._empty[name] += 1
+
+    def _lose(self, from_s: float, status: QoSMessageLostInfo) -> None:
+        if time.monotonic() >= from_s:
+            self._count_lost(status.total_count_change)
 
     def _tell(self, text: str) -> None:
         """Say something once."""
