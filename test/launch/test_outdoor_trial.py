@@ -104,7 +104,8 @@ def test_a_trial_that_cannot_begin_fails_the_launch(tmp_path: Path):
 
 
 def test_ctrl_c_ends_a_trial_well(tmp_path: Path):
-    """What the trial starts ends too; there is no map here, so the node dies again and again."""
+    """What the trial starts ends too. There is no map here, so the node dies again and again; no
+    terminal sends the signal to the trial, so the launch ends it after 5 s."""
     root = tmp_path / 'trials'
     given = [f'trials_folder:={root}', 'check:=false', 'record:=false', 'trial:=x', 'node:=true']
     with subprocess.Popen(
