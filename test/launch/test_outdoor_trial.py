@@ -116,9 +116,9 @@ def test_ctrl_c_ends_a_trial_well(tmp_path: Path):
     ) as launch:
         said = []
         for line in launch.stdout:
-            said.append(line)
-            if 'it is started again' in line:
+            if 'it is started again' in line and 'it is started again' not in ''.join(said):
                 launch.send_signal(signal.SIGINT)
+            said.append(line)
         assert launch.wait(120) == 0
     text = ''.join(said)
     assert 'the trial lies in' in text and 'Traceback' not in text
