@@ -44,7 +44,6 @@ def _start(context):
             cmd=command,
             name='vpr_trial',
             output='screen',
-            sigterm_timeout=_END_S,
             sigkill_timeout=_END_S,
             on_exit=_ended,
         )

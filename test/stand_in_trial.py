@@ -15,8 +15,8 @@ NAMES = ('trial_recorder', 'trial_watch', '/vpr_node')
 
 
 def wait_for_signal() -> None:
-    """End with status 0 on SIGINT."""
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    """End with status 0 on SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     while True:
         signal.pause()
 

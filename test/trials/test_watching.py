@@ -186,6 +186,26 @@ def test_a_camera_that_stops_silences_no_node():
         assert robot.drive(10) == [CAMERA_BACK]
 
 
+def test_an_image_that_nobody_answered_before_a_stop_silences_no_node():
+    robot = Robot()
+    robot.drive(30)
+    robot.on.remove('node')
+    robot.drive(0.3)
+    robot.on.remove('camera')
+    assert robot.drive(10) == [CAMERA_STOPPED]
+    robot.on.add('camera')
+    assert robot.drive(1) == [CAMERA_BACK]
+    robot.on.add('node')
+    assert robot.drive(10) == []
+
+
+def test_a_burst_at_the_start_of_a_slow_camera():
+    robot = Robot(hz=20.0)
+    robot.drive(0.25)
+    robot.hz = 0.5
+    assert robot.drive(30) == []
+
+
 @pytest.mark.parametrize('seconds', [5.0, -5.0, 3600.0])
 def test_the_clock_of_the_machine_jumps(seconds: float):
     robot = Robot()
@@ -240,6 +260,15 @@ def test_a_position_that_jumps(with_odometry: bool):
     assert robot.last().values['metres'] == pytest.approx(61.0, abs=1.0)
     robot.north = 0.0
     assert robot.drive(20) == [GNSS_JUMP]
+
+
+def test_odometry_tells_of_jumps_that_a_fast_robot_could_have_driven():
+    for parts, told in ((set(), [GNSS_JUMP]), ({'odometry'}, [])):
+        robot = Robot()
+        robot.on -= parts
+        robot.drive(30)
+        robot.north = 15.0
+        assert robot.drive(20) == told
 
 
 def test_positions_as_accurate_as_they_say_do_not_jump():

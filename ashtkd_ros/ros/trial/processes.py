@@ -89,10 +89,10 @@ class Child:
         self._is_back = True
         return self._started - self._gone
 
-    def interrupt(self) -> None:
-        """Ask it to end."""
+    def ask_to_end(self) -> None:
+        """Send SIGTERM: after a SIGINT, a program that has just begun would print a traceback."""
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float) -> bool:
         """Wait for its end, and kill it after so many seconds; whether it ended by itself."""
@@ -129,7 +129,7 @@ def end_all(pids: Iterable[int], seconds: float) -> list[int]:
     """Ask processes to end, and kill those that need longer; returns those that were killed."""
     pids, end = list(pids), time.monotonic() + seconds
     for pid in pids:
-        _send(pid, signal.SIGINT)
+        _send(pid, signal.SIGTERM)
     while any(map(_lives, pids)) and time.monotonic() < end:
         time.sleep(_LOOK_S)
     left = [pid for pid in pids if _lives(pid)]

@@ -81,7 +81,7 @@ class Supervisor:
         while not problem and status is None and not self._signals and time.monotonic() < end:
             status = child.died()
             time.sleep(_LOOK_S)
-        child.interrupt()
+        child.ask_to_end()
         child.wait(_NODE_END_S)
         if status == 0 or self._signals:
             return
@@ -144,7 +144,7 @@ class Supervisor:
         ):
             group = [c for c in self._children if c.name in names]
             for child in group:
-                child.interrupt()
+                child.ask_to_end()
             for child in group:
                 if not child.wait(seconds):
                     _say(f'{child.name} did not end within {seconds:.0f} s and was killed')

@@ -175,12 +175,12 @@ def test_a_program_that_is_not_there(tmp_path: Path):
 
 
 def test_a_process_that_does_not_end_is_killed(tmp_path: Path):
-    ignores = 'import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); '
+    ignores = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); '
     ready = tmp_path / 'ready'
     child = Child(
         'x', ['python3', '-c', f'{ignores}open("{ready}", "w"); time.sleep(99)'], tmp_path
     )
     child.start()
     wait_for(ready.exists, 'the process')
-    child.interrupt()
+    child.ask_to_end()
     assert not child.wait(0.5)
