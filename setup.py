@@ -36,6 +36,9 @@ setup(
     entry_points={
         'console_scripts': [
             f'vpr_node = {name}.ros.node.vpr_node:main',
+            f'vpr_trial = {name}.ros.trial.supervisor:main',
+            f'trial_check = {name}.ros.trial.check:main',
+            f'trial_watch = {name}.ros.trial.watch:main',
             f'replay = {name}.ros.play.replay:main',
             f'live = {name}.ros.play.live:main',
             f'build_map = {name}.commands.build_map:main',

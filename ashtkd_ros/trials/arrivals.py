@@ -12,10 +12,12 @@ _PATIENCE_S = 10.0  # as long as it is not known how often messages come
 
 
 class Arrivals:
-    """Times are seconds of `Clocks.awake_s`. Stopped: nothing came for 5 usual intervals."""
+    """Times are seconds of `Clocks.awake_s`. Stopped: nothing came for 5 usual intervals, and at
+    least `floor_s`; `first_s`: nothing came at all for so long, None: then it is never expected.
+    """
 
-    def __init__(self, floor_s: float = FLOOR_S):
-        self._floor_s = floor_s
+    def __init__(self, floor_s: float = FLOOR_S, first_s: float | None = None):
+        self._floor_s, self._first_s = floor_s, first_s
         self._intervals: deque[float] = deque(maxlen=_INTERVALS)
         self.last: float | None = None
         self.count = 0
@@ -23,21 +25,25 @@ class Arrivals:
 
     def arrived(self, now: float) -> float:
         """One message; the seconds for which messages had stopped, 0 where they had not."""
-        lost = 0.0
-        if self.last is not None:
+        lost = self.silence(now) if self.stopped else 0.0
+        if self.last is not None and (not self.stopped or len(self._intervals) >= _MANY):
             self._intervals.append(now - self.last)
-            lost = now - self.last if self.stopped else 0.0
         self.last, self.stopped = now, False
         self.count += 1
         return lost
 
+    def resume(self, since: float) -> None:
+        """Messages had stopped already, at `since`."""
+        self.last, self.stopped = since, True
+
     def silence(self, now: float) -> float:
-        """Seconds since the last message; 0 before the first."""
-        return 0.0 if self.last is None else now - self.last
+        """Seconds since the last message, or since the begin of the watch."""
+        return now - (0.0 if self.last is None else self.last)
 
     def stops(self, now: float) -> bool:
         """Whether messages have stopped: true once, until the next one arrives."""
-        if self.last is None or self.stopped or self.silence(now) <= self.limit_s:
+        limit = self._first_s if self.last is None else self.limit_s
+        if limit is None or self.stopped or self.silence(now) <= limit:
             return False
         self.stopped = True
         return True

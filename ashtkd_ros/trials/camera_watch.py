@@ -20,6 +20,7 @@ from ashtkd_ros.trials.vocabulary import (
 )
 
 _FAULT_S = 2.0
+_FIRST_IMAGE_S = 15.0
 _ANSWER_S, _FIRST_ANSWER_S = 3.0, 60.0  # of silence; a node loads its map before the first answer
 _STAMPS, _FIRST_STAMPS = 200, 10
 
@@ -29,13 +30,23 @@ class CameraWatch:
 
     def __init__(self, camera: str, clocks: Clocks):
         self._camera, self._clocks = camera, clocks
-        self.images, self._answers = Arrivals(), Arrivals(_ANSWER_S)
+        self.images, self._answers = Arrivals(first_s=_FIRST_IMAGE_S), Arrivals(_ANSWER_S)
         self._fault, self._fault_since, self._told = '', 0.0, ''
         self._offsets: deque[int] = deque(maxlen=_STAMPS)
         self._last_stamp = 0
         self._unanswered_since: float | None = None
         self._map: tuple[str, int] | None = None
         self.node_text = ''
+
+    def resume(self, begin: LogEntry, since: float) -> None:
+        """Go on where an earlier watch told that something had begun."""
+        if begin.kind == CAMERA_STOPPED:
+            self.images.resume(since)
+        elif begin.kind == NODE_SILENT:
+            self._answers.resume(since)
+        elif begin.kind == CAMERA_FAULT:
+            self._told = self._fault = str(begin.values.get('fault', ''))
+            self._fault_since = since
 
     def image(self, stamp_ns: int, at: Moment) -> list[LogEntry]:
         """An image arrived."""
@@ -90,11 +101,10 @@ class CameraWatch:
     def answer(self, at: Moment) -> list[LogEntry]:
         """The node answered one image."""
         self._unanswered_since = None
-        silent = self._answers.stopped and not self._answers.count
         lost = self._answers.arrived(self._clocks.awake_s)
-        if not lost and not silent:
+        if not lost:
             return []
-        text = f'{self._camera}: the node answers' + (f' again after {lost:.1f} s' if lost else '')
+        text = f'{self._camera}: the node answers again after {lost:.1f} s'
         return [self._entry(at, NODE_BACK, text, seconds=round(lost, 1))]
 
     def map_in_use(self, location: str, version: int, at: Moment) -> list[LogEntry]:

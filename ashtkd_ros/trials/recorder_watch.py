@@ -16,7 +16,7 @@ from ashtkd_ros.trials.vocabulary import (
     RECORDER_LOST,
 )
 
-FULL = 'disk full'  # state of a recorder that can write no more
+FULL, _FAILING = 'disk full', ('cannot write', 'failed')  # states of a recorder that cannot
 _SILENT_S, _FIRST_S = 3.0, 30.0  # without a word; a recorder may start slowly
 _LOW_MINUTES, _MEASURED_S = 5.0, 20.0
 _QUIET_S = 10.0  # between two entries about lost messages
@@ -29,37 +29,47 @@ class RecorderWatch:
         self._clocks, self._expected = clocks, expected
         self._last: float | None = None
         self._lost_since: float | None = None
-        self._full = self._low = False
+        self._low = False
         self._lost = self._told = 0
         self._told_at = -_QUIET_S
         self._written: deque[tuple[float, int]] = deque(maxlen=60)
+
+    def resume(self, since: float) -> None:
+        """It had ended to record already, at `since`."""
+        self._lost_since = since
 
     def status(
         self, state: str, lost: int, written: int, free_mb: float | None, at: Moment
     ) -> list[LogEntry]:
         """What the recorder says of itself once a second; `written`: bytes in all."""
-        now, entries = self._clocks.awake_s, []
-        self._last, full = now, state == FULL
-        if self._lost_since is not None:
-            entries += self._back(now, at)
-        if full and not self._full:
-            text = 'the disk is full: NOTHING MORE IS RECORDED; make room on it'
-            entries.append(at.entry(DISK_FULL, text))
-        elif self._full and not full:
-            entries.append(at.entry(RECORDER_BACK, 'there is room on the disk: it records again'))
-        self._full = full
-        return [*entries, *self._messages(lost, now, at), *self._room(written, free_mb, now, at)]
+        now, full = self._clocks.awake_s, state == FULL
+        self._last = now
+        entries = self._trouble(state, now, at)
+        losses = self._messages(lost, full, now, at)
+        return [*entries, *losses, *self._room(written, free_mb, full, now, at)]
 
-    def _back(self, now: float, at: Moment) -> list[LogEntry]:
+    def _trouble(self, state: str, now: float, at: Moment) -> list[LogEntry]:
+        """One event where recording ends, for whatever reason, and one when it goes on."""
+        bad = state == FULL or state in _FAILING
+        if bad and self._lost_since is None:
+            self._lost_since = now
+            if state == FULL:
+                text = 'the disk is full: NOTHING MORE IS RECORDED; make room on it'
+                return [at.entry(DISK_FULL, text)]
+            text = f'the recorder says "{state}": NOTHING IS RECORDED'
+            return [at.entry(RECORDER_LOST, text, seconds=0.0)]
+        if bad or self._lost_since is None:
+            return []
         lost, self._lost_since = now - self._lost_since, None
-        text = f'the recorder says again that it records, after {lost:.1f} s'
+        text = f'the recorder records again, after {lost:.1f} s'
         return [at.entry(RECORDER_BACK, text, seconds=round(lost, 1))]
 
-    def _messages(self, lost: int, now: float, at: Moment) -> list[LogEntry]:
-        """MESSAGES_LOST once for many; a recorder that is started again counts from zero."""
+    def _messages(self, lost: int, full: bool, now: float, at: Moment) -> list[LogEntry]:
+        """MESSAGES_LOST once for many; a recorder that is started again counts from zero. What a
+        full disk loses is told by that."""
         if lost < self._lost:
             self._told = 0
-        self._lost = lost
+        self._lost, self._told = lost, lost if full else self._told
         more = lost - self._told
         if more <= 0 or now - self._told_at < _QUIET_S:
             return []
@@ -68,13 +78,15 @@ class RecorderWatch:
         text += 'its disk is too slow'
         return [at.entry(MESSAGES_LOST, text, messages=more, in_all=lost)]
 
-    def _room(self, written: int, free_mb: float | None, now: float, at: Moment) -> list[LogEntry]:
+    def _room(
+        self, written: int, free_mb: float | None, full: bool, now: float, at: Moment
+    ) -> list[LogEntry]:
         if self._written and written < self._written[-1][1]:
             self._written.clear()
         self._written.append((now, written))
         since, before = self._written[0]
         passed = now - since
-        if free_mb is None or self._full or passed < _MEASURED_S or written <= before:
+        if free_mb is None or full or passed < _MEASURED_S or written <= before:
             return []
         minutes = free_mb * 1e6 / ((written - before) / passed) / 60.0
         if minutes > _LOW_MINUTES:

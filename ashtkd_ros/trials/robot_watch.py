@@ -45,7 +45,8 @@ class RobotWatch:
             text = f'satellite fixes come again after {lost:.1f} s'
             entries.append(at.entry(GNSS_BACK, text, seconds=round(lost, 1)))
         accuracy = accuracy_m if accuracy_m > 0 else _UNKNOWN_M  # NaN: not known
-        driven = self._metres if self.odometry_messages.silence(now) < 1.0 and self._pose else None
+        known = self._pose is not None and self.odometry_messages.silence(now) < 1.0
+        driven = self._metres if known else None
         place = geodetic_to_ecef(np.array([lat, lon, 0.0]))
         before, self._fix = self._fix, (place, accuracy, now, driven)
         if before is None or now - self._jumped < _QUIET_S:

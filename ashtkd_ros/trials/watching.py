@@ -19,12 +19,43 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from ashtkd_ros.stamps import NS_PER_S
 from ashtkd_ros.trials.camera_watch import CameraWatch
 from ashtkd_ros.trials.moment import Clocks, Moment
 from ashtkd_ros.trials.recorder_watch import RecorderWatch
 from ashtkd_ros.trials.robot_watch import RobotWatch
 from ashtkd_ros.trials.trial_log import LogEntry
-from ashtkd_ros.trials.vocabulary import MAP_SWAPPED
+from ashtkd_ros.trials.vocabulary import (
+    CAMERA_BACK,
+    CAMERA_FAULT,
+    CAMERA_STOPPED,
+    DISK_FULL,
+    GNSS_BACK,
+    GNSS_LOST,
+    MAP_SWAPPED,
+    NODE_BACK,
+    NODE_SILENT,
+    ODOMETRY_BACK,
+    ODOMETRY_STOPPED,
+    RECORDER_BACK,
+    RECORDER_LOST,
+)
+
+ENDS = {  # of what lasts: its begin and its end
+    CAMERA_STOPPED: CAMERA_BACK,
+    CAMERA_FAULT: CAMERA_BACK,
+    NODE_SILENT: NODE_BACK,
+    GNSS_LOST: GNSS_BACK,
+    ODOMETRY_STOPPED: ODOMETRY_BACK,
+    RECORDER_LOST: RECORDER_BACK,
+    DISK_FULL: RECORDER_BACK,
+}
+
+
+def is_end_of(end: LogEntry, begin: LogEntry) -> bool:
+    """Whether one event tells the end of what the other one told the begin of."""
+    same = all(end.values.get(key) == begin.values.get(key) for key in ('camera', 'fault'))
+    return ENDS.get(begin.kind) == end.kind and same
 
 
 class Watch:
@@ -37,6 +68,24 @@ class Watch:
         self._robot = RobotWatch(self._clocks)
         self._recorder = RecorderWatch(self._clocks, recorder)
         self._on_disk: dict[str, str] = {}
+
+    def resume(self, begun: Iterable[LogEntry], at: Moment) -> None:
+        """Go on after an earlier watch of the same trial, which was killed; call it first.
+
+        `begun`: the begins that it told and not the ends of. Their ends are then told here.
+        """
+        for entry in begun:
+            seconds = entry.values.get('seconds')
+            lasted = seconds if isinstance(seconds, (int, float)) else 0.0
+            since = (entry.monotonic_ns - at.monotonic_ns) / NS_PER_S - lasted
+            if entry.kind in (RECORDER_LOST, DISK_FULL):
+                self._recorder.resume(since)
+            elif entry.kind == GNSS_LOST:
+                self._robot.fixes.resume(since)
+            elif entry.kind == ODOMETRY_STOPPED:
+                self._robot.odometry_messages.resume(since)
+            elif (camera := entry.values.get('camera')) in self._cameras:
+                self._cameras[camera].resume(entry, since)
 
     def image(self, camera: str, stamp_ns: int, at: Moment) -> list[LogEntry]:
         """An image arrived; `stamp_ns`: that of its header, in nanoseconds."""
