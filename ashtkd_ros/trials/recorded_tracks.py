@@ -18,25 +18,44 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.geometry.trajectory import PoseTrack, Trajectory
 from ashtkd_ros.traverses.pose_messages import BodyPoses, NavSatPoses, TfPoses
-from ashtkd_ros.trials.robot_watch import accuracy_m
+from ashtkd_ros.trials.robot_watch import FASTEST_M_S, accuracy_m
 
 LATER = 1e6
 _STEP_M = 0.5  # a shorter way is noise of satellites
-_FAR_M = 30.0  # a longer one is a jump
+_FAR_M, _JUMP_M = 30.0, 10.0  # a longer one is a jump, of a robot or of a fix
 
 
 @dataclass(frozen=True)
 class Fixes:
     """Satellite fixes, in order of time, in metres of the map's frame.
 
-    `track`: see Trajectory; `seconds`, `accuracy`: float64 (N,) of all messages, also those that
-    are no fix: one standard deviation in metres, NaN where it is not told, inf without a fix.
+    `track`: those that can be, see Trajectory. Of all messages, float64 (N,) or (N, 2): `seconds`;
+    `accuracy`, one standard deviation in metres, NaN where it is not told, inf without a fix;
+    `positions` in metres, NaN without a fix.
     """
 
     topic: str
     track: Trajectory
     seconds: np.ndarray
     accuracy: np.ndarray
+    positions: np.ndarray
+
+    def jumps(self) -> list[float]:
+        """When a fix was further from the one before than any robot can have moved, in seconds."""
+        known = np.isfinite(self.positions[:, 0])
+        at, where = self.seconds[known], self.positions[known]
+        step, passed = np.hypot(*np.diff(where, axis=0).T), np.diff(at)
+        return at[1:][step > np.maximum(_JUMP_M, FASTEST_M_S * passed)].tolist()
+
+    def step_at(self, when: float, beside_s: float) -> np.ndarray:
+        """How far fixes move, float64 (2,), from shortly before a moment to shortly after it."""
+        known = np.isfinite(self.positions[:, 0])
+        at, where = self.seconds[known], self.positions[known]
+        before = np.flatnonzero(at < when - beside_s)[-1:]
+        after = np.flatnonzero(at > when + beside_s)[:1]
+        if not len(before) or not len(after):
+            return np.zeros(2)
+        return where[after[0]] - where[before[0]]
 
 
 class RecordedTracks:
@@ -47,7 +66,7 @@ class RecordedTracks:
         self.notes: list[str] = []
         self._fixes = NavSatPoses(use_received=True, origin=origin)
         self._fix_topic = ''
-        self._fix_at, self._accuracy = array('d'), array('d')
+        self._fix_at, self._accuracy, self._geo = array('d'), array('d'), array('d')
         self._poses: dict[str, BodyPoses] = {}
         self._frames: dict[str, str] = {}
         self._bad: set[str] = set()
@@ -61,7 +80,10 @@ class RecordedTracks:
         self._fixes.add(topic, message, seconds + LATER)
         accuracy = accuracy_m(message.position_covariance, message.position_covariance_type)
         self._fix_at.append(seconds)
-        self._accuracy.append(accuracy if message.status.status >= 0 else math.inf)
+        place = message.latitude, message.longitude
+        fixed = message.status.status >= 0 and abs(place[0]) <= 90.0 and abs(place[1]) <= 180.0
+        self._accuracy.append(accuracy if fixed else math.inf)
+        self._geo.extend((*place, 0.0) if fixed else (math.nan,) * 3)
 
     def add_odometry(self, message, seconds: float) -> None:
         """Take an Odometry, for the way that was driven."""
@@ -93,12 +115,11 @@ class RecordedTracks:
 
     def fixes(self) -> Fixes:
         """VprError where none is of use."""
-        return Fixes(
-            self._fix_topic,
-            self._fixes.trajectory(),
-            np.array(self._fix_at),
-            np.array(self._accuracy),
-        )
+        track = self._fixes.trajectory()
+        with np.errstate(invalid='ignore'):
+            positions = track.origin.to_enu(np.array(self._geo).reshape(-1, 3))[:, :2]
+        columns = np.array(self._fix_at), np.array(self._accuracy), positions
+        return Fixes(self._fix_topic, track, *columns)
 
     @property
     def frames(self) -> Mapping[str, str]:

@@ -18,6 +18,7 @@ CAMERA_GONE, SILENT, UNRECORDED = 'camera stopped', 'node silent', 'nothing reco
 _BRIDGE_S = 1.0  # so short a success does not end a stretch
 _LEAST_S, _LEAST = 1.0, 3  # seconds or answers, below which a failure is no stretch
 _PAUSES, _LEAST_PAUSE_S, _LEAST_SILENCE_S = 5.0, 1.5, 3.0
+_FIRST_IMAGE_S, _FIRST_ANSWER_S = 15.0, 60.0  # after a recorder or a node began
 _FAILED = 'failed'
 LOST_S = 5.0  # without a right answer: lost
 
@@ -126,14 +127,14 @@ def silences(recording: Recording) -> list[Stretch]:
         own = name if len(recording.cameras) > 1 else ''
         images = np.array(camera.seconds)
         limit = max(_PAUSES * camera.usual_s, _LEAST_PAUSE_S)
-        pauses = list(_pauses(images, spans, limit)) if len(images) > 2 else []
+        pauses = _pauses(images, spans, limit, _FIRST_IMAGE_S) if len(images) > 2 else ()
         found += [Stretch(*pause, CAMERA_GONE, camera=own) for pause in pauses]
         answers = np.array([a.seconds for a in recording.answers if a.camera == name])
         if not len(answers):
             continue
         usual = float(np.median(np.diff(answers))) if len(answers) > 2 else 0.0
         limit = max(_PAUSES * usual, _LEAST_SILENCE_S)
-        for start, end in _pauses(answers, spans, limit):
+        for start, end in _pauses(answers, spans, limit, _FIRST_ANSWER_S):
             between = images[(images > start) & (images < end)]
             if len(between) and between[-1] - between[0] > limit - 1.0:
                 found.append(Stretch(float(between[0]), end, SILENT, camera=own))
@@ -141,12 +142,18 @@ def silences(recording: Recording) -> list[Stretch]:
 
 
 def _pauses(
-    at: np.ndarray, spans: Sequence[tuple[float, float]], limit: float
+    at: np.ndarray, spans: Sequence[tuple[float, float]], limit: float, patience: float
 ) -> Iterator[tuple[float, float]]:
-    """Pauses longer than `limit` between moments (N,) that are within one of the spans."""
+    """Pauses longer than `limit` between moments (N,) that are within one of the spans.
+
+    `patience`: at the begin of a span, when a recorder has just begun to listen.
+    """
     for first, last in spans:
         inside = np.sort(at[(at >= first) & (at <= last)])
-        edges = np.concatenate([[first], inside, [last]]) if len(inside) else np.array([])
+        if not len(inside):
+            continue
+        begin = [first] if inside[0] - first > patience else []
+        edges = np.concatenate([begin, inside, [last]])
         for k in np.flatnonzero(np.diff(edges) > limit).tolist():
             yield float(edges[k]), float(edges[k + 1])
 

@@ -92,6 +92,7 @@ class TrialMaps:
     _others: dict[str, KnownMap | None] = field(default_factory=dict)
     _uses: dict[str, list[MapUse]] = field(default_factory=dict)
     _first: str = ''
+    _changed_meanwhile: bool = False
 
     @classmethod
     def of(cls, configuration: Mapping[str, object], given: Path | None) -> TrialMaps:
@@ -116,8 +117,12 @@ class TrialMaps:
             maps.notes.append(f'no map: {error}')
         return maps
 
-    def use(self, uses: Sequence[MapUse]) -> None:
-        """Know what maps the nodes had in use, by their own words."""
+    def use(self, uses: Sequence[MapUse], changed_meanwhile: bool = False) -> None:
+        """Know what maps the nodes had in use, by their own words.
+
+        `changed_meanwhile`: whether another map lay at `path` for a while during the trial.
+        """
+        self._changed_meanwhile = changed_meanwhile
         for use in sorted(uses):
             self._uses.setdefault(use.topic.rpartition('/')[0], []).append(use)
         self._first = self._first or next((u.location for u in sorted(uses)), '')
@@ -138,6 +143,8 @@ class TrialMaps:
         if self.changed and swaps:  # the map of before is gone, that of afterwards is there
             later = answer.seconds >= swaps[0]
             return (self.main if later else None), later
+        if self._changed_meanwhile and swaps and answer.seconds >= swaps[0]:
+            return None, True  # it was another map, which is gone again
         return self.main, False
 
     def _swaps(self) -> list[MapUse]:

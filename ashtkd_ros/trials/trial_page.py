@@ -17,7 +17,7 @@ from ashtkd_ros.trials.trial_report import TrialReport
 
 PACKAGE = 'ashtkd_ros.trials'
 _MOST_STRETCHES, _MOST_PICTURED = 200, 12
-_MOST_EVENTS = 500
+_MOST_EVENTS, _MOST_CHECKS = 500, 100
 _ROUTE = (
     'Each mark is an answer, where its image was taken. Numbers are faults, as in the list; '
     'letters are marks: S start, W wrong, L landmark, N note.'
@@ -189,13 +189,11 @@ def _facts(report: TrialReport) -> dict[str, str]:
 
 
 def check_lines(checks: dict) -> list[str]:
-    """What the check list said before the start, as far as it can be told in lines."""
-    lines = []
-    for key, value in checks.items():
-        rows = value if isinstance(value, list) else [value]
-        for row in rows:
-            told = row
-            if isinstance(row, dict):
-                told = ', '.join(f'{k}: {v}' for k, v in row.items() if v not in ('', None))
-            lines.append(f'{key}: {told}')
-    return lines[:100]
+    """What the check list said before the start: the verdict, and a line a check."""
+    lines = [str(checks['verdict'])] if 'verdict' in checks else []
+    rows = checks.get('checks')
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, dict):
+            told = [str(row.get(key) or '') for key in ('verdict', 'name', 'text', 'advice')]
+            lines.append('; '.join(filter(None, [': '.join(told[:3]), told[3]])))
+    return lines[:_MOST_CHECKS]

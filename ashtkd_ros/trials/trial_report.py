@@ -120,7 +120,12 @@ def _add_names(truth: Truth, wanted: str, source: TrialSource, seconds: list[flo
                 number = answer.row - firsts[answer.camera, bag]
                 names[k] = recording.labels.get((bag, number), '')
         truth.take_names(NAMES, names, 'the place of the name that labels.csv gives the image')
-    marked = landmark_names(seconds, source.marks)
+    marked, main = landmark_names(seconds, source.marks), source.maps.main
+    known = frozenset() if main is None else main.names
+    for name in dict.fromkeys(marked.values()):
+        if name.casefold() not in known and wanted in (MARKS, AUTO):
+            truth.notes.append(f'the map has no place "{name}": that landmark judges nothing')
+    marked = {k: name for k, name in marked.items() if name.casefold() in known}
     if wanted in (MARKS, AUTO) and marked:
         truth.take_names(MARKS, marked, 'the place of the landmark that was marked just then')
     if wanted in (MARKS, AUTO) and any(mark.kind == WRONG for _, mark in source.marks):

@@ -22,7 +22,7 @@ from ashtkd_ros.trials.timeline import Event, timeline
 from ashtkd_ros.trials.trial_clock import TrialClock
 from ashtkd_ros.trials.trial_log import LogEntry, TrialLog
 from ashtkd_ros.trials.trial_maps import TrialMaps
-from ashtkd_ros.trials.vocabulary import ENDED, STARTED
+from ashtkd_ros.trials.vocabulary import ENDED, MAP_SWAPPED, STARTED
 
 _LIMIT = 2**20  # bytes of checks.json
 _Value = TypeVar('_Value')
@@ -69,12 +69,12 @@ def read_trial(folder: TrialFolder, given_map: Path | None = None) -> TrialSourc
     recording = Recording(tracks=tracks)
     watch = BagWatch(clock, recording.cameras)
     read_bags(recording, bags, configuration, clock, watch)
-    maps.use(recording.maps)
+    live = [*events, *recording.events]
+    maps.use(recording.maps, any(e.kind == MAP_SWAPPED and 'checksum' in e.values for e in live))
     source = TrialSource(
         folder, sheet, configuration, _checks(folder, notes), clock, maps, recording
     )
     source.pauses = silences(recording)
-    live = [*events, *recording.events]
     source.events = timeline(clock, live, watch.events, source.pauses)
     source.marks = _in_order(clock, [*marks, *recording.marks])
     source.notes = [*notes, *recording.notes, *maps.notes, *_doubts(source, live, bags)]

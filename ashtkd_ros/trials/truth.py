@@ -13,7 +13,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose_checks import ODOMETRY_KEY, is_odometry, notes_on
-from ashtkd_ros.geometry.trajectory import PoseTrack, Trajectory
+from ashtkd_ros.geometry.trajectory import PoseTrack
 from ashtkd_ros.trials.recorded_tracks import LATER, Fixes, RecordedTracks
 from ashtkd_ros.trials.trial_maps import KnownMap
 
@@ -110,7 +110,7 @@ def _by_fixes(
     accuracy = _accuracy_at(fixes, seconds)
     reasons[accuracy > metres] = INEXACT
     reasons[np.isinf(accuracy)] = LOST
-    for start, end in jump_spans(fixes.track, jumps):
+    for start, end in jump_spans(fixes, jumps):
         reasons[(seconds >= start) & (seconds <= end)] = JUMPED
     at = positions[:, :2].copy()
     at[reasons != ''] = np.nan
@@ -134,30 +134,26 @@ def _accuracy_at(fixes: Fixes, seconds: np.ndarray) -> np.ndarray:
     return found
 
 
-def jump_spans(track: Trajectory, jumps: Sequence[float]) -> list[tuple[float, float]]:
+def jump_spans(fixes: Fixes, told: Sequence[float]) -> list[tuple[float, float]]:
     """Spans, in seconds of the trial, in which fixes are not to be believed.
 
-    A jump that is undone by the next one was one into the wrong; of any other it is not known
-    which side is right, so only what is around it is left out.
+    `told`: jumps that others noticed. A jump that is undone by the next one was one into the
+    wrong; of any other it is not known which side is right, so only what is around it is left out.
     """
-    spans, jumps = [], sorted(jumps)
-    for k, when in enumerate(jumps):
-        spans.append((when - _BESIDE_S, when + _AFTER_JUMP_S))
-        if k + 1 < len(jumps) and jumps[k + 1] - when <= _LONGEST_JUMP_S:
-            there, back = _step_at(track, when), _step_at(track, jumps[k + 1])
+    spans, jumps = [], []
+    for when in sorted([*fixes.jumps(), *told]):
+        if not jumps or when - jumps[-1] > _BESIDE_S:
+            jumps.append(when)
+    while jumps:
+        when = jumps.pop(0)
+        there = fixes.step_at(when, _BESIDE_S / 2)
+        end = when + _AFTER_JUMP_S
+        if jumps and jumps[0] - when <= _LONGEST_JUMP_S:
+            back = fixes.step_at(jumps[0], _BESIDE_S / 2)
             if np.linalg.norm(there + back) < 0.5 * np.linalg.norm(there):
-                spans.append((when - _BESIDE_S, jumps[k + 1] + _BESIDE_S))
+                end = jumps.pop(0) + _BESIDE_S
+        spans.append((when - _BESIDE_S, end))
     return spans
-
-
-def _step_at(track: Trajectory, when: float) -> np.ndarray:
-    """How far fixes move, float64 (2,), from shortly before a moment to shortly after it."""
-    at = when + LATER
-    before = np.flatnonzero(track.stamps < at - 0.5 * _BESIDE_S)[-1:]
-    after = np.flatnonzero(track.stamps > at + 0.5 * _BESIDE_S)[:1]
-    if not len(before) or not len(after):
-        return np.zeros(2)
-    return (track.positions[after[0]] - track.positions[before[0]])[:2]
 
 
 def _by_poses(
