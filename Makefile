@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# `make help` lists the targets. Everything made lies in .venv, .venv-openvino, build, install, log and demo_output.
+# `make help` lists the targets. Everything made lies in .venv, .venv-openvino, build, install, log, demo_output and trial_output.
 
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/without_ros/setup_env.py
@@ -25,6 +25,10 @@ install/.stamp: .venv/env.sh $(SOURCES)
 demo: build  ## map of one walk, node, second walk over ROS 2, figures and report; DATA=dir: own photos
 	@$(IN_ENV) python -m tools.demo $(if $(DATA),--data '$(DATA)')
 
+trial: build  ## outdoor trials of a simulated robot in a rendered town, faults and all; one report over them
+	@$(SETUP) render
+	@$(IN_ENV) python -m tools.trial
+
 test: training  ## ruff (rules and format) and all tests (installs torch)
 	@$(SETUP) doc
 	@$(IN_ENV) ruff check . && ruff format --check --quiet .
@@ -49,14 +53,14 @@ doc: .venv/env.sh  ## generated parts of doc/, and doc/ as a site in build/doc
 	@echo 'site: build/doc/index.html'
 
 training: build  ## adds torch and the test tools to the environment
-	@$(SETUP) training test
+	@$(SETUP) training test render
 
 clean:  ## removes everything made, the environment too
-	rm -rf .venv .venv-openvino build install log demo_output .pytest_cache .ruff_cache
+	rm -rf .venv .venv-openvino build install log demo_output trial_output .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 FORCE:
-.PHONY: build env demo test openvino lint bench doc training clean help FORCE
+.PHONY: build env demo trial test openvino lint bench doc training clean help FORCE

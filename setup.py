@@ -18,7 +18,7 @@ setup(
     maintainer=maintainer.text,
     maintainer_email=maintainer.get('email'),
     packages=find_packages(include=[name, f'{name}.*']),
-    package_data={name: ['evaluation/templates/*.html']},
+    package_data={name: ['evaluation/templates/*.html', 'trials/templates/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{name}']),
         (f'share/{name}', ['package.xml']),
@@ -36,14 +36,19 @@ setup(
     entry_points={
         'console_scripts': [
             f'vpr_node = {name}.ros.node.vpr_node:main',
+            f'vpr_trial = {name}.ros.trial.supervisor:main',
+            f'trial_check = {name}.ros.trial.check:main',
+            f'trial_watch = {name}.ros.trial.watch:main',
             f'replay = {name}.ros.play.replay:main',
             f'live = {name}.ros.play.live:main',
+            f'trial_recorder = {name}.ros.trial.recorder:main',
             f'build_map = {name}.commands.build_map:main',
             f'evaluate = {name}.commands.evaluate:main',
             f'calibrate = {name}.commands.calibrate:main',
             f'map_info = {name}.commands.map_info:main',
             f'map_tools = {name}.commands.map_tools:main',
             f'bag_tools = {name}.commands.bag_tools:main',
+            f'trials = {name}.commands.trials:main',
             f'vpr_dashboard = {name}.ros.trial.dashboard:main',
         ],
     },

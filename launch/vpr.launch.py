@@ -8,63 +8,36 @@ The second starts /front/vpr_node, which looks at /front/image_raw, and /rear/vp
 """
 
 import os
-from dataclasses import fields
 from pathlib import Path
 
 from launch import LaunchDescription
 from launch.actions import OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnShutdown
 from launch.substitutions import PathJoinSubstitution
-from launch.utilities.type_utils import coerce_to_type
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from ashtkd_ros.ros.launch_arguments import LaunchArguments, declare
-from ashtkd_ros.ros.node.parameters import Parameters, describe
+from ashtkd_ros.ros.node.given_parameters import given_parameters, parameter_arguments
+from ashtkd_ros.ros.node_arguments import NODE_ARGUMENTS
 
 _ARGUMENTS = (
-    ('image_topic', 'image', 'topic of the images; without a leading / it is in the namespace'),
-    (
-        'cameras',
-        '',
-        'names of cameras, separated by commas, such as front,rear; each camera has a node in a '
-        'namespace of its name. In other arguments, {camera} stands for the name; the topic '
-        'initialpose stays in the namespace of the robot',
-    ),
-    ('namespace', '', 'namespace of every node; empty: none'),
-    (
-        'remappings',
-        '',
-        'further remappings FROM:=TO, separated by spaces; they go before all others',
-    ),
-    (
-        'use_sim_time',
-        '',
-        'true: take the time from /clock; empty: left to the parameters file, else false',
-    ),
-    ('log_level', 'info', 'lowest severity that is logged: debug, info, warn, error or fatal'),
+    *NODE_ARGUMENTS,
     ('respawn', 'false', 'true: start a node again 2 s after it has died'),
 )
 _FAILURE = 'ashtkd_ros.failure'
-_KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'text'}
+_NOT_GIVEN = 'Not given: left to the parameters file.'
 
 
 def _start(context):
     arguments = LaunchArguments(context)
-    cameras, topic = arguments.cameras(), arguments.text('image_topic')
-    if len(cameras) > 1 and topic.startswith('/') and '{camera}' not in topic:
-        raise RuntimeError(
-            f'image_topic is {topic}, which is the same for all cameras; leave out the first /'
-        )
+    cameras = arguments.cameras()
     _check_file(arguments.path('params_file'))
     return [_node(arguments, camera) for camera in cameras]
 
 
 def _node(arguments, camera):
-    remappings = arguments.remappings(camera)  # the first that fits is taken
-    if camera:  # what is localised is the robot, not the camera
-        remappings.append(('initialpose', str(arguments.robot() / 'initialpose')))
     file, respawn = arguments.path('params_file'), arguments.is_true('respawn')
     return LifecycleNode(
         package='ashtkd_ros',
@@ -72,7 +45,7 @@ def _node(arguments, camera):
         name='vpr_node',
         namespace='/'.join(word for word in (arguments.text('namespace'), camera) if word),
         parameters=[*([file] if file else []), _parameters(arguments, camera)],
-        remappings=remappings,
+        remappings=arguments.remappings(camera),
         arguments=['--ros-args', '--log-level', arguments.text('log_level')],
         respawn=respawn,
         respawn_delay=2.0,
@@ -101,29 +74,11 @@ def _fail(event, context):
 
 
 def _parameters(arguments, camera):
-    """The parameters that have a value; the others are left to the file and the node."""
-    defaults = {'use_sim_time': False, **{f.name: f.default for f in fields(Parameters)}}
-    paths = {f.name for f in fields(Parameters) if f.metadata['path']}
-    given = {}
-    for name, default in defaults.items():
-        read, kind = arguments.path if name in paths else arguments.text, type(default)
-        value = read(name, camera)
-        if not value:
-            continue
-        if kind is tuple:
-            given[name] = [word.strip() for word in value.split(',')]
-            continue
-        try:
-            given[name] = ParameterValue(coerce_to_type(value, kind), value_type=kind)
-        except ValueError as error:
-            raise RuntimeError(f'{name} is "{value}"; it must be {_KINDS[kind]}') from error
-    return given
-
-
-def _meaning(field):
-    """What --show-args says of a parameter, which has no default here."""
-    how = ' Written as a list, separated by commas.' if isinstance(field.default, tuple) else ''
-    return f'{describe(field)}{how} Not given: left to the parameters file.'
+    """The parameters that have a value; a text stays one, whatever YAML would make of it."""
+    return {
+        name: value if isinstance(value, list) else ParameterValue(value, value_type=type(value))
+        for name, value in given_parameters(arguments, camera).items()
+    }
 
 
 def generate_launch_description():
@@ -132,7 +87,7 @@ def generate_launch_description():
     arguments = [
         *_ARGUMENTS,
         ('params_file', shipped, 'YAML file of parameters; an argument goes before it'),
-        *((field.name, '', _meaning(field)) for field in fields(Parameters)),
+        *((name, '', f'{meaning} {_NOT_GIVEN}') for name, meaning in parameter_arguments()),
     ]
     failing = RegisterEventHandler(OnShutdown(on_shutdown=_fail))
     return LaunchDescription([*declare(arguments), failing, OpaqueFunction(function=_start)])

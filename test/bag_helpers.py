@@ -26,6 +26,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from ashtkd_ros.bags.bag import VISION_TYPES
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.traverses.bag_writer import header, message
 from ashtkd_ros.traverses.opening import open_traverse
@@ -60,12 +61,15 @@ def ns(seconds: float) -> int:
 
 
 def typestore(ros1: bool = False) -> Any:
-    """The types of ROS Noetic or Humble and one that nobody else knows."""
+    """The types of ROS Noetic or Humble, what a node answers, and one that nobody else knows."""
     store = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_HUMBLE)
     store.register(get_types_from_msg('string what\nint32[3] numbers\n', ODD))
     if ros1:  # rosbags' Noetic lacks it
         text = 'geometry_msgs/TransformStamped[] transforms\n'
         store.register(get_types_from_msg(text, 'tf2_msgs/msg/TFMessage'))
+    else:
+        for name, text in VISION_TYPES.items():
+            store.register(get_types_from_msg(text, name))
     return store
 
 

@@ -46,14 +46,14 @@ OUTSIDE = {
     'cli': {'cv2'},
     'geometry': {'numpy'},
     'images': {'cv2', 'numpy'},
-    'bags': {'backports', 'compression', 'lz4', 'numpy', 'rosbags'},
+    'bags': {'backports', 'compression', 'lz4', 'mcap', 'numpy', 'rosbags', 'yaml'},
     'traverses': {'cv2', 'numpy', 'rosbags', 'tqdm'},
     'network': {'cv2', 'numpy', 'onnxruntime', 'tqdm'},
     'maps': {'cv2', 'faiss', 'milvus_lite', 'numpy', 'pymilvus', 'yaml'},
     'recognition': {'numpy', 'tqdm'},
     'mapping': {'cv2', 'matplotlib', 'numpy', 'ray', 'sklearn', 'tqdm'},
     'evaluation': {'cv2', 'jinja2', 'markupsafe', 'matplotlib', 'numpy', 'tqdm'},
-    'trials': {'yaml'},
+    'trials': {'cv2', 'matplotlib', 'numpy', 'tqdm', 'yaml'},
     'trials.dashboard': {'numpy', 'rich'},
     'commands': {'numpy'},
     'ros.node': {'cv2', 'numpy'},
@@ -79,8 +79,9 @@ ROS = {
 # Which folders or files of the tools may use which others; all may use the package.
 _SETTINGS = {'training.setting_types', 'training.processes', 'training.config'}
 TOOLS_MAY_USE = {
-    'bench': {'town', 'process_usage'},
+    'bench': {'town', 'process_usage', 'trial'},
     'demo': {'town'},
+    'trial': {'town', 'render'},
     'training.networks': {'training.setting_types'},
     'training.losses': {'training.networks'},
     'training.data': {'training.networks', *_SETTINGS},
@@ -164,13 +165,14 @@ def test_packages_import_nothing_that_all_their_modules_would_load(path: Path):
     assert imports(path) <= {'os'}
 
 
-# opening.py alone imports by name, the kinds of sources, when the first of a kind is opened.
+# opening.py imports the kinds of sources by name, when the first of a kind is opened, and
+# message_types.py the types of the topics that are recorded.
 @pytest.mark.parametrize('path', [*PACKAGE, *TOOLS], ids=name)
 def test_nothing_is_imported_behind_the_back_of_these_tests(path: Path):
     text = path.read_text(encoding='utf-8')
     called = {ast.unparse(n.func) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)}
     hidden = {c.rpartition('.')[2] for c in called} & {'import_module', '__import__', 'run_module'}
-    assert not hidden or path.name in ('opening.py', 'help_texts.py')
+    assert not hidden or path.name in ('opening.py', 'message_types.py', 'help_texts.py')
 
 
 def test_what_an_arrow_up_is():
@@ -209,7 +211,7 @@ def test_launch_files_hand_work_to_the_library(path: Path):
     used = {m.partition('.')[0] for m in imports(path)} - sys.stdlib_module_names
     assert used <= {'ashtkd_ros', 'launch', 'launch_ros'}
     ours = {storey(m) for m in imports(path) if m.startswith('ashtkd_ros.')}
-    assert ours <= {'ros', 'ros.node', 'ros.play', 'errors', 'files', 'cli', 'commands'}
+    assert ours <= {'ros', 'ros.node', 'ros.play', 'ros.trial', 'files', 'cli', 'commands'}
 
 
 def test_no_modules_import_each_other_in_a_circle():

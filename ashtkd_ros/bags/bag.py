@@ -33,7 +33,14 @@ from ashtkd_ros.text import one_line
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 TF_TYPES = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
+PLACE_TYPE, INFO_TYPE = 'vision_msgs/msg/Classification', 'vision_msgs/msg/VisionInfo'
 _TF_MESSAGE = 'geometry_msgs/TransformStamped[] transforms'  # rosbags lacks it for ROS 1
+VISION_TYPES = {  # what a node answers; rosbags lacks vision_msgs
+    'vision_msgs/msg/ObjectHypothesis': 'string class_id\nfloat64 score',
+    PLACE_TYPE: 'std_msgs/Header header\nvision_msgs/ObjectHypothesis[] results',
+    INFO_TYPE: 'std_msgs/Header header\nstring method\nstring database_location\n'
+    'int32 database_version',
+}
 
 
 @dataclass(frozen=True)
@@ -161,8 +168,9 @@ class Bag:
         if encoding not in self._stores:
             stores = {CDR: Stores.ROS2_JAZZY, ROS1: Stores.ROS1_NOETIC}
             store = self._stores[encoding] = get_typestore(stores[encoding])
-            for name in TF_TYPES if encoding == ROS1 else ():
-                store.register(get_types_from_msg(_TF_MESSAGE, name))
+            lacking = dict.fromkeys(TF_TYPES, _TF_MESSAGE) if encoding == ROS1 else VISION_TYPES
+            for name, text in lacking.items():
+                store.register(get_types_from_msg(text, name))
         return self._stores[encoding]
 
     def _parse(self, channel: Channel, received: int, data: bytes) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from ashtkd_ros.cli.arguments import positive_count
@@ -80,30 +81,36 @@ def _suggest(args: argparse.Namespace) -> int:
         found = suggest(place_map, embedder, traverse, options)
         print_notes(*(f'{traverse.path}: {note}' for note in traverse.notes))
         if not number:
-            print_notes(_measure(found))
+            print_notes(measure_line(found))
         posed = traverse.has_poses and bool(place_map.places.posed.any())
-        print_lines(*_lines(place_map, found, args, traverse.path, posed))
+        same = _same_options(args)
+        print_lines(*suggestion_lines(place_map, found, args.map, traverse.path, same, posed))
         if found.looks_to_add and not posed:
             print_notes(_NO_POSES)
     return 0
 
 
-def _lines(
+def suggestion_lines(
     place_map: PlaceMap,
     found: Suggestions,
-    args: argparse.Namespace,
+    folder: Path,
     source: Path,
+    options: Sequence[str],
     posed: bool,
 ) -> list[str]:
-    """What was found in a traverse, with the command that would add it."""
+    """What was found in a traverse, with the command that would add it to the map in a folder.
+
+    `options`: those by which append takes the same images; `posed`: whether poses tell where the
+    robot was.
+    """
     counts = {KNOWN: 'known', NEW_LOOK: 'with a new look', OFF_THE_MAP: 'at no known place'}
     parts = [f'{found.counts[kind]} {text}' for kind, text in counts.items()]
     parts += [f'{n} not used: {why}' for why, n in found.passed.items()]
     images = found.counts.total() + sum(found.passed.values())
     lines = [f'{source}: {counted(images, "image")}, {", ".join(parts)}']
     lines += [_line(place_map, stretch, posed) for stretch in found.stretches]
-    append = ['ros2', 'run', 'ashtkd_ros', 'map_tools', 'append', str(args.map)]
-    append += [str(source), *_same_options(args)]
+    append = ['ros2', 'run', 'ashtkd_ros', 'map_tools', 'append', str(folder)]
+    append += [str(source), *options]
     if found.looks_to_add:
         lines.append(f'  to add further looks of places: {shlex.join([*append, "--experiences"])}')
     if found.looks_to_add < len(found.stretches):
@@ -124,7 +131,7 @@ def _same_options(args: argparse.Namespace) -> list[str]:
     return options
 
 
-def _measure(found: Suggestions) -> str:
+def measure_line(found: Suggestions) -> str:
     """How new looks are told, in words."""
     looks = found.looks
     return (

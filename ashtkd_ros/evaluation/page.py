@@ -11,20 +11,22 @@ from markupsafe import Markup
 
 from ashtkd_ros.text import one_line
 
-# By these in its head an earlier page is known; older versions wrote only the last one.
-_MARKS = (
-    b'<meta name="generator" content="ashtkd_ros">',
-    b'<meta name="generator" content="ashtkd_ros comparison">',
-    b':root { --ink: #20262b; --soft: #5b666f',
-)
+REPORT, COMPARISON = 'ashtkd_ros', 'ashtkd_ros comparison'
+# By this in its head an earlier page is known; older versions wrote only their style.
+_GENERATOR = re.compile(rb'<meta name="generator" content="([^"]*)">')
+_STYLE = b':root { --ink: #20262b; --soft: #5b666f'
 # Older versions marked a comparison as they did a report; its heading tells which it is.
 _COMPARISON = re.compile(rb'<h1>\d+ evaluations side by side</h1>')
 
 
-def render(template: str, **values: object) -> str:
-    """HTML of a template of this package; inserted values are escaped."""
+def render(template: str, package: str = '', **values: object) -> str:
+    """HTML of a template; inserted values are escaped.
+
+    `package`: the one that has the template, empty: this one. It may extend those of this one.
+    """
+    packages = filter(None, [package, 'ashtkd_ros.evaluation'])
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('ashtkd_ros.evaluation'),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(p) for p in packages]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -51,18 +53,24 @@ def decimal(value: float | None, places: int = 3) -> str:
     return '–' if value is None or math.isnan(value) else f'{value:.{places}f}'
 
 
+def generator_of(data: bytes) -> str:
+    """Which part of this program wrote a page; empty where none did."""
+    head = _head(data)
+    told = _GENERATOR.search(head)
+    if told:
+        return told[1].decode('utf-8', 'replace')
+    return REPORT if _STYLE in head else ''
+
+
 def is_comparison_page(data: bytes) -> bool:
     """Whether bytes are a page that compares reports."""
-    return _is_page(data) and (_MARKS[1] in _head(data) or bool(_COMPARISON.search(data)))
+    wrote = generator_of(data)
+    return wrote == COMPARISON or wrote == REPORT and bool(_COMPARISON.search(data))
 
 
 def is_report_page(data: bytes) -> bool:
     """Whether bytes are the page of one report."""
-    return _is_page(data) and not is_comparison_page(data)
-
-
-def _is_page(data: bytes) -> bool:
-    return any(mark in _head(data) for mark in _MARKS)
+    return generator_of(data) == REPORT and not is_comparison_page(data)
 
 
 def _head(data: bytes) -> bytes:

@@ -10,13 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument
-from launch.conditions import IfCondition, InvalidConditionExpressionError
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.substitutions import LaunchConfiguration
 
-from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.path_expansion import expand_path
-from ashtkd_ros.ros.topic_names import parse_remappings
+from ashtkd_ros.ros.node_arguments import NodeArguments
 
 # What launch_ros calls what SetRemap, PushRosNamespace and SetParameter have set.
 OUTER_REMAPPINGS, OUTER_NAMESPACE, OUTER_PARAMETERS = (
@@ -73,53 +70,19 @@ def _default_of(option: Action) -> str:
 
 def _description_of(option: Action) -> str:
     """The help text of an option as that of an argument; the launch itself tells the default."""
-    text, _, default = (option.help % vars(option)).removesuffix(')').partition(' (default: ')
-    text = re.sub(r'--([a-z-]+)', lambda other: other[1].replace('-', '_'), text)
+    told = re.sub(r'--([a-z-]+)', lambda o: o[1].replace('-', '_'), option.help % vars(option))
+    text, _, default = told.removesuffix(')').partition(' (default: ')
     if option.nargs == 0:
         return f'true: {text}'
     return text if _default_of(option) else f'{text}; empty: {default}'
 
 
-class LaunchArguments:
-    """The values that the arguments of a launch have; RuntimeError, which ends the launch, where
-    one cannot be what it is."""
+class LaunchArguments(NodeArguments):
+    """The values that the arguments of a launch have; what is raised ends the launch."""
 
     def __init__(self, context: LaunchContext):
+        super().__init__(lambda name: LaunchConfiguration(name).perform(context))
         self._context = context
-
-    def text(self, name: str, camera: str = '') -> str:
-        """A value as it is given; where `camera` is a name, it replaces {camera}."""
-        value = LaunchConfiguration(name).perform(self._context)
-        return value.replace('{camera}', camera) if camera else value
-
-    def path(self, name: str, camera: str = '') -> str:
-        """A path, with `~` and variables replaced."""
-        try:
-            return expand_path(self.text(name, camera))
-        except VprError as error:
-            raise RuntimeError(f'{name} is {error}') from error
-
-    def is_true(self, name: str) -> bool:
-        """A value that is true or false."""
-        try:
-            return IfCondition(LaunchConfiguration(name)).evaluate(self._context)
-        except InvalidConditionExpressionError as error:
-            raise RuntimeError(
-                f'{name} is "{self.text(name)}"; it must be true or false'
-            ) from error
-
-    def cameras(self) -> list[str]:
-        """Names of the cameras; one empty name where none has a name."""
-        words = (word.strip() for word in self.text('cameras').split(','))
-        return [word for word in words if word] or ['']
-
-    def remappings(self, camera: str) -> list[tuple[str, str]]:
-        """The rules of a camera's node, in order, the topic of its images last."""
-        try:
-            rules = parse_remappings(self.text('remappings', camera))
-        except VprError as error:
-            raise RuntimeError(str(error)) from error
-        return [*rules, ('image', self.text('image_topic', camera))]
 
     def outer(self, kind: str) -> list | str:
         """What the launch that includes this one has set: one of the names above."""

@@ -74,14 +74,23 @@ class NodeNames:
 
         The default if nothing sets it; every choice if a file cannot be read.
         """
-        set_values = list(before)
+        set_values = self.values_of('image_transport', files)
+        if set_values is None:
+            return list(TRANSPORTS)
+        found = [t for t in TRANSPORTS if t in (*before, *set_values)]
+        return found or [TRANSPORTS[0]]
+
+    def values_of(self, parameter: str, files: Iterable[str]) -> list[object] | None:
+        """What parameters files set a parameter of the node to, the last one counts; None if a
+        file cannot be read."""
+        found: list[object] = []
         for file in files:
             try:
                 values = parse_yaml(read_regular(file, YAML_LIMIT))
             except (OSError, ValueError):
-                return list(TRANSPORTS)
-            set_values += _values_of('image_transport', values, '', self._is_mine)
-        return [t for t in TRANSPORTS if t in set_values] or [TRANSPORTS[0]]
+                return None
+            found += _values_of(parameter, values, '', self._is_mine)
+        return found
 
     def _is_mine(self, section: str) -> bool:
         """Whether a section of a parameters file is for the node; `*` and `**` mean as in rcl."""

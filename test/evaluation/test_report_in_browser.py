@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser_helpers import complaints, fetched, headings, opened, pictures, visible_text, widths
 from small_evaluation import evaluation_of, metrics_for
 
 from ashtkd_ros.evaluation.baselines import raw_pixels
@@ -30,31 +29,8 @@ from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.traverses.image_folder import ImageFile, read_source
 
-webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
-CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM.exists() and DRIVER.exists()), reason='chromium or its driver is not installed'
-)
+pytest_plugins = ['browser_fixtures']
 WIDTHS = (1200, 400)
-
-
-@pytest.fixture(scope='module')
-def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in (
-        '--headless=new',
-        '--no-sandbox',
-        '--disable-dev-shm-usage',
-        '--allow-file-access-from-files',
-        '--hide-scrollbars',
-    ):
-        options.add_argument(argument)
-    logs = {'browser': 'ALL', 'performance': 'ALL'}
-    options.set_capability('goog:loggingPrefs', logs)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
-    yield driver
-    driver.quit()
 
 
 def walk(town: Path) -> tuple[list[JudgedQuery], Metrics, np.ndarray]:
@@ -109,35 +85,19 @@ def pages(town: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     return {name: folder / f'{name}.html' for name in ('full', 'poor', 'comparison')}
 
 
-def opened(browser: webdriver.Chrome, page: Path, width: int = WIDTHS[0]) -> webdriver.Chrome:
-    """The browser with the page in it, `width` CSS pixels wide, its old logs read away."""
-    size = {'width': width, 'height': 900, 'deviceScaleFactor': 1, 'mobile': False}
-    browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
-    for kind in ('browser', 'performance'):
-        browser.get_log(kind)
-    browser.get(page.as_uri())
-    return browser
-
-
 NAMES = pytest.mark.parametrize('name', ['full', 'poor', 'comparison'])
 
 
 @NAMES
 def test_nothing_is_complained_of_and_nothing_fetched(browser, pages: dict, name: str):
-    opened(browser, pages[name])
-    assert not [e for e in browser.get_log('browser') if e['level'] == 'SEVERE']
-    messages = [json.loads(e['message'])['message'] for e in browser.get_log('performance')]
-    requests = [m for m in messages if m['method'] == 'Network.requestWillBeSent']
-    urls = [r['params']['request']['url'] for r in requests]
-    assert urls and all(url.startswith(('file:', 'data:')) for url in urls)
-    assert [url for url in urls if url.startswith('file:')] == [pages[name].as_uri()]
+    opened(browser, pages[name], WIDTHS[0])
+    assert not complaints(browser)
+    assert fetched(browser) == [pages[name].as_uri()]
 
 
 @NAMES
 def test_every_image_is_there_and_says_what_it_shows(browser, pages: dict, name: str):
-    images = opened(browser, pages[name]).execute_script(
-        'return [...document.images].map(i => [i.complete, i.naturalWidth, i.alt, i.width])'
-    )
+    images = pictures(opened(browser, pages[name], WIDTHS[0]))
     assert len(images) >= 3
     assert all(complete and natural > 0 and alt for complete, natural, alt, _ in images)
     assert all(width > 50 for *_, width in images)
@@ -146,23 +106,11 @@ def test_every_image_is_there_and_says_what_it_shows(browser, pages: dict, name:
 @pytest.mark.parametrize('width', WIDTHS)
 @NAMES
 def test_no_page_is_wider_than_its_window(browser, pages: dict, name: str, width: int):
-    found = opened(browser, pages[name], width).execute_script(
-        'return [innerWidth, document.documentElement.scrollWidth]'
-    )
-    assert found == [width, width]
-
-
-def visible_text(browser: webdriver.Chrome) -> str:
-    return browser.execute_script('return document.body.innerText')
-
-
-def headings(browser: webdriver.Chrome) -> list[str]:
-    script = 'return [...document.querySelectorAll("h1,h2")].map(h => h.innerText)'
-    return browser.execute_script(script)
+    assert widths(opened(browser, pages[name], width)) == [width, width]
 
 
 def test_report_shows_its_headings_and_figures(browser, pages: dict):
-    opened(browser, pages['full'])
+    opened(browser, pages['full'], WIDTHS[0])
     assert headings(browser) == [
         'dusk in map of day',
         'Methods',
@@ -183,7 +131,7 @@ def test_report_shows_its_headings_and_figures(browser, pages: dict):
 
 
 def test_comparison_shows_its_headings_and_figures(browser, pages: dict):
-    opened(browser, pages['comparison'])
+    opened(browser, pages['comparison'], WIDTHS[0])
     assert headings(browser)[0] == '2 evaluations side by side'
     text = visible_text(browser)
     recall = load_report(pages['full']).values['methods'][0]['recall']['1']

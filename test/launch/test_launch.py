@@ -144,6 +144,8 @@ def test_options_of_the_launch_are_options_of_the_command(tmp_path: Path, monkey
     given |= {
         'threads': '1',
         'verify_top': '5',
+        'sequence_length': '5',
+        'providers': 'CPUExecutionProvider',
         'frames': '7',
         'camera_frame_is': 'body',
         'video_start': '-2.5',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vpr.launch.py starts a node for each camera; outdoor_test.launch.py records beside it."""
+"""vpr.launch.py starts a node for each camera."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -21,12 +20,10 @@ pytest.importorskip('launch_ros', reason='launch_ros cannot be imported')
 from launch import LaunchContext
 from launch.actions import (
     DeclareLaunchArgument,
-    ExecuteProcess,
-    IncludeLaunchDescription,
-    LogInfo,
     OpaqueFunction,
 )
 
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.node.parameters import Parameters
 
 pytestmark = pytest.mark.ros
@@ -133,7 +130,7 @@ def test_paths_are_expanded_and_other_arguments_are_not(monkeypatch, tmp_path: P
         'map_frame': '$SITE',
     }
     assert node['remappings'] == [('image', '~/image')]
-    with pytest.raises(RuntimeError, match=r'map_path is .NOWHERE/x: .NOWHERE is not set'):
+    with pytest.raises(VprError, match=r'map_path is .NOWHERE/x: .NOWHERE is not set'):
         nodes(map_path='$NOWHERE/x')
 
 
@@ -230,7 +227,7 @@ def test_a_node_for_each_camera() -> None:
     ],
 )
 def test_arguments_that_make_no_sense(given: dict[str, str], line: str) -> None:
-    with pytest.raises(RuntimeError, match=line):
+    with pytest.raises((RuntimeError, VprError), match=line):
         nodes(**given)
 
 
@@ -242,134 +239,6 @@ def test_no_parameters_file_at_all() -> None:
 def test_the_user_s_remappings_come_first_and_name_the_camera() -> None:
     _, rear = nodes(cameras='front,rear', remappings='image:=/{camera}/jpg initialpose:=set_pose')
     assert rear['remappings'][:2] == [('image', '/rear/jpg'), ('initialpose', 'set_pose')]
-
-
-@pytest.fixture
-def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """What outdoor_test.launch.py does beside the node, with arguments given."""
-
-    def actions(there: bool, **given: str) -> list:
-        module = load('outdoor_test')
-        found = (lambda name: name) if there else (lambda name: None)
-        monkeypatch.setattr(module.shutil, 'which', found)
-        monkeypatch.setattr(module, 'find_spec', found)
-        given.setdefault('record_to', str(tmp_path / 'bags'))
-        context = context_of(given, load('vpr'), module)
-        return module._check(context) + module._record(context)
-
-    return actions
-
-
-def words(action: ExecuteProcess) -> list[str]:
-    """The command of a process that has not been started."""
-    return [''.join(part.text for part in word) for word in action.cmd]
-
-
-def test_a_bag_of_what_evaluate_needs(record, tmp_path: Path) -> None:
-    line, process = record(True, image_topic='/camera/image_raw', other_topics='/imu')
-    command = words(process)
-    bag = Path(command[command.index('-o') + 1])
-    assert command[:3] == ['ros2', 'bag', 'record']
-    assert bag.parent == tmp_path / 'bags' and bag.parent.is_dir() and not bag.exists()
-    recorded = {word for word in command if word.startswith('/')} - {str(bag)}
-    assert recorded == {
-        *('/camera/image_raw', '/vpr_node/place', '/vpr_node/pose', '/vpr_node/vision_info'),
-        *('/odom', '/fix', '/diagnostics', '/tf', '/tf_static', '/imu'),
-    }
-    said = ''.join(part.text for part in line.msg)
-    assert str(bag) in said and '--pose-topic /fix' in said
-
-
-def test_a_bag_of_compressed_images(record) -> None:
-    for given in ('/camera/image_raw', '/camera/image_raw/compressed'):
-        recorded = words(record(True, image_topic=given, image_transport='compressed')[-1])
-        assert '/camera/image_raw/compressed' in recorded
-        assert not any(word.endswith('/compressed/compressed') for word in recorded)
-
-
-def recorded(actions: list) -> set[str]:
-    """Topics that are recorded."""
-    return {word for word in words(actions[-1])[7:] if word.startswith('/')}
-
-
-def test_the_bag_has_every_topic_that_the_node_may_take_images_from(record, tmp_path) -> None:
-    compressed = {'image_transport': 'compressed', 'image_topic': '/x'}
-    *_, line, _, _ = actions = record(True, **compressed)
-    assert {'/x', '/x/compressed'} <= recorded(actions)
-    assert 'recording /x/compressed and /x' in ''.join(part.text for part in line.msg)
-    found = recorded(record(True, **compressed, remappings='image/compressed:=/other/jpg'))
-    assert '/other/jpg' in found and not {'/x', '/x/compressed'} & found
-    found = recorded(record(True, remappings='image:=/y ~/place:=/p', image_topic='/x'))
-    assert {'/y', '/p'} <= found and not {'/x', '/vpr_node/place'} & found
-    file = tmp_path / 'params.yaml'
-    file.write_text('/**:\n  ros__parameters:\n    image_transport: compressed\n')
-    given = {'params_file': str(file), 'image_topic': '/x'}
-    assert {'/x', '/x/compressed'} <= recorded(record(True, **given))
-    assert '/x/compressed' not in recorded(record(True, **given, image_transport='raw'))
-
-
-@pytest.mark.parametrize('cameras', ['', 'front,rear'])
-def test_a_launch_of_which_no_node_is_left_ends_though_it_records(cameras: str) -> None:
-    module = load('outdoor_test')
-    context = context_of({'cameras': cameras}, load('vpr'), module)
-    module.OnProcessExit, module.RegisterEventHandler = lambda on_exit: on_exit, lambda it: it
-    (ended,) = module._watch(context)
-    event = SimpleNamespace(
-        action=SimpleNamespace(node_executable='vpr_node'), returncode=1, process_name='vpr_node-1'
-    )
-    recorder = SimpleNamespace(action=SimpleNamespace(), returncode=1, process_name='ros2-2')
-    context = SimpleNamespace(is_shutdown=False)
-    for _ in range(5):
-        assert ended(recorder, context) is None
-    if cameras:
-        assert ended(event, context) is None
-    with pytest.raises(RuntimeError, match='no vpr_node is left'):
-        ended(event, context)
-    respawning = context_of({'respawn': 'true'}, load('vpr'), module)
-    assert module._watch(respawning) == []
-
-
-def test_a_bag_of_several_cameras(record) -> None:
-    _, process = record(True, cameras='front,rear', namespace='robot1', image_topic='image_raw')
-    expected = {'/robot1/front/image_raw', '/robot1/rear/vpr_node/place', '/robot1/odom', '/tf'}
-    assert expected <= set(words(process))
-
-
-def test_without_ros2_bag_nothing_starts(record, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match='ros2 bag is not installed.*record:=false'):
-        record(False)
-    assert not (tmp_path / 'bags').exists()
-    order = [type(e) for e in load('outdoor_test').generate_launch_description().entities]
-    assert order.index(OpaqueFunction) < order.index(IncludeLaunchDescription)
-
-
-def test_without_a_recording_where_that_is_wanted(record, tmp_path: Path) -> None:
-    (line,) = record(False, record='false')
-    assert isinstance(line, LogInfo)
-    assert not (tmp_path / 'bags').exists()
-
-
-@pytest.mark.parametrize('split_s', ['0', '-5', 'soon', '1.5', '', '\u0663'])
-def test_files_of_no_length_are_refused(record, split_s: str) -> None:
-    with pytest.raises(RuntimeError, match=f'split_s is "{split_s}"'):
-        record(True, split_s=split_s)
-
-
-def test_a_folder_that_cannot_be_is_refused(record, tmp_path: Path) -> None:
-    (tmp_path / 'file').touch()
-    with pytest.raises(RuntimeError, match='cannot be made.*record_to'):
-        record(True, record_to=str(tmp_path / 'file' / 'bags'))
-
-
-@pytest.mark.parametrize('shutdown', [True, False])
-def test_a_recording_that_ends_by_itself_ends_the_launch(shutdown: bool) -> None:
-    ended = load('outdoor_test')._recording_ended
-    event, context = SimpleNamespace(returncode=2), SimpleNamespace(is_shutdown=shutdown)
-    if shutdown:
-        assert ended(event, context) is None
-    else:
-        with pytest.raises(RuntimeError, match='ended by itself'):
-            ended(event, context)
 
 
 def test_deployments_name_arguments_there_are() -> None:

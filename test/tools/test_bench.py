@@ -47,6 +47,8 @@ pytestmark = pytest.mark.ros
         ('map_size', 'places', '0'),
         ('node_memory', 'places', '0'),
         ('node_memory', 'images', '0'),
+        ('trial_recording', 'minutes', '0'),
+        ('trial_recording', 'speed', 'nan'),
     ],
 )
 def test_numbers_without_sense_are_refused(bench: str, option: str, text: str, capsys) -> None:

@@ -17,7 +17,7 @@ from ashtkd_ros.errors import VprError
 
 SHIPPED = Path(__file__).parents[1] / 'data' / 'town'
 MAX_SHIPPED_BYTES = 3_000_000
-walk = pytest.importorskip('tools.render.walk', reason='needs tools/render/requirements.txt')
+walk = pytest.importorskip('tools.render.walk', reason='needs tools/requirements/render.txt')
 
 
 def needs_panda3d() -> None:

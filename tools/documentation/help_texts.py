@@ -110,18 +110,30 @@ def launch_arguments(root: Path) -> set[str]:
 
 
 def _stated(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """(argument, default, meaning) of the constants at the top of a launch file."""
+    """(argument, default, meaning) of the constants at the top of a launch file, and of those of
+    the package that they are made of."""
+    imported = {
+        alias.name: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     for node in tree.body:
         if not isinstance(node, ast.Assign):
             continue
-        try:
-            value = ast.literal_eval(node.value)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            yield from ((name, '', meaning) for name, meaning in value.items())
-        elif isinstance(value, tuple):
-            yield from (row for row in value if isinstance(row, tuple) and len(row) == 3)
+        parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+        for part in parts:
+            name = ast.unparse(part).removeprefix('*')
+            if name in imported:
+                value = getattr(importlib.import_module(imported[name]), name)
+                yield from value if isinstance(part, ast.Starred) else [value]
+                continue
+            with contextlib.suppress(ValueError):
+                value = ast.literal_eval(part)
+                if isinstance(value, dict):
+                    yield from ((name, '', meaning) for name, meaning in value.items())
+                elif isinstance(value, tuple) and len(value) == 3:
+                    yield value
 
 
 def _passed_on(tree: ast.Module) -> list[str]:

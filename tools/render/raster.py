@@ -37,7 +37,7 @@ def load_panda3d():
         from panda3d import core
     except ImportError as error:
         raise VprError(
-            'panda3d is not installed: pip install -r tools/render/requirements.txt'
+            'panda3d is not installed: pip install -r tools/requirements/render.txt'
         ) from error
     return core
 

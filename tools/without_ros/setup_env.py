@@ -281,8 +281,6 @@ def plan(ros: str | None, extras: list[str]) -> list[Step]:
     steps.append(Step('env.sh', 'env.sh', digest(this), partial(write_env_sh, ros)))
     for name in extras:
         files = [REQUIREMENTS / f'{name}.txt']
-        if name == 'test':
-            files += ROOT.glob('tools/render/requirements.txt')
         key = digest(this, *base, *files)
         make = partial(install_packages, ros, files)
         steps.append(Step(name, f'packages for {name}', key, make))
@@ -353,9 +351,9 @@ def set_up(extras: list[str]) -> None:
 
 
 def main() -> None:
-    """Command line; the extras are `training`, `test` and `doc`."""
+    """Command line; the extras are `training`, `test`, `render` and `doc`."""
     parser = argparse.ArgumentParser(description='Make or update the environment in .venv.')
-    text = 'what to install besides: training, test, doc (default: nothing besides)'
+    text = 'what to install besides: training, test, render, doc (default: nothing besides)'
     parser.add_argument('extras', nargs='*', metavar='EXTRA', help=text)
     try:
         set_up(parser.parse_args().extras)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of an outdoor trial beside the node: check list, recorder, watch, dashboard."""
+"""The processes of an outdoor trial."""

@@ -4,7 +4,7 @@
 The map is a walk by day, a place each 1.75 m. The queries have other parked cars and clouds:
 `again` on the same line, then in another light, 1 to 3 m to the left (to the right stand parked
 cars), turned to the left by 10 to 30 degrees, and 2 and 4 m further forward. It needs
-tools/render/requirements.txt. Rendering takes about five minutes of CPU time, and is done once.
+tools/requirements/render.txt. Rendering takes about five minutes of CPU time, and is done once.
 
     python -m tools.training.studies.evaluate_walks
 

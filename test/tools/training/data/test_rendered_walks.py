@@ -176,7 +176,7 @@ def test_a_damaged_depth_image_is_named_in_one_line(depth: np.ndarray | None, tm
 @pytest.fixture(scope='module')
 def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Town 5 from one standing point: `here`, `again` with other cars, `left` and turned."""
-    walk = pytest.importorskip('tools.render.walk', reason='needs tools/render/requirements.txt')
+    walk = pytest.importorskip('tools.render.walk', reason='needs tools/requirements/render.txt')
     base = walk.Drive(seed=3, frames=4, spacing=25.0, width=160, height=120, depth=True)
     moved = {'here': {}, 'again': {'seed': 4}, 'left': {'seed': 4, 'lateral': 3.0, 'yaw': 20.0}}
     folder = tmp_path_factory.mktemp('town')

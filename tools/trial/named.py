@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The events that the report of a trial names, read from its figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.documents import parse_json
+from ashtkd_ros.files.reading import read_regular
+from ashtkd_ros.text import reason_of
+from ashtkd_ros.trials.folder import REPORT, TrialFolder
+from tools.trial.verdict import Named
+
+_LIMIT = 2**28  # bytes
+
+
+def named_in(trial: TrialFolder) -> list[Named]:
+    """In the order of the report; VprError where there is no report."""
+    path = Path(trial.path / REPORT).with_suffix('.json')
+    try:
+        values = parse_json(read_regular(path, _LIMIT).decode())
+        return [
+            Named(e['minute'], e['kind'], e['text'], e['values'].get('process', ''))
+            for e in values['events']
+        ]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise VprError(f'{path}: cannot be read ({reason_of(error)})') from error
