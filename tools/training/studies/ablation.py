@@ -276,13 +276,8 @@ def _parser() -> argparse.ArgumentParser:
         default=5,
         help='number of trainings per row, each with another seed (default: %(default)s)',
     )
-    parser.add_argument(
-        '--rows',
-        nargs='+',
-        default=(),
-        metavar='ROW',
-        help='train these rows alone, by their names in the table (default: all)',
-    )
+    text = 'train these rows alone, by their names in the table (default: all)'
+    parser.add_argument('--rows', nargs='+', default=(), metavar='ROW', help=text)
     parser.add_argument(
         '--rates',
         type=float,
