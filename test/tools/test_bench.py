@@ -48,6 +48,7 @@ pytestmark = pytest.mark.ros
         ('node_memory', 'places', '0'),
         ('node_memory', 'images', '0'),
         ('trial_recording', 'minutes', '0'),
+        ('trial_load', 'minutes', '0'),
         ('trial_recording', 'speed', 'nan'),
     ],
 )

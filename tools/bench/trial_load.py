@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = make_parser(__doc__)
     text = 'how long to drive (default: %(default)g)'
-    parser.add_argument('--minutes', type=positive, default=30.0, help=text)
+    parser.add_argument('--minutes', type=positive, default=2.0, help=text)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name, ros_session([]):
         folder = Path(name)

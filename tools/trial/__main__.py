@@ -19,8 +19,10 @@ from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import make_output_folder, resolved
+from ashtkd_ros.maps.folder import check_target
 from ashtkd_ros.ros.session import ros_session
 from ashtkd_ros.trials.folder import TrialFolder
+from ashtkd_ros.trials.overview_page import check_overview
 from tools.trial.driving import drive
 from tools.trial.named import named_in
 from tools.trial.operator import Operator
@@ -30,6 +32,7 @@ from tools.trial.supervised import LOG, Site
 from tools.trial.verdict import Injected, judge, unexplained
 from tools.trial.walks import walks_for
 
+_MAPS, _OVERVIEW = ('map', 'other_map'), 'overview.html'
 _COARSE_M = 15.0  # between the places of the map that the operator swaps the map with
 Driven = tuple[TrialFolder, list[Injected]]
 Walks = Mapping[str, Path]  # condition → folder
@@ -41,6 +44,14 @@ def _step(text: str) -> Iterator[None]:
     begun = time.monotonic()
     yield
     print_lines(f'{text}: {time.monotonic() - begun:.0f} s')
+
+
+def _check(out: Path) -> None:
+    """VprError, before anything is begun, where something of the user's would be in the way."""
+    make_output_folder(out)
+    for name in _MAPS:
+        check_target(out / name)
+    check_overview(out / _OVERVIEW)
 
 
 def run(trials: Sequence[PlannedTrial], walks: Walks, out: Path) -> list[Driven]:
@@ -67,7 +78,7 @@ def _map(trial: TrialFolder, out: Path) -> Site:
     """The maps of a recorded trial: one to use, and one that a careless operator takes for it."""
     if not (bags := trial.bags()):
         raise VprError(f'{trial.path}: nothing was recorded; {LOG} in it tells why')
-    place_map, other = out / 'map', out / 'other_map'
+    place_map, other = (out / name for name in _MAPS)
     build_map(bags, place_map)
     build_map(bags, other, metres=_COARSE_M)
     return Site(trial.path.parent, place_map, other)
@@ -101,11 +112,11 @@ def main(argv: list[str] | None = None) -> int:
     add('--plan', type=Path, default=PLAN, help=text)
     args = parser.parse_args(argv)
     begun, trials, out = time.monotonic(), read_plan(args.plan), resolved(args.out)
-    make_output_folder(out)
+    _check(out)
     with _step('walks rendered'):
         walks = walks_for({t.condition for t in trials}, out / 'walks')
     driven = run(trials, walks, out)
-    complete = conclude(driven, out / 'overview.html')
+    complete = conclude(driven, out / _OVERVIEW)
     print_lines(f'all of it: {time.monotonic() - begun:.0f} s')
     if not complete:
         raise VprError('a fault is not named in the reports, see NOT NAMED above')

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -14,7 +15,7 @@ from ashtkd_ros.ros.trial.processes import running
 from ashtkd_ros.trials.folder import TrialFolder
 from tools.trial import plan
 from tools.trial.operator import Operator
-from tools.trial.supervised import END_S, RunningTrial, Site, running_trial
+from tools.trial.supervised import RunningTrial, Site, running_trial
 from tools.trial.verdict import Injected
 
 GO_S = 3.0  # after the start of the trial, when the node is up
@@ -38,14 +39,21 @@ class Driving:
         steps += [(f.at + f.seconds, self._make_room) for f in full]
         for at, step in sorted(steps, key=lambda s: s[0]):
             while (left := at - self._trial.seconds) > 0:
-                self._trial.supervisor.check()
+                self._check()
                 self._operator.wait(left)
             step()
+
+    def _check(self) -> None:
+        """VprError where the supervisor has ended, but not by us."""
+        if all(i.fault.fault != plan.SUPERVISOR_KILLED for i in self.injected):
+            self._trial.supervisor.check()
 
     def _inject(self, fault: plan.Fault) -> None:
         injected = Injected(fault, self._trial.seconds / 60.0)
         if fault.fault in plan.SENSOR_FAULTS:
             self._trial.robot.fault(fault.fault, fault.seconds)
+        elif fault.fault == plan.SUPERVISOR_KILLED:
+            os.kill(self._trial.supervisor.pid, signal.SIGKILL)
         elif fault.fault in plan.KILLED:
             os.kill(self._pid(injected.process), signal.SIGKILL)
         elif fault.fault == plan.DISK_FULL:
@@ -94,11 +102,12 @@ def drive(
 
     VprError where a part of it does not start, or ends too early.
     """
-    with running_trial(planned, [str(walk), '--seed', str(seed)], site, operator) as trial:
+    arguments = [str(walk), '--seed', str(seed)]
+    with (
+        contextlib.ExitStack() as afterwards,
+        running_trial(planned, arguments, site, operator) as trial,
+    ):
         driving = Driving(trial, site, operator)
-        try:
-            driving.run(planned)
-        finally:
-            trial.supervisor.end(END_S)
-            driving.put_map_back()
+        afterwards.callback(driving.put_map_back)
+        driving.run(planned)
     return trial.folder, driving.injected

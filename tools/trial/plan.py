@@ -35,11 +35,13 @@ SENSOR_FAULTS = {
 }
 # Faults of the computer, which are done to it from outside.
 RECORDER_KILLED, NODE_KILLED, WATCH_KILLED = 'recorder killed', 'node killed', 'watch killed'
+SUPERVISOR_KILLED = 'supervisor killed'  # what started all the others
 DISK_FULL, MAP_SWAPPED = 'disk full', 'map swapped'
 KILLED = {  # and which process is
     RECORDER_KILLED: 'trial_recorder',
     NODE_KILLED: '/vpr_node',
     WATCH_KILLED: 'trial_watch',
+    SUPERVISOR_KILLED: 'vpr_trial',
 }
 COMPUTER_FAULTS = {
     **dict.fromkeys(KILLED, (words.PROCESS_DIED,)),

@@ -22,6 +22,7 @@ from tools.trial.robot_process import RobotProcess, robot_process
 LOG = 'vpr_trial.log'  # in the folder of the trial: all that its processes have said
 END_S = 60.0  # that closing the bags may take
 _START_S = 90.0
+_SUPERVISOR = (sys.executable, '-m', 'ashtkd_ros.ros.trial.supervisor')
 _NAMED = 'trial: '  # the line with which the supervisor names the folder
 _Found = TypeVar('_Found')
 
@@ -50,6 +51,16 @@ class RunningTrial:
         """Since the start of the trial."""
         return (time.monotonic_ns() - self.started_ns) / 1e9
 
+    def end(self) -> None:
+        """End it, also if its supervisor was killed: the others have gone on."""
+        if not self.supervisor.has_ended:
+            self.supervisor.end(END_S)
+            return
+        command = [*_SUPERVISOR, '--end', str(self.folder.path)]
+        with child_process('vpr_trial --end', command) as child:
+            if child.process.wait(END_S):
+                raise child.failure()
+
 
 @contextlib.contextmanager
 def running_trial(
@@ -68,15 +79,18 @@ def running_trial(
         folder = _until(lambda: _named(supervisor), supervisor, operator)
         try:
             started_ns = _until(lambda: _started(folder), supervisor, operator)
-            yield RunningTrial(folder, robot, supervisor, started_ns)
+            trial = RunningTrial(folder, robot, supervisor, started_ns)
+            try:
+                yield trial
+            finally:
+                trial.end()
         finally:
-            supervisor.end(END_S)
             text = '\n'.join(supervisor.lines())
             (folder.path / LOG).write_text(f'{text}\n', encoding='utf-8')
 
 
 def _command(planned: PlannedTrial, site: Site) -> list[str]:
-    command = [sys.executable, '-m', 'ashtkd_ros.ros.trial.supervisor', '--trial', planned.name]
+    command = [*_SUPERVISOR, '--trial', planned.name]
     command += ['--trials-folder', str(site.trials), '--condition', planned.condition]
     command += ['--operator', 'tools.trial', '--robot', 'simulated', '--route', 'rendered town']
     command += ['--planned-minutes', f'{planned.seconds / 60:.1f}']

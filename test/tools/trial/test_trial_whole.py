@@ -89,3 +89,18 @@ def test_the_overview_in_a_browser(made: tuple[Process, Path], browser, width: i
     text = visible_text(browser)
     for words in ('dusk', 'camera stopped', 'gnss jump', 'clock jump', 'map swapped'):
         assert words in text
+
+
+@pytest.mark.parametrize('name', ['overview.html', 'map/notes.txt'])
+def test_a_file_of_the_users_is_kept_and_nothing_is_begun(tmp_path: Path, name: str):
+    mine = tmp_path / 'out' / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text('mine')
+    process = Process(tmp_path / 'run', 'tools.trial', '-o', tmp_path / 'out')
+    try:
+        assert process.wait() == 1 and process.stdout == ''
+    finally:
+        process.kill()
+    (line,) = process.stderr.splitlines()
+    assert line.startswith('error: ') and name.partition('/')[0] in line
+    assert [p for p in (tmp_path / 'out').rglob('*') if p.is_file()] == [mine]
