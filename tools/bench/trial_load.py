@@ -38,7 +38,7 @@ from tools.town import DUSK, build_town_map
 from tools.trial.operator import Operator
 from tools.trial.plan import PlannedTrial
 from tools.trial.robot import IMAGE_TOPIC
-from tools.trial.supervised import RunningTrial, Site, running_trial
+from tools.trial.supervised import TRUTH, RunningTrial, Site, running_trial
 
 _SIZE = (24, 80)  # lines and columns of the terminal
 _WARM_S = 120.0
@@ -77,7 +77,7 @@ def usage(processes: Mapping[str, int]) -> Usage:
     return {name: (cpu_s(pid), resident_mib(pid)) for name, pid in processes.items()}
 
 
-def images_lost(trial: TrialFolder, truth: Path) -> tuple[int, int]:
+def images_lost(trial: TrialFolder) -> tuple[int, int]:
     """How many images the robot has sent while the bag was recorded, and how many of them are not
     in it."""
     recorded = set()
@@ -85,7 +85,7 @@ def images_lost(trial: TrialFolder, truth: Path) -> tuple[int, int]:
         with contextlib.closing(Bag(path)) as bag:
             found = bag.messages([IMAGE_TOPIC])
             recorded |= {stamp_to_ns(message.header.stamp) for _, _, message in found}
-    with truth.open(encoding='utf-8', newline='') as file:
+    with (trial.path / TRUTH).open(encoding='utf-8', newline='') as file:
         sent = {int(row['stamp_ns']) for row in csv.DictReader(file) if row['image'] == '1'}
     due = {stamp for stamp in sent if min(recorded) <= stamp <= max(recorded)}
     return len(due), len(due - recorded)
@@ -124,15 +124,13 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name, ros_session([]):
         folder = Path(name)
         site = Site(folder / 'trials', build_town_map(folder))
-        truth = folder / 'truth.csv'
         planned = PlannedTrial('load', 'dusk', 60.0 * args.minutes)
-        robot = [str(DUSK), '--truth', str(truth)]
         with (
             contextlib.closing(Operator()) as operator,
-            running_trial(planned, robot, site, operator) as trial,
+            running_trial(planned, [str(DUSK)], site, operator) as trial,
         ):
             measure(trial, operator, args.minutes)
-        due, lost = images_lost(trial.folder, truth)
+        due, lost = images_lost(trial.folder)
         megabytes = sum(f.stat().st_size for b in trial.folder.bags() for f in b.iterdir()) / 1e6
         print_lines(f'{due} images sent, {lost} of them not recorded; {megabytes:.0f} MB')
     return 0

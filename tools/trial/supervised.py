@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ from tools.trial.operator import Operator
 from tools.trial.plan import PlannedTrial
 from tools.trial.robot_process import RobotProcess, robot_process
 
-LOG = 'vpr_trial.log'  # in the folder of the trial: all that its processes have said
+# In the folder of the trial: all that its processes have said, and where the robot really was.
+LOG, TRUTH = 'vpr_trial.log', 'truth.csv'
 END_S = 60.0  # that closing the bags may take
 _START_S = 90.0
 _SUPERVISOR = (sys.executable, '-m', 'ashtkd_ros.ros.trial.supervisor')
@@ -71,12 +73,16 @@ def running_trial(
     VprError where a part of it does not start.
     """
     site.trials.mkdir(parents=True, exist_ok=True)
-    arguments = [*robot_arguments, '--condition', planned.condition]
+    truth = site.trials / f'.{os.getpid()}_{TRUTH}'  # it begins before there is a folder
+    arguments = [*robot_arguments, '--condition', planned.condition, '--truth', str(truth)]
     with (
+        contextlib.ExitStack() as afterwards,
         robot_process(arguments) as robot,
         child_process('vpr_trial', _command(planned, site), end_s=END_S) as supervisor,
     ):
+        afterwards.callback(truth.unlink, missing_ok=True)
         folder = _until(lambda: _named(supervisor), supervisor, operator)
+        afterwards.callback(truth.rename, folder.path / TRUTH)
         try:
             started_ns = _until(lambda: _started(folder), supervisor, operator)
             trial = RunningTrial(folder, robot, supervisor, started_ns)
