@@ -99,7 +99,7 @@ def make_report(
         judged,
         figures,
         stretches,
-        lost_times(judged, recording.spans),
+        lost_times(judged, recording.recorded),
         limit,
         list(dict.fromkeys(notes)),
     )

@@ -107,12 +107,14 @@ def test_values_of_other_types_in_the_configuration(trial: TrialFolder):
     assert 'no map' in notes and report.figures['answers'] > 100
 
 
-def test_a_map_that_changed_is_said(trial: TrialFolder, maker: TrialMaker):
+def test_a_map_that_was_built_anew_judges_nothing(trial: TrialFolder, maker: TrialMaker):
     told = maker.configuration()
     told['map']['sha256'] = '0' * 64
     trial.write_configuration(told)
-    _, notes = written(trial)
-    assert 'the map has changed since the trial' in notes
+    report, notes = written(trial)
+    assert 'another one was built there' in notes and report.figures['on_map'] == 0
+    report, notes = written(trial, ReportOptions(map=maker.map_folder))
+    assert 'the map has changed since the trial' in notes and report.figures['right_share'] > 0.9
 
 
 def test_a_log_alone_in_a_trial_that_never_began(maker: TrialMaker, tmp_path: Path):

@@ -121,6 +121,12 @@ def test_fixes_that_are_vague_or_missing_judge_nothing(reported: Reported):
     assert wide.figures['unjudged'] == 0
 
 
+def test_unknown_places_are_not_blamed_on_missing_fixes(reported: Reported):
+    report = reported(no_fix=(10, 20), mirrored=(12, 18))
+    assert any(one.verdict == 'unknown' for one in report.judged if 12 < one.seconds < 18)
+    assert lasts(only(report, 'GNSS lost'), 10, 20)
+
+
 def test_camera_node_and_frozen_images_are_told_apart(reported: Reported):
     report = reported(unplugged=(8, 13), silent=(20, 28), frozen=(33, 39))
     assert lasts(only(report, CAMERA_GONE), 8, 13)
@@ -140,6 +146,13 @@ def test_a_gap_in_the_recording_is_no_fault_of_the_sensors(reported: Reported, o
     assert {e.kind for e in report.source.events} == {RECORDER_LOST}
     assert report.figures['metres_between_median'] < 3
     assert not report.lost and any('nothing was told live' in n for n in report.notes)
+
+
+def test_a_full_disk_is_no_fault_of_the_sensors(reported: Reported):
+    report = reported(full=(15, 22), live=False)
+    assert lasts(only(report, UNRECORDED), 15, 22) and len(report.stretches) == 1
+    assert second_of(report, RECORDER_LOST) == pytest.approx(15, abs=1)
+    assert not report.lost and report.figures['metres_between_longest'] < 10
 
 
 def test_what_was_told_live_is_not_told_again(reported: Reported):
