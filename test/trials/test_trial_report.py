@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,6 +204,16 @@ def test_files_of_others_are_never_replaced(reported: Reported, name: str):
         write_report_files(report, trial_page(report))
     assert other.read_text().endswith('mine')
     assert len(list(other.parent.glob('*report*'))) + len(list(other.parent.glob('*.csv'))) == 1
+
+
+def test_the_page_says_first_why_it_failed_and_what_is_doubtful(reported: Reported):
+    report = reported(dark=(10, 20), no_fix=(30, 36), silent=(22, 27))
+    report.notes.insert(0, 'DOUBT')
+    page = trial_page(report)
+    top = page[page.index('<h1>') : page.index('What went wrong')]
+    assert re.search(r'reasons: dark \((9|10)\.\d s, from 0:\d\d on\), node silent', top)
+    assert f'{report.figures["unjudged"]} of {report.figures["answers"]} answers could not' in top
+    assert 'GNSS lost' in top and 'DOUBT' in top
 
 
 def test_text_of_a_log_is_only_text_in_the_page(reported: Reported):
