@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -187,7 +188,9 @@ class _Reading:
         if self._listener is not None and self._number:
             self._listener.pause()
         total = sum(bag.topics[name].count for name in handlers)
-        messages = bag.messages(list(handlers), lenient=True)
+        messages = chain.from_iterable(
+            bag.messages(list(handlers), *part, lenient=True) for part in self._clock.parts()
+        )
         try:
             for topic, received, message in tqdm(
                 messages, bag.path.name, total, unit='message', delay=2, disable=None

@@ -6,11 +6,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trial_maker import FIRST, LATENCY, STEP, TrialMaker
+from bag_helpers import write_bag
+from trial_maker import FIRST, LATENCY, STEP, T0, Faults, TrialMaker, entry
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.trials.folder import TrialFolder
@@ -21,12 +24,15 @@ from ashtkd_ros.trials.trial_report import ReportOptions, TrialReport, make_repo
 from ashtkd_ros.trials.vocabulary import (
     CAMERA_FAULT,
     CAMERA_STOPPED,
+    CLOCK_JUMP,
+    GNSS_BACK,
     GNSS_JUMP,
     GNSS_LOST,
     MAP_SWAPPED,
     NODE_SILENT,
     PROCESS_DIED,
     RECORDER_LOST,
+    STARTED,
 )
 
 pytest_plugins = ['trial_fixtures']
@@ -137,6 +143,23 @@ def test_camera_node_and_frozen_images_are_told_apart(reported: Reported):
     assert 20 <= second_of(report, NODE_SILENT) <= 25
     assert report.figures['metres_between_longest'] > 20
     assert [lost.ended for lost in report.lost][:2] == ['a right answer'] * 2
+
+
+def test_a_clock_that_is_set_back_costs_no_answer(maker: TrialMaker, tmp_path: Path):
+    trial, hour = maker.make(tmp_path / 'trials', 'trial', live=False), 3600
+    jump = replace(entry(20.1, CLOCK_JUMP, ''), stamp_ns=T0 + round((20.1 - hour) * 1e9))
+    for event in (entry(0, STARTED, ''), entry(19.9, GNSS_BACK, ''), jump):
+        trial.events.append(event)
+    shutil.rmtree(trial.path / 'bag')
+    records = [
+        replace(r, received=r.received - hour * (r.received > T0 / 1e9 + 20))
+        for r in maker.records(Faults())
+    ]
+    write_bag(trial.next_bag(), records=records, storage='mcap')
+    report = make_report(trial, ReportOptions())
+    seconds = [one.seconds for one in report.judged]
+    assert seconds == sorted(seconds) and len(seconds) == len(maker.frames)
+    assert report.figures['right_share'] > 0.95 and not report.stretches
 
 
 @pytest.mark.parametrize('odometry', [True, False])
