@@ -225,7 +225,8 @@ class _Reading:
         if self._listener is not None and kind:
             name = self._cameras.get(topic, topic)
             if kind == 'places':
-                name = self._into.answers[-1].camera or ''
+                answers = self._into.answers
+                name = (answers[-1].camera if answers else '') or ''
             self._listener.hear(kind, name, received, message)
 
     def _handlers(self) -> dict[str, list[tuple[str, Callable]]]:
@@ -262,8 +263,7 @@ class _Reading:
         for result in message.results[:_MOST_RESULTS]:
             if not result.class_id.isdecimal() or not 0.0 <= result.score <= 1.0:
                 self._damaged[topic] += 1
-                places, scores = [], []
-                break
+                return
             places.append(int(result.class_id))
             scores.append(float(result.score))
         self._into.answers.append(

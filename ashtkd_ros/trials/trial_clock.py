@@ -56,7 +56,7 @@ class TrialClock:
             start = began[1] if start is None else start
         if start is None and known:  # its first entry, or the first message
             stamp, start = min(known, key=lambda pair: pair[1])
-            start = min(start, first_ns - stamp + start) if first_ns else start
+            start -= stamp - first_ns if 0 < stamp - first_ns < _LONGEST_NS else 0
         if start is None:
             start, known = first_ns, [(first_ns, first_ns)]
         near = [pair for pair in known if _EARLIEST_NS <= pair[1] - start <= _LONGEST_NS]

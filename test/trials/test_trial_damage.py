@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from pathlib import Path
 
 import pytest
-from bag_helpers import storage_files
+from bag_helpers import storage_files, write_bag
 from conftest import line_of
 from door_fixtures import harmless
 from evaluation_helpers import run
 from test_doors import garble
-from trial_maker import TrialMaker, entry
+from trial_maker import PLACE, Faults, TrialMaker, entry
 
 from ashtkd_ros.commands.trials import main
 from ashtkd_ros.errors import VprError
@@ -67,6 +68,18 @@ def test_a_bag_that_was_cut_off(trial: TrialFolder, maker: TrialMaker, share: fl
 def test_a_bag_without_answers(maker: TrialMaker, tmp_path: Path):
     report, notes = written(maker.make(tmp_path / 'trials', 'mute', silent=(-1, 100)))
     assert 'no answers' in notes and report.figures['images'] == len(maker.frames)
+
+
+def test_answers_that_are_none_are_skipped(maker: TrialMaker, tmp_path: Path):
+    trial = maker.make(tmp_path / 'trials', 'trial')
+    shutil.rmtree(trial.path / 'bag')
+    records = maker.records(Faults())
+    for record in [r for r in records if r.topic == PLACE][:10]:
+        record.values['results'][0]['score'] = math.nan
+    write_bag(trial.next_bag(), records=records, storage='mcap')
+    report, notes = written(trial)
+    assert '10 damaged messages skipped' in notes
+    assert report.figures['answers'] == len(maker.frames) - 10 and report.figures['unknown'] == 0
 
 
 def test_damaged_lines_sheet_configuration_and_checks(trial: TrialFolder):
