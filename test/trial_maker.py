@@ -41,7 +41,7 @@ NOT = (1e9, 1e9)
 class Faults:
     """Spans of seconds. `mirrored`: images show what the map does not; `shift`: fixes are 60 m too
     far north; `vague`: they are exact to 20 m; `silent`: the node answers nothing; `unplugged`: no
-    images; `frozen`: the same image."""
+    images; `frozen`: the same image; `unrecorded`: a recorder was killed; `full`: a disk was."""
 
     dark: Span = NOT
     mirrored: Span = NOT
@@ -52,6 +52,7 @@ class Faults:
     unplugged: Span = NOT
     frozen: Span = NOT
     unrecorded: Span = NOT
+    full: Span = NOT
     swapped_at: float = 1e9
     odom_frame: str = 'odom'
     odometry: bool = True
@@ -95,7 +96,7 @@ class TrialMaker:
             trial.marks.append(entry(at, kind, text))
         if configured:
             trial.write_configuration(self.configuration())
-        records = [r for r in self.records(faults) if not _in(r.received - T0 / 1e9, NOT)]
+        records = [r for r in self.records(faults) if not _in(r.received - T0 / 1e9, faults.full)]
         for part in _parts(records, faults.unrecorded):
             write_bag(trial.next_bag(), records=part, storage='mcap')
         return trial

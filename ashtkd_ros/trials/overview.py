@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.text import one_line
+from ashtkd_ros.trials.judging import UNJUDGED
 
 NO_CONDITION = 'not told'
 _USUAL = ('day', 'dusk', 'night', 'rain')
@@ -44,7 +45,7 @@ _SUMMED += ('all_wrong', 'lost_times', 'lost_s')
 @dataclass(frozen=True)
 class TrialRow:
     """One trial: `figures` as in its report; `faults`: minute, kind and text; `judged`: whether
-    anything told what is right."""
+    anything told what is right; `reasons`: why it failed → for how many seconds."""
 
     name: str
     condition: str
@@ -52,6 +53,7 @@ class TrialRow:
     judged: bool
     figures: Mapping[str, float | None]
     faults: Sequence[tuple[float, str, str]]
+    reasons: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class ConditionRow:
     minutes: float
     figures: Mapping[str, float | None]
     faults: int
+    reasons: Mapping[str, float]
 
 
 @dataclass
@@ -125,7 +128,18 @@ def _row(report: Mapping) -> TrialRow:
         bool(report['truth']['kinds']),
         {key: _number(value) for key, value in figures.items()},
         faults,
+        _reasons(report['stretches']),
     )
+
+
+def _reasons(stretches: Sequence[Mapping]) -> dict[str, float]:
+    """Why a trial failed, by the commonest reason of each stretch → seconds."""
+    reasons: dict[str, float] = {}
+    for stretch in stretches:
+        if stretch['what'] != UNJUDGED:
+            why = one_line(str(next(iter(stretch['why']), stretch['what'])))
+            reasons[why] = reasons.get(why, 0.0) + float(stretch['seconds'])
+    return reasons
 
 
 def _number(value: object) -> float | None:
@@ -143,7 +157,10 @@ def _conditions(rows: Sequence[TrialRow]) -> list[ConditionRow]:
         shares = {f'{key}_share': _share(sums[key], on) for key in ('right', 'wrong', 'unknown')}
         shares['precision'] = _share(sums['all_right'], sums['all_right'] + sums['all_wrong'])
         minutes, faults = sum(row.minutes for row in own), sum(len(row.faults) for row in own)
-        found.append(ConditionRow(condition, len(own), minutes, {**sums, **shares}, faults))
+        reasons = {why: 0.0 for row in own for why in row.reasons}
+        reasons = {why: sum(row.reasons.get(why, 0.0) for row in own) for why in reasons}
+        figures = {**sums, **shares}
+        found.append(ConditionRow(condition, len(own), minutes, figures, faults, reasons))
     return found
 
 

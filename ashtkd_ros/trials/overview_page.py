@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,15 +30,16 @@ _COLUMNS = ('trial', 'condition', 'minutes', 'judged', *FIGURES, 'faults')
 _HEADER = ','.join(_COLUMNS).encode()
 _KEYS = {'schema_version', 'trials', 'conditions', 'spots'}
 _WHAT = 'the overview'
-_MOST_SPOTS, _MOST_FAULTS, _MOST_BARS = 100, 1000, 40
+_MOST_SPOTS, _MOST_FAULTS, _MOST_BARS, _MOST_REASONS = 100, 1000, 40, 20
 _SHARES = (('right_share', 'right'), ('wrong_share', 'wrong'), ('unknown_share', 'unknown'))
 _BARS = (
     'Of the answers on the map, which share was right, wrong and unknown. A trial without any '
     'truth has no bar.'
 )
 _SPOTS = (
-    'The spots of 10 m that were passed. The larger and redder, the more trials failed there: a '
-    'place that fails in several trials has changed, or is too dark, or looks like another one.'
+    'The spots of 10 m that were passed; no trial failed at the grey ones. The larger and redder, '
+    'the more trials failed there: a place that fails in several has changed, or is too dark, or '
+    'looks like another one.'
 )
 
 
@@ -98,7 +100,7 @@ def overview_values(overview: Overview) -> dict:
 def overview_page(overview: Overview) -> str:
     """HTML of the overview."""
     faults = [(row, *fault) for row in overview.trials for fault in row.faults]
-    trials = [row for row in overview.trials if row.judged]
+    trials = [row for row in overview.trials if row.figures.get('on_map')]
     pictures = []
     if trials:
         pictures.append(illustration(lambda: _bars(trials[:_MOST_BARS]), 'Trials', _BARS))
@@ -121,8 +123,17 @@ def overview_page(overview: Overview) -> str:
         spots=overview.spots[:_MOST_SPOTS],
         most_spots=_MOST_SPOTS,
         pictures=pictures,
+        reasons=_reasons(overview.conditions),
         clock=lambda minute: clock(60 * minute),
     )
+
+
+def _reasons(conditions: Sequence[ConditionRow]) -> list[str]:
+    """Why trials failed, that which took longest first."""
+    seconds: Counter[str] = Counter()
+    for row in conditions:
+        seconds.update(row.reasons)
+    return [why for why, _ in seconds.most_common(_MOST_REASONS)]
 
 
 def _bars(rows: Sequence[TrialRow | ConditionRow]) -> Figure:
@@ -148,15 +159,17 @@ def _bars(rows: Sequence[TrialRow | ConditionRow]) -> Figure:
 def _spot_figure(overview: Overview, name: str) -> Figure:
     figure = Figure(figsize=(5.4, 4.6), layout='constrained')
     axes = figure.subplots()
-    route = [spot for spot in overview.route if spot.map == name]
-    spots = [spot for spot in overview.spots if spot.map == name]
-    if route:
-        at = np.array([(spot.x, spot.y) for spot in route])
-        axes.scatter(*at.T, s=16, color='#C9CED2', label='fails in one trial at most')
+    spots = [spot for spot in (*overview.spots, *overview.route) if spot.map == name]
+    good = [spot for spot in spots if not spot.failed]
+    spots = [spot for spot in spots if spot.failed]
+    if good:
+        at = np.array([(spot.x, spot.y) for spot in good])
+        axes.scatter(*at.T, s=16, color='#C9CED2')
     if spots:
         at = np.array([(spot.x, spot.y) for spot in spots])
         count = np.array([len(spot.failed) for spot in spots])
-        drawn = axes.scatter(*at.T, s=20 + 30 * count, c=count, cmap='OrRd', vmin=0, ec='#8A1C00')
+        looks = {'c': count, 'cmap': 'OrRd', 'vmin': 0, 'vmax': len(overview.trials)}
+        drawn = axes.scatter(*at.T, s=20 + 30 * count, ec='#8A1C00', **looks)
         bar = figure.colorbar(drawn, ax=axes, label='trials that failed')
         bar.locator = MaxNLocator(integer=True)
     axes.set(xlabel='x [m]', ylabel='y [m]')

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -29,6 +30,8 @@ from ashtkd_ros.trials.trial_clock import TrialClock
 from ashtkd_ros.trials.trial_log import LogEntry, parsed_entry
 
 _MOST_RESULTS = 5  # of an answer that are kept
+GAP_S = 1.5  # without any message: nothing was recorded
+_STEADY = ('fix', 'odometry', 'poses', 'tf', 'diagnostics')  # come also without a camera
 
 
 class Answer(NamedTuple):
@@ -70,13 +73,15 @@ class Listener(Protocol):
 class Recording:
     """What was read.
 
-    `bags`: paths of those that could be read; `spans`: first and last second of each; `cameras`:
-    images; `answers`, `statuses`, `maps`: what the nodes said; `marks`, `events`: those that were
-    published; `labels`: number of the bag, number of the image in it → name of its place.
+    `bags`: paths of those that could be read; `spans`: first and last second of each; `gaps`: when
+    nothing was recorded within one, as while the disk was full; `cameras`: images; `answers`,
+    `statuses`, `maps`: what the nodes said; `marks`, `events`: those that were published;
+    `labels`: number of the bag, number of the image in it → name of its place.
     """
 
     bags: list[Path] = field(default_factory=list)
     spans: list[tuple[float, float]] = field(default_factory=list)
+    gaps: list[tuple[float, float]] = field(default_factory=list)
     cameras: dict[str, RecordedImages] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     statuses: list[NodeStatus] = field(default_factory=list)
@@ -91,6 +96,16 @@ class Recording:
     def images(self) -> int:
         """Of all cameras."""
         return sum(map(len, self.cameras.values()))
+
+    @property
+    def recorded(self) -> list[tuple[float, float]]:
+        """First and last second of each part without a gap."""
+        parts = []
+        for first, last in self.spans:
+            inside = [t for gap in self.gaps if first <= gap[0] < gap[1] <= last for t in gap]
+            edges = [first, *inside, last]
+            parts += zip(edges[::2], edges[1::2], strict=True)
+        return parts
 
     @property
     def end_s(self) -> float:
@@ -158,6 +173,7 @@ class _Reading:
         self._listener = listener
         self._number = len(recording.bags)
         self._damaged: Counter[str] = Counter()
+        self._heard: dict[str, float] = {}  # kind → second of its last message
         self._cameras = {topic: camera for camera, topic in topics.images.items()}
         for camera, topic in topics.images.items():
             recording.cameras.setdefault(camera, RecordedImages(camera)).topics[self._number] = (
@@ -172,12 +188,15 @@ class _Reading:
         if self._listener is not None and self._number:
             self._listener.pause()
         total = sum(bag.topics[name].count for name in handlers)
-        messages = bag.messages(list(handlers), lenient=True)
+        messages = chain.from_iterable(
+            bag.messages(list(handlers), *part, lenient=True) for part in self._clock.parts()
+        )
         try:
             for topic, received, message in tqdm(
                 messages, bag.path.name, total, unit='message', delay=2, disable=None
             ):
                 seconds = self._clock.seconds(received)
+                self._note_gap(handlers[topic][0][0], last, seconds)
                 first, last = min(first, seconds), max(last, seconds)
                 if message is None:
                     self._damaged[topic] += 1
@@ -195,11 +214,19 @@ class _Reading:
                 notes.append(f'{name}: {counted(count, "damaged message")} skipped')
             into.notes += [f'{bag.path.name}: {note}' for note in dict.fromkeys(notes)]
 
+    def _note_gap(self, kind: str, last: float, seconds: float) -> None:
+        """Note that nothing came since `last`, not even what needs no camera."""
+        lately = (last - self._heard.get(steady, -math.inf) <= GAP_S for steady in _STEADY)
+        if GAP_S < seconds - last < math.inf and any(lately):
+            self._into.gaps.append((last, seconds))
+        self._heard[kind] = seconds
+
     def _tell(self, kind: str, topic: str, received: int, message: object) -> None:
         if self._listener is not None and kind:
             name = self._cameras.get(topic, topic)
             if kind == 'places':
-                name = self._into.answers[-1].camera or ''
+                answers = self._into.answers
+                name = (answers[-1].camera if answers else '') or ''
             self._listener.hear(kind, name, received, message)
 
     def _handlers(self) -> dict[str, list[tuple[str, Callable]]]:
@@ -211,8 +238,8 @@ class _Reading:
             ('places', topics.places, self._place),
             ('fix', [topics.fix], self._fix),
             ('odometry', [topics.odometry], self._odometry),
-            ('', topics.poses, lambda topic, _, at, m: track(topic, m, at)),
-            ('', topics.tf, lambda topic, _, at, m: tf(topic, m, at)),
+            ('poses', topics.poses, lambda topic, _, at, m: track(topic, m, at)),
+            ('tf', topics.tf, lambda topic, _, at, m: tf(topic, m, at)),
             ('infos', topics.infos, self._info),
             ('diagnostics', topics.diagnostics, self._diagnostics),
             ('', topics.marks, lambda *a: self._entry(self._into.marks, *a)),
@@ -236,8 +263,7 @@ class _Reading:
         for result in message.results[:_MOST_RESULTS]:
             if not result.class_id.isdecimal() or not 0.0 <= result.score <= 1.0:
                 self._damaged[topic] += 1
-                places, scores = [], []
-                break
+                return
             places.append(int(result.class_id))
             scores.append(float(result.score))
         self._into.answers.append(

@@ -7,17 +7,18 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby, pairwise
 
 import numpy as np
 
 from ashtkd_ros.trials.judging import RIGHT, UNJUDGED, UNKNOWN, WRONG, Judged
-from ashtkd_ros.trials.recording import Recording
+from ashtkd_ros.trials.recording import GAP_S, Recording
+from ashtkd_ros.trials.truth import UNPLACED
 
 CAMERA_GONE, SILENT, UNRECORDED = 'camera stopped', 'node silent', 'nothing recorded'
 _BRIDGE_S = 1.0  # so short a success does not end a stretch
 _LEAST_S, _LEAST = 1.0, 3  # seconds or answers, below which a failure is no stretch
-_PAUSES, _LEAST_PAUSE_S, _LEAST_SILENCE_S = 5.0, 1.5, 3.0
+_PAUSES, _SILENCE_S = 5.0, 3.0
 _FIRST_IMAGE_S, _FIRST_ANSWER_S = 15.0, 60.0  # after a recorder or a node began
 _FAILED = 'failed'
 LOST_S = 5.0  # without a right answer: lost
@@ -65,16 +66,25 @@ def failures(judged: Sequence[Judged]) -> list[Stretch]:
     for camera in cameras:
         own = [one for one in judged if one.answer.topic == camera]
         name = camera if len(cameras) > 1 else ''
-        for what, part in _runs(own):
+        for what, part in chain.from_iterable(map(_runs, _pieces(own))):
             seconds = part[-1].seconds - part[0].seconds
             if what and (seconds >= _LEAST_S or len(part) >= _LEAST):
                 found.append(_stretch(what, part, name))
     return sorted(found, key=lambda stretch: stretch.start)
 
 
+def _pieces(judged: Sequence[Judged]) -> Iterator[Sequence[Judged]]:
+    """Answers between which there is no silence: what happened in one is not known."""
+    late = [
+        k for k, (a, b) in enumerate(pairwise(judged), 1) if b.seconds - a.seconds > _SILENCE_S
+    ]
+    for first, end in pairwise([0, *late, len(judged)]):
+        yield judged[first:end]
+
+
 def _kind(one: Judged) -> str:
     """WRONG, UNKNOWN or UNJUDGED; empty for an answer that is as it should be."""
-    if one.verdict == UNJUDGED:
+    if one.verdict == UNJUDGED or one.why in UNPLACED:
         return UNJUDGED
     if one.verdict == WRONG:
         return WRONG
@@ -117,23 +127,23 @@ def _stretch(what: str, part: Sequence[Judged], camera: str) -> Stretch:
 
 def silences(recording: Recording) -> list[Stretch]:
     """When nothing was recorded, a camera sent no images, or a node answered none."""
-    spans = sorted(span for span in recording.spans if span[1] > span[0])
+    spans = sorted(span for span in recording.recorded if span[1] > span[0])
     found = [
         Stretch(a[1], b[0], UNRECORDED)
         for a, b in zip(spans, spans[1:], strict=False)
-        if b[0] - a[1] > _LEAST_PAUSE_S
+        if b[0] - a[1] > GAP_S
     ]
     for name, camera in recording.cameras.items():
         own = name if len(recording.cameras) > 1 else ''
         images = np.array(camera.seconds)
-        limit = max(_PAUSES * camera.usual_s, _LEAST_PAUSE_S)
+        limit = max(_PAUSES * camera.usual_s, GAP_S)
         pauses = _pauses(images, spans, limit, _FIRST_IMAGE_S) if len(images) > 2 else ()
         found += [Stretch(*pause, CAMERA_GONE, camera=own) for pause in pauses]
         answers = np.array([a.seconds for a in recording.answers if a.camera == name])
         if not len(answers):
             continue
         usual = float(np.median(np.diff(answers))) if len(answers) > 2 else 0.0
-        limit = max(_PAUSES * usual, _LEAST_SILENCE_S)
+        limit = max(_PAUSES * usual, _SILENCE_S)
         for start, end in _pauses(answers, spans, limit, _FIRST_ANSWER_S):
             between = images[(images > start) & (images < end)]
             if len(between) and between[-1] - between[0] > limit - 1.0:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ashtkd_ros.trials.judging import RIGHT, UNJUDGED, UNKNOWN, WRONG, Judged
+from ashtkd_ros.trials.judging import MARKED, RIGHT, UNJUDGED, UNKNOWN, WRONG, Judged
 from ashtkd_ros.trials.node_status import counts_of, lowest_confidence, node_latency_ms
 from ashtkd_ros.trials.recorded_tracks import driven
 from ashtkd_ros.trials.recording import Recording
@@ -29,7 +29,7 @@ def figures_of(recording: Recording, judged: Sequence[Judged]) -> Figures:
     return {
         **_counts(recording, judged),
         **_shares(judged),
-        **_recovery(lost_times(judged, recording.spans)),
+        **_recovery(lost_times(judged, recording.recorded)),
         **_distance(recording, judged),
         **_latency(recording),
     }
@@ -58,6 +58,8 @@ def _shares(judged: Sequence[Judged]) -> Figures:
     off = Counter(one.verdict for one in judged if one.on_map is False)
     verdicts = Counter(one.verdict for one in judged)
     named = verdicts[RIGHT] + verdicts[WRONG]
+    if not verdicts[RIGHT] and all(one.why == MARKED for one in judged if one.verdict == WRONG):
+        named = 0  # marks alone never tell what is right
     return {
         'on_map': on.total(),
         'right': on[RIGHT],

@@ -14,6 +14,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.maps.coordinates import coordinates
+from ashtkd_ros.maps.history import HISTORY
 from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.places import Places
@@ -93,6 +94,7 @@ class TrialMaps:
     _uses: dict[str, list[MapUse]] = field(default_factory=dict)
     _first: str = ''
     _changed_meanwhile: bool = False
+    _given: bool = False
 
     @classmethod
     def of(cls, configuration: Mapping[str, object], given: Path | None) -> TrialMaps:
@@ -103,7 +105,7 @@ class TrialMaps:
         told = configuration.get('map')
         told = told if isinstance(told, Mapping) else {}
         path = given or (Path(told['path']) if isinstance(told.get('path'), str) else None)
-        maps = cls(path=path, _first=str(told.get('path', '')))
+        maps = cls(path=path, _first=str(told.get('path', '')), _given=given is not None)
         if path is None:
             maps.notes.append('no map: the trial does not tell which it had; name it with --map')
             return maps
@@ -124,14 +126,24 @@ class TrialMaps:
         """
         self._changed_meanwhile = changed_meanwhile
         for use in sorted(uses):
-            self._uses.setdefault(use.topic.rpartition('/')[0], []).append(use)
+            known = self._uses.setdefault(use.topic.rpartition('/')[0], [])
+            if not known or known[-1][2:] != use[2:]:  # some nodes tell it with each answer
+                known.append(use)
         self._first = self._first or next((u.location for u in sorted(uses)), '')
-        swapped = self._swaps()
-        if self.changed and not swapped:
+        if not self.changed or self._swaps():
+            return
+        if self.main.map.info.built.get(HISTORY) or self._given:
             self.notes.append(
                 f'{self.path}: the map has changed since the trial; places keep their numbers, '
                 'but what was moved or dropped is judged as it is now'
             )
+            return
+        self.main = None  # its numbers mean other places
+        self.notes.append(
+            f'{self.path}: the map has changed since the trial: another one was built there, so '
+            'nothing is judged by it; name the map of the trial with --map, or this one, if it '
+            'has the same places'
+        )
 
     def at(self, answer: Answer) -> tuple[KnownMap | None, bool]:
         """The map of an answer, None where it cannot be read; whether it was swapped by then."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 from ashtkd_ros.evaluation.illustrations import Illustration, illustration, picture_uri
@@ -18,6 +19,7 @@ from ashtkd_ros.trials.trial_report import TrialReport
 PACKAGE = 'ashtkd_ros.trials'
 _MOST_STRETCHES, _MOST_PICTURED = 200, 12
 _MOST_EVENTS, _MOST_CHECKS = 500, 100
+_FIRST_NOTES, _MOST_REASONS = 5, 4  # above all else
 _ROUTE = (
     'Each mark is an answer, where its image was taken. Numbers are faults, as in the list; '
     'letters are marks: S start, W wrong, L landmark, N note.'
@@ -48,6 +50,8 @@ def trial_page(report: TrialReport) -> str:
         report=report,
         figures=report.figures,
         cards=cards_of(report),
+        summary=summary_of(report),
+        first_notes=_FIRST_NOTES,
         faults=list(numbered(source.events))[:_MOST_EVENTS],
         more_faults=max(len(events) - _MOST_EVENTS, 0),
         lines=_lines(report),
@@ -78,6 +82,24 @@ def why_text(stretch: Stretch) -> str:
         for why, n in stretch.why.items()
     ]
     return ', '.join(parts[:3]) or stretch.what
+
+
+def summary_of(report: TrialReport) -> list[str]:
+    """Where it failed most and why, and what is not judged, in sentences."""
+    lost: dict[str, list[Stretch]] = {}
+    for stretch in report.stretches:
+        if stretch.what != UNJUDGED:
+            lost.setdefault(stretch.reason, []).append(stretch)
+    seconds = {why: sum(s.end - s.start for s in own) for why, own in lost.items()}
+    worst = sorted(seconds, key=lambda why: -seconds[why])[:_MOST_REASONS]
+    told = [f'{why} ({seconds[why]:.1f} s, from {clock(lost[why][0].start)} on)' for why in worst]
+    lines = [f'It failed longest for these reasons: {", ".join(told)}.'] if told else []
+    unjudged = Counter(one.why for one in report.judged if one.verdict == UNJUDGED)
+    if unjudged and report.truth.kinds:
+        of = f'{report.figures["unjudged"]} of {counted(len(report.judged), "answer")}'
+        whys = ', '.join(why for why, _ in unjudged.most_common(_MOST_REASONS))
+        lines.append(f'{of} could not be judged: {whys}.')
+    return lines
 
 
 def cards_of(report: TrialReport) -> list[Card]:

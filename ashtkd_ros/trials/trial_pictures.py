@@ -109,9 +109,11 @@ def time_figure(report: TrialReport) -> Figure:
     for number, event in numbered(report.source.events):
         for axes in (above, below):
             axes.axvline(event.minute, color='#8A1C00', lw=0.8, ls=':')
-        above.text(event.minute, 1.04, str(number), color='#8A1C00', fontsize=8, ha='center')
+        look = {'color': '#8A1C00', 'fontsize': 8, 'ha': 'center', 'clip_on': True}
+        above.text(event.minute, 1.04, str(number), **look)
     for when, mark in report.source.marks:
-        above.text(when / 60, -0.05, mark.kind[:1].upper(), color='#00533A', fontsize=8)
+        look = {'color': '#00533A', 'fontsize': 8, 'clip_on': True}
+        above.text(when / 60, -0.05, mark.kind[:1].upper(), **look)
     below.set(xlabel='minute of the trial', xlim=(0, max(report.source.seconds / 60, 1e-3)))
     return figure
 

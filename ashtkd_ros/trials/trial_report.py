@@ -90,8 +90,8 @@ def make_report(
     judged, contradictions = with_wrong_marks(judged, source.marks)
     figures = figures_of(recording, judged)
     stretches = sorted([*failures(judged), *source.pauses], key=lambda stretch: stretch.start)
-    notes = [*source.notes, *truth.notes, *contradictions, *_without_truth(truth, source)]
-    notes += _doubt(figures)
+    notes = [*_doubt(figures), *_without_truth(truth, source), *truth.notes, *source.notes]
+    notes += contradictions
     return TrialReport(
         source,
         options,
@@ -99,7 +99,7 @@ def make_report(
         judged,
         figures,
         stretches,
-        lost_times(judged, recording.spans),
+        lost_times(judged, recording.recorded),
         limit,
         list(dict.fromkeys(notes)),
     )

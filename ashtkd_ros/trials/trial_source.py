@@ -77,7 +77,7 @@ def read_trial(folder: TrialFolder, given_map: Path | None = None) -> TrialSourc
     source.pauses = silences(recording)
     source.events = timeline(clock, live, watch.events, source.pauses)
     source.marks = _in_order(clock, [*marks, *recording.marks])
-    source.notes = [*notes, *recording.notes, *maps.notes, *_doubts(source, live, bags)]
+    source.notes = [*notes, *recording.notes, *maps.notes, *_doubts(source, live, marks, bags)]
     return source
 
 
@@ -114,14 +114,16 @@ def _checks(folder: TrialFolder, notes: list[str]) -> dict:
     return values if isinstance(values, dict) else {}
 
 
-def _doubts(source: TrialSource, live: list[LogEntry], bags: list[Path]) -> list[str]:
+def _doubts(
+    source: TrialSource, live: list[LogEntry], marks: list[LogEntry], bags: list[Path]
+) -> list[str]:
     """What the user should know of a trial that is not whole."""
     recording, notes = source.recording, []
     kinds = {entry.kind for entry in live}
     if not live:
         notes.append('nothing was told live: minutes are counted from the first recorded message')
     elif STARTED not in kinds:
-        notes.append('the log does not tell when the trial began; its first entry counts')
+        notes.append('the log does not tell when the trial began: with its first entry or message')
     if live and ENDED not in kinds:
         notes.append('the log has no end: the launch was killed, or the power went')
     if not bags:
@@ -130,6 +132,8 @@ def _doubts(source: TrialSource, live: list[LogEntry], bags: list[Path]) -> list
         notes.append('the recording holds no answers of a node')
     if bags and not recording.images:
         notes.append('the recording holds no images')
+    if strange := sum(not source.clock.holds(entry) for entry in [*live, *marks]):
+        notes.append(f'the log: {counted(strange, "entry", "entries")} of another time skipped')
     if source.clock.was_set:
         notes.append(f"the system's clock was set {counted(source.clock.was_set, 'time')}")
     return notes

@@ -20,6 +20,7 @@ from ashtkd_ros.trials.trial_maps import KnownMap
 FIX, ODOM, MARKS, NAMES, AUTO = 'fix', 'odom', 'marks', 'names', 'auto'
 TRUTHS = (FIX, ODOM, MARKS, NAMES, AUTO)
 INEXACT, LOST, JUMPED, NOWHERE = 'GNSS too inexact', 'GNSS lost', 'GNSS jumped', 'no truth'
+UNPLACED = (INEXACT, LOST, JUMPED)  # for a while, where else positions are known
 _MAX_GAP_S = 2.5  # between two fixes or poses across which the way is taken as straight
 _NEAR_S = 1.5  # a fix's accuracy holds for so long
 _AFTER_JUMP_S, _BESIDE_S = 5.0, 1.0

@@ -39,6 +39,13 @@ def test_the_configuration_tells_the_start_where_the_log_is_gone():
     assert TrialClock.of([], damaged, system(2)).seconds(system(7)) == 5.0
 
 
+def test_the_first_message_may_come_before_the_first_entry():
+    clock = TrialClock.of([entry(50, NOTE, '')], {}, system(2))
+    assert clock.seconds(system(2)) == 0.0 and clock.of_entry(entry(50, NOTE, '')) == 48.0
+
+
 def test_an_entry_of_another_time_is_none_of_the_trial():
-    clock = TrialClock.of([entry(0, STARTED, ''), LogEntry(NOTE, '', 10**18, 10**18)])
-    assert clock.was_set == 0 and not clock.holds(LogEntry(NOTE, '', 10**18, 10**18))
+    late, early = LogEntry(NOTE, '', 10**18, 10**18), LogEntry(NOTE, '', T0, M0 - 10**12)
+    clock = TrialClock.of([early, entry(0, STARTED, ''), entry(9, NOTE, ''), late])
+    assert clock.was_set == 0 and clock.seconds(system(5)) == 5.0
+    assert not clock.holds(late) and not clock.holds(early)

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from pathlib import Path
 
 import pytest
-from bag_helpers import storage_files
+from bag_helpers import storage_files, write_bag
 from conftest import line_of
 from door_fixtures import harmless
 from evaluation_helpers import run
 from test_doors import garble
-from trial_maker import TrialMaker, entry
+from trial_maker import PLACE, Faults, TrialMaker, entry
 
 from ashtkd_ros.commands.trials import main
 from ashtkd_ros.errors import VprError
@@ -69,6 +70,18 @@ def test_a_bag_without_answers(maker: TrialMaker, tmp_path: Path):
     assert 'no answers' in notes and report.figures['images'] == len(maker.frames)
 
 
+def test_answers_that_are_none_are_skipped(maker: TrialMaker, tmp_path: Path):
+    trial = maker.make(tmp_path / 'trials', 'trial')
+    shutil.rmtree(trial.path / 'bag')
+    records = maker.records(Faults())
+    for record in [r for r in records if r.topic == PLACE][:10]:
+        record.values['results'][0]['score'] = math.nan
+    write_bag(trial.next_bag(), records=records, storage='mcap')
+    report, notes = written(trial)
+    assert '10 damaged messages skipped' in notes
+    assert report.figures['answers'] == len(maker.frames) - 10 and report.figures['unknown'] == 0
+
+
 def test_damaged_lines_sheet_configuration_and_checks(trial: TrialFolder):
     with (trial.path / 'events.jsonl').open('ab') as log:
         log.write(b'{"stamp_ns": \xff\n{"kind": 1}\n')
@@ -107,12 +120,14 @@ def test_values_of_other_types_in_the_configuration(trial: TrialFolder):
     assert 'no map' in notes and report.figures['answers'] > 100
 
 
-def test_a_map_that_changed_is_said(trial: TrialFolder, maker: TrialMaker):
+def test_a_map_that_was_built_anew_judges_nothing(trial: TrialFolder, maker: TrialMaker):
     told = maker.configuration()
     told['map']['sha256'] = '0' * 64
     trial.write_configuration(told)
-    _, notes = written(trial)
-    assert 'the map has changed since the trial' in notes
+    report, notes = written(trial)
+    assert 'another one was built there' in notes and report.figures['on_map'] == 0
+    report, notes = written(trial, ReportOptions(map=maker.map_folder))
+    assert 'the map has changed since the trial' in notes and report.figures['right_share'] > 0.9
 
 
 def test_a_log_alone_in_a_trial_that_never_began(maker: TrialMaker, tmp_path: Path):

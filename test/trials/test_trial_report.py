@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trial_maker import FIRST, LATENCY, STEP, TrialMaker
+from bag_helpers import write_bag
+from trial_maker import FIRST, LATENCY, STEP, T0, Faults, TrialMaker, entry
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.trials.folder import TrialFolder
@@ -20,12 +24,15 @@ from ashtkd_ros.trials.trial_report import ReportOptions, TrialReport, make_repo
 from ashtkd_ros.trials.vocabulary import (
     CAMERA_FAULT,
     CAMERA_STOPPED,
+    CLOCK_JUMP,
+    GNSS_BACK,
     GNSS_JUMP,
     GNSS_LOST,
     MAP_SWAPPED,
     NODE_SILENT,
     PROCESS_DIED,
     RECORDER_LOST,
+    STARTED,
 )
 
 pytest_plugins = ['trial_fixtures']
@@ -121,6 +128,12 @@ def test_fixes_that_are_vague_or_missing_judge_nothing(reported: Reported):
     assert wide.figures['unjudged'] == 0
 
 
+def test_unknown_places_are_not_blamed_on_missing_fixes(reported: Reported):
+    report = reported(no_fix=(10, 20), mirrored=(12, 18))
+    assert any(one.verdict == 'unknown' for one in report.judged if 12 < one.seconds < 18)
+    assert lasts(only(report, 'GNSS lost'), 10, 20)
+
+
 def test_camera_node_and_frozen_images_are_told_apart(reported: Reported):
     report = reported(unplugged=(8, 13), silent=(20, 28), frozen=(33, 39))
     assert lasts(only(report, CAMERA_GONE), 8, 13)
@@ -132,6 +145,23 @@ def test_camera_node_and_frozen_images_are_told_apart(reported: Reported):
     assert [lost.ended for lost in report.lost][:2] == ['a right answer'] * 2
 
 
+def test_a_clock_that_is_set_back_costs_no_answer(maker: TrialMaker, tmp_path: Path):
+    trial, hour = maker.make(tmp_path / 'trials', 'trial', live=False), 3600
+    jump = replace(entry(20.1, CLOCK_JUMP, ''), stamp_ns=T0 + round((20.1 - hour) * 1e9))
+    for event in (entry(0, STARTED, ''), entry(19.9, GNSS_BACK, ''), jump):
+        trial.events.append(event)
+    shutil.rmtree(trial.path / 'bag')
+    records = [
+        replace(r, received=r.received - hour * (r.received > T0 / 1e9 + 20))
+        for r in maker.records(Faults())
+    ]
+    write_bag(trial.next_bag(), records=records, storage='mcap')
+    report = make_report(trial, ReportOptions())
+    seconds = [one.seconds for one in report.judged]
+    assert seconds == sorted(seconds) and len(seconds) == len(maker.frames)
+    assert report.figures['right_share'] > 0.95 and not report.stretches
+
+
 @pytest.mark.parametrize('odometry', [True, False])
 def test_a_gap_in_the_recording_is_no_fault_of_the_sensors(reported: Reported, odometry: bool):
     report = reported(unrecorded=(15, 22), live=False, odometry=odometry)
@@ -140,6 +170,13 @@ def test_a_gap_in_the_recording_is_no_fault_of_the_sensors(reported: Reported, o
     assert {e.kind for e in report.source.events} == {RECORDER_LOST}
     assert report.figures['metres_between_median'] < 3
     assert not report.lost and any('nothing was told live' in n for n in report.notes)
+
+
+def test_a_full_disk_is_no_fault_of_the_sensors(reported: Reported):
+    report = reported(full=(15, 22), live=False)
+    assert lasts(only(report, UNRECORDED), 15, 22) and len(report.stretches) == 1
+    assert second_of(report, RECORDER_LOST) == pytest.approx(15, abs=1)
+    assert not report.lost and report.figures['metres_between_longest'] < 10
 
 
 def test_what_was_told_live_is_not_told_again(reported: Reported):
@@ -190,6 +227,16 @@ def test_files_of_others_are_never_replaced(reported: Reported, name: str):
         write_report_files(report, trial_page(report))
     assert other.read_text().endswith('mine')
     assert len(list(other.parent.glob('*report*'))) + len(list(other.parent.glob('*.csv'))) == 1
+
+
+def test_the_page_says_first_why_it_failed_and_what_is_doubtful(reported: Reported):
+    report = reported(dark=(10, 20), no_fix=(30, 36), silent=(22, 27))
+    report.notes.insert(0, 'DOUBT')
+    page = trial_page(report)
+    top = page[page.index('<h1>') : page.index('What went wrong')]
+    assert re.search(r'reasons: dark \((9|10)\.\d s, from 0:\d\d on\), node silent', top)
+    assert f'{report.figures["unjudged"]} of {report.figures["answers"]} answers could not' in top
+    assert 'GNSS lost' in top and 'DOUBT' in top
 
 
 def test_text_of_a_log_is_only_text_in_the_page(reported: Reported):

@@ -13,7 +13,7 @@ from trial_maker import TrialMaker
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.trials.overview import Overview, overview_of
-from ashtkd_ros.trials.overview_page import check_overview, write_overview
+from ashtkd_ros.trials.overview_page import check_overview, overview_page, write_overview
 from ashtkd_ros.trials.report_files import report_values
 from ashtkd_ros.trials.trial_report import ReportOptions, make_report
 
@@ -55,6 +55,16 @@ def test_faults_of_all_trials_have_their_minutes(overview: Overview):
     assert told['again', 'camera fault'] * 60 == pytest.approx(7.5, abs=2.5)
     assert told['blind', 'node silent'] * 60 == pytest.approx(33.5, abs=2.5)
     assert not [name for name, _ in told if name == 'plain']
+
+
+def test_reasons_are_compared_by_condition(overview: Overview):
+    reasons = {row.condition: row.reasons for row in overview.conditions}
+    assert reasons['night']['dark'] == pytest.approx(5, abs=1)
+    assert reasons['night']['node silent'] == pytest.approx(8, abs=1)
+    assert reasons['rain']['new look'] > 3 and 'dark' not in reasons['rain']
+    assert not reasons['dusk']
+    page = overview_page(overview)
+    assert page.index('Why it failed') < page.index('node silent') < page.index('Pictures')
 
 
 def test_a_spot_is_told_that_fails_in_several_trials(overview: Overview):
