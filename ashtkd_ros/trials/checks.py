@@ -72,14 +72,15 @@ def exposure(topic: str, faults: Sequence[str], brightness: float) -> Check:
 
 
 def sharpness(topic: str, faults: Sequence[str]) -> Check:
-    """As `exposure`. A blank wall looks blurred too."""
-    name, blurred = f'blur {topic}', list(faults).count(_BLURRED)
-    if not faults:
+    """As `exposure`. A blank wall looks blurred too; one that is black or white tells nothing."""
+    seen = [fault for fault in faults if fault in ('', _BLURRED, _FROZEN)]
+    name, blurred = f'blur {topic}', seen.count(_BLURRED)
+    if not seen:
         return Check(name, UNSURE, 'no picture could be looked at')
     if not blurred:
-        return Check(name, GO, f'{counted(len(faults), "picture")}, all sharp')
+        return Check(name, GO, f'{counted(len(seen), "picture")}, all sharp')
     advice = 'clean the lens and set its focus; a blank wall looks blurred too'
-    text = f'{blurred} of {counted(len(faults), "picture")} blurred'
+    text = f'{blurred} of {counted(len(seen), "picture")} blurred'
     return Check(name, UNSURE, text, advice)
 
 

@@ -34,6 +34,7 @@ def test_pictures():
     assert found == [GO, NO_GO, UNSURE, UNSURE]
     assert checks.sharpness('/cam', ['blurred', 'blurred']).verdict == UNSURE
     assert checks.sharpness('/cam', ['']).verdict == GO
+    assert checks.sharpness('/cam', ['nearly black']).verdict == UNSURE
     assert checks.frozen('/cam', ['', 'frozen'], changed=False).verdict == NO_GO
     assert checks.frozen('/cam', ['', ''], changed=False).verdict == UNSURE
     assert checks.frozen('/cam', ['', ''], changed=True).verdict == GO
