@@ -41,8 +41,9 @@ class Moment:
 class Clocks:
     """Follows the moments of a trial.
 
-    `awake_s`: seconds that were watched; `stuttered`: the last one at which a gap ended. A gap in which nothing was fed, since the machine
-    stuttered, counts as one tick: what was silent then may only have been late.
+    `awake_s`: seconds that were watched. A gap in which nothing was fed, since the machine
+    stuttered, counts as one tick: what was silent then may only have been late. `stuttered`: when
+    the last gap ended, in the same seconds.
     """
 
     awake_s: float = 0.0

@@ -40,6 +40,13 @@ def test_pictures():
     assert checks.frozen('/cam', ['', ''], changed=True).verdict == GO
 
 
+def test_pictures_that_cannot_be_decoded():
+    all_of_them, some = ['damaged'] * 3, ['damaged', '', '']
+    found = [checks.frozen('/cam', faults, changed=True).verdict for faults in (all_of_them, some)]
+    assert found == [NO_GO, UNSURE]
+    assert checks.exposure('/cam', all_of_them, math.nan).verdict == UNSURE
+
+
 def stamps(*seconds: float, behind: float = 0.05) -> list[tuple[int, int]]:
     return [(NOW_NS + int((s - behind) * S), NOW_NS + int(s * S)) for s in seconds]
 

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,6 +46,8 @@ class Supervisor:
         commands = plan.commands(trial)
         self._children = [Child(name, commands[name], trial.path) for name in commands]
         self._signals: list[int] = []
+        self._unwritten: deque[LogEntry] = deque()  # events that the disk has refused
+        self._fault = ''
         self._parent = os.getppid()
         self._parent_name = _name_of(self._parent)
 
@@ -100,6 +103,7 @@ class Supervisor:
 
     def _look(self) -> None:
         """Look once at every child, and at what has started this process."""
+        self._write_down()
         for child in self._children:
             if (status := child.died()) is not None:
                 self._say_died(child, status)
@@ -125,13 +129,23 @@ class Supervisor:
         self._note(LogEntry(PROCESS_DIED, f'{child.name} {how}; {then}{lost}', values=values))
 
     def _note(self, entry: LogEntry) -> None:
-        """Write an event down and say it; neither may end the trial."""
+        """Say an event and write it down; neither may end the trial."""
         _say(entry.text)
+        self._unwritten.append(entry)
+        self._write_down()
+
+    def _write_down(self) -> None:
+        """Write down the events that wait for it; a disk may refuse them for a while."""
         try:
-            self._trial.events.append(entry)
+            while self._unwritten:
+                self._trial.events.append(self._unwritten[0])
+                self._unwritten.popleft()
+            self._fault = ''
         except VprError as error:
-            with contextlib.suppress(OSError, ValueError):
-                print_error(str(error))
+            before, self._fault = self._fault, str(error)
+            if self._fault != before:
+                with contextlib.suppress(OSError, ValueError):
+                    print_error(self._fault)
 
     def _end(self) -> None:
         """End the children, those first that feed the others."""
@@ -184,7 +198,8 @@ def end_trial(path: Path) -> None:
     pids = running(trial.path)
     if not pids:
         raise VprError(f'{path}: nothing of this trial runs on this machine')
-    trial.events.append(LogEntry(ENDED, 'the trial ends, long after its supervisor'))
+    with contextlib.suppress(VprError):  # a full disk
+        trial.events.append(LogEntry(ENDED, 'the trial ends, long after its supervisor'))
     last = [(name, s) for name, s in ((RECORDER, _RECORDER_END_S), (WATCH, _WATCH_END_S))]
     nodes = [pid for name, pid in pids.items() if name not in (RECORDER, WATCH)]
     end_all(nodes, _NODE_END_S)
@@ -201,6 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     def command() -> int:
         if args.end is not None:
             end_trial(args.end)
+            print_lines(f'the trial has ended: {args.end}')
             return 0
         given = {name: getattr(args, name) for name, _, _ in all_arguments()}
         plan = TrialPlan(given, words[len(own) + 1 :])

@@ -184,3 +184,20 @@ def test_a_process_that_does_not_end_is_killed(tmp_path: Path):
     wait_for(ready.exists, 'the process')
     child.ask_to_end()
     assert not child.wait(0.5)
+
+
+def test_an_event_that_the_disk_refuses_is_written_down_later(start):
+    trial = start()
+    wait_for(lambda: set(trial.children()) == set(NAMES), 'the processes')
+    events = trial.folder.path / 'events.jsonl'
+    aside = events.rename(trial.folder.path / 'aside')
+    events.mkdir()
+    pid = trial.children()['trial_watch']
+    os.kill(pid, signal.SIGKILL)
+    trial.wait_for_another('trial_watch', pid)
+    events.rmdir()
+    aside.rename(events)
+    wait_for(lambda: PROCESS_BACK in trial.kinds(), 'the events')
+    assert trial.kinds() == [STARTED, PROCESS_DIED, PROCESS_BACK]
+    trial.stop()
+    assert trial.stderr.count('cannot be written') == 1
