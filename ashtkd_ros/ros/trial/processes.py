@@ -16,7 +16,8 @@ from ashtkd_ros.text import reason_of
 # In the environment of each process of a trial: the trial's folder, its own name, and the number
 # of the process that started it.
 FOLDER, NAME, SUPERVISOR = 'ASHTKD_TRIAL', 'ASHTKD_TRIAL_PROCESS', 'ASHTKD_TRIAL_SUPERVISOR'
-MOST_STARTS = 20  # again, of one process
+_DOMAIN = 'ROS_DOMAIN_ID'
+MOST_STARTS = 20  # again, of one process that never runs for long
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _SETTLED_S, _LONG_S = 2.0, 60.0  # of life: started again for good; the next pause is short again
 _LOOK_S = 0.05
@@ -64,7 +65,7 @@ class Child:
         self._died = time.monotonic()
         self._gone = self._died if self._is_back else self._gone
         if self._died - self._started > _LONG_S:
-            self._pause = _FIRST_PAUSE_S
+            self._pause, self.starts = _FIRST_PAUSE_S, 0
         return status
 
     def start_again(self) -> str:
@@ -113,6 +114,17 @@ def running(folder: Path) -> dict[str, int]:
         if os.path.realpath(variables.get(FOLDER, '/')) == wanted and NAME in variables:
             found[variables[NAME]] = pid
     return found
+
+
+def other_trials(folder: Path) -> list[str]:
+    """Folders of the other trials that run on this machine, of this user and ROS domain."""
+    domain, own = os.environ.get(_DOMAIN), os.path.realpath(folder)
+    others = {
+        os.path.realpath(variables[FOLDER])
+        for _, variables in _environments()
+        if FOLDER in variables and NAME in variables and variables.get(_DOMAIN) == domain
+    }
+    return sorted(others - {own})
 
 
 def supervisor_of(folder: Path) -> int:

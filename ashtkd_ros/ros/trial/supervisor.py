@@ -24,7 +24,14 @@ from ashtkd_ros.cli.terminal import print_error, print_lines
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.documents import parse_json
 from ashtkd_ros.files.reading import read_regular
-from ashtkd_ros.ros.trial.processes import MOST_STARTS, Child, end_all, running, supervisor_of
+from ashtkd_ros.ros.trial.processes import (
+    MOST_STARTS,
+    Child,
+    end_all,
+    other_trials,
+    running,
+    supervisor_of,
+)
 from ashtkd_ros.ros.trial.trial_options import all_arguments, trial_parser
 from ashtkd_ros.ros.trial.trial_plan import CHECK, RECORDER, WATCH, TrialPlan
 from ashtkd_ros.trials.folder import CHECKS, TrialFolder
@@ -35,6 +42,7 @@ _LOOK_S = 0.2
 _CHECK_S = 180.0  # longest time of the check list
 # Closing a long bag takes a while.
 _NODE_END_S, _RECORDER_END_S, _WATCH_END_S = 15.0, 60.0, 10.0
+_END_COMMAND = 'ros2 run ashtkd_ros vpr_trial --end'
 _CHECKS_LIMIT = 2**20  # bytes
 
 
@@ -56,6 +64,8 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: self._signals.append(number))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks ends no trial
+        for other in other_trials(self._trial.path):
+            _say(f'{other} still runs as well; end it by: {_END_COMMAND} {other}')
         self._trial.write_configuration(self._plan.configuration())
         if self._plan.checked != 'false':
             self._check()
@@ -116,7 +126,7 @@ class Supervisor:
         if os.getppid() != self._parent:
             self._parent = os.getppid()
             text = f'{self._parent_name}, which started the trial, has ended; the trial goes on; '
-            text += f'end it by: ros2 run ashtkd_ros vpr_trial --end {self._trial.path}'
+            text += f'end it by: {_END_COMMAND} {self._trial.path}'
             self._note(LogEntry(PROCESS_DIED, text, values={'process': self._parent_name}))
 
     def _say_died(self, child: Child, status: int | None, problem: str = '') -> None:

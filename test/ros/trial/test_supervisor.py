@@ -201,3 +201,13 @@ def test_an_event_that_the_disk_refuses_is_written_down_later(start):
     assert trial.kinds() == [STARTED, PROCESS_DIED, PROCESS_BACK]
     trial.stop()
     assert trial.stderr.count('cannot be written') == 1
+
+
+def test_a_trial_that_was_left_running_is_told_to_the_next(start, tmp_path: Path):
+    left = start()
+    wait_for(lambda: set(left.children()) == set(NAMES), 'the processes')
+    left.stop(signal.SIGKILL)
+    following = Trial(tmp_path / 'next')
+    wait_for(following.children, 'the next trial')
+    following.stop()
+    assert f'{left.folder.path} still runs as well; end it by: ' in following.stdout
