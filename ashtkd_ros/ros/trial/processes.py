@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -105,6 +106,23 @@ class Child:
         self._process.kill()
         self._process.wait()
         return False
+
+
+def never_wait_for_output() -> None:
+    """Have this process and its children drop what a terminal or pipe does not take at once.
+
+    Else Ctrl-S, or a connection that hangs, would stop them all. Whoever else has the terminal
+    still waits for it, so it is opened anew.
+    """
+    for handle in (1, 2):
+        with contextlib.suppress(OSError):  # closed, or a socket
+            mode = os.fstat(handle).st_mode
+            if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+                continue
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+            opened = os.open(f'/proc/self/fd/{handle}', flags)
+            os.dup2(opened, handle)
+            os.close(opened)
 
 
 def running(folder: Path) -> dict[str, int]:

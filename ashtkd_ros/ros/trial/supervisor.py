@@ -28,6 +28,7 @@ from ashtkd_ros.ros.trial.processes import (
     MOST_STARTS,
     Child,
     end_all,
+    never_wait_for_output,
     other_trials,
     running,
     supervisor_of,
@@ -232,7 +233,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         plan = TrialPlan(given, words[len(own) + 1 :])
         plan.check()
         trial = plan.create_folder()
-        print_lines(f'trial: {trial.path}')
+        never_wait_for_output()
+        _say(f'trial: {trial.path}')
         return Supervisor(plan, trial).run()
 
     run_command(command)
