@@ -102,6 +102,12 @@ class BagRecording:
             ending.file.close()
         return lost
 
+    def skip(self) -> int:
+        """As `give_up`, but only where another file can be begun at once."""
+        if self._ending is not None and self._part is None:
+            self._begin()
+        return self.give_up() if self._part is not None else 0
+
     def close(self) -> None:
         """End the bag; VprError where the disk does not take all of it."""
         self.pause()

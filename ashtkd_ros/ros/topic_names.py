@@ -14,10 +14,18 @@ from ashtkd_ros.files.documents import YAML_LIMIT, parse_yaml
 from ashtkd_ros.files.reading import read_regular
 
 COMPRESSED = '/compressed'
+FULL_NAME = re.compile(r'(/[A-Za-z_]\w*)+', re.ASCII)  # of a topic or a node
 TRANSPORTS = ('raw', 'compressed')
 _TOPIC_RULE = re.compile(
     r'(?:(?P<node>(?!ros(?:topic|service):)[^/:~]+):)?(?:rostopic://)?(?P<name>[^:]+)'
 )
+
+
+def check_topic(name: str) -> str:
+    """The full name of a topic; VprError where it is none."""
+    if not FULL_NAME.fullmatch(name):
+        raise VprError(f'"{name}" is not the name of a topic, such as /camera/image_raw')
+    return name
 
 
 def image_topics(compressed: bool, base: str, remapped: str = '') -> list[str]:

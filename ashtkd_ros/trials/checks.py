@@ -24,7 +24,7 @@ _BACK_S = 0.05  # between images that overtake each other
 _FULL_MB, _SPARE = 200.0, 1.5
 _OLD_DAYS, _LOW_BATTERY, _COARSE_M = 180.0, 0.2, 5.0
 _BURNT, _DARK = 'over-exposed', 'nearly black'
-_BLURRED, _FROZEN = 'blurred', 'frozen'
+_BLURRED, _FROZEN, _DAMAGED = 'blurred', 'frozen', 'damaged'
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def exposure(topic: str, faults: Sequence[str], brightness: float) -> Check:
     `brightness`: their mean grey, 0 to 255, NaN without pictures."""
     name, counts = f'exposure {topic}', Counter(faults)
     bad, pictures = counts[_DARK] + counts[_BURNT], counted(len(faults), 'picture')
-    if not faults:
+    if counts[_DAMAGED] == len(faults):
         return Check(name, UNSURE, 'no picture could be looked at')
     text = f'mean brightness {brightness:.0f} of 255'
     if not bad:
@@ -72,20 +72,25 @@ def exposure(topic: str, faults: Sequence[str], brightness: float) -> Check:
 
 
 def sharpness(topic: str, faults: Sequence[str]) -> Check:
-    """As `exposure`. A blank wall looks blurred too."""
-    name, blurred = f'blur {topic}', list(faults).count(_BLURRED)
-    if not faults:
+    """As `exposure`. A blank wall looks blurred too; one that is black or white tells nothing."""
+    seen = [fault for fault in faults if fault in ('', _BLURRED, _FROZEN)]
+    name, blurred = f'blur {topic}', seen.count(_BLURRED)
+    if not seen:
         return Check(name, UNSURE, 'no picture could be looked at')
     if not blurred:
-        return Check(name, GO, f'{counted(len(faults), "picture")}, all sharp')
+        return Check(name, GO, f'{counted(len(seen), "picture")}, all sharp')
     advice = 'clean the lens and set its focus; a blank wall looks blurred too'
-    text = f'{blurred} of {counted(len(faults), "picture")} blurred'
+    text = f'{blurred} of {counted(len(seen), "picture")} blurred'
     return Check(name, UNSURE, text, advice)
 
 
 def frozen(topic: str, faults: Sequence[str], changed: bool) -> Check:
     """As `exposure`; `changed`: whether any two pictures differed."""
-    name = f'picture {topic}'
+    name, damaged = f'picture {topic}', list(faults).count(_DAMAGED)
+    if damaged:
+        text = f'{damaged} of {counted(len(faults), "picture")} cannot be decoded'
+        verdict = NO_GO if damaged == len(faults) else UNSURE
+        return Check(name, verdict, text, 'check the encoding and the cable of the camera')
     if _FROZEN in faults:
         text = 'the camera sends one and the same picture'
         return Check(name, NO_GO, text, 'start its driver again')

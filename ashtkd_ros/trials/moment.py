@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -41,10 +42,12 @@ class Clocks:
     """Follows the moments of a trial.
 
     `awake_s`: seconds that were watched. A gap in which nothing was fed, since the machine
-    stuttered, counts as one tick: what was silent then may only have been late.
+    stuttered, counts as one tick: what was silent then may only have been late. `stuttered`: when
+    the last gap ended, in the same seconds.
     """
 
     awake_s: float = 0.0
+    stuttered: float = -math.inf
     last: Moment | None = None
     jumped: tuple[float, float] = field(default=(-1e9, 0.0))  # awake_s and seconds of the last
 
@@ -55,6 +58,7 @@ class Clocks:
             return []
         passed = (at.monotonic_ns - last.monotonic_ns) / NS_PER_S
         self.awake_s += max(0.0, passed if passed < _STALL_S else _TICK_S)
+        self.stuttered = self.stuttered if passed < _STALL_S else self.awake_s
         jump = (at.stamp_ns - last.stamp_ns) / NS_PER_S - passed
         if abs(jump) <= JUMP_S:
             return []

@@ -11,6 +11,7 @@ import numpy as np
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT, FrozenDetector, fault
 from ashtkd_ros.images.message_decoding import ImageError, message_to_array
 
+DAMAGED = 'damaged'  # the fault of a message that is no image
 _SIZE = 224  # pixels of a side; so large are the pictures that `fault` was made for
 
 
@@ -29,12 +30,12 @@ class PictureCheck:
     def look(self, message: Any, stamp_s: float, frozen_after: int) -> str:
         """The fault of an Image or CompressedImage, in a word or two; empty if it has none.
 
-        `frozen_after`: see `FrozenDetector`. A message that is no image has the fault "damaged".
+        `frozen_after`: see `FrozenDetector`. A message that is no image is DAMAGED.
         """
         try:
             pixels, _ = message_to_array(message, (_SIZE, _SIZE))
         except ImageError:
-            return 'damaged'
+            return DAMAGED
         small = cv2.resize(pixels, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA)
         self.brightness = float(np.mean(small))
         self.changed |= self._last is not None and not np.array_equal(small, self._last)

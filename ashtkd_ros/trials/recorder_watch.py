@@ -29,7 +29,7 @@ class RecorderWatch:
         self._clocks, self._expected = clocks, expected
         self._last: float | None = None
         self._lost_since: float | None = None
-        self._low = False
+        self._low = self._was_bad = False
         self._lost = self._told = 0
         self._told_at = -_QUIET_S
         self._written: deque[tuple[float, int]] = deque(maxlen=60)
@@ -42,15 +42,15 @@ class RecorderWatch:
         self, state: str, lost: int, written: int, free_mb: float | None, at: Moment
     ) -> list[LogEntry]:
         """What the recorder says of itself once a second; `written`: bytes in all."""
-        now, full = self._clocks.awake_s, state == FULL
+        now, bad = self._clocks.awake_s, state == FULL or state in _FAILING
         self._last = now
-        entries = self._trouble(state, now, at)
-        losses = self._messages(lost, full, now, at)
-        return [*entries, *losses, *self._room(written, free_mb, full, now, at)]
+        entries = self._trouble(state, bad, now, at)
+        losses = self._messages(lost, bad or self._was_bad, now, at)
+        self._was_bad = bad
+        return [*entries, *losses, *self._room(written, free_mb, bad, now, at)]
 
-    def _trouble(self, state: str, now: float, at: Moment) -> list[LogEntry]:
+    def _trouble(self, state: str, bad: bool, now: float, at: Moment) -> list[LogEntry]:
         """One event where recording ends, for whatever reason, and one when it goes on."""
-        bad = state == FULL or state in _FAILING
         if bad and self._lost_since is None:
             self._lost_since = now
             if state == FULL:
@@ -64,12 +64,12 @@ class RecorderWatch:
         text = f'the recorder records again, after {lost:.1f} s'
         return [at.entry(RECORDER_BACK, text, seconds=round(lost, 1))]
 
-    def _messages(self, lost: int, full: bool, now: float, at: Moment) -> list[LogEntry]:
-        """MESSAGES_LOST once for many; a recorder that is started again counts from zero. What a
-        full disk loses is told by that."""
+    def _messages(self, lost: int, bad: bool, now: float, at: Moment) -> list[LogEntry]:
+        """MESSAGES_LOST once for many; a recorder that is started again counts from zero. What
+        is lost while it cannot write is told by that."""
         if lost < self._lost:
             self._told = 0
-        self._lost, self._told = lost, lost if full else self._told
+        self._lost, self._told = lost, lost if bad else self._told
         more = lost - self._told
         if more <= 0 or now - self._told_at < _QUIET_S:
             return []
@@ -79,14 +79,14 @@ class RecorderWatch:
         return [at.entry(MESSAGES_LOST, text, messages=more, in_all=lost)]
 
     def _room(
-        self, written: int, free_mb: float | None, full: bool, now: float, at: Moment
+        self, written: int, free_mb: float | None, bad: bool, now: float, at: Moment
     ) -> list[LogEntry]:
         if self._written and written < self._written[-1][1]:
             self._written.clear()
         self._written.append((now, written))
         since, before = self._written[0]
         passed = now - since
-        if free_mb is None or full or passed < _MEASURED_S or written <= before:
+        if free_mb is None or bad or passed < _MEASURED_S or written <= before:
             return []
         minutes = free_mb * 1e6 / ((written - before) / passed) / 60.0
         if minutes > _LOW_MINUTES:

@@ -39,7 +39,8 @@ Say = Callable[[str, str, str], None]
 @dataclass(frozen=True)
 class RecordingStatus:
     """`state`: RECORDING, DISK_FULL, CANNOT_WRITE, ENDED or FAILED; `reason`: why it is not the
-    first. `lost`: messages by why they are. `free_mb`: of the disk, None if not known.
+    first. `lost`: messages by why they are. `free_mb`: of the disk, without
+    the reserve, None if not known.
     `minutes_left`: until it is full, by the current rate; infinite if that is not known.
     `stalled_s`: how long the disk has not answered."""
 
@@ -115,7 +116,7 @@ class RecordingThread:
             self._bag.bytes,
             lost,
             self._file,
-            None if self._free is None else self._free / MB,
+            None if self._free is None else max(0, self._free - self._reserve) / MB,
             self._minutes,
             0.0 if busy_since is None else time.monotonic() - busy_since,
         )
@@ -214,10 +215,8 @@ class RecordingThread:
 
     def _try_again(self) -> None:
         share, more = _ROOM
-        if self._state == CANNOT_WRITE and time.monotonic() >= self._stopped + _GIVE_UP_S:
-            given_up = self._bag.give_up()
-            with self._lock:
-                self._lost[NO_DISK] += given_up
+        if time.monotonic() >= self._stopped + _GIVE_UP_S:
+            self._leave()
         room = self._free is not None and self._free > share * self._reserve + more
         lost = f'{counted(self._lost[NO_DISK] - self._lost_before, "message")} lost meanwhile'
         if room and self._bag.resume():
@@ -227,6 +226,16 @@ class RecordingThread:
         elif time.monotonic() >= self._said + _REPEAT_S:
             self._said = time.monotonic()
             self._say(ERROR, f'{self._bag.folder}: {self._reason}; {lost}', '')
+
+    def _leave(self) -> None:
+        """Give the file that has ended up, where the disk seems to refuse it for ever."""
+        trouble, given_up = self._bag.trouble, 0
+        if self._state == CANNOT_WRITE:
+            given_up = self._bag.give_up()
+        elif trouble is not None and trouble.errno == errno.EFBIG:  # of this file, or of all
+            given_up = self._bag.skip()
+        with self._lock:
+            self._lost[NO_DISK] += given_up
 
     def _measure(self) -> None:
         """How long the disk will do."""

@@ -25,6 +25,7 @@ _LOST_S = 3.0
 _UNKNOWN_M = 5.0  # accuracy of a fix that tells none, one standard deviation
 _MARGIN_M, _DRIFT = 2.0, 1.3  # beyond accuracies; wheels may measure too little
 _QUIET_S = 5.0  # between two jumps that are told
+_LATE_S = 2.0  # after a stutter, when all that waited comes at once
 
 
 class RobotWatch:
@@ -49,7 +50,8 @@ class RobotWatch:
         driven = self._metres if known else None
         place = geodetic_to_ecef(np.array([lat, lon, 0.0]))
         before, self._fix = self._fix, (place, accuracy, now, driven)
-        if before is None or now - self._jumped < _QUIET_S:
+        late = now - self._clocks.stuttered < _LATE_S  # and some never came
+        if before is None or late or now - self._jumped < _QUIET_S:
             return entries
         moved, seconds = float(np.linalg.norm(place - before[0])), now - before[2]
         whose, way = f'{FASTEST_M_S:g} m/s', FASTEST_M_S * seconds

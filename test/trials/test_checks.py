@@ -34,9 +34,17 @@ def test_pictures():
     assert found == [GO, NO_GO, UNSURE, UNSURE]
     assert checks.sharpness('/cam', ['blurred', 'blurred']).verdict == UNSURE
     assert checks.sharpness('/cam', ['']).verdict == GO
+    assert checks.sharpness('/cam', ['nearly black']).verdict == UNSURE
     assert checks.frozen('/cam', ['', 'frozen'], changed=False).verdict == NO_GO
     assert checks.frozen('/cam', ['', ''], changed=False).verdict == UNSURE
     assert checks.frozen('/cam', ['', ''], changed=True).verdict == GO
+
+
+def test_pictures_that_cannot_be_decoded():
+    all_of_them, some = ['damaged'] * 3, ['damaged', '', '']
+    found = [checks.frozen('/cam', faults, changed=True).verdict for faults in (all_of_them, some)]
+    assert found == [NO_GO, UNSURE]
+    assert checks.exposure('/cam', all_of_them, math.nan).verdict == UNSURE
 
 
 def stamps(*seconds: float, behind: float = 0.05) -> list[tuple[int, int]]:

@@ -215,7 +215,7 @@ def test_a_file_that_the_disk_refuses_for_ever(record, monkeypatch) -> None:
     recording.until(lambda: b'000000010' in (recording.bag.folder / 'bag_0.mcap').read_bytes())
     monkeypatch.setattr(patient_file.os, 'write', refuse_the_first)
     recording.send(20)
-    recording.until_state(CANNOT_WRITE)
+    recording.until_state(DISK_FULL)
     recording.until_state(RECORDING)
     recording.send(30)
     assert recording.thread.close(PATIENCE_S) == ''

@@ -118,6 +118,17 @@ def test_a_machine_that_stutters_tells_nothing():
         assert robot.drive(20) == []
 
 
+def test_a_watch_that_was_stopped_tells_no_jump():
+    """After it the middleware gives a few of the fixes that waited, all at once."""
+    robot = Robot()
+    robot.drive(30)
+    robot.now += 9.0
+    lats = [48.0 + x / DEGREE_M for x in (31.0, 32.0, 80.0, 81.0)]
+    assert [e for lat in lats for e in robot.watch.fix(lat, 11.0, 0, 0.5, robot.at())] == []
+    robot.north = 80.0 - robot.now
+    assert robot.drive(20) == []
+
+
 @pytest.mark.parametrize(
     ('part', 'begin', 'end', 'within_s'),
     [

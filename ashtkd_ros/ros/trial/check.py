@@ -41,7 +41,7 @@ from ashtkd_ros.trials import checks
 from ashtkd_ros.trials.checks import GO, Check
 from ashtkd_ros.trials.equipment import map_facts, model_facts
 from ashtkd_ros.trials.folder import CHECKS, TrialFolder
-from ashtkd_ros.trials.picture_check import PictureCheck
+from ashtkd_ros.trials.picture_check import DAMAGED, PictureCheck
 from ashtkd_ros.trials.robot_watch import accuracy_m
 from ashtkd_ros.trials.time_sync import time_sync
 
@@ -86,10 +86,10 @@ class CheckList:
         ):
             message = deserialize_message(data, kind)
             faults.append(look.look(message, ns_to_s(stamp), _FROZEN_AFTER))
-            grey.append(look.brightness)
+            grey += [look.brightness] if faults[-1] != DAMAGED else []
         return [
             rate,
-            checks.exposure(topic, faults, statistics.fmean(grey)),
+            checks.exposure(topic, faults, statistics.fmean(grey or [math.nan])),
             checks.sharpness(topic, faults),
             checks.frozen(topic, faults, look.changed),
             checks.camera_stamps(topic, heard.stamps, s.simulated),

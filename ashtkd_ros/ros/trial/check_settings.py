@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT
+from ashtkd_ros.ros.topic_names import check_topic
 from ashtkd_ros.trials.folder import TRIALS, TrialFolder
 
 _LEAST_HZ = 1.0
@@ -37,7 +38,7 @@ class CheckSettings:
 
     @classmethod
     def of_options(cls, args: argparse.Namespace) -> CheckSettings:
-        """From the command line of `trial_check` without a trial."""
+        """From the command line of `trial_check` without a trial; VprError."""
         names = ('fix', 'odom', 'battery')
         topics = {name: _full(getattr(args, f'{name}_topic')) for name in names}
         cameras = [_full(topic) for topic in args.image_topic or ['image']]
@@ -77,7 +78,7 @@ class CheckSettings:
 
 
 def _full(topic: str) -> str:
-    return str(PurePosixPath('/', topic)) if topic else ''
+    return check_topic(str(PurePosixPath('/', topic))) if topic else ''
 
 
 def _existing(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
@@ -121,7 +122,8 @@ class Feeds:
     def _diagnostics(self, message: DiagnosticArray) -> None:
         s = self._settings
         for status in message.status:
-            if status.name == RECORDER_STATUS and s.recorder:
+            own = Path(status.hardware_id).parent == s.of_check.folder  # others may record too
+            if status.name == RECORDER_STATUS and s.recorder and own:
                 self._recorder(status)
             for camera, name in zip(s.cameras, s.nodes, strict=False):
                 if status.name == f'{name}: place recognition':

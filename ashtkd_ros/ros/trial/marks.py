@@ -53,7 +53,7 @@ class Marks:
         on_disk, said = self._mark(kind, ''), f'marked: {kind}'
         response.success = on_disk.wait(_PATIENCE_S)
         why = self._writer.fault or 'the disk has not answered yet'
-        response.message = said if response.success else f'{said}, but not on the disk: {why}'
+        response.message = said if response.success else f'{said}, but not on the disk yet: {why}'
         return response
 
     def _mark(self, kind: str, text: str):

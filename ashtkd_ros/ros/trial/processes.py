@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,8 @@ from ashtkd_ros.text import reason_of
 # In the environment of each process of a trial: the trial's folder, its own name, and the number
 # of the process that started it.
 FOLDER, NAME, SUPERVISOR = 'ASHTKD_TRIAL', 'ASHTKD_TRIAL_PROCESS', 'ASHTKD_TRIAL_SUPERVISOR'
-MOST_STARTS = 20  # again, of one process
+_DOMAIN = 'ROS_DOMAIN_ID'
+MOST_STARTS = 20  # again, of one process that never runs for long
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _SETTLED_S, _LONG_S = 2.0, 60.0  # of life: started again for good; the next pause is short again
 _LOOK_S = 0.05
@@ -64,7 +66,7 @@ class Child:
         self._died = time.monotonic()
         self._gone = self._died if self._is_back else self._gone
         if self._died - self._started > _LONG_S:
-            self._pause = _FIRST_PAUSE_S
+            self._pause, self.starts = _FIRST_PAUSE_S, 0
         return status
 
     def start_again(self) -> str:
@@ -106,6 +108,23 @@ class Child:
         return False
 
 
+def never_wait_for_output() -> None:
+    """Have this process and its children drop what a terminal or pipe does not take at once.
+
+    Else Ctrl-S, or a connection that hangs, would stop them all. Whoever else has the terminal
+    still waits for it, so it is opened anew.
+    """
+    for handle in (1, 2):
+        with contextlib.suppress(OSError):  # closed, or a socket
+            mode = os.fstat(handle).st_mode
+            if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+                continue
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+            opened = os.open(f'/proc/self/fd/{handle}', flags)
+            os.dup2(opened, handle)
+            os.close(opened)
+
+
 def running(folder: Path) -> dict[str, int]:
     """Name → number of each process of a trial that runs on this machine, of this user."""
     found, wanted = {}, os.path.realpath(folder)
@@ -113,6 +132,17 @@ def running(folder: Path) -> dict[str, int]:
         if os.path.realpath(variables.get(FOLDER, '/')) == wanted and NAME in variables:
             found[variables[NAME]] = pid
     return found
+
+
+def other_trials(folder: Path) -> list[str]:
+    """Folders of the other trials that run on this machine, of this user and ROS domain."""
+    domain, own = os.environ.get(_DOMAIN), os.path.realpath(folder)
+    others = {
+        os.path.realpath(variables[FOLDER])
+        for _, variables in _environments()
+        if FOLDER in variables and NAME in variables and variables.get(_DOMAIN) == domain
+    }
+    return sorted(others - {own})
 
 
 def supervisor_of(folder: Path) -> int:

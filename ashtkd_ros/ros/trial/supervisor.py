@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,15 @@ from ashtkd_ros.cli.terminal import print_error, print_lines
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.documents import parse_json
 from ashtkd_ros.files.reading import read_regular
-from ashtkd_ros.ros.trial.processes import MOST_STARTS, Child, end_all, running, supervisor_of
+from ashtkd_ros.ros.trial.processes import (
+    MOST_STARTS,
+    Child,
+    end_all,
+    never_wait_for_output,
+    other_trials,
+    running,
+    supervisor_of,
+)
 from ashtkd_ros.ros.trial.trial_options import all_arguments, trial_parser
 from ashtkd_ros.ros.trial.trial_plan import CHECK, RECORDER, WATCH, TrialPlan
 from ashtkd_ros.trials.folder import CHECKS, TrialFolder
@@ -34,6 +43,7 @@ _LOOK_S = 0.2
 _CHECK_S = 180.0  # longest time of the check list
 # Closing a long bag takes a while.
 _NODE_END_S, _RECORDER_END_S, _WATCH_END_S = 15.0, 60.0, 10.0
+_END_COMMAND = 'ros2 run ashtkd_ros vpr_trial --end'
 _CHECKS_LIMIT = 2**20  # bytes
 
 
@@ -45,6 +55,8 @@ class Supervisor:
         commands = plan.commands(trial)
         self._children = [Child(name, commands[name], trial.path) for name in commands]
         self._signals: list[int] = []
+        self._unwritten: deque[LogEntry] = deque()  # events that the disk has refused
+        self._fault = ''
         self._parent = os.getppid()
         self._parent_name = _name_of(self._parent)
 
@@ -53,6 +65,8 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: self._signals.append(number))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks ends no trial
+        for other in other_trials(self._trial.path):
+            _say(f'{other} still runs as well; end it by: {_END_COMMAND} {other}')
         self._trial.write_configuration(self._plan.configuration())
         if self._plan.checked != 'false':
             self._check()
@@ -100,6 +114,7 @@ class Supervisor:
 
     def _look(self) -> None:
         """Look once at every child, and at what has started this process."""
+        self._write_down()
         for child in self._children:
             if (status := child.died()) is not None:
                 self._say_died(child, status)
@@ -112,7 +127,7 @@ class Supervisor:
         if os.getppid() != self._parent:
             self._parent = os.getppid()
             text = f'{self._parent_name}, which started the trial, has ended; the trial goes on; '
-            text += f'end it by: ros2 run ashtkd_ros vpr_trial --end {self._trial.path}'
+            text += f'end it by: {_END_COMMAND} {self._trial.path}'
             self._note(LogEntry(PROCESS_DIED, text, values={'process': self._parent_name}))
 
     def _say_died(self, child: Child, status: int | None, problem: str = '') -> None:
@@ -125,13 +140,23 @@ class Supervisor:
         self._note(LogEntry(PROCESS_DIED, f'{child.name} {how}; {then}{lost}', values=values))
 
     def _note(self, entry: LogEntry) -> None:
-        """Write an event down and say it; neither may end the trial."""
+        """Say an event and write it down; neither may end the trial."""
         _say(entry.text)
+        self._unwritten.append(entry)
+        self._write_down()
+
+    def _write_down(self) -> None:
+        """Write down the events that wait for it; a disk may refuse them for a while."""
         try:
-            self._trial.events.append(entry)
+            while self._unwritten:
+                self._trial.events.append(self._unwritten[0])
+                self._unwritten.popleft()
+            self._fault = ''
         except VprError as error:
-            with contextlib.suppress(OSError, ValueError):
-                print_error(str(error))
+            before, self._fault = self._fault, str(error)
+            if self._fault != before:
+                with contextlib.suppress(OSError, ValueError):
+                    print_error(self._fault)
 
     def _end(self) -> None:
         """End the children, those first that feed the others."""
@@ -184,7 +209,8 @@ def end_trial(path: Path) -> None:
     pids = running(trial.path)
     if not pids:
         raise VprError(f'{path}: nothing of this trial runs on this machine')
-    trial.events.append(LogEntry(ENDED, 'the trial ends, long after its supervisor'))
+    with contextlib.suppress(VprError):  # a full disk
+        trial.events.append(LogEntry(ENDED, 'the trial ends, long after its supervisor'))
     last = [(name, s) for name, s in ((RECORDER, _RECORDER_END_S), (WATCH, _WATCH_END_S))]
     nodes = [pid for name, pid in pids.items() if name not in (RECORDER, WATCH)]
     end_all(nodes, _NODE_END_S)
@@ -201,12 +227,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     def command() -> int:
         if args.end is not None:
             end_trial(args.end)
+            print_lines(f'the trial has ended: {args.end}')
             return 0
         given = {name: getattr(args, name) for name, _, _ in all_arguments()}
         plan = TrialPlan(given, words[len(own) + 1 :])
         plan.check()
         trial = plan.create_folder()
-        print_lines(f'trial: {trial.path}')
+        never_wait_for_output()
+        _say(f'trial: {trial.path}')
         return Supervisor(plan, trial).run()
 
     run_command(command)

@@ -17,6 +17,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.documents import parse_yaml
 from ashtkd_ros.files.shipped import shipped_file
 from ashtkd_ros.ros.node_arguments import NodeArguments
+from ashtkd_ros.ros.topic_names import check_topic
 from ashtkd_ros.ros.trial.node_plan import NodePlan, check_files
 from ashtkd_ros.ros.trial.trial_options import CHECKS, SHIPPED
 from ashtkd_ros.trials.equipment import machine_facts, map_facts, model_facts, program_version
@@ -48,8 +49,10 @@ class TrialPlan:
         if self.checked not in CHECKS:
             raise VprError(f'check is "{self.checked}"; it must be {" or ".join(CHECKS)}')
         seconds, minutes = self._text('split_s'), self._arguments.value('planned_minutes', 0.0)
-        if not (seconds.isascii() and seconds.isdecimal() and int(seconds) > 0):
-            raise VprError(f'split_s is "{seconds}"; it must be a whole number, 1 or more')
+        if not re.fullmatch(r'[1-9][0-9]{0,8}', seconds):
+            raise VprError(f'split_s is "{seconds[:40]}"; it must be a whole number, 1 or more')
+        if not self._arguments.path('trials_folder'):
+            raise VprError('trials_folder is empty; name a folder')
         if not 0 < minutes <= _LONGEST_MINUTES:
             raise VprError(
                 f'planned_minutes is {minutes:g}; it must be above 0, and at most a day'
@@ -57,6 +60,10 @@ class TrialPlan:
         check_files(self._files)
         for node in self.nodes:
             node.command()
+            for topic in node.image_topics():
+                check_topic(topic)
+        for topic in self.recorded():
+            check_topic(topic)
         if not (self.records or self.has_nodes):
             raise VprError('with record false and node false there is nothing to do')
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -17,11 +16,11 @@ from visualization_msgs.msg import MarkerArray
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.node_topics import topics_by_type
+from ashtkd_ros.ros.topic_names import FULL_NAME
 from ashtkd_ros.ros.trial.polled_subscriptions import PolledSubscriptions
 from ashtkd_ros.trials.dashboard.state import NODE_STATUS, STALE_S, DashboardState
 from ashtkd_ros.trials.vocabulary import EVENT_TOPIC, MARK_TOPIC, MARKED_TOPIC
 
-_FULL_NAME = re.compile(r'(/[A-Za-z_]\w*)+', re.ASCII)
 _LOOK_S = 1.0  # from one look at the graph to the next
 _SETTLED_S = 2.0  # every node has sent its diagnostics within this time
 _SILENT_S = 5.0  # nodes that send no diagnostics are looked for in the graph
@@ -38,7 +37,7 @@ class TrialTopics:
     def __init__(self, state: DashboardState, wanted: str = ''):
         """`wanted`: full name of the vpr_node; empty: the only one. VprError if it is no name."""
         self._wanted = f'/{wanted.lstrip("/")}' if wanted else ''
-        if self._wanted and not _FULL_NAME.fullmatch(self._wanted):
+        if self._wanted and not FULL_NAME.fullmatch(self._wanted):
             raise VprError(f'"{wanted}" is no name of a node; "ros2 node list" shows the names')
         self._state = state
         self._node = rclpy.create_node(
@@ -100,7 +99,7 @@ class TrialTopics:
     def _publishers(self, topics: Iterable[str]) -> set[str]:
         found = [i for t in topics for i in self._node.get_publishers_info_by_topic(t)]
         names = {f'{i.node_namespace.rstrip("/")}/{i.node_name}' for i in found}
-        return {name for name in names if _FULL_NAME.fullmatch(name)}
+        return {name for name in names if FULL_NAME.fullmatch(name)}
 
     def _hear_node(self) -> None:
         _, published = topics_by_type(self._node, self._state.node)
@@ -146,7 +145,7 @@ class TrialTopics:
     def _on_status(self, message: DiagnosticArray) -> None:
         for status in message.status:
             name = status.name.removesuffix(NODE_STATUS)
-            if name != status.name and _FULL_NAME.fullmatch(name):
+            if name != status.name and FULL_NAME.fullmatch(name):
                 self._heard[name] = self._state.now()
                 self._first = min(self._first, self._heard[name])
             self._state.hear_status(

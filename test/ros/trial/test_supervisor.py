@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -184,3 +185,57 @@ def test_a_process_that_does_not_end_is_killed(tmp_path: Path):
     wait_for(ready.exists, 'the process')
     child.ask_to_end()
     assert not child.wait(0.5)
+
+
+def test_an_event_that_the_disk_refuses_is_written_down_later(start):
+    trial = start()
+    wait_for(lambda: set(trial.children()) == set(NAMES), 'the processes')
+    events = trial.folder.path / 'events.jsonl'
+    aside = events.rename(trial.folder.path / 'aside')
+    events.mkdir()
+    pid = trial.children()['trial_watch']
+    os.kill(pid, signal.SIGKILL)
+    trial.wait_for_another('trial_watch', pid)
+    events.rmdir()
+    aside.rename(events)
+    wait_for(lambda: PROCESS_BACK in trial.kinds(), 'the events')
+    assert trial.kinds() == [STARTED, PROCESS_DIED, PROCESS_BACK]
+    trial.stop()
+    assert trial.stderr.count('cannot be written') == 1
+
+
+def test_a_trial_that_was_left_running_is_told_to_the_next(start, tmp_path: Path):
+    left = start()
+    wait_for(lambda: set(left.children()) == set(NAMES), 'the processes')
+    left.stop(signal.SIGKILL)
+    following = Trial(tmp_path / 'next')
+    wait_for(following.children, 'the next trial')
+    following.stop()
+    assert f'{left.folder.path} still runs as well; end it by: ' in following.stdout
+
+
+def test_a_terminal_that_takes_nothing_stops_no_trial(tmp_path: Path):
+    """As after Ctrl-S, or when the connection hangs."""
+    unread, full = os.pipe()
+    os.set_blocking(full, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(full, bytes(2**16)):
+            pass
+    os.set_blocking(full, True)
+    root = tmp_path / 'trials'
+    command = [sys.executable, '-m', 'stand_in_trial', '--trial=x', f'--trials-folder={root}']
+    told = {'stdout': full, 'stderr': full, 'env': environment(tmp_path / 'log')}
+    with subprocess.Popen(command, **told) as trial:
+        try:
+            wait_for(lambda: root.is_dir() and trials_in(root), 'the trial')
+            path = trials_in(root)[0].path
+            wait_for(lambda: set(running(path)) == set(NAMES), 'the processes')
+            before = running(path)['trial_watch']
+            os.kill(before, signal.SIGKILL)
+            wait_for(lambda: running(path).get('trial_watch', before) != before, 'the watch')
+            trial.send_signal(signal.SIGINT)
+            assert trial.wait(PATIENCE_S) == 0 and running(path) == {}
+        finally:
+            trial.kill()
+            os.close(unread)
+            os.close(full)

@@ -63,8 +63,8 @@ def trial(tmp_path: Path, saved: Path) -> TrialFolder:
 class Operator:
     """Camera, recorder and listener of a watch."""
 
-    def __init__(self, peer):
-        self.peer, node = peer, peer.node
+    def __init__(self, peer, trial: TrialFolder):
+        self.peer, self.trial, node = peer, trial, peer.node
         self.events: list[LogEntry] = []
         self.marked: list[LogEntry] = []
         self.status: list[DiagnosticStatus] = []
@@ -94,10 +94,12 @@ class Operator:
                 self._record()
 
     def _record(self) -> None:
+        """What the trial's recorder says, and one that fails and has nothing to do with it."""
         values = {'state': 'recording', 'lost': '0', 'bytes': '1', 'disk free MB': 'plenty'}
-        pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
-        status = DiagnosticStatus(name=RECORDER_STATUS, values=pairs)
-        self.recorder.publish(DiagnosticArray(status=[status]))
+        for bag, state in ((self.trial.path / 'bag', 'recording'), (Path('/a/bag'), 'failed')):
+            pairs = [KeyValue(key=k, value=v) for k, v in {**values, 'state': state}.items()]
+            status = DiagnosticStatus(name=RECORDER_STATUS, hardware_id=str(bag), values=pairs)
+            self.recorder.publish(DiagnosticArray(status=[status]))
 
     def wait_for(self, kind: str, count: int = 1) -> LogEntry:
         """The event of a kind, as it was published."""
@@ -122,8 +124,8 @@ def entry_of(message: String) -> LogEntry:
 
 
 @pytest.fixture
-def operator(peer) -> Iterator[Operator]:
-    operator = Operator(peer)
+def operator(peer, trial: TrialFolder) -> Iterator[Operator]:
+    operator = Operator(peer, trial)
     yield operator
     operator.close()
 
