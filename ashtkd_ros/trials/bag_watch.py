@@ -9,6 +9,7 @@ from ashtkd_ros.stamps import stamp_to_ns
 from ashtkd_ros.trials.moment import Moment
 from ashtkd_ros.trials.node_status import number_of, values_of
 from ashtkd_ros.trials.recorded_images import RecordedImages
+from ashtkd_ros.trials.recording_thread import NO_DISK
 from ashtkd_ros.trials.robot_watch import accuracy_m
 from ashtkd_ros.trials.trial_clock import TrialClock
 from ashtkd_ros.trials.trial_log import LogEntry
@@ -90,9 +91,12 @@ class BagWatch:
         for status in message.status:
             if status.name == RECORDER_STATUS:
                 told = values_of(status)
-                lost, written = (number_of(told, key) for key in ('lost', 'bytes'))
+                # what a full disk loses is told by that
+                keys = ('lost', f'lost: {NO_DISK}', 'bytes')
+                counts = [0 if n != n else int(n) for n in (number_of(told, k) for k in keys)]
                 free = number_of(told, 'disk free MB')
-                counts = (0 if n != n else int(n) for n in (lost, written))
                 free = None if free != free else free
-                found += self._watch.recorder(told.get('state', ''), *counts, free, at)
+                lost, by_disk, written = counts
+                state = told.get('state', '')
+                found += self._watch.recorder(state, lost - by_disk, written, free, at)
         return found

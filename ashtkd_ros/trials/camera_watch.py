@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from ashtkd_ros.stamps import NS_PER_S
@@ -22,6 +23,7 @@ from ashtkd_ros.trials.vocabulary import (
 _FAULT_S = 2.0
 _FIRST_IMAGE_S = 15.0
 _ANSWER_S, _FIRST_ANSWER_S = 3.0, 60.0  # of silence; a node loads its map before the first answer
+_SAYS_S = 2.5  # a node tells its state once a second
 _STAMPS, _FIRST_STAMPS = 200, 10
 
 
@@ -37,7 +39,7 @@ class CameraWatch:
         self._last_stamp = 0
         self._unanswered_since: float | None = None
         self._map: tuple[str, int] | None = None
-        self.node_text = ''
+        self._said, self._said_at = '', -math.inf
 
     def resume(self, begin: LogEntry, since: float) -> None:
         """Go on where an earlier watch told that something had begun."""
@@ -108,6 +110,10 @@ class CameraWatch:
         text = f'{self._camera}: the node answers again after {lost:.1f} s'
         return [self._entry(at, NODE_BACK, text, seconds=round(lost, 1))]
 
+    def node_says(self, text: str) -> None:
+        """The node told what is wrong with it; empty: nothing."""
+        self._said, self._said_at = text, self._clocks.awake_s
+
     def map_in_use(self, location: str, version: int, at: Moment) -> list[LogEntry]:
         """MAP_SWAPPED where the node loaded another map, or its map anew.
 
@@ -140,7 +146,10 @@ class CameraWatch:
             return []
         self._answers.stopped = True
         text = f'{self._camera}: images come, but the node has not answered for {waiting:.1f} s'
-        text += f': {self.node_text}' if self.node_text else '; see what it says'
+        if now - self._said_at > _SAYS_S:
+            text += ', nor told of its state; see whether it runs'
+        else:
+            text += f': {self._said}' if self._said else '; see what it says'
         return [self._entry(at, NODE_SILENT, text, seconds=round(waiting, 1))]
 
     def _entry(self, at: Moment, kind: str, text: str, **values: object) -> LogEntry:

@@ -43,8 +43,9 @@ class Check:
 
 
 def camera_rate(topic: str, images: int, seconds: float, least_hz: float, why: str = '') -> Check:
-    """`least_hz`: images per second that are wanted; `why`: what is known where none came."""
-    name, hz = f'camera {topic}', images / seconds
+    """`seconds`: since the first image, or of waiting for it; `least_hz`: images per second that
+    are wanted; `why`: what is known where none came."""
+    name, hz = f'camera {topic}', max(images - 1, 1) / seconds
     if not images:
         text = f'no image in {seconds:.0f} s' + (f' ({why})' if why else '')
         return Check(name, NO_GO, text, 'start the camera, or name its topic by image_topic')

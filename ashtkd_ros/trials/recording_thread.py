@@ -215,15 +215,16 @@ class RecordingThread:
 
     def _try_again(self) -> None:
         share, more = _ROOM
-        if time.monotonic() >= self._stopped + _GIVE_UP_S:
-            self._leave()
         room = self._free is not None and self._free > share * self._reserve + more
         lost = f'{counted(self._lost[NO_DISK] - self._lost_before, "message")} lost meanwhile'
         if room and self._bag.resume():
             self._state, self._reason = RECORDING, ''
             text = f'{self._bag.folder}: records again, into {self._bag.file}; {lost}'
             self._say(WARNING, text, '')
-        elif time.monotonic() >= self._said + _REPEAT_S:
+            return
+        if time.monotonic() >= self._stopped + _GIVE_UP_S:
+            self._leave()
+        if time.monotonic() >= self._said + _REPEAT_S:
             self._said = time.monotonic()
             self._say(ERROR, f'{self._bag.folder}: {self._reason}; {lost}', '')
 

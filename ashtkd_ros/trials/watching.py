@@ -69,6 +69,7 @@ class Watch:
         self._robot = RobotWatch(self._clocks)
         self._recorder = RecorderWatch(self._clocks, recorder)
         self._on_disk: dict[str, str] = {}
+        self._first_on_disk: dict[str, str] = {}
 
     def resume(self, begun: Iterable[LogEntry], at: Moment) -> None:
         """Go on after an earlier watch of the same trial, which was killed; call it first.
@@ -105,7 +106,7 @@ class Watch:
 
     def node_says(self, camera: str, text: str) -> None:
         """What is wrong by the node's own diagnostics; empty: nothing. It explains a silence."""
-        self._camera(camera).node_text = text
+        self._camera(camera).node_says(text)
 
     def map_in_use(self, camera: str, location: str, version: int, at: Moment) -> list[LogEntry]:
         """~/vision_info of the node: its `database_location` and `database_version`."""
@@ -117,10 +118,13 @@ class Watch:
         The first state is what later ones are compared with.
         """
         entries, before = self._clocks.follow(at), self._on_disk.setdefault(folder, state)
+        self._first_on_disk.setdefault(folder, state)
         if state == before:
             return entries
         self._on_disk[folder] = state
         text = f'another map lies in {folder} now; a node takes it when it is loaded anew'
+        if state == self._first_on_disk[folder]:
+            text = f'the map that was in {folder} at first lies there again'
         text = text if state else f'the map in {folder} is gone from the disk'
         values = {'map': folder, 'checksum': state, 'before': before}
         return [*entries, at.entry(MAP_SWAPPED, text, **values)]

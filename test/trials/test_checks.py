@@ -28,6 +28,10 @@ def test_the_rate_of_a_camera(images: int, least_hz: float, verdict: str):
     assert ('nobody publishes' in check.text) == (images == 0)
 
 
+def test_the_rate_of_a_slow_camera():
+    assert '0.2 images per second' in checks.camera_rate('/cam', 2, 5.0, 1.0).text
+
+
 def test_pictures():
     good, dark, some = ['', ''], ['nearly black'] * 3, ['over-exposed', '']
     found = [checks.exposure('/cam', faults, 90.0).verdict for faults in (good, dark, some, [])]

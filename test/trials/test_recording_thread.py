@@ -227,6 +227,23 @@ def test_a_file_that_the_disk_refuses_for_ever(record, monkeypatch) -> None:
     assert found == [*range(1, 11), *range(31, 61)]
 
 
+def test_a_limit_of_all_files_that_is_lifted_cuts_none(record, monkeypatch) -> None:
+    recording = record()
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    monkeypatch.setattr(recording_thread, '_GIVE_UP_S', 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(patient_file.os, 'write', refuse)
+        recording.send(10)
+        recording.until_state(DISK_FULL)
+        time.sleep(1.5)  # it would give up
+    recording.until_state(RECORDING)
+    assert recording.thread.close(PATIENCE_S) == ''
+    recording.check_books()
+
+
 def test_a_folder_that_is_gone(record) -> None:
     recording = record()
     shutil.rmtree(recording.bag.folder)

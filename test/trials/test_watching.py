@@ -179,9 +179,16 @@ def test_a_camera_and_a_recorder_that_never_came():
 def test_a_node_that_never_answers():
     robot = Robot()
     robot.on.remove('node')
-    robot.watch.node_says(CAMERA, 'no such map')
     assert robot.drive(50) == []
     assert robot.drive(20) == [NODE_SILENT]
+    assert 'see whether it runs' in robot.last().text  # what it said long ago explains nothing
+    robot.on.add('node')
+    robot.drive(10)
+    robot.on.remove('node')
+    robot.watch.node_says(CAMERA, 'no such map')
+    assert robot.drive(2.4) == []
+    robot.watch.node_says(CAMERA, 'no such map')
+    assert robot.drive(2) == [NODE_SILENT]
     assert 'no such map' in robot.last().text
     robot.on.add('node')
     assert robot.drive(5) == [NODE_BACK]
@@ -326,6 +333,8 @@ def test_maps_that_are_swapped():
     assert changed.kind == MAP_SWAPPED and watch.map_on_disk('/maps/b', 'abd', at()) == []
     (gone,) = watch.map_on_disk('/maps/b', '', at())
     assert 'gone' in gone.text
+    (back,) = watch.map_on_disk('/maps/b', 'abc', at())
+    assert 'at first lies there again' in back.text
 
 
 def test_a_disk_that_fills():

@@ -22,6 +22,7 @@ from ashtkd_ros.ros.trial.watch_settings import WatchSettings
 from ashtkd_ros.stamps import NS_PER_S, ns_to_s
 from ashtkd_ros.trials.moment import Moment
 from ashtkd_ros.trials.picture_check import PictureCheck
+from ashtkd_ros.trials.recording_thread import NO_DISK
 from ashtkd_ros.trials.robot_watch import accuracy_m
 from ashtkd_ros.trials.trial_log import LogEntry
 from ashtkd_ros.trials.vocabulary import RECORDER_STATUS
@@ -141,10 +142,11 @@ class Feeds:
 
     def _recorder(self, status: DiagnosticStatus) -> None:
         values = {pair.key: pair.value for pair in status.values}
-        lost, written = (_number(values.get(key)) or 0.0 for key in ('lost', 'bytes'))
+        keys = ('lost', f'lost: {NO_DISK}', 'bytes')  # what a full disk loses is told by that
+        lost, by_disk, written = (_number(values.get(key)) or 0.0 for key in keys)
         free = _number(values.get('disk free MB'))
         state, at = values.get('state', ''), Moment.now()
-        self._tell(self._watch.recorder(state, int(lost), int(written), free, at))
+        self._tell(self._watch.recorder(state, int(lost - by_disk), int(written), free, at))
 
 
 def _number(text: str | None) -> float | None:

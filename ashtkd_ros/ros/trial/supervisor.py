@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.cli.terminal import print_error, print_lines
@@ -66,7 +67,7 @@ class Supervisor:
             signal.signal(number, lambda number, _: self._signals.append(number))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks ends no trial
         for other in other_trials(self._trial.path):
-            _say(f'{other} still runs as well; end it by: {_END_COMMAND} {other}')
+            _say(f'{other} still runs as well; end it by: {_END_COMMAND} {quote(other)}')
         self._trial.write_configuration(self._plan.configuration())
         if self._plan.checked != 'false':
             self._check()
@@ -127,7 +128,7 @@ class Supervisor:
         if os.getppid() != self._parent:
             self._parent = os.getppid()
             text = f'{self._parent_name}, which started the trial, has ended; the trial goes on; '
-            text += f'end it by: {_END_COMMAND} {self._trial.path}'
+            text += f'end it by: {_END_COMMAND} {quote(str(self._trial.path))}'
             self._note(LogEntry(PROCESS_DIED, text, values={'process': self._parent_name}))
 
     def _say_died(self, child: Child, status: int | None, problem: str = '') -> None:
@@ -174,7 +175,7 @@ class Supervisor:
                 if not child.wait(seconds):
                     _say(f'{child.name} did not end within {seconds:.0f} s and was killed')
         _say(f'the trial lies in {self._trial.path}')
-        _say(f'its report: ros2 run ashtkd_ros trials report {self._trial.path}')
+        _say(f'its report: ros2 run ashtkd_ros trials report {quote(str(self._trial.path))}')
 
 
 def _words(status: int | None) -> str:

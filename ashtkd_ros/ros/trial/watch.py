@@ -13,6 +13,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
@@ -77,7 +78,7 @@ class TrialWatch(Node):
         if self._parent and os.getppid() != self._parent:
             self._parent = 0
             text = f'{_MAIN} has died; the trial goes on, but nothing is started again; '
-            text += f'end it by: ros2 run ashtkd_ros {_MAIN} --end {self._trial.path}'
+            text += f'end it by: ros2 run ashtkd_ros {_MAIN} --end {quote(str(self._trial.path))}'
             self._events.tell([Moment.now().entry(PROCESS_DIED, text, process=_MAIN)])
         if fault := self.writer.fault:
             text = f'events and marks are not written down: {fault}'
