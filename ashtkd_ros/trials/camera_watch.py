@@ -26,10 +26,11 @@ _STAMPS, _FIRST_STAMPS = 200, 10
 
 
 class CameraWatch:
-    """`camera`: topic of its images, which all entries name."""
+    """`camera`: topic of its images, which all entries name. `answered`: whether a node is to
+    answer them."""
 
-    def __init__(self, camera: str, clocks: Clocks):
-        self._camera, self._clocks = camera, clocks
+    def __init__(self, camera: str, clocks: Clocks, answered: bool = True):
+        self._camera, self._clocks, self._expected = camera, clocks, answered
         self.images, self._answers = Arrivals(first_s=_FIRST_IMAGE_S), Arrivals(_ANSWER_S)
         self._fault, self._fault_since, self._told = '', 0.0, ''
         self._offsets: deque[int] = deque(maxlen=_STAMPS)
@@ -134,7 +135,8 @@ class CameraWatch:
         waiting = 0.0 if self._unanswered_since is None else now - self._unanswered_since
         limit = self._answers.limit_s if self._answers.count else _FIRST_ANSWER_S
         recent = not self.images.stopped and self.images.silence(now) < waiting
-        if self._answers.stopped or waiting <= limit or not recent:
+        silent = self._expected and recent and waiting > limit
+        if self._answers.stopped or not silent:
             return []
         self._answers.stopped = True
         text = f'{self._camera}: images come, but the node has not answered for {waiting:.1f} s'

@@ -59,12 +59,13 @@ def is_end_of(end: LogEntry, begin: LogEntry) -> bool:
 
 
 class Watch:
-    """`cameras`: topics of images, each with a node that answers them. `recorder`: whether one is
-    to be heard of; its silence is told only then. ValueError for a camera that is not known."""
+    """`cameras`: topics of images. `recorder` and `nodes`: whether a recorder, and for each camera
+    a node that answers, is to be heard of; their silence is told only then. ValueError for a
+    camera that is not known."""
 
-    def __init__(self, cameras: Iterable[str], recorder: bool = True):
+    def __init__(self, cameras: Iterable[str], recorder: bool = True, nodes: bool = True):
         self._clocks = Clocks()
-        self._cameras = {name: CameraWatch(name, self._clocks) for name in cameras}
+        self._cameras = {name: CameraWatch(name, self._clocks, nodes) for name in cameras}
         self._robot = RobotWatch(self._clocks)
         self._recorder = RecorderWatch(self._clocks, recorder)
         self._on_disk: dict[str, str] = {}

@@ -174,6 +174,9 @@ def test_a_node_that_never_answers():
     assert 'no such map' in robot.last().text
     robot.on.add('node')
     assert robot.drive(5) == [NODE_BACK]
+    without = Robot(nodes=False)
+    without.on.remove('node')
+    assert without.drive(100) == []
 
 
 def test_a_camera_that_stops_silences_no_node():

@@ -50,7 +50,7 @@ class TrialWatch(Node):
         self._trial = trial
         self.writer = LogWriter()
         self._events = Events(self, trial, self.writer)
-        self._watch = Watch(settings.cameras, settings.recorder)
+        self._watch = Watch(settings.cameras, settings.recorder, bool(settings.nodes))
         self._watch.resume(self._events.going_on, Moment.now())
         self._marks = Marks(self, trial, self.writer)
         self._feeds = Feeds(self, settings, self._watch, self._events.tell, self._marks.place)
