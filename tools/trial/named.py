@@ -10,7 +10,7 @@ from ashtkd_ros.files.documents import parse_json
 from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.text import reason_of
 from ashtkd_ros.trials.folder import REPORT, TrialFolder
-from tools.trial.verdict import Named
+from tools.trial.verdict import LASTING, Named
 
 _LIMIT = 2**28  # bytes
 
@@ -20,9 +20,12 @@ def named_in(trial: TrialFolder) -> list[Named]:
     path = Path(trial.path / REPORT).with_suffix('.json')
     try:
         values = parse_json(read_regular(path, _LIMIT).decode())
-        return [
-            Named(e['minute'], e['kind'], e['text'], e['values'].get('process', ''))
-            for e in values['events']
-        ]
+        return [_named(event) for event in values['events']]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise VprError(f'{path}: cannot be read ({reason_of(error)})') from error
+
+
+def _named(event: dict) -> Named:
+    values, kind = event['values'], event['kind']
+    lasted_s = float(values.get('seconds', 0.0)) if kind in LASTING else 0.0
+    return Named(event['minute'], kind, event['text'], values.get('process', ''), lasted_s)

@@ -10,6 +10,9 @@ from ashtkd_ros.trials import vocabulary as words
 from tools.trial.plan import FAULTS, KILLED, Fault
 
 TOLERANCE = 0.1  # minutes
+# Events that are told once they have lasted for a while, which is their value `seconds`.
+LASTING = {words.CAMERA_STOPPED, words.CAMERA_FAULT, words.NODE_SILENT, words.GNSS_LOST}
+LASTING |= {words.ODOMETRY_STOPPED, words.RECORDER_LOST}
 # What goes as planned, or is the end of something.
 _NO_FAULTS = {words.STARTED, words.ENDED, words.PROCESS_BACK, words.RECORDER_BACK}
 _NO_FAULTS |= {words.CAMERA_BACK, words.GNSS_BACK, words.ODOMETRY_BACK, words.NODE_BACK}
@@ -30,12 +33,21 @@ class Injected:
 
 @dataclass(frozen=True)
 class Named:
-    """An event as the report of a trial tells it; `process`: which one it is about, or empty."""
+    """An event as the report of a trial tells it; `process`: which one it is about, or empty.
+
+    `lasted_s`: what it says how long it has lasted by then, 0 where that is no matter of it.
+    """
 
     minute: float
     kind: str
     text: str
     process: str = ''
+    lasted_s: float = 0.0
+
+    @property
+    def since(self) -> float:
+        """The minute at which it began, by its own words."""
+        return self.minute - self.lasted_s / 60.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,8 @@ class Verdict:
         what = f'{self.injected.fault.fault} at minute {self.injected.minute:.2f}'
         if self.named is None:
             return f'{what}: NOT NAMED'
-        return f'{what}: named at {self.named.minute:.2f}, "{self.named.text}"'
+        at, since = self.named.minute, self.named.since
+        return f'{what}: named at {at:.2f}, since {since:.2f}, "{self.named.text}"'
 
 
 def judge(injected: Sequence[Injected], events: Sequence[Named]) -> list[Verdict]:
@@ -58,7 +71,7 @@ def judge(injected: Sequence[Injected], events: Sequence[Named]) -> list[Verdict
     free, verdicts = list(events), []
     for fault in sorted(injected, key=lambda i: i.minute):
         fitting = [e for e in free if _names(e, fault)]
-        best = min(fitting, key=lambda e: abs(e.minute - fault.minute), default=None)
+        best = min(fitting, key=lambda e: abs(e.since - fault.minute), default=None)
         if best is not None:
             free.remove(best)
         verdicts.append(Verdict(fault, best))
@@ -68,7 +81,7 @@ def judge(injected: Sequence[Injected], events: Sequence[Named]) -> list[Verdict
 def _names(event: Named, injected: Injected) -> bool:
     is_kind = event.kind in FAULTS[injected.fault.fault]
     is_process = not injected.process or event.process == injected.process
-    return is_kind and is_process and abs(event.minute - injected.minute) <= TOLERANCE
+    return is_kind and is_process and abs(event.since - injected.minute) <= TOLERANCE
 
 
 def unexplained(injected: Sequence[Injected], events: Sequence[Named]) -> list[Named]:

@@ -23,6 +23,7 @@ STOPPED = Named(0.22, 'camera stopped', 'the camera is silent')
         (STOPPED, True),
         (Named(0.29, 'camera stopped', ''), True),
         (Named(0.31, 'camera stopped', ''), False),  # too late
+        (Named(0.31, 'camera stopped', '', lasted_s=2.0), True),  # for 2 s, it says
         (Named(0.22, 'camera fault', ''), False),  # something else
     ],
 )

@@ -60,7 +60,9 @@ def test_every_fault_is_named_at_its_minute(made: tuple[Process, Path]):
     assert process.process.returncode == 0, process.stdout + process.stderr
     faults = plan.read_plan(out.parent / 'plan.yaml')[1].faults
     for fault in faults:
-        found = re.search(rf'{fault.fault} at minute ([\d.]+): named at ([\d.]+)', process.stdout)
+        found = re.search(
+            rf'{fault.fault} at minute ([\d.]+): named at ([\d.]+), since', process.stdout
+        )
         assert found, f'{fault.fault}: {process.stdout}'
         made_at, named_at = map(float, found.groups())
         assert abs(made_at - fault.at / 60) < 0.05 and abs(named_at - made_at) <= 0.1
