@@ -30,7 +30,7 @@ class RecorderWatch:
         self._last: float | None = None
         self._lost_since: float | None = None
         self._low = self._was_bad = False
-        self._lost = self._told = 0
+        self._lost, self._told = 0, None  # the first that is heard of was told before
         self._told_at = -_QUIET_S
         self._written: deque[tuple[float, int]] = deque(maxlen=60)
 
@@ -67,6 +67,8 @@ class RecorderWatch:
     def _messages(self, lost: int, bad: bool, now: float, at: Moment) -> list[LogEntry]:
         """MESSAGES_LOST once for many; a recorder that is started again counts from zero. What
         is lost while it cannot write is told by that."""
+        if self._told is None:
+            self._told = lost
         if lost < self._lost:
             self._told = 0
         self._lost, self._told = lost, lost if bad else self._told

@@ -364,6 +364,14 @@ def test_messages_that_are_lost_are_counted_together():
     assert sum(lost) == 100 and len(lost) <= 4
 
 
+def test_what_was_lost_before_the_watch_began_is_not_told_anew():
+    robot = Robot()
+    robot.recorder['lost'] = 500
+    assert robot.drive(30) == []
+    robot.recorder['lost'] += 3
+    assert robot.drive(5) == [MESSAGES_LOST]
+
+
 def test_a_watch_goes_on_after_one_that_was_killed():
     robot = Robot()
     robot.drive(30)
