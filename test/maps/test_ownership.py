@@ -55,7 +55,9 @@ def test_only_maps_knows_the_names_of_its_files(parsed):
 
 def test_only_two_modules_put_results_in_place(parsed):
     moving = {'os.replace', 'os.rename', 'shutil.move', 'tempfile.mkstemp'}
-    assert {p for p, nodes in parsed.items() if calls(nodes) & moving} == WRITERS
+    moves = {p for p, nodes in parsed.items() if calls(nodes) & moving}
+    # the simulated operator swaps maps by hand, as a careless one would
+    assert moves - {ROOT / 'tools' / 'trial' / 'driving.py'} == WRITERS
 
 
 def test_only_one_module_makes_checksums(parsed):

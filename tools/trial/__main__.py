@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     text = 'folder for walks, maps, trials and overview.html (default: %(default)s)'
     add('-o', '--out', type=Path, default=Path('trial_output'), help=text)
-    text = 'what is driven, and what goes wrong when, as YAML (default: %(default)s)'
+    text = 'what is driven, and what goes wrong when, as YAML (default: tools/trial/faults.yaml)'
     add('--plan', type=Path, default=PLAN, help=text)
     args = parser.parse_args(argv)
     begun, trials, out = time.monotonic(), read_plan(args.plan), resolved(args.out)
