@@ -125,4 +125,5 @@ def open_local(
 
     unsound = 'has features of place {} that are not of length 1'
     check_npy(local.file, f'{count} places of {shape} numbers', sha256, first_bad, unsound)
+    local.file.expect_random()
     return local

@@ -22,6 +22,7 @@ from ashtkd_ros.files.npy import HEADER_BYTES, npy_header
 from ashtkd_ros.text import reason_of
 
 _BLOCK = 2**19  # bytes that are read at a time, or one row if that has more
+_AHEAD = 4096  # bytes of a row from which on the disk is told of all rows before the first is read
 
 
 class RowFile:
@@ -49,6 +50,10 @@ class RowFile:
     def __len__(self) -> int:
         return self._count
 
+    def expect_random(self) -> None:
+        """From now on rows are read here and there: the system reads nothing around them."""
+        os.posix_fadvise(self.handle, 0, 0, os.POSIX_FADV_RANDOM)
+
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """The rows of K ids, each from 0 to len - 1: an array (K, *shape) of the caller's own.
 
@@ -67,6 +72,9 @@ class RowFile:
 
     def _fill(self, rows: np.ndarray, ids: list[int]) -> None:
         view, size, handle, start = bytes_of(rows), self.row_bytes, self.handle, self.start
+        if size >= _AHEAD:  # a disk serves many at once; one after the other they take longer
+            for i in ids:
+                os.posix_fadvise(handle, start + i * size, size, os.POSIX_FADV_WILLNEED)
         at = 0
         for i in ids:
             row, where = view[at : at + size], start + i * size

@@ -40,7 +40,9 @@ def write_noise(path: Path, count: int, shape: LocalShape, looks: np.ndarray) ->
             file.write(block[: min(_BLOCK, count - first) * shape.size])
         file.flush()
         os.fsync(file.fileno())
-    return LocalFile(path, os.open(path, os.O_RDONLY), count, shape, HEADER_BYTES)
+    local = LocalFile(path, os.open(path, os.O_RDONLY), count, shape, HEADER_BYTES)
+    local.file.expect_random()
+    return local
 
 
 def measure(files: dict[str, LocalFile], query: np.ndarray, rounds: int) -> dict[str, float]:
