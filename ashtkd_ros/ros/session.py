@@ -8,14 +8,16 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import rclpy
-from rclpy.executors import Executor, ExternalShutdownException
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.rcutils_logger import RcutilsLogger
+from rclpy.node import Node
 
 from ashtkd_ros.errors import ArgumentError, VprError, error_text
 from ashtkd_ros.ros.environment import check_environment, expand_files
+from ashtkd_ros.ros.signals import ignore_signals
 from ashtkd_ros.text import one_line
 
 _PAUSE_S = 0.1
@@ -105,3 +107,15 @@ def spin(executor: Executor, logger: RcutilsLogger) -> None:
                 return
             logger.error(error_text(error), throttle_duration_sec=5.0)
             time.sleep(_PAUSE_S)  # the error may come again at once
+
+
+def spin_node(node: Node, close: Callable[[], None]) -> None:
+    """Run a node's callbacks until a signal, then `close`, which no further signal interrupts."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        spin(executor, node.get_logger())
+    finally:
+        ignore_signals()
+        executor.shutdown()
+        close()

@@ -13,8 +13,8 @@ from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.text import counted
 from ashtkd_ros.trials.bag_topics import bag_topics
 from ashtkd_ros.trials.folder import REPORT, SHEET, TrialFolder, trials_in
-from ashtkd_ros.trials.timeline import NO_FAULTS
 from ashtkd_ros.trials.trial_clock import TrialClock
+from ashtkd_ros.trials.vocabulary import GOOD_NEWS
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def summary_of(trial: TrialFolder) -> TrialSummary:
         condition,
         max(minutes, recorded / 60),
         images,
-        sum(e.kind not in NO_FAULTS for e in entries),
+        sum(e.kind not in GOOD_NEWS for e in entries),
         is_file(trial.path / REPORT),
     )
 

@@ -9,14 +9,16 @@ from ashtkd_ros.text import counted
 from ashtkd_ros.trials.moment import Clocks, Moment
 from ashtkd_ros.trials.trial_log import LogEntry
 from ashtkd_ros.trials.vocabulary import (
+    CANNOT_WRITE,
     DISK_FULL,
     DISK_LOW,
+    FAILED,
     MESSAGES_LOST,
     RECORDER_BACK,
     RECORDER_LOST,
 )
 
-FULL, _FAILING = 'disk full', ('cannot write', 'failed')  # states of a recorder that cannot
+_BAD = (DISK_FULL, CANNOT_WRITE, FAILED)  # states of a recorder that does not record
 _SILENT_S, _FIRST_S = 3.0, 30.0  # without a word; a recorder may start slowly
 _LOW_MINUTES, _MEASURED_S = 5.0, 20.0
 _QUIET_S = 10.0  # between two entries about lost messages
@@ -42,7 +44,7 @@ class RecorderWatch:
         self, state: str, lost: int, written: int, free_mb: float | None, at: Moment
     ) -> list[LogEntry]:
         """What the recorder says of itself once a second; `written`: bytes in all."""
-        now, bad = self._clocks.awake_s, state == FULL or state in _FAILING
+        now, bad = self._clocks.awake_s, state in _BAD
         self._last = now
         entries = self._trouble(state, bad, now, at)
         losses = self._messages(lost, bad or self._was_bad, now, at)
@@ -53,7 +55,7 @@ class RecorderWatch:
         """One event where recording ends, for whatever reason, and one when it goes on."""
         if bad and self._lost_since is None:
             self._lost_since = now
-            if state == FULL:
+            if state == DISK_FULL:
                 text = 'the disk is full: NOTHING MORE IS RECORDED; make room on it'
                 return [at.entry(DISK_FULL, text)]
             text = f'the recorder says "{state}": NOTHING IS RECORDED'

@@ -18,9 +18,8 @@ from ashtkd_ros.bags.bag_recording import BagRecording
 from ashtkd_ros.bags.mcap_writer import RecordedTopic
 from ashtkd_ros.errors import error_text
 from ashtkd_ros.text import counted, reason_of
-from ashtkd_ros.trials.vocabulary import DISK_FULL
+from ashtkd_ros.trials.vocabulary import CANNOT_WRITE, DISK_FULL, ENDED, FAILED, RECORDING
 
-RECORDING, CANNOT_WRITE, ENDED, FAILED = 'recording', 'cannot write', 'ended', 'failed'
 # why messages are lost
 QUEUE_FULL, NO_DISK, MIDDLEWARE = 'queue full', 'disk', 'middleware'
 ERROR, WARNING = 'error', 'warning'

@@ -11,31 +11,12 @@ from ashtkd_ros.trials.stretches import UNRECORDED, Stretch
 from ashtkd_ros.trials.trial_clock import TrialClock
 from ashtkd_ros.trials.trial_log import LogEntry
 from ashtkd_ros.trials.vocabulary import (
-    CAMERA_BACK,
     DISK_FULL,
-    ENDED,
-    GNSS_BACK,
-    NODE_BACK,
-    ODOMETRY_BACK,
-    PROCESS_BACK,
+    GOOD_NEWS,
     PROCESS_DIED,
-    RECORDER_BACK,
     RECORDER_LOST,
-    STARTED,
 )
 
-NO_FAULTS = frozenset(
-    {
-        STARTED,
-        ENDED,
-        PROCESS_BACK,
-        RECORDER_BACK,
-        CAMERA_BACK,
-        GNSS_BACK,
-        ODOMETRY_BACK,
-        NODE_BACK,
-    }
-)
 _OF_THE_RECORDER = (PROCESS_DIED, RECORDER_LOST, DISK_FULL)
 _SAME_S = 6.0  # so near to a live event, the recording tells of the same
 
@@ -58,7 +39,7 @@ class Event:
     @property
     def is_fault(self) -> bool:
         """Whether something went wrong."""
-        return self.kind not in NO_FAULTS
+        return self.kind not in GOOD_NEWS
 
 
 def timeline(

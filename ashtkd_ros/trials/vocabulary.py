@@ -18,6 +18,13 @@ GNSS_JUMP, GNSS_LOST, GNSS_BACK = 'gnss jump', 'gnss lost', 'gnss back'
 ODOMETRY_STOPPED, ODOMETRY_BACK = 'odometry stopped', 'odometry back'
 MAP_SWAPPED = 'map swapped'
 NODE_SILENT, NODE_BACK = 'node silent', 'node back'
+# what goes as planned, or is the end of something; every other event is a fault
+GOOD_NEWS = frozenset(
+    (STARTED, ENDED, PROCESS_BACK, RECORDER_BACK, CAMERA_BACK, GNSS_BACK, ODOMETRY_BACK, NODE_BACK)
+)
+
+# states of the recorder, beside DISK_FULL and ENDED
+RECORDING, CANNOT_WRITE, FAILED = 'recording', 'cannot write', 'failed'
 
 # topics and services, all in the namespace `trial`
 MARK_TOPIC = 'trial/mark'  # std_msgs/String: "KIND TEXT"

@@ -13,9 +13,6 @@ TOLERANCE = 0.1  # minutes
 # Events that are told once they have lasted for a while, which is their value `seconds`.
 LASTING = {words.CAMERA_STOPPED, words.CAMERA_FAULT, words.NODE_SILENT, words.GNSS_LOST}
 LASTING |= {words.ODOMETRY_STOPPED, words.RECORDER_LOST}
-# What goes as planned, or is the end of something.
-_NO_FAULTS = {words.STARTED, words.ENDED, words.PROCESS_BACK, words.RECORDER_BACK}
-_NO_FAULTS |= {words.CAMERA_BACK, words.GNSS_BACK, words.ODOMETRY_BACK, words.NODE_BACK}
 
 
 @dataclass(frozen=True)
@@ -93,4 +90,4 @@ def unexplained(injected: Sequence[Injected], events: Sequence[Named]) -> list[N
             for i in injected
         )
 
-    return [e for e in events if e.kind not in _NO_FAULTS and not is_explained(e)]
+    return [e for e in events if e.kind not in words.GOOD_NEWS and not is_explained(e)]

@@ -17,30 +17,20 @@ from ashtkd_ros.ros.trial.log_writing import LogWriter
 from ashtkd_ros.trials.folder import TrialFolder
 from ashtkd_ros.trials.trial_log import LogEntry
 from ashtkd_ros.trials.vocabulary import (
-    CAMERA_BACK,
     CAMERA_STOPPED,
     CLOCK_JUMP,
     DISK_FULL,
     ENDED,
     EVENT_TOPIC,
-    GNSS_BACK,
+    GOOD_NEWS,
     MESSAGES_LOST,
-    NODE_BACK,
-    ODOMETRY_BACK,
-    PROCESS_BACK,
     PROCESS_DIED,
-    RECORDER_BACK,
     RECORDER_LOST,
-    STARTED,
 )
 from ashtkd_ros.trials.watching import ENDS, is_end_of
 
 # What loses data.
 LOSING = (CAMERA_STOPPED, RECORDER_LOST, DISK_FULL, MESSAGES_LOST, PROCESS_DIED, CLOCK_JUMP)
-_GOOD = (
-    *(STARTED, ENDED, CAMERA_BACK, RECORDER_BACK, NODE_BACK, GNSS_BACK, ODOMETRY_BACK),
-    PROCESS_BACK,
-)
 _KEPT = 100
 _SAME_NS = 5 * 10**9
 
@@ -100,7 +90,7 @@ class Events:
         logger = self._node.get_logger()
         if entry.kind in LOSING:
             logger.error(entry.text)
-        elif entry.kind in _GOOD:
+        elif entry.kind in GOOD_NEWS:
             logger.info(entry.text)
         else:
             logger.warning(entry.text)

@@ -19,7 +19,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidTopicNameException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.validate_topic_name import validate_topic_name
 
@@ -30,22 +29,20 @@ from ashtkd_ros.cli.terminal import print_lines, print_notes
 from ashtkd_ros.errors import VprError, error_text
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.play.play_options import own_arguments
-from ashtkd_ros.ros.session import ros_session, spin
+from ashtkd_ros.ros.session import ros_session, spin_node
 from ashtkd_ros.ros.signals import ignore_signals, record_interrupts
 from ashtkd_ros.ros.trial.topic_listeners import TopicListeners
 from ashtkd_ros.text import counted
 from ashtkd_ros.trials.folder import TrialFolder
 from ashtkd_ros.trials.recording_thread import (
     ERROR,
-    FAILED,
     MB,
     NO_DISK,
-    RECORDING,
     RecordingStatus,
     RecordingThread,
 )
 from ashtkd_ros.trials.trial_log import LogEntry
-from ashtkd_ros.trials.vocabulary import RECORDER_STATUS
+from ashtkd_ros.trials.vocabulary import FAILED, RECORDER_STATUS, RECORDING
 
 _LOOK_S, _DIAGNOSTICS_S = 0.5, 1.0
 _STALLED_S = 5.0  # of the disk
@@ -223,14 +220,7 @@ def _run(bag: BagRecording, args: argparse.Namespace, trial: TrialFolder | None)
         if not rclpy.ok():  # a signal has closed the context
             return
         raise VprError(f'the node cannot be created: {error_text(error)}') from error
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        spin(executor, node.get_logger())
-    finally:
-        ignore_signals()
-        executor.shutdown()
-        node.close()
+    spin_node(node, node.close)
 
 
 if __name__ == '__main__':

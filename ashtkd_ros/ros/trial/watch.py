@@ -17,12 +17,11 @@ from shlex import quote
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
-from ashtkd_ros.ros.session import ros_session, spin
+from ashtkd_ros.ros.session import ros_session, spin_node
 from ashtkd_ros.ros.signals import ignore_signals, record_interrupts
 from ashtkd_ros.ros.timeouts import LatestResult
 from ashtkd_ros.ros.trial.events import Events
@@ -140,14 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(trial: TrialFolder) -> int:
     node = TrialWatch(trial)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        spin(executor, node.get_logger())
-    finally:
-        ignore_signals()
-        node.writer.close(_END_S)
-        executor.shutdown()
+    spin_node(node, lambda: node.writer.close(_END_S))
     return 0
 
 

@@ -12,20 +12,6 @@ from ashtkd_ros.trials import vocabulary as words
 from ashtkd_ros.trials.dashboard.state import ERROR, OK, STALE_S, DashboardState, Heard, Status
 from ashtkd_ros.trials.dashboard.tame_text import age
 
-GOOD_EVENTS = frozenset(
-    {
-        words.STARTED,
-        words.ENDED,
-        words.PROCESS_BACK,
-        words.RECORDER_BACK,
-        words.CAMERA_BACK,
-        words.GNSS_BACK,
-        words.ODOMETRY_BACK,
-        words.NODE_BACK,
-    }
-)
-_RECORDING = 'recording'  # state of a recorder that records
-
 
 @dataclass(frozen=True)
 class Alert:
@@ -55,8 +41,8 @@ def _recorder(state: DashboardState) -> Iterator[Alert]:
         text = f'RECORDER not heard for {age(state.age(heard))}'
         yield Alert('recorder', f'{text}: nothing may be recorded')
         return
-    does = heard.value.values.get('state', _RECORDING)
-    if does != _RECORDING:
+    does = heard.value.values.get('state', words.RECORDING)
+    if does != words.RECORDING:
         yield Alert('recorder', f'RECORDER: {does}{_reason(heard, does)}')
     elif heard.value.level != OK:
         yield Alert('recorder', f'recorder: {heard.value.text}', heard.value.level >= ERROR)

@@ -8,7 +8,7 @@ import time
 
 from rich.text import Text
 
-from ashtkd_ros.trials.dashboard.alerts import GOOD_EVENTS
+from ashtkd_ros.trials import vocabulary as words
 from ashtkd_ros.trials.dashboard.marks import LOST, SAVED, WAITING, Mark
 from ashtkd_ros.trials.dashboard.state import ERROR, OK, WARN, DashboardState, Heard, Status
 from ashtkd_ros.trials.dashboard.tame_text import NONE, age, number
@@ -103,7 +103,7 @@ def log_lines(state: DashboardState, count: int) -> list[Text]:
     """The last events and marks, newest first, at most `count`."""
     found = [(m.clock_ns, _mark_line(m, state.marks.word(m))) for m in state.marks.kept]
     for entry in state.events:
-        style = 'green' if entry.kind in GOOD_EVENTS else 'yellow'
+        style = 'green' if entry.kind in words.GOOD_NEWS else 'yellow'
         said = Text.assemble(clock_text(entry.stamp_ns), ' ', (entry.kind, style))
         found.append((entry.stamp_ns, said.append(f'  {entry.text}' if entry.text else '')))
     found.sort(key=lambda pair: pair[0], reverse=True)
