@@ -26,6 +26,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.page import decimal, percent
 from ashtkd_ros.text import counted
 from ashtkd_ros.trials.folder import REPORT, TRIALS, TrialFolder, trials_in
+from ashtkd_ros.trials.judging import UNJUDGED
 from ashtkd_ros.trials.listing import summary_of, trials_of
 from ashtkd_ros.trials.overview import overview_of
 from ashtkd_ros.trials.overview_page import check_overview, write_overview
@@ -35,6 +36,7 @@ from ashtkd_ros.trials.report_files import (
     report_values,
     write_report_files,
 )
+from ashtkd_ros.trials.stretches import chief
 from ashtkd_ros.trials.trial_page import clock, trial_page
 from ashtkd_ros.trials.trial_report import ReportOptions, TrialReport, make_report
 from ashtkd_ros.trials.truth import TRUTHS
@@ -126,7 +128,7 @@ def _print(report: TrialReport) -> None:
     )
     faults = [e for e in source.events if e.is_fault]
     print_lines(*(f'  {clock(e.seconds)} {e.kind}: {e.text}' for e in faults[:_MOST_LINES]))
-    for s in report.stretches[:_MOST_LINES]:
+    for s in chief([s for s in report.stretches if s.what != UNJUDGED], _MOST_LINES):
         why = '' if s.reason == s.what else f': {s.reason}'
         print_lines(f'  {clock(s.start)} {s.what} for {s.end - s.start:.1f} s{why}')
     print_lines(f'  report: {source.folder.path / REPORT}')

@@ -14,6 +14,7 @@ from ashtkd_ros.trials.trial_report import TrialReport
 
 LOW_MARGIN, LOW_CONFIDENCE = 'low margin', 'low confidence'
 _ELSEWHERE = 2.0  # times the tolerance: a place so far from the right one is another one
+NO_PLACE = 'the right place is not known'  # why nothing can be learnt from an answer
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _unfit(one: Judged, main: KnownMap | None) -> str:
         return one.why
     if one.answer.row is None:
         return 'its image was not recorded'
-    return '' if main is not None and _right(one, main) else 'the right place is not known'
+    return '' if main is not None and _right(one, main) else NO_PLACE
 
 
 def _right(one: Judged, main: KnownMap) -> tuple[int, ...]:

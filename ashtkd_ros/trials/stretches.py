@@ -59,6 +59,12 @@ class LostTime:
     ended: str
 
 
+def chief(stretches: Sequence[Stretch], most: int) -> list[Stretch]:
+    """So many of them, in order: what failed before what could not be judged."""
+    by_weight = sorted(stretches, key=lambda s: s.what == UNJUDGED)
+    return sorted(by_weight[:most], key=lambda s: s.start)
+
+
 def failures(judged: Sequence[Judged]) -> list[Stretch]:
     """Stretches of answers that failed, or could not be judged, of each camera, in order."""
     found = []

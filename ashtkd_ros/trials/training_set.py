@@ -21,7 +21,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import cannot_write, resolved, whole_folder
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT, fault
-from ashtkd_ros.trials.hard_cases import HardCase, HardOptions, hard_cases
+from ashtkd_ros.trials.hard_cases import NO_PLACE, HardCase, HardOptions, hard_cases
 from ashtkd_ros.trials.recorded_pictures import MapPictures, images_of
 from ashtkd_ros.trials.trial_maps import KnownMap
 from ashtkd_ros.trials.trial_report import TrialReport
@@ -80,11 +80,7 @@ def export_training_set(
             for report in reports:
                 writer.add(report, options)
             if not writer.done.cases:
-                why = ', '.join(f'{n} {reason}' for reason, n in writer.done.left_out.items())
-                raise VprError(
-                    f'{folder}: there is no hard case, so nothing is written'
-                    f'{f" (left out: {why})" if why else ""}; raise --margin or --confidence'
-                )
+                raise VprError(f'{folder}: {_why_none(writer.done.left_out)}')
             writer.finish(target.name)
             return writer.done
     except OSError as error:
@@ -95,6 +91,16 @@ def check_new(folder: Path) -> None:
     """VprError where something is there already."""
     if resolved(folder).exists():
         raise VprError(f'{folder}: exists already; give a new folder')
+
+
+def _why_none(left_out: Counter[str]) -> str:
+    """Why there is no case, and what would make some."""
+    why = ', '.join(f'{n} because {reason}' for reason, n in left_out.items())
+    advice = 'raise --margin or --confidence'
+    if left_out[NO_PLACE]:
+        advice = 'drive with satellite fixes or mark landmarks, or name another --truth'
+    left = f' ({why} left out)' if why else ''
+    return f'there is no hard case, so nothing is written{left}; {advice}'
 
 
 class _Writer:

@@ -12,7 +12,7 @@ from ashtkd_ros.text import counted
 from ashtkd_ros.trials.judging import UNJUDGED, WRONG
 from ashtkd_ros.trials.recorded_pictures import MapPictures, images_of
 from ashtkd_ros.trials.report_files import GENERATOR
-from ashtkd_ros.trials.stretches import LOST_S, Stretch
+from ashtkd_ros.trials.stretches import LOST_S, Stretch, chief
 from ashtkd_ros.trials.trial_pictures import numbered, route_figure, time_figure
 from ashtkd_ros.trials.trial_report import TrialReport
 
@@ -55,7 +55,7 @@ def trial_page(report: TrialReport) -> str:
         faults=list(numbered(source.events))[:_MOST_EVENTS],
         more_faults=max(len(events) - _MOST_EVENTS, 0),
         lines=_lines(report),
-        stretches=report.stretches[:_MOST_STRETCHES],
+        stretches=chief(report.stretches, _MOST_STRETCHES),
         most_stretches=_MOST_STRETCHES,
         pictured=_pictured(report),
         time=illustration(lambda: time_figure(report), 'Along the time', _TIME),

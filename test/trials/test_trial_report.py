@@ -17,8 +17,9 @@ from trial_maker import FIRST, LATENCY, STEP, T0, Faults, TrialMaker, entry
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.trials.folder import TrialFolder
+from ashtkd_ros.trials.judging import UNJUDGED, WRONG
 from ashtkd_ros.trials.report_files import load_written, write_report_files
-from ashtkd_ros.trials.stretches import CAMERA_GONE, SILENT, UNRECORDED, Stretch
+from ashtkd_ros.trials.stretches import CAMERA_GONE, SILENT, UNRECORDED, Stretch, chief
 from ashtkd_ros.trials.trial_page import trial_page
 from ashtkd_ros.trials.trial_report import ReportOptions, TrialReport, make_report
 from ashtkd_ros.trials.vocabulary import (
@@ -237,6 +238,14 @@ def test_the_page_says_first_why_it_failed_and_what_is_doubtful(reported: Report
     assert re.search(r'reasons: dark \((9|10)\.\d s, from 0:\d\d on\), node silent', top)
     assert f'{report.figures["unjudged"]} of {report.figures["answers"]} answers could not' in top
     assert 'GNSS lost' in top and 'DOUBT' in top
+
+
+def test_what_could_not_be_judged_does_not_crowd_out_what_failed():
+    stretches = [Stretch(float(k), k + 0.5, UNJUDGED) for k in range(30)]
+    stretches += [Stretch(40.0, 41.0, WRONG), Stretch(42.0, 43.0, SILENT)]
+    shown = chief(stretches, 5)
+    assert [s.start for s in shown] == [0.0, 1.0, 2.0, 40.0, 42.0]
+    assert [s.what for s in chief(stretches, 2)] == [WRONG, SILENT]
 
 
 def test_text_of_a_log_is_only_text_in_the_page(reported: Reported):

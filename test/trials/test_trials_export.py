@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from trial_maker import TrialMaker
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.trials.hard_cases import HardOptions, hard_cases
+from ashtkd_ros.trials.judging import WRONG
 from ashtkd_ros.trials.training_set import Exported, export_training_set
 from ashtkd_ros.trials.trial_report import ReportOptions, TrialReport, make_report
 
@@ -111,6 +113,9 @@ def test_only_a_new_folder_is_written_and_whole(report: TrialReport, tmp_path: P
 def test_without_a_hard_case_nothing_is_written(maker: TrialMaker, tmp_path: Path):
     trial = maker.make(tmp_path / 'trials', 'easy')
     report = make_report(trial, ReportOptions())
-    with pytest.raises(VprError, match='no hard case'):
+    with pytest.raises(VprError, match='no hard case.*written; raise --margin'):
+        export_training_set(tmp_path / 'new', [report], HardOptions(0.0, 0.0))
+    report.judged[0] = replace(report.judged[0], verdict=WRONG, nearest=None)
+    with pytest.raises(VprError, match='1 because the right place is not known.*fixes'):
         export_training_set(tmp_path / 'new', [report], HardOptions(0.0, 0.0))
     assert not (tmp_path / 'new').exists()
