@@ -95,7 +95,8 @@ def connected(address: Address, create: bool = False) -> Iterator[Store]:
     uri = address.where if address.is_file else f'http://{address.where}'
     token = '' if address.is_file else os.environ.get(TOKEN, '')
     try:
-        client = library.MilvusClient(uri, token=token, timeout=_CONNECT_S)
+        # pymilvus hands out a connection of before unasked: a dedicated one is made now
+        client = library.MilvusClient(uri, token=token, timeout=_CONNECT_S, dedicated=True)
     except Exception as error:  # pymilvus raises errors of many kinds
         raise VprError(_no_connection(address, error)) from error
     try:

@@ -247,6 +247,32 @@ def test_a_server_that_is_down_or_none_is_told_soon(monkeypatch: pytest.MonkeyPa
     web.server_close()
 
 
+@needs_milvus
+def test_a_connection_of_before_is_not_taken_for_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+    monkeypatch.setattr(milvus_store, '_CONNECT_S', 2.0)
+    server, database, port = start_server_in_thread(
+        data_dir=str(tmp_path / 'server'), host='127.0.0.1', port=0
+    )
+    address = Address.parse(f'milvus://127.0.0.1:{port}/campus')
+    try:
+        with connected(address):
+            pass
+    finally:
+        server.stop(grace=0).wait()
+        database.close()
+    with (
+        socket.create_server(('127.0.0.1', port)),
+        pytest.raises(VprError) as error,
+        connected(address),
+    ):
+        pass
+    assert 'no Milvus answers' in line_of(error)
+
+
 def test_without_pymilvus_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, 'pymilvus', None)
     with (
