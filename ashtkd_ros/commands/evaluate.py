@@ -43,7 +43,7 @@ from ashtkd_ros.evaluation.result import Evaluation
 from ashtkd_ros.evaluation.run import evaluate_map
 from ashtkd_ros.evaluation.salient_pictures import overlay
 from ashtkd_ros.images.bit_depth import map_bits
-from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.maps.tiled_map import load_whole
 from ashtkd_ros.recognition.recogniser import (
     BY_THE_MAP,
     MIN_CONFIDENCE,
@@ -122,7 +122,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     options = _options(args)
     path = report_path(args.out) if args.out else None
     embedder = load_embedder(args)
-    place_map = PlaceMap.load(args.map, embedder)
+    place_map = load_whole(args.map, embedder)
     print_notes(*place_map.warnings)
     wanted = BY_THE_MAP if args.min_confidence is None else args.min_confidence
     least = least_confidence(place_map.info, wanted, args.target_precision)
@@ -198,7 +198,7 @@ def _compare(reports: Sequence[Path], out: Path | None) -> int:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('map', type=Path, nargs='?', help='folder of the map, made by build_map')
+    add('map', type=Path, nargs='?', help='folder of the map, made by build_map, or of its tiles')
     add(
         'source',
         type=Path,

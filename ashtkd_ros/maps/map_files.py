@@ -11,7 +11,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of, sha256_of_parts
 from ashtkd_ros.files.reading import read_regular
-from ashtkd_ros.maps.city import is_city
+from ashtkd_ros.maps.city import CITY_FILE, CITY_LIMIT, is_city, read_city
 from ashtkd_ros.maps.description import Description, read_description
 from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT, INDEX, ROUTE, TABLE
 from ashtkd_ros.maps.places import Places
@@ -48,13 +48,21 @@ def load_description(folder: Path) -> Description:
     return read_steadily(folder, lambda handle: read_map_yaml(folder, handle))
 
 
+def place_count(folder: Path) -> int:
+    """How many rows the map or the city in a folder has, by its description; VprError without."""
+    return read_city(folder).pictures if is_city(folder) else load_description(folder).places
+
+
 def map_checksum(folder: Path) -> str:
     """What tells the map in a folder from those that give other answers: sha256 of index.faiss,
-    and of the numbers of its places where those are not 0, 1, 2, ...
+    and of the numbers of its places where those are not 0, 1, 2, ...; of a city, of tiles.yaml.
 
     VprError where there is no such map.
     """
     folder = Path(folder)
+    if is_city(folder):
+        read_city(folder)
+        return sha256_of(read_regular(folder / CITY_FILE, CITY_LIMIT))
 
     def read(handle: int) -> str:
         description = read_map_yaml(folder, handle)

@@ -13,7 +13,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.files.reading import read_regular
-from ashtkd_ros.maps.city import Tile, read_city
+from ashtkd_ros.maps.city import Tile, is_city, read_city
 from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT
 from ashtkd_ros.maps.index_file import build_index
 from ashtkd_ros.maps.local_file import LocalFeatures
@@ -41,7 +41,6 @@ class JoinedMap(PlaceMap):
     """The map of several tiles: `tiles`, whose places follow each other."""
 
     tiles: tuple[Tile, ...] = ()
-    _folder: Path
 
     @classmethod
     def of(cls, folder: Path, parts: dict[Tile, _Loaded]) -> JoinedMap:
@@ -52,8 +51,8 @@ class JoinedMap(PlaceMap):
         local = None
         if all(part.local is not None for part in loaded):
             local = TileFeatures(folder, [part.local for part in loaded])
-        made = cls(index, places, loaded[0].map.info, local=local)
-        made.tiles, made._folder = tuple(parts), folder
+        made = cls(index, places, loaded[0].map.info, folder, local)
+        made.tiles = tuple(parts)
         new = [part.map for part in loaded if not isinstance(part.map, JoinedMap)]
         made.warnings = [line for place_map in new for line in place_map.warnings]
         made._starts = np.cumsum([0, *(len(part.rows) for part in loaded)])
@@ -68,7 +67,7 @@ class JoinedMap(PlaceMap):
         """See `PlaceMap.picture`: it lies in the folder of the tile."""
         number = int(np.searchsorted(self._starts, place.row, 'right')) - 1
         there = replace(place, row=place.row - int(self._starts[number]))
-        return thumbnail_pixels(self._folder / self.tiles[number].path, there)
+        return thumbnail_pixels(self.folder / self.tiles[number].path, there)
 
 
 class TileFeatures(LocalRows):
@@ -173,6 +172,20 @@ class TiledMap:
         if described != tile.sha256:
             raise VprError(f'{folder}: is not the tile that tiles.yaml names; cut the map anew')
         return PlaceMap.load(folder, self._embedder, pictures)
+
+
+def load_whole(folder: Path, embedder: Embedder | None = None) -> PlaceMap:
+    """The map in a folder, or all tiles of the city that is there, joined.
+
+    `embedder`: the network that must have made it. Tiles that cannot be loaded are among its
+    warnings; VprError where nothing can be.
+    """
+    if not is_city(folder):
+        return PlaceMap.load(folder, embedder)
+    tiled = TiledMap(folder, embedder)
+    joined = tiled.whole()
+    joined.warnings = [*tiled.faults.values(), *joined.warnings]
+    return joined
 
 
 def _place(tile: Tile) -> tuple[int, int]:

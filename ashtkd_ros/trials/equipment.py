@@ -14,10 +14,10 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of, sha256_of_file
 from ashtkd_ros.files.reading import read_regular, read_text
 from ashtkd_ros.files.shipped import shipped_file
-from ashtkd_ros.maps.city import CITY_FILE, CITY_LIMIT, is_city, read_city
+from ashtkd_ros.maps.city import CITY_FILE, CITY_LIMIT, is_city
 from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT
 from ashtkd_ros.maps.history import HISTORY
-from ashtkd_ros.maps.map_files import load_description, map_checksum
+from ashtkd_ros.maps.map_files import load_description, map_checksum, place_count
 from ashtkd_ros.network.shipped_model import shipped_model
 from ashtkd_ros.text import reason_of
 
@@ -57,15 +57,12 @@ def map_facts(path: str) -> dict[str, object]:
     `built`: when it was last changed by a command. VprError where it is not a sound map.
     """
     folder = Path(path)
+    facts = {'path': path, 'sha256': map_checksum(folder), 'places': place_count(folder)}
     if is_city(folder):
-        city = read_city(folder)
-        facts = {'sha256': map_state(folder), 'places': city.pictures}
-        return {'path': path, **facts, 'built': _changed(folder / CITY_FILE)}
-    description = load_description(folder)
-    history = description.info.built.get(HISTORY, [])
+        return {**facts, 'built': _changed(folder / CITY_FILE)}
+    history = load_description(folder).info.built.get(HISTORY, [])
     when = history[-1]['when'] if history else _changed(folder / DESCRIPTION)
-    facts = {'sha256': map_checksum(folder), 'places': description.places}
-    return {'path': path, **facts, 'built': when}
+    return {**facts, 'built': when}
 
 
 def map_state(folder: Path) -> str:

@@ -19,6 +19,7 @@ from ashtkd_ros.maps.map_files import map_checksum
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.maps.places import Places
 from ashtkd_ros.maps.places_rows import with_columns
+from ashtkd_ros.maps.tiled_map import load_whole
 from ashtkd_ros.recognition.place_grid import PlaceGrid
 from ashtkd_ros.trials.recording import Answer, MapUse
 
@@ -110,7 +111,7 @@ class TrialMaps:
             maps.notes.append('no map: the trial does not tell which it had; name it with --map')
             return maps
         try:
-            maps.main = KnownMap(PlaceMap.load(path))
+            maps.main = KnownMap(load_whole(path))
             now, then = map_checksum(path), told.get('sha256')
             maps.changed = isinstance(then, str) and bool(then) and now != then
         except VprError as error:
@@ -172,7 +173,7 @@ class TrialMaps:
     def _other(self, location: str) -> KnownMap | None:
         if location not in self._others and len(self._others) < _MOST_OTHERS:
             try:
-                self._others[location] = KnownMap(PlaceMap.load(Path(location)))
+                self._others[location] = KnownMap(load_whole(Path(location)))
             except VprError as error:
                 self._others[location] = None
                 self.notes.append(f'the answers from another map cannot be judged: {error}')

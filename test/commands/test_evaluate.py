@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 from bag_helpers import image, odometry, write_bag
-from evaluation_helpers import run
+from evaluation_helpers import figures, run
 from small_evaluation import evaluation_of, judged_queries
 from test_bags import picture
 from test_report import gone
 
 from ashtkd_ros.commands.evaluate import main as evaluate
 from ashtkd_ros.commands.evaluate import report_path
+from ashtkd_ros.commands.map_tools import main as map_tools
 from ashtkd_ros.evaluation.report import write_report
 from ashtkd_ros.geometry.pose import Pose
+from ashtkd_ros.maps.city import read_city
 
 pytest_plugins = ['evaluation_fixtures']
 
@@ -144,6 +146,26 @@ def test_comparison_of_two_reports(day_map: Path, bags: Path, tmp_path: Path, ca
     assert run(evaluate, '--compare', *reports, '-o', tmp_path / 'both.html') == 0
     assert capsys.readouterr().out.count('single images') == 2
     assert (tmp_path / 'both.html').is_file()
+
+
+def test_the_tiles_of_a_map_are_judged_as_the_map(
+    day_map: Path, bags: Path, tmp_path: Path, capsys
+):
+    city, options = tmp_path / 'city', ('--pose-topic', '/odom', '--no-baselines', '--no-timing')
+    assert run(map_tools, 'tile', day_map, '-o', city, '--metres', 10) == 0
+    found = []
+    for folder in (day_map, city):
+        report = tmp_path / f'{folder.name}.html'
+        assert run(evaluate, folder, bags / 'dusk', '-o', report, *options) == 0
+        found.append(figures(report))
+    assert found[0] == found[1]
+    first, *others = read_city(city).tiles
+    assert others
+    (city / first.path / 'index.faiss').write_bytes(b'')
+    capsys.readouterr()
+    assert run(evaluate, city, bags / 'dusk', '-o', tmp_path / 'less.html', *options) == 0
+    assert first.path in capsys.readouterr().err
+    assert figures(tmp_path / 'less.html') != found[0]
 
 
 @pytest.mark.parametrize('out', ['/dev/null', 'file'])

@@ -42,7 +42,18 @@ def test_tiles_are_no_map_that_can_be_changed(saved: Path, tmp_path: Path, capsy
     ):
         assert call(map_tools.main, *given) == 1
         assert said in capsys.readouterr().err, given[0]
-    with pytest.raises(VprError, match='holds the tiles of a map'):
+
+
+def test_the_checksum_of_a_city_is_another_one_once_it_is_cut_anew(saved: Path, tmp_path: Path):
+    sums = set()
+    for metres in (2, 3):
+        city = tmp_path / f'city{metres}'
+        assert call(map_tools.main, 'tile', saved, '-o', city, '--metres', metres) == 0
+        assert map_checksum(city) == map_checksum(city)
+        sums.add(map_checksum(city))
+    assert len(sums) == 2
+    (city / 'tiles.yaml').write_bytes(b'')
+    with pytest.raises(VprError, match='no checksum'):
         map_checksum(city)
 
 

@@ -31,7 +31,7 @@ _OF_A_NODE = frozenset(
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('map', type=Path, help='folder of the map, made by build_map')
+    add('map', type=Path, help='folder of the map, made by build_map, or of its tiles')
     add_source_options(parser)
     add(
         '-o',
