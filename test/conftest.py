@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,9 @@ from ashtkd_ros.network.embedder import Preprocessing
 if worker := os.environ.get('PYTEST_XDIST_WORKER'):  # nodes of two workers must not meet
     domain = int(os.environ.get('ROS_DOMAIN_ID', 0)) + 1 + int(worker[2:])
     os.environ['ROS_DOMAIN_ID'] = str(domain % 102)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a shell:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else children ignore it, too
 
 TINY_PREPROCESSING = {
     'size': [6, 8],
