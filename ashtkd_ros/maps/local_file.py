@@ -14,11 +14,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.npy import HEADER_BYTES, npy_header
 from ashtkd_ros.files.reading import open_regular
-from ashtkd_ros.maps.row_file import (
-    RowFile,
-    check_npy,
-    unreadable,
-)
+from ashtkd_ros.maps.row_file import Expected, RowFile, check_rows, unreadable
 from ashtkd_ros.network.local_features import LocalShape, first_not_unit_int8
 
 LOCAL_FILE = 'local.npy'
@@ -124,6 +120,7 @@ def open_local(
         return None if bad is None else bad // shape.positions
 
     unsound = 'has features of place {} that are not of length 1'
-    check_npy(local.file, f'{count} places of {shape} numbers', sha256, first_bad, unsound)
+    what, header = f'{count} places of {shape} numbers', local_header(count, shape)
+    check_rows(local.file, Expected(what, header, sha256, first_bad, unsound))
     local.file.expect_random()
     return local

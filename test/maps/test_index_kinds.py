@@ -247,15 +247,16 @@ def test_a_search_for_one_image_uses_one_thread_and_leaves_the_others_alone(
     make_map, monkeypatch, kind: str
 ):
     index, threads = make_map(kind).index, []
-    before, found = faiss.omp_get_max_threads(), index.index.search
+    owner, name = (faiss, 'knn') if kind == 'flat' else (index.index, 'search')
+    before, found = faiss.omp_get_max_threads(), getattr(owner, name)
 
-    def search(*given: object) -> object:
+    def search(*given: object, **more: object) -> object:
         threads.append(faiss.omp_get_max_threads())
         other = ThreadPoolExecutor(1)
         threads.append(other.submit(faiss.omp_get_max_threads).result())
-        return found(*given)
+        return found(*given, **more)
 
-    monkeypatch.setattr(index.index, 'search', search)
+    monkeypatch.setattr(owner, name, search)
     index.search(crowded_rows()[:1], 5)
     index.search(crowded_rows()[:2], 5)
     assert threads == [1, before, before, before]
