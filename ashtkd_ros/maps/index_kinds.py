@@ -21,7 +21,7 @@ COMPRESSED = ('sq8', 'pq', 'hnsw', 'binary')
 KINDS = (FLAT, *COMPRESSED)
 SAMPLE = 65_536  # rows that an index is trained with, at most
 RESCORED = 80  # candidates that SQ8 leaves, of which the exact descriptors are read, at least
-BY_SIGNS = 4096  # candidates by signs alone, of which the binary kind leaves the likeliest
+FEW, BY_SIGNS = 128, 4096  # of more than FEW candidates the binary kind first looks at so many
 _TRAINING_ROWS = 2**BITS * 39  # so many rows FAISS wants, at least
 _BUILD_DEPTH = 80  # nodes of a graph that are looked at for the links of a new one
 _GRAPH_BYTES = 8 + 4 + 4 * LINKS * (2 + 1 / (LINKS - 1))  # of a node: links, offset, level
@@ -119,7 +119,7 @@ def candidates(kind: str, index: faiss.Index, turned: np.ndarray, count: int) ->
     """int64 (B, count): rows that may be the most similar ones; -1 where there are no more."""
     if kind != 'binary':
         return index.search(turned, count)[1]
-    most = min(max(count, BY_SIGNS), index.ntotal)
+    most = count if count <= FEW else min(max(count, BY_SIGNS), index.ntotal)
     found = index.search(signs(turned), most)[1]
     if most > count:
         pairs = zip(turned, found, strict=True)

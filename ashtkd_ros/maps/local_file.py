@@ -50,11 +50,21 @@ class LocalFeatures:
         """
         return self._array[self._checked(ids)]
 
+    def parts(self, ids: Sequence[int] | np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """What `rows` gives, `size` places at a time."""
+        wanted = self._checked(ids)
+        self._expect(wanted)
+        for start in range(0, len(wanted), size):
+            yield self.rows(wanted[start : start + size])
+
     def blocks(self) -> Iterator[np.ndarray]:
         """All features in order, int8 (k, P, L) with as many places as fit the memory well."""
         step = max(1, _BLOCK // self.shape.size)
         for start in range(0, len(self), step):
             yield self.rows(range(start, min(start + step, len(self))))
+
+    def _expect(self, ids: np.ndarray) -> None:
+        """These rows are read next."""
 
     def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         places = np.asarray(ids, np.int64).reshape(-1)
@@ -86,6 +96,9 @@ class LocalFile(LocalFeatures):
     def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """As in memory; also VprError where the file has changed since it was opened."""
         return self.file.rows(self._checked(ids))
+
+    def _expect(self, ids: np.ndarray) -> None:
+        self.file.expect(ids)
 
 
 def local_header(count: int, shape: LocalShape) -> bytes:
