@@ -293,6 +293,19 @@ def test_a_failing_disk_is_one_line(rich: Path, monkeypatch: pytest.MonkeyPatch)
         assert expected in line_of(error)
 
 
+def test_rows_that_follow_each_other_are_read_at_once(rich: Path, monkeypatch):
+    local, read, calls = PlaceMap.load(rich).local, os.pread, []
+    monkeypatch.setattr(os, 'pread', lambda *given: calls.append(given) or read(*given))
+    wanted = [2, 3, 4, 0, 1, 1, 3]
+    assert local.rows(wanted).tobytes() == ROWS[wanted].tobytes()
+    assert len(calls) == 4
+    parts = list(local.parts(wanted, 3))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    assert np.concatenate(parts).tobytes() == ROWS[wanted].tobytes()
+    with pytest.raises(VprError, match='not among the 5'):
+        list(local.parts([0, 5], 1))
+
+
 def test_short_reads_are_continued(rich: Path, monkeypatch: pytest.MonkeyPatch):
     read, into_place = os.pread, os.preadv
     monkeypatch.setattr(os, 'pread', lambda h, size, at: read(h, min(size, 7), at))
