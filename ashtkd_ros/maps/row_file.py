@@ -8,18 +8,18 @@ kill the process, and every page that was ever read would count as its memory.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.checksums import sha256_of_parts
 from ashtkd_ros.text import reason_of
 
 _BLOCK = 2**19  # bytes that are checked at a time, or one row if that has more
@@ -160,40 +160,51 @@ def _wrong_size(file: RowFile, expected: Expected) -> str:
 
 
 def _fault(file: RowFile, expected: Expected, into: np.ndarray) -> str:
-    header, bad = bytearray(file.start), []
+    header = bytearray(file.start)
     read_exactly(file.handle, memoryview(header), 0)
-    if sha256_of_parts(chain([header], _parts(file, expected, into, bad))) != expected.sha256:
+    digest = hashlib.sha256(header)
+    bad = _check_blocks(file, into, digest.update, expected.first_bad)
+    if digest.hexdigest() != expected.sha256:
         return 'is damaged, its checksum differs from map.yaml'
     if header != expected.header:
         return f'is not an {file.kind} array of {expected.what}'
-    return expected.unsound.format(bad[0]) if bad else ''
+    return '' if bad is None else expected.unsound.format(bad)
 
 
-def _parts(
-    file: RowFile, expected: Expected, into: np.ndarray, unsound: list[int]
-) -> Iterator[np.ndarray]:
-    """All rows in order, a block at a time; another thread reads the next one and checks it.
+def _check_blocks(
+    file: RowFile,
+    into: np.ndarray,
+    update: Callable[[memoryview], None],
+    first_bad: Callable[[np.ndarray], int | None],
+) -> int | None:
+    """Read all rows, a block at a time, while two other threads hash and check the one before.
 
-    `into`: an array of all rows that is filled, or an empty one. The first row of a block that is
-    not sound is added to `unsound`. OSError.
+    `into`: an array of all rows that is filled, or an empty one. The first row that is not sound,
+    or None. OSError. Only the thread of the caller waits for the disk: the others always end.
     """
     step = max(1, _BLOCK // file.row_bytes)
     spare = np.empty((2, 0 if len(into) else step, *file.shape), file.kind)
-
-    def part(first: int) -> tuple[np.ndarray, int | None]:
-        rows = into[first : first + step]
-        if not len(rows):
-            rows = spare[first // step % 2, : len(file) - first]
-        view = memoryview(rows.reshape(-1).view(np.uint8))
-        read_exactly(file.handle, view, file.start + first * file.row_bytes)
-        return rows, expected.first_bad(rows)
-
-    with ThreadPoolExecutor(1) as helper:
-        coming = helper.submit(part, 0)
+    unsound: list[int] = []
+    with ThreadPoolExecutor(2) as helpers:
+        hashed = looked = None
         for first in range(0, len(file), step):
-            rows, bad = coming.result()
-            if first + step < len(file):
-                coming = helper.submit(part, first + step)
-            if bad is not None:
-                unsound.append(first + bad)
-            yield rows
+            rows = into[first : first + step]
+            if not len(rows):
+                rows = spare[first // step % 2, : len(file) - first]
+            view = memoryview(rows.reshape(-1).view(np.uint8))
+            read_exactly(file.handle, view, file.start + first * file.row_bytes)
+            if hashed is not None:
+                hashed.result()
+                unsound += looked.result()
+            hashed = helpers.submit(update, view)
+            looked = helpers.submit(_unsound, first_bad, rows, first)
+        unsound += looked.result()
+    return unsound[0] if unsound else None
+
+
+def _unsound(
+    first_bad: Callable[[np.ndarray], int | None], rows: np.ndarray, first: int
+) -> list[int]:
+    """The number of the first row that is not sound, if there is one; `first`: of the rows."""
+    bad = first_bad(rows)
+    return [] if bad is None else [first + bad]
