@@ -93,7 +93,11 @@ class DescriptorIndex:
 
 
 class FlatIndex(DescriptorIndex):
-    """All descriptors in memory, all compared: exact. `array`: float32 (N, D) in C order."""
+    """All descriptors in memory, all compared: exact.
+
+    `array`: float32 (N, D) in C order. numpy has the system use large pages for it, which FAISS
+    does not: that alone makes a search faster than by an index of FAISS.
+    """
 
     kind = FLAT
 
