@@ -51,11 +51,17 @@ class LocalFeatures:
         return self._array[self._checked(ids)]
 
     def parts(self, ids: Sequence[int] | np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """What `rows` gives, `size` places at a time."""
+        """What `rows` gives, `size` places at a time; the disk reads the next ones meanwhile.
+
+        They are not asked for all at once: a virtual disk may only answer when it has read all
+        that it was asked for.
+        """
         wanted = self._checked(ids)
-        self._expect(wanted)
+        self._expect(wanted[:size])
         for start in range(0, len(wanted), size):
-            yield self.rows(wanted[start : start + size])
+            rows = self.rows(wanted[start : start + size])
+            self._expect(wanted[start + size : start + 2 * size])
+            yield rows
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All features in order, int8 (k, P, L) with as many places as fit the memory well."""

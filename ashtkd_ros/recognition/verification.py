@@ -15,7 +15,7 @@ import numpy as np
 
 from ashtkd_ros.network.local_features import SCALE
 
-AT_ONCE = 10  # candidates that are compared at a time: what they are compared in fits the cache
+AT_ONCE = 6  # candidates that are compared at a time: what they are compared in fits the cache
 _STILL = 2.0  # deviation in cells within which a match is where it was in the map's picture
 _STILL_WEIGHT = 0.2
 _POWER = 1.5  # of how distinctive a match is
