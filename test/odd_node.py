@@ -22,7 +22,7 @@ from ashtkd_ros.ros.node.image_subscription import ImageSubscription
 from ashtkd_ros.ros.node.vpr_node import main
 
 ODDITIES = os.fspath(Path(os.environ['ODDITIES']))
-_open, _stat, _preadv = os.open, os.stat, os.preadv
+_open, _stat, _pread, _preadv = os.open, os.stat, os.pread, os.preadv
 _load, _infer = PlaceMap.load, Embedder._infer
 _start, _declare = ImageSubscription.start, parameter_values.declare
 
@@ -47,9 +47,12 @@ def stalling(call):
     return wrapped
 
 
-def preadv(handle, *args):
-    stalling(lambda path: path)(os.readlink(f'/proc/self/fd/{handle}'))
-    return _preadv(handle, *args)
+def stalling_read(call):
+    def wrapped(handle, *args):
+        stalling(lambda path: path)(os.readlink(f'/proc/self/fd/{handle}'))
+        return call(handle, *args)
+
+    return wrapped
 
 
 def load(folder, embedder=None, pictures=False):
@@ -75,7 +78,8 @@ def declare(node):
     _declare(node)
 
 
-os.open, os.stat, os.preadv = stalling(_open), stalling(_stat), preadv
+os.open, os.stat = stalling(_open), stalling(_stat)
+os.pread, os.preadv = stalling_read(_pread), stalling_read(_preadv)
 PlaceMap.load, Embedder._infer, ImageSubscription.start = load, infer, start
 parameter_values.declare = declare
 

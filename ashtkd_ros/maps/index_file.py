@@ -10,10 +10,12 @@ import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import open_regular
 from ashtkd_ros.maps.description import Description
 from ashtkd_ros.maps.descriptor_file import (
     DESCRIPTORS,
     ArrayRows,
+    as_float32,
     open_descriptors,
     write_descriptors,
 )
@@ -32,10 +34,12 @@ from ashtkd_ros.maps.index_layout import check_layout
 from ashtkd_ros.maps.index_note import IndexNote
 from ashtkd_ros.maps.index_recall import fit_shortlist
 from ashtkd_ros.maps.map_files import read_checked
+from ashtkd_ros.maps.row_file import Expected, RowFile, check_rows, unreadable
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.sampling import thin
 
-# kind, dimensions, places, two unused numbers, trained, metric, count of numbers that follow
+# Of a flat index as FAISS writes it: kind, dimensions, places, two unused numbers, whether it is
+# trained, metric, count of numbers that follow
 _HEADER = struct.Struct('<4siqqqBiQ')
 _BUILD_BLOCK = 16_384  # descriptors that are indexed at a time
 _GENEROUS, _SMALL = 1.25, 2**17  # an index file may be larger than estimated, times and bytes
@@ -50,13 +54,12 @@ def build_index(rows: np.ndarray, options: IndexOptions | None = None) -> Descri
     count, size = rows.shape
     kind, why = (FLAT, '') if options is None else choose(count, size, options)
     if kind == FLAT:
-        index = faiss.IndexFlatIP(size)
-        index.add(rows)
-        return FlatIndex(index, None if options is None else IndexNote(why))
+        array = np.array(rows, np.float32, order='C')
+        return FlatIndex(array, None if options is None else IndexNote(why))
     exact, turn = ArrayRows(rows), turning(size)
 
     def turned(ids: np.ndarray) -> np.ndarray:
-        found = exact.rows(ids).astype(np.float32)
+        found = as_float32(exact.rows(ids))
         bad = first_not_unit(found)
         if bad is not None:
             raise VprError(
@@ -80,7 +83,9 @@ def write_index(folder: Path, index: DescriptorIndex) -> list[str]:
     """Write the files of an index; their names. OSError, and RuntimeError of FAISS."""
     # FAISS itself could not write to paths that are not UTF-8.
     if isinstance(index, FlatIndex):
-        (folder / INDEX).write_bytes(faiss.serialize_index(index.index).tobytes())
+        with (folder / INDEX).open('wb') as file:
+            file.write(flat_header(len(index), index.d))
+            file.write(index.array)
         return [INDEX]
     (folder / INDEX).write_bytes(index.data())
     write_descriptors(folder / DESCRIPTORS, len(index), index.d, index.blocks())
@@ -92,9 +97,8 @@ def read_index(folder: Path, handle: int, description: Description) -> Descripto
     count, size = description.places, description.descriptor_size
     kind, note = description.index
     if kind == FLAT:
-        # Its size follows from what map.yaml says: a file that has grown is not read at all.
-        data = read_checked(folder, handle, INDEX, description, flat_size(count, size))
-        return FlatIndex(read_flat(folder / INDEX, data, size), note)
+        sha256 = description.sha256.get(INDEX, '')
+        return FlatIndex(_read_flat(folder / INDEX, handle, count, size, sha256), note)
     limit = int(_GENEROUS * estimated_bytes(kind, count, size)) + _SMALL
     data = read_checked(folder, handle, INDEX, description, limit)
     try:
@@ -109,31 +113,25 @@ def read_index(folder: Path, handle: int, description: Description) -> Descripto
     return CompressedIndex(kind, data, exact, size, note)
 
 
-def flat_size(places: int, dimensions: int) -> int:
-    """How many bytes index.faiss of a flat index has."""
-    return _HEADER.size + 4 * places * dimensions
+def flat_header(count: int, size: int) -> bytes:
+    """The bytes before the numbers of a flat index of `count` descriptors of `size` numbers."""
+    metric, unused = faiss.METRIC_INNER_PRODUCT, 2**20
+    return _HEADER.pack(b'IxFI', size, count, unused, unused, 1, metric, count * size)
 
 
-def read_flat(path: Path, data: bytes, dimensions: int) -> faiss.IndexFlatIP:
-    """The index in `data`; VprError that names `path` where it is not one of `dimensions` numbers.
-
-    All bytes are checked before FAISS sees them.
-    """
+def _read_flat(path: Path, folder_handle: int, count: int, size: int, sha256: str) -> np.ndarray:
+    """The descriptors in a flat index, float32 (count, size); VprError where it is not sound."""
     try:
-        kind, d, count, _, _, trained, metric, numbers = _HEADER.unpack_from(data)
-    except struct.error as error:
-        raise VprError(f'{path}: is not an index; rebuild the map') from error
-    if kind != b'IxFI' or metric != faiss.METRIC_INNER_PRODUCT or trained != 1:
-        raise VprError(f'{path}: is not an inner-product index; rebuild the map')
-    if not (d == dimensions and count > 0 and numbers == d * count):
-        raise VprError(
-            f'{path}: has {count} rows of {d} numbers, but map.yaml says {dimensions} numbers; '
-            'rebuild the map'
-        )
-    if len(data) != flat_size(count, d):
-        raise VprError(f'{path}: is not an index, its length is wrong; rebuild the map')
-    rows = np.frombuffer(data, '<f4', offset=_HEADER.size).reshape(count, d)
-    bad = first_not_unit(rows)
-    if bad is not None:
-        raise VprError(f'{path}: the descriptor in row {bad} is not of length 1; rebuild the map')
-    return faiss.deserialize_index(np.frombuffer(data, np.uint8))
+        handle = open_regular(INDEX, dir_fd=folder_handle)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    header = flat_header(count, size)
+    file = RowFile(path, handle, count, (size,), '<f4', len(header))
+    expected = Expected(
+        f'{count} descriptors of {size} numbers',
+        header,
+        sha256,
+        first_not_unit,
+        'has in row {} a descriptor that is not of length 1',
+    )
+    return check_rows(file, expected, keep=True)

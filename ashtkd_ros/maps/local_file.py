@@ -14,11 +14,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.npy import HEADER_BYTES, npy_header
 from ashtkd_ros.files.reading import open_regular
-from ashtkd_ros.maps.row_file import (
-    RowFile,
-    check_npy,
-    unreadable,
-)
+from ashtkd_ros.maps.row_file import Expected, RowFile, check_rows, unreadable
 from ashtkd_ros.network.local_features import LocalShape, first_not_unit_int8
 
 LOCAL_FILE = 'local.npy'
@@ -54,11 +50,27 @@ class LocalFeatures:
         """
         return self._array[self._checked(ids)]
 
+    def parts(self, ids: Sequence[int] | np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """What `rows` gives, `size` places at a time; the disk reads the next ones meanwhile.
+
+        They are not asked for all at once: a virtual disk may only answer when it has read all
+        that it was asked for.
+        """
+        wanted = self._checked(ids)
+        self._expect(wanted[:size])
+        for start in range(0, len(wanted), size):
+            rows = self.rows(wanted[start : start + size])
+            self._expect(wanted[start + size : start + 2 * size])
+            yield rows
+
     def blocks(self) -> Iterator[np.ndarray]:
         """All features in order, int8 (k, P, L) with as many places as fit the memory well."""
         step = max(1, _BLOCK // self.shape.size)
         for start in range(0, len(self), step):
             yield self.rows(range(start, min(start + step, len(self))))
+
+    def _expect(self, ids: np.ndarray) -> None:
+        """These rows are read next."""
 
     def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         places = np.asarray(ids, np.int64).reshape(-1)
@@ -90,6 +102,9 @@ class LocalFile(LocalFeatures):
     def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """As in memory; also VprError where the file has changed since it was opened."""
         return self.file.rows(self._checked(ids))
+
+    def _expect(self, ids: np.ndarray) -> None:
+        self.file.expect(ids)
 
 
 def local_header(count: int, shape: LocalShape) -> bytes:
@@ -124,6 +139,7 @@ def open_local(
         return None if bad is None else bad // shape.positions
 
     unsound = 'has features of place {} that are not of length 1'
-    check_npy(local.file, f'{count} places of {shape} numbers', sha256, first_bad, unsound)
+    what, header = f'{count} places of {shape} numbers', local_header(count, shape)
+    check_rows(local.file, Expected(what, header, sha256, first_bad, unsound))
     local.file.expect_random()
     return local

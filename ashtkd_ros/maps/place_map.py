@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -253,9 +254,11 @@ class PlaceMap:
             name: read_checked(folder, handle, name, description, most)
             for name in dict.fromkeys((TABLE, columns))
         }
-        index = read_index(folder, handle, description)
-        check_model(folder, description, embedder)
-        places = _places(folder / columns, contents[columns], description)
+        with ThreadPoolExecutor(1) as helper:
+            coming = helper.submit(_places, folder / columns, contents[columns], description)
+            index = read_index(folder, handle, description)
+            check_model(folder, description, embedder)
+            places = coming.result()
         if whole and columns != TABLE:
             check_table(folder, contents[TABLE], places)
         counts = (description.places, len(places), len(index))

@@ -7,22 +7,22 @@ kill the process, and every page that was ever read would count as its memory.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.checksums import sha256_of_parts
-from ashtkd_ros.files.npy import HEADER_BYTES, npy_header
 from ashtkd_ros.text import reason_of
 
-_BLOCK = 2**19  # bytes that are read at a time, or one row if that has more
-_AHEAD = 4096  # bytes of a row from which on the disk is told of all rows before the first is read
+_BLOCK = 2**19  # bytes that are checked at a time, or one row if that has more
 
 
 class RowFile:
@@ -54,34 +54,41 @@ class RowFile:
         """From now on rows are read here and there: the system reads nothing around them."""
         os.posix_fadvise(self.handle, 0, 0, os.POSIX_FADV_RANDOM)
 
+    def expect(self, ids: np.ndarray) -> None:
+        """Ask the disk for rows that are read next: it serves many at once sooner than in turn."""
+        with contextlib.suppress(OSError):  # who reads them is told
+            for start in (self.start + ids * self.row_bytes).tolist():
+                os.posix_fadvise(self.handle, start, self.row_bytes, os.POSIX_FADV_WILLNEED)
+
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """The rows of K ids, each from 0 to len - 1: an array (K, *shape) of the caller's own.
 
         VprError where they cannot be read, and where the file has changed since it was opened.
         """
-        rows = np.empty((len(ids), *self.shape), self.kind)
+        if not len(ids):
+            return np.empty((0, *self.shape), self.kind)
         try:
-            self._fill(rows, ids.tolist())
+            data = self._read(ids)
             self.check_unchanged()
         except OSError as error:
             raise VprError(
                 f'{self.path}: cannot be read any more ({reason_of(error)}); load the map again, '
                 'or rebuild it'
             ) from error
-        return rows
+        return np.frombuffer(data, self.kind).reshape(len(ids), *self.shape)
 
-    def _fill(self, rows: np.ndarray, ids: list[int]) -> None:
-        view, size, handle, start = bytes_of(rows), self.row_bytes, self.handle, self.start
-        if size >= _AHEAD:  # a disk serves many at once; one after the other they take longer
-            for i in ids:
-                os.posix_fadvise(handle, start + i * size, size, os.POSIX_FADV_WILLNEED)
-        at = 0
-        for i in ids:
-            row, where = view[at : at + size], start + i * size
-            count = os.preadv(handle, [row], where)
-            if count != size:
-                _read_on(handle, row, where, count)
-            at += size
+    def _read(self, ids: np.ndarray) -> bytearray:
+        """The bytes of at least one row; those that follow each other are read at once."""
+        first = np.append(0, np.flatnonzero(ids[1:] != ids[:-1] + 1) + 1)  # of each such run
+        sizes = (np.diff(first, append=len(ids)) * self.row_bytes).tolist()
+        starts = (self.start + ids[first] * self.row_bytes).tolist()
+        data = bytearray().join(map(os.pread, repeat(self.handle), sizes, starts))
+        if len(data) != len(ids) * self.row_bytes:  # a read may give less than was asked for
+            data, done = bytearray(len(ids) * self.row_bytes), 0
+            for start, size in zip(starts, sizes, strict=True):
+                read_exactly(self.handle, memoryview(data)[done : done + size], start)
+                done += size
+        return data
 
     def check_unchanged(self) -> None:
         """OSError where somebody has written to the file since it was opened."""
@@ -93,47 +100,48 @@ class RowFile:
         return about.st_size, about.st_mtime_ns
 
 
-def bytes_of(array: np.ndarray) -> memoryview:
-    """The bytes of an array in C order, to be filled."""
-    return memoryview(array.reshape(-1).view(np.uint8))
-
-
-def read_exactly(handle: int, into: np.ndarray, start: int) -> None:
-    """Fill an array from byte `start` of a file on; OSError where the file ends before."""
-    view = bytes_of(into)
-    if len(view):
-        _read_on(handle, view, start, os.preadv(handle, [view], start))
-
-
-def _read_on(handle: int, view: memoryview, start: int, done: int) -> None:
-    """Go on where a read has given only the first `done` bytes, at least one."""
-    count = done
-    while done < len(view):
+def read_exactly(handle: int, into: memoryview, start: int) -> None:
+    """Fill bytes from byte `start` of a file on; OSError where the file ends before."""
+    done = 0
+    while done < len(into):
+        count = os.preadv(handle, [into[done:]], start + done)
         if not count:
             raise OSError(0, 'it is cut off')
-        count = os.preadv(handle, [view[done:]], start + done)
         done += count
 
 
-def check_npy(
-    file: RowFile,
-    what: str,
-    sha256: str,
-    first_bad: Callable[[np.ndarray], int | None],
-    unsound: str,
-) -> None:
-    """Check all of a file of numpy, a block at a time; VprError where it is not as map.yaml says.
+@dataclass(frozen=True)
+class Expected:
+    """What map.yaml says of a file of rows.
 
-    `what`: its rows, for the user; `first_bad`: the first of rows (k, *shape) that is not sound;
-    `unsound`: what is said of one, with {} for its number.
+    `what`: its rows, for the user; `header`: the bytes before them; `first_bad`: the first of rows
+    (k, *shape) that is not sound; `unsound`: what is said of one, with {} for its number.
     """
+
+    what: str
+    header: bytes
+    sha256: str
+    first_bad: Callable[[np.ndarray], int | None]
+    unsound: str
+
+
+def check_rows(file: RowFile, expected: Expected, keep: bool = False) -> np.ndarray:
+    """Check all of a file, a block at a time; VprError where it is not as expected.
+
+    With `keep` all its rows (N, *shape), else none of them.
+    """
+    rows = np.empty((0, *file.shape), file.kind)
     try:
-        why = _fault(file, what, sha256, first_bad, unsound)
+        why = _wrong_size(file, expected)
+        if not why:
+            rows = np.empty((len(file) if keep else 0, *file.shape), file.kind)
+            why = _fault(file, expected, rows)
         file.check_unchanged()
     except OSError as error:
         raise unreadable(file.path, error) from error
     if why:
         raise VprError(f'{file.path}: {why}; rebuild the map')
+    return rows
 
 
 def unreadable(path: Path, error: OSError) -> VprError:
@@ -141,43 +149,62 @@ def unreadable(path: Path, error: OSError) -> VprError:
     return VprError(f'{path}: cannot be read ({reason_of(error)}); rebuild the map')
 
 
-def _fault(
-    file: RowFile,
-    what: str,
-    sha256: str,
-    first_bad: Callable[[np.ndarray], int | None],
-    unsound: str,
-) -> str:
-    found, wanted = os.fstat(file.handle).st_size, HEADER_BYTES + len(file) * file.row_bytes
-    if found != wanted:
-        return (
-            f'has {found} bytes, but {what}, as map.yaml has them, take {wanted}: it is cut off, '
-            'or of another map'
-        )
-    header, bad = np.empty(HEADER_BYTES, np.int8), []
-    read_exactly(file.handle, header, 0)
-    if sha256_of_parts(chain([header], _parts(file, first_bad, bad))) != sha256:
+def _wrong_size(file: RowFile, expected: Expected) -> str:
+    found, wanted = os.fstat(file.handle).st_size, file.start + len(file) * file.row_bytes
+    if found == wanted:
+        return ''
+    return (
+        f'has {found} bytes, but {expected.what}, as map.yaml has them, take {wanted}: it is cut '
+        'off, or of another map'
+    )
+
+
+def _fault(file: RowFile, expected: Expected, into: np.ndarray) -> str:
+    header = bytearray(file.start)
+    read_exactly(file.handle, memoryview(header), 0)
+    digest = hashlib.sha256(header)
+    bad = _check_blocks(file, into, digest.update, expected.first_bad)
+    if digest.hexdigest() != expected.sha256:
         return 'is damaged, its checksum differs from map.yaml'
-    if header.tobytes() != npy_header(file.kind.str, (len(file), *file.shape)):
-        return f'is not an {file.kind} array of {what}'
-    return unsound.format(bad[0]) if bad else ''
+    if header != expected.header:
+        return f'is not an {file.kind} array of {expected.what}'
+    return '' if bad is None else expected.unsound.format(bad)
 
 
-def _parts(
-    file: RowFile, first_bad: Callable[[np.ndarray], int | None], unsound: list[int]
-) -> Iterator[np.ndarray]:
-    """All rows in order, a block at a time, in one array that each block fills anew.
+def _check_blocks(
+    file: RowFile,
+    into: np.ndarray,
+    update: Callable[[memoryview], None],
+    first_bad: Callable[[np.ndarray], int | None],
+) -> int | None:
+    """Read all rows, a block at a time, while two other threads hash and check the one before.
 
-    The first row of a block that is not sound is added to `unsound`: another thread looks for it
-    while the block is in use here. OSError.
+    `into`: an array of all rows that is filled, or an empty one. The first row that is not sound,
+    or None. OSError. Only the thread of the caller waits for the disk: the others always end.
     """
-    block = np.empty((max(1, _BLOCK // file.row_bytes), *file.shape), file.kind)
-    with ThreadPoolExecutor(1) as helper:
-        for first in range(0, len(file), len(block)):
-            part = block[: len(file) - first]
-            read_exactly(file.handle, part, HEADER_BYTES + first * file.row_bytes)
-            looking = helper.submit(first_bad, part)
-            yield part
-            bad = looking.result()
-            if bad is not None:
-                unsound.append(first + bad)
+    step = max(1, _BLOCK // file.row_bytes)
+    spare = np.empty((2, 0 if len(into) else step, *file.shape), file.kind)
+    unsound: list[int] = []
+    with ThreadPoolExecutor(2) as helpers:
+        hashed = looked = None
+        for first in range(0, len(file), step):
+            rows = into[first : first + step]
+            if not len(rows):
+                rows = spare[first // step % 2, : len(file) - first]
+            view = memoryview(rows.reshape(-1).view(np.uint8))
+            read_exactly(file.handle, view, file.start + first * file.row_bytes)
+            if hashed is not None:
+                hashed.result()
+                unsound += looked.result()
+            hashed = helpers.submit(update, view)
+            looked = helpers.submit(_unsound, first_bad, rows, first)
+        unsound += looked.result()
+    return unsound[0] if unsound else None
+
+
+def _unsound(
+    first_bad: Callable[[np.ndarray], int | None], rows: np.ndarray, first: int
+) -> list[int]:
+    """The number of the first row that is not sound, if there is one; `first`: of the rows."""
+    bad = first_bad(rows)
+    return [] if bad is None else [first + bad]

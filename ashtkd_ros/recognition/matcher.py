@@ -16,7 +16,7 @@ from ashtkd_ros.network.confidence import check_coefficients, probability
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.candidate_search import CandidateSearch, Ranked
 from ashtkd_ros.recognition.prior import Prior, PriorUse
-from ashtkd_ros.recognition.verification import Verified, verify
+from ashtkd_ros.recognition.verification import AT_ONCE, Verified, verify
 
 _SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * score)
 _LEAST = 1e-4
@@ -189,13 +189,13 @@ class Matcher:
         self.fault = ''
         if local is None or self.map.local is None or not found.verified:
             return None
+        parts = self.map.local.parts([found.rows[k] for k in found.verified], AT_ONCE)
+        similarities = np.float32([found.similarities[k] for k in found.verified])
         try:
-            rows = self.map.local.rows([found.rows[k] for k in found.verified])
+            return verify(local, parts, similarities, self.map.local.grid)
         except VprError as error:
             self.fault = str(error)
             return None
-        similarities = np.float32([found.similarities[k] for k in found.verified])
-        return verify(local, rows, similarities, self.map.local.grid)
 
     def _checks(self, verified: Verified, found: Ranked) -> dict[int, Check]:
         """By rank of the search: what the local features say of those that are verified."""

@@ -7,6 +7,7 @@ everywhere (sky, road, a bare wall) says nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from ashtkd_ros.network.local_features import SCALE
 
+AT_ONCE = 6  # candidates that are compared at a time: what they are compared in fits the cache
 _STILL = 2.0  # deviation in cells within which a match is where it was in the map's picture
 _STILL_WEIGHT = 0.2
 _POWER = 1.5  # of how distinctive a match is
@@ -46,10 +48,14 @@ class Verified:
 
 
 def verify(
-    query: np.ndarray, candidates: np.ndarray, similarities: np.ndarray, grid: tuple[int, int]
+    query: np.ndarray,
+    candidates: np.ndarray | Iterable[np.ndarray],
+    similarities: np.ndarray,
+    grid: tuple[int, int],
 ) -> Verified:
     """Score K candidates by their local features, int8 (K, P, L), against the image's, (P, L).
 
+    `candidates`: an array, or some at a time, each compared while the disk still reads the next.
     `similarities`: of the descriptors, float32 (K,); `grid`: rows and columns of the P positions.
     score = log Z + log(S) / 5 + similarity. Z is a sum over the mutual nearest neighbours: how far
     the similarity of a position stands above its mean over the candidates, in deviations, to the
@@ -57,13 +63,13 @@ def verify(
     cells. The numbers were chosen for the mean recall over training and validation sets and
     rendered walks, around which it is flat.
     """
-    count, positions, channels = candidates.shape
-    table = candidates.reshape(-1, channels).astype(np.float32)
-    like = (query.astype(np.float32) @ table.T).reshape(positions, count, positions)
-    partners = like.argmax(axis=2)
-    best = np.take_along_axis(like, partners[..., None], axis=2)[..., 0] / SCALE**2
-    ahead = like.max(axis=0) / SCALE**2  # (K, P): the best of each position of a candidate
-    mutual = best >= ahead[np.arange(count), partners]
+    if isinstance(candidates, np.ndarray):
+        candidates = np.split(candidates, range(AT_ONCE, len(candidates), AT_ONCE))
+    numbers = query.astype(np.float32)
+    compared = zip(*(_compared(numbers, part) for part in candidates), strict=True)
+    partners, best, ahead = (np.concatenate(parts, axis=1) for parts in compared)
+    positions, count = best.shape
+    mutual = best >= np.take_along_axis(ahead, partners, axis=0)
     weights = _distinctiveness(best) * mutual
     moved = _moves(grid)[np.arange(positions)[:, None], partners]  # (P, K, 2)
     still = np.exp(-(moved**2).sum(axis=2) / (2 * _STILL**2))
@@ -78,6 +84,18 @@ def verify(
         partners,
         agreeing,
     )
+
+
+def _compared(query: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each position and candidate (P, K): its best partner, how similar that is, and how
+    similar this position of the candidate is to its own best partner. Sums are exact: they are of
+    whole numbers below 2^24."""
+    count, positions, channels = part.shape
+    table = part.reshape(-1, channels).astype(np.float32)
+    like = (query @ table.T).reshape(len(query), count, positions)
+    partners = like.argmax(axis=2)
+    best = np.take_along_axis(like, partners[..., None], axis=2)[..., 0]
+    return partners, best / SCALE**2, like.max(axis=0).T / SCALE**2
 
 
 def _distinctiveness(best: np.ndarray) -> np.ndarray:

@@ -18,7 +18,17 @@ from index_fixtures import COUNT, SIZE, crowded_rows, noisy
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps import index_recall
-from ashtkd_ros.maps.index_kinds import COMPRESSED, KINDS, estimated_bytes, turned_size, turning
+from ashtkd_ros.maps.descriptor_file import as_float32
+from ashtkd_ros.maps.index_kinds import (
+    COMPRESSED,
+    FEW,
+    KINDS,
+    candidates,
+    estimated_bytes,
+    signs,
+    turned_size,
+    turning,
+)
 from ashtkd_ros.maps.index_note import IndexNote
 from ashtkd_ros.maps.index_recall import best_similarities, noisy_copies, recall
 from ashtkd_ros.maps.map_summary import summarise
@@ -49,6 +59,18 @@ def test_each_kind_finds_what_exact_search_finds(make_map, kind: str):
     best = np.argsort(-exact, axis=1)[:, :20]
     shared = [len(set(a) & set(b)) for a, b in zip(best.tolist(), found.tolist(), strict=True)]
     assert np.mean(shared) >= 18
+
+
+def test_binary_leaves_the_candidates_whose_signs_fit_the_numbers_best(make_map):
+    index, rows = make_map('binary').index, crowded_rows().astype(np.float16).astype(np.float32)
+    queries = noisy(crowded_rows()[:20], 0.7) @ turning(SIZE)
+    likeness = queries @ (rows @ turning(SIZE) > 0).T
+    found = candidates('binary', index.index, queries, 2 * FEW)
+    for ids, likely in zip(found, likeness, strict=True):
+        assert len(set(ids.tolist())) == 2 * FEW
+        assert likely[ids].min() >= np.delete(likely, ids).max() - 1e-5
+    by_signs = index.index.search(signs(queries), FEW)[1]
+    np.testing.assert_array_equal(candidates('binary', index.index, queries, FEW), by_signs)
 
 
 @pytest.mark.parametrize('kind', COMPRESSED)
@@ -139,6 +161,23 @@ def test_the_descriptors_on_the_disk_are_a_plain_array_of_numpy(save_map):
     array = np.load(save_map('pq') / 'descriptors.npy', allow_pickle=False)
     assert array.dtype == np.float16
     np.testing.assert_array_equal(array, crowded_rows().astype(np.float16))
+
+
+def test_a_flat_index_is_what_faiss_writes_and_answers_as_it_does(save_map):
+    path, rows = save_map('flat') / 'index.faiss', crowded_rows()
+    there = faiss.IndexFlatIP(SIZE)
+    there.add(rows)
+    assert path.read_bytes() == faiss.serialize_index(there).tobytes()
+    for queries in (noisy(rows[:1], 0.7), noisy(rows[:50], 0.7)):
+        ours = PlaceMap.load(path.parent).index.search(queries, 20)
+        for one, other in zip(ours, there.search(queries, 20), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_every_float16_is_read_as_numpy_reads_it():
+    rows = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(256, 256)
+    for some in (rows, rows[:5], rows[:0]):
+        np.testing.assert_array_equal(as_float32(some), some.astype(np.float32))
 
 
 def test_another_kind_takes_the_files_of_the_one_before_away(save_map):
@@ -247,15 +286,16 @@ def test_a_search_for_one_image_uses_one_thread_and_leaves_the_others_alone(
     make_map, monkeypatch, kind: str
 ):
     index, threads = make_map(kind).index, []
-    before, found = faiss.omp_get_max_threads(), index.index.search
+    owner, name = (faiss, 'knn') if kind == 'flat' else (index.index, 'search')
+    before, found = faiss.omp_get_max_threads(), getattr(owner, name)
 
-    def search(*given: object) -> object:
+    def search(*given: object, **more: object) -> object:
         threads.append(faiss.omp_get_max_threads())
         other = ThreadPoolExecutor(1)
         threads.append(other.submit(faiss.omp_get_max_threads).result())
-        return found(*given)
+        return found(*given, **more)
 
-    monkeypatch.setattr(index.index, 'search', search)
+    monkeypatch.setattr(owner, name, search)
     index.search(crowded_rows()[:1], 5)
     index.search(crowded_rows()[:2], 5)
     assert threads == [1, before, before, before]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import os
@@ -281,6 +282,7 @@ def test_a_failing_disk_is_one_line(rich: Path, monkeypatch: pytest.MonkeyPatch)
     def failing(*_: object) -> int:
         raise OSError(5, os.strerror(5))
 
+    monkeypatch.setattr(os, 'pread', failing)
     monkeypatch.setattr(os, 'preadv', failing)
     for action, expected in (
         (lambda: local.rows([1]), 'cannot be read any more (Input/output error); load the map'),
@@ -291,9 +293,23 @@ def test_a_failing_disk_is_one_line(rich: Path, monkeypatch: pytest.MonkeyPatch)
         assert expected in line_of(error)
 
 
+def test_rows_that_follow_each_other_are_read_at_once(rich: Path, monkeypatch):
+    local, read, calls = PlaceMap.load(rich).local, os.pread, []
+    monkeypatch.setattr(os, 'pread', lambda *given: calls.append(given) or read(*given))
+    wanted = [2, 3, 4, 0, 1, 1, 3]
+    assert local.rows(wanted).tobytes() == ROWS[wanted].tobytes()
+    assert len(calls) == 4
+    parts = list(local.parts(wanted, 3))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    assert np.concatenate(parts).tobytes() == ROWS[wanted].tobytes()
+    with pytest.raises(VprError, match='not among the 5'):
+        list(local.parts([0, 5], 1))
+
+
 def test_short_reads_are_continued(rich: Path, monkeypatch: pytest.MonkeyPatch):
-    read = os.preadv
-    monkeypatch.setattr(os, 'preadv', lambda h, into, at: read(h, [into[0][:7]], at))
+    read, into_place = os.pread, os.preadv
+    monkeypatch.setattr(os, 'pread', lambda h, size, at: read(h, min(size, 7), at))
+    monkeypatch.setattr(os, 'preadv', lambda h, into, at: into_place(h, [into[0][:7]], at))
     assert PlaceMap.load(rich).local.rows([3, 1]).tobytes() == ROWS[[3, 1]].tobytes()
 
 
@@ -301,6 +317,7 @@ def test_short_reads_are_continued(rich: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_no_file_stays_open_after_the_map_is_gone(rich: Path):
+    gc.collect()  # an error that was caught knows the frames that it came through
     before = len(os.listdir('/proc/self/fd'))
     kept = PlaceMap.load(rich)
     assert len(os.listdir('/proc/self/fd')) == before + 1

@@ -218,15 +218,18 @@ DAMAGE = {
         lambda f: flip_a_byte(f / 'places.csv'),
         'places.csv: is damaged, its checksum differs from map.yaml; undo what was edited in it',
     ),
-    'cut index': (lambda f: os.truncate(f / 'index.faiss', 50), 'index.faiss: is damaged'),
-    'empty index': (lambda f: os.truncate(f / 'index.faiss', 0), 'index.faiss: is damaged'),
+    'cut index': (lambda f: os.truncate(f / 'index.faiss', 50), 'index.faiss: has 50 bytes, but'),
+    'empty index': (lambda f: os.truncate(f / 'index.faiss', 0), 'index.faiss: has 0 bytes, but'),
     'no index inside': (
-        lambda f: consistent(f, 'index.faiss', b'x' * 99),
-        'is not an inner-product index',
+        lambda f: consistent(f, 'index.faiss', b'x' * 141),
+        'is not an float32 array of 6 descriptors of 4 numbers',
     ),
     'no table inside': (lambda f: consistent(f, 'places.npz', b'a,b\n1,2\n'), 'no archive'),
     'one place too few': (without_last_place, 'count (6, 5, 6) places'),
-    'other count': (lambda f: edit(f, places=7), 'count (7, 6, 6) places'),
+    'other count': (
+        lambda f: edit(f, places=7),
+        'but 7 descriptors of 4 numbers, as map.yaml has them',
+    ),
     'other size': (lambda f: edit(f, descriptor_size=5), 'rebuild the map'),
 }
 

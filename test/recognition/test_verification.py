@@ -188,6 +188,18 @@ def test_what_is_given_is_not_changed():
         np.testing.assert_array_equal(array, kept)
 
 
+@pytest.mark.parametrize('size', [1, 4, 25])
+def test_candidates_that_come_a_few_at_a_time_give_the_same(size: int):
+    query, candidates = features(1)[0], features(2, 25)
+    candidates[7] = shifted(query, 1, 2)
+    similarities = np.linspace(0.2, 0.6, 25, dtype=np.float32)
+    whole = verify(query, candidates, similarities, GRID)
+    parts = (candidates[at : at + size] for at in range(0, 25, size))
+    for name, value in vars(verify(query, parts, similarities, GRID)).items():
+        np.testing.assert_array_equal(value, getattr(whole, name))
+    assert whole.scores.argmax() == 7
+
+
 def test_a_higher_similarity_of_the_descriptors_raises_the_score():
     query, candidates = features(1)[0], features(2, 4)
     low, high = (check(query, candidates, [0.2, x, 0.2, 0.2]) for x in (0.2, 0.6))

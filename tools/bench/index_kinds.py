@@ -32,7 +32,7 @@ from ashtkd_ros.files.checksums import sha256_of_file
 from ashtkd_ros.maps.descriptor_index import CompressedIndex, DescriptorIndex
 from ashtkd_ros.maps.index_choice import IndexOptions
 from ashtkd_ros.maps.index_file import build_index, read_index, write_index
-from ashtkd_ros.maps.index_kinds import KINDS, turned_size, turning
+from ashtkd_ros.maps.index_kinds import BY_SIGNS, FEW, KINDS, turned_size, turning
 from tools.bench.many_descriptors import BLOCK, ManyDescriptors, describe
 from tools.process_usage import resident_mib
 
@@ -107,10 +107,14 @@ def measure(folder: Path, description: SimpleNamespace) -> dict[str, float]:
 def _faiss(index: DescriptorIndex, folder: Path, k: int) -> Callable[[np.ndarray], object]:
     """FAISS alone: the same index, and the descriptors in memory."""
     if not isinstance(index, CompressedIndex):
-        return lambda query: index.index.search(query, k)
+        flat = faiss.IndexFlatIP(index.d)
+        flat.add(index.array)
+        return lambda query: flat.search(query, k)
     turn = turning(index.d)
     looked = max(2 * k, index.note.shortlist) if index.kind != 'sq8' else k + 16
     if index.kind == 'binary':  # FAISS cannot compare the candidates again
+        looked = looked if looked <= FEW else max(looked, BY_SIGNS)
+        looked = min(looked, len(index))
         return lambda query: index.index.search(np.packbits(query @ turn > 0, axis=1), looked)
     flat = faiss.IndexFlatIP(turned_size(index.d))
     rows = np.load(folder / 'rows.npy', mmap_mode='r')

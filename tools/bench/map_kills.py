@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that write maps killed again and again (SIGKILL): a map must load after each kill.
 
-    python -m tools.bench.map_kills --kills 200
+    python -m tools.bench.map_kills
 
 The commands are build_map, by which two maps of the rendered town take turns in one folder, and
 append, merge and drop of map_tools, which change the map of one walk. Half of the kills come at a
@@ -199,8 +199,8 @@ def kill_often(target: Target, kills: int, choose: random.Random) -> Counter:
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = make_parser(__doc__)
-    text = 'number of kills of each command (default: %(default)d)'
-    parser.add_argument('--kills', type=positive_count, default=20, help=text)
+    text = 'number of kills of all commands together (default: %(default)d)'
+    parser.add_argument('--kills', type=positive_count, default=200, help=text)
     text = 'commands that are killed (default: all)'
     parser.add_argument('--commands', nargs='+', choices=COMMANDS, default=COMMANDS, help=text)
     add_model_options(parser)
@@ -208,12 +208,15 @@ def main(argv: list[str] | None = None) -> int:
     print(f'local features of a place: {load_embedder(args).local or "none"}')
     model = ['--model', str(args.model or shipped_model()), '--threads', str(args.threads)]
     for name in args.commands:
+        kills = -(-args.kills // len(args.commands))
         with tempfile.TemporaryDirectory() as folder:
             kind = Target if name == 'build_map' else Change
             first = () if kind is Target else (name,)
             target = kind(*first, Path(folder), model)
-            seen = kill_often(target, args.kills, random.Random(11))
-        print(f'{name}: ' + ', '.join(f'{count} {what}' for what, count in seen.items()))
+            seen = kill_often(target, kills, random.Random(11))
+        print(
+            f'{name}: ' + ', '.join(f'{count} {what}' for what, count in seen.items()), flush=True
+        )
     print('every map loads')
     return 0
 
