@@ -138,6 +138,27 @@ def test_images_of_which_none_can_be_used(start, peer: Peer, walk) -> None:
     well(peer, camera, walk, 3, 5.0)
 
 
+def test_messages_without_content_make_it_subscribe_anew(start, peer: Peer, walk) -> None:
+    """As Fast DDS gives them, without end, once in many times that a stream is joined."""
+    node = start(frozen_after=0)
+    camera = peer.node.create_publisher(Image, 'scene', RELIABLE)
+    well(peer, camera, walk, 3, 5.0)
+    told = 'messages without content again and again; subscribing anew'
+
+    def warned() -> bool:
+        for _ in range(50):
+            camera.publish(Image())
+        status, _ = peer.status(state='active')
+        return 'only messages without content come on /scene' in status.message
+
+    peer.until(warned, 'a warning of it')
+    assert node.stderr.count(told) >= 1
+    well(peer, camera, walk, 4, 15.0)
+    assert int(peer.status(state='active')[1]['bad images: not received']) == node.stderr.count(
+        told
+    )
+
+
 def test_diagnostics_come_though_the_ros_clock_stands_still(start, peer: Peer) -> None:
     start(use_sim_time=True)
     warned(peer, 'no image yet')
