@@ -95,7 +95,7 @@ def test_what_an_outer_launch_has_set_for_all_nodes():
 def test_a_trial_that_cannot_begin_fails_the_launch(tmp_path: Path):
     given = [f'trials_folder:={tmp_path}/trials', 'min_confidence:=high']
     done = subprocess.run(
-        [sys.executable, '-c', RUN, str(FILE), *given], capture_output=True, text=True, timeout=60
+        [sys.executable, '-c', RUN, str(FILE), *given], capture_output=True, text=True, timeout=180
     )
     said = done.stdout + done.stderr
     assert done.returncode == 1 and 'Traceback' not in said
