@@ -66,8 +66,8 @@ def test_every_option_of_the_trial_is_an_argument():
 def test_what_is_given_is_what_the_trial_gets():
     given = {'trial': 'yard', 'remarks': '-x "a b"', 'map_path': '~/m', 'check': 'warn'}
     words = command(**given, namespace='robot1')
-    assert words[1:3] == ['-m', 'ashtkd_ros.ros.trial.supervisor'] and '--ros-args' not in words
-    args = trial_parser('').parse_args(words[3:])
+    assert words[1:4] == ['-m', 'ashtkd_ros.entry', 'vpr_trial'] and '--ros-args' not in words
+    args = trial_parser('').parse_args(words[4:])
     usual = {name: default for name, default, _ in all_arguments()}
     found = {name: getattr(args, name) for name in usual}
     assert found == {**usual, **given, 'namespace': '/robot1'}
