@@ -7,6 +7,7 @@ import importlib.util
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ pytest.importorskip('launch_ros', reason='launch_ros cannot be imported')
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from ros_helpers import PATIENCE_S, until
 
+from ashtkd_ros.ros.trial.processes import running
+from ashtkd_ros.ros.trial.supervisor import end_trial
 from ashtkd_ros.ros.trial.trial_options import all_arguments, trial_parser
 
 pytestmark = pytest.mark.ros
@@ -125,3 +129,31 @@ def test_ctrl_c_ends_a_trial_well(tmp_path: Path):
     (trial,) = root.iterdir()
     kinds = [line.split('"kind": "')[1].split('"')[0] for line in (trial / 'events.jsonl').open()]
     assert kinds[0] == 'started' and kinds[-1] == 'ended' and 'process died' in kinds
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+def test_sigterm_ends_the_trial_and_a_kill_of_the_launch_does_not(number: int, tmp_path: Path):
+    root = tmp_path / 'trials'
+    given = [f'trials_folder:={root}', 'check:=false', 'record:=false', 'trial:=x', 'node:=true']
+    with subprocess.Popen(
+        [sys.executable, '-c', RUN, str(FILE), *given],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as launch:
+        for line in launch.stdout:
+            if 'it is started again' in line:
+                break
+        (trial,) = root.iterdir()
+        try:
+            launch.send_signal(number)
+            launch.wait(PATIENCE_S)
+            if number == signal.SIGTERM:
+                until(lambda: not running(trial), 'the end of the trial', lambda: time.sleep(0.1))
+                return
+            time.sleep(2.0)
+            assert 'trial_watch' in running(trial)
+        finally:
+            launch.kill()
+            if running(trial):
+                end_trial(trial)
