@@ -18,10 +18,9 @@ from ashtkd_ros.entry import COMMANDS
 
 PATIENCE_S = 60.0
 DELAYS_S = (0.0, 0.05, 0.15, 0.3, 0.6)
-# As an installed command is started; a shell in the background may have had SIGINT ignored.
+# As an installed command is started.
 STARTED = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
+import sys
 from ashtkd_ros.entry import main
 sys.argv = sys.argv[1:]
 main()

@@ -14,10 +14,8 @@ import pytest
 from ashtkd_ros.cli.command import run_command
 
 WRITING = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
-# a shell starts what it runs in the background with SIGINT ignored, tests too
-signal.signal(signal.SIGINT, signal.default_int_handler)
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.files.writing import whole_file, whole_folder
 
