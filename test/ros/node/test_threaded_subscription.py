@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -127,6 +129,27 @@ def test_messages_without_content_are_told_of_and_take_no_time(context: Context)
     assert ends.came[:2] == [1.0, 2.0] and not ends.failed
     ends.receiver.close()
     ends.node.destroy_node()
+
+
+@pytest.mark.parametrize('error', [None, RuntimeError('damaged')], ids=['nothing', 'error'])
+def test_what_is_announced_and_cannot_be_taken_is_told_of(context: Context, error) -> None:
+    taken, void = 0, []
+
+    def take(*_: object) -> None:
+        nonlocal taken
+        taken += 1
+        if error is not None:
+            raise error
+
+    node = Node('ends', context=context)
+    subscription = SimpleNamespace(handle=SimpleNamespace(take_message=take), msg_type=ColorRGBA)
+    receiver = SubscriptionThread(node, subscription, print, print, lambda: void.append(taken))
+    for _ in range(13):
+        with contextlib.suppress(RuntimeError):
+            receiver._take()
+    assert void == [11, 12] and receiver.gives_nothing
+    receiver.close()
+    node.destroy_node()
 
 
 def test_closing_waits_for_the_message_in_hand(context: Context) -> None:
