@@ -2,6 +2,7 @@
 """What colcon installs; name, version and the like are read from package.xml."""
 
 from glob import glob
+from runpy import run_path
 from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
@@ -9,6 +10,7 @@ from setuptools import find_packages, setup
 manifest = ElementTree.parse('package.xml').getroot()
 name = manifest.findtext('name')
 maintainer = manifest.find('maintainer')
+commands = run_path(f'{name}/entry.py')['COMMANDS']
 
 setup(
     name=name,
@@ -34,22 +36,6 @@ setup(
     extras_require={'fleet': ['ray', 'pymilvus', 'milvus-lite'], 'test': ['pytest']},
     zip_safe=False,
     entry_points={
-        'console_scripts': [
-            f'vpr_node = {name}.ros.node.vpr_node:main',
-            f'vpr_trial = {name}.ros.trial.supervisor:main',
-            f'trial_check = {name}.ros.trial.check:main',
-            f'trial_watch = {name}.ros.trial.watch:main',
-            f'replay = {name}.ros.play.replay:main',
-            f'live = {name}.ros.play.live:main',
-            f'trial_recorder = {name}.ros.trial.recorder:main',
-            f'build_map = {name}.commands.build_map:main',
-            f'evaluate = {name}.commands.evaluate:main',
-            f'calibrate = {name}.commands.calibrate:main',
-            f'map_info = {name}.commands.map_info:main',
-            f'map_tools = {name}.commands.map_tools:main',
-            f'bag_tools = {name}.commands.bag_tools:main',
-            f'trials = {name}.commands.trials:main',
-            f'vpr_dashboard = {name}.ros.trial.dashboard:main',
-        ],
+        'console_scripts': [f'{command} = {name}.entry:main' for command in commands],
     },
 )

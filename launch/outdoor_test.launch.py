@@ -10,6 +10,7 @@ The recorder is `trial_recorder`, not `ros2 bag record`: it need not be installe
 diagnostics what it loses, and a kill costs it a second, not the file.
 """
 
+import signal
 import sys
 
 from launch import LaunchDescription
@@ -22,6 +23,7 @@ from ashtkd_ros.ros.launch_arguments import (
     declare,
 )
 from ashtkd_ros.ros.node_arguments import NODE_ARGUMENTS
+from ashtkd_ros.ros.trial.processes import end_child
 from ashtkd_ros.ros.trial.trial_options import PARAMS_FILE, TRIAL_ARGUMENTS, all_arguments
 
 _ARGUMENTS = (*TRIAL_ARGUMENTS, *NODE_ARGUMENTS, PARAMS_FILE)
@@ -33,21 +35,24 @@ def _start(context):
     given = {name: arguments.text(name) for name, _, _ in all_arguments()}
     given['namespace'] = str(arguments.robot())
     usual = {name: default for name, default, _ in all_arguments()}
-    command = [sys.executable, '-m', 'ashtkd_ros.ros.trial.supervisor']
+    command = [sys.executable, '-m', 'ashtkd_ros.entry', 'vpr_trial']
     command += [
         f'--{name.replace("_", "-")}={text}' for name, text in given.items() if text != usual[name]
     ]
     if outer := _outer(arguments):
         command += ['--ros-args', *outer]
-    return [
-        ExecuteProcess(
-            cmd=command,
-            name='vpr_trial',
-            output='screen',
-            sigkill_timeout=_END_S,
-            on_exit=_ended,
-        )
-    ]
+    trial = ExecuteProcess(
+        cmd=command, name='vpr_trial', output='screen', sigkill_timeout=_END_S, on_exit=_ended
+    )
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: _end(trial))
+    return [trial]
+
+
+def _end(trial):
+    """SIGTERM would end the launch and nothing else; of a kill the trial shall know nothing."""
+    if details := getattr(trial, 'process_details', None):
+        end_child(details['pid'])
 
 
 def _outer(arguments):

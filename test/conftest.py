@@ -26,6 +26,10 @@ from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places import Places
 from ashtkd_ros.network.embedder import Preprocessing
 
+# A shell starts what it runs in the background with SIGINT ignored, and so would be all processes
+# that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if worker := os.environ.get('PYTEST_XDIST_WORKER'):  # nodes of two workers must not meet
     domain = int(os.environ.get('ROS_DOMAIN_ID', 0)) + 1 + int(worker[2:])
     os.environ['ROS_DOMAIN_ID'] = str(domain % 102)

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from conftest import ROOT
 
-from tools.documentation.help_texts import console_scripts
+from ashtkd_ros.entry import COMMANDS
 
 _FENCE = re.compile(r'^```.*?^```', re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)')
 _CODE = re.compile(r'`([^`\n]+)`')
-_COMMANDS = console_scripts(ROOT) | {'vpr_node': 'ashtkd_ros.ros.node.vpr_node'}
 _CALL = re.compile(
-    rf'(?:ros2 run ashtkd_ros |python -m |^)(tools[\w.]*|{"|".join(_COMMANDS)})(?= |$)(.*)'
+    rf'(?:ros2 run ashtkd_ros |python -m |^)(tools[\w.]*|{"|".join(COMMANDS)})(?= |$)(.*)'
 )
 _OPTION = re.compile(r'(?<!\S)(--[a-z][\w-]*)')
 
@@ -60,7 +59,7 @@ def calls(line: str) -> list[tuple[str, str, list[str]]]:
     if not found:
         return []
     name, rest = found[1], found[2].partition('--ros-args')[0]
-    return [(name, _COMMANDS.get(name, name), _OPTION.findall(rest))]
+    return [(name, COMMANDS.get(name, name), _OPTION.findall(rest))]
 
 
 def file_of(module: str) -> Path | None:

@@ -21,11 +21,12 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
 from vision_msgs.msg import Classification, VisionInfo
 
 from ashtkd_ros.maps.place_map import Place, PlaceMap
@@ -96,6 +97,10 @@ class Process:
     @property
     def stderr(self) -> str:
         return self._err.read_text()
+
+    def has_begun(self) -> bool:
+        """Whether ROS runs in it; only then does it heed signals as it should."""
+        return any((self._out.parent / 'log').glob('*.log'))
 
     def wait(self) -> int:
         """Exit status, once the process has ended of its own accord."""
@@ -205,15 +210,18 @@ class Peer:
         """Listen until `condition` holds."""
         return until(condition, what, self.spin)
 
-    def call(self, service: str, request, again_s: float = 5.0):
-        """Response of one of the node's services; asked again each `again_s` without an answer.
+    def call(self, service: str, request):
+        """Response of one of the node's services, which may be called twice."""
+        return self._ask_again(self._clients[service], request)
+
+    def _ask_again(self, client, request, again_s: float = 5.0):
+        """Response of a service; asked again each `again_s` without an answer.
 
         On a busy machine the middleware may lose the answer to a client that it has just met: a
         server waits for the way back for 100 ms only.
         """
-        client = self._clients[service]
+        service, asked = client.srv_name, []
         self.until(client.service_is_ready, f'the service {service}')
-        asked: list = []
 
         def answered():
             if not asked or time.monotonic() > asked[-1][0] + again_s:
@@ -221,6 +229,25 @@ class Peer:
             return next((future for _, future in asked if future.done()), None)
 
         return self.until(answered, f'an answer of {service}').result()
+
+    def service(self, name: str, kind: type = Trigger, node: str = 'vpr_node') -> Callable:
+        """A function that calls a service of a node that runs, once, and returns its response.
+
+        No answer is lost, as `_ask_again` tells: who has answered a client of a process has met
+        all that this process had before it.
+        """
+        client = self.node.create_client(kind, name if '/' in name else f'{node}/{name}')
+        self.until(client.service_is_ready, f'the service {name}')
+        newest = self.node.create_client(GetParameters, f'{node}/get_parameters')
+        self._ask_again(newest, GetParameters.Request())
+        self.node.destroy_client(newest)
+
+        def call(request=None):
+            future = client.call_async(request or kind.Request())
+            self.until(future.done, f'an answer of {name}')
+            return future.result()
+
+        return call
 
     def change_state(self, transition: int) -> bool:
         """Ask for a lifecycle transition; whether it succeeded.

@@ -24,6 +24,7 @@ from documents import (
 )
 from quotes import fault_of
 
+from ashtkd_ros.entry import COMMANDS
 from tools.documentation import generated, help_texts
 
 DOC = ROOT / 'doc'
@@ -65,7 +66,7 @@ def test_every_command_and_option_exists(page: Path):
 
 @pytest.mark.parametrize('page', WITH_CODE, ids=name)
 def test_options_that_stand_alone_are_of_some_command_of_ours(page: Path):
-    modules = [*help_texts.console_scripts(ROOT).values(), *help_texts.tool_modules(ROOT)]
+    modules = [*COMMANDS.values(), *help_texts.tool_modules(ROOT)]
     known = OF_OTHERS.union(*map(options_of, modules), options_of('tools.documentation'))
     for line in code_lines(page):
         alone = re.match(r'(--[a-z][\w-]*)', line)

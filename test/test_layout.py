@@ -35,6 +35,7 @@ STOREYS = (
     'ros.node',
     'ros.play',
     'ros.trial',
+    'entry',
 )
 # Who may not know whom, though it stands below. The node loads no recordings and builds nothing.
 APART = {('ros.play', 'ros.node')}
@@ -165,14 +166,17 @@ def test_packages_import_nothing_that_all_their_modules_would_load(path: Path):
     assert imports(path) <= {'os'}
 
 
-# opening.py imports the kinds of sources by name, when the first of a kind is opened, and
-# message_types.py the types of the topics that are recorded.
+# opening.py imports the kinds of sources by name, when the first of a kind is opened,
+# message_types.py the types of the topics that are recorded, entry.py the command that is called.
+IMPORTERS = ('opening.py', 'message_types.py', 'entry.py', 'help_texts.py')
+
+
 @pytest.mark.parametrize('path', [*PACKAGE, *TOOLS], ids=name)
 def test_nothing_is_imported_behind_the_back_of_these_tests(path: Path):
     text = path.read_text(encoding='utf-8')
     called = {ast.unparse(n.func) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)}
     hidden = {c.rpartition('.')[2] for c in called} & {'import_module', '__import__', 'run_module'}
-    assert not hidden or path.name in ('opening.py', 'message_types.py', 'help_texts.py')
+    assert not hidden or path.name in IMPORTERS
 
 
 def test_what_an_arrow_up_is():

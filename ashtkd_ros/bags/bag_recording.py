@@ -73,6 +73,11 @@ class BagRecording:
             if self.trouble is None:
                 self._safe = self.messages
 
+    def keep(self) -> None:
+        """Have the disk itself keep what was flushed; see PatientFile."""
+        if (part := self._part) is not None:
+            part.file.keep()
+
     def pause(self) -> None:
         """End the file, so that it can be read; nothing is written until `resume`."""
         part, self._part = self._part, None
@@ -136,6 +141,7 @@ class BagRecording:
                 self._ending.file.flush()
                 if self._ending.file.refused is not None:
                     raise self._ending.file.refused
+                self._ending.file.keep()
                 self._ended.append(self._ending.content)
                 ending, self._ending, self._safe = self._ending, None, self.messages
                 ending.file.close()

@@ -21,6 +21,7 @@ from ashtkd_ros.ros.signals import ignore_signals
 from ashtkd_ros.text import one_line
 
 _PAUSE_S = 0.1
+_CLOSING_S = 1.0
 _LEVELS = 'DEBUG, INFO, WARN, ERROR or FATAL'
 _FORMS = {  # of the arguments that rcl parses
     **dict.fromkeys(('-p', '--param'), '-p NAME:=VALUE'),
@@ -49,12 +50,20 @@ def ros_session(args: list[str] | None = None) -> Iterator[None]:
         yield
     except ExternalShutdownException as error:
         raise KeyboardInterrupt from error
-    except RuntimeError as error:  # RCLError: a signal closed the context during a call of rclpy
-        if rclpy.ok():
+    except RuntimeError as error:  # RCLError and others, of a signal during a call of rclpy
+        if not _is_closing():
             raise
         raise KeyboardInterrupt from error
     finally:
         rclpy.try_shutdown()
+
+
+def _is_closing() -> bool:
+    """Whether a signal has closed ROS; a thread of rclpy does that, a moment later."""
+    end = time.monotonic() + _CLOSING_S
+    while rclpy.ok() and time.monotonic() < end:
+        time.sleep(0.01)
+    return not rclpy.ok()
 
 
 def end_on_signal() -> None:

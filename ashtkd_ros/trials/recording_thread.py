@@ -26,6 +26,7 @@ ERROR, WARNING = 'error', 'warning'
 QUEUE_BYTES = 2**28
 MB = 10**6
 _PAUSE_S, _LOOK_S, _REPEAT_S = 0.05, 0.5, 10.0
+_KEEP_S = 5.0  # after which a power cut takes nothing of a message
 _GIVE_UP_S = 3.0  # a file that the disk refuses, though it is not full
 _MEASURED_S, _RATE_S = 10.0, 60.0  # the rate of the last so many seconds, once it is known
 _LOW_MINUTES = 10.0
@@ -63,7 +64,7 @@ class RecordingThread:
     """Writes messages into a bag from now on; `add` never waits.
 
     `reserve_bytes`: of the disk, which stay free for the rest of the machine. `queue_bytes`: of
-    messages that wait to be written; more are lost. `say` is called in the thread. Where the disk
+    messages that wait to be written; more are lost. `say` is called in threads. Where the disk
     is full, the file is ended, and as soon as there is room another one is begun.
     """
 
@@ -85,7 +86,8 @@ class RecordingThread:
         self._rates: deque[tuple[float, int]] = deque()
         self._minutes, self._low = math.inf, False
         self._busy_since: float | None = None
-        self._looked = self._said = self._stopped = -math.inf
+        self._looked = self._said = self._stopped = self._kept = -math.inf
+        self._keeper: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name='writer', daemon=True)
         self._thread.start()
 
@@ -183,6 +185,7 @@ class RecordingThread:
                 self._stop(error)
         if self._state == RECORDING:
             self._bag.flush()
+            self._keep()
             self._measure()
             if self._bag.trouble is not None:
                 self._stop(self._bag.trouble)
@@ -193,6 +196,22 @@ class RecordingThread:
         else:
             self._try_again()
         self._file = self._bag.file
+
+    def _keep(self) -> None:
+        """Have the disk itself keep what was flushed; nobody waits until it has."""
+        busy = self._keeper is not None and self._keeper.is_alive()
+        if not busy and self._looked >= self._kept + _KEEP_S:
+            self._kept = self._looked
+            self._keeper = threading.Thread(target=self._keep_now, name='keeper', daemon=True)
+            self._keeper.start()
+
+    def _keep_now(self) -> None:
+        try:
+            self._bag.keep()
+        except OSError as error:
+            if error.errno != errno.EBADF:  # the file has ended meanwhile
+                text = f'the disk has lost what it had taken ({reason_of(error)}); check the disk'
+                self._say(ERROR, f'{self._bag.folder}: {text}', '')
 
     def _stop(self, error: OSError | None) -> None:
         """End the file; `error`: what the disk said, None where only the reserve is left."""

@@ -14,10 +14,8 @@ import pytest
 from ashtkd_ros.cli.command import run_command
 
 WRITING = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
-# a shell starts what it runs in the background with SIGINT ignored, tests too
-signal.signal(signal.SIGINT, signal.default_int_handler)
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.files.writing import whole_file, whole_folder
 
@@ -39,11 +37,6 @@ def status_of(command) -> int:
     return ended.value.code
 
 
-def heed_interrupts() -> None:
-    """A shell starts what it runs in the background with SIGINT ignored, tests too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_nothing_half_done(number: int, tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
@@ -56,7 +49,7 @@ def test_a_signal_leaves_nothing_half_done(number: int, tmp_path: Path) -> None:
         text=True,
     ) as process:
         first = process.stdout.readline()
-        assert first == 'there\n', process.communicate(timeout=60)[1]
+        assert first == 'there\n', (process.communicate(timeout=60), process.returncode)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, 'interrupted\n')

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from launch.actions import (
     DeclareLaunchArgument,
     OpaqueFunction,
 )
+from ros_helpers import PATIENCE_S, until
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.node.parameters import Parameters
@@ -136,7 +138,7 @@ def test_paths_are_expanded_and_other_arguments_are_not(monkeypatch, tmp_path: P
 
 def launch(*given: str) -> subprocess.CompletedProcess:
     """vpr.launch.py as `ros2 launch` runs it, in a process of its own."""
-    return subprocess.run(command(*given), capture_output=True, text=True, timeout=60)
+    return subprocess.run(command(*given), capture_output=True, text=True, timeout=180)
 
 
 def command(*given: str) -> list[str]:
@@ -167,6 +169,11 @@ def test_a_launch_whose_node_cannot_start_fails_and_names_the_cause() -> None:
     assert 'Traceback' not in said
 
 
+def files_of_nodes(log: Path) -> list[Path]:
+    """ROS makes them when it begins to heed signals; the launch has its own."""
+    return [path for path in log.rglob('*.log') if path.name != 'launch.log']
+
+
 def test_the_others_go_on_and_the_last_status_is_1(tmp_path: Path) -> None:
     file = tmp_path / 'params.yaml'
     file.write_text(
@@ -175,6 +182,7 @@ def test_the_others_go_on_and_the_last_status_is_1(tmp_path: Path) -> None:
     )
     started = command('cameras:=a,b', f'params_file:={file}')
     options = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True}
+    options['env'] = {**os.environ, 'ROS_LOG_DIR': str(tmp_path / 'log')}
     with subprocess.Popen(started, **options) as process:
         said = []
         for line in process.stdout:
@@ -182,10 +190,12 @@ def test_the_others_go_on_and_the_last_status_is_1(tmp_path: Path) -> None:
                 pytest.skip('the package is not installed: no launch can find its node')
             said.append(line)
             if 'process has died' in line:
+                logs = lambda: len(files_of_nodes(tmp_path / 'log')) == 2  # noqa: E731
+                until(logs, 'both nodes to heed signals', lambda: time.sleep(0.1))
                 time.sleep(0.5)
                 assert process.poll() is None
                 process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 1
+        assert process.wait(PATIENCE_S) == 1
     text = ''.join(said)
     assert text.count('has ended with exit code 1, see above') == 1 and 'Traceback' not in text
     assert 'vpr_node-1]: process has finished cleanly' in text

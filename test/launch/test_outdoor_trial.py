@@ -7,6 +7,7 @@ import importlib.util
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ pytest.importorskip('launch_ros', reason='launch_ros cannot be imported')
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from ros_helpers import PATIENCE_S, until
 
+from ashtkd_ros.ros.trial.processes import running
+from ashtkd_ros.ros.trial.supervisor import end_trial
 from ashtkd_ros.ros.trial.trial_options import all_arguments, trial_parser
 
 pytestmark = pytest.mark.ros
@@ -66,8 +70,8 @@ def test_every_option_of_the_trial_is_an_argument():
 def test_what_is_given_is_what_the_trial_gets():
     given = {'trial': 'yard', 'remarks': '-x "a b"', 'map_path': '~/m', 'check': 'warn'}
     words = command(**given, namespace='robot1')
-    assert words[1:3] == ['-m', 'ashtkd_ros.ros.trial.supervisor'] and '--ros-args' not in words
-    args = trial_parser('').parse_args(words[3:])
+    assert words[1:4] == ['-m', 'ashtkd_ros.entry', 'vpr_trial'] and '--ros-args' not in words
+    args = trial_parser('').parse_args(words[4:])
     usual = {name: default for name, default, _ in all_arguments()}
     found = {name: getattr(args, name) for name in usual}
     assert found == {**usual, **given, 'namespace': '/robot1'}
@@ -95,7 +99,7 @@ def test_what_an_outer_launch_has_set_for_all_nodes():
 def test_a_trial_that_cannot_begin_fails_the_launch(tmp_path: Path):
     given = [f'trials_folder:={tmp_path}/trials', 'min_confidence:=high']
     done = subprocess.run(
-        [sys.executable, '-c', RUN, str(FILE), *given], capture_output=True, text=True, timeout=60
+        [sys.executable, '-c', RUN, str(FILE), *given], capture_output=True, text=True, timeout=180
     )
     said = done.stdout + done.stderr
     assert done.returncode == 1 and 'Traceback' not in said
@@ -125,3 +129,31 @@ def test_ctrl_c_ends_a_trial_well(tmp_path: Path):
     (trial,) = root.iterdir()
     kinds = [line.split('"kind": "')[1].split('"')[0] for line in (trial / 'events.jsonl').open()]
     assert kinds[0] == 'started' and kinds[-1] == 'ended' and 'process died' in kinds
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+def test_sigterm_ends_the_trial_and_a_kill_of_the_launch_does_not(number: int, tmp_path: Path):
+    root = tmp_path / 'trials'
+    given = [f'trials_folder:={root}', 'check:=false', 'record:=false', 'trial:=x', 'node:=true']
+    with subprocess.Popen(
+        [sys.executable, '-c', RUN, str(FILE), *given],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as launch:
+        for line in launch.stdout:
+            if 'it is started again' in line:
+                break
+        (trial,) = root.iterdir()
+        try:
+            launch.send_signal(number)
+            launch.wait(PATIENCE_S)
+            if number == signal.SIGTERM:
+                until(lambda: not running(trial), 'the end of the trial', lambda: time.sleep(0.1))
+                return
+            time.sleep(2.0)
+            assert 'trial_watch' in running(trial)
+        finally:
+            launch.kill()
+            if running(trial):
+                end_trial(trial)

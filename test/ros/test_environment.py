@@ -128,7 +128,7 @@ def test_environments_that_ros_cannot_start_in(module: str, tmp_path: Path, town
         pipes = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.PIPE, 'text': True}
         processes[case] = subprocess.Popen(command, env=environ, cwd=tmp_path, **pipes)
     for case, process in processes.items():
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=180)
         assert process.returncode == 1, (case, said)
         (line,) = said.splitlines()
         assert line.startswith('error: ') and STARTS[case][1] in line, (case, said)

@@ -34,14 +34,14 @@ def test_results_and_errors_come_through() -> None:
 
 
 def test_a_stalled_reading_costs_its_deadline_and_the_next_one_no_more(gate) -> None:
-    reader = DiskReader(lambda: 0.3, lambda: True)
+    reader = DiskReader(lambda: 1.5, lambda: True)
     started = time.monotonic()
-    with pytest.raises(VprError, match=r'/a: could not be read within 0.3 s \(load_timeout_s\)'):
+    with pytest.raises(VprError, match=r'/a: could not be read within 1.5 s \(load_timeout_s\)'):
         reader.read('/a', gate.wait)
     with pytest.raises(VprError) as error:
         reader.read('/b', lambda: 1)
     assert line_of(error).startswith('/a: the disk has not answered for')
-    assert time.monotonic() - started < 0.8
+    assert time.monotonic() - started < 2.9
     gate.set()
     assert reader.read('/b', lambda: 1) == 1
 
@@ -62,7 +62,7 @@ def test_waiting_ends_when_the_node_ends(gate) -> None:
     time.sleep(0.2)
     alive.clear()
     for thread in threads:
-        thread.join(2.0)
+        thread.join(60.0)
     assert len(ended) == 3
 
 
@@ -72,12 +72,13 @@ def test_the_latest_result_is_given_without_waiting(gate) -> None:
     assert [quick.get() for _ in range(3)] == [0, 1, 2] and quick.waiting_s == 0.0
     slow, started = LatestResult('slow', gate.wait, 'before'), time.monotonic()
     assert [slow.get() for _ in range(3)] == ['before'] * 3
-    assert time.monotonic() - started < 1.0 and slow.waiting_s > 0.0
+    assert time.monotonic() - started < 10.0 and slow.waiting_s > 0.0
     gate.set()
-    time.sleep(0.05)
-    assert slow.get() is True
+    while slow.get() is not True:
+        assert time.monotonic() - started < 60.0
+        time.sleep(0.01)
 
 
 def test_a_task_is_over_once() -> None:
     task = Task('task', lambda: 3)
-    assert task.wait(2.0, lambda: True) and task.over and task.result() == 3
+    assert task.wait(60.0, lambda: True) and task.over and task.result() == 3

@@ -101,6 +101,45 @@ def test_every_message_is_written(record) -> None:
     assert recording.numbers() == list(range(1, 1001)) and recording.said == []
 
 
+def test_the_disk_is_told_to_keep_it_and_nobody_waits_for_that(record, monkeypatch) -> None:
+    kept: list[str] = []
+    slow = threading.Event()
+
+    def keep(handle: int) -> None:
+        kept.append(os.path.basename(os.readlink(f'/proc/self/fd/{handle}')))
+        if len(kept) == 2:
+            assert slow.wait(PATIENCE_S)
+
+    monkeypatch.setattr(patient_file.os, 'fdatasync', keep)
+    monkeypatch.setattr(recording_thread, '_KEEP_S', 0.1)
+    recording = record()
+    recording.until(lambda: len(kept) == 2)
+    recording.send(1000)
+    recording.until(lambda: recording.bag.messages == 1000)
+    assert kept == ['bag_0.mcap'] * 2
+    slow.set()
+    recording.until(lambda: len(kept) > 2)
+    before = len(kept)
+    assert recording.thread.close(PATIENCE_S) == ''
+    recording.check_books()
+    assert len(kept) > before and set(kept) == {'bag_0.mcap'} and recording.said == []
+
+
+def test_what_a_disk_has_lost_is_said(record, monkeypatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, 'Input/output error')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(patient_file.os, 'fdatasync', fail)
+        recording = record()
+        recording.until(lambda: recording.said)
+    [(level, text, _)] = recording.said
+    assert level == 'error' and 'the disk has lost what it had taken (Input/output error)' in text
+    recording.send(10)
+    assert recording.thread.close(PATIENCE_S) == ''
+    recording.check_books()
+
+
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the MB that the disk seems to have."""

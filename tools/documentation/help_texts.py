@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 from ashtkd_ros.commands.evaluate import evaluate_parser
+from ashtkd_ros.entry import COMMANDS
 
 _COLUMNS = '110'
 # Tools that are not commands for users, or are read by people rather than asked for help.
@@ -41,13 +42,6 @@ def help_of(module: str, shown: str, *before: str) -> str:
     raise RuntimeError(f'{module} says nothing to --help')
 
 
-def console_scripts(root: Path) -> dict[str, str]:
-    """Name → module of what setup.py installs."""
-    text = (root / 'setup.py').read_text(encoding='utf-8')
-    found = re.findall(r"f'(\w+) = \{name\}([\w.]+):main'", text)
-    return {n: f'ashtkd_ros{module}' for n, module in found}
-
-
 def tool_modules(root: Path) -> list[str]:
     """Modules under tools/ that have a `main(argv)`, by name."""
     found = []
@@ -63,7 +57,7 @@ def tool_modules(root: Path) -> list[str]:
 
 def command_sections(root: Path) -> str:
     """A heading and a block for each installed command, subcommands included; Markdown."""
-    return '\n\n'.join(_sections(console_scripts(root), 'ros2 run ashtkd_ros '))
+    return '\n\n'.join(_sections(COMMANDS, 'ros2 run ashtkd_ros '))
 
 
 def tool_sections(root: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 
 import rclpy
@@ -100,6 +101,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=whole)
     parser.parse_args(remove_ros_args(sys.argv)[1:])
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        # rclpy ends on Ctrl-C; what Python would raise amid a call of it may become another error
+        signal.signal(signal.SIGINT, lambda *_: None)
         rclpy.init()
         node = SlowWhenLost()
         try:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
+from functools import partial
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
@@ -14,9 +17,11 @@ from rclpy.qos import (
     qos_check_compatible,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.node.qos_overrides import OVERRIDABLE
 from ashtkd_ros.ros.node.threaded_subscription import NoExecutorGroup, SubscriptionThread
 from ashtkd_ros.ros.topic_names import COMPRESSED, image_topics
@@ -30,6 +35,7 @@ _RAW_TYPE = 'sensor_msgs/msg/Image'
 _COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 _UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what ROS calls a node that it has not discovered yet
 _RELIABLE = ReliabilityPolicy.RELIABLE
+_ANEW_S = 5.0  # from one subscription to the next, where the middleware gives nothing
 
 
 class ImageSubscription:
@@ -46,6 +52,7 @@ class ImageSubscription:
         compressed = transport == 'compressed'
         self._kind = CompressedImage if compressed else Image
         self._subscription = self._thread = None
+        self._anew = -math.inf  # when it was subscribed anew because nothing was given
         self._group = NoExecutorGroup()
         self._base = node.resolve_topic_name('image')
         # `image` itself may carry compressed images, and `image/compressed` may be remapped.
@@ -94,7 +101,7 @@ class ImageSubscription:
             qos_overriding_options=QoSOverridingOptions(self._overridden),
         )
         self._thread = SubscriptionThread(
-            self._node, self._subscription, self._receive, self._on_error
+            self._node, self._subscription, self._receive, self._on_error, self._on_void
         )
         self._thread.start()
 
@@ -103,25 +110,37 @@ class ImageSubscription:
         if (
             kind == QoSPolicyKind.RELIABILITY
             and kind not in self._overridden
-            and self._subscription.qos_profile.reliability == _RELIABLE
+            and (old := self._subscription) is not None
+            and old.qos_profile.reliability == _RELIABLE
         ):
-            # Not here, in a callback of the subscription that will be destroyed.
-            self._node.executor.create_task(self._start_best_effort)
+            self._start_later(old, ReliabilityPolicy.BEST_EFFORT)
             return
         self._node.get_logger().warning(
             f'{self.topic}: the QoS of a publisher is not compatible '
             f'({QoSPolicyKind(kind).name.lower()})'
         )
 
-    def _start_best_effort(self) -> None:
-        subscription = self._subscription
-        if subscription is None or subscription.qos_profile.reliability != _RELIABLE:
+    def _on_void(self) -> None:
+        old, now = self._subscription, time.monotonic()
+        if old is not None and now >= self._anew + _ANEW_S:
+            self._anew = now
+            text = f'{self.topic}: the middleware gives messages without content again and again'
+            self._on_error(VprError(f'{text}; subscribing anew'))
+            self._start_later(old, old.qos_profile.reliability)
+
+    def _start_later(self, old: Subscription, reliability: ReliabilityPolicy) -> None:
+        # Not here, in the thread of the subscription that will be closed.
+        self._node.executor.create_task(partial(self._start_again, old, reliability))
+
+    def _start_again(self, old: Subscription, reliability: ReliabilityPolicy) -> None:
+        if old is not self._subscription:
             return
-        self._node.get_logger().info(
-            'the camera publishes best effort; the node subscribes best effort too'
-        )
+        if reliability != old.qos_profile.reliability:
+            self._node.get_logger().info(
+                'the camera publishes best effort; the node subscribes best effort too'
+            )
         try:
-            self.start(ReliabilityPolicy.BEST_EFFORT)
+            self.start(reliability)
         except Exception as error:  # from the middleware; it would end the node here
             self._on_error(error)
 
@@ -154,6 +173,8 @@ class ImageSubscription:
                 f'{self.topic}: incompatible QoS ({"; ".join(sorted(reasons))}): {offers}; '
                 f'this node requests {_words(wanted)}'
             )
+        if self._thread.gives_nothing:
+            return f'only messages without content come on {self.topic}; {offers}'
         return f'no message comes on {self.topic}; {offers}'
 
     def _advice_on_topic(self, mine: str) -> str:

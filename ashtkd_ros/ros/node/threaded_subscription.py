@@ -23,6 +23,7 @@ from rclpy.subscription import Subscription
 from ashtkd_ros.ros.threads import start_thread
 
 _PAUSE_S = 0.1  # after an error, which may come again at once
+_MOST_VOID = 10  # takes in a row, after which it is no accident
 
 
 class NoExecutorGroup(MutuallyExclusiveCallbackGroup):
@@ -38,6 +39,11 @@ class SubscriptionThread:
 
     The events of the subscription are handled in the same thread. If a message cannot be taken, or
     `receive` raises an error, the error is passed to `on_error`, and the thread goes on.
+
+    Fast DDS may, once in a hundred times that a stream of large messages is joined, say without
+    end that there is a message, and give none, or one without content. Such a message is not
+    received. After a few in a row `on_void` is called, and the thread slows down: only another
+    subscription helps.
     """
 
     def __init__(
@@ -46,12 +52,19 @@ class SubscriptionThread:
         subscription: Subscription,
         receive: Callable[[Any], None],
         on_error: Callable[[Exception], None],
+        on_void: Callable[[], None] = lambda: None,
     ):
         self._context, self._subscription = node.context, subscription
-        self._receive, self._on_error = receive, on_error
+        self._receive, self._on_error, self._on_void = receive, on_error, on_void
+        self._void, self._without_content = 0, subscription.msg_type()
         self._closed = threading.Event()
         self._stop = GuardCondition(callback=None, callback_group=None, context=node.context)
         self._thread: threading.Thread | None = None
+
+    @property
+    def gives_nothing(self) -> bool:
+        """Whether messages are announced, and for a while none was one."""
+        return self._void > _MOST_VOID
 
     def start(self) -> None:
         """Receive from now on."""
@@ -97,6 +110,14 @@ class SubscriptionThread:
             if event.is_ready(ready) and (data := event.take_data()) is not None:
                 event.callback(data)
         if messages.pointer in ready.get_ready_entities('subscription'):
-            taken = messages.take_message(self._subscription.msg_type, False)
-            if taken is not None:
-                self._receive(taken[0])
+            self._take()
+
+    def _take(self) -> None:
+        if self.gives_nothing:
+            self._on_void()
+            self._closed.wait(_PAUSE_S)
+        self._void += 1  # unless it turns out to be a message
+        taken = self._subscription.handle.take_message(self._subscription.msg_type, False)
+        if taken is not None and taken[0] != self._without_content:
+            self._void = 0
+            self._receive(taken[0])

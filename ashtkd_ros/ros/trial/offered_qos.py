@@ -11,6 +11,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ashtkd_ros.bags.bag_metadata import to_yaml
 from ashtkd_ros.stamps import split_ns
 
+# Empty messages, after which only another subscription helps: Fast DDS gives them without end.
+MOST_EMPTY = 10
+
 
 def adapted(offers: Sequence[QoSProfile], depth: int) -> QoSProfile:
     """What to ask for, to hear all these publishers.

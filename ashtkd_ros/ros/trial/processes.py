@@ -168,6 +168,12 @@ def end_all(pids: Iterable[int], seconds: float) -> list[int]:
     return left
 
 
+def end_child(pid: int) -> None:
+    """Ask a process that this one has started to end, if it has not ended yet."""
+    if _parent_of(pid) == os.getpid():
+        _send(pid, signal.SIGTERM)
+
+
 def _send(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from nav_msgs.msg import Odometry
@@ -11,6 +12,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import BatteryState, CompressedImage, Image, NavSatFix
+
+from ashtkd_ros.ros.trial.offered_qos import MOST_EMPTY
 
 IMAGES = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
 FIXES = {'sensor_msgs/msg/NavSatFix': NavSatFix}
@@ -23,7 +26,8 @@ class LateSubscription:
     """Subscribes to a topic as soon as somebody publishes messages of one of the kinds on it.
 
     `receive` is called with the class and the serialized bytes of each message. It is reliable
-    where every publisher is, since large images are lost otherwise, else best effort.
+    where every publisher is, since large images are lost otherwise, else best effort. Empty ones,
+    which Fast DDS may give without end for a damaged message, are dropped.
     """
 
     def __init__(
@@ -35,10 +39,14 @@ class LateSubscription:
     ):
         self._node, self.topic, self._kinds, self._receive = node, topic, kinds, receive
         self._subscription: Subscription | None = None
+        self._empty = 0
         self._offered: tuple[type, ReliabilityPolicy] | None = None
 
     def look(self) -> bool:
-        """Look who publishes, and subscribe accordingly; whether there is a subscription."""
+        """Look who publishes, and subscribe accordingly; whether there is a subscription.
+
+        To be called now and then.
+        """
         infos = self._node.get_publishers_info_by_topic(self.topic)
         fitting = [info for info in infos if info.topic_type in self._kinds]
         if not fitting:
@@ -46,21 +54,27 @@ class LateSubscription:
         reliable = all(i.qos_profile.reliability == ReliabilityPolicy.RELIABLE for i in fitting)
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         offered = self._kinds[fitting[0].topic_type], policy
-        if offered != self._offered:
+        if offered != self._offered or self._empty > MOST_EMPTY:
             self._subscribe(*offered)
         return True
 
     def _subscribe(self, kind: type, policy: ReliabilityPolicy) -> None:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
-        self._offered = kind, policy
+        self._offered, self._empty = (kind, policy), 0
         self._subscription = self._node.create_subscription(
             kind,
             self.topic,
-            lambda data: self._receive(kind, data),
+            partial(self._hear, kind),
             QoSProfile(depth=_DEPTH, reliability=policy),
             raw=True,
         )
+
+    def _hear(self, kind: type, data: bytes) -> None:
+        if data:
+            self._receive(kind, data)
+        else:
+            self._empty += 1
 
     def why_not(self) -> str:
         """Why nothing may come."""

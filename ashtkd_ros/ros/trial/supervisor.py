@@ -125,7 +125,7 @@ class Supervisor:
                 text = f'{child.name} runs again after {seconds:.1f} s'
                 values = {'process': child.name, 'seconds': round(seconds, 1)}
                 self._note(LogEntry(PROCESS_BACK, text, values=values))
-        if os.getppid() != self._parent:
+        if os.getppid() != self._parent and not self._signals:
             self._parent = os.getppid()
             text = f'{self._parent_name}, which started the trial, has ended; the trial goes on; '
             text += f'end it by: {_END_COMMAND} {quote(str(self._trial.path))}'

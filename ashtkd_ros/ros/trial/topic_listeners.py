@@ -17,7 +17,7 @@ from ashtkd_ros.bags.mcap_writer import RecordedTopic
 from ashtkd_ros.bags.message_definitions import MessageDefinitions
 from ashtkd_ros.errors import error_text
 from ashtkd_ros.ros.trial.message_types import fields_of, message_class
-from ashtkd_ros.ros.trial.offered_qos import adapted, is_heard, offers_text
+from ashtkd_ros.ros.trial.offered_qos import MOST_EMPTY, adapted, is_heard, offers_text
 
 try:
     from rclpy.event_handler import (
@@ -33,7 +33,6 @@ except ImportError:  # Humble
     )
 
 _DEPTH, _LARGE_DEPTH = 1000, 50  # messages that the middleware keeps for us
-_MOST_EMPTY = 10
 _JOIN_S = 2.0  # what the middleware loses then was under way before we asked for it
 _LARGE = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2')
 
@@ -96,7 +95,7 @@ class TopicListeners:
         if not (offers := self._offers(name, topic.type, publishers)):
             return
         self._topics[name] = topic._replace(qos=offers_text(offers))
-        if self._empty.pop(name, 0) > _MOST_EMPTY:
+        if self._empty.pop(name, 0) > MOST_EMPTY:
             why = 'the middleware gives empty messages again and again; subscribing anew'
         elif not all(is_heard(o, self._subscriptions[name].qos_profile) for o in offers):
             why = 'a publisher with another QoS has come; subscribing anew, to hear it as well'

@@ -21,7 +21,6 @@ from ros_helpers import (
     picture,
 )
 from sensor_msgs.msg import Image
-from std_srvs.srv import Trigger
 
 from ashtkd_ros.commands.build_map import main as build_map
 
@@ -60,14 +59,6 @@ def node(request, folder_map: Path, peer: Peer, tmp_path: Path) -> Iterator[Lean
     started.kill()
 
 
-def reload_map(peer: Peer) -> Trigger.Response:
-    client = peer.node.create_client(Trigger, 'vpr_node/reload_map')
-    peer.until(client.service_is_ready, 'the service reload_map')
-    future = client.call_async(Trigger.Request())
-    peer.until(future.done, 'an answer of reload_map')
-    return future.result()
-
-
 def shows_a_place(message: Image) -> bool:
     """Whether the debug picture has the image of a place beside the query."""
     pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
@@ -87,7 +78,7 @@ def test_a_node_at_work_has_imported_nothing_that_it_does_not_use(
     else:
         grey = cv2.cvtColor(picture(), cv2.COLOR_RGB2GRAY).astype(np.uint16) * 16
         camera, message = peer.camera, image_message(grey, encoding='mono16')
-    assert reload_map(peer).success
+    assert peer.service('reload_map')().success
     peer.ask(message, camera)
     peer.until(lambda: any(shows_a_place(m) for m in shown), 'the image of a place')
     node.end()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import time
@@ -64,21 +65,25 @@ def test_a_read_that_does_not_return_is_waited_for_once() -> None:
     for _ in range(20):
         with pytest.raises(VprError) as error:
             features.rows([0])
-    assert 0.4 < time.monotonic() - started < 1.5
+    assert 0.4 < time.monotonic() - started < 5.0  # twenty times as long if each waited
     assert line_of(error) == '/map/local.npy: the disk does not answer; check the disk'
     disk.ready.set()
-    time.sleep(0.2)
-    assert features.rows([2])[0, 0, 0] == 2
+    found = None
+    while found is None:
+        assert time.monotonic() - started < 60.0
+        with contextlib.suppress(VprError):  # the thread is not done yet
+            found = features.rows([2])[0, 0, 0]
+    assert found == 2
 
 
 def test_the_reading_thread_ends_with_the_map() -> None:
     gc.collect()  # what the tests before have left
-    time.sleep(0.1)
+    time.sleep(0.5)  # whose threads end now
     before = threads()
     many = [MapFeatures(Disk()) for _ in range(5)]
     assert many[0].rows([1]).shape == (1, 2, 3) and threads() == before + 5
     many.clear()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while threads() > before and time.monotonic() < end:
         time.sleep(0.01)
     assert threads() == before

@@ -120,7 +120,9 @@ def test_a_node_cleans_up_after_killed_ones_and_harms_no_other(start_node, peer:
         return start_node(map_path=town_map, num_threads=1, autostart=False)
 
     killed, stopped = start(), start()
-    peer.until(lambda: len(peer.diagnostics) > 4, 'both nodes')
+    peer.until(lambda: peer.node.count_publishers('/diagnostics') == 2, 'both nodes')
+    peer.diagnostics.clear()
+    peer.until(lambda: len(peer.diagnostics) > 4, 'both nodes at work')
     if not mapped_by(killed.pid):
         pytest.skip('this middleware has no shared memory in /dev/shm')
     stopped.process.send_signal(signal.SIGSTOP)

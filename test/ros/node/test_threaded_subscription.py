@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +17,7 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from ros_helpers import until
+from ros_helpers import PATIENCE_S, until
 from std_msgs.msg import ColorRGBA
 
 from ashtkd_ros.ros.node.threaded_subscription import NoExecutorGroup, SubscriptionThread
@@ -30,12 +33,19 @@ class Ends:
         self.node = Node('ends', context=context)
         self.came: list[float] = []
         self.failed: list[Exception] = []
-        self.publisher = self.node.create_publisher(ColorRGBA, 'colour', 10)
+        self.void: list[float] = []
+        self.publisher = self.node.create_publisher(ColorRGBA, 'colour', 100)
         subscription = self.node.create_subscription(
-            ColorRGBA, 'colour', lambda _: None, 10, callback_group=NoExecutorGroup()
+            ColorRGBA, 'colour', lambda _: None, 100, callback_group=NoExecutorGroup()
         )
         keep = receive or (lambda message: self.came.append(message.r))
-        self.receiver = SubscriptionThread(self.node, subscription, keep, self.failed.append)
+        self.receiver = SubscriptionThread(
+            self.node,
+            subscription,
+            keep,
+            self.failed.append,
+            lambda: self.void.append(time.monotonic()),
+        )
         self.receiver.start()
 
     def send(self, *numbers: float) -> None:
@@ -100,6 +110,46 @@ def test_what_receiving_raises_is_told_and_the_next_message_comes(context: Conte
     assert [str(error) for error in ends.failed] == ['no colour']
     ends.receiver.close()
     ends.node.destroy_node()
+
+
+def test_messages_without_content_are_told_of_and_take_no_time(context: Context) -> None:
+    """As Fast DDS gives them, ten thousand a second and without end."""
+    ends = Ends(context)
+    ends.send(*[0.0] * 9, 1.0, *[0.0] * 10, 2.0)
+    ends.wait(lambda: len(ends.came) == 2, 'what has content')
+    assert ends.void == [] and not ends.receiver.gives_nothing
+    began = time.monotonic()
+    while len(ends.void) < 5:
+        assert time.monotonic() < began + PATIENCE_S
+        ends.send(*[0.0] * 10)
+    assert ends.receiver.gives_nothing
+    assert all(after - before > 0.09 for before, after in pairwise(ends.void)), ends.void
+    ends.wait(lambda: ends.send(3.0) or 3.0 in ends.came, 'the next one')
+    ends.wait(lambda: not ends.receiver.gives_nothing, 'the end of it')
+    assert ends.came[:2] == [1.0, 2.0] and not ends.failed
+    ends.receiver.close()
+    ends.node.destroy_node()
+
+
+@pytest.mark.parametrize('error', [None, RuntimeError('damaged')], ids=['nothing', 'error'])
+def test_what_is_announced_and_cannot_be_taken_is_told_of(context: Context, error) -> None:
+    taken, void = 0, []
+
+    def take(*_: object) -> None:
+        nonlocal taken
+        taken += 1
+        if error is not None:
+            raise error
+
+    node = Node('ends', context=context)
+    subscription = SimpleNamespace(handle=SimpleNamespace(take_message=take), msg_type=ColorRGBA)
+    receiver = SubscriptionThread(node, subscription, print, print, lambda: void.append(taken))
+    for _ in range(13):
+        with contextlib.suppress(RuntimeError):
+            receiver._take()
+    assert void == [11, 12] and receiver.gives_nothing
+    receiver.close()
+    node.destroy_node()
 
 
 def test_closing_waits_for_the_message_in_hand(context: Context) -> None:

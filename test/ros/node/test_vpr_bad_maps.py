@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import yaml
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from ros_helpers import ACTIVATE, MAP_PLACES, OddNode, Peer, image_message
+from ros_helpers import ACTIVATE, CONFIGURE, MAP_PLACES, OddNode, Peer, image_message
 from std_srvs.srv import Trigger
 from test_map_damage import STRANGE, paths_of, replaced, sealed
 
@@ -53,8 +54,9 @@ def map_copy(town_map: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def node(ros, map_copy: Path, tmp_path: Path) -> Iterator[OddNode]:
-    node = OddNode(tmp_path / 'node', map_path=map_copy, min_confidence=0.0, num_threads=1)
+def node(ros, map_copy: Path, tmp_path: Path, request) -> Iterator[OddNode]:
+    parameters = {'min_confidence': 0.0, 'num_threads': 1, **getattr(request, 'param', {})}
+    node = OddNode(tmp_path / 'node', map_path=map_copy, **parameters)
     yield node
     try:
         node.end()
@@ -64,15 +66,8 @@ def node(ros, map_copy: Path, tmp_path: Path) -> Iterator[OddNode]:
 
 @pytest.fixture
 def reload(peer: Peer) -> Callable[[], Trigger.Response]:
-    client = peer.node.create_client(Trigger, 'vpr_node/reload_map')
-
-    def call() -> Trigger.Response:
-        peer.until(client.service_is_ready, 'the service')
-        future = client.call_async(Trigger.Request())
-        peer.until(future.done, 'an answer of reload_map')
-        return future.result()
-
-    return call
+    made = cache(lambda: peer.service('reload_map'))  # when the node is there
+    return lambda: made()()
 
 
 def answers(peer: Peer, walk, number: int, stamp: float) -> None:
@@ -112,7 +107,10 @@ def test_bad_maps_at_random_and_then_a_good_one(node, peer, reload, map_copy, to
     assert 'Traceback' not in node.stderr and 'recognition failed' not in node.stderr
 
 
+# which would come back by itself with `autostart`
+@pytest.mark.parametrize('node', [{'autostart': False}], indirect=True, ids=[''])
 def test_a_good_reload_revives_a_node_that_gave_up(node, peer, reload, walk) -> None:
+    assert peer.change_state(CONFIGURE) and peer.change_state(ACTIVATE)
     answers(peer, walk, 2, 1.0)
     node.be('vector', 'vector * np.float32("nan")')
 

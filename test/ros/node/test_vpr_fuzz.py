@@ -123,6 +123,7 @@ def test_calls_of_every_service_amid_images(node, peer: Peer, walk) -> None:
     clients = {n: peer.node.create_client(k, f'vpr_node/{n}') for n, (k, _) in services.items()}
     for name, client in clients.items():
         peer.until(client.service_is_ready, f'the service {name}')
+    peer.service('relocalize')  # the node has met all clients before it
     peer.ask(image_message(walk[0], 1.0))
     for i in range(CALLS):
         for number in range(3):

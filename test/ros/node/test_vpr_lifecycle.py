@@ -25,7 +25,6 @@ from ros_helpers import (
     Peer,
     image_message,
 )
-from std_srvs.srv import Trigger
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
@@ -165,11 +164,7 @@ def test_transitions_out_of_turn_are_refused_without_harm(start_node, peer, town
     assert peer.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
     assert peer.state() == 'finalized'
     assert not peer.change_state(CONFIGURE)
-    client = peer.node.create_client(Trigger, 'vpr_node/reload_map')
-    peer.until(client.service_is_ready, 'the service')
-    future = client.call_async(Trigger.Request())
-    peer.until(future.done, 'an answer')
-    assert future.result().message == 'the node is finalized; start it again'
+    assert peer.service('reload_map')().message == 'the node is finalized; start it again'
     status, _ = peer.status(state='finalized')
     assert status.level == DiagnosticStatus.WARN and 'start it again' in status.message
     node.end()

@@ -33,7 +33,7 @@ from ashtkd_ros.traverses.image_folder import read_source
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
-TIMEOUT_S = 3.0
+TIMEOUT_S = 6.0
 
 
 @pytest.fixture(scope='module')

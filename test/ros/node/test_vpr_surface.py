@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
-SERVICES = {'enable': SetBool, 'reload_map': Trigger, 'relocalize': Trigger}
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ def node(ros, map_copy: Path, tmp_path: Path) -> Iterator[NodeProcess]:
         map_path=map_copy,
         min_confidence=0.0,
         num_threads=1,
-        image_timeout_s=2.0,
+        image_timeout_s=60.0,
     )
     yield node
     try:
@@ -53,30 +51,29 @@ class Operator:
     """Calls the node's services through a peer."""
 
     def __init__(self, peer: Peer):
-        self._peer, self.initial_poses = peer, []
-        self._clients = {
-            name: peer.node.create_client(kind, f'vpr_node/{name}')
-            for name, kind in (
-                ('enable', SetBool),
-                ('reload_map', Trigger),
-                ('relocalize', Trigger),
-            )
-        }
+        self.initial_poses = []
+        kinds = {'enable': SetBool, 'reload_map': Trigger, 'relocalize': Trigger}
+        self._call = {name: peer.service(name, kind) for name, kind in kinds.items()}
         kind = PoseWithCovarianceStamped
         peer.node.create_subscription(kind, 'initialpose', self.initial_poses.append, 10)
 
     def call(self, name: str, request=None):
         """The response of a service."""
-        client = self._clients[name]
-        self._peer.until(client.service_is_ready, f'the service {name}')
-        future = client.call_async(request or Trigger.Request())
-        self._peer.until(future.done, f'an answer of {name}')
-        return future.result()
+        return self._call[name](request)
 
 
 @pytest.fixture
-def operator(peer: Peer) -> Operator:
+def operator(node, peer: Peer) -> Operator:
     return Operator(peer)
+
+
+def answered(peer: Peer, key: str, count: int) -> None:
+    """The node is done with so many images or more; their places come before that."""
+
+    def done() -> bool:
+        return int(peer.status(state='active')[1][key]) >= count
+
+    peer.until(done, f'{count} {key}')
 
 
 def first(place) -> int:
@@ -86,12 +83,15 @@ def first(place) -> int:
 def test_disabled_it_looks_at_nothing(node, peer: Peer, operator: Operator, walk) -> None:
     assert first(peer.ask(image_message(walk[3], 1.0))) == 3
     assert operator.call('enable', SetBool.Request(data=False)).success
-    before = int(peer.status(state='active')[1]['places published'])
-    for i in range(5):
-        peer.camera.publish(image_message(walk[i], 2.0 + i))
-        peer.spin(0.1)
-    status, values = peer.status(state='active')
-    assert int(values['places published']) == before
+    before = peer.status(state='active')[1]['images received']
+
+    def received() -> DiagnosticStatus | None:
+        peer.camera.publish(image_message(walk[4], 2.0))
+        status, values = peer.status(state='active')
+        return status if values['images received'] != before else None
+
+    status = peer.until(received, 'an image that is passed over')
+    assert not [p for p in peer.places if p.header.stamp.sec == 2]
     assert status.level == DiagnosticStatus.WARN and 'disabled' in status.message
     refused = operator.call('relocalize')
     assert not refused.success and 'disabled' in refused.message
@@ -104,20 +104,21 @@ def test_relocalize_publishes_the_current_pose_once(node, peer, operator, walk) 
     assert not refused.success
     peer.ask(image_message(walk[5], 1.0))
     peer.until(lambda: peer.poses, 'a pose')
+    answered(peer, 'places published', 1)
     assert operator.call('relocalize').success
     peer.until(lambda: operator.initial_poses, 'the initial pose')
     assert operator.initial_poses[0].pose.pose == peer.poses[-1].pose.pose
     assert operator.initial_poses[0].header == peer.poses[-1].header
     assert peer.set_parameter('min_confidence', 1.0)
     assert peer.ask(image_message(walk[6], 2.0)).results == []
+    answered(peer, 'unknown places', 1)
     refused = operator.call('relocalize')
     assert not refused.success and 'min_confidence' in refused.message
     assert peer.set_parameter('min_confidence', 0.0)
     peer.ask(image_message(walk[7], 3.0))
-    peer.spin(2.5)
-    end = time.monotonic() + 2.5
-    while time.monotonic() < end:
-        peer.spin(0.1)
+    peer.until(lambda: peer.poses[-1].header.stamp.sec == 3, 'its pose')
+    assert peer.set_parameter('image_timeout_s', 0.5)
+    peer.until(lambda: 'no image for' in peer.status(state='active')[0].message, 'silence')
     refused = operator.call('relocalize')
     assert not refused.success and 'old' in refused.message
     assert peer.change_state(DEACTIVATE)
@@ -128,6 +129,7 @@ def test_relocalize_publishes_the_current_pose_once(node, peer, operator, walk) 
 def test_relocalize_says_first_that_amcl_takes_another_frame(node, peer, operator, walk) -> None:
     peer.ask(image_message(walk[5], 1.0))
     peer.until(lambda: peer.poses, 'a pose')
+    answered(peer, 'places published', 1)
     frame = peer.poses[-1].header.frame_id
     agreed = operator.call('relocalize')
     assert agreed.success and 'AMCL' not in agreed.message and f'in {frame}' in agreed.message
@@ -216,10 +218,14 @@ def test_markers_show_the_map_and_the_match(node, peer: Peer, walk) -> None:
         markers = [m for array in reversed(heard) for m in array.markers if m.ns == name]
         return markers[0] if markers else None
 
+    def stamp_of(found: Marker | None) -> int:
+        return -1 if found is None else found.header.stamp.sec
+
     places = peer.until(lambda: marker('places'), 'the places')
     assert places.header.frame_id == 'map' and len(places.points) == MAP_PLACES
     peer.ask(image_message(walk[6], 2.0))
-    match = peer.until(lambda: marker('match'), 'the match')
+    peer.until(lambda: stamp_of(marker('match')) == 2, 'the match, which may come after the place')
+    match = marker('match')
     assert match.action == Marker.ADD
     expected = places.points[6]
     assert (match.pose.position.x, match.pose.position.y) == (expected.x, expected.y)
@@ -272,5 +278,6 @@ def test_bad_pictures_of_the_camera_are_named_and_not_matched(node, peer: Peer, 
     assert 'set frozen_after to 0' in peer.status()[0].message[:128]
     assert first(peer.ask(image_message(walk[5], 50.0))) == 5
     status, values = peer.status(state='active')
-    assert int(values['camera faults: frozen']) >= 1 and values['camera faults: blurred'] == '1'
-    assert values['camera faults: over-exposed'] == '15'
+    # `ask` sends an image again where the machine is slow
+    least = {'frozen': 1, 'blurred': 1, 'over-exposed': 15}
+    assert all(int(values[f'camera faults: {kind}']) >= n for kind, n in least.items())

@@ -84,11 +84,7 @@ def saying(peer: Peer, text: str) -> tuple[DiagnosticStatus, dict[str, str]]:
 
 
 def reload(peer: Peer) -> Trigger.Response:
-    client = peer.node.create_client(Trigger, 'vpr_node/reload_map')
-    peer.until(client.service_is_ready, 'the service')
-    future = client.call_async(Trigger.Request())
-    peer.until(future.done, 'an answer of reload_map')
-    return future.result()
+    return peer.service('reload_map')()
 
 
 def test_answers_are_those_of_a_verifying_matcher(node, peer: Peer, matcher, looks, walk) -> None:

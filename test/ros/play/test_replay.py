@@ -19,7 +19,7 @@ import rclpy
 from bag_helpers import cut, playback, write_bag
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.serialization import deserialize_message
-from ros_helpers import PLAYED, TOWN, Process, town_bag, until
+from ros_helpers import EXIT_S, PLAYED, TOWN, Process, town_bag, until
 from sensor_msgs.msg import CompressedImage, Image
 from test_video_traverse import write_video
 
@@ -176,7 +176,7 @@ def test_a_signal_ends_it_and_its_status_tells(replay, listen, signal_number: in
     process = replay(TOWN / 'day', '--hz', 5)
     listener.hear(2)
     status, seconds = process.stop(signal_number)
-    assert seconds < 2.0
+    assert seconds < EXIT_S
     assert (status, process.stdout, process.stderr) == (130, '', 'interrupted\n')
 
 
@@ -187,7 +187,7 @@ def test_a_signal_ends_the_wait_for_a_subscriber(replay, ros, signal_number: int
     until(lambda: camera.count_publishers('image'), 'the camera', lambda: None)
     camera.destroy_node()
     status, seconds = process.stop(signal_number)
-    assert seconds < 2.0
+    assert seconds < EXIT_S
     assert (status, process.stdout, process.stderr) == (130, '', 'interrupted\n')
 
 

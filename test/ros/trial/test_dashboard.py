@@ -93,7 +93,7 @@ def test_an_operator_at_work(drive: Drive, start) -> None:
     terminal.type('nrain\r')
     drive.sees(terminal, 'not saved yet  mark note rain')
     drive.sees(terminal, '! 1 mark NOT SAVED')
-    assert '\a' in terminal.raw
+    drive.until(lambda: '\a' in terminal.raw, 'the bell, which follows', terminal.look)
     assert drive.trial.marks == ['wrong place 12', 'landmark fountain Höhe', 'note rain']
     terminal.type('q')
     assert terminal.wait() == 0

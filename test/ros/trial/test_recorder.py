@@ -203,7 +203,9 @@ def test_what_came_before_a_kill_can_be_read(record, robot: Robot, tmp_path: Pat
         images(image(number))
         time.sleep(0.05)
     robot.until_recorded()
-    time.sleep(1.5)  # after which everything is with the kernel
+    everything = [robot.sent[topic] for topic in ('/words', '/camera')]
+    on_disk = lambda: [recorded(tmp_path / 'bag', t) for t in ('/words', '/camera')]  # noqa: E731
+    robot.until(lambda: on_disk() == everything, 'all of it to be with the kernel')
     process.stop(signal.SIGKILL)
     bag = Bag(tmp_path / 'bag')
     assert 'was cut off (the recorder was killed' in bag.notes[-1]
@@ -285,7 +287,7 @@ def test_bad_arguments_are_refused_in_one_line(
         env=environment(tmp_path / 'log'),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert ended.returncode == status, ended.stderr
     assert text in ended.stderr.splitlines()[-1] and 'Traceback' not in ended.stderr

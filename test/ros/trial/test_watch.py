@@ -22,7 +22,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_helpers import Process, environment, image_message, picture
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 from vision_msgs.msg import Classification, ObjectHypothesis
 
 from ashtkd_ros.ros.trial.processes import SUPERVISOR
@@ -177,11 +176,8 @@ def test_marks_by_topic_and_service(operator, watch, trial: TrialFolder):
     operator.say('nonsense here')
     operator.say('note the gate\nis \x1b[31mclosed')
     peer.until(lambda: operator.marked, 'the acknowledgement')
-    client = peer.node.create_client(Trigger, 'trial/mark_wrong')
-    peer.until(client.service_is_ready, 'the service')
-    answer = client.call_async(Trigger.Request())
-    peer.until(answer.done, 'the answer')
-    assert answer.result().success and answer.result().message == 'marked: wrong'
+    answer = peer.service('trial/mark_wrong', node='trial_watch')()
+    assert answer.success and answer.message == 'marked: wrong'
     peer.until(lambda: len(operator.marked) == 2, 'both acknowledgements')
     note, wrong = trial.marks.read()[0]
     assert (note.kind, wrong.kind, wrong.text) == (NOTE, 'wrong', '')
