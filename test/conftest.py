@@ -34,9 +34,6 @@ if worker := os.environ.get('PYTEST_XDIST_WORKER'):  # nodes of two workers must
     domain = int(os.environ.get('ROS_DOMAIN_ID', 0)) + 1 + int(worker[2:])
     os.environ['ROS_DOMAIN_ID'] = str(domain % 102)
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a shell:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # else children ignore it, too
-
 TINY_PREPROCESSING = {
     'size': [6, 8],
     'mean': [0.4, 0.5, 0.6],

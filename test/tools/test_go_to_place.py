@@ -138,3 +138,17 @@ def test_without_map_name_or_nav2_it_is_one_line(campus: Path, monkeypatch, tmp_
     monkeypatch.setitem(sys.modules, 'nav2_msgs', None)
     assert 'no such map' in call(monkeypatch, tmp_path / 'none', 'kitchen')
     assert 'no place is called' in call(monkeypatch, campus, 'garage')
+
+
+@pytest.mark.parametrize('raised', [KeyboardInterrupt, RuntimeError])
+def test_ctrl_c_stops_the_robot(nav2, campus: Path, monkeypatch, raised: type[BaseException]):
+    cancelled = []
+
+    def spin(*_, **__) -> None:  # rclpy may make a RuntimeError of Ctrl-C
+        raise raised
+
+    monkeypatch.setattr(nav2, '_result', lambda _: Future())
+    monkeypatch.setattr(rclpy, 'spin_once', spin)
+    monkeypatch.setattr(go_to_place.GoToPlace, 'cancel', cancelled.append)
+    assert call(monkeypatch, campus, 'kitchen') == 1
+    assert len(cancelled) == 1

@@ -119,7 +119,8 @@ def _go(folder: Path, name: str, patience_s: float) -> int:
         node.send(patience_s)
         while node.arrived is None:
             rclpy.spin_once(node, timeout_sec=1.0)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except (KeyboardInterrupt, ExternalShutdownException, RuntimeError):
+        # a RuntimeError is what Ctrl-C may become amid a call of rclpy; the robot stops in any case
         if node is not None:
             node.cancel()
     finally:
