@@ -149,6 +149,6 @@ def test_ctrl_c_stops_the_robot(nav2, campus: Path, monkeypatch, raised: type[Ba
 
     monkeypatch.setattr(nav2, '_result', lambda _: Future())
     monkeypatch.setattr(rclpy, 'spin_once', spin)
-    monkeypatch.setattr(go_to_place.GoToPlace, 'cancel', cancelled.append)
+    monkeypatch.setattr(go_to_place.GoToPlace, 'cancel', lambda node: cancelled.append(node))
     assert call(monkeypatch, campus, 'kitchen') == 1
     assert len(cancelled) == 1

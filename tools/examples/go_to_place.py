@@ -120,7 +120,7 @@ def _go(folder: Path, name: str, patience_s: float) -> int:
         while node.arrived is None:
             rclpy.spin_once(node, timeout_sec=1.0)
     except (KeyboardInterrupt, ExternalShutdownException, RuntimeError):
-        # a RuntimeError is what Ctrl-C may become amid a call of rclpy; the robot stops in any case
+        # Ctrl-C amid a call of rclpy may become a RuntimeError; the robot stops in any case
         if node is not None:
             node.cancel()
     finally:
