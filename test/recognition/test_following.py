@@ -120,7 +120,7 @@ def test_a_robot_that_turns_on_the_spot_has_not_jumped(fake_network: SimpleNames
     fake_network.dimensions = SIZE
     places = [
         replace(
-            place, traverse=k // 40, pose=Pose(4.0 * (k % 40), 0, 0, qz=k // 40, qw=1 - k // 40)
+            place, traverse=k // 40, pose=Pose(2.0 * (k % 40), 0, 0, qz=k // 40, qw=1 - k // 40)
         )
         for k, place in enumerate(places_along_x(np.arange(COUNT)))
     ]
