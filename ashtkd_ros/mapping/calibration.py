@@ -16,6 +16,7 @@ from itertools import product
 import numpy as np
 
 from ashtkd_ros.images.synthetic_change import UNIT, degrade, draw_corners, warped
+from ashtkd_ros.mapping.logistic_regression import logistic_regression
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.confidence import (
     DESCRIPTOR,
@@ -35,13 +36,14 @@ from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 
 PRECISIONS = (0.9, 0.95, 0.98, 0.99, 0.995)
 FEWEST = 30  # places of a map that can tell something
-_EVERY, _LEAST, _MOST = 10, 40, 300  # of the places one is asked about; how many at least, at most
+_EVERY, _LEAST, _MOST = 10, 30, 300  # of the places one is asked about; how many at least, at most
 _FEWEST_OF_A_KIND = 8  # answers that are right, and about places that the map lacks
 LEAST_ELSEWHERE = 8  # places that must be left where a neighbourhood is hidden
 _SEEN_FROM_ELSEWHERE, _SIDE = 0.7, 224  # share; pixels of a changed picture
 _EVEN = 0.5  # what is less probable than not is never accepted
 _ABOVE = 1e-4  # the confidence of answers about what was never seen
-_START_WEIGHT = 2.0  # of each point of the model's own confidence, in answers
+_START_WEIGHT = 4.0  # of each point of the model's own confidence, in answers
+_PENALTY = 0.01  # of the square of a slope, halved, in answers
 
 
 @dataclass(frozen=True)
@@ -254,16 +256,12 @@ def _rising(rows: np.ndarray, right: np.ndarray, weights: np.ndarray) -> list[fl
     What seems to speak against the right answer does so by chance, and has no part. None where
     nothing is left.
     """
-    from sklearn.linear_model import LogisticRegression  # only a calibration needs it
-
     used = np.arange(rows.shape[1])
     while len(used):
-        model = LogisticRegression(C=100.0, max_iter=1000)
-        model.fit(rows[:, used], right, sample_weight=weights)
-        slopes = model.coef_[0]
-        if (slopes >= 0).all():
+        *slopes, offset = logistic_regression(rows[:, used], right, weights, _PENALTY)
+        if min(slopes) >= 0:
             found = np.zeros(rows.shape[1] + 1)
-            found[used], found[-1] = slopes, model.intercept_[0]
+            found[used], found[-1] = slopes, offset
             return found.tolist()
-        used = used[slopes >= 0]
+        used = used[np.array(slopes) >= 0]
     return None

@@ -180,7 +180,7 @@ class Places(Sequence[Place]):
         """float64 (N, 3): metres, NaN without a pose."""
         return self.poses[:, :3]
 
-    @property
+    @cached_property
     def yaws(self) -> np.ndarray:
         """float64 (N,): headings about z in radians, see `Pose.yaw`."""
         x, y, z, w = self.poses[:, 3:].T

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ashtkd_ros.geometry.pose import Pose
-from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher
+from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher, Neighbourhood
 from ashtkd_ros.recognition.sequence_filter import Belief, Evidence, SequenceFilter
 
 EVIDENCE = 30  # candidates of an image that are weighed
@@ -54,6 +54,8 @@ class Follower:
         self.matcher, self.length = matcher, length
         self.filter = SequenceFilter(matcher.map.places, length, matcher.config.neighbour_m)
         self._last: int | None = None
+        turned = replace(matcher.config, neighbour_degrees=180.0)  # a robot may turn on the spot
+        self._spots = Neighbourhood(matcher.map.places, turned)
 
     def follow(
         self,
@@ -81,7 +83,7 @@ class Follower:
         graph = self.filter.graph
         a, b = graph.position[[before, now]]
         along = graph.first[a] == graph.first[b] and abs(a - b) <= _REACH
-        return bool(along or self.matcher.near(before, now))
+        return bool(along or self._spots(before, now))
 
     def _pose(self, belief: Belief, best: int) -> PoseBelief | None:
         places = self.matcher.map.places

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.angles import wrap_degrees
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places import Places
 from ashtkd_ros.network.confidence import check_coefficients, probability
@@ -98,13 +99,14 @@ class MatcherConfig:
 
     `top_k`: number of candidates. `verify_top`: how many of the most similar places are verified
     by local features, where the map has them; 0: none. Two places are neighbours, and so no rivals
-    for the margin, if they are within `neighbour_m` metres, or without poses within
-    `neighbour_frames` frames of one traverse. `least_rivals`: verified candidates elsewhere; with
-    fewer the confidence is the descriptor's.
+    for the margin, if they are within `neighbour_m` metres and `neighbour_degrees` of turn, or
+    without poses within `neighbour_frames` frames of one traverse. `least_rivals`: verified
+    candidates elsewhere; with fewer the confidence is the descriptor's.
     """
 
     top_k: int = 5
     neighbour_m: float = 10.0
+    neighbour_degrees: float = 45.0
     neighbour_frames: int = 5
     verify_top: int = 30
     least_rivals: int = _LEAST_RIVALS
@@ -156,7 +158,7 @@ class Matcher:
         count = top_k or self.config.top_k
         top = self.config.verify_top if verify_top is None else verify_top
         depth = max(self._DEPTH, count, top)
-        found = self._search(look.descriptor, depth, top, hidden, prior)
+        found = self._with_rivals(self._search(look.descriptor, depth, top, hidden, prior))
         started = time.perf_counter()
         verified = self._verify(look.local, found)
         verify_s = time.perf_counter() - started
@@ -173,6 +175,18 @@ class Matcher:
         for at, close in zip(order, near, strict=True):
             answer.candidates.append(self._candidate(at, found, close, checks.get(at), answer))
         return answer
+
+    def _with_rivals(self, found: Ranked) -> Ranked:
+        """The same candidates; of the verified ones half are elsewhere than the first, as far as
+        there are so many: in a dense map the most similar places would have no rivals."""
+        top = len(found.verified)
+        if not top or found.use is not None:  # a prior has its rivals
+            return found
+        near = self.near.between(found.rows[:1], found.rows)[0]
+        close, elsewhere = np.flatnonzero(near[:top]), np.flatnonzero(~near)
+        rivals = min(len(elsewhere), max(top // 2, top - len(close)))
+        verified = sorted([*close[: top - rivals].tolist(), *elsewhere[:rivals].tolist()])
+        return replace(found, verified=verified)
 
     def _order(self, found: Ranked, checks: Mapping[int, Check], every_picture: bool) -> list[int]:
         """Ranks of the candidates, best first: the verified ones, then the others."""
@@ -242,7 +256,8 @@ class Neighbourhood:
     """Whether two pictures, given by their rows, are neighbours: `near(i, j)`.
 
     They are of one place, or of places within `neighbour_m` metres, or without poses within
-    `neighbour_frames` of one traverse; places of one name are, too.
+    `neighbour_frames` of one traverse; places of one name are, too. With poses they also look
+    within `neighbour_degrees` the same way: what is behind the camera is another view.
     """
 
     def __init__(self, places: Sequence[Place], config: MatcherConfig):
@@ -267,12 +282,15 @@ class Neighbourhood:
         def equal(column: np.ndarray) -> np.ndarray:
             return column[rows][:, None] == column[others]
 
-        near = equal(places.ids) | equal(places.names)
+        named = equal(places.names)
         if not places.all_posed:
             frames = np.abs(places.orders[rows][:, None] - places.orders[others])
-            return near | equal(places.traverses) & (frames <= self._config.neighbour_frames)
+            close = equal(places.traverses) & (frames <= self._config.neighbour_frames)
+            return equal(places.ids) | named | close
         apart = places.positions[rows][:, None] - places.positions[others]
-        return near | (np.linalg.norm(apart, axis=-1) <= self._config.neighbour_m)
+        close = np.linalg.norm(apart, axis=-1) <= self._config.neighbour_m
+        turn = np.abs(wrap_degrees(np.degrees(places.yaws[rows][:, None] - places.yaws[others])))
+        return equal(places.ids) | (named | close) & (turn <= self._config.neighbour_degrees)
 
 
 def _matches(verified: Verified, candidate: int, grid: tuple[int, int]) -> Matches:

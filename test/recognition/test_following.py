@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import places_along_x, unit_rows
 
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.following import Follower
@@ -111,6 +113,25 @@ def test_a_jump_is_told(place_map: PlaceMap):
         answer = matcher.answer(Look(seen, None), 30)
         jumps.append(follower.follow(answer, seen, float(k), 5).jumped)
     assert not any(jumps[3:12]) and 1 <= sum(jumps[12:]) <= 3 and not any(jumps[-5:])
+
+
+def test_a_robot_that_turns_on_the_spot_has_not_jumped(fake_network: SimpleNamespace):
+    """The way back is a traverse of its own, seen the other way."""
+    fake_network.dimensions = SIZE
+    places = [
+        replace(
+            place, traverse=k // 40, pose=Pose(2.0 * (k % 40), 0, 0, qz=k // 40, qw=1 - k // 40)
+        )
+        for k, place in enumerate(places_along_x(np.arange(COUNT)))
+    ]
+    place_map = PlaceMap.build(unit_rows(COUNT, SIZE, seed=4), places, fake_network)
+    matcher, jumps = Matcher(place_map), []
+    follower, rng = Follower(matcher, 10), np.random.default_rng(3)
+    for k, place in enumerate([*range(5, 18), *range(57, 45, -1)]):
+        seen = image_of(place_map, place, 0.05, rng)
+        followed = follower.follow(matcher.answer(Look(seen, None), 30), seen, float(k), 5)
+        jumps.append(followed.jumped)
+    assert not any(jumps) and followed.candidates[0].place.id == 46
 
 
 def test_a_map_without_poses_has_no_pose(fake_network: SimpleNamespace):

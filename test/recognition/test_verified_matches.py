@@ -10,6 +10,7 @@ import pytest
 from conftest import change_place, line_of, places_along_x, unit_rows
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.confidence import probability
 from ashtkd_ros.network.local_features import LocalShape, Look
@@ -236,3 +237,36 @@ def test_a_query_of_nan_is_refused_before_anything_is_verified(fake_network, mon
     with pytest.raises(VprError) as error:
         Matcher(place_map).answer(Look(np.full(4, np.nan, np.float32), LOOK.local))
     assert 'the descriptor' in line_of(error)
+
+
+def test_a_dense_map_leaves_half_of_the_verified_to_rivals(fake_network):
+    """40 pictures of one place come before those of any other."""
+    positions = [*np.linspace(0, 5, 40), *range(100, 1300, 60)]
+    similarities = np.linspace(0.9, 0.3, 60)
+    place_map = map_of(fake_network, similarities, positions, {3: alike(0.9, 3)})
+    found = Matcher(place_map).answer(LOOK, 60).candidates
+    checked = sorted(c.place.id for c in found if c.check is not None)
+    assert checked == [*range(15), *range(40, 55)]
+    assert found[0].place.id == 3 and found[0].check.rivals == 15
+    few = map_of(fake_network, similarities[:45], positions[:45], {3: alike(0.9, 3)})
+    found = Matcher(few).answer(LOOK, 45).candidates
+    assert sum(c.check is not None for c in found) == 30 and found[0].check.rivals == 5
+
+
+def test_rivals_that_are_there_anyway_change_nothing(fake_network):
+    positions, similarities = [0, 1, 2, *range(100, 4000, 60)], np.linspace(0.9, 0.3, 68)
+    found = Matcher(map_of(fake_network, similarities, positions, {})).answer(LOOK, 60).candidates
+    assert sorted(c.place.id for c in found if c.check is not None) == list(range(30))
+
+
+def test_what_looks_another_way_is_a_rival(fake_network):
+    place_map = map_of(fake_network, SIMILARITIES, [0, 1, 500, 600, 700, 800])
+    for degrees, rival in ((0, 0.7), (44, 0.7), (-44, 0.7), (46, 0.8), (180, 0.8)):
+        half = np.radians(degrees) / 2
+        pose = Pose(1.0, 0.0, 0.0, qz=float(np.sin(half)), qw=float(np.cos(half)))
+        change_place(place_map, 1, pose=pose, label='kitchen')
+        change_place(place_map, 0, label='kitchen')
+        best = Matcher(place_map).answer(LOOK).candidates[0]
+        assert best.margin == pytest.approx(0.9 - rival, abs=1e-6)
+    change_place(place_map, 1, id=0)  # another picture of the same place
+    assert Matcher(place_map).answer(LOOK).candidates[0].margin == pytest.approx(0.2, abs=1e-6)
