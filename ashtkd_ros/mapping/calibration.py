@@ -36,7 +36,7 @@ from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 
 PRECISIONS = (0.9, 0.95, 0.98, 0.99, 0.995)
 FEWEST = 30  # places of a map that can tell something
-_EVERY, _LEAST, _MOST = 10, 30, 300  # of the places one is asked about; how many at least, at most
+_EVERY, _LEAST, _MOST = 10, 40, 300  # of the places one is asked about; how many at least, at most
 _FEWEST_OF_A_KIND = 8  # answers that are right, and about places that the map lacks
 LEAST_ELSEWHERE = 8  # places that must be left where a neighbourhood is hidden
 _SEEN_FROM_ELSEWHERE, _SIDE = 0.7, 224  # share; pixels of a changed picture
