@@ -16,9 +16,14 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def sha256_begun(data: bytes | bytearray) -> hashlib._Hash:
+    """The checksum of bytes that others will follow: `update`, then `hexdigest`."""
+    return hashlib.sha256(data)
+
+
 def sha256_of_parts(parts: Iterable[bytes]) -> str:
     """Checksum of bytes or arrays that follow each other, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
+    digest = sha256_begun(b'')
     for part in parts:
         digest.update(part)
     return digest.hexdigest()

@@ -8,7 +8,6 @@ kill the process, and every page that was ever read would count as its memory.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import weakref
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.checksums import sha256_begun
 from ashtkd_ros.text import reason_of
 
 _BLOCK = 2**19  # bytes that are checked at a time, or one row if that has more
@@ -162,7 +162,7 @@ def _wrong_size(file: RowFile, expected: Expected) -> str:
 def _fault(file: RowFile, expected: Expected, into: np.ndarray) -> str:
     header = bytearray(file.start)
     read_exactly(file.handle, memoryview(header), 0)
-    digest = hashlib.sha256(header)
+    digest = sha256_begun(header)
     bad = _check_blocks(file, into, digest.update, expected.first_bad)
     if digest.hexdigest() != expected.sha256:
         return 'is damaged, its checksum differs from map.yaml'

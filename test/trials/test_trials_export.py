@@ -67,7 +67,7 @@ def test_images_that_teach_nothing_are_left_out(
 
 def test_options_choose_what_is_hard(report: TrialReport):
     few, _ = hard_cases(report, HardOptions(0.0, 0.0, 0.0))
-    some, _ = hard_cases(report, HardOptions(0.0, 0.97, 0.0))
+    some, _ = hard_cases(report, HardOptions(0.0, 0.99, 0.0))
     every, _ = hard_cases(report, HardOptions(0.0, 1.0, 0.0))
     thin, left_out = hard_cases(report, HardOptions(0.0, 1.0, 2.0))
     assert len(few) < len(some) < len(every)
