@@ -36,9 +36,10 @@ def main() -> None:
     """
     if Path(sys.argv[0]).name == Path(__file__).name:
         del sys.argv[0]
-    name = Path(sys.argv[0]).stem if sys.argv else ''
+    path = Path(sys.argv[0]) if sys.argv else Path(__file__)
+    name = path.stem if path.stem in COMMANDS else path.resolve().stem  # a link may be renamed
     if name not in COMMANDS:
-        sys.exit(f'error: "{name}" is no command; those are {", ".join(COMMANDS)}')
+        sys.exit(f'error: "{path.stem}" is no command; those are {", ".join(COMMANDS)}')
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:

@@ -85,3 +85,12 @@ def test_the_module_runs_a_command_by_its_name(tmp_path: Path) -> None:
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith('error: none: no such map')
+
+
+def test_a_link_of_another_name_runs_the_command(tmp_path: Path) -> None:
+    (tmp_path / 'map_info').touch()
+    (tmp_path / 'about').symlink_to('map_info')
+    command = [sys.executable, '-c', STARTED, str(tmp_path / 'about'), 'none']
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith('error: none: no such map')

@@ -32,8 +32,8 @@ def logistic_regression(
         slope = x.T @ (weights * (chance - right)) + shrink * found
         bend = (x.T * (weights * chance * (1 - chance))) @ x + np.diag(shrink)
         step = np.linalg.lstsq(bend, slope, rcond=None)[0]
-        while (after := loss(found - step)) > before:
-            step = step / 2
+        while (after := loss(found - step)) > before and step.any():
+            step = step / 2  # at last to 0: sums that differ by their rounding alone end it
         found = found - step
         if before - after <= _SMALLEST * before:
             break

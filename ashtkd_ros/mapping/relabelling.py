@@ -110,13 +110,14 @@ def notes_on(before: Places, after: Places) -> list[str]:
 def _joined(places: Places, names: Iterable[str]) -> dict[str, int]:
     """Of the names those that make neighbours of places which are none by themselves → places."""
     nameless = with_columns(places, labels=Texts.of([''] * len(places)))
-    near, rows = Neighbourhood(nameless, MatcherConfig()), defaultdict(list)
+    named, apart = (Neighbourhood(each, MatcherConfig()) for each in (places, nameless))
+    rows = defaultdict(list)
     for row in places.first_rows.values():
         rows[places.labels[row]].append(row)
     found = {}
     for name in names:
         some = np.array(rows[name], np.int64)[thin(len(rows[name]), _ASKED)]
-        if len(some) > 1 and not near.among(some).all():
+        if (named.among(some) & ~apart.among(some)).any():
             found[name] = len(rows[name])
     return found
 

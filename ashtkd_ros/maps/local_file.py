@@ -57,10 +57,10 @@ class LocalFeatures:
         that it was asked for.
         """
         wanted = self._checked(ids)
-        self._expect(wanted[:size])
+        self.expect(wanted[:size])
         for start in range(0, len(wanted), size):
             rows = self.rows(wanted[start : start + size])
-            self._expect(wanted[start + size : start + 2 * size])
+            self.expect(wanted[start + size : start + 2 * size])
             yield rows
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -69,8 +69,8 @@ class LocalFeatures:
         for start in range(0, len(self), step):
             yield self.rows(range(start, min(start + step, len(self))))
 
-    def _expect(self, ids: np.ndarray) -> None:
-        """These rows are read next."""
+    def expect(self, ids: np.ndarray) -> None:
+        """These rows, int64 (K,), are read next: a disk may begin; nobody waits for it."""
 
     def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         places = np.asarray(ids, np.int64).reshape(-1)
@@ -103,7 +103,8 @@ class LocalFile(LocalFeatures):
         """As in memory; also VprError where the file has changed since it was opened."""
         return self.file.rows(self._checked(ids))
 
-    def _expect(self, ids: np.ndarray) -> None:
+    def expect(self, ids: np.ndarray) -> None:
+        """See LocalFeatures."""
         self.file.expect(ids)
 
 

@@ -77,6 +77,12 @@ class LocalRows(LocalFeatures):
             found[here] = self._parts[number].rows(row[here])
         return found
 
+    def expect(self, ids: np.ndarray) -> None:
+        """See LocalFeatures."""
+        part, row = self._part[ids], self._row[ids]
+        for number in np.unique(part).tolist():
+            self._parts[number].expect(row[part == number])
+
 
 class PictureRows:
     """The small pictures of a map that was made of parts, read from the folders of the parts.

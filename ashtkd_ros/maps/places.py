@@ -186,6 +186,12 @@ class Places(Sequence[Place]):
         x, y, z, w = self.poses[:, 3:].T
         return np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y**2 + z**2))
 
+    def directions(self, rows: np.ndarray | slice) -> np.ndarray:
+        """float64 (K, 3): where each of these rows looks, of length 1; NaN without a pose."""
+        x, y, z, w = self.poses[rows, 3:].T
+        ahead = np.stack([1 - 2 * (y**2 + z**2), 2 * (x * y + w * z), 2 * (x * z - w * y)], axis=1)
+        return ahead / np.linalg.norm(ahead, axis=1, keepdims=True)
+
     @cached_property
     def names(self) -> np.ndarray:
         """int64 (N,): the same number where the label is the same; one of its own without."""

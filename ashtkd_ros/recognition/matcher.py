@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.geometry.angles import wrap_degrees
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places import Places
 from ashtkd_ros.network.confidence import check_coefficients, probability
@@ -20,7 +19,7 @@ from ashtkd_ros.recognition.prior import Prior, PriorUse
 from ashtkd_ros.recognition.verification import AT_ONCE, Verified, verify
 
 _SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * score)
-_LEAST = 1e-4
+_LEAST, _ROUNDING = 1e-4, 1e-9
 _CROWD = 3 / 7  # near candidates for each one elsewhere, above which the near ones are crowded
 _LEAST_RIVALS = 15  # verified candidates elsewhere, below which the lead says nothing
 
@@ -180,7 +179,7 @@ class Matcher:
         """The same candidates; of the verified ones half are elsewhere than the first, as far as
         there are so many: in a dense map the most similar places would have no rivals."""
         top = len(found.verified)
-        if not top or found.use is not None:  # a prior has its rivals
+        if not top or not (found.use is None or found.use.ignored):  # a prior has its rivals
             return found
         near = self.near.between(found.rows[:1], found.rows)[0]
         close, elsewhere = np.flatnonzero(near[:top]), np.flatnonzero(~near)
@@ -257,7 +256,8 @@ class Neighbourhood:
 
     They are of one place, or of places within `neighbour_m` metres, or without poses within
     `neighbour_frames` of one traverse; places of one name are, too. With poses they also look
-    within `neighbour_degrees` the same way: what is behind the camera is another view.
+    within `neighbour_degrees` the same way: what is behind the camera is another view. Headings of
+    a satellite receiver do not count: while it stands, or its positions wander, they are anything.
     """
 
     def __init__(self, places: Sequence[Place], config: MatcherConfig):
@@ -289,8 +289,10 @@ class Neighbourhood:
             return equal(places.ids) | named | close
         apart = places.positions[rows][:, None] - places.positions[others]
         close = np.linalg.norm(apart, axis=-1) <= self._config.neighbour_m
-        turn = np.abs(wrap_degrees(np.degrees(places.yaws[rows][:, None] - places.yaws[others])))
-        return equal(places.ids) | (named | close) & (turn <= self._config.neighbour_degrees)
+        least = np.cos(np.radians(self._config.neighbour_degrees)) - _ROUNDING
+        turned = places.directions(rows) @ places.directions(others).T < least
+        measured = np.isnan(places.geo[rows, 0])[:, None] & np.isnan(places.geo[others, 0])
+        return equal(places.ids) | (named | close) & ~(turned & measured)
 
 
 def _matches(verified: Verified, candidate: int, grid: tuple[int, int]) -> Matches:

@@ -10,6 +10,7 @@ import pytest
 from conftest import line_of, places_along_x
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping.relabelling import (
     LONGEST_NAME,
     changes,
@@ -121,6 +122,14 @@ def test_one_name_for_places_apart_makes_them_neighbours_and_is_told(places: Pla
 def test_a_name_for_places_side_by_side_or_for_one_changes_nothing(places: Places):
     assert not notes_on(places, relabelled(places, {3: 'kitchen', 4: 'kitchen'}))
     assert not notes_on(places, relabelled(places, {0: 'a', 4: 'b', 9: 'c'}))
+
+
+def test_a_name_for_one_spot_that_is_seen_both_ways_changes_nothing(places: Places):
+    """They are none's neighbours, with the name or without it."""
+    back = Pose(24.0, 0.0, 0.0, qz=1.0, qw=0.0)
+    turned = Places.of([replace(p, pose=back) if p.id == 4 else p for p in places])
+    after = relabelled(turned, {3: 'kitchen', 4: 'kitchen'})
+    assert not near(after, 3, 4) and not notes_on(turned, after)
 
 
 def test_one_name_for_most_of_the_map_is_warned_of(places: Places):

@@ -20,7 +20,9 @@ from test_place_map import consistent, edit
 
 from ashtkd_ros.commands import map_info
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.npy import HEADER_BYTES
 from ashtkd_ros.maps.local_file import LocalFeatures, local_header
+from ashtkd_ros.maps.map_rows import LocalRows
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.local_features import LocalShape
 
@@ -304,6 +306,18 @@ def test_rows_that_follow_each_other_are_read_at_once(rich: Path, monkeypatch):
     assert np.concatenate(parts).tobytes() == ROWS[wanted].tobytes()
     with pytest.raises(VprError, match='not among the 5'):
         list(local.parts([0, 5], 1))
+
+
+@pytest.mark.parametrize('joined', [False, True])
+def test_the_disk_is_asked_for_the_next_rows_before_they_are_read(rich: Path, monkeypatch, joined):
+    local, read, calls = PlaceMap.load(rich).local, os.pread, []
+    local = LocalRows([(local, np.arange(5))]) if joined else local
+    row = lambda start: (start - HEADER_BYTES) // ROWS[0].size  # noqa: E731
+    monkeypatch.setattr(os, 'posix_fadvise', lambda _, start, *rest: calls.append(-row(start)))
+    monkeypatch.setattr(os, 'pread', lambda *x: calls.append(row(x[2])) or read(*x))
+    parts = local.parts([2, 4, 1], 2)
+    assert next(parts).tobytes() == ROWS[[2, 4]].tobytes() and calls == [-2, -4, 2, 4, -1]
+    assert next(parts).tobytes() == ROWS[[1]].tobytes() and calls[5:] == [1]
 
 
 def test_short_reads_are_continued(rich: Path, monkeypatch: pytest.MonkeyPatch):

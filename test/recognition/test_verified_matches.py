@@ -15,6 +15,7 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.confidence import probability
 from ashtkd_ros.network.local_features import LocalShape, Look
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.recognition.prior import Prior
 
 GRID, L = (4, 5), 16
 P = GRID[0] * GRID[1]
@@ -259,6 +260,17 @@ def test_rivals_that_are_there_anyway_change_nothing(fake_network):
     assert sorted(c.place.id for c in found if c.check is not None) == list(range(30))
 
 
+def test_a_prior_that_is_ignored_changes_nothing(fake_network):
+    similarities, local = np.linspace(0.9, 0.3, 60), {3: alike(0.9, 3)}
+    place_map = map_of(fake_network, similarities, np.zeros(60), local, with_poses=False)
+    for row in range(40):
+        change_place(place_map, row, label='hall')
+    matcher = Matcher(place_map)
+    found = matcher.answer(LOOK, 60, prior=Prior(0.0, 0.0, 10.0)).candidates
+    assert found == matcher.answer(LOOK, 60).candidates
+    assert found[0].place.id == 3 and found[0].check.rivals == 15
+
+
 def test_what_looks_another_way_is_a_rival(fake_network):
     place_map = map_of(fake_network, SIMILARITIES, [0, 1, 500, 600, 700, 800])
     for degrees, rival in ((0, 0.7), (44, 0.7), (-44, 0.7), (46, 0.8), (180, 0.8)):
@@ -268,5 +280,14 @@ def test_what_looks_another_way_is_a_rival(fake_network):
         change_place(place_map, 0, label='kitchen')
         best = Matcher(place_map).answer(LOOK).candidates[0]
         assert best.margin == pytest.approx(0.9 - rival, abs=1e-6)
-    change_place(place_map, 1, id=0)  # another picture of the same place
+    down = float(np.sqrt(0.5))  # both look at the ground, so where is ahead says nothing
+    change_place(place_map, 0, pose=Pose(0, 0, 0, qy=down, qw=down))
+    change_place(place_map, 1, pose=Pose(1, 0, 0, qx=-down, qz=down, qw=0))
+    assert Matcher(place_map).answer(LOOK).candidates[0].margin == pytest.approx(0.2, abs=1e-6)
+    change_place(place_map, 0, pose=Pose(0, 0, 0))
+    change_place(place_map, 1, pose=Pose(1, 0, 0, qz=1, qw=0))
+    assert Matcher(place_map).answer(LOOK).candidates[0].margin == pytest.approx(0.1, abs=1e-6)
+    change_place(place_map, 1, geo=(48.0, 11.0))  # a receiver that does not know its heading
+    assert Matcher(place_map).answer(LOOK).candidates[0].margin == pytest.approx(0.2, abs=1e-6)
+    change_place(place_map, 1, geo=None, id=0)  # another picture of the same place
     assert Matcher(place_map).answer(LOOK).candidates[0].margin == pytest.approx(0.2, abs=1e-6)

@@ -52,6 +52,11 @@ class MapFeatures(PatientRows, LocalFeatures):
         super().__init__(features)
         self.shape = features.shape
 
+    def expect(self, ids: np.ndarray) -> None:
+        """As of the file, in the thread that reads: this, too, may wait for a disk."""
+        if self._task is None or self._task.over:
+            self._reads.put(partial(self._source.expect, ids))
+
 
 def _work(reads: SimpleQueue) -> None:
     """Call what comes, until None comes."""

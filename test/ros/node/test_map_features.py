@@ -26,6 +26,7 @@ class Disk(SimpleNamespace):
     def __init__(self):
         super().__init__(path='/map/local.npy', shape=SHAPE, error=None, ready=threading.Event())
         self.ready.set()
+        self.asked: list[tuple[str, list[int]]] = []
 
     def __len__(self) -> int:
         return 4
@@ -35,6 +36,9 @@ class Disk(SimpleNamespace):
         if self.error:
             raise self.error
         return np.array(ids, np.int8)[:, None, None] * np.ones((1, 2, 3), np.int8)
+
+    def expect(self, ids) -> None:
+        self.asked.append((threading.current_thread().name, ids.tolist()))
 
 
 def threads() -> int:
@@ -74,6 +78,25 @@ def test_a_read_that_does_not_return_is_waited_for_once() -> None:
         with contextlib.suppress(VprError):  # the thread is not done yet
             found = features.rows([2])[0, 0, 0]
     assert found == 2
+
+
+def test_the_disk_is_asked_for_the_next_ones_where_it_is_read() -> None:
+    disk = Disk()
+    features = MapFeatures(disk)
+    assert [part[:, 0, 0].tolist() for part in features.parts([3, 1, 0], 2)] == [[3, 1], [0]]
+    features.rows([0])  # all that was asked before has been
+    assert disk.asked[:2] == [('features', [3, 1]), ('features', [0])]
+    disk.asked.clear()
+    disk.ready.clear()
+    for _ in range(5):
+        with pytest.raises(VprError):
+            next(features.parts([2], 2))
+    disk.ready.set()
+    started = time.monotonic()
+    while not disk.asked or not features._reads.empty():
+        assert time.monotonic() - started < 60.0
+        time.sleep(0.01)
+    assert disk.asked == [('features', [2])]  # the others would only have waited
 
 
 def test_the_reading_thread_ends_with_the_map() -> None:
