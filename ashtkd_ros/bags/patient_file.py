@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from pathlib import Path
+
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of file systems that cannot
 
 
 class PatientFile:
@@ -54,11 +57,14 @@ class PatientFile:
         """Have the disk itself keep what it has taken, so that a power cut costs nothing of it.
 
         This takes as long as the disk needs, and may be called in another thread. OSError where
-        the disk has failed, now or since the last call.
+        the disk has failed, now or since the last call. A file system that cannot do it is let be.
         """
         handle = os.dup(self._handle)  # which nobody closes meanwhile
         try:
             os.fdatasync(handle)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
         finally:
             os.close(handle)
 

@@ -312,3 +312,20 @@ def test_what_nobody_foresaw_is_told(record, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(recording.bag, 'flush', lambda: [][0])
     recording.until_state(FAILED)
     assert recording.thread.close(PATIENCE_S) == 'IndexError: list index out of range'
+
+
+def test_a_file_system_that_cannot_keep_is_let_be(record, monkeypatch) -> None:
+    asked: list[int] = []
+
+    def fail(handle: int) -> None:
+        asked.append(handle)
+        raise OSError(errno.EINVAL, 'Invalid argument')
+
+    monkeypatch.setattr(patient_file.os, 'fdatasync', fail)
+    monkeypatch.setattr(recording_thread, '_KEEP_S', 0.1)
+    recording = record()
+    recording.send(10)
+    recording.until(lambda: len(asked) > 1)
+    assert recording.thread.close(PATIENCE_S) == ''
+    recording.check_books()
+    assert recording.said == []

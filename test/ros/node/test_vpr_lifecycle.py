@@ -28,8 +28,8 @@ from ros_helpers import (
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
-# The heap settles within about six rounds.
-ROUNDS, SETTLED_ROUND = 90, 40  # until then each thread's part of the heap grows
+# Until then each thread's part of the heap grows.
+ROUNDS, SETTLED_ROUND = 90, 40
 GROWTH = 1.05
 # what is wrong → what the one line of log names
 UNFIT = {
