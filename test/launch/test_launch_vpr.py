@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -169,9 +171,9 @@ def test_a_launch_whose_node_cannot_start_fails_and_names_the_cause() -> None:
     assert 'Traceback' not in said
 
 
-def files_of_nodes(log: Path) -> list[Path]:
-    """ROS makes them when it begins to heed signals; the launch has its own."""
-    return [path for path in log.rglob('*.log') if path.name != 'launch.log']
+def both_heed_signals(log: Path, launch_pid: int) -> bool:
+    """Whether ROS has made the files of two nodes, as it does then; the launch has its own."""
+    return sum(f'_{launch_pid}_' not in path.name for path in log.glob('python_*.log')) == 2
 
 
 def test_the_others_go_on_and_the_last_status_is_1(tmp_path: Path) -> None:
@@ -183,15 +185,16 @@ def test_the_others_go_on_and_the_last_status_is_1(tmp_path: Path) -> None:
     started = command('cameras:=a,b', f'params_file:={file}')
     options = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True}
     options['env'] = {**os.environ, 'ROS_LOG_DIR': str(tmp_path / 'log')}
-    with subprocess.Popen(started, **options) as process:
+    with subprocess.Popen(started, **options) as process, ExitStack() as at_the_end:
+        at_the_end.callback(process.send_signal, signal.SIGINT)  # nothing where it has ended
         said = []
         for line in process.stdout:
             if 'not found' in line:
                 pytest.skip('the package is not installed: no launch can find its node')
             said.append(line)
             if 'process has died' in line:
-                logs = lambda: len(files_of_nodes(tmp_path / 'log')) == 2  # noqa: E731
-                until(logs, 'both nodes to heed signals', lambda: time.sleep(0.1))
+                heed = partial(both_heed_signals, tmp_path / 'log', process.pid)
+                until(heed, 'two nodes', partial(time.sleep, 0.1))
                 time.sleep(0.5)
                 assert process.poll() is None
                 process.send_signal(signal.SIGINT)
