@@ -107,17 +107,18 @@ def test_a_trial_that_cannot_begin_fails_the_launch(tmp_path: Path):
     assert not (tmp_path / 'trials').exists()
 
 
+def launched(trials: Path) -> subprocess.Popen:
+    """The launch of a trial without check list, recorder and map."""
+    given = [f'trials_folder:={trials}', 'check:=false', 'record:=false', 'trial:=x', 'node:=true']
+    command = [sys.executable, '-c', RUN, str(FILE), *given]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 def test_ctrl_c_ends_a_trial_well(tmp_path: Path):
     """What the trial starts ends too. There is no map here, so the node dies again and again; no
     terminal sends the signal to the trial, so the launch ends it after 5 s."""
     root = tmp_path / 'trials'
-    given = [f'trials_folder:={root}', 'check:=false', 'record:=false', 'trial:=x', 'node:=true']
-    with subprocess.Popen(
-        [sys.executable, '-c', RUN, str(FILE), *given],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as launch:
+    with launched(root) as launch:
         said = []
         for line in launch.stdout:
             if 'it is started again' in line and 'it is started again' not in ''.join(said):
@@ -134,13 +135,7 @@ def test_ctrl_c_ends_a_trial_well(tmp_path: Path):
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
 def test_sigterm_ends_the_trial_and_a_kill_of_the_launch_does_not(number: int, tmp_path: Path):
     root = tmp_path / 'trials'
-    given = [f'trials_folder:={root}', 'check:=false', 'record:=false', 'trial:=x', 'node:=true']
-    with subprocess.Popen(
-        [sys.executable, '-c', RUN, str(FILE), *given],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as launch:
+    with launched(root) as launch:
         for line in launch.stdout:
             if 'it is started again' in line:
                 break
