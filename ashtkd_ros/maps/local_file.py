@@ -51,16 +51,17 @@ class LocalFeatures:
         return self._array[self._checked(ids)]
 
     def parts(self, ids: Sequence[int] | np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """What `rows` gives, `size` places at a time; the disk reads the next ones meanwhile.
+        """What `rows` gives, `size` places at a time; the disk reads the others meanwhile.
 
-        They are not asked for all at once: a virtual disk may only answer when it has read all
+        The first ones are asked for alone: a virtual disk may only answer when it has read all
         that it was asked for.
         """
         wanted = self._checked(ids)
         self.expect(wanted[:size])
         for start in range(0, len(wanted), size):
             rows = self.rows(wanted[start : start + size])
-            self.expect(wanted[start + size : start + 2 * size])
+            if not start:
+                self.expect(wanted[size:])
             yield rows
 
     def blocks(self) -> Iterator[np.ndarray]:
