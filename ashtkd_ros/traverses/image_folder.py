@@ -96,6 +96,9 @@ def read_source(
     number or names a file that is missing.
     """
     folder, notes = Path(folder), [] if notes is None else notes
+    for table in (folder / WALK, folder / INDEX):
+        if os.path.lexists(table) and not is_file(table):
+            raise VprError(f'{table}: is not a file that can be read; replace or remove it')
     if is_file(folder / WALK):
         frames = _read_walk(folder, notes)
     elif is_file(folder / INDEX):

@@ -309,15 +309,18 @@ def test_rows_that_follow_each_other_are_read_at_once(rich: Path, monkeypatch):
 
 
 @pytest.mark.parametrize('joined', [False, True])
-def test_the_disk_is_asked_for_the_next_rows_before_they_are_read(rich: Path, monkeypatch, joined):
+def test_behind_the_first_part_the_disk_is_asked_for_all_others_at_once(
+    rich: Path, monkeypatch, joined
+):
     local, read, calls = PlaceMap.load(rich).local, os.pread, []
     local = LocalRows([(local, np.arange(5))]) if joined else local
     row = lambda start: (start - HEADER_BYTES) // ROWS[0].size  # noqa: E731
     monkeypatch.setattr(os, 'posix_fadvise', lambda _, start, *rest: calls.append(-row(start)))
     monkeypatch.setattr(os, 'pread', lambda *x: calls.append(row(x[2])) or read(*x))
-    parts = local.parts([2, 4, 1], 2)
-    assert next(parts).tobytes() == ROWS[[2, 4]].tobytes() and calls == [-2, -4, 2, 4, -1]
-    assert next(parts).tobytes() == ROWS[[1]].tobytes() and calls[5:] == [1]
+    parts = local.parts([2, 4, 1, 3], 1)
+    assert next(parts).tobytes() == ROWS[2].tobytes() and calls == [-2, 2, -4, -1, -3]
+    assert next(parts).tobytes() == ROWS[4].tobytes() and calls[5:] == [4]
+    assert next(parts).tobytes() == ROWS[1].tobytes() and calls[6:] == [1]
 
 
 def test_short_reads_are_continued(rich: Path, monkeypatch: pytest.MonkeyPatch):
