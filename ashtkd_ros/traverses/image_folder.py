@@ -96,20 +96,7 @@ def read_source(
     number or names a file that is missing.
     """
     folder, notes = Path(folder), [] if notes is None else notes
-    for table in (folder / WALK, folder / INDEX):
-        if os.path.lexists(table) and not is_file(table):
-            raise VprError(f'{table}: is not a file that can be read; replace or remove it')
-    if is_file(folder / WALK):
-        frames = _read_walk(folder, notes)
-    elif is_file(folder / INDEX):
-        frames = _read_index(folder, role, notes, purpose)
-    elif is_folder(folder):
-        raise VprError(
-            f'{folder}: is not a bag, and has neither poses.csv (file,stamp,x,y,...) nor '
-            'index.csv (file,place,role,order); name a bag, or add a table of the images'
-        )
-    else:
-        raise VprError(f'{folder}: no such folder or file{why_missing(folder)}')
+    frames = _read_table(folder, role, notes, purpose)
     if not frames:
         raise VprError(f'{folder}: lists no image, and at least one is needed')
     if twice := len(frames) - len({f.file for f in frames}):
@@ -125,6 +112,23 @@ def read_source(
             'reports show them as well'
         )
     return frames
+
+
+def _read_table(folder: Path, role: str, notes: list[str], purpose: str) -> list[Frame]:
+    """The rows of the folder's poses.csv, or else of its index.csv; VprError without either."""
+    for table in (folder / WALK, folder / INDEX):
+        if os.path.lexists(table) and not is_file(table):
+            raise VprError(f'{table}: is not a file that can be read; replace or remove it')
+    if is_file(folder / WALK):
+        return _read_walk(folder, notes)
+    if is_file(folder / INDEX):
+        return _read_index(folder, role, notes, purpose)
+    if is_folder(folder):
+        raise VprError(
+            f'{folder}: is not a bag, and has neither poses.csv (file,stamp,x,y,...) nor '
+            'index.csv (file,place,role,order); name a bag, or add a table of the images'
+        )
+    raise VprError(f'{folder}: no such folder or file{why_missing(folder)}')
 
 
 def _outside(folder: Path, paths: Sequence[Path]) -> list[Path]:
