@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import select
 import stat
@@ -46,6 +48,21 @@ def read_regular(path: str | os.PathLike, limit: int, dir_fd: int | None = None)
     if max(size, len(data)) > limit:
         raise OSError(0, f'it holds more than {limit} bytes')
     return data
+
+
+def read_pages(path: str | os.PathLike, limit: int, dir_fd: int | None = None) -> mmap.mmap:
+    """As `read_regular`, in pages of memory of its own, some of which can be given back."""
+    with open(open_regular(path, dir_fd), 'rb') as file:
+        size = os.fstat(file.fileno()).st_size
+        if not 0 < size <= limit:
+            raise OSError(0, f'it holds more than {limit} bytes' if size else 'it is empty')
+        pages = mmap.mmap(-1, size)
+        if hasattr(mmap, 'MADV_HUGEPAGE'):
+            with contextlib.suppress(OSError):  # a system may be built without
+                pages.madvise(mmap.MADV_HUGEPAGE)
+        if file.readinto(pages) != size:
+            raise OSError(0, 'it is cut off')
+    return pages
 
 
 def inside(folder: Path, name: str) -> Path | None:

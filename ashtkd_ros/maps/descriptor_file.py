@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import faiss
 import numpy as np
 
 from ashtkd_ros.files.npy import HEADER_BYTES, npy_header
@@ -42,6 +43,31 @@ def as_float32(rows: np.ndarray) -> np.ndarray:
     if rows.size < _MANY:  # the table is not in the processor's cache
         return rows.astype(np.float32)
     return _numbers().take(rows.view(np.uint16))
+
+
+def halves_of(rows: np.ndarray) -> faiss.IndexScalarQuantizer:
+    """float32 (N, D) as float16, for FAISS to compare."""
+    index = _halves(rows.shape[1])
+    index.add(rows)
+    return index
+
+
+def best_of_halves(rows: np.ndarray, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities float32 (k,) of the `k` best of float16 (N, D), and where they are, int64 (k,).
+
+    FAISS compares float16 in a tenth of the time that numpy takes to make them float32.
+    """
+    index = _halves(rows.shape[1])
+    faiss.copy_array_to_vector(rows.view(np.uint8).reshape(-1), index.codes)
+    index.ntotal = len(rows)
+    similarities, at = index.search(query[None], k)
+    return similarities[0], at[0]
+
+
+def _halves(size: int) -> faiss.IndexScalarQuantizer:
+    return faiss.IndexScalarQuantizer(
+        size, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
 
 
 @cache

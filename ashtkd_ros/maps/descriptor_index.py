@@ -9,17 +9,19 @@ are then read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from mmap import mmap
 from typing import Protocol
 
 import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps.descriptor_file import as_float32
+from ashtkd_ros.maps.descriptor_file import as_float32, best_of_halves, halves_of
 from ashtkd_ros.maps.index_kinds import (
     FLAT,
     RESCORED,
     candidates,
+    estimated_bytes,
     opened,
     serialized,
     set_shortlist,
@@ -30,6 +32,8 @@ from ashtkd_ros.maps.index_note import IndexNote
 
 _BLOCK = 2**23  # bytes of float32 descriptors that are in memory at a time
 _SPARE = 16  # candidates that SQ8 leaves beyond those that are asked for, at least
+# How much the similarity of a query of length 1 may change where both are rounded to float16
+_ROUNDED = 2.0**-10
 
 
 class Rows(Protocol):
@@ -96,14 +100,17 @@ class FlatIndex(DescriptorIndex):
     """All descriptors in memory, all compared: exact.
 
     `array`: float32 (N, D) in C order. numpy has the system use large pages for it, which FAISS
-    does not: that alone makes a search faster than by an index of FAISS.
+    does not: that alone makes a search faster than by an index of FAISS. Of an array that no cache
+    of a processor holds there is a copy as float16, half as much to read: it names candidates, and
+    where the rounding could hide another one all are compared after all.
     """
 
     kind = FLAT
 
     def __init__(self, array: np.ndarray, note: IndexNote | None = None):
         self.array, self.note, self.d = array, note, array.shape[1]
-        self.memory_bytes = array.nbytes
+        self.memory_bytes = estimated_bytes(FLAT, *array.shape)
+        self._halves = halves_of(array) if self.memory_bytes > array.nbytes else None
 
     def __len__(self) -> int:
         return len(self.array)
@@ -111,7 +118,22 @@ class FlatIndex(DescriptorIndex):
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `DescriptorIndex.search`."""
         with threads_for(len(descriptors)):
+            if self._halves is not None and len(descriptors) == 1 and k + _SPARE < len(self):
+                found = self._by_halves(descriptors, k)
+                if found is not None:
+                    return found
             return faiss.knn(descriptors, self.array, k, metric=faiss.METRIC_INNER_PRODUCT)
+
+    def _by_halves(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """The best `k` of float32 (1, D); None where a place beyond the candidates may be one."""
+        rounded, ids = self._halves.search(query, k + _SPARE)
+        ids = np.sort(ids[0])
+        with np.errstate(invalid='ignore', over='ignore'):
+            highest = rounded[0, -1] + _ROUNDED * np.linalg.norm(query)  # of all others
+        if not np.isfinite(highest) or ids[0] < 0:
+            return None
+        similarities, at = faiss.knn(query, self.array[ids], k, metric=faiss.METRIC_INNER_PRODUCT)
+        return (similarities, ids[at]) if similarities[0, -1] > highest else None
 
     def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """See `DescriptorIndex.rows`."""
@@ -121,13 +143,22 @@ class FlatIndex(DescriptorIndex):
 class CompressedIndex(DescriptorIndex):
     """A compressed index in memory names candidates; their descriptors are read and compared.
 
-    `data`: bytes of the index that `check_layout` has passed; `exact`: the descriptors, each of
-    which is read only when it is a candidate.
+    `data`, `codes`: see `index_kinds.opened`; `exact`: the descriptors, each of which is read
+    only when it is a candidate.
     """
 
-    def __init__(self, kind: str, data: bytes, exact: Rows, size: int, note: IndexNote):
+    def __init__(
+        self,
+        kind: str,
+        data: bytes | mmap,
+        exact: Rows,
+        size: int,
+        note: IndexNote,
+        codes: slice | None = None,
+    ):
         self.kind, self.d, self.exact = kind, size, exact
-        self.index, self._turning = opened(kind, data), turning(size)
+        self.index, self._parts = opened(kind, data, codes)
+        self._turning = turning(size)
         self.memory_bytes = len(data) + self._turning.nbytes
         self.note = note
 
@@ -168,9 +199,8 @@ class CompressedIndex(DescriptorIndex):
         rows = np.empty((len(descriptors), k), np.int64)
         for at, (query, ids) in enumerate(zip(descriptors, found, strict=True)):
             ids = self._filled(np.sort(ids))
-            exact = as_float32(self.exact.rows(ids)) @ query
-            best = np.argsort(-exact, kind='stable')[:k]
-            similarities[at], rows[at] = exact[best], ids[best]
+            similarities[at], best = best_of_halves(self.exact.rows(ids), query, k)
+            rows[at] = ids[best]
         return similarities, rows
 
     def _filled(self, ids: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.files.reading import open_regular, read_pages
 from ashtkd_ros.maps.description import Description
 from ashtkd_ros.maps.descriptor_file import (
     DESCRIPTORS,
@@ -100,9 +100,9 @@ def read_index(folder: Path, handle: int, description: Description) -> Descripto
         sha256 = description.sha256.get(INDEX, '')
         return FlatIndex(_read_flat(folder / INDEX, handle, count, size, sha256), note)
     limit = int(_GENEROUS * estimated_bytes(kind, count, size)) + _SMALL
-    data = read_checked(folder, handle, INDEX, description, limit)
+    data = read_checked(folder, handle, INDEX, description, limit, read_pages)
     try:
-        check_layout(kind, data, count, turned_size(size))
+        codes = check_layout(kind, data, count, turned_size(size))
     except ValueError as error:
         raise VprError(
             f'{folder / INDEX}: is not an index of kind {kind} of {count} places, as map.yaml '
@@ -110,7 +110,7 @@ def read_index(folder: Path, handle: int, description: Description) -> Descripto
         ) from error
     sha256 = description.sha256[DESCRIPTORS]
     exact = open_descriptors(folder, handle, count, size, sha256)
-    return CompressedIndex(kind, data, exact, size, note)
+    return CompressedIndex(kind, data, exact, size, note, codes)
 
 
 def flat_header(count: int, size: int) -> bytes:

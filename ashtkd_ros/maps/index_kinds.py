@@ -8,6 +8,7 @@ the numbers; inner products stay as they are.
 from __future__ import annotations
 
 import contextlib
+import mmap
 from collections.abc import Iterable
 from functools import cache
 
@@ -22,6 +23,7 @@ KINDS = (FLAT, *COMPRESSED)
 SAMPLE = 65_536  # rows that an index is trained with, at most
 RESCORED = 80  # candidates that SQ8 leaves, of which the exact descriptors are read, at least
 FEW, BY_SIGNS = 128, 4096  # of more than FEW candidates the binary kind first looks at so many
+COPIED = 2**24, 2**27  # bytes of a flat index that has a copy as float16, from and to
 _TRAINING_ROWS = 2**BITS * 39  # so many rows FAISS wants, at least
 _BUILD_DEPTH = 80  # nodes of a graph that are looked at for the links of a new one
 _GRAPH_BYTES = 8 + 4 + 4 * LINKS * (2 + 1 / (LINKS - 1))  # of a node: links, offset, level
@@ -46,10 +48,11 @@ def turning(size: int) -> np.ndarray:
 
 def estimated_bytes(kind: str, count: int, size: int) -> int:
     """Memory of an index for `count` places with descriptors of `size` numbers, nearly."""
-    wide = turned_size(size)
-    coded, turn = -(-parts_of(wide) // 2), 4 * size * wide
+    wide, floats = turned_size(size), 4 * size
+    coded, turn = -(-parts_of(wide) // 2), floats * wide
+    copied = COPIED[0] <= floats * count <= COPIED[1]
     a_place = {
-        FLAT: 4 * size,
+        FLAT: floats + 2 * size * copied,
         'pq': coded,
         'sq8': coded + wide,
         'hnsw': wide + _GRAPH_BYTES,
@@ -99,14 +102,32 @@ def serialized(kind: str, index: faiss.Index | faiss.IndexBinary) -> bytes:
     return write(index).tobytes()
 
 
-def opened(kind: str, data: bytes) -> faiss.Index | faiss.IndexBinary:
-    """The index in bytes that `check_layout` has passed."""
+def opened(
+    kind: str, data: bytes | mmap.mmap, codes: slice | None
+) -> tuple[faiss.Index | faiss.IndexBinary, tuple]:
+    """The index in bytes that `check_layout` has passed, and what must live as long.
+
+    `codes`: what that returned, where the bytes are pages that this index may keep and give back:
+    so one of kind sq8 never takes its memory more than once. Else None.
+    """
     array = np.frombuffer(data, np.uint8)
+    if codes is not None and hasattr(faiss, 'ZeroCopyIOReader'):  # since FAISS 1.11
+        return _viewed(data, array, codes)
     if kind != 'binary':
-        return faiss.deserialize_index(array)
+        return faiss.deserialize_index(array), ()
     bits = faiss.deserialize_index_binary(array)
     bits.use_heap = False  # counts distances: of 4096 candidates that takes half as long
-    return bits
+    return bits, ()
+
+
+def _viewed(pages: mmap.mmap, array: np.ndarray, codes: slice) -> tuple[faiss.IndexRefine, tuple]:
+    """An index of kind sq8 whose 8-bit numbers stay where they were read; the rest is copied."""
+    product = faiss.deserialize_index(array[codes])
+    scalars = array[codes.stop :]
+    reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(scalars), len(scalars))
+    refined = faiss.read_index(reader)
+    pages.madvise(mmap.MADV_DONTNEED, 0, codes.stop // mmap.PAGESIZE * mmap.PAGESIZE)
+    return faiss.IndexRefine(product, refined), (product, refined, array)
 
 
 def set_shortlist(kind: str, index: faiss.Index, length: int) -> None:

@@ -7,6 +7,7 @@ kind of index that a map may hold has its layout here; whatever differs from it 
 
 from __future__ import annotations
 
+import mmap
 import struct
 
 import faiss
@@ -24,16 +25,16 @@ _BLOCK = 32  # codes that FAISS compares at a time
 class _Reader:
     """Takes what a layout names from the front of bytes; ValueError where they differ."""
 
-    def __init__(self, data: bytes):
-        self._data, self._at = data, 0
+    def __init__(self, data: bytes | mmap.mmap):
+        self._data, self.at = data, 0
 
     def take(self, layout: str) -> tuple:
         """Numbers of a `struct` layout."""
         fields = struct.Struct(f'<{layout}')
-        if self._at + fields.size > len(self._data):
+        if self.at + fields.size > len(self._data):
             raise ValueError('it is cut off')
-        values = fields.unpack_from(self._data, self._at)
-        self._at += fields.size
+        values = fields.unpack_from(self._data, self.at)
+        self.at += fields.size
         return values
 
     def expect(self, layout: str, *values: object) -> None:
@@ -45,10 +46,10 @@ class _Reader:
         """An array of `count` numbers, behind its length."""
         self.expect('Q', count)
         size = np.dtype(kind).itemsize * count
-        if self._at + size > len(self._data):
+        if self.at + size > len(self._data):
             raise ValueError('it is cut off')
-        found = np.frombuffer(self._data, kind, count, self._at)
-        self._at += size
+        found = np.frombuffer(self._data, kind, count, self.at)
+        self.at += size
         return found
 
     def floats(self, count: int) -> None:
@@ -65,16 +66,17 @@ class _Reader:
 
     def end(self) -> None:
         """Nothing may follow."""
-        if self._at != len(self._data):
+        if self.at != len(self._data):
             raise ValueError('it is longer than it should be')
 
 
-def check_layout(kind: str, data: bytes, count: int, size: int) -> None:
+def check_layout(kind: str, data: bytes | mmap.mmap, count: int, size: int) -> slice | None:
     """ValueError where `data` is not an index of `kind` with `count` rows of `size` numbers.
 
-    `size`: that of the turned descriptors, see `index_kinds.turning`.
+    `size`: that of the turned descriptors, see `index_kinds.turning`. Of sq8
+    it returns where the index of product codes lies, behind which its 8-bit numbers begin.
     """
-    reader = _Reader(data)
+    reader, codes = _Reader(data), None
     if kind == 'binary':
         reader.expect(
             '4siiqBi', b'IBxF', 8 * bytes_of_bits(size), bytes_of_bits(size), count, 1, _L2
@@ -84,7 +86,9 @@ def check_layout(kind: str, data: bytes, count: int, size: int) -> None:
         _product_codes(reader, count, size)
     elif kind == 'sq8':
         reader.header(b'IxRF', count, size)
+        first = reader.at
         _product_codes(reader, count, size)
+        codes = slice(first, reader.at)
         _scalar_codes(reader, count, size)
         if not 1 <= reader.take('f')[0] <= _LARGEST:
             raise ValueError('its shortlist has no sensible length')
@@ -95,6 +99,7 @@ def check_layout(kind: str, data: bytes, count: int, size: int) -> None:
     else:
         raise ValueError(f'{kind} is no kind of index')
     reader.end()
+    return codes
 
 
 def bytes_of_bits(size: int) -> int:

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +26,7 @@ from ashtkd_ros.maps.thumbnails import PICTURE_LIMIT, read_thumbnail, thumbnail_
 from ashtkd_ros.text import reason_of
 
 _TABLE_LIMIT = 2**31  # bytes
+_Bytes = TypeVar('_Bytes', bytes, mmap)
 
 
 def read_map_yaml(folder: Path, handle: int) -> Description:
@@ -90,14 +94,19 @@ def _refuse_tiles(folder: Path) -> None:
 
 
 def read_checked(
-    folder: Path, handle: int, name: str, description: Description, limit: int
-) -> bytes:
+    folder: Path,
+    handle: int,
+    name: str,
+    description: Description,
+    limit: int,
+    read: Callable[..., _Bytes] = read_regular,
+) -> _Bytes:
     """The bytes of a file in the open folder; VprError where they differ from their checksum.
 
     A file of more than `limit` bytes is not read.
     """
     try:
-        data = read_regular(name, limit, dir_fd=handle)
+        data = read(name, limit, dir_fd=handle)
     except OSError as error:
         raise VprError(
             f'{folder / name}: cannot be read ({reason_of(error)}); rebuild the map'
