@@ -73,8 +73,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     teachers = sorted(args.teachers.glob('*.onnx'))
     if not teachers:
-        print(f'{args.teachers}: no teacher (.onnx): the student alone; see --teachers')
-    medians = measure([shipped_model(), *teachers], args.rounds, args.threads)
+        print(f'{args.teachers}: no teacher (.onnx): the students alone; see --teachers')
+    shipped = sorted(shipped_model().parent.glob('*.onnx'))
+    medians = measure([*shipped, *teachers], args.rounds, args.threads)
     student = medians[shipped_model().stem]
     for name, value in medians.items():
         print(f'{name:>24}  {value:6.2f} ms  {value / student:5.2f} times the student')

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tools.training.networks.layers import unit
@@ -20,11 +21,13 @@ class LocalHead(nn.Module):
 
     At each position of stride 16 the maps of all levels stand side by side, finer ones folded
     (2 x 2 positions of stride 8 become channels), each of length 1; then one linear layer.
+    `side`: of the coarsest map of the largest pictures; with a `grid` all maps are first resampled
+    so that it has as many rows and columns.
     """
 
-    def __init__(self, widths: Sequence[int], side: int, channels: int):
+    def __init__(self, widths: Sequence[int], side: int, channels: int, grid: int = 0):
         super().__init__()
-        self.side, self.channels = side, channels
+        self.side, self.channels, self.grid = grid or side, channels, grid
         self.project = nn.Linear(sum(widths), channels)
 
     def stacked(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -32,7 +35,13 @@ class LocalHead(nn.Module):
 
         The last map is the coarsest and has the P positions.
         """
-        parts, side = [], int(levels[-1].shape[2])
+        side = int(levels[-1].shape[2])
+        if self.grid not in (0, side):
+            sizes = (self.grid * int(x.shape[2]) // side for x in levels)
+            pairs = zip(levels, sizes, strict=True)
+            levels = [F.interpolate(x, (n, n), mode='bilinear') for x, n in pairs]
+            side = self.grid
+        parts = []
         for x in levels:
             channels, factor = x.shape[1], int(x.shape[2]) // side
             if factor > 1:

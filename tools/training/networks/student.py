@@ -47,7 +47,8 @@ class StudentConfig:
 
     `dimensions`: of the descriptor's layout-bound half; `local`: channels of the local features,
     0: none. With them the descriptor gains a layout-free half of `free_dimensions`, and both
-    together have `combined` numbers.
+    together have `combined` numbers. `local_grid`: rows and columns of the local features, 0: as
+    many as the coarsest of their maps has.
     """
 
     __pydantic_config__ = {'extra': 'forbid'}
@@ -60,6 +61,7 @@ class StudentConfig:
     mlp_ratio: PositiveInt = 3
     maps: PositiveInt = 5
     local: NonNegativeInt = 64
+    local_grid: NonNegativeInt = 0
     free_dimensions: PositiveInt = 256
     combined: PositiveInt = 320
 
@@ -112,8 +114,8 @@ class DSFormer(nn.Module):
         self.project = nn.Linear(total, config.dimensions)
         self.local, self.combine = None, None
         if config.local:
-            side = config.image_size // 16
-            self.local = LocalHead((4 * 32, 96, *config.vit_widths[:1]), side, config.local)
+            widths, side = (4 * 32, 96, *config.vit_widths[:1]), config.image_size // 16
+            self.local = LocalHead(widths, side, config.local, config.local_grid)
             sizes = config.dimensions, config.local, config.free_dimensions, config.combined
             self.combine = LayoutFree(*sizes)
 
@@ -154,10 +156,13 @@ class DSFormer(nn.Module):
         local = () if outputs.local is None else (outputs.local,)
         return (descriptor, *local, *outputs.maps)
 
-    def smaller(self, levels: int, image_size: int, blocks: int = 0) -> DSFormer:
+    def smaller(
+        self, levels: int, image_size: int, blocks: int = 0, local_grid: int = 0
+    ) -> DSFormer:
         """The same network with its lowest levels alone (2 or more), or of another image size.
 
-        `blocks`: of each transformer level, the first ones, that stay; 0: all.
+        `blocks`: of each transformer level, the first ones, that stay; 0: all. `local_grid`: see
+        `StudentConfig`.
 
         Its last layers must be fitted (`whitening.finish`). With two levels it has no local
         features, as these need a third one.
@@ -171,6 +176,7 @@ class DSFormer(nn.Module):
                 vit_widths=self.config.vit_widths[vit],
                 vit_depths=tuple(min(depth, blocks or depth) for depth in depths),
                 local=self.config.local if levels >= _LOCAL_LEVELS else 0,
+                local_grid=local_grid,
             )
         except ValueError as error:
             raise VprError(f'no student of {levels} levels: {error}') from error

@@ -56,6 +56,17 @@ def test_positions_of_the_grid_are_row_major_and_each_level_has_length_one():
     torch.testing.assert_close(head(stacked).norm(dim=2), torch.ones(2, 16))
 
 
+def test_a_grid_of_its_own_has_as_many_positions_whatever_the_pictures_size():
+    head = LocalHead((4 * 3, 5), SIDE, CHANNELS, grid=3)
+    assert head.side == 3
+    for side in (3, 4, 6):
+        fine, coarse = torch.randn(2, 3, 2 * side, 2 * side), torch.randn(2, 5, side, side)
+        stacked = head.stacked([fine, coarse])
+        assert stacked.shape == (2, 9, 17)
+        seen = F.interpolate(coarse, (3, 3), mode='bilinear')[:, :, 2, 0]
+        torch.testing.assert_close(stacked[:, 6, 12:], F.normalize(seen, dim=1))
+
+
 def test_halves_have_their_shares_of_the_length():
     bound, local = random_halves(5)
     layer = free_half(20)
