@@ -8,10 +8,13 @@ import mmap
 import os
 import select
 import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ashtkd_ros.text import reason_of
 
+_PART = 2**22  # bytes that are read at a time
 _NOTHING = 'it has nothing to read now'
 
 
@@ -50,9 +53,14 @@ def read_regular(path: str | os.PathLike, limit: int, dir_fd: int | None = None)
     return data
 
 
-def read_pages(path: str | os.PathLike, limit: int, dir_fd: int | None = None) -> mmap.mmap:
-    """As `read_regular`, in pages of memory of its own, some of which can be given back."""
-    with open(open_regular(path, dir_fd), 'rb') as file:
+def read_pages(
+    path: str | os.PathLike, limit: int, dir_fd: int | None, seen: Callable[[memoryview], object]
+) -> mmap.mmap:
+    """As `read_regular`, in pages of memory of its own, some of which can be given back.
+
+    `seen` is called in another thread with each part, in order, while the next one is read.
+    """
+    with open(open_regular(path, dir_fd), 'rb') as file, ThreadPoolExecutor(1) as helper:
         size = os.fstat(file.fileno()).st_size
         if not 0 < size <= limit:
             raise OSError(0, f'it holds more than {limit} bytes' if size else 'it is empty')
@@ -60,8 +68,14 @@ def read_pages(path: str | os.PathLike, limit: int, dir_fd: int | None = None) -
         if hasattr(mmap, 'MADV_HUGEPAGE'):
             with contextlib.suppress(OSError):  # a system may be built without
                 pages.madvise(mmap.MADV_HUGEPAGE)
-        if file.readinto(pages) != size:
-            raise OSError(0, 'it is cut off')
+        calls = []
+        for first in range(0, size, _PART):
+            part = memoryview(pages)[first : first + _PART]
+            if file.readinto(part) != len(part):
+                raise OSError(0, 'it is cut off')
+            calls.append(helper.submit(seen, part))
+        for call in calls:
+            call.result()
     return pages
 
 

@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.reading import open_regular, read_pages
+from ashtkd_ros.files.reading import open_regular
 from ashtkd_ros.maps.description import Description
 from ashtkd_ros.maps.descriptor_file import (
     DESCRIPTORS,
@@ -33,7 +33,7 @@ from ashtkd_ros.maps.index_kinds import (
 from ashtkd_ros.maps.index_layout import check_layout
 from ashtkd_ros.maps.index_note import IndexNote
 from ashtkd_ros.maps.index_recall import fit_shortlist
-from ashtkd_ros.maps.map_files import read_checked
+from ashtkd_ros.maps.map_files import read_checked_pages
 from ashtkd_ros.maps.row_file import Expected, RowFile, check_rows, unreadable
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.sampling import thin
@@ -100,7 +100,7 @@ def read_index(folder: Path, handle: int, description: Description) -> Descripto
         sha256 = description.sha256.get(INDEX, '')
         return FlatIndex(_read_flat(folder / INDEX, handle, count, size, sha256), note)
     limit = int(_GENEROUS * estimated_bytes(kind, count, size)) + _SMALL
-    data = read_checked(folder, handle, INDEX, description, limit, read_pages)
+    data = read_checked_pages(folder, handle, INDEX, description, limit)
     try:
         codes = check_layout(kind, data, count, turned_size(size))
     except ValueError as error:

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from mmap import mmap
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.files.checksums import sha256_of, sha256_of_parts
-from ashtkd_ros.files.reading import read_regular
+from ashtkd_ros.files.checksums import sha256_begun, sha256_of, sha256_of_parts
+from ashtkd_ros.files.reading import read_pages, read_regular
 from ashtkd_ros.maps.city import CITY_FILE, CITY_LIMIT, is_city, read_city
 from ashtkd_ros.maps.description import Description, read_description
 from ashtkd_ros.maps.folder import DESCRIPTION, DESCRIPTION_LIMIT, INDEX, ROUTE, TABLE
@@ -26,7 +25,6 @@ from ashtkd_ros.maps.thumbnails import PICTURE_LIMIT, read_thumbnail, thumbnail_
 from ashtkd_ros.text import reason_of
 
 _TABLE_LIMIT = 2**31  # bytes
-_Bytes = TypeVar('_Bytes', bytes, mmap)
 
 
 def read_map_yaml(folder: Path, handle: int) -> Description:
@@ -94,31 +92,45 @@ def _refuse_tiles(folder: Path) -> None:
 
 
 def read_checked(
-    folder: Path,
-    handle: int,
-    name: str,
-    description: Description,
-    limit: int,
-    read: Callable[..., _Bytes] = read_regular,
-) -> _Bytes:
+    folder: Path, handle: int, name: str, description: Description, limit: int
+) -> bytes:
     """The bytes of a file in the open folder; VprError where they differ from their checksum.
 
     A file of more than `limit` bytes is not read.
     """
+    with _readable(folder / name):
+        data = read_regular(name, limit, dir_fd=handle)
+    _check_sum(folder, name, sha256_of(data), description)
+    return data
+
+
+def read_checked_pages(
+    folder: Path, handle: int, name: str, description: Description, limit: int
+) -> mmap:
+    """As `read_checked`, for a large file: pages of memory, some of which can be given back."""
+    digest = sha256_begun(b'')
+    with _readable(folder / name):
+        pages = read_pages(name, limit, handle, digest.update)
+    _check_sum(folder, name, digest.hexdigest(), description)
+    return pages
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        data = read(name, limit, dir_fd=handle)
+        yield
     except OSError as error:
-        raise VprError(
-            f'{folder / name}: cannot be read ({reason_of(error)}); rebuild the map'
-        ) from error
-    if sha256_of(data) != description.sha256.get(name):
+        raise VprError(f'{path}: cannot be read ({reason_of(error)}); rebuild the map') from error
+
+
+def _check_sum(folder: Path, name: str, found: str, description: Description) -> None:
+    if found != description.sha256.get(name):
         advice = 'rebuild the map'
         if name == TABLE:  # a table, which people edit
             advice = f'undo what was edited in it, for map_tools alone changes a map, or {advice}'
         raise VprError(
             f'{folder / name}: is damaged, its checksum differs from map.yaml; {advice}'
         )
-    return data
 
 
 def check_table(folder: Path, data: bytes, places: Places) -> None:
