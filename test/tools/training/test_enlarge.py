@@ -7,11 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from conftest import line_of
-from onnx import numpy_helper
-from small_student import torch
+from training_packages import onnx, torch
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
@@ -78,7 +76,7 @@ def test_what_is_no_student_is_named(tmp_path: Path, student: Path):
 def test_the_shipped_larger_student_is_this_tools(network, student: Path, tmp_path: Path):
     write_onnx(enlarged(network, 320, 16), tmp_path / 'ours.onnx', {'licence': 'Apache-2.0'})
     ours, shipped = (
-        [numpy_helper.to_array(array) for array in onnx.load(str(path)).graph.initializer]
+        [onnx.numpy_helper.to_array(array) for array in onnx.load(str(path)).graph.initializer]
         for path in (tmp_path / 'ours.onnx', student.with_name('ashtkd_student_320.onnx'))
     )
     assert len(ours) == len(shipped)
