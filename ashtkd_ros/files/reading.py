@@ -64,7 +64,8 @@ def read_pages(
         size = os.fstat(file.fileno()).st_size
         if not 0 < size <= limit:
             raise OSError(0, f'it holds more than {limit} bytes' if size else 'it is empty')
-        pages = mmap.mmap(-1, size)
+        # Shared pages, the default, would not go back before all of them do.
+        pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if hasattr(mmap, 'MADV_HUGEPAGE'):
             with contextlib.suppress(OSError):  # a system may be built without
                 pages.madvise(mmap.MADV_HUGEPAGE)

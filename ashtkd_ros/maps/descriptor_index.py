@@ -34,6 +34,8 @@ _BLOCK = 2**23  # bytes of float32 descriptors that are in memory at a time
 _SPARE = 16  # candidates that SQ8 leaves beyond those that are asked for, at least
 # How much the similarity of a query of length 1 may change where both are rounded to float16
 _ROUNDED = 2.0**-10
+_HEAP = 100  # from so many places on FAISS orders those that are equally similar in another way
+_LONGEST_PAUSE = 127
 
 
 class Rows(Protocol):
@@ -102,7 +104,8 @@ class FlatIndex(DescriptorIndex):
     `array`: float32 (N, D) in C order. numpy has the system use large pages for it, which FAISS
     does not: that alone makes a search faster than by an index of FAISS. Of an array that no cache
     of a processor holds there is a copy as float16, half as much to read: it names candidates, and
-    where the rounding could hide another one all are compared after all.
+    where the rounding could hide another one all are compared after all. Of a crowded map, where
+    that is so again and again, the copy is asked ever more rarely.
     """
 
     kind = FLAT
@@ -111,6 +114,7 @@ class FlatIndex(DescriptorIndex):
         self.array, self.note, self.d = array, note, array.shape[1]
         self.memory_bytes = estimated_bytes(FLAT, *array.shape)
         self._halves = halves_of(array) if self.memory_bytes > array.nbytes else None
+        self._pause, self._left = 0, 0  # searches without the copy after its last failure
 
     def __len__(self) -> int:
         return len(self.array)
@@ -118,19 +122,28 @@ class FlatIndex(DescriptorIndex):
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `DescriptorIndex.search`."""
         with threads_for(len(descriptors)):
-            if self._halves is not None and len(descriptors) == 1 and k + _SPARE < len(self):
-                found = self._by_halves(descriptors, k)
+            fits = len(descriptors) == 1 and k < _HEAP and k + _SPARE < len(self)
+            if self._halves is not None and fits:
+                found = self._by_halves(descriptors, k) if self._left <= 0 else None
+                self._learn(found is not None)
                 if found is not None:
                     return found
             return faiss.knn(descriptors, self.array, k, metric=faiss.METRIC_INNER_PRODUCT)
+
+    def _learn(self, found: bool) -> None:
+        if self._left > 0:
+            self._left -= 1
+        else:
+            self._pause = 0 if found else min(2 * self._pause + 1, _LONGEST_PAUSE)
+            self._left = self._pause
 
     def _by_halves(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray] | None:
         """The best `k` of float32 (1, D); None where a place beyond the candidates may be one."""
         rounded, ids = self._halves.search(query, k + _SPARE)
         ids = np.sort(ids[0])
         with np.errstate(invalid='ignore', over='ignore'):
-            highest = rounded[0, -1] + _ROUNDED * np.linalg.norm(query)  # of all others
-        if not np.isfinite(highest) or ids[0] < 0:
+            highest = rounded[0, -1] + _ROUNDED * np.linalg.norm(query.astype(np.float64))
+        if not np.isfinite(highest) or ids[0] < 0:  # `highest`: of all others, at most
             return None
         similarities, at = faiss.knn(query, self.array[ids], k, metric=faiss.METRIC_INNER_PRODUCT)
         return (similarities, ids[at]) if similarities[0, -1] > highest else None
@@ -200,7 +213,7 @@ class CompressedIndex(DescriptorIndex):
         for at, (query, ids) in enumerate(zip(descriptors, found, strict=True)):
             ids = self._filled(np.sort(ids))
             similarities[at], best = best_of_halves(self.exact.rows(ids), query, k)
-            rows[at] = ids[best]
+            rows[at] = np.where(best < 0, -1, ids[best])  # of a query that is not finite
         return similarities, rows
 
     def _filled(self, ids: np.ndarray) -> np.ndarray:

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A large flat index is searched by its float16 copy, and answers as FAISS does with all of it."""
+"""A large flat index is searched by a float16 copy and answers as FAISS; sq8 is not copied."""
 
 from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from types import SimpleNamespace
 
 import faiss
 import numpy as np
@@ -11,6 +15,7 @@ from index_fixtures import SIZE, crowded_rows, noisy
 
 from ashtkd_ros.maps import descriptor_index, index_kinds
 from ashtkd_ros.maps.descriptor_index import FlatIndex
+from ashtkd_ros.maps.place_map import PlaceMap
 
 pytest_plugins = ['index_fixtures']
 
@@ -58,7 +63,32 @@ def test_places_closer_than_the_rounding_are_all_compared(compared):
     assert similarities[0, 0] == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize('bad', [np.nan, np.inf, 1e30])
+def test_a_crowded_map_soon_leaves_the_copy_alone_and_a_sparse_query_brings_it_back(compared):
+    crowd = np.tile(unit_rows(1, SIZE), (400, 1)) + 1e-5 * unit_rows(400, SIZE)
+    crowd /= np.linalg.norm(crowd, axis=1, keepdims=True)
+    apart = crowded_rows()
+    index, halves = FlatIndex(np.concatenate([crowd, apart])), []
+    search = index._halves.search
+    index._halves = SimpleNamespace(search=lambda *given: halves.append(1) or search(*given))
+    for _ in range(300):
+        index.search(crowd[:1], 5)
+    assert len(halves) < 10
+    for _ in range(300):
+        index.search(apart[7:8], 1)
+    assert len(halves) > 150
+
+
+@pytest.mark.parametrize('length', [1e-30, 1e-22, 1e-3, 1e6, 1e30])
+def test_the_length_of_a_query_changes_no_place(compared, length: float):
+    rows = unit_rows(500, SIZE)
+    index = FlatIndex(rows)
+    for query in noisy(rows[:40], 0.7)[:, None]:
+        scaled = np.float32(length) * query
+        expected = all_compared(rows, scaled, 7)[1]
+        np.testing.assert_array_equal(index.search(scaled, 7)[1], expected)
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_a_query_that_is_none_ends_as_in_exact_search(compared, bad: float):
     query = np.full((1, SIZE), bad, np.float32)
     similarities, found = FlatIndex(crowded_rows()).search(query, 5)
@@ -81,3 +111,15 @@ def test_small_and_huge_indexes_have_no_copy_and_say_what_they_take():
     first, last = (bound // one for bound in index_kinds.COPIED)
     for count, copied in ((first - 1, 1.0), (first, 1.5), (last, 1.5), (last + 1, 1.0)):
         assert index_kinds.estimated_bytes('flat', count, size) == copied * one * count
+
+
+@pytest.mark.skipif(not hasattr(faiss, 'ZeroCopyIOReader'), reason='FAISS before 1.11 copies all')
+def test_a_loaded_sq8_index_gives_back_the_pages_that_it_has_copied(make_map, tmp_path: Path):
+    make_map('sq8', unit_rows(4000, 64)).save(tmp_path / 'map')
+    index = PlaceMap.load(tmp_path / 'map').index
+    product, refined, array = index._parts
+    assert product.ntotal == refined.ntotal == 4000
+    whole = (tmp_path / 'map' / 'index.faiss').read_bytes()
+    kept = np.flatnonzero(array)[0]
+    assert kept >= 4000 * 32 - mmap.PAGESIZE  # all before was given back
+    assert array[kept:].tobytes() == whole[kept:] and index.data() == whole

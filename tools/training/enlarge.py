@@ -36,6 +36,7 @@ from tools.training.networks.student import DSFormer, StudentConfig
 from tools.training.outputs import check_model_output
 from tools.training.setting_types import SettingError
 
+_MOST_PIXELS = 1024
 _CHECKED, _PICTURE_LIMIT = 64, 2**26  # pictures that torch and ONNX Runtime are compared by; bytes
 
 
@@ -45,6 +46,8 @@ def read_student(path: Path) -> DSFormer:
         graph = onnx.load(str(path)).graph
     except (OSError, DecodeError) as error:
         raise VprError(f'{path}: is not a model ({reason_of(error)})') from error
+    if not graph.node:
+        raise VprError(f'{path}: is not a model (it is empty)')
     blocks = sum(node.name.endswith('/qkv/MatMul') for node in graph.node)
     network = DSFormer(StudentConfig(vit_depths=(blocks,)))
     network.load_exported(path)
@@ -54,8 +57,10 @@ def read_student(path: Path) -> DSFormer:
 def enlarged(network: DSFormer, pixels: int, grid: int) -> DSFormer:
     """The same network for pictures of `pixels` x `pixels`, local features on `grid` x `grid`
     positions (0: as many as the pixels give)."""
-    if pixels % 16 or pixels < 16:
-        raise VprError(f'--pixels {pixels}: give a multiple of 16')
+    if pixels % 16 or not 16 <= pixels <= _MOST_PIXELS:
+        raise VprError(f'--pixels {pixels}: give a multiple of 16, {_MOST_PIXELS} at most')
+    if grid > pixels // 16:
+        raise VprError(f'--grid {grid}: {pixels} pixels give {pixels // 16} positions at most')
     try:
         other = network.smaller(len(network.heads), pixels, local_grid=grid)
     except SettingError as error:
@@ -67,6 +72,8 @@ def enlarged(network: DSFormer, pixels: int, grid: int) -> DSFormer:
 def enlarge(network: DSFormer, data: Path, sources: list[Source], out: Path) -> dict[str, float]:
     """Write a network that `enlarged` gave; what was measured on the way."""
     check_model_output(out)
+    if not data.is_dir():
+        raise VprError(f'{data}: no such folder; name the one with the training sets')
     pictures = read_places([s for s in sources if isinstance(s, SetsSource)]).pictures
     some = pictures[:: max(1, len(pictures) // _CHECKED)][:_CHECKED]
     jpegs = [np.frombuffer(read_regular(p.path, _PICTURE_LIMIT), np.uint8) for p in some]
@@ -77,7 +84,10 @@ def enlarge(network: DSFormer, data: Path, sources: list[Source], out: Path) -> 
         write_onnx(network, draft, metadata_of(network, out.stem))
         measured['least cosine'] = check_parity(network, draft, jpegs)
         measured['least cosine of local'] = check_local(network, draft, jpegs[:16])
-        measured |= calibrate(draft, data, sources)
+        fitted = calibrate(draft, data, sources)
+        if not fitted:
+            raise VprError(f'{data}: has no set that the settings know, to fit the confidence to')
+        measured |= fitted
         Embedder(draft)  # refuses what a robot would refuse
         with write_errors(out, 'the model'):
             write_bytes(out, draft.read_bytes())

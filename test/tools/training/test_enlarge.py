@@ -13,7 +13,7 @@ from training_packages import onnx, torch
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
-from tools.training.enlarge import enlarged, read_student
+from tools.training.enlarge import enlarge, enlarged, read_student
 from tools.training.export import write_onnx
 
 PIXELS, GRID = 256, 14
@@ -55,16 +55,33 @@ def test_a_larger_picture_of_the_same_has_nearly_the_same_descriptor(network, to
     assert 0.8 < likeness < 0.99999
 
 
-@pytest.mark.parametrize('pixels, said', [(250, 'multiple of 16'), (8, 'multiple of 16')])
-def test_sizes_that_cannot_be_are_named(network, pixels: int, said: str):
+@pytest.mark.parametrize(
+    'pixels, grid, said',
+    [
+        (250, 0, 'multiple of 16'),
+        (8, 0, 'multiple of 16'),
+        (16000, 0, '1024 at most'),
+        (256, 17, '16 positions at most'),
+        (64, 10**5, '4 positions at most'),
+    ],
+)
+def test_sizes_that_cannot_be_are_named(network, pixels: int, grid: int, said: str):
     with pytest.raises(VprError) as error:
-        enlarged(network, pixels, 0)
+        enlarged(network, pixels, grid)
     assert said in line_of(error)
+
+
+def test_no_model_is_written_whose_confidence_could_not_be_fitted(network, tmp_path: Path):
+    out = tmp_path / 'out.onnx'
+    with pytest.raises(VprError) as error:
+        enlarge(enlarged(network, 64, 0), tmp_path / 'nowhere', [], out)
+    assert 'no such folder' in line_of(error) and not out.exists()
 
 
 def test_what_is_no_student_is_named(tmp_path: Path, student: Path):
     (tmp_path / 'text.onnx').write_text('nothing')
-    for path in (tmp_path / 'text.onnx', tmp_path / 'none.onnx', tmp_path):
+    (tmp_path / 'empty.onnx').touch()
+    for path in (*(tmp_path / f'{name}.onnx' for name in ('text', 'none', 'empty')), tmp_path):
         with pytest.raises(VprError) as error:
             read_student(path)
         assert str(path) in line_of(error)
