@@ -157,21 +157,19 @@ def ask_itself(
     rng = np.random.default_rng(seed)
     count = min(max(len(place_map.places) // _EVERY, _LEAST), _MOST)
     chosen = rng.permutation(len(place_map.places))[:count].tolist()
-    matcher = Matcher(place_map, MatcherConfig(top_k=1))
-    look_at = _look(embedder, place_map.local is not None)
-
-    def asked(place: int) -> list[tuple[Answered, Answered | None]]:
+    matcher, answers = Matcher(place_map, MatcherConfig(top_k=1)), []
+    images = (
+        (i, (image, 'RGB'))
+        for i in chosen
+        for image in changed_picture(picture, place_map, i, seed)
+    )
+    verifies = place_map.local is not None
+    for place, look in in_parallel(_look(embedder, verifies), images, workers):
         near = frozenset(np.flatnonzero(matcher.near.of(place)).tolist())
-        answers = []
-        for image in changed_picture(picture, place_map, place, seed):
-            look = look_at(image, 'RGB')
-            answers.append(ask_both(matcher, look, near))
-            if len(place_map.places) - len(near) >= LEAST_ELSEWHERE:
-                answers.append(ask_both(matcher, look, (), near))
-        return answers
-
-    jobs = ((place, (place,)) for place in chosen)
-    return [answer for _, found in in_parallel(asked, jobs, workers) for answer in found]
+        answers.append(ask_both(matcher, look, near))
+        if len(place_map.places) - len(near) >= LEAST_ELSEWHERE:
+            answers.append(ask_both(matcher, look, (), near))
+    return answers
 
 
 def changed_picture(
