@@ -96,6 +96,14 @@ def test_a_query_that_is_none_ends_as_in_exact_search(compared, bad: float):
     assert compared[-1] == len(crowded_rows())
 
 
+def test_of_many_equally_similar_places_those_of_exact_search_are_taken(compared):
+    rows = np.repeat(unit_rows(100, SIZE), 5, axis=0)
+    query = noisy(rows[:1], 0.7)
+    found = FlatIndex(rows).search(query, 150)[1]
+    np.testing.assert_array_equal(found, all_compared(rows, query, 150)[1])
+    assert compared == [500]
+
+
 def test_several_queries_and_asking_for_nearly_all_need_no_copy(compared):
     rows = crowded_rows(60)
     index = FlatIndex(rows)

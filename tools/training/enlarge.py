@@ -34,7 +34,6 @@ from tools.training.export import check_local, check_parity, metadata_of, write_
 from tools.training.networks.layers import count as count_operations
 from tools.training.networks.student import DSFormer, StudentConfig
 from tools.training.outputs import check_model_output
-from tools.training.setting_types import SettingError
 
 _MOST_PIXELS = 1024
 _CHECKED, _PICTURE_LIMIT = 64, 2**26  # pictures that torch and ONNX Runtime are compared by; bytes
@@ -61,10 +60,7 @@ def enlarged(network: DSFormer, pixels: int, grid: int) -> DSFormer:
         raise VprError(f'--pixels {pixels}: give a multiple of 16, {_MOST_PIXELS} at most')
     if grid > pixels // 16:
         raise VprError(f'--grid {grid}: {pixels} pixels give {pixels // 16} positions at most')
-    try:
-        other = network.smaller(len(network.heads), pixels, local_grid=grid)
-    except SettingError as error:
-        raise VprError(f'--pixels {pixels}, --grid {grid}: {error}') from error
+    other = network.smaller(len(network.heads), pixels, local_grid=grid)
     other.project.load_state_dict(network.project.state_dict())
     return other
 
@@ -97,7 +93,7 @@ def enlarge(network: DSFormer, data: Path, sources: list[Source], out: Path) -> 
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add('model', type=Path, help='file that tools.training.export wrote')
+    add('model', type=Path, help='224-pixel file that tools.training.export wrote')
     text = 'width and height of the pictures, a multiple of 16 (default: %(default)s)'
     add('--pixels', type=positive_count, default=320, help=text)
     text = 'rows and columns of the local features; 0: one each 16 pixels (default: %(default)s)'

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -55,6 +56,12 @@ def test_a_larger_picture_of_the_same_has_nearly_the_same_descriptor(network, to
     assert 0.8 < likeness < 0.99999
 
 
+def test_a_grid_stays_where_only_the_pixels_change(network):
+    larger = enlarged(network, 128, 7)
+    assert larger.smaller(3, 64).config.local_grid == 7
+    assert larger.smaller(3, 64, local_grid=0).config.local_grid == 0
+
+
 @pytest.mark.parametrize(
     'pixels, grid, said',
     [
@@ -71,11 +78,19 @@ def test_sizes_that_cannot_be_are_named(network, pixels: int, grid: int, said: s
     assert said in line_of(error)
 
 
-def test_no_model_is_written_whose_confidence_could_not_be_fitted(network, tmp_path: Path):
-    out = tmp_path / 'out.onnx'
+def test_no_model_is_written_whose_confidence_could_not_be_fitted(
+    network, town: Path, tmp_path: Path, monkeypatch
+):
+    out, small = tmp_path / 'out.onnx', enlarged(network, 64, 0)
     with pytest.raises(VprError) as error:
-        enlarge(enlarged(network, 64, 0), tmp_path / 'nowhere', [], out)
+        enlarge(small, tmp_path / 'nowhere', [], out)
     assert 'no such folder' in line_of(error) and not out.exists()
+    pictures = [SimpleNamespace(path=p) for p in sorted((town / 'day' / 'images').iterdir())[:3]]
+    places = SimpleNamespace(pictures=pictures)
+    monkeypatch.setattr('tools.training.enlarge.read_places', lambda sources: places)
+    with pytest.raises(VprError) as error:
+        enlarge(small, tmp_path, [], out)
+    assert 'has no set that the settings know' in line_of(error) and not out.exists()
 
 
 def test_what_is_no_student_is_named(tmp_path: Path, student: Path):

@@ -157,12 +157,12 @@ class DSFormer(nn.Module):
         return (descriptor, *local, *outputs.maps)
 
     def smaller(
-        self, levels: int, image_size: int, blocks: int = 0, local_grid: int = 0
+        self, levels: int, image_size: int, blocks: int = 0, local_grid: int | None = None
     ) -> DSFormer:
         """The same network with its lowest levels alone (2 or more), or of another image size.
 
         `blocks`: of each transformer level, the first ones, that stay; 0: all. `local_grid`: see
-        `StudentConfig`.
+        `StudentConfig`; None: as it is.
 
         Its last layers must be fitted (`whitening.finish`). With two levels it has no local
         features, as these need a third one.
@@ -176,7 +176,7 @@ class DSFormer(nn.Module):
                 vit_widths=self.config.vit_widths[vit],
                 vit_depths=tuple(min(depth, blocks or depth) for depth in depths),
                 local=self.config.local if levels >= _LOCAL_LEVELS else 0,
-                local_grid=local_grid,
+                local_grid=self.config.local_grid if local_grid is None else local_grid,
             )
         except ValueError as error:
             raise VprError(f'no student of {levels} levels: {error}') from error
