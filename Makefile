@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# `make help` lists the targets. Everything made lies in .venv, .venv-openvino, build, install, log, demo_output and trial_output.
+# `make help` lists the targets. Everything made lies in .venv, .venv-oldest, .venv-openvino, build, install, log, demo_output and trial_output.
 
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/without_ros/setup_env.py
@@ -39,6 +39,9 @@ test: training  ## ruff (rules and format) and all tests (installs torch)
 openvino: training  ## tests of the network with OpenVINO's ONNX Runtime, in .venv-openvino
 	@.ci/openvino
 
+oldest:  ## tests of the core with the oldest packages that are supported, in .venv-oldest
+	@.ci/oldest
+
 lint: build  ## ruff: rules and format
 	@$(SETUP) test
 	@$(IN_ENV) ruff check . && ruff format --check .
@@ -56,11 +59,11 @@ training: build  ## adds torch and the test tools to the environment
 	@$(SETUP) training test render
 
 clean:  ## removes everything made, the environment too
-	rm -rf .venv .venv-openvino build install log demo_output trial_output .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-openvino build install log demo_output trial_output .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 FORCE:
-.PHONY: build env demo trial test openvino lint bench doc training clean help FORCE
+.PHONY: build env demo trial test openvino oldest lint bench doc training clean help FORCE

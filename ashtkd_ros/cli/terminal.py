@@ -19,6 +19,7 @@ from ashtkd_ros.text import one_line, reason_of
 
 DEBUG = 'ASHTKD_DEBUG'
 _LONGEST = 2000  # characters of a line
+_SILENT = 0  # level of OpenCV's log
 
 
 def _cut(text: str) -> str:
@@ -69,6 +70,12 @@ def _is_path(name: object) -> bool:
     return isinstance(name, (str, bytes, os.PathLike))
 
 
+def _silence_opencv() -> None:
+    logging = getattr(cv2.utils, 'logging', cv2)  # OpenCV 4.5 has it at the top
+    with contextlib.suppress(AttributeError):  # not in every version
+        logging.setLogLevel(_SILENT)
+
+
 @contextlib.contextmanager
 def safe_output() -> Iterator[None]:
     """Make output safe while a command runs.
@@ -81,8 +88,7 @@ def safe_output() -> Iterator[None]:
         if getattr(stream, 'errors', '') == 'strict' and hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
     if not is_debugging():
-        with contextlib.suppress(AttributeError):  # not in every version of OpenCV
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        _silence_opencv()
         os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # FFmpeg's AV_LOG_QUIET
     before, warnings.formatwarning = warnings.formatwarning, _warning
     try:

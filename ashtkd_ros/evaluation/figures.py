@@ -87,7 +87,7 @@ def draw_route(axes: Axes, judged: Sequence[JudgedQuery]) -> None:
         judged = [q for q in judged if q.place is not None]  # there is no frame to draw it at
         points = np.array([(q.query.order, q.place.order) for q in judged]).reshape(-1, 2)
         axes.set(xlabel='query frame', ylabel='matched map frame')
-    states = np.array([state_of(q) for q in judged])
+    states = np.array([state_of(q) for q in judged], str)
     for state in ('unknown', 'right', 'near', 'wrong'):  # the last on top
         chosen = states == state
         if state == 'near' and not chosen.any():

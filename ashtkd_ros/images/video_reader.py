@@ -25,6 +25,10 @@ _FAILURES = 100  # so many images in a row that cannot be decoded are the end
 _BEFORE_MS = 4000.0  # an image that is sought is decoded with those before it, on which it builds
 _NEAR_MS = 0.1  # times that differ by less are the same
 _PROBED = 100  # images that are looked at to see whether the file tells their times
+# Properties that OpenCV 4.5 does not know; what several threads make of damaged data differs each
+# time, and -1 is asked for in vain.
+_ONE_THREAD = [cv2.CAP_PROP_N_THREADS, 1] if hasattr(cv2, 'CAP_PROP_N_THREADS') else []
+_SHOWN = getattr(cv2, 'CAP_PROP_PTS', -1)
 _CONVERT = 'convert it to H.264: ffmpeg -i IN -c:v libx264 OUT.mp4'
 
 
@@ -83,7 +87,7 @@ class VideoReader:
         if lost := self.count - read:
             self.notes.append(f'{counted(lost, "image")} of {self.count} cannot be decoded')
         # By the time of the last one: some files count images that they do not show.
-        seen = max(last / self._step_s, self._get(cv2.CAP_PROP_PTS, 0, _MOST))
+        seen = max(last / self._step_s, self._get(_SHOWN, 0, _MOST))
         if self.rate and self._claimed > seen + self.rate + 2:
             claim = f'{counted(self._claimed, "image")} and {read} were read'
             self.notes.append(f'the file claims {claim}; it may have been cut')
@@ -152,10 +156,9 @@ class VideoReader:
                 start, size = file.read(12), os.fstat(file.fileno()).st_size
                 self._capture, self.number = cv2.VideoCapture(), -1
                 if start[4:8] in _MP4 or start[:4] in _OTHERS:
-                    # OpenCV crashes on names that are not UTF-8; what several threads make of
-                    # damaged data differs each time.
-                    name, one = f'/proc/self/fd/{file.fileno()}', [cv2.CAP_PROP_N_THREADS, 1]
-                    self._capture.open(name, cv2.CAP_FFMPEG, one)
+                    # OpenCV crashes on names that are not UTF-8.
+                    name = f'/proc/self/fd/{file.fileno()}'
+                    self._capture.open(name, cv2.CAP_FFMPEG, _ONE_THREAD)
         except (OSError, ValueError, cv2.error) as error:
             raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
         if self.size not in (None, size):

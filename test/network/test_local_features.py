@@ -99,7 +99,9 @@ MALFORMED = {
 @pytest.mark.parametrize('case', MALFORMED)
 def test_a_malformed_output_is_refused_in_one_line(tmp_path: Path, case: str):
     parts, expected = MALFORMED[case]
-    line = refusal(odd(tmp_path / 'odd.onnx', local_nodes(GRID), **parts))
+    flat = [helper.make_node('Flatten', ['positions'], ['local'])] if case == 'flat' else []
+    nodes = ending(*flat) if flat else local_nodes(GRID)
+    line = refusal(odd(tmp_path / 'odd.onnx', nodes, **parts))
     assert expected in line and 'output "local"' in line
 
 

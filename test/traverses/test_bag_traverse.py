@@ -273,7 +273,7 @@ def test_poses_of_ros1_are_the_same(tmp_path: Path, kind: str):
 
 def test_satellite_fixes_give_places_on_earth(bag: Path):
     traverse = opened(bag, images() + POSES['NavSatFix'][0])
-    assert traverse.origin.lat == pytest.approx(48.0) and traverse.origin.alt == 500.0
+    assert (traverse.origin.lat, traverse.origin.alt) == pytest.approx((48.0, 500.0))
     for i, frame in enumerate(frames(traverse)):
         assert frame.geo == pytest.approx(latlon(i)[:2], abs=1e-9)
     elsewhere = GeoOrigin(48.0, 10.9999, 500.0)

@@ -134,13 +134,21 @@ def _quantise(model: Path, images: np.ndarray, scratch: Path) -> dict[str, Path]
 
 
 def _keep(draft: Path, model: Path, variant: str, folder: Path) -> Path:
-    """Save a draft in `folder` with the metadata of the float model."""
+    """Save a draft in `folder` with the metadata of the float model.
+
+    Operator sets that it names and does not use are left out: an older ONNX Runtime, as of a
+    Jetson, refuses those that it does not know.
+    """
     import onnx
 
     metadata = {p.key: p.value for p in onnx.load(str(model)).metadata_props}
     metadata['name'] = f'{metadata.get("name", model.stem)}_{variant}'
     quantised, out = onnx.load(str(draft)), _variant_path(model, variant, folder)
     del quantised.metadata_props[:]
+    used = {node.domain for node in quantised.graph.node}
+    kept = [opset for opset in quantised.opset_import if opset.domain in used]
+    del quantised.opset_import[:]
+    quantised.opset_import.extend(kept)
     onnx.helper.set_model_props(quantised, metadata)
     with write_errors(out, 'the model'), whole_file(out) as draft:
         onnx.save(quantised, str(draft))

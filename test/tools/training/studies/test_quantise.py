@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import line_of
 from small_student import small_student, torch  # noqa: F401  skips where it is missing
+from training_packages import onnx
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.network.embedder import Embedder
@@ -56,6 +57,10 @@ def test_variants_say_nearly_the_same_and_keep_what_the_model_tells(
         assert ours.name == f'small_{variant}'
         assert ours.preprocessing == embedder.preprocessing
         assert path.stat().st_size < model.stat().st_size
+        graph = onnx.load(str(path))
+        assert {opset.domain for opset in graph.opset_import} == {
+            n.domain for n in graph.graph.node
+        }
         assert (ours.run(images) * exact).sum(axis=1).mean() > 0.8
 
 
