@@ -225,6 +225,7 @@ def test_descriptors_are_turned_the_same_way_for_ever():
         turn = turning(size)
         assert turn.shape == (size, turned_size(size)) and turn.dtype == np.float32
         np.testing.assert_allclose(turn @ turn.T, np.eye(size), atol=1e-6)
+        assert turning(size) is turn and not turn.flags.writeable  # all maps share it
     expected = [[0.5868, -0.4854, 0.6481], [0.7455, 0.6363, -0.1985], [0.3161, -0.5996, -0.7353]]
     np.testing.assert_allclose(turning(3), expected, atol=1e-4)
 
