@@ -12,6 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+if worker := os.environ.get('PYTEST_XDIST_WORKER'):
+    # A core each: threads that wait for those of another worker take many times as long. What
+    # follows reads this as it is imported, and processes that tests start have it too.
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+    # nodes of two workers must not meet
+    domain = int(os.environ.get('ROS_DOMAIN_ID', 0)) + 1 + int(worker[2:])
+    os.environ['ROS_DOMAIN_ID'] = str(domain % 102)
+
 import cv2
 import numpy as np
 import pytest
@@ -30,9 +38,6 @@ from ashtkd_ros.network.embedder import Preprocessing
 # that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if worker := os.environ.get('PYTEST_XDIST_WORKER'):  # nodes of two workers must not meet
-    domain = int(os.environ.get('ROS_DOMAIN_ID', 0)) + 1 + int(worker[2:])
-    os.environ['ROS_DOMAIN_ID'] = str(domain % 102)
 
 TINY_PREPROCESSING = {
     'size': [6, 8],

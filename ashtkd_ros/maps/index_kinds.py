@@ -35,15 +35,20 @@ def turned_size(size: int) -> int:
     return parts * -(-size // parts)
 
 
+@cache
 def turning(size: int) -> np.ndarray:
     """Orthonormal rows, float32 (size, turned size): the same ones for ever, on all machines.
+
+    All maps share one array, which cannot be written to.
 
     The numbers of RandomState never change, and a QR decomposition with a positive diagonal is
     unique.
     """
     wide = turned_size(size)
     q, r = np.linalg.qr(np.random.RandomState(0).standard_normal((wide, wide)))
-    return np.ascontiguousarray((q * np.sign(np.diag(r)))[:size], np.float32)
+    turn = np.ascontiguousarray((q * np.sign(np.diag(r)))[:size], np.float32)
+    turn.flags.writeable = False
+    return turn
 
 
 def estimated_bytes(kind: str, count: int, size: int) -> int:
@@ -146,7 +151,8 @@ def candidates(kind: str, index: faiss.Index, turned: np.ndarray, count: int) ->
     found = index.search(signs(turned), most)[1]
     if most > count:
         pairs = zip(turned, found, strict=True)
-        found = np.stack([_likeliest(index, *pair, count) for pair in pairs])
+        with OneThread():
+            found = np.stack([_likeliest(index, *pair, count) for pair in pairs])
     return found
 
 

@@ -21,6 +21,7 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 
 CLOSE = SamePlace(1.0, 15.0)
+COUNT = 40  # images of a short walk
 
 
 def map_at(fake_network, xs: list[float], **columns: list) -> PlaceMap:
@@ -135,33 +136,47 @@ def test_a_map_without_pictures_cannot_be_asked(fake_network, tmp_path: Path):
 
 
 @pytest.fixture(scope='module')
-def day(town: Path, student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The map of the shipped walk."""
-    return built(tmp_path_factory.mktemp('day') / 'map', town / 'day', model=student)
+def walk(town: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first images of the shipped walk."""
+    folder = tmp_path_factory.mktemp('walk') / 'day'
+    (folder / 'images').mkdir(parents=True)
+    table = (town / 'day' / 'poses.csv').read_text().splitlines()[: COUNT + 1]
+    (folder / 'poses.csv').write_text('\n'.join(table) + '\n')
+    for row in table[1:]:
+        name = row.partition(',')[0]
+        shutil.copyfile(town / 'day' / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def day(walk: Path, student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The map of it."""
+    return built(tmp_path_factory.mktemp('day') / 'map', walk, model=student)
 
 
 def test_a_map_of_one_walk_loses_nothing(day: Path, capsys):
     before = contents(day)
     assert tools('prune', day) == 0
     printed = capsys.readouterr().out
-    assert f'nothing to drop, 117 places stay; R@1 of {117 * VIEWS} changed pictures' in printed
+    asked = COUNT * VIEWS
+    assert f'nothing to drop, {COUNT} places stay; R@1 of {asked} changed pictures' in printed
     assert contents(day) == before
 
 
 def test_a_walk_that_is_there_twice_is_pruned_to_one(
-    day: Path, town: Path, tmp_path: Path, capsys, student: Path
+    day: Path, walk: Path, tmp_path: Path, capsys, student: Path
 ):
-    shutil.copytree(town / 'day', tmp_path / 'again')
+    shutil.copytree(walk, tmp_path / 'again')
     out = tmp_path / 'map'
     assert tools('append', day, tmp_path / 'again', '-o', out) == 0
     capsys.readouterr()
     assert tools('prune', out, '--dry-run') == 0
     dry = capsys.readouterr().out
-    assert ids(out) == list(range(234)) and 'would drop 117 places' in dry
+    assert ids(out) == list(range(2 * COUNT)) and f'would drop {COUNT} places' in dry
     assert tools('prune', out) == 0
-    assert ids(out) == list(range(117))
+    assert ids(out) == list(range(COUNT))
     place_map = PlaceMap.load(out, Embedder(student, (), 1))
     entry = place_map.info.built['history'][-1]
-    assert entry['what'] == 'prune' and entry['places'] == [234, 117]
-    assert entry['result'].startswith(f'R@1 of {234 * VIEWS} changed pictures ')
+    assert entry['what'] == 'prune' and entry['places'] == [2 * COUNT, COUNT]
+    assert entry['result'].startswith(f'R@1 of {2 * COUNT * VIEWS} changed pictures ')
     assert place_map.places.traverses.max() == 0

@@ -17,7 +17,7 @@ from conftest import ROOT, checksums, line_of, unit_rows
 from index_fixtures import COUNT, SIZE, crowded_rows, noisy
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps import index_recall
+from ashtkd_ros.maps import descriptor_index, index_kinds, index_recall
 from ashtkd_ros.maps.descriptor_file import as_float32
 from ashtkd_ros.maps.index_kinds import (
     COMPRESSED,
@@ -225,6 +225,7 @@ def test_descriptors_are_turned_the_same_way_for_ever():
         turn = turning(size)
         assert turn.shape == (size, turned_size(size)) and turn.dtype == np.float32
         np.testing.assert_allclose(turn @ turn.T, np.eye(size), atol=1e-6)
+        assert turning(size) is turn and not turn.flags.writeable  # all maps share it
     expected = [[0.5868, -0.4854, 0.6481], [0.7455, 0.6363, -0.1985], [0.3161, -0.5996, -0.7353]]
     np.testing.assert_allclose(turning(3), expected, atol=1e-4)
 
@@ -281,22 +282,51 @@ def test_the_shortest_list_that_is_enough_is_taken(make_map, monkeypatch, kind: 
     assert make_map(kind, unit_rows(1000, SIZE)).index.note.shortlist == 1
 
 
+@pytest.fixture
+def threads_at(monkeypatch):
+    """A function: what to watch → a list, to which each call adds how many threads FAISS has.
+
+    It has two here, and in another thread as many as before.
+    """
+    before = faiss.omp_get_max_threads()
+
+    def watch(owner: object, name: str) -> list[int]:
+        threads, found = [], getattr(owner, name)
+
+        def watched(*given: object, **more: object) -> object:
+            threads.append(faiss.omp_get_max_threads())
+            with ThreadPoolExecutor(1) as other:
+                assert other.submit(faiss.omp_get_max_threads).result() == before
+            return found(*given, **more)
+
+        monkeypatch.setattr(owner, name, watched)
+        return threads
+
+    faiss.omp_set_num_threads(2)
+    yield watch
+    assert faiss.omp_get_max_threads() == 2
+    faiss.omp_set_num_threads(before)
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_search_for_one_image_uses_one_thread_and_leaves_the_others_alone(
-    make_map, monkeypatch, kind: str
+    make_map, threads_at, kind: str
 ):
-    index, threads = make_map(kind).index, []
-    owner, name = (faiss, 'knn') if kind == 'flat' else (index.index, 'search')
-    before, found = faiss.omp_get_max_threads(), getattr(owner, name)
-
-    def search(*given: object, **more: object) -> object:
-        threads.append(faiss.omp_get_max_threads())
-        other = ThreadPoolExecutor(1)
-        threads.append(other.submit(faiss.omp_get_max_threads).result())
-        return found(*given, **more)
-
-    monkeypatch.setattr(owner, name, search)
+    index = make_map(kind).index
+    threads = threads_at(*((faiss, 'knn') if kind == 'flat' else (index.index, 'search')))
     index.search(crowded_rows()[:1], 5)
     index.search(crowded_rows()[:2], 5)
-    assert threads == [1, before, before, before]
-    assert faiss.omp_get_max_threads() == before
+    assert threads == [1, 2]
+
+
+@pytest.mark.parametrize('kind', COMPRESSED)
+def test_the_few_candidates_of_an_image_are_compared_in_one_thread(
+    make_map, threads_at, kind: str
+):
+    """Also of many images: threads that wait for each other took ten times as long."""
+    index = make_map(kind).index
+    index.note = IndexNote('x', shortlist=2 * FEW)
+    compared = threads_at(descriptor_index, 'best_of_halves')
+    likeliest = threads_at(index_kinds, '_likeliest')
+    index.search(crowded_rows()[:9], 5)
+    assert compared == 9 * [1] and likeliest == 9 * [1] * (kind == 'binary')
