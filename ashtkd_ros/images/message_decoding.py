@@ -129,12 +129,22 @@ def is_deep_message(msg) -> bool:
 def compressed_to_array(
     msg, at_least: tuple[int, int] | None = None, depth: BitDepth | None = None
 ) -> tuple[np.ndarray, str]:
-    """sensor_msgs/CompressedImage (JPEG, PNG or TIFF) → uint8 (H, W, 3) and its order, BGR.
+    """sensor_msgs/CompressedImage (JPEG, PNG or TIFF) → uint8 (H, W, 3) and its order, BGR or RGB.
 
-    The data itself shows its format; the field `format` only appears in error messages. See
-    `decode_picture` for `at_least` and `depth`.
+    The data itself shows its format. The field `format` appears in error messages, and tells the
+    pattern of a camera's mosaic, as image_transport writes it: "bayer_rggb8; jpeg compressed ".
+    See `decode_picture` for `at_least` and `depth`.
     """
     data = np.frombuffer(msg.data, np.uint8)
     if data.size and not is_known(data):
         raise undecodable(msg.format)
-    return decode_picture(data, msg.format, at_least, depth), 'BGR'
+    encoding, compressed, _ = msg.format.partition(';')
+    encoding = encoding.strip()
+    if not (compressed and encoding.startswith('bayer_') and encoding in ENCODINGS):
+        return decode_picture(data, msg.format, at_least, depth), 'BGR'
+    pixels = decode_picture(data, msg.format, None, depth)  # smaller, it would be no mosaic
+    mosaic = pixels[..., 0]
+    if not all(np.array_equal(mosaic, pixels[..., channel]) for channel in (1, 2)):
+        return pixels, 'BGR'  # the sender has made colours of it
+    _, _, order, conversion = _LAYOUTS[encoding]
+    return cv2.cvtColor(np.ascontiguousarray(mosaic), conversion), order
