@@ -146,7 +146,8 @@ def candidates(kind: str, index: faiss.Index, turned: np.ndarray, count: int) ->
     found = index.search(signs(turned), most)[1]
     if most > count:
         pairs = zip(turned, found, strict=True)
-        found = np.stack([_likeliest(index, *pair, count) for pair in pairs])
+        with OneThread():
+            found = np.stack([_likeliest(index, *pair, count) for pair in pairs])
     return found
 
 
