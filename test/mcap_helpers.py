@@ -80,7 +80,8 @@ def write_mcap(
 
     `chunk`: messages in one, None: none; `index`: the whole summary; `repeated`: channels in the
     summary, and with `schemas` theirs too; `miscounted`: messages of each channel that only the
-    statistics know; `first`: records before all others. Channels come within the first chunk, or before all messages.
+    statistics know; `first`: records before all others. Channels come within the first chunk,
+    or before all messages.
     """
     named, messages = _channels(rows), _messages(rows, order)
     body = MAGIC + _record(1, _text(profile) + _text('tests')) + first
