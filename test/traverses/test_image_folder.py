@@ -67,6 +67,15 @@ def test_walk_needs_no_more_than_file_stamp_and_position(tmp_path: Path):
     assert frame.pose == Pose(4.0, 5.0, 0.0)
 
 
+@pytest.mark.parametrize('name', ['yaw', 'q_w'])
+def test_walk_tells_which_heading_is_not_read(tmp_path: Path, name: str):
+    notes = []
+    read_source(
+        walk(tmp_path / 'w', 'a.jpg,0,4,5,1', header=f'file,stamp,x,y,{name}'), notes=notes
+    )
+    assert [n.startswith(f'{name} is not read') for n in notes] == [True]
+
+
 def test_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_header(tmp_path: Path):
     folder = walk(tmp_path / 'w', GOOD)
     text = (folder / 'poses.csv').read_text()
