@@ -78,24 +78,23 @@ def write_mcap(
 ) -> Path:
     """Write the rows' messages in order of time or in `order` of that; the path.
 
-    `chunk`: messages in one, None: none; `index`: the whole summary; `repeated`: channels in the
-    summary, and with `schemas` theirs too; `miscounted`: messages of each channel that only the
-    statistics know; `first`: records before all others. Channels come within the first chunk,
-    or before all messages.
+    `chunk`: messages in one, None: none; `index`: the whole summary; `repeated`: channels in it,
+    with `schemas` theirs too; `miscounted`: messages of each channel that the statistics alone
+    know; `first`: records before all. Channels come in the first chunk, or before all messages.
     """
     named, messages = _channels(rows), _messages(rows, order)
+    again = _channels(rows, schemas) if repeated else b''
     body = MAGIC + _record(1, _text(profile) + _text('tests')) + first
     if chunk is None or not messages:
         body += named + b''.join(_message(n, t, d) for t, n, d in messages)
     chunks = []
     for i in range(0, len(messages), chunk) if chunk else ():
-        added, entry = _chunk(
-            len(body), messages[i : i + chunk], b'' if i else named, compression, message_index
-        )
+        part, head = messages[i : i + chunk], b'' if i else named
+        added, entry = _chunk(len(body), part, head, compression, message_index)
         body += added
         chunks.append(entry)
     body += _record(15, struct.pack('<I', 0))
-    summary = (_channels(rows, schemas) if repeated else b'') + b''.join(chunks)
+    summary = again + b''.join(chunks)
     if statistics:
         summary += _statistics(messages, len(rows), len(chunks), miscounted)
     path.write_bytes(body + (_end(len(body), summary if index else b'', summary_crc) * footer))

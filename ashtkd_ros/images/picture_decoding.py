@@ -101,7 +101,8 @@ def undecodable(name: str) -> ImageError:
     if 'compresseddepth' in name.lower():
         text = f'{named} is depth packed for image_transport, not a picture of a camera'
     else:
-        text = f'compressed image of {named} is not a JPEG, PNG or TIFF that can be decoded'
+        what = f'compressed image of {named}' if name else 'it'
+        text = f'{what} is not a JPEG, PNG or TIFF that can be decoded'
     return ImageError('not decodable', text)
 
 
