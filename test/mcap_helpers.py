@@ -83,7 +83,6 @@ def write_mcap(
     know; `first`: records before all. Channels come in the first chunk, or before all messages.
     """
     named, messages = _channels(rows), _messages(rows, order)
-    again = _channels(rows, schemas) if repeated else b''
     body = MAGIC + _record(1, _text(profile) + _text('tests')) + first
     if chunk is None or not messages:
         body += named + b''.join(_message(n, t, d) for t, n, d in messages)
@@ -94,7 +93,7 @@ def write_mcap(
         body += added
         chunks.append(entry)
     body += _record(15, struct.pack('<I', 0))
-    summary = again + b''.join(chunks)
+    summary = _channels(rows, schemas) * repeated + b''.join(chunks)
     if statistics:
         summary += _statistics(messages, len(rows), len(chunks), miscounted)
     path.write_bytes(body + (_end(len(body), summary if index else b'', summary_crc) * footer))

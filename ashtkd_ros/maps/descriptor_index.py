@@ -20,7 +20,6 @@ from ashtkd_ros.maps.descriptor_file import as_float32, best_of_halves, halves_o
 from ashtkd_ros.maps.index_kinds import (
     FLAT,
     RESCORED,
-    OneThread,
     candidates,
     estimated_bytes,
     opened,
@@ -200,17 +199,15 @@ class CompressedIndex(DescriptorIndex):
         else:
             count = max(2 * k, self._note.shortlist)
         count = min(count, len(self))
-        with np.errstate(invalid='ignore', over='ignore'):  # queries may not be finite
-            with threads_for(len(descriptors)):
-                turned = descriptors @ self._turning
-                found = candidates(self.kind, self.index, turned, count)
-            with OneThread():
-                return self._compared(descriptors, k, found)
+        # Queries may not be finite.
+        with np.errstate(invalid='ignore', over='ignore'), threads_for(len(descriptors)):
+            return self._compared(descriptors, k, count)
 
     def _compared(
-        self, descriptors: np.ndarray, k: int, found: np.ndarray
+        self, descriptors: np.ndarray, k: int, count: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The best `k` of the candidates of each query."""
+        """The best `k` of `count` candidates of each query."""
+        found = candidates(self.kind, self.index, descriptors @ self._turning, count)
         similarities = np.empty((len(descriptors), k), np.float32)
         rows = np.empty((len(descriptors), k), np.int64)
         for at, (query, ids) in enumerate(zip(descriptors, found, strict=True)):

@@ -146,8 +146,7 @@ def candidates(kind: str, index: faiss.Index, turned: np.ndarray, count: int) ->
     found = index.search(signs(turned), most)[1]
     if most > count:
         pairs = zip(turned, found, strict=True)
-        with OneThread():
-            found = np.stack([_likeliest(index, *pair, count) for pair in pairs])
+        found = np.stack([_likeliest(index, *pair, count) for pair in pairs])
     return found
 
 
