@@ -161,6 +161,16 @@ def test_bad_walk_is_refused_with_one_line(tmp_path: Path, case: str):
     assert expected in line_of(error) and str(tmp_path / 'w') in str(error.value)
 
 
+@pytest.mark.parametrize('name', ['images\\é.jpg', 'images/É.JPG', 'images/e\u0301.jpg'])
+def test_a_file_of_nearly_the_name_is_named(tmp_path: Path, name: str):
+    folder = walk(tmp_path / 'w', f'{name},0,4,5', header='file,stamp,x,y')
+    (folder / 'images').mkdir(exist_ok=True)
+    (folder / 'images' / 'é.jpg').touch()
+    with pytest.raises(VprError) as error:
+        read_source(folder)
+    assert f'(there is {folder}/images/é.jpg)' in str(error.value)
+
+
 def test_missing_folder_is_named(tmp_path: Path):
     with pytest.raises(VprError) as error:
         read_source(tmp_path / 'nowhere')
