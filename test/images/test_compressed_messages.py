@@ -40,11 +40,12 @@ def test_a_mosaic_becomes_the_colours_that_it_has_raw(pattern: str, kind: str) -
     mosaic = mosaic_of(smooth(), pattern)
     raw, _ = image_to_array(padded(mosaic, f'bayer_{pattern}8'))
     data = cv2.imencode(f'.{kind}', mosaic, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
-    name = f'bayer_{pattern}8; {"jpeg" if kind == "jpg" else kind} compressed '
-    for at_least in (None, (1, 1)):
+    encoding, kind = f'bayer_{pattern}8', 'jpeg' if kind == 'jpg' else kind
+    for made, at_least in (('', None), (encoding, (1, 1))):
+        name = f'{encoding}; {kind} compressed {made}'
         pixels, order = compressed_to_array(CompressedImage(format=name, data=data), at_least)
         assert order == 'RGB'
-        assert np.abs(pixels.astype(int) - raw).max() <= (6 if kind == 'jpg' else 0)
+        assert np.abs(pixels.astype(int) - raw).max() <= (6 if kind == 'jpeg' else 0)
 
 
 def test_colours_whose_format_names_a_mosaic_stay() -> None:
@@ -53,6 +54,14 @@ def test_colours_whose_format_names_a_mosaic_stay() -> None:
     pixels, order = compressed_to_array(message)
     assert order == 'BGR'
     assert np.array_equal(pixels[..., ::-1], smooth())
+
+
+def test_grey_that_a_sender_made_of_a_mosaic_stays() -> None:
+    grey = smooth()[..., 1]
+    data = cv2.imencode('.png', grey)[1].tobytes()
+    message = CompressedImage(format='bayer_rggb8; png compressed mono8', data=data)
+    pixels, _ = compressed_to_array(message)
+    assert np.array_equal(pixels, np.dstack([grey] * 3))
 
 
 def jpeg_of(height: int, width: int) -> CompressedImage:
