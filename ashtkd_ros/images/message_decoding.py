@@ -132,14 +132,14 @@ def compressed_to_array(
     """sensor_msgs/CompressedImage (JPEG, PNG or TIFF) → uint8 (H, W, 3) and its order, BGR or RGB.
 
     The data itself shows its format. The field `format` appears in error messages, and tells
-    whether it is the mosaic of a sensor. See `decode_picture` for `at_least` and `depth`.
+    what image_transport made of which encoding. See `decode_picture` for `at_least` and `depth`.
     """
     data = np.frombuffer(msg.data, np.uint8)
     if data.size and not is_known(data):
         raise undecodable(msg.format)
     pattern = _mosaic(msg.format)
     if not pattern:
-        return decode_picture(data, msg.format, at_least, depth), 'BGR'
+        return decode_picture(data, msg.format, at_least, depth), _order(msg.format)
     pixels = decode_picture(data, msg.format, None, depth)  # smaller, it would be no mosaic
     mosaic = pixels[..., 0]
     if not all(np.array_equal(mosaic, pixels[..., channel]) for channel in (1, 2)):
@@ -159,3 +159,13 @@ def _mosaic(name: str) -> str:
     encoding, made = encoding.strip(), made.strip()
     is_mosaic = packed and encoding.startswith('bayer_') and made in ('', encoding)
     return encoding if is_mosaic and encoding in ENCODINGS else ''
+
+
+def _order(name: str) -> str:
+    """The order of colours that OpenCV finds in a picture of this format.
+
+    Into TIFF image_transport puts the colours of the camera as they are, as if they were BGR.
+    """
+    encoding, _, rest = name.partition(';')
+    is_swapped = encoding.strip().startswith('rgb') and rest.split() == ['tiff', 'compressed']
+    return 'RGB' if is_swapped else 'BGR'

@@ -64,6 +64,16 @@ def test_grey_that_a_sender_made_of_a_mosaic_stays() -> None:
     assert np.array_equal(pixels, np.dstack([grey] * 3))
 
 
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_a_tiff_of_image_transport_has_the_order_of_the_camera(order: str) -> None:
+    """image_transport hands the pixels of any encoding to OpenCV, which takes them for BGR."""
+    data = cv2.imencode('.tiff', smooth())[1].tobytes()
+    message = CompressedImage(format=f'{order.lower()}8; tiff compressed ', data=data)
+    pixels, found = compressed_to_array(message)
+    assert found == order
+    assert np.array_equal(pixels, smooth())
+
+
 def jpeg_of(height: int, width: int) -> CompressedImage:
     return compressed_message(cv2.resize(smooth(), (width, height)))
 
