@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+from ashtkd_ros.cli.standard_streams import open_standard_streams
+
 COMMANDS = {  # name → module with its `main`; setup.py reads this
     'vpr_node': 'ashtkd_ros.ros.node.vpr_node',
     'vpr_trial': 'ashtkd_ros.ros.trial.supervisor',
@@ -34,6 +36,7 @@ def main() -> None:
 
     SIGINT and SIGTERM amid the imports end it at once, with status 130: nothing has begun.
     """
+    open_standard_streams()
     if Path(sys.argv[0]).name == Path(__file__).name:
         del sys.argv[0]
     path = Path(sys.argv[0]) if sys.argv else Path(__file__)

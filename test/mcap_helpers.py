@@ -72,14 +72,15 @@ def write_mcap(
     footer: bool = True,
     summary_crc: bool = True,
     repeated: bool = True,
+    schemas: bool = True,
     miscounted: int = 0,
     first: bytes = b'',
 ) -> Path:
     """Write the rows' messages in order of time or in `order` of that; the path.
 
-    `chunk`: messages in one, None: none; `index`: the whole summary; `repeated`: channels in the
-    summary; `miscounted`: messages of each channel that only the statistics know; `first`:
-    records before all others. Channels come within the first chunk, or before all messages.
+    `chunk`: messages in one, None: none; `index`: the whole summary; `repeated`: channels in it,
+    with `schemas` theirs too; `miscounted`: messages of each channel that the statistics alone
+    know; `first`: records before all. Channels come in the first chunk, or before all messages.
     """
     named, messages = _channels(rows), _messages(rows, order)
     body = MAGIC + _record(1, _text(profile) + _text('tests')) + first
@@ -87,13 +88,12 @@ def write_mcap(
         body += named + b''.join(_message(n, t, d) for t, n, d in messages)
     chunks = []
     for i in range(0, len(messages), chunk) if chunk else ():
-        added, entry = _chunk(
-            len(body), messages[i : i + chunk], b'' if i else named, compression, message_index
-        )
+        part, head = messages[i : i + chunk], b'' if i else named
+        added, entry = _chunk(len(body), part, head, compression, message_index)
         body += added
         chunks.append(entry)
     body += _record(15, struct.pack('<I', 0))
-    summary = (named if repeated else b'') + b''.join(chunks)
+    summary = _channels(rows, schemas) * repeated + b''.join(chunks)
     if statistics:
         summary += _statistics(messages, len(rows), len(chunks), miscounted)
     path.write_bytes(body + (_end(len(body), summary if index else b'', summary_crc) * footer))
@@ -107,10 +107,10 @@ def _end(start: int, summary: bytes, with_crc: bool) -> bytes:
     return summary + end + struct.pack('<I', crc) + MAGIC
 
 
-def _channels(rows: Sequence[Row]) -> bytes:
+def _channels(rows: Sequence[Row], schemas: bool = True) -> bytes:
     """Schema and channel of every row."""
     return b''.join(
-        _record(3, struct.pack('<H', n) + _text(r.kind) + _text(r.schema) + _text('x'))
+        _record(3, struct.pack('<H', n) + _text(r.kind) + _text(r.schema) + _text('x')) * schemas
         + _record(4, struct.pack('<HH', n, n) + _text(r.topic) + _text(r.encoding) + _qos(r))
         for n, r in enumerate(rows, 1)
     )

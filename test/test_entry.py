@@ -94,3 +94,38 @@ def test_a_link_of_another_name_runs_the_command(tmp_path: Path) -> None:
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith('error: none: no such map')
+
+
+@pytest.mark.parametrize('closed', ['>&-', '2>&-', '<&- >&- 2>&-'])
+@pytest.mark.parametrize('name', ['none', 'day'])
+def test_closed_streams_are_nowhere(tmp_path: Path, closed: str, name: str) -> None:
+    (tmp_path / 'day').symlink_to(ROOT / 'test' / 'data' / 'town' / 'day')
+    command = f'exec "$0" -m ashtkd_ros.entry build_map {name} --dry-run -o map {closed}'
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run(
+        ['bash', '-c', command, sys.executable],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == (name == 'none')
+    output, errors = done.stdout, done.stderr
+    assert (
+        output.startswith('day: 117 images') if name == 'day' and closed == '2>&-' else not output
+    )
+    is_told = name == 'none' and closed == '>&-'
+    assert errors.startswith('error: none: no such') if is_told else not errors
+
+
+def test_what_is_opened_does_not_take_the_place_of_a_closed_stream() -> None:
+    text = """
+import os
+from ashtkd_ros.cli.standard_streams import open_standard_streams
+os.close(2)
+open_standard_streams()
+print(os.path.samefile('/proc/self/fd/2', '/dev/null'), os.get_inheritable(2))
+"""
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *sys.path])}
+    said = subprocess.check_output([sys.executable, '-c', text], env=environment, text=True)
+    assert said == 'True True\n'

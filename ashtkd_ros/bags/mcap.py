@@ -111,6 +111,7 @@ class McapFile:
     def _forget(self) -> None:
         self.channels, self._counts, self._chunks = {}, Counter(), []
         self._schemas: dict[int, str] = {}
+        self._typeless: set[int] = set()  # channels whose schema does not come before them
 
     def _read(self, at: int, length: int) -> bytes:
         return os.pread(self._file.fileno(), max(0, length), at) if at >= 0 else b''
@@ -150,8 +151,11 @@ class McapFile:
             return False
         inside = _lie_apart(self._chunks, data_end)
         counted = {number for number, count in self._counts.items() if count}
-        known = counted <= self.channels.keys() and all(
-            c.numbers is None or c.numbers <= self.channels.keys() for c in self._chunks
+        # A summary may repeat the channels and not their schemas.
+        known = (
+            counted <= self.channels.keys()
+            and not self._typeless & counted
+            and all(c.numbers is None or c.numbers <= self.channels.keys() for c in self._chunks)
         )
         return bool(inside and known and len(self._chunks) == chunks and (chunks or not said))
 
@@ -163,6 +167,8 @@ class McapFile:
             number, schema = struct.unpack_from('<HH', content)
             topic, at = text(content, 4)
             encoding, _ = text(content, at)
+            if schema and schema not in self._schemas:
+                self._typeless.add(number)
             made = Channel(topic, type_name(self._schemas.get(schema, '')), encoding)
             self.channels.setdefault(number, made)
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from ashtkd_ros.cli.standard_streams import open_standard_streams
 from ashtkd_ros.cli.terminal import (
     SafeParser,
     discard_output,
@@ -26,6 +27,7 @@ def run_command(command: Callable[[], int]) -> None:
     With ASHTKD_DEBUG=1 the traceback is printed before that line. Ctrl-C (SIGINT) and SIGTERM end
     it alike, by KeyboardInterrupt, so that nothing half done stays behind: exit status 130.
     """
+    open_standard_streams()
     with safe_output(), _sigterm_as_interrupt():
         status = _status(command)
         try:

@@ -33,6 +33,7 @@ from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
 from ashtkd_ros.maps.index_choice import CHOICES, DEFAULT_MB, MOST_EXACT, IndexOptions
 from ashtkd_ros.maps.milvus_store import is_address
+from ashtkd_ros.maps.place_map import alike_note
 from ashtkd_ros.traverses.opening import open_traverses
 from ashtkd_ros.traverses.traverse import Traverse
 
@@ -104,6 +105,7 @@ def _built(
     place_map, counts = build_map(traverses, load_embedder(args), out, options, add_places)
     print_lines(*summary(place_map, counts, args.out, args.local))
     print_notes(*notes_after_build(traverses, printed, counts))
+    print_notes(*alike_note(args.out, place_map.index))
     if is_address(args.out):  # the folder is not what stays
         return 0
     route, missing = route_line(place_map, out)

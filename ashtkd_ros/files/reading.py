@@ -8,6 +8,7 @@ import mmap
 import os
 import select
 import stat
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -119,11 +120,25 @@ def is_folder(path: str | os.PathLike) -> bool:
 
 
 def why_missing(path: str | os.PathLike) -> str:
-    """Why a path cannot be read, in brackets; empty where nothing is there."""
+    """Why a path cannot be read, in brackets; empty where nothing like it is there."""
     try:
         os.stat(path)
     except FileNotFoundError:
-        return ''
+        return _other_spelling(os.fsdecode(path))
     except (OSError, ValueError) as error:
         return f' ({reason_of(error)})'
     return ' (it is of another kind)'
+
+
+def _other_spelling(path: str) -> str:
+    """What is there by other case, accents as one character or two, or / for a backslash."""
+    folder, name = os.path.split(path.replace('\\', '/'))
+    with contextlib.suppress(OSError, ValueError):
+        for other in sorted(os.listdir(folder or '.')):
+            if _plain(other) == _plain(name):
+                return f' (there is {os.path.join(folder, other)})'
+    return ''
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize('NFC', name).casefold()

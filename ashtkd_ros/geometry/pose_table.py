@@ -21,7 +21,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.tables import number, read_text, seconds, split_rows
 from ashtkd_ros.geometry.pose import POSE_COLUMNS, Pose, pose_fault, position_fault
 from ashtkd_ros.stamps import NS_PER_S
-from ashtkd_ros.text import reason_of
+from ashtkd_ros.text import one_line, reason_of
 
 _COLUMNS = ('stamp', *POSE_COLUMNS)
 _NEEDED = ('stamp', 'x', 'y')
@@ -30,6 +30,9 @@ _SYNTAX = 'it must be "stamp tx ty tz qx qy qz qw", or the first line must name 
 # Names that programs use: tx, p_x, pos_x, position.x, p_RS_R_x; q_w, orientation.w, q_RS_w.
 _POSITION = re.compile(r'(?:t|p|pos|pose|position|translation)?[._]?(?:[a-z]+_[a-z]+_)?([xyz])')
 _QUATERNION = re.compile(r'(?:q|quat|orientation|rotation)[._]?(?:[a-z]+_)?([xyzw])')
+_TURN = re.compile(
+    r'(?:.*[._])?(?:roll|pitch|yaw|theta|heading|azimuth|bearing)(?:[._]?(?:deg|rad)[a-z]*)?'
+)
 _OWN_STAMP = re.compile(r'(?:time_?)?stamp(?:_?n?s)?')  # of the message, not of the recorder
 _STAMP = re.compile(rf'{_OWN_STAMP.pattern}|time|t')
 # In two columns: sec, stamp.sec, stamp_s, timestamp_secs; nanosec, stamp.nsec, timestamp_ns.
@@ -77,6 +80,7 @@ def read_pose_table(path: Path) -> PoseTable:
         rows.append((at, row))
         poses.append(_pose(row, path, at))
     stamps, notes = seconds(rows, path)
+    notes += unread_turns([name for _, row in rows[:1] for name in row])
     if same := _count_same_stamps(stamps, np.array(poses).reshape(-1, 7), path):
         refused[SAME_STAMP] += same
     return PoseTable(stamps, np.array(poses, float).reshape(-1, 7), refused, notes)
@@ -131,7 +135,7 @@ def _separator(line: str, columns: int) -> str:
 
 
 def _columns_of(line: str, needed: Sequence[str]) -> list[str] | None:
-    """The columns that a line names, '' for unused ones; None if one of `needed` is missing."""
+    """The columns that a line names, '' for others; None if one of `needed` is missing."""
     columns: list[str] = []
     cells = re.split(r'[,;|]' if re.search('[,;|]', line) else r'\t|\s+', line.strip())
     for cell in cells:
@@ -142,7 +146,7 @@ def _columns_of(line: str, needed: Sequence[str]) -> list[str] | None:
 
 
 def _column_of(name: str) -> str:
-    """The meaning of a column with that name; empty if it is not used."""
+    """The meaning of a column with that name; empty if it tells nothing of the pose."""
     if _SECONDS.fullmatch(name):
         return 'sec'
     if _NANOSECONDS.fullmatch(name):
@@ -150,7 +154,22 @@ def _column_of(name: str) -> str:
     if _STAMP.fullmatch(name):
         return 'own stamp' if _OWN_STAMP.fullmatch(name) else 'stamp'
     turn, place = _QUATERNION.fullmatch(name), _POSITION.fullmatch(name)
-    return f'q{turn[1]}' if turn else place[1] if place else ''
+    if turn or place:
+        return f'q{turn[1]}' if turn else place[1]
+    return name if _TURN.fullmatch(name) else ''
+
+
+def unread_turns(names: Sequence[str]) -> list[str]:
+    """A note on the columns for orientation among `names` where none is that of a quaternion."""
+    found = [n.lstrip('.') for n in names if _is_turn(n) and n not in POSE_COLUMNS]
+    if not found or 'qw' in names:
+        return []
+    what = f'{", ".join(map(one_line, found))} {"is" if len(found) == 1 else "are"} not read'
+    return [f'{what}, so that every pose looks along x: give a quaternion, qx, qy, qz, qw']
+
+
+def _is_turn(name: str) -> bool:
+    return bool(_TURN.fullmatch(name) or _QUATERNION.fullmatch(name))
 
 
 def _with_best_stamp(columns: list[str], needed: Sequence[str]) -> list[str] | None:

@@ -129,12 +129,43 @@ def is_deep_message(msg) -> bool:
 def compressed_to_array(
     msg, at_least: tuple[int, int] | None = None, depth: BitDepth | None = None
 ) -> tuple[np.ndarray, str]:
-    """sensor_msgs/CompressedImage (JPEG, PNG or TIFF) → uint8 (H, W, 3) and its order, BGR.
+    """sensor_msgs/CompressedImage (JPEG, PNG or TIFF) → uint8 (H, W, 3) and its order, BGR or RGB.
 
-    The data itself shows its format; the field `format` only appears in error messages. See
-    `decode_picture` for `at_least` and `depth`.
+    The data itself shows its format. The field `format` appears in error messages, and tells
+    what image_transport made of which encoding. See `decode_picture` for `at_least` and `depth`.
     """
     data = np.frombuffer(msg.data, np.uint8)
     if data.size and not is_known(data):
         raise undecodable(msg.format)
-    return decode_picture(data, msg.format, at_least, depth), 'BGR'
+    pattern = _mosaic(msg.format)
+    if not pattern:
+        return decode_picture(data, msg.format, at_least, depth), _order(msg.format)
+    pixels = decode_picture(data, msg.format, None, depth)  # smaller, it would be no mosaic
+    mosaic = pixels[..., 0]
+    if not all(np.array_equal(mosaic, pixels[..., channel]) for channel in (1, 2)):
+        return pixels, 'BGR'  # the sender has made colours of it
+    _, _, order, conversion = _LAYOUTS[pattern]
+    return cv2.cvtColor(np.ascontiguousarray(mosaic), conversion), order
+
+
+def _mosaic(name: str) -> str:
+    """The Bayer pattern of a compressed mosaic, by the format that image_transport gives it.
+
+    That is "bayer_rggb8; jpeg compressed ", and "... compressed bayer_rggb8" since ROS 2. Of
+    "... compressed mono8" the sender has made grey.
+    """
+    encoding, packed, rest = name.partition(';')
+    _, _, made = rest.partition('compressed')
+    encoding, made = encoding.strip(), made.strip()
+    is_mosaic = packed and encoding.startswith('bayer_') and made in ('', encoding)
+    return encoding if is_mosaic and encoding in ENCODINGS else ''
+
+
+def _order(name: str) -> str:
+    """The order of colours that OpenCV finds in a picture of this format.
+
+    Into TIFF image_transport puts the colours of the camera as they are, as if they were BGR.
+    """
+    encoding, _, rest = name.partition(';')
+    is_swapped = encoding.strip().startswith('rgb') and rest.split() == ['tiff', 'compressed']
+    return 'RGB' if is_swapped else 'BGR'

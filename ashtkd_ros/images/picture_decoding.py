@@ -27,6 +27,7 @@ _TIFF = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '', b'MM\0+': ''}  # the last t
 _EOI = b'\xff\xd9'
 _PADDING = 16  # more bytes of 0 or 0xFF before the end may stand for lost data
 _FILLED = 128  # every value of a pixel that the decoder has filled in
+_BLOCK, _INNER = 8, 4  # sides of what is filled in, and of its part beside which nothing shows
 # Arbitrary codes that the decoder reads in place of missing ones.
 _NOISE = bytes(random.Random(0).choices(range(1, 255), k=256))
 # Factors that divide a JPEG's sides, and the flag for each; libjpeg then computes only that size.
@@ -101,7 +102,8 @@ def undecodable(name: str) -> ImageError:
     if 'compresseddepth' in name.lower():
         text = f'{named} is depth packed for image_transport, not a picture of a camera'
     else:
-        text = f'compressed image of {named} is not a JPEG, PNG or TIFF that can be decoded'
+        what = f'compressed image of {named}' if name else 'it'
+        text = f'{what} is not a JPEG, PNG or TIFF that can be decoded'
     return ImageError('not decodable', text)
 
 
@@ -161,11 +163,12 @@ def _decode_jpeg(
         raise _truncated(name, 'has no header')
     width, height = size
     flag = _reduction(height, width, at_least)
-    image = _whole_jpeg(raw, layout, flag, name)
+    inner = max(1, min(_INNER, (width - 1) % _BLOCK, (height - 1) % _BLOCK))
+    image = _whole_jpeg(raw, layout, flag, name, inner)
     if flag != cv2.IMREAD_COLOR and (
         image.shape[0] < at_least[0] or image.shape[1] < at_least[1]
     ):  # a quarter turn in EXIF swaps the sides
-        image = _whole_jpeg(raw, layout, cv2.IMREAD_COLOR, name)
+        image = _whole_jpeg(raw, layout, cv2.IMREAD_COLOR, name, inner)
     return image
 
 
@@ -177,8 +180,11 @@ def _reduction(height: int, width: int, at_least: tuple[int, int] | None) -> int
     return cv2.IMREAD_COLOR
 
 
-def _whole_jpeg(raw: bytes, layout: _Layout, flag: int, name: str) -> np.ndarray:
-    """The picture; ImageError if the decoder fails, or would have to fill in a part."""
+def _whole_jpeg(raw: bytes, layout: _Layout, flag: int, name: str, inner: int) -> np.ndarray:
+    """The picture; ImageError if the decoder fails, or would have to fill in a part.
+
+    `inner`: see `_looks_filled`.
+    """
     cut, end = _truncated(name, 'has no end'), layout.end
     if layout.start < 0:
         raise cut
@@ -187,7 +193,7 @@ def _whole_jpeg(raw: bytes, layout: _Layout, flag: int, name: str) -> np.ndarray
         if image is None:
             raise undecodable(name)
         padded = end - len(head) > _PADDING
-        if layout.is_plain and not padded and not _looks_filled(image):
+        if layout.is_plain and not padded and not _may_be_filled(raw, image, flag, inner):
             return image
     else:
         head = _without_padding(raw)
@@ -206,9 +212,22 @@ def _filler(head: bytes, start: int) -> bytes:
     return _NOISE + b''.join(bytes((0xFF, 0xD0 + (after + i) % 8)) + _NOISE for i in range(16))
 
 
-def _looks_filled(image: np.ndarray) -> bool:
-    """Whether a corner has the grey that the last blocks get if the data ends early."""
-    return bool((image[[0, 0, -1, -1], [0, -1, 0, -1]] == _FILLED).all(axis=1).any())
+def _may_be_filled(raw: bytes, image: np.ndarray, flag: int, inner: int) -> bool:
+    """Whether the decoder may have filled in the last blocks; `image`: what it gave for `flag`.
+
+    A further look spares sound pictures the proof, of which libjpeg prints that data is corrupt.
+    """
+    is_likely = _looks_filled(image, 1)
+    if not is_likely or inner == 1:
+        return is_likely
+    whole = image if flag == cv2.IMREAD_COLOR else _imdecode(raw, cv2.IMREAD_COLOR)
+    return whole is None or _looks_filled(whole, inner)
+
+
+def _looks_filled(image: np.ndarray, inner: int) -> bool:
+    """Whether a corner, so many pixels in square, has the grey that missing blocks get."""
+    rows, columns = (slice(inner), slice(-inner, None)), (slice(inner), slice(-inner, None))
+    return any(bool((image[r, c] == _FILLED).all()) for r in rows for c in columns)
 
 
 def _without_padding(raw: bytes) -> bytes:

@@ -346,12 +346,7 @@ def _checked_local(
 
 def _cautions(folder: Path, index: DescriptorIndex, description: Description) -> list[str]:
     """What the user should know of a map that works, a line each."""
-    lines = []
-    if _all_alike(index):
-        lines.append(
-            f'{folder}: all places have the same descriptor and cannot be told apart; was the '
-            'camera covered, or is the network damaged? build the map anew'
-        )
+    lines = alike_note(folder, index)
     if not description.covered:
         lines.append(
             f'{folder}: an older version made the map; its map.yaml has no checksum of its '
@@ -360,9 +355,15 @@ def _cautions(folder: Path, index: DescriptorIndex, description: Description) ->
     return lines
 
 
-def _all_alike(index: DescriptorIndex) -> bool:
+def alike_note(folder: Path | str, index: DescriptorIndex) -> list[str]:
+    """A line if all places of a map look the same."""
     first = index.rows([0])[0]
-    return len(index) > 2 and all((block @ first).min() > _ALIKE for block in index.blocks())
+    if len(index) < 3 or not all((block @ first).min() > _ALIKE for block in index.blocks()):
+        return []
+    return [
+        f'{folder}: all places have the same descriptor and cannot be told apart; was the '
+        'camera covered, or is the network damaged? build the map anew'
+    ]
 
 
 def _check_traverses(info: MapInfo, places: Places) -> None:

@@ -16,7 +16,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import inside, is_file, is_folder, why_missing
 from ashtkd_ros.files.tables import Row, is_whole, number, read_rows, seconds
 from ashtkd_ros.geometry.pose import Pose, pose_fault
-from ashtkd_ros.geometry.pose_table import pose_of_row
+from ashtkd_ros.geometry.pose_table import pose_of_row, unread_turns
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.images.image_file import read_image_bgr
 from ashtkd_ros.images.picture_limits import read_bytes
@@ -145,7 +145,7 @@ def _read_walk(folder: Path, notes: list[str]) -> list[Frame]:
     table = folder / WALK
     rows = read_rows(table, ('file', 'stamp', 'x', 'y'))
     stamps, stamp_notes = seconds(rows, table)
-    notes += stamp_notes
+    notes += stamp_notes + unread_turns([name for _, row in rows[:1] for name in row])
     frames = [
         file_frame(folder / row['file'], stamp, 0, pose_of_row(row, table, line), folder=folder)
         for (line, row), stamp in zip(rows, stamps.tolist(), strict=True)

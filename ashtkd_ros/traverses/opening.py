@@ -7,13 +7,14 @@ a map, loads no bag reader.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 
-from ashtkd_ros.bags.bag_names import ROS1_ENDINGS, ROS2_ENDINGS, is_bag
+from ashtkd_ros.bags.bag_names import METADATA, ROS1_ENDINGS, ROS2_ENDINGS, is_bag
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.traverses.traverse import Originals, Traverse, TraverseOptions
 
@@ -57,6 +58,9 @@ KINDS = (
 )
 # Options for every kind; of the others each kind tells which it has: see `Traverse.accepted`.
 _FOR_ALL = ('origin', 'bits', 'purpose')
+# Names of files that tell what the folder around them is.
+_WITHIN = (METADATA, 'poses.csv', 'index.csv')
+_LOOKED_AT = 1000  # entries of a folder
 # Those that choose images or poses, and are refused by a kind without them; others are noted.
 _CHOOSING = ('role', 'image_topic', 'pose_topic', 'trajectory', 'labels', 'video_start')
 
@@ -68,13 +72,33 @@ def open_traverse(path: Path, options: TraverseOptions | None = None) -> Travers
         if kind.recognises(path):
             opened = kind.load()
             notes = _check_options(path, opened, options) if os.path.exists(path) else []
-            traverse = opened(path, options)
+            try:
+                traverse = opened(path, options)
+            except VprError as error:
+                raise VprError(f'{error}{_sources_in(path)}') from error
             traverse.notes += notes
             return traverse
     from ashtkd_ros.bags.rosbag2 import misnamed
 
+    if path.name in _WITHIN:
+        raise VprError(f'{path}: is a part of a bag or folder; name the folder that it is in')
     endings = ', '.join(ending for kind in KINDS for ending in kind.endings)
     raise VprError(f'{path}: its ending is not one of {endings}{misnamed(path)}')
+
+
+def _sources_in(path: Path) -> str:
+    """For an error: the sources that lie in a folder that is none itself; empty without any."""
+    from ashtkd_ros.bags.channels import first_names
+
+    def is_source(place: Path) -> bool:
+        tables = (os.path.isfile(place / name) for name in _WITHIN)
+        return is_bag(place) or _is_video(place) or any(tables)
+
+    found: list[str] = []
+    with contextlib.suppress(OSError):
+        if os.path.isdir(path) and not is_source(path):
+            found = [p.name for p in sorted(path.iterdir())[:_LOOKED_AT] if is_source(p)]
+    return f'; it holds {first_names(found)}: name one of them' if found else ''
 
 
 def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions) -> list[str]:

@@ -17,10 +17,10 @@ def _choose(bag: Bag, name: str, candidates: list[Topic], what: str, flag: str) 
     listed = '; '.join(map(str, candidates)) or 'none'
     if name:
         wanted = '/' + name.lstrip('/')
-        named = [t for t in candidates if t.name == wanted]
+        named = [t for t in candidates if _bare(t.name) == _bare(name)]
         if not named:
             raise VprError(f'{bag.path}: {wanted} is not a topic with {what}; those are: {listed}')
-        return named[0]
+        return next((t for t in named if t.name == wanted), named[0])
     if len(candidates) != 1:
         raise VprError(
             f'{bag.path}: {len(candidates)} topics have {what}; choose with {flag}: {listed}'
@@ -67,4 +67,12 @@ def static_of(bag: Bag, tf: Topic) -> list[str]:
     """The topic ..tf_static of the same robot, else /tf_static; empty if there is neither."""
     own = f'{tf.name.rpartition("/")[0]}/tf_static'
     known = [t.name for t in bag.of_type(*TfPoses.types) if t.name != tf.name]
-    return [name for name in (own, '/tf_static') if name in known][:1]
+    wanted = [_bare(own), 'tf_static']
+    return sorted((n for n in known if _bare(n) in wanted), key=lambda n: wanted.index(_bare(n)))[
+        :1
+    ]
+
+
+def _bare(topic: str) -> str:
+    """A topic without the slash at its beginning, which not every writer of MCAP puts there."""
+    return topic.lstrip('/')

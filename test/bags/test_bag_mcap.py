@@ -57,6 +57,7 @@ WAYS = {
     'without summary': {'index': False},
     'without statistics': {'statistics': False},
     'channels not repeated': {'repeated': False},
+    'schemas not repeated': {'schemas': False},
     'no checksum of the summary': {'summary_crc': False},
     'no chunks': {'chunk': None},
     'no chunks, no summary': {'chunk': None, 'index': False},
@@ -90,7 +91,7 @@ def test_200_files_of_any_make_and_order_are_read(source: Path, rows: list[Row],
             chance.shuffle(order)
         options = {
             k: chance.random() < 0.5
-            for k in ('index', 'message_index', 'statistics', 'summary_crc', 'repeated')
+            for k in ('index', 'message_index', 'statistics', 'summary_crc', 'repeated', 'schemas')
         }
         options |= {'chunk': chance.choice([None, 1, 2, 3, 5, 100]), 'order': order}
         options['compression'] = chance.choice(['', 'zstd', 'lz4'])

@@ -29,6 +29,7 @@ from test_bags import TOPIC, contents, records, refused
 
 from ashtkd_ros.bags.bag import Bag
 from ashtkd_ros.bags.bag_names import is_bag
+from ashtkd_ros.bags.sqlite import SqliteFile
 from ashtkd_ros.commands.bag_tools import main as bag_tools
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
@@ -269,6 +270,25 @@ def test_bag_tools_tells_what_was_passed_over(bag: Path, capsys: pytest.CaptureF
     printed = capsys.readouterr()
     assert end.value.code == 0 and '/odom' in printed.out
     assert printed.err.startswith(f'note: {bag}: metadata.yaml is missing')
+
+
+@pytest.mark.parametrize('statement', ['', 'CREATE INDEX other ON messages (topic_id)'])
+def test_without_an_index_the_messages_are_not_sorted_with_their_data(
+    plain: Path, bag: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+):
+    (file,) = storage_files(bag)
+    with closing(sqlite3.connect(file)) as base, base:
+        base.execute('DROP INDEX timestamp_idx')
+        base.execute(statement)
+    queries, expected, read = [], contents(plain), SqliteFile._rows
+
+    def rows(opened: SqliteFile, what: str, *rest: Any) -> Any:
+        queries.append(what)
+        return read(opened, what, *rest)
+
+    monkeypatch.setattr(SqliteFile, '_rows', rows)
+    assert contents(bag) == expected
+    assert queries == ['NULL']
 
 
 def test_an_empty_bag_has_no_span(tmp_path: Path):

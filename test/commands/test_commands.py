@@ -251,3 +251,13 @@ def test_a_reader_that_closes_early_is_no_error():
     command = f'"{sys.executable}" -c \'{code}\' | head -1; exit "${{PIPESTATUS[0]}}"'
     done = subprocess.run(['bash', '-c', command], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, 'line\n', '')
+
+
+def test_a_map_of_a_covered_camera_is_told(tmp_path: Path, capsys: pytest.CaptureFixture):
+    walk, out = tmp_path / 'walk', tmp_path / 'map'
+    walk.mkdir()
+    cv2.imwrite(str(walk / 'a.png'), np.full((64, 64, 3), 9, np.uint8))
+    rows = [f'a.png,{i},{i},0' for i in range(3)]
+    (walk / 'poses.csv').write_text('\n'.join(['file,stamp,x,y', *rows]))
+    assert call('build_map', walk, '-o', out) == 0
+    assert f'note: {out}: all places have the same descriptor' in capsys.readouterr().err

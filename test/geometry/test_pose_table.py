@@ -86,3 +86,21 @@ def test_a_bad_half_of_a_stamp_is_named(tmp_path: Path, sec: str, nanosec: str) 
     with pytest.raises(VprError, match=r'a\.csv:3: (sec|nanosec) is "') as error:
         read_pose_table(path)
     line_of(error)
+
+
+@pytest.mark.parametrize(
+    ('names', 'told'),
+    [
+        ('yaw', 'yaw is not read'),
+        ('Roll [rad],pitch,/odom/yaw_deg', 'roll, pitch, odom.yaw_deg are not read'),
+        ('heading_degrees', 'heading_degrees is not read'),
+        ('yaw_rate,thetas', ''),
+        ('yaw,qx,qy,qz,qw', ''),
+    ],
+)
+def test_a_heading_that_is_not_read_is_told(tmp_path: Path, names: str, told: str) -> None:
+    path = tmp_path / 'poses.csv'
+    rows = [f'{i}.5,{i},0' + ',1' * (names.count(',') + 1) for i in range(3)]
+    path.write_text('\n'.join([f'stamp,x,y,{names}', *rows]))
+    notes = read_pose_table(path).notes
+    assert [n.startswith(told) for n in notes] == [True] * bool(told)

@@ -14,9 +14,9 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 from ros_helpers import compressed_message
 from sensor_msgs.msg import CompressedImage
-from test_message_decoding import HEIGHT, WIDTH, smooth
+from test_message_decoding import BAYER, HEIGHT, WIDTH, mosaic_of, padded, smooth
 
-from ashtkd_ros.images.message_decoding import ImageError, compressed_to_array
+from ashtkd_ros.images.message_decoding import ImageError, compressed_to_array, image_to_array
 
 pytestmark = pytest.mark.ros
 
@@ -32,6 +32,46 @@ def test_a_grey_jpeg_becomes_three_channels() -> None:
     data = cv2.imencode('.jpg', smooth()[..., 0])[1].tobytes()
     pixels, _ = compressed_to_array(CompressedImage(format='jpeg', data=data))
     assert pixels.shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize('kind', ['jpg', 'png'])
+@pytest.mark.parametrize('pattern', BAYER)
+def test_a_mosaic_becomes_the_colours_that_it_has_raw(pattern: str, kind: str) -> None:
+    mosaic = mosaic_of(smooth(), pattern)
+    raw, _ = image_to_array(padded(mosaic, f'bayer_{pattern}8'))
+    data = cv2.imencode(f'.{kind}', mosaic, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    encoding, kind = f'bayer_{pattern}8', 'jpeg' if kind == 'jpg' else kind
+    for made, at_least in (('', None), (encoding, (1, 1))):
+        name = f'{encoding}; {kind} compressed {made}'
+        pixels, order = compressed_to_array(CompressedImage(format=name, data=data), at_least)
+        assert order == 'RGB'
+        assert np.abs(pixels.astype(int) - raw).max() <= (6 if kind == 'jpeg' else 0)
+
+
+def test_colours_whose_format_names_a_mosaic_stay() -> None:
+    message = compressed_message(smooth(), kind='png')
+    message.format = 'bayer_rggb8; png compressed bgr8'
+    pixels, order = compressed_to_array(message)
+    assert order == 'BGR'
+    assert np.array_equal(pixels[..., ::-1], smooth())
+
+
+def test_grey_that_a_sender_made_of_a_mosaic_stays() -> None:
+    grey = smooth()[..., 1]
+    data = cv2.imencode('.png', grey)[1].tobytes()
+    message = CompressedImage(format='bayer_rggb8; png compressed mono8', data=data)
+    pixels, _ = compressed_to_array(message)
+    assert np.array_equal(pixels, np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_a_tiff_of_image_transport_has_the_order_of_the_camera(order: str) -> None:
+    """image_transport hands the pixels of any encoding to OpenCV, which takes them for BGR."""
+    data = cv2.imencode('.tiff', smooth())[1].tobytes()
+    message = CompressedImage(format=f'{order.lower()}8; tiff compressed ', data=data)
+    pixels, found = compressed_to_array(message)
+    assert found == order
+    assert np.array_equal(pixels, smooth())
 
 
 def jpeg_of(height: int, width: int) -> CompressedImage:

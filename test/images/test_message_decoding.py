@@ -89,14 +89,20 @@ def test_sixteen_bits_keep_the_upper_byte(encoding: str, big_endian: bool, paddi
     check(message, grey, 'GREY')
 
 
+def mosaic_of(colours: np.ndarray, pattern: str) -> np.ndarray:
+    """What a sensor behind a Bayer pattern sees of RGB pixels, uint8 (H, W)."""
+    mosaic = np.empty(colours.shape[:2], np.uint8)
+    for k, letter in enumerate(BAYER[pattern]):
+        y, x = divmod(k, 2)
+        mosaic[y::2, x::2] = colours[y::2, x::2, 'RGB'.index(letter)]
+    return mosaic
+
+
 @pytest.mark.parametrize('padding', [0, 6])
 @pytest.mark.parametrize('pattern', BAYER)
 def test_bayer(pattern: str, padding: int) -> None:
     colours = smooth()
-    mosaic = np.empty((HEIGHT, WIDTH), np.uint8)
-    for k, letter in enumerate(BAYER[pattern]):
-        y, x = divmod(k, 2)
-        mosaic[y::2, x::2] = colours[y::2, x::2, 'RGB'.index(letter)]
+    mosaic = mosaic_of(colours, pattern)
     pixels, order = image_to_array(padded(mosaic, f'bayer_{pattern}8', padding=padding))
     assert order == 'RGB'
     assert pixels.shape == colours.shape

@@ -104,6 +104,26 @@ def test_every_cut_that_changes_the_picture_is_found(kind: str, tail: bytes, gre
                 np.testing.assert_array_equal(image, whole, f'{cut} of {len(data)}')
 
 
+@pytest.mark.parametrize(
+    ('flag', 'at_least'), [(cv2.IMREAD_COLOR, None), (cv2.IMREAD_REDUCED_COLOR_2, (36, 44))]
+)
+@pytest.mark.parametrize('grey', [False, True])
+def test_a_sound_picture_with_a_grey_corner_prints_nothing(
+    grey: bool, flag: int, at_least: tuple[int, int] | None, capfd: pytest.CaptureFixture
+) -> None:
+    """What libjpeg prints when the decoder is put to the proof would be untrue."""
+    tried = 0
+    for value in range(256):
+        image = picture(grey=grey)
+        image[-8:, -8:] = value
+        image[-4:, -4] = 0
+        data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 100])[1]
+        if (cv2.imdecode(data, flag)[-1, -1] == 128).all():
+            tried += 1
+            np.testing.assert_array_equal(read(data.tobytes(), at_least), cv2.imdecode(data, flag))
+    assert tried and capfd.readouterr().err == ''
+
+
 def test_a_picture_of_the_grey_that_stands_for_nothing_is_read() -> None:
     for kind in KINDS.values():
         for shape in ((40, 56, 3), (40, 56)):

@@ -67,6 +67,15 @@ def test_walk_needs_no_more_than_file_stamp_and_position(tmp_path: Path):
     assert frame.pose == Pose(4.0, 5.0, 0.0)
 
 
+@pytest.mark.parametrize('name', ['yaw', 'q_w'])
+def test_walk_tells_which_heading_is_not_read(tmp_path: Path, name: str):
+    notes = []
+    read_source(
+        walk(tmp_path / 'w', 'a.jpg,0,4,5,1', header=f'file,stamp,x,y,{name}'), notes=notes
+    )
+    assert [n.startswith(f'{name} is not read') for n in notes] == [True]
+
+
 def test_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_header(tmp_path: Path):
     folder = walk(tmp_path / 'w', GOOD)
     text = (folder / 'poses.csv').read_text()
@@ -150,6 +159,16 @@ def test_bad_walk_is_refused_with_one_line(tmp_path: Path, case: str):
     with pytest.raises(VprError) as error:
         read_source(walk(tmp_path / 'w', *rows, header=header))
     assert expected in line_of(error) and str(tmp_path / 'w') in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['images\\é.jpg', 'images/É.JPG', 'images/e\u0301.jpg'])
+def test_a_file_of_nearly_the_name_is_named(tmp_path: Path, name: str):
+    folder = walk(tmp_path / 'w', f'{name},0,4,5', header='file,stamp,x,y')
+    (folder / 'images').mkdir(exist_ok=True)
+    (folder / 'images' / 'é.jpg').touch()
+    with pytest.raises(VprError) as error:
+        read_source(folder)
+    assert f'(there is {folder}/images/é.jpg)' in str(error.value)
 
 
 def test_missing_folder_is_named(tmp_path: Path):

@@ -62,6 +62,23 @@ def test_what_does_not_fit_is_one_line(bag: Path, town: Path, tmp_path: Path):
         assert expected in line_of(error) and str(path) in str(error.value)
 
 
+def test_what_was_meant_is_told(bag: Path, town: Path, tmp_path: Path):
+    (tmp_path / 'walk').symlink_to(town / 'day')
+    write_video(tmp_path / 'v.mp4')
+    write_bag(tmp_path / 'old.bag', records=[image(1.0, picture(0))])
+    (tmp_path / 'session').mkdir()
+    (tmp_path / 'session' / 'notes.txt').touch()
+    for path, expected in (
+        (tmp_path, '; it holds bag, old.bag, v.mp4, walk: name one of them'),
+        (bag / 'metadata.yaml', 'name the folder that it is in'),
+        (town / 'day' / 'poses.csv', 'name the folder that it is in'),
+        (tmp_path / 'session', 'add a table of the images'),
+    ):
+        with pytest.raises(VprError) as error:
+            open_traverse(path)
+        assert line_of(error).endswith(expected)
+
+
 def test_what_has_no_effect_is_noted(town: Path, tmp_path: Path):
     video = write_video(tmp_path / 'v.mp4')
     (tmp_path / 'a.txt').write_text('0 0 0 0 0 0 0 1\n9 9 0 0 0 0 0 1\n')

@@ -49,6 +49,16 @@ def test_a_robot_without_constant_transforms_of_its_own_takes_those_of_all(bag: 
     assert frames(traverse)[0].pose.x == pytest.approx(11)
 
 
+@pytest.mark.parametrize('asked', ['r1/tf', '/r1/tf'])
+def test_topics_without_a_slash_at_the_beginning_are_chosen_as_others(bag: Path, asked: str):
+    records = [image(START + i, picture(i), topic='cam/image') for i in range(5)]
+    records += [*robot('r1', 10), *robot('r2', 50)]
+    write_bag(bag, records=records)
+    for name in ('cam/image', '/cam/image'):
+        traverse = BagTraverse(bag, TraverseOptions(image_topic=name, pose_topic=asked))
+        assert [f.pose.x for f in frames(traverse)] == pytest.approx([11] * 5)
+
+
 def test_a_goal_or_two_are_no_poses_where_there_are_others(tmp_path: Path):
     stray = [pose_stamped(START + 9, Pose(99, 0, 0), '/goal_pose')]
     many = images(20)
