@@ -105,10 +105,12 @@ class Diagnostics:
         if rate := node.get_parameter('max_rate_hz').value:
             timeout = max(timeout, 2.0 / rate)
         if health.unanswered_s > timeout:
-            why = health.last_error or 'the network does not answer'
+            why = health.unused or 'the network does not answer'
+            if rate and (passed := health.unanswered_by_stamps_s) < 1.0 / rate:
+                why = f'max_rate_hz counts by their stamps, which advanced by {passed:.2f} s only'
             warnings.append(f'no image could be used for {health.unanswered_s:.1f} s: {why}')
         if health.fault:
             same_stamps = health.fault == 'frozen' and node.pipeline.frozen.same_stamps
             advice = _SAME_STAMPS if same_stamps else _ADVICE.get(health.fault, '')
             warnings.append(f'camera: {health.fault} images{advice}')
-        return [*warnings, health.jump]
+        return [*warnings, health.jump and f'{health.jump}{images.several()}']
