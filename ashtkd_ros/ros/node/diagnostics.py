@@ -19,6 +19,7 @@ _ADVICE = {
     'nearly black': ' (set min_light to 0 to match them anyway)',
 }
 _LASTING = 3  # answers in a row that could not be verified
+_NO_STAMPS = 'the images have no stamps, so ~/pose has none; set them in the driver of the camera'
 _SAME_STAMPS = ' (their stamps do not change either: one image is sent again and again)'
 
 
@@ -113,4 +114,6 @@ class Diagnostics:
             same_stamps = health.fault == 'frozen' and node.pipeline.frozen.same_stamps
             advice = _SAME_STAMPS if same_stamps else _ADVICE.get(health.fault, '')
             warnings.append(f'camera: {health.fault} images{advice}')
+        if health.unstamped:
+            warnings.append(_NO_STAMPS)
         return [*warnings, health.jump and f'{health.jump}{images.several()}']

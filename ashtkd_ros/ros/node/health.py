@@ -94,6 +94,11 @@ class Health:
         return f"the images' stamps jumped {self._jump}" if lately else ''
 
     @property
+    def unstamped(self) -> bool:
+        """Whether the last image had no stamp."""
+        return self._last_stamp == 0.0
+
+    @property
     def unanswered_s(self) -> float:
         """Seconds since the first image that came after the last answer; 0 if none has come."""
         owed = self._owed
