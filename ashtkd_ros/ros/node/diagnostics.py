@@ -11,6 +11,7 @@ from rclpy.clock import Clock, ClockType
 from ashtkd_ros.recognition.recogniser import least_confidence
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.console import DiagnosticsLog
+from ashtkd_ros.ros.node.health import DISABLED
 from ashtkd_ros.ros.node.node_state import NodeState
 
 _ADVICE = {
@@ -72,7 +73,7 @@ class Diagnostics:
         # What lasts longest comes last: `ros2 topic echo` shows only the first 128 letters.
         warnings = []
         if node.state == 'active' and not node.enabled:
-            warnings.append('disabled; call ~/enable with data: true')
+            warnings.append(DISABLED)
         elif node.state == 'active':
             warnings += self._image_warnings()
         tiles = node.loaded_map.tiles
