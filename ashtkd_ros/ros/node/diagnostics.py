@@ -11,8 +11,8 @@ from rclpy.clock import Clock, ClockType
 from ashtkd_ros.recognition.recogniser import least_confidence
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.console import DiagnosticsLog
-from ashtkd_ros.ros.node.health import DISABLED
 from ashtkd_ros.ros.node.node_state import NodeState
+from ashtkd_ros.ros.status_texts import DISABLED
 
 _ADVICE = {
     'frozen': ' (set frozen_after to 0 for a simulated camera without noise)',

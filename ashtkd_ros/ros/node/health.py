@@ -16,8 +16,6 @@ from ashtkd_ros.recognition.following import Followed
 from ashtkd_ros.recognition.matcher import Candidate, Check
 from ashtkd_ros.recognition.recogniser import Recognition
 
-DISABLED = 'disabled; call ~/enable with data: true'  # as the message of the diagnostics
-
 _WINDOW = 200
 _RATE_S = 5.0
 # Stamps jump ahead if they advance more than a recording would at this many times its speed.

@@ -14,9 +14,9 @@ from std_srvs.srv import SetBool, Trigger
 from ashtkd_ros.errors import error_text
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.callback_errors import answer_with_errors
-from ashtkd_ros.ros.node.health import DISABLED
 from ashtkd_ros.ros.node.messages import check_messages
 from ashtkd_ros.ros.node.node_state import NodeState
+from ashtkd_ros.ros.status_texts import DISABLED
 from ashtkd_ros.ros.threads import start_thread
 
 _Response = TypeVar('_Response', SetBool.Response, Trigger.Response)

@@ -18,10 +18,10 @@ from vision_msgs.msg import Classification
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import NodeAnswer
-from ashtkd_ros.ros.node.health import DISABLED
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.message_stamps import stamp_ns_of
 from ashtkd_ros.ros.session import end_on_signal
+from ashtkd_ros.ros.status_texts import DISABLED
 from ashtkd_ros.ros.threads import start_thread
 from ashtkd_ros.traverses.frame import Frame
 
