@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import unicodedata
 
+_LONGEST_NAME = 80
+
 
 def reason_of(error: BaseException) -> str:
     """The text of an exception in one line, without its number and path."""
@@ -17,6 +19,11 @@ def one_line(text: str) -> str:
         return text
     words = ' '.join(text.split('\n')).strip() if '\n' in text else text
     return ''.join(c if _harmless(c) else c.encode('unicode_escape').decode() for c in words)
+
+
+def name_of(text: str) -> str:
+    """A name that comes from outside, in one line of 80 letters at most."""
+    return one_line(text[:_LONGEST_NAME])[:_LONGEST_NAME]
 
 
 def counted(number: int, noun: str, plural: str = '') -> str:

@@ -20,6 +20,7 @@ from ashtkd_ros.images.picture_decoding import (
     is_known,
     undecodable,
 )
+from ashtkd_ros.text import name_of
 
 # encoding: (channels, dtype, order of the result, conversion by OpenCV or None)
 _LAYOUTS = {
@@ -65,7 +66,7 @@ def image_to_array(msg, depth: BitDepth | None = None) -> tuple[np.ndarray, str]
     like rgb8, bgr8 and mono8 give views, not copies.
     """
     if msg.encoding not in ENCODINGS:
-        raise ImageError('unknown encoding', f'unknown encoding "{msg.encoding}"')
+        raise ImageError('unknown encoding', f'unknown encoding "{name_of(msg.encoding)}"')
     channels, kind, order, conversion = _LAYOUTS[msg.encoding]
     pixels = _pixels(msg, channels, np.dtype(kind))
     if pixels.dtype.itemsize == 2:

@@ -20,7 +20,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.images.bit_depth import BitDepth
 from ashtkd_ros.images.picture_limits import excess, segments, stated_size
-from ashtkd_ros.text import one_line
+from ashtkd_ros.text import name_of
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _TIFF = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '', b'MM\0+': ''}  # the last two: BigTIFF
@@ -98,7 +98,7 @@ def is_deep(data: np.ndarray) -> bool:
 
 def undecodable(name: str) -> ImageError:
     """The error for bytes that are not a picture of the format `name`."""
-    named = f'format "{one_line(name)[:80]}"'
+    named = f'format "{name_of(name)}"'
     if 'compresseddepth' in name.lower():
         text = f'{named} is depth packed for image_transport, not a picture of a camera'
     else:
@@ -108,7 +108,7 @@ def undecodable(name: str) -> ImageError:
 
 
 def _truncated(name: str, what: str) -> ImageError:
-    kind = one_line(name)[:80] or 'compressed'
+    kind = name_of(name) or 'compressed'
     return ImageError('truncated data', f'truncated data: the {kind} image {what}')
 
 

@@ -15,6 +15,8 @@ from ashtkd_ros.recognition.rate_gate import RateGate
         ([1.0, 1.4, 1.9, 2.0, 2.1, 3.0], 1.0, [1.0, 2.0, 3.0]),
         ([1.0, 1.995, 2.99], 1.0, [1.0, 1.995, 2.99]),
         ([5.0, 5.5, 1.0, 1.5, 2.0], 1.0, [5.0, 1.0, 2.0]),
+        ([5.0, 4.7, 5.2, 4.9, 5.4, 5.1, 6.0], 1.0, [5.0, 6.0]),  # two cameras
+        ([0.01, 0.5, 1.01], 1.0, [0.01, 1.01]),
     ],
 )
 def test_what_is_let_through(stamps: list[float], hz: float, used: list[float]):

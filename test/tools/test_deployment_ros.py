@@ -156,5 +156,14 @@ def test_amcl_is_told_only_when_it_is_lost(peer: Peer) -> None:
         asked_at = example.asked_at
         example.on_timer()
         assert example.asked_at == asked_at, 'AMCL needs a pause'
+        example.asked_at = asked_at + 1000.0  # by a simulated clock that is set back
+        example.on_timer()
+        assert example.asked_at < asked_at + 1000.0
+        for variance in (-1e-9, math.nan):
+            example.on_pose(spread(0.3))
+            message = spread(0.3)
+            message.pose.covariance[7] = variance
+            example.on_pose(message)
+            assert example.stddev == math.inf
     finally:
         example.destroy_node()

@@ -80,6 +80,9 @@ class Nav2:
     def wait_for_server(self, timeout_sec: float) -> bool:
         return self.ready
 
+    def server_is_ready(self) -> bool:
+        return self.ready
+
     def send_goal_async(self, goal) -> Future:
         self.goals.append(goal)
         return self._soon(SimpleNamespace(accepted=self.accepts, get_result_async=self._result))
@@ -132,6 +135,17 @@ def test_what_nav2_makes_of_it_is_the_status(nav2, campus: Path, monkeypatch):
     assert call(monkeypatch, campus, 'kitchen') == 1
     nav2.ready = False
     assert 'start nav2' in call(monkeypatch, campus, 'kitchen')
+
+
+def test_a_nav2_that_dies_on_the_way_is_told_and_not_waited_for(
+    nav2, campus: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def die(self) -> Future:
+        self.ready = False
+        return Future()
+
+    monkeypatch.setattr(nav2, '_result', die)
+    assert call(monkeypatch, campus, 'kitchen').startswith('error: nav2 is gone while the robot')
 
 
 def test_without_map_name_or_nav2_it_is_one_line(campus: Path, monkeypatch, tmp_path: Path):

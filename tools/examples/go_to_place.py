@@ -28,6 +28,7 @@ from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.text import one_line
 
 _MOST_NAMES = 20  # that an error lists
+_GONE = 3  # looks in a row, one a second, that do not find nav2
 
 
 def place_called(place_map: PlaceMap, name: str) -> Place:
@@ -72,6 +73,7 @@ class GoToPlace(Node):
         super().__init__('go_to_place')
         self.goal, self.arrived = NavigateToPose.Goal(pose=goal), None
         self.sent = self.taken = None
+        self.missed = 0  # looks in a row that did not find nav2
         self.client = ActionClient(self, NavigateToPose, 'navigate_to_pose')
 
     def send(self, patience_s: float) -> None:
@@ -97,6 +99,12 @@ class GoToPlace(Node):
         self.arrived = result.result().status == GoalStatus.STATUS_SUCCEEDED
         self.get_logger().info('there' if self.arrived else 'nav2 gave up')
 
+    def look(self) -> None:
+        """VprError where nav2 is gone: what becomes of the goal is never told then."""
+        self.missed = 0 if self.client.server_is_ready() else self.missed + 1
+        if self.missed >= _GONE and self.arrived is None:
+            raise VprError('nav2 is gone while the robot is on the way; see to the robot')
+
     def cancel(self) -> None:
         """Stop a robot that is on the way, and wait for nav2 to say so."""
         if self.sent is not None and self.taken is None:
@@ -117,6 +125,7 @@ def _go(folder: Path, name: str, patience_s: float) -> int:
         where = f'{place.pose.x:.1f}, {place.pose.y:.1f}'
         node.get_logger().info(f'{one_line(name)} is place {place.id}, at {where}')
         node.send(patience_s)
+        node.create_timer(1.0, node.look)
         while node.arrived is None:
             rclpy.spin_once(node, timeout_sec=1.0)
     except (KeyboardInterrupt, ExternalShutdownException, RuntimeError):

@@ -15,6 +15,7 @@ import sys
 
 import rclpy
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -32,33 +33,41 @@ class RelocaliseAmcl(Node):
 
     def __init__(self) -> None:
         super().__init__('relocalise_amcl')
-        self.lost_stddev = self.declare_parameter('lost_stddev', 3.0).value  # metres
-        self.pause_s = self.declare_parameter('pause_s', 30.0).value
+        any_number = ParameterDescriptor(dynamic_typing=True)  # 3 as well as 3.0
+        self.lost_stddev, self.pause_s = (  # metres, seconds
+            float(self.declare_parameter(name, value, any_number).value)
+            for name, value in (('lost_stddev', 3.0), ('pause_s', 30.0))
+        )
         self.stddev = math.inf
         self.asked_at = -math.inf
+        self.said = ''
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(PoseWithCovarianceStamped, 'amcl_pose', self.on_pose, latched)
         self.relocalize = self.create_client(Trigger, 'vpr_node/relocalize')
         self.create_timer(1.0, self.on_timer)
 
     def on_pose(self, message: PoseWithCovarianceStamped) -> None:
-        """Keep how far the particles spread, in metres."""
-        covariance = message.pose.covariance
-        self.stddev = math.sqrt(max(covariance[0], covariance[7]))
+        """Keep how far the particles spread, in metres; a covariance that is none is no pose."""
+        variances = message.pose.covariance[0:8:7]
+        known = all(variance >= 0.0 for variance in variances)  # false for NaN
+        self.stddev = math.sqrt(max(variances)) if known else math.inf
 
     def on_timer(self) -> None:
         """Ask vpr_node to publish its pose on `initialpose`, if AMCL is lost."""
         now = self.get_clock().now().nanoseconds * 1e-9
-        if self.stddev < self.lost_stddev or now - self.asked_at < self.pause_s:
-            return
+        if self.stddev < self.lost_stddev or 0.0 <= now - self.asked_at < self.pause_s:
+            return  # a simulated clock that was set back ends the pause
         if self.relocalize.service_is_ready():
             self.asked_at = now
             self.relocalize.call_async(Trigger.Request()).add_done_callback(self.on_answer)
 
     def on_answer(self, answer: Future) -> None:
-        """Where no place is recognised just now: ask again at once."""
+        """Where no place is recognised just now: ask again at once, and say so once."""
         response = answer.result()
-        self.get_logger().info(f'AMCL is lost (spread {self.stddev:.1f} m): {response.message}')
+        if response.success or response.message != self.said:
+            text = f'AMCL is lost (spread {self.stddev:.1f} m): {response.message}'
+            self.get_logger().info(text)
+        self.said = response.message
         if not response.success:
             self.asked_at = -math.inf
 

@@ -12,6 +12,7 @@ from ashtkd_ros.recognition.recogniser import least_confidence
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.console import DiagnosticsLog
 from ashtkd_ros.ros.node.node_state import NodeState
+from ashtkd_ros.ros.status_texts import DISABLED
 
 _ADVICE = {
     'frozen': ' (set frozen_after to 0 for a simulated camera without noise)',
@@ -19,6 +20,7 @@ _ADVICE = {
     'nearly black': ' (set min_light to 0 to match them anyway)',
 }
 _LASTING = 3  # answers in a row that could not be verified
+_NO_STAMPS = 'the images have no stamps, so ~/pose has none; set them in the driver of the camera'
 _SAME_STAMPS = ' (their stamps do not change either: one image is sent again and again)'
 
 
@@ -71,7 +73,7 @@ class Diagnostics:
         # What lasts longest comes last: `ros2 topic echo` shows only the first 128 letters.
         warnings = []
         if node.state == 'active' and not node.enabled:
-            warnings.append('disabled; call ~/enable with data: true')
+            warnings.append(DISABLED)
         elif node.state == 'active':
             warnings += self._image_warnings()
         tiles = node.loaded_map.tiles
@@ -105,10 +107,14 @@ class Diagnostics:
         if rate := node.get_parameter('max_rate_hz').value:
             timeout = max(timeout, 2.0 / rate)
         if health.unanswered_s > timeout:
-            why = health.last_error or 'the network does not answer'
+            why = health.unused or 'the network does not answer'
+            if rate and (passed := health.unanswered_by_stamps_s) < 1.0 / rate:
+                why = f'max_rate_hz counts by their stamps, which advanced by {passed:.2f} s only'
             warnings.append(f'no image could be used for {health.unanswered_s:.1f} s: {why}')
         if health.fault:
             same_stamps = health.fault == 'frozen' and node.pipeline.frozen.same_stamps
             advice = _SAME_STAMPS if same_stamps else _ADVICE.get(health.fault, '')
             warnings.append(f'camera: {health.fault} images{advice}')
-        return [*warnings, health.jump]
+        if health.unstamped:
+            warnings.append(_NO_STAMPS)
+        return [*warnings, health.jump and f'{health.jump}{images.several()}']

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.timer import Timer
 
 from ashtkd_ros.ros.node.node_state import NodeState
 
@@ -20,11 +21,13 @@ class FailureRecovery:
         self._node = node
         self.reason = ''
         self._pause_s, self._processed_before = _PAUSE_S / 2, 0
+        self._timer: Timer | None = None
 
     def begin(self) -> None:
         """The node is being activated."""
         health = self._node.health
         self.reason, health.failures = '', 0
+        self._end_pause()
         self._processed_before = health.processed
 
     def count_failure(self, text: str) -> None:
@@ -50,8 +53,13 @@ class FailureRecovery:
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._timer = node.create_timer(self._pause_s, self._after_pause, clock=steady)
 
+    def _end_pause(self) -> None:
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+            self._timer = None
+
     def _after_pause(self) -> None:
-        self._node.destroy_timer(self._timer)
+        self._end_pause()
         self.reactivate()
 
     def reactivate(self) -> bool:

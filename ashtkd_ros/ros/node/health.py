@@ -33,15 +33,11 @@ class Health:
         self.received = self.processed = self.dropped = self.unknown = self.skipped = 0
         self.bad: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
-        self.fault = self.last_error = self.refusal = ''
+        self.last_error = ''
         self.failures = self.stamps_back = self.stamps_ahead = 0
-        self.similarity = self.margin = self.confidence = float('nan')
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
         # Seconds for each of the last images: decoding and resizing, embedding, verifying, rest.
         self.stages: deque[tuple[float, float, float, float]] = deque(maxlen=_WINDOW)
-        self.check: Check | None = None
-        self.single: Candidate | None = None  # of the last image alone, in a sequence
-        self.followed: Followed | None = None
         self.moved = ''  # metres between the last two images, empty without odometry
         self.prior = ''  # what it meant for the last image, empty without prior_topic
         self.jumps = 0  # of the best place, to one that the robot cannot have reached
@@ -54,8 +50,25 @@ class Health:
     def begin(self) -> None:
         """The node is being activated: no image has come yet."""
         self._last_image: float | None = None
-        self._begun = self._answered_at = time.monotonic()
-        self.fault, self.place, self.place_name = '', 'none', ''
+        self._begun = time.monotonic()
+        self.forget()
+
+    def forget(self) -> None:
+        """What was said of the last image is no longer true."""
+        self._settle()
+        self._forget_answer()
+
+    def _settle(self) -> None:
+        """No image waits for an answer."""
+        self.unused = ''  # why images after the last answer were not used
+        self._owed: tuple[float, float] | None = None  # when the first one came, and its stamp
+
+    def _forget_answer(self) -> None:
+        self.fault, self.refusal, self.place, self.place_name = '', '', 'none', ''
+        self.similarity = self.margin = self.confidence = math.nan
+        self.check: Check | None = None
+        self.single: Candidate | None = None  # of the last image alone, in a sequence
+        self.followed: Followed | None = None
 
     def count_image(self, stamp_s: float) -> None:
         """An image message arrived."""
@@ -71,6 +84,8 @@ class Health:
                 self._jump, self._jumped_at = f'ahead by {ahead:.1f} s', now
         self.received += 1
         self._last_image, self._last_stamp = now, stamp_s
+        if self._owed is None:
+            self._owed = now, stamp_s
 
     @property
     def jump(self) -> str:
@@ -79,14 +94,27 @@ class Health:
         return f"the images' stamps jumped {self._jump}" if lately else ''
 
     @property
+    def unstamped(self) -> bool:
+        """Whether the last image had no stamp."""
+        return self._last_stamp == 0.0
+
+    @property
     def unanswered_s(self) -> float:
-        """Seconds since the last answer, or since the node was activated."""
-        return time.monotonic() - self._answered_at
+        """Seconds since the first image that came after the last answer; 0 if none has come."""
+        owed = self._owed
+        return 0.0 if owed is None else time.monotonic() - owed[0]
+
+    @property
+    def unanswered_by_stamps_s(self) -> float:
+        """The same by the images' stamps; infinite where they have none."""
+        owed, last = self._owed, self._last_stamp
+        return math.inf if owed is None or not last or not owed[1] else abs(last - owed[1])
 
     def count_error(self, kind: str, text: str) -> None:
         """A message could not be used: count it under `kind`, and keep `text`."""
         self.bad[kind] += 1
-        self.last_error = text
+        self._forget_answer()
+        self.last_error = self.unused = text
 
     def count_fault(self, kind: str, seconds: float) -> None:
         """An image had a fault of this kind and was answered as unknown, after so many seconds."""
@@ -96,11 +124,10 @@ class Health:
 
     def refused(self, why: str, seconds: float) -> None:
         """An image was answered as unknown without being matched, after so many seconds."""
-        self.refusal, self.fault = why, ''
+        self.forget()
+        self.refusal, self.place = why, 'unknown'
         self.processed += 1
         self.unknown += 1
-        self.place, self.place_name = 'unknown', ''
-        self._answered_at = time.monotonic()
         self._latencies.append(seconds)
 
     def answered(self, recognition: Recognition, seconds: float) -> None:
@@ -108,6 +135,7 @@ class Health:
         self.processed += 1
         self.unknown += not recognition.accepted
         self.refusal, self.fault, self.failures = recognition.refusal, '', 0
+        self._settle()
         best = recognition.candidates[0]
         self.similarity, self.margin = best.similarity, best.margin
         self.confidence, self.check = best.confidence, best.check
@@ -118,7 +146,6 @@ class Health:
         self.verify_faults = self.verify_faults + 1 if recognition.fault else 0
         self.place = str(best.place.id) if recognition.accepted else 'unknown'
         self.place_name = recognition.name
-        self._answered_at = time.monotonic()
         self._latencies.append(seconds)
 
     @property
@@ -187,7 +214,7 @@ class Health:
         }
 
     def _last_image_values(self, state: str) -> dict[str, object]:
-        lately = state == 'active' and self.silence_s < _LATELY_S
+        lately = state == 'active' and max(self.silence_s, self.unanswered_s) < _LATELY_S
         return {
             'last error': self.last_error,
             'place': self.place if lately else 'none',

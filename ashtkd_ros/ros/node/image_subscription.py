@@ -177,6 +177,11 @@ class ImageSubscription:
             return f'only messages without content come on {self.topic}; {offers}'
         return f'no message comes on {self.topic}; {offers}'
 
+    def several(self) -> str:
+        """Who publishes, to be put after what may come of it; empty where it is one at most."""
+        names = sorted(map(_name, self._node.get_publishers_info_by_topic(self.topic)))
+        return f' ({len(names)} publish on {self.topic}: {", ".join(names)})' if names[1:] else ''
+
     def _advice_on_topic(self, mine: str) -> str:
         """What to set if images of the other transport are on another topic; else empty."""
         raw = self._base.removesuffix(COMPRESSED)

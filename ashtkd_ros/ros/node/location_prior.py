@@ -11,14 +11,14 @@ from rclpy.clock import Clock, ClockType
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import NavSatFix
 
-from ashtkd_ros.errors import VprError, error_text
+from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.recognition.prior import Prior, PriorTrack
 from ashtkd_ros.ros.node.loaded_map import LoadedMap
 from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.node.patience import PATIENCE_S, Patience
 from ashtkd_ros.stamps import stamp_to_s
-from ashtkd_ros.text import one_line
+from ashtkd_ros.text import name_of
 
 _TYPES = {
     'sensor_msgs/msg/NavSatFix': NavSatFix,
@@ -29,19 +29,14 @@ _EVERY_S = 0.5  # between looks at who publishes
 
 
 class LocationPrior:
-    """Keeps the last positions while the node is active. VprError where the topic has no name.
+    """Keeps the last positions while the node is active.
 
     It subscribes when the first publisher tells the type of the messages.
     """
 
     def __init__(self, node: NodeState):
         self._node, self._map, self._track = node, node.loaded_map, PriorTrack()
-        try:
-            self._topic = node.resolve_topic_name(node.parameters.prior_topic)
-        except Exception as error:  # of rclpy, for what is no name
-            raise VprError(
-                f'parameter prior_topic is no name of a topic: {error_text(error)}'
-            ) from error
+        self._topic = node.parameters.prior_topic
         self._why, self._patience = f'nobody publishes on {self._topic}', Patience()
         self._subscription = None
         # The node's own clock may stop or go back.
@@ -118,7 +113,7 @@ def _of_fix(message: NavSatFix, loaded: LoadedMap) -> _Position:
 def _of_pose(message: PoseWithCovarianceStamped, loaded: LoadedMap) -> _Position:
     frame = message.header.frame_id.lstrip('/')
     if frame != loaded.frame.lstrip('/'):
-        raise VprError(f'the position is in frame "{one_line(frame)}", not "{loaded.frame}"')
+        raise VprError(f'the position is in frame "{name_of(frame)}", not "{loaded.frame}"')
     at = message.pose.pose.position
     return at.x, at.y, _deviation(message.pose.covariance[0:8:7])
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, fields, replace
@@ -14,7 +13,6 @@ from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
     ParameterDescriptor,
-    SetParametersResult,
 )
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
@@ -24,7 +22,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.path_expansion import expand_path
 from ashtkd_ros.ros.node import qos_overrides
 from ashtkd_ros.ros.node.parameters import TYPE_NAMES, Parameters
-from ashtkd_ros.text import one_line
+from ashtkd_ros.text import name_of, one_line
 
 # Parameters that rclpy itself declares.
 _OF_RCLPY = ('use_sim_time', 'start_type_description_service')
@@ -39,12 +37,10 @@ def declare(node: Node) -> None:
     """
     given = node.get_parameters_by_prefix('')
     for name, parameter in given.items():
-        _check_name(name, parameter.value)
+        _check(name, parameter.value)
     for spec in fields(Parameters):
         name, default = spec.name, spec.default
         if name in given:
-            if fault := _fault(spec, node.get_parameter(name).value):
-                raise VprError(f'parameter {name} is {fault}')
             node.undeclare_parameter(name)
         default = list(default) if isinstance(default, tuple) else default
         try:
@@ -53,17 +49,19 @@ def declare(node: Node) -> None:
             raise VprError(f'parameter {name}: {error}') from error
 
 
-def _check_name(name: str, value: object) -> None:
-    """VprError if no parameter has this name, or a parameter of rclpy has a wrong value."""
-    known, fault = [spec.name for spec in fields(Parameters)], ''
-    if name.startswith(qos_overrides.PREFIX):
+def _check(name: str, value: object) -> None:
+    """VprError if no parameter has this name, or it cannot have this value."""
+    known = {spec.name: spec for spec in fields(Parameters)}
+    if name in known:
+        fault = _fault(known[name], value)
+    elif name.startswith(qos_overrides.PREFIX):
         fault = qos_overrides.fault(name, value)
     elif name in _OF_RCLPY:
         fault = '' if isinstance(value, bool) else _not_a(bool, value)
-    elif name not in known:
-        raise VprError(f'unknown parameter "{one_line(name)}"; {_nearest(name, known)}')
+    else:
+        raise VprError(f'unknown parameter "{name_of(name)}"; {_nearest(name, known)}')
     if fault:
-        raise VprError(f'parameter {one_line(name)} is {fault}')
+        raise VprError(f'parameter {name_of(name)} is {fault}')
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -136,20 +134,19 @@ def live(node: Node, configured: Parameters) -> Parameters:
     return configured if same else replace(configured, **now)
 
 
-def refuse_invalid(changes: Sequence[Parameter]) -> SetParametersResult:
-    """Callback of changes: refuses a text that is not one of the choices, and NaN or infinity.
-
-    rclpy itself checks types and ranges.
-    """
-    known = {f.name: f for f in fields(Parameters)}
-    for change in changes:
-        choices = known[change.name].metadata['choices'] if change.name in known else ()
-        if choices and change.value not in choices:
-            reason = f'{change.name} is "{change.value}"; it must be {" or ".join(choices)}'
-            return SetParametersResult(successful=False, reason=reason)
-        if isinstance(change.value, float) and not math.isfinite(change.value):
-            return SetParametersResult(successful=False, reason=f'{change.name} must be finite')
-    return SetParametersResult(successful=True)
+def refusal(node: Node, changes: Sequence[Parameter]) -> str:
+    """Why changes are refused, naming the first parameter at fault; '' if they are not."""
+    try:
+        for change in changes:
+            name = name_of(change.name)
+            if change.type_ == Parameter.Type.NOT_SET:
+                return f'parameter {name} cannot be removed'
+            _check(change.name, change.value)
+            if not node.has_parameter(change.name):
+                return f'parameter {name} can only be given when the node starts'
+    except VprError as error:
+        return str(error)
+    return ''
 
 
 def _descriptor(spec: Field) -> ParameterDescriptor:
@@ -176,8 +173,20 @@ def read(node: Node) -> Parameters:
             )
         if spec.metadata['path']:
             value = path_of(node, spec.name)
+        elif spec.name == 'prior_topic' and value:
+            value = _topic_of(node, spec.name)
         values[spec.name] = tuple(value) if isinstance(spec.default, tuple) else value
     return Parameters(**values)
+
+
+def _topic_of(node: Node, name: str) -> str:
+    """The whole name of the topic that a parameter names; VprError if it is none."""
+    value = node.get_parameter(name).value
+    try:
+        return node.resolve_topic_name(value)
+    except Exception as error:  # of rclpy, of several kinds
+        must = 'it must be the name of a topic, such as /gps/fix'
+        raise VprError(f'parameter {name} is {_shown(value)}; {must}') from error
 
 
 def path_of(node: Node, name: str) -> str:

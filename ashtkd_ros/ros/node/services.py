@@ -16,6 +16,7 @@ from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.callback_errors import answer_with_errors
 from ashtkd_ros.ros.node.messages import check_messages
 from ashtkd_ros.ros.node.node_state import NodeState
+from ashtkd_ros.ros.status_texts import DISABLED
 from ashtkd_ros.ros.threads import start_thread
 
 _Response = TypeVar('_Response', SetBool.Response, Trigger.Response)
@@ -115,7 +116,7 @@ class Services:
         if node.state != 'active':
             return _state_advice(node, 'activate')
         if not node.enabled:
-            return 'the node is disabled; call ~/enable with data: true'
+            return f'the node is {DISABLED}'
         if last.pose is None:
             return last.refusal
         if last.loaded_map is not node.loaded_map:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
 
@@ -15,6 +16,7 @@ from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.timeouts import Task
 
 _STEADY_S = 3.0
+_PAUSE_S = 10.0  # after tiles that cannot be used
 
 
 class TileLoading:
@@ -24,11 +26,14 @@ class TileLoading:
         self._node = node
         self._task: Task[None] | None = None
         self._away: float | None = None  # since when, by the monotonic clock
+        self._failed_at = -math.inf  # by the same clock
 
     def move_to(self, prior: Prior, loaded: LoadedMap) -> None:
         """Begin to load where tiles near the robot are missing, unless that is going on."""
         tiles = loaded.tiles
         if tiles is None or self._task is not None and not self._task.over:
+            return
+        if time.monotonic() - self._failed_at < _PAUSE_S:
             return
         radius = max(loaded.parameters.tile_radius_m, prior.radius_m)
         near = {t for t in tiles.city.near(prior.x, prior.y, radius) if t not in tiles.faults}
@@ -56,7 +61,11 @@ class TileLoading:
                 check_messages(loaded)
                 node.executor.create_task(self._use, before, loaded)
         except Exception as error:  # nobody else would tell
-            node.get_logger().error(f'tiles were not loaded: {error_text(error)}')
+            self._fail(f'tiles were not loaded: {error_text(error)}')
+
+    def _fail(self, text: str) -> None:
+        self._failed_at = time.monotonic()
+        self._node.get_logger().error(text)
 
     def _use(self, before: LoadedMap, loaded: LoadedMap) -> None:
         node = self._node
@@ -65,7 +74,7 @@ class TileLoading:
         try:
             node.use_map(loaded)
         except Exception as error:  # an error that leaves this function would end the node
-            node.get_logger().error(f'the tiles cannot be used: {error_text(error)}')
+            self._fail(f'the tiles cannot be used: {error_text(error)}')
             return
         count, every = len(loaded.tiles_in_memory), len(loaded.tiles.city.tiles)
         node.get_logger().info(

@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import rclpy
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState
+from rclpy.parameter import Parameter
 
 from ashtkd_ros.cli.command import run_command
 from ashtkd_ros.cli.terminal import print_error
@@ -60,9 +62,14 @@ class VprNode(NodeState):
             parameter_values.declare(self)
         except VprError as error:
             self.parameter_error = str(error)
-        self.add_on_set_parameters_callback(parameter_values.refuse_invalid)
         Services(self)
         Diagnostics(self)
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """As rclpy does it, whose own refusals do not name the parameter."""
+        if refusal := parameter_values.refusal(self, parameter_list):
+            return SetParametersResult(successful=False, reason=refusal)
+        return super().set_parameters_atomically(parameter_list)
 
     @log_transition_errors
     def on_configure(self, state: LifecycleState) -> None:
@@ -124,7 +131,8 @@ class VprNode(NodeState):
         """
         self.outputs.publish_map(loaded, self._maps_loaded + 1)
         self._maps_loaded += 1
-        self.loaded_map, self.last_match = loaded, LastMatch()
+        self.loaded_map = loaded
+        self._forget_match()
         if not self.autostart.retrying:
             verify_top = self.get_parameter('verify_top').value
             self.get_logger().info(f'verification: {loaded.verification(verify_top)}')
@@ -185,7 +193,11 @@ class VprNode(NodeState):
     def enable(self, enabled: bool) -> None:
         """Use the images that come, or ignore them."""
         self.enabled = enabled
+        self._forget_match()
+
+    def _forget_match(self) -> None:
         self.last_match = LastMatch()
+        self.health.forget()
 
 
 def main(args: list[str] | None = None) -> None:

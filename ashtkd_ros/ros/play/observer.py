@@ -21,6 +21,7 @@ from ashtkd_ros.evaluation.node_answers import NodeAnswer
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.message_stamps import stamp_ns_of
 from ashtkd_ros.ros.session import end_on_signal
+from ashtkd_ros.ros.status_texts import DISABLED
 from ashtkd_ros.ros.threads import start_thread
 from ashtkd_ros.traverses.frame import Frame
 
@@ -142,6 +143,8 @@ class Observer(ImagePublisher):
             raise VprError(f'{name} sends no diagnostics; check that it runs in this ROS domain')
         if self.diagnostics['state'] != 'active':
             raise VprError(f'{name} is {self.diagnostics["state"]}: {self._status_text}')
+        if self._status_text.startswith(DISABLED):
+            raise VprError(f'{name} is {self._status_text}')
         self.wait_for_subscriber(DISCOVERY_S, self.check)
         if not wait_for(lambda: self.count_publishers(place), DISCOVERY_S, self.check):
             raise VprError(f'{name} does not publish {place}; check its remappings')
@@ -168,6 +171,12 @@ class Observer(ImagePublisher):
             check or self.check,
         )
         self.diagnostics = self.diagnostics or before
+
+    def check_answered(self, sent: int) -> None:
+        """VprError where none of so many images has been answered."""
+        if sent and not self.answers:
+            node, text = self._topics.node, self._status_text
+            raise VprError(f'{node} has answered none of {sent} images; it says: {text}')
 
     def close(self) -> None:
         """End the listening."""

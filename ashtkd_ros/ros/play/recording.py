@@ -54,7 +54,7 @@ def record_answers(source: Playback, options: RecordingOptions) -> dict[str, obj
     """Play a source to a node; the document of its answers, see `answers_document`.
 
     VprError where a stamp does not tell an image from another, the node is not active, serves
-    another map or ends, or the source cannot be played.
+    another map, ends or answers nothing, or the source cannot be played.
     """
     checksum, count = map_checksum(options.map_folder), check_stamps(source)
     with _observer_of(options, source.compressed) as observer:
@@ -68,6 +68,7 @@ def record_answers(source: Playback, options: RecordingOptions) -> dict[str, obj
         else:
             sent = play(observer, source, options.rate, check)
         observer.wait_for_answers(sent, check)
+        observer.check_answered(sent)
     played = {'sent': sent, 'rate': options.rate, 'hz': source.hz}
     return answers_document(observer, played, source.path, options.map_folder, checksum)
 

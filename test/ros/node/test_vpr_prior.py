@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from ros_helpers import ACTIVATE, DEACTIVATE, NodeProcess, Peer, image_message, stamped
@@ -164,8 +165,10 @@ def test_without_a_topic_nothing_is_told_of_a_prior(peer: Peer, town_map, walk, 
     node.end()
 
 
-def test_a_name_that_is_none_is_refused(town_map: Path, start_node) -> None:
-    node = start_node(map_path=town_map, prior_topic='"no name"')
-    assert node.wait() == 1
-    assert 'parameter prior_topic is no name of a topic' in node.stderr
-    assert 'Traceback' not in node.stderr
+def test_a_name_that_is_none_is_refused(peer: Peer, town_map: Path, start_node) -> None:
+    node = start_node(map_path=town_map, prior_topic='"no name"', on_start_failure='retry')
+    status, _ = peer.status(state='unconfigured')
+    told = 'parameter prior_topic is "no name"; it must be the name of a topic, such as /gps/fix'
+    assert status.level == DiagnosticStatus.ERROR and status.message == told
+    assert told in node.stderr
+    node.end()

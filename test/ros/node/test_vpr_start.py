@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import signal
@@ -166,8 +167,11 @@ def test_the_console_tells_of_activation_waiting_and_levels(start_node, peer, to
         assert part in active
     peer.until(lambda: 'diagnostics WARN: no image yet' in node.stderr, 'a warning')
 
+    stamps = itertools.count(1)
+
     def well() -> bool:
-        peer.ask(image_message(walk[1], 1.0))
+        stamp = next(stamps)
+        peer.ask(image_message(walk[stamp % MAP_PLACES], float(stamp)))
         return 'diagnostics OK: active' in node.stderr.split('diagnostics WARN')[1]
 
     peer.until(well, 'that it is well')

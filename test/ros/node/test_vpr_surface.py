@@ -14,6 +14,8 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_helpers import DEACTIVATE, MAP_PLACES, NodeProcess, Peer, image_message
 from sensor_msgs.msg import Image
@@ -21,6 +23,7 @@ from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
 pytest_plugins = ['ros_fixtures']
+SERVICES = {SetParameters: 'set_parameters', SetParametersAtomically: 'set_parameters_atomically'}
 pytestmark = pytest.mark.ros
 
 
@@ -151,18 +154,65 @@ def test_live_parameters_apply_from_the_next_image_on(node, peer: Peer, walk) ->
     assert len(peer.ask(image_message(walk[2], 2.0)).results) == 2
     assert peer.set_parameter('min_confidence', 1.0)
     assert peer.ask(image_message(walk[3], 3.0)).results == []
-    for name, value in (
-        ('top_k', 0),
-        ('top_k', 2.5),
-        ('min_confidence', 1.5),
-        ('min_confidence', float('nan')),
-        ('max_rate_hz', -1.0),
-        ('image_transport', 'theora'),
-        ('no_such_parameter', 1),
+    for name, value, why in (
+        ('top_k', 0, 'top_k is 0; it must be from 1 to 100'),
+        ('top_k', 2.5, 'top_k is 2.5; it must be a whole number'),
+        ('top_k', None, 'top_k cannot be removed'),
+        ('min_confidence', 1.5, 'min_confidence is 1.5; it must be from -1.0 to 1.0'),
+        ('min_confidence', float('nan'), 'min_confidence is nan; it must be from'),
+        ('max_rate_hz', 1, 'max_rate_hz is the integer 1; write 1.0'),
+        ('image_transport', 'theora', 'image_transport is "theora"; it must be raw or compressed'),
+        ('use_sim_time', 'x', 'use_sim_time is "x"; it must be true or false'),
+        ('max_rate', 1.0, 'unknown parameter "max_rate"; did you mean max_rate_hz?'),
+        ('qos_overrides./image.subscription.depth', 1, 'can only be given when the node starts'),
     ):
-        assert not peer.set_parameter(name, value), name
+        changed = [Parameter(name, value=value), Parameter('verify_top', value=7)]
+        for kind in (SetParameters, SetParametersAtomically):
+            request = kind.Request(parameters=[p.to_parameter_msg() for p in changed])
+            answer = peer.service(SERVICES[kind], kind)(request)
+            result = answer.results[0] if kind is SetParameters else answer.result
+            assert not result.successful and why in result.reason
+        assert peer.set_parameter('verify_top', 30)
     assert peer.set_parameter('min_confidence', 0.0)
     assert len(peer.ask(image_message(walk[4], 4.0)).results) == 2
+
+
+def test_what_is_said_of_images_is_of_those_of_now(node, peer: Peer, operator, walk) -> None:
+    """Not of an image before, nor of an error before."""
+    assert peer.set_parameter('image_timeout_s', 1.5)
+    peer.ask(image_message(walk[3], 1.0))
+    assert float(peer.status(place=3)[1]['last confidence']) >= 0.0
+
+    def told_while(message: Image, told: str) -> bool:
+        peer.camera.publish(message)
+        return told in peer.status()[0].message
+
+    unusable = image_message(walk[3], 1.5, 'rgb9' + 10000 * '\n')
+    peer.until(lambda: told_while(unusable, 'could be used'), 'a warning')
+    status, values = peer.status(place='none')
+    assert (values['last confidence'], values['last agreement']) == ('nan', 'none')
+    assert len(values['last error']) < 300
+    for enabled in (False, True):
+        assert operator.call('enable', SetBool.Request(data=enabled)).success
+        assert 'could be used' not in peer.status(place='none')[0].message
+    assert peer.set_parameter('max_rate_hz', 1.0)
+    same = image_message(walk[4], 20.0)
+    peer.ask(same)
+    told = 'by their stamps, which advanced by 0.00 s only'
+    peer.until(lambda: told_while(same, told), 'the reason for which no image is answered')
+
+
+def test_it_is_told_that_stamps_go_back_and_who_publishes_or_that_there_are_none(
+    node, peer: Peer, walk
+) -> None:
+    peer.node.create_publisher(Image, 'image', 10)
+    peer.ask(image_message(walk[0], 100.0))
+    peer.ask(image_message(walk[0], 90.0))
+    told = 'back by 10.0 s (2 publish on /image: /peer, /peer)'
+    peer.until(lambda: told in peer.status()[0].message, 'who publishes')
+    peer.ask(image_message(walk[0], 0.0))
+    told = 'the images have no stamps, so ~/pose has none'
+    peer.until(lambda: told in peer.status()[0].message, 'that stamps are missing')
 
 
 def test_max_rate_goes_by_header_stamps(node, peer: Peer, walk) -> None:

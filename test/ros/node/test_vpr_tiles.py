@@ -114,6 +114,25 @@ def test_tiles_follow_the_robot_and_a_damaged_one_is_named(
         node.kill()
 
 
+def test_tiles_that_cannot_be_used_are_not_tried_at_each_image(
+    peer: Peer, city: Path, town_map: Path, walk, tmp_path: Path
+) -> None:
+    node, told = in_city(tmp_path / 'node', city), 'tiles were not loaded: MemoryError'
+    try:
+        robot = Robot(peer, PlaceMap.load(town_map), walk)
+        robot.until(0, lambda answer: answer.results)
+        node.be('spoil', 'raise MemoryError')
+        robot.until(11, lambda _: told in node.stderr)
+        for _ in range(10):
+            robot.ask(11)
+        assert node.stderr.count(told) == 1
+        node.be('spoil', '')
+        robot.until(11, lambda a: a.results and a.results[0].class_id == '11')
+        node.end()
+    finally:
+        node.kill()
+
+
 def test_without_a_prior_a_large_city_stays_unknown(
     peer: Peer, city: Path, walk, tmp_path
 ) -> None:

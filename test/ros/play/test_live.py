@@ -18,8 +18,9 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 import rclpy
 from conftest import checksums
-from ros_helpers import MAP_PLACES, PLAYED, TOWN, Process, save_town, town_bag, until
+from ros_helpers import MAP_PLACES, PLAYED, TOWN, Peer, Process, save_town, town_bag, until
 from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
 
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.embedder import Embedder
@@ -122,6 +123,19 @@ def test_a_node_that_runs_with_another_map(start, start_node, town_map: Path, tm
     node = start_node(map_path=town_map)
     line = failure(start(bag, '--node', '/vpr_node', of=smaller), tmp_path)
     assert f'/vpr_node serves {town_map} of {MAP_PLACES} places, {smaller} has 4' in line
+    node.end()
+
+
+def test_a_node_that_runs_and_answers_nothing(
+    start, start_node, peer: Peer, town_map: Path, tmp_path: Path
+):
+    bag = town_bag(tmp_path / 'bag', 'dusk')
+    node = start_node(map_path=town_map)
+    enable = peer.service('enable', SetBool)
+    assert enable(SetBool.Request(data=False)).success
+    peer.until(lambda: 'disabled' in peer.status(state='active')[0].message, 'diagnostics of it')
+    line = failure(start(bag, '--node', '/vpr_node'), tmp_path)
+    assert line == 'error: /vpr_node is disabled; call ~/enable with data: true'
     node.end()
 
 

@@ -77,6 +77,12 @@ def test_a_node_that_has_ended_is_not_waited_for(ros) -> None:
     observer.destroy_node()
 
 
+def test_a_node_that_answers_nothing_is_named(observer: Observer) -> None:
+    observer.check_answered(0)
+    with pytest.raises(VprError, match=r'/absent/vpr_node has answered none of 8 images; it says'):
+        observer.check_answered(8)
+
+
 def test_a_place_without_a_number_is_refused(observer: Observer) -> None:
     cat = Classification(results=[ObjectHypothesis(class_id='cat')])
     observer.answers[7] = cat, 0.0
