@@ -32,9 +32,9 @@ trial: build  ## outdoor trials of a simulated robot in a rendered town, faults 
 test: training  ## ruff (rules and format) and all tests (installs torch)
 	@$(SETUP) doc
 	@$(IN_ENV) ruff check . && ruff format --check --quiet .
-	@# beside each other what needs no ROS; nodes share the machine's clock and are tested one after the other
+	@# two files at a time; those of nodes, in a ROS domain for each worker, not beside the busiest others
 	@$(IN_ENV) python -m pytest -n 2 --dist loadfile -m 'not ros'
-	@$(IN_ENV) python -m pytest -m ros
+	@$(IN_ENV) python -m pytest -n 2 --dist loadfile -m ros
 
 openvino: training  ## tests of the network with OpenVINO's ONNX Runtime, in .venv-openvino
 	@.ci/openvino
