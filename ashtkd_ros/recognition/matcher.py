@@ -12,7 +12,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places import Places
-from ashtkd_ros.network.confidence import check_coefficients, probability
+from ashtkd_ros.network.confidence import FEW_RIVALS, check_coefficients, probability
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.candidate_search import CandidateSearch, Ranked
 from ashtkd_ros.recognition.prior import Prior, PriorUse
@@ -22,6 +22,7 @@ _SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * scor
 _LEAST, _ROUNDING = 1e-4, 1e-9
 _CROWD = 3 / 7  # near candidates for each one elsewhere, above which the near ones are crowded
 _LEAST_RIVALS = 15  # verified candidates elsewhere, below which the lead says nothing
+_FEW_RIVALS, _UNSEEN = 30, 0.3  # candidates elsewhere; similarity of a place that a map lacks
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class Candidate:
 
     `similarity`: inner product of the descriptors, in [-1, 1]; `margin`: similarity minus that of
     the best candidate elsewhere; `confidence`: probability that the place is right, in [0, 1];
-    `check`: what the local features say of it, None where it is not verified.
+    `check`: what the local features say of it, None where it is not verified; `few_rivals`:
+    whether so few candidates are elsewhere that the margin is that to a place of similarity 0.3 at
+    least: the best of few is not like the image, whatever the image shows.
     """
 
     place: Place
@@ -38,6 +41,7 @@ class Candidate:
     margin: float
     confidence: float
     check: Check | None = None
+    few_rivals: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,10 +235,11 @@ class Matcher:
         """The candidate of a rank, after those of the answer; `near` bool (K,), by rank: which
         are its neighbours."""
         rows, similarities = found.rows, found.similarities
-        elsewhere = np.flatnonzero(~near)  # the worst of all is the rival where all are near
-        rival = similarities[elsewhere[0] if len(elsewhere) else -1]
-        margin = similarities[at] - rival
-        made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check)
+        elsewhere = np.flatnonzero(~near)
+        few = len(elsewhere) < _FEW_RIVALS
+        rivals = [similarities[k] for k in elsewhere[:1]] + [_UNSEEN] * few
+        margin = similarities[at] - max(rivals)
+        made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check, few)
         if before.hopeless:
             return made
         confidence = probability(self.known(made), self._coefficients)
@@ -245,6 +250,7 @@ class Matcher:
     def known(self, found: Candidate) -> dict[str, float]:
         """What the confidence of a candidate is made of, see `confidence.probability`."""
         known = {'similarity': found.similarity, 'margin': found.margin}
+        known |= {FEW_RIVALS: 1.0} if found.few_rivals else {}
         check = found.check
         if check is not None and check.rivals >= self.config.least_rivals:
             known |= {'lead': check.lead, 'agreement': check.agreement}

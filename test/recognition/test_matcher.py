@@ -11,15 +11,18 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.confidence import probability
+from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 from ashtkd_ros.recognition.recogniser import Recogniser
+from ashtkd_ros.traverses.image_folder import read_source
 
 
 def known(similarity: float, margin: float) -> dict[str, float]:
     return {'similarity': similarity, 'margin': margin}
 
 
+_PARTS = 'descriptor', 'local'  # of a look
 COEFFICIENTS = {'similarity': 10.0, 'margin': 20.0, 'offset': -6.0}
 QUERY = np.array([1, 0, 0, 0], np.float32)
 
@@ -75,11 +78,40 @@ def test_without_poses_places_of_another_drive_are_rivals(fake_network):
     assert Matcher(place_map).match(QUERY)[0].margin == pytest.approx(0.02, abs=1e-6)
 
 
-def test_one_place_is_matched_without_margin(fake_network):
-    place_map = map_with([0.8], [0], fake_network)
-    (only,) = Matcher(place_map).match(QUERY)
-    assert (only.place.id, only.margin) == (0, 0.0)
-    assert only.confidence == pytest.approx(0.8, abs=1e-6)
+def test_where_few_places_are_elsewhere_the_margin_is_to_one_that_the_map_lacks(fake_network):
+    fake_network.confidence = {'similarity': 0.0, 'margin': 25.0, 'offset': -2.0}
+    for similarity, confidence in ((0.8, 1.0), (0.3, 0.12), (0.2, 0.01)):
+        for others in ([], [0.1], 29 * [0.1]):  # an image from elsewhere is like none of them
+            positions = 100 * np.arange(1 + len(others))
+            place_map = map_with([similarity, *others], positions, fake_network)
+            first = Matcher(place_map).match(QUERY)[0]
+            assert first.place.id == 0 and first.few_rivals
+            assert first.margin == pytest.approx(similarity - 0.3, abs=1e-6)
+            assert first.confidence == pytest.approx(confidence, abs=0.01)
+    place_map = map_with([0.3, *(30 * [0.1])], 100 * np.arange(31), fake_network)
+    first = Matcher(place_map).match(QUERY)[0]
+    assert first.margin == pytest.approx(0.2, abs=1e-6) and not first.few_rivals
+
+
+def test_a_small_map_takes_no_photograph_from_elsewhere(shared, student):
+    network = Embedder(student)
+    town, others = (
+        [
+            network.describe(*frame.pixels())
+            for frame in read_source(shared / 'data' / 'val' / name)
+        ]
+        for name in ('tour_places', 'corridor')
+    )
+    for count in (1, 2, 5, 12, 29):
+        looks = town[:count]
+        descriptors, local = (np.stack([getattr(x, n) for x in looks]) for n in _PARTS)
+        places = places_along_x(100 * np.arange(count), True)
+        matcher = Matcher(PlaceMap.build(descriptors, places, network, local=local))
+        again, elsewhere = (
+            [matcher.answer(look, 1).candidates[0].confidence for look in asked]
+            for asked in (looks, others)
+        )
+        assert min(again) > 0.8 and np.mean(np.array(elsewhere) >= 0.5) <= 0.01, count
 
 
 def test_rivals_are_found_behind_many_candidates_of_the_same_spot(fake_network):

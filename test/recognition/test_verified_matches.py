@@ -201,14 +201,20 @@ def test_local_features_that_cannot_be_read_leave_the_descriptors_answer(
 
 def test_confidence_is_by_what_is_known_of_the_candidate(fake_network):
     fake_network.confidence = VERIFIED
-    place_map = map_of(fake_network, SIMILARITIES, FAR, {0: alike(1, 3)})
-    for top, least in ((20, 5), (20, 6), (0, 0)):
+    many = [0.9, *np.linspace(0.8, 0.4, 30)]
+    place_map = map_of(fake_network, many, 100 * np.arange(31), {0: alike(1, 3)})
+    for top, least in ((20, 19), (20, 20), (0, 0)):
         config = MatcherConfig(verify_top=top, least_rivals=least)
         best = Matcher(place_map, config).answer(LOOK).candidates[0]
-        x = 3.1 * 0.9 + 9.1 * 0.1 - 2.3
-        if least == 5:  # as many as there are; with fewer than asked for the lead says nothing
+        x = plain = 3.1 * 0.9 + 9.1 * 0.1 - 2.3
+        if least == 19:  # as many as there are; with fewer than asked for the lead says nothing
             x = 2.0 * 0.9 + 3.0 * 0.1 + 0.8 * best.check.lead + 4.0 * best.check.agreement - 2.5
+            assert x > plain
         assert best.confidence == pytest.approx(1 / (1 + np.exp(-x)), abs=1e-5)
+    # of few places elsewhere any image is unlike: local features cannot make the answer surer
+    few = map_of(fake_network, many[:-1], 100 * np.arange(30), {0: alike(1, 3)})
+    best = Matcher(few, MatcherConfig(verify_top=20)).answer(LOOK).candidates[0]
+    assert best.confidence == pytest.approx(1 / (1 + np.exp(-plain)), abs=1e-5)
     # A model whose confidence was not fitted to verified answers
     fake_network.confidence = FIT
     place_map = map_of(fake_network, SIMILARITIES, FAR, {0: alike(1, 3)})
