@@ -176,16 +176,20 @@ class Matcher:
         return answer
 
     def _with_rivals(self, found: Ranked) -> Ranked:
-        """The same candidates; of the verified ones half are elsewhere than the first, as far as
-        there are so many: in a dense map the most similar places would have no rivals."""
-        top = len(found.verified)
-        if not top or not (found.use is None or found.use.ignored):  # a prior has its rivals
+        """The same candidates; of the verified ones half are elsewhere than the first answer, as
+        far as there are so many: in a dense map the most similar places would have no rivals, nor
+        within a wide prior."""
+        verified = np.array(found.verified, np.int64)
+        if not len(verified):
             return found
-        near = self.near.between(found.rows[:1], found.rows)[0]
-        close, elsewhere = np.flatnonzero(near[:top]), np.flatnonzero(~near)
-        rivals = min(len(elsewhere), max(top // 2, top - len(close)))
-        verified = sorted([*close[: top - rivals].tolist(), *elsewhere[:rivals].tolist()])
-        return replace(found, verified=verified)
+        first = int(np.argmax(found.answers))
+        near = self.near.between([found.rows[first]], found.rows)[0]
+        close, elsewhere = verified[near[verified]], verified[~near[verified]]
+        lacking = max(len(verified) // 2 - len(elsewhere), 0)
+        more = np.setdiff1d(np.flatnonzero(~near), elsewhere)[:lacking]
+        # Neighbours outside of a prior cannot be the answer, so they go first.
+        close = close[np.argsort(~found.answers[close], kind='stable')][: len(close) - len(more)]
+        return replace(found, verified=np.sort([*close, *elsewhere, *more]).tolist())
 
     def _order(self, found: Ranked, checks: Mapping[int, Check], every_picture: bool) -> list[int]:
         """Ranks of the candidates, best first: the verified ones, then the others."""
