@@ -164,8 +164,8 @@ class Correspondences:
     """Ground truth by frame numbers: which frames of the map show what a query frame shows.
 
     `pairs`: `Frame.order` of a query → the traverse and the `Place.order` of each right frame; the
-    traverse is None where the map is of only one. A place is right within `frames` of a right
-    frame, and a query that is not listed has no right place.
+    traverse is None where the map is of only one. A place is right if one of its pictures is
+    within `frames` of a right frame, and a query that is not listed has no right place.
     """
 
     def __init__(
@@ -220,9 +220,11 @@ class Correspondences:
 
     def __call__(self, queries: Sequence[Frame], places: Sequence[Place]) -> np.ndarray:
         """bool (n, N): see `PositivesOf`."""
-        numbers = _numbers(places)
-        rows = [self._near(self.pairs.get(query.order, ()), numbers) for query in queries]
-        return np.array(rows, bool).reshape(len(queries), len(places))
+        numbers, of = _numbers(places), np.unique([p.id for p in places], return_inverse=True)[1]
+        right = np.zeros((len(queries), len(places)), bool)  # by place: each may have pictures
+        for row, query in zip(right, queries, strict=True):
+            row[of[self._near(self.pairs.get(query.order, ()), numbers)]] = True
+        return right[:, of]
 
     def _near(self, listed: Iterable[tuple[int | None, int]], numbers: np.ndarray) -> np.ndarray:
         traverses, orders = numbers

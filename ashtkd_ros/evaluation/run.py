@@ -40,6 +40,7 @@ from ashtkd_ros.maps.map_summary import trust_lines
 from ashtkd_ros.maps.place_map import Place
 from ashtkd_ros.network.confidence import probability
 from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.following import EVIDENCE, Follower, evidence_of
 from ashtkd_ros.recognition.matcher import Answer, Candidate, Check, Matcher
@@ -144,17 +145,19 @@ class _Sequence:
     """The answers to images in a row: of the filter, and of its baseline."""
 
     def __init__(self, matcher: Matcher, length: int, depth: int):
-        self.follower, self._depth = Follower(matcher, length), depth
+        self.follower, self._matcher, self._depth = Follower(matcher, length), matcher, depth
         self._window = FixedWindow(self.follower.filter.graph, length)
         self.answers: list[_Answer] = []
         self._places: list[list[int]] = []
         self._shares: list[float] = []
 
-    def add(self, answer: Answer, descriptor: np.ndarray, stamp: float) -> None:
-        """One more image."""
-        found = self.follower.follow(answer, descriptor, stamp, self._depth).candidates
+    def add(self, answer: Answer, look: Look, stamp: float) -> None:
+        """One more image, and the answer to it; the filter gets every picture, as in the node."""
+        if self._matcher.map.places.has_experiences:
+            answer = self._matcher.answer(look, max(self._depth, EVIDENCE), every_picture=True)
+        found = self.follower.follow(answer, look.descriptor, stamp, self._depth).candidates
         self.answers.append(_Answer.of(found))
-        seen = evidence_of(answer, descriptor, stamp)
+        seen = evidence_of(answer, look.descriptor, stamp)
         places, share = self._window.step(seen, self._depth)
         self._places.append(places)
         self._shares.append(share)
@@ -190,7 +193,7 @@ def recognise_offline(experiment: Experiment, embedder: Embedder) -> Predictions
         if not experiment.unverified:
             alone.append(_Answer.of(matcher.answer(replace(look, local=None)).candidates))
         if sequence:
-            sequence.add(answer, look.descriptor, frame.stamp)
+            sequence.add(answer, look, frame.stamp)
     if not frames:
         raise queries.none_left()
     beside = {ALONE: Ranking.of(alone)} if alone else {}

@@ -13,11 +13,16 @@ from ashtkd_ros.maps.places import Places
 
 @dataclass(frozen=True)
 class SamePlace:
-    """When two pictures are of one place: taken within `metres` over ground and `degrees` of turn
-    of each other. Where one of them has no pose: where they have one label."""
+    """When two pictures are of one place: closer than `metres` over ground, and turned by less
+    than `degrees`. Where one of them has no pose: where they have one label."""
 
     metres: float
     degrees: float
+
+    def fits(self, apart: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        """bool (P,): whether pictures so many metres apart and turned by so many radians, float
+        (P,), are. What is as far or turned as the limits is not: see `keyframes.moved`."""
+        return (apart < self.metres) & (np.abs(wrap_radians(turn)) < np.radians(self.degrees))
 
 
 def places_of(
@@ -57,8 +62,7 @@ def nearest_pose(
     same place; -1: none."""
     pairs = close_pairs(new.positions[asked, :2], old.positions[posed, :2], same.metres)
     apart, first, second = pairs
-    turn = np.abs(wrap_radians(new.yaws[asked[first]] - old.yaws[posed[second]]))
-    fits = turn <= np.radians(same.degrees)
+    fits = same.fits(apart, new.yaws[asked[first]] - old.yaws[posed[second]])
     apart, first, second = apart[fits], first[fits], second[fits]
     order = np.lexsort((second, apart, first))
     first, second = first[order], second[order]

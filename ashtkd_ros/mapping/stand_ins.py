@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ashtkd_ros.geometry.angles import wrap_radians
 from ashtkd_ros.mapping.experiences import SamePlace, close_pairs
 from ashtkd_ros.maps.map_rows import descriptors_of
 from ashtkd_ros.maps.place_map import PlaceMap
@@ -66,9 +65,7 @@ def _by_pose(place_map: PlaceMap, same: SamePlace) -> _Pair:
         return posed, posed
     at, yaws = places.positions[posed, :2], places.yaws[posed]
     apart, first, second = close_pairs(at, at, same.metres)
-    turn = np.abs(wrap_radians(yaws[first] - yaws[second]))
-    # What is as far or turned as this is another place: see `keyframes.moved`.
-    fits = (first < second) & (apart < same.metres) & (turn < np.radians(same.degrees))
+    fits = (first < second) & same.fits(apart, yaws[first] - yaws[second])
     return posed[first[fits]], posed[second[fits]]
 
 

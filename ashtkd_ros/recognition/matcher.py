@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from ashtkd_ros.recognition.verification import AT_ONCE, Verified, verify
 _SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * score)
 _LEAST, _ROUNDING = 1e-4, 1e-9
 _CROWD = 3 / 7  # near candidates for each one elsewhere, above which the near ones are crowded
+_DEEPER = 4  # times as many pictures are looked at where those found are of too few places
 _LEAST_RIVALS = 15  # verified candidates elsewhere, below which the lead says nothing
 _FEW_RIVALS, _UNSEEN = 30, 0.3  # candidates elsewhere; similarity of a place that a map lacks
 
@@ -160,8 +162,9 @@ class Matcher:
         """
         count = top_k or self.config.top_k
         top = self.config.verify_top if verify_top is None else verify_top
-        depth = max(self._DEPTH, count, top)
-        found = self._with_rivals(self._search(look.descriptor, depth, top, hidden, prior))
+        depth, least = max(self._DEPTH, count, top), 0 if every_picture else count
+        search = partial(self._search, look.descriptor, top=top, hidden=hidden, prior=prior)
+        found = self._with_rivals(self._deep_enough(search, depth, least))
         started = time.perf_counter()
         verified = self._verify(look.local, found)
         verify_s = time.perf_counter() - started
@@ -179,17 +182,34 @@ class Matcher:
             answer.candidates.append(self._candidate(at, found, close, checks.get(at), answer))
         return answer
 
+    def _deep_enough(self, search: Callable[..., Ranked], depth: int, count: int) -> Ranked:
+        """The `depth` most similar pictures, more where they are of fewer places than `count`,
+        as in a map of many pictures a place, and the map has others."""
+        places, found = self.map.places, search(depth=depth)
+        limited = found.use is not None and not found.use.ignored
+        most = len(found.use.rows) if limited else len(places)
+        while places.has_experiences and depth < most:
+            if len(np.unique(places.ids[np.array(found.rows)[found.answers]])) >= count:
+                break
+            depth *= _DEEPER
+            found = search(depth=depth)
+        return found
+
     def _with_rivals(self, found: Ranked) -> Ranked:
-        """The same candidates; of the verified ones half are elsewhere than the first, as far as
-        there are so many: in a dense map the most similar places would have no rivals."""
-        top = len(found.verified)
-        if not top or not (found.use is None or found.use.ignored):  # a prior has its rivals
+        """The same candidates; of the verified ones half are elsewhere than the first answer, as
+        far as there are so many: in a dense map the most similar places would have no rivals, nor
+        within a wide prior."""
+        verified = np.array(found.verified, np.int64)
+        if not len(verified):
             return found
-        near = self.near.between(found.rows[:1], found.rows)[0]
-        close, elsewhere = np.flatnonzero(near[:top]), np.flatnonzero(~near)
-        rivals = min(len(elsewhere), max(top // 2, top - len(close)))
-        verified = sorted([*close[: top - rivals].tolist(), *elsewhere[:rivals].tolist()])
-        return replace(found, verified=verified)
+        first = int(np.argmax(found.answers))
+        near = self.near.between([found.rows[first]], found.rows)[0]
+        close, elsewhere = verified[near[verified]], verified[~near[verified]]
+        lacking = max(len(verified) // 2 - len(elsewhere), 0)
+        more = np.setdiff1d(np.flatnonzero(~near), elsewhere)[:lacking]
+        # Neighbours outside of a prior cannot be the answer, so they go first.
+        close = close[np.argsort(~found.answers[close], kind='stable')][: len(close) - len(more)]
+        return replace(found, verified=np.sort([*close, *elsewhere, *more]).tolist())
 
     def _order(self, found: Ranked, checks: Mapping[int, Check], every_picture: bool) -> list[int]:
         """Ranks of the candidates, best first: the verified ones, then the others."""

@@ -201,7 +201,7 @@ class SequenceFilter:
         are a softmax of the scores.
         """
         total = self._belief.sum()
-        find = _FIND if len(self._at) else ON_THE_MAP  # the first image: anywhere on the map
+        find = ON_THE_MAP if self.began else _FIND  # the first image: anywhere on the map
         anywhere = (_JUMP * total + find * self._lost) / len(self.graph)
         lost = self._lost * (1 - find) + _LOSE * total
         trust = min(max(seen.confidence, _TINY), _MOST)
@@ -213,8 +213,7 @@ class SequenceFilter:
         belief = np.zeros((len(at), len(_VELOCITIES)))
         belief[old] = (1 - _JUMP - _LOSE) * self._belief
         belief[new] += anywhere * self._start
-        known = len(self._at) > 0
-        exponent = self._independence(belief[new], seen.shares) if known else 1.0
+        exponent = 1.0 if self.began else self._independence(belief[new], seen.shares)
         likelihood = np.full(len(at), _MISSED)
         likelihood[new] += (1 - _MISSED) * ratio * len(self.graph) * seen.shares
         belief *= likelihood[:, None] ** exponent

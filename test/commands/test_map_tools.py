@@ -58,6 +58,13 @@ def test_a_picture_of_a_known_place_becomes_another_look_of_it(
     assert ids(a_map) == [0, 1, 2, 3, 4, 5, 1, 6, 6, 7]
 
 
+def test_a_picture_as_far_as_the_next_place_is_a_new_place(a_map: Path, tmp_path: Path, common):
+    source = walk(tmp_path / 'w', [12.0, 11.9], 50)
+    options = ['--experiences', '--same-metres', 2]
+    assert tools('append', a_map, source, *options, *common) == 0
+    assert ids(a_map) == [0, 1, 2, 3, 4, 5, 6, 5]
+
+
 def test_all_looks_of_a_place_have_its_name(a_map: Path, tmp_path: Path, common, capsys):
     assert tools('relabel', a_map, '1=door') == 0
     source, grown = walk(tmp_path / 'w', [2.0, 40.0], 50), tmp_path / 'grown'

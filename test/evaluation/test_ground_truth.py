@@ -156,6 +156,12 @@ def test_frames_of_several_traverses_are_told_apart(tmp_path: Path):
     assert 'add a column traverse' in line_of(error)
 
 
+def test_a_place_is_right_whichever_of_its_pictures_is_listed(tmp_path: Path):
+    looks = [Place(i, 0.0, 7, None, 'p', traverse=t) for i, t in ((4, 0), (6, 0), (4, 1))]
+    listed = correspondences(tmp_path, 'query,map,traverse\n3,7,1\n')
+    assert listed([file_frame(Path('q'), 0.0, 3)], looks).tolist() == [[True, False, True]]
+
+
 @pytest.mark.parametrize(
     ('text', 'said'),
     [

@@ -7,18 +7,22 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import pytest
 from evaluation_helpers import FEW, ORIGIN, figures, judged, run
+from map_tools_fixtures import XS, built, tools, walk
 
 from ashtkd_ros.commands.build_map import main as build_map
 from ashtkd_ros.commands.evaluate import main as evaluate
 from ashtkd_ros.evaluation.baselines import BASELINES
 from ashtkd_ros.maps.map_summary import trust_lines
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.network.embedder import Embedder
+from ashtkd_ros.recognition.recogniser import Moment, Recogniser
 from ashtkd_ros.traverses.bag_writer import BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import read_source
 
-pytest_plugins = ['evaluation_fixtures']
+pytest_plugins = ['evaluation_fixtures', 'map_tools_fixtures']
 
 
 def as_bags(folder: Path, out: Path, storage: str, jpeg: bool) -> tuple[Path, Path]:
@@ -186,3 +190,22 @@ def test_another_network_is_refused(day_map: Path, bags: Path, capsys, student: 
     int8 = student.with_name('ashtkd_student_int8.onnx')
     assert run(evaluate, day_map, bags / 'dusk', '--model', int8) == 1
     assert 'take the model of the map' in capsys.readouterr().err
+
+
+def test_a_sequence_is_answered_as_by_the_node_where_places_have_several_pictures(
+    tmp_path: Path, model: Path, common: list[object]
+):
+    day, night, query = (walk(tmp_path / f'{seed}', XS, seed) for seed in (0, 50, 100))
+    folder = built(tmp_path / 'map', day, model=model)
+    assert tools('append', folder, night, '--experiences', *common) == 0
+    report = tmp_path / 'report.html'
+    options = ['--sequence-length', 5, '--no-baselines', '--no-timing', '-o', report, *common]
+    assert run(evaluate, folder, query, *options) == 0
+    told = json.loads(report.with_suffix('.json').read_text())['answers']
+    recogniser, expected = Recogniser(Embedder(model), PlaceMap.load(folder)), []
+    for k in range(len(XS)):
+        image = cv2.imread(str(query / f'{k}.png'))
+        found = recogniser.recognise(image, 'BGR', moment=Moment(10.0 * k, 5))
+        best = found.candidates[0]
+        expected.append((best.place.id, pytest.approx(best.confidence, abs=1e-4)))
+    assert [(row[2], row[3]) for row in told] == expected

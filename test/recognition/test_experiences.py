@@ -16,6 +16,7 @@ from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.following import Follower
 from ashtkd_ros.recognition.matcher import Matcher
 from ashtkd_ros.recognition.place_graph import PlaceGraph
+from ashtkd_ros.recognition.prior import Prior
 from ashtkd_ros.recognition.recogniser import Recogniser
 
 SIMILARITIES = [0.9, 0.5, 0.7, 0.8, 0.6]  # of the rows
@@ -51,6 +52,19 @@ def test_a_place_is_named_once_by_its_best_picture(fake_network):
     assert [c.place.id for c in matcher.match(QUERY, 2)] == [4, 9]
     every = matcher.answer(Look(QUERY, None), every_picture=True).candidates
     assert [c.place.row for c in every] == [0, 3, 2, 4, 1]
+
+
+def test_many_pictures_of_a_place_leave_room_for_other_places(fake_network):
+    ids = np.repeat(np.arange(20), 40)
+    rows = np.zeros((len(ids), 4), np.float32)
+    rows[:, 0] = np.linspace(0.9, 0.1, len(ids))
+    rows[:, 1] = np.sqrt(1 - rows[:, 0] ** 2)
+    matcher = Matcher(PlaceMap.build(rows, looks_of(ids.tolist()), fake_network))
+    query = np.eye(4, dtype=np.float32)[0]
+    for count in (1, 5, 20):
+        assert [c.place.id for c in matcher.match(query, count)] == list(range(count))
+    near = matcher.answer(Look(query, None), 20, prior=Prior(0.0, 0.0, 550.0)).candidates
+    assert [c.place.id for c in near] == list(range(6))
 
 
 @pytest.mark.parametrize('poses', [True, False])

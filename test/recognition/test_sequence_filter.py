@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from dataclasses import replace
@@ -201,6 +202,14 @@ def test_off_the_map_it_is_lost_and_finds_back():
     assert np.mean([b.lost for b in away[15:]]) > 0.5
     back = list(range(70, 90))
     assert hits(drive(places, camera, back), back, 300)[10:].all()
+
+
+def test_a_robot_that_is_lost_is_not_found_by_one_image_in_a_large_map_either():
+    camera, places = Camera(10_000), SequenceFilter(route(10_000), 30)
+    for _ in range(40):
+        places.step(replace(camera.look(math.inf), confidence=0.0))
+        sure = replace(camera.look(77), confidence=0.95)
+        assert copy.deepcopy(places).step(sure).lost > 0.5
 
 
 @pytest.mark.parametrize('dt', [-1.0, 60.0])

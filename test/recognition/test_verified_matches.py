@@ -260,6 +260,27 @@ def test_a_dense_map_leaves_half_of_the_verified_to_rivals(fake_network):
     assert sum(c.check is not None for c in found) == 30 and found[0].check.rivals == 5
 
 
+def test_a_prior_that_covers_a_dense_map_leaves_the_answers_as_they_are(fake_network):
+    fake_network.confidence = VERIFIED
+    positions, similarities = np.linspace(0, 30, 120), np.linspace(0.9, 0.3, 120)
+    matcher = Matcher(map_of(fake_network, similarities, positions, {0: alike(0.6, 3)}))
+    plain = matcher.answer(LOOK, 64)
+    assert plain.candidates[0].check.rivals == 15
+    for radius in (40.0, 1e6):
+        found = matcher.answer(LOOK, 64, prior=Prior(0.0, 0.0, radius))
+        assert found.candidates == plain.candidates
+
+
+def test_neighbours_outside_of_a_prior_leave_its_places_verified(fake_network):
+    """20 pictures outside of the prior, next to it, look more like the image than all within."""
+    positions = [*np.full(20, 4.0), *np.full(20, 0.0), *range(100, 1300, 60)]
+    similarities = np.linspace(0.9, 0.3, 60)
+    matcher = Matcher(map_of(fake_network, similarities, positions, {25: alike(0.6, 3)}))
+    found = matcher.answer(LOOK, 64, prior=Prior(0.0, 0.0, 2.0)).candidates
+    assert found[0].place.id == 25 and found[0].check.rivals == 15
+    assert sum(c.check is not None for c in found) == 15
+
+
 def test_rivals_that_are_there_anyway_change_nothing(fake_network):
     positions, similarities = [0, 1, 2, *range(100, 4000, 60)], np.linspace(0.9, 0.3, 68)
     found = Matcher(map_of(fake_network, similarities, positions, {})).answer(LOOK, 60).candidates
