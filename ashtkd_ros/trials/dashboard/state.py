@@ -126,7 +126,7 @@ class DashboardState:
 
     def hear_pose(self, x: float, y: float, yaw: float) -> None:
         """A pose in metres and radians; one that cannot be is passed over."""
-        if max(abs(x), abs(y)) <= _FARTHEST_M and math.isfinite(yaw):
+        if abs(x) <= _FARTHEST_M and abs(y) <= _FARTHEST_M and math.isfinite(yaw):
             self.pose = Heard(Position(x, y, yaw), self._clock())
             self.trail.append((x, y))
 

@@ -71,7 +71,7 @@ def test_what_is_no_number_is_none(clock: Clock) -> None:
         state.hear_place([('1', value)])
         assert math.isnan(state.place.value[0].confidence)
     before = state.pose
-    for pose in ((math.nan, 0, 0), (0, math.inf, 0), (0, 1e300, 0), (0, 0, math.nan)):
+    for pose in ((math.nan, 0, 0), (0, math.nan, 0), (0, 1e300, 0), (0, 0, math.nan)):
         state.hear_pose(*pose)
     assert state.pose is before
     state.hear_places(np.array([[0.0, 1.0], [math.nan, 0.0], [1e300, 0.0], [0.0, -math.inf]]))
