@@ -301,6 +301,17 @@ def test_positions_as_accurate_as_they_say_do_not_jump():
         assert told + robot.watch.odometry(0.0, 0.0, robot.at()) == []
 
 
+@pytest.mark.parametrize('far', [1e18, 1e308])
+def test_odometry_that_was_nowhere_for_a_moment_makes_no_jumps_of_fixes(far: float):
+    robot = Robot()
+    robot.drive(10)
+    for x in (far, -far):
+        robot.watch.odometry(x, 0.0, robot.at())
+    assert robot.drive(30) == []
+    robot.north = 40.0
+    assert robot.drive(20) == [GNSS_JUMP]
+
+
 def test_no_fix_is_none():
     robot = Robot()
     robot.drive(10)
