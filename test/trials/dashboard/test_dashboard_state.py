@@ -45,6 +45,20 @@ def test_everything_grows_old(clock: Clock) -> None:
     assert state.present_place() == 'place 12, 12 s old'
 
 
+def test_another_recorder_does_not_hide_that_the_one_of_the_trial_is_silent(clock: Clock) -> None:
+    state = driving(clock)
+    for _ in range(5):
+        clock.seconds += 1
+        hear_status(state, 'trial: watch', bag='/trials/day')
+        hear_status(state, 'trial: recorder', {'state': 'recording'}, bag='/home/me/bag')
+    assert 'RECORDER not heard for 5.0 s' in told(state)['recorder'][0]
+    hear_status(state, 'trial: recorder', {'state': 'recording'}, bag='/trials/day/bag_2')
+    assert 'recorder' not in told(state)
+    clock.seconds += 5  # without a watch nobody knows which one is of the trial
+    hear_status(state, 'trial: recorder', {'state': 'recording'}, bag='/home/me/bag')
+    assert 'recorder' not in told(state)
+
+
 def test_another_node_is_another_story(clock: Clock) -> None:
     state = driving(clock)
     state.follow('/rear/vpr_node')
