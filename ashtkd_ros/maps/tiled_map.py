@@ -103,6 +103,11 @@ class TiledMap:
         more = f' (and {counted(len(faults) - 1, "other tile")})' if len(faults) > 1 else ''
         return f'{faults[0]}{more}' if faults else ''
 
+    def begin(self) -> JoinedMap:
+        """What a node begins with: all of a small city, else the first tile. VprError where
+        nothing can be loaded."""
+        return self.whole() if self.is_small else self.first()
+
     def whole(self) -> JoinedMap:
         """All tiles. VprError where none can be loaded."""
         with self._lock:

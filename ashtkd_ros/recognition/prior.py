@@ -35,7 +35,8 @@ class Prior:
     radius_m: float
 
     def __post_init__(self):
-        if not (max(abs(self.x), abs(self.y), self.radius_m) <= FARTHEST_M and self.radius_m > 0):
+        values = self.x, self.y, self.radius_m  # one by one: max() may pass over NaN
+        if not (all(abs(value) <= FARTHEST_M for value in values) and self.radius_m > 0):
             raise VprError(
                 f'the prior {self.x}, {self.y} with radius {self.radius_m} is no circle on earth; '
                 'give metres in the frame of the map'

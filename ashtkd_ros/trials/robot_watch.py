@@ -34,10 +34,10 @@ class RobotWatch:
     def __init__(self, clocks: Clocks):
         self._clocks = clocks
         self.fixes, self.odometry_messages = Arrivals(_LOST_S), Arrivals()
-        self._fix: tuple[np.ndarray, float, float, float | None] | None = None
+        self._fix: tuple[np.ndarray, float, float, bool] | None = None
         self._jumped = -math.inf
         self._pose: tuple[float, float] | None = None
-        self._metres = 0.0
+        self._metres = 0.0  # since the last fix
 
     def fix(self, lat: float, lon: float, accuracy_m: float, at: Moment) -> list[LogEntry]:
         """A position on earth."""
@@ -47,16 +47,16 @@ class RobotWatch:
             entries.append(at.entry(GNSS_BACK, text, seconds=round(lost, 1)))
         accuracy = accuracy_m if accuracy_m > 0 else _UNKNOWN_M  # NaN: not known
         known = self._pose is not None and self.odometry_messages.silence(now) < 1.0
-        driven = self._metres if known else None
+        driven, self._metres = self._metres, 0.0
         place = geodetic_to_ecef(np.array([lat, lon, 0.0]))
-        before, self._fix = self._fix, (place, accuracy, now, driven)
+        before, self._fix = self._fix, (place, accuracy, now, known)
         late = now - self._clocks.stuttered < _LATE_S  # and some never came
         if before is None or late or now - self._jumped < _QUIET_S:
             return entries
         moved, seconds = float(np.linalg.norm(place - before[0])), now - before[2]
         whose, way = f'{FASTEST_M_S:g} m/s', FASTEST_M_S * seconds
-        if driven is not None and before[3] is not None:
-            whose, way = 'the odometry', _DRIFT * (driven - before[3])
+        if known and before[3]:
+            whose, way = 'the odometry', _DRIFT * driven
         allowed = way + 3.0 * math.hypot(accuracy, before[1]) + _MARGIN_M
         if moved <= allowed:
             return entries

@@ -182,10 +182,13 @@ def test_a_sequence_answers_within_the_prior_and_survives_one_that_jumps(fake_ne
     assert sum(r.accepted for r in found[20:]) >= 8
 
 
-@pytest.mark.parametrize('x, radius', [(math.nan, 1.0), (0.0, 0.0), (0.0, -1.0), (1e9, 1.0)])
-def test_a_circle_that_is_none_is_refused(x: float, radius: float):
+@pytest.mark.parametrize(
+    'circle',
+    [(math.nan, 0, 1), (0, math.nan, 1), (0, 0, math.nan), (0, 0, 0), (0, 0, -1), (1e9, 0, 1)],
+)
+def test_a_circle_that_is_none_is_refused(circle: tuple[float, float, float]):
     with pytest.raises(VprError) as error:
-        Prior(x, 0.0, radius)
+        Prior(*circle)
     assert 'is no circle on earth' in line_of(error)
 
 
@@ -202,7 +205,9 @@ def test_a_prior_grows_with_its_age_and_its_uncertainty():
     assert track.at(20.0, 50.0)[1] == 'the position is uncertain by 150 m'
 
 
-@pytest.mark.parametrize('told', [(math.nan, 0, 0, 0), (0, math.inf, 0, 0), (0, 0, 0, math.nan)])
+@pytest.mark.parametrize(
+    'told', [(math.nan, 0, 0, 0), (0, math.inf, 0, 0), (0, 1, math.nan, 0), (0, 0, 0, math.nan)]
+)
 def test_positions_that_are_none_are_refused_and_not_kept(told):
     track = PriorTrack()
     with pytest.raises(VprError):

@@ -125,6 +125,31 @@ def test_nav2_is_slowed_down_while_the_place_is_unknown():
     assert caution.limit(23.5) == 30.0, 'no answer at all'
 
 
+@pytest.mark.parametrize(
+    'module, parameter',
+    [
+        (relocalise_amcl, 'lost_stddev:=.nan'),
+        (relocalise_amcl, 'pause_s:=soon'),
+        (slow_when_lost, 'patience_s:=true'),
+        (slow_when_lost, 'percentage:=0.0'),  # nav2 would take it for no limit
+        (slow_when_lost, 'percentage:=101'),
+    ],
+)
+def test_an_example_refuses_what_makes_no_sense(module, parameter: str, tmp_path: Path) -> None:
+    nav2 = tmp_path / 'nav2_msgs'  # found in the folder of the process
+    nav2.mkdir()
+    (nav2 / '__init__.py').touch()
+    (nav2 / 'msg.py').write_text('from std_msgs.msg import Float32 as SpeedLimit')
+    process = Process(tmp_path, module.__name__, '--ros-args', '-p', parameter)
+    try:
+        assert process.wait() == 1
+    finally:
+        process.kill()
+    name = parameter.partition(':')[0]
+    (line,) = process.stderr.splitlines()
+    assert line.startswith(f'error: {name} is ') and '; give a number above 0' in line
+
+
 def spread(stddev: float) -> PoseWithCovarianceStamped:
     """AMCL's pose with a standard deviation in metres."""
     message = PoseWithCovarianceStamped()

@@ -22,6 +22,7 @@ from rclpy.task import Future
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.maps.tiling import cut_into_tiles
 from tools.examples import go_to_place
 from tools.examples.go_to_place import goal_at, place_called
 
@@ -122,7 +123,11 @@ def call(monkeypatch, *arguments: object) -> object:
     return end.value.code
 
 
-def test_it_sends_one_goal_and_waits(nav2, campus: Path, monkeypatch):
+@pytest.mark.parametrize('tiled', [False, True])
+def test_it_sends_one_goal_and_waits(nav2, campus: Path, tmp_path: Path, monkeypatch, tiled: bool):
+    if tiled:
+        place_map, campus = PlaceMap.load(campus), tmp_path / 'city'
+        cut_into_tiles(place_map, campus, 20.0)
     assert call(monkeypatch, campus, 'kitchen', '--ros-args', '-r', '__ns:=/front') == 0
     (goal,) = nav2.goals
     assert goal.pose.header.frame_id == 'site' and goal.pose.pose.position.x == 7.0

@@ -25,6 +25,7 @@ from rclpy.utilities import remove_ros_args
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose_checks import is_odometry
 from ashtkd_ros.maps.place_map import Place, PlaceMap
+from ashtkd_ros.maps.tiled_map import load_whole
 from ashtkd_ros.text import one_line
 
 _MOST_NAMES = 20  # that an error lists
@@ -114,7 +115,7 @@ class GoToPlace(Node):
 
 
 def _go(folder: Path, name: str, patience_s: float) -> int:
-    place_map = PlaceMap.load(folder)
+    place_map = load_whole(folder)
     place = place_called(place_map, name)
     goal = goal_at(place_map, place)
     # Ctrl-C is to stop the robot, for which the context must still be there.

@@ -34,10 +34,12 @@ class RelocaliseAmcl(Node):
     def __init__(self) -> None:
         super().__init__('relocalise_amcl')
         any_number = ParameterDescriptor(dynamic_typing=True)  # 3 as well as 3.0
-        self.lost_stddev, self.pause_s = (  # metres, seconds
-            float(self.declare_parameter(name, value, any_number).value)
-            for name, value in (('lost_stddev', 3.0), ('pause_s', 30.0))
-        )
+        given = {'lost_stddev': 3.0, 'pause_s': 30.0}  # metres, seconds
+        values = {n: self.declare_parameter(n, v, any_number).value for n, v in given.items()}
+        for name, value in values.items():
+            if type(value) not in (int, float) or not 0 < value < math.inf:
+                sys.exit(f'error: {name} is {value!r}; give a number above 0')
+        self.lost_stddev, self.pause_s = values.values()
         self.stddev = math.inf
         self.asked_at = -math.inf
         self.said = ''

@@ -20,6 +20,7 @@ from rclpy.utilities import remove_ros_args
 from vision_msgs.msg import Classification
 
 NO_LIMIT = 0.0  # of nav2
+MOST = {'patience_s': 3600.0, 'percentage': 100.0, 'answers': 1000.0}  # of the parameters
 
 
 class Caution:
@@ -53,15 +54,19 @@ class SlowWhenLost(Node):
     """Publishes nav2's `speed_limit`, which its controller obeys; stays as it is at the end."""
 
     def __init__(self) -> None:
-        from nav2_msgs.msg import SpeedLimit
-
+        try:
+            from nav2_msgs.msg import SpeedLimit
+        except ImportError as error:
+            sys.exit(f'error: {error}; install nav2')
         super().__init__('slow_when_lost')
         any_number = ParameterDescriptor(dynamic_typing=True)  # 10 as well as 10.0
         given = {'patience_s': 10.0, 'percentage': 30.0, 'answers': 3}
-        values = {
-            name: float(self.declare_parameter(name, value, any_number).value)
-            for name, value in given.items()
-        }
+        values = {n: self.declare_parameter(n, v, any_number).value for n, v in given.items()}
+        for name, value in values.items():  # a percentage of 0 would be no limit
+            if type(value) not in (int, float) or not 0 < value <= MOST[name]:
+                sys.exit(
+                    f'error: {name} is {value!r}; give a number above 0, up to {MOST[name]:g}'
+                )
         self.caution = Caution(**values)
         self.message, self.last = SpeedLimit(percentage=True), NO_LIMIT
         self.publisher = self.create_publisher(SpeedLimit, 'speed_limit', 10)

@@ -97,7 +97,7 @@ class Diagnostics:
         images = node.pipeline.subscription
         timeout = node.get_parameter('image_timeout_s').value
         silence = health.silence_s
-        images.check_other_topic()
+        images.follow_publishers()
         warnings = []
         if health.waiting_s > timeout:
             none = f'no image for {silence:.1f} s' if math.isfinite(silence) else 'no image yet'

@@ -43,7 +43,7 @@ class ImageSubscription:
 
     `receive` is called with each message in a thread of its own, `on_error` with errors there.
     The subscription is reliable first, since best effort loses images above 0.5 MB with the
-    defaults of Fast DDS; it becomes best effort if the camera offers only that. QoS overrides of
+    defaults of Fast DDS; it is best effort as long as a camera offers only that. QoS overrides of
     the user are kept.
     """
 
@@ -71,11 +71,21 @@ class ImageSubscription:
                 f'qos_overrides.{name} has no effect; those with an effect are {", ".join(names)}'
             )
 
-    def check_other_topic(self) -> None:
-        """Subscribe to the other topic of compressed images if they are only published there.
+    def follow_publishers(self) -> None:
+        """Subscribe to where the images are now, and reliably again where a camera that offered
+        less is gone.
 
         To be called now and then, since publishers are discovered one after the other.
         """
+        self._check_other_topic()
+        old, infos = self._subscription, self._node.get_publishers_info_by_topic(self.topic)
+        kept = old is None or QoSPolicyKind.RELIABILITY in self._overridden
+        offered = {info.qos_profile.reliability for info in infos}
+        if not kept and offered == {_RELIABLE} and old.qos_profile.reliability != _RELIABLE:
+            self._start_again(old, _RELIABLE)
+
+    def _check_other_topic(self) -> None:
+        """Subscribe to the other topic of compressed images if they are only published there."""
         if len(self._topics) == 1 or self._node.count_publishers(self.topic):
             return
         (other,) = set(self._topics) - {self.topic}
@@ -136,9 +146,9 @@ class ImageSubscription:
         if old is not self._subscription:
             return
         if reliability != old.qos_profile.reliability:
-            self._node.get_logger().info(
-                'the camera publishes best effort; the node subscribes best effort too'
-            )
+            word = 'reliable' if reliability == _RELIABLE else 'best effort'
+            text = f'the camera publishes {word}; the node subscribes {word} too'
+            self._node.get_logger().info(text)
         try:
             self.start(reliability)
         except Exception as error:  # from the middleware; it would end the node here

@@ -38,7 +38,7 @@ def load_map(
     if not is_city(folder):
         return _loaded(PlaceMap.load(folder, embedder), embedder, p, watch, warn)
     tiles = TiledMap(folder, embedder)
-    joined = tiles.whole() if tiles.is_small else tiles.first()
+    joined = tiles.begin()
     for fault in tiles.faults.values():
         warn(fault)
     made = _loaded(joined, embedder, p, watch, warn)

@@ -18,9 +18,15 @@ class MapWatch:
         self._folder = folder
         self._loaded = self._stat()
         self._now = LatestResult('map watch', self._stat, self._loaded)
+        self._refused, self._reason = self._loaded, ''
 
     def _stat(self) -> tuple[int, int, int] | None:
         return state_on_disk(self._folder)
+
+    def refuse(self, folder: Path, reason: str) -> None:
+        """The map that is in a folder now was not loaded, in a line why."""
+        if folder == self._folder:
+            self._refused, self._reason = self._now.get(), reason
 
     def warning(self) -> str:
         """What has happened to the map on disk since it was loaded; empty if nothing has."""
@@ -31,6 +37,8 @@ class MapWatch:
             )
         if now is None:
             return f'map {self._folder} is gone from the disk; the loaded map stays in use'
+        if now != self._loaded and now == self._refused:
+            return f'the map that has changed on the disk was not loaded: {self._reason}'
         if now != self._loaded:
             return f'call ~/reload_map to use the map that has changed on the disk: {self._folder}'
         return ''

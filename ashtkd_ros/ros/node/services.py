@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from pathlib import Path
 from typing import TypeVar
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -11,11 +13,12 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
-from ashtkd_ros.errors import error_text
+from ashtkd_ros.errors import VprError, error_text
 from ashtkd_ros.ros.eventless_publisher import create_eventless_publisher
 from ashtkd_ros.ros.node.callback_errors import answer_with_errors
 from ashtkd_ros.ros.node.messages import check_messages
 from ashtkd_ros.ros.node.node_state import NodeState
+from ashtkd_ros.ros.node.parameter_values import path_of
 from ashtkd_ros.ros.status_texts import DISABLED
 from ashtkd_ros.ros.threads import start_thread
 
@@ -60,8 +63,12 @@ class Services:
                 return _answer(response, False, text)
             node.use_map(loaded)
         except Exception as error:  # an error that leaves this function would end the node
-            node.get_logger().error(f'the map was not reloaded: {error_text(error)}')
-            return _answer(response, False, f'{error_text(error)}; the old map stays in use')
+            text = error_text(error)
+            node.get_logger().error(f'the map was not reloaded: {text}')
+            with contextlib.suppress(VprError):  # a path that is none
+                if node.loaded_map is not None:
+                    node.loaded_map.watch.refuse(Path(path_of(node, 'map_path')), text)
+            return _answer(response, False, f'{text}; the old map stays in use')
         again = '; the node is active again' if node.recovery.reactivate() else ''
         return _answer(response, True, f'map loaded: {len(loaded.places)} places{again}')
 

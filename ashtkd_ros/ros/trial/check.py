@@ -38,7 +38,7 @@ from ashtkd_ros.ros.trial.check_settings import CheckSettings
 from ashtkd_ros.ros.trial.measuring import Heard, Measurement
 from ashtkd_ros.stamps import ns_to_s
 from ashtkd_ros.trials import checks
-from ashtkd_ros.trials.checks import GO, Check
+from ashtkd_ros.trials.checks import GO, UNSURE, Check
 from ashtkd_ros.trials.equipment import map_facts, model_facts
 from ashtkd_ros.trials.folder import CHECKS, TrialFolder
 from ashtkd_ros.trials.picture_check import DAMAGED, PictureCheck
@@ -155,14 +155,19 @@ def _load(model_path: str, map_path: str) -> list[Check]:
     try:
         if not map_path:
             raise VprError('map_path is not set; give the folder of a map')
-        of_map = map_facts(map_path)
-        load = TiledMap if is_city(Path(map_path)) else PlaceMap.load
-        load(Path(map_path), embedder)
+        of_map, fault = map_facts(map_path), ''
+        if is_city(Path(map_path)):
+            tiles = TiledMap(Path(map_path), embedder)
+            tiles.begin()
+            fault = tiles.fault
+        else:
+            PlaceMap.load(Path(map_path), embedder)
     except VprError as error:
         return [*found, checks.place_map(map_path, '', 0, 0.0, str(error))]
     built = datetime.strptime(str(of_map['built']), '%Y-%m-%dT%H:%M:%SZ')
     age = (time.time() - built.replace(tzinfo=timezone.utc).timestamp()) / _DAY_S
-    return [*found, checks.place_map(map_path, of_map['sha256'], of_map['places'], age, '')]
+    found.append(checks.place_map(map_path, of_map['sha256'], of_map['places'], age, ''))
+    return [*found, Check('tiles', UNSURE, fault)] if fault else found
 
 
 def _parser() -> argparse.ArgumentParser:

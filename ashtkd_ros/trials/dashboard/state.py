@@ -85,6 +85,7 @@ class DashboardState:
         self.events_heard = 0
         self.recorder: Heard[Status] | None = None
         self.watch: Heard[Status] | None = None
+        self._folder = ''  # of the trial, as the watch tells it
         self._start_s = self._end_s = math.nan  # of the trial, on the state's clock
         self.start_is_sure = True
         self._written: deque[tuple[float, float]] = deque(maxlen=round(_RATE_S))
@@ -126,7 +127,7 @@ class DashboardState:
 
     def hear_pose(self, x: float, y: float, yaw: float) -> None:
         """A pose in metres and radians; one that cannot be is passed over."""
-        if max(abs(x), abs(y)) <= _FARTHEST_M and math.isfinite(yaw):
+        if abs(x) <= _FARTHEST_M and abs(y) <= _FARTHEST_M and math.isfinite(yaw):
             self.pose = Heard(Position(x, y, yaw), self._clock())
             self.trail.append((x, y))
 
@@ -141,13 +142,20 @@ class DashboardState:
         of = {RECORDER_STATUS: 'recorder', WATCH_STATUS: 'watch'}
         if self.node:
             of[f'{self.node}{NODE_STATUS}'] = 'node_status'
-        if name not in of:
+        if name not in of or (name == RECORDER_STATUS and not self._is_of_trial(hardware_id)):
             return
+        if name == WATCH_STATUS:
+            self._folder = hardware_id
         tamed = {tame(key, 60): tame(value) for key, value in values.items()}
         status = Status(level, tame(text), tame(hardware_id), tamed)
         setattr(self, of[name], Heard(status, self._clock()))
         if name == RECORDER_STATUS:
             self._note_written(status.number('bytes'))
+
+    def _is_of_trial(self, bag: str) -> bool:
+        """Whether a bag is in the folder of the trial; others may record as well."""
+        known = self._folder and not self.is_stale(self.watch)
+        return not known or bag.rpartition('/')[0] == self._folder
 
     def _note_written(self, size: float) -> None:
         if self._written and not size >= self._written[-1][1]:

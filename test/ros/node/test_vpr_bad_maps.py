@@ -107,6 +107,28 @@ def test_bad_maps_at_random_and_then_a_good_one(node, peer, reload, map_copy, to
     assert 'Traceback' not in node.stderr and 'recognition failed' not in node.stderr
 
 
+def test_a_changed_map_that_was_refused_is_not_advised_again(
+    node, peer, reload, map_copy, town_map, walk
+) -> None:
+    answers(peer, walk, 2, 1.0)
+
+    def is_told(text: str) -> bool:
+        return text in peer.status(state='active')[0].message
+
+    for damage in ('a', 'b'):
+        (map_copy / 'map.yaml').write_text(damage)
+        peer.until(lambda: is_told('call ~/reload_map'), 'the advice')
+        why = reload().message.removesuffix('; the old map stays in use')
+        said = f'the map that has changed on the disk was not loaded: {why}'
+        peer.until(lambda said=said: is_told(said), said)
+    assert peer.set_parameter('map_path', '~nobody_of_this_name/map')
+    assert not reload().success and peer.set_parameter('map_path', str(map_copy))
+    shutil.copyfile(town_map / 'map.yaml', map_copy / 'map.yaml')
+    peer.until(lambda: is_told('call ~/reload_map'), 'the advice for a map that is mended')
+    assert reload().success
+    peer.until(lambda: not is_told('on the disk'), 'nothing said of the map')
+
+
 # which would come back by itself with `autostart`
 @pytest.mark.parametrize('node', [{'autostart': False}], indirect=True, ids=[''])
 def test_a_good_reload_revives_a_node_that_gave_up(node, peer, reload, walk) -> None:

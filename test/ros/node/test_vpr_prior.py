@@ -106,6 +106,7 @@ def test_answers_lie_near_the_prior_and_bad_ones_are_ignored(
     else:
         assert ask(made, x, y, 'ignored: the position is in frame "odom"', frame='odom')[0].results
         assert ask(made, math.nan, y, 'ignored: the prior nan')[0].results
+        assert ask(made, x, math.nan, f'ignored: the prior {x}, nan')[0].results
     assert ask(made, x, y, 'used: ')[0].results
     for _ in range(3):
         ask.stamp += 4.0

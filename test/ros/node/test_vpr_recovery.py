@@ -111,11 +111,17 @@ def test_qos_that_cannot_meet(start, peer: Peer, walk, wanted, offered, reason) 
     well(peer, peer.node.create_publisher(Image, 'scene', better), walk, 3, 5.0)
 
 
-def test_a_camera_that_turns_best_effort(start, peer: Peer, walk) -> None:
+def test_a_camera_that_turns_best_effort_and_reliable_again(start, peer: Peer, walk) -> None:
     start(frozen_after=0)
-    for turn, qos in enumerate((RELIABLE, BEST_EFFORT, RELIABLE)):
+
+    def subscribed() -> ReliabilityPolicy | None:
+        found = peer.node.get_subscriptions_info_by_topic('/scene')
+        return found[0].qos_profile.reliability if len(found) == 1 else None
+
+    for turn, qos in enumerate((RELIABLE, BEST_EFFORT, RELIABLE, BEST_EFFORT)):
         camera = peer.node.create_publisher(Image, 'scene', qos)
         well(peer, camera, walk, 4 + turn, 10.0 * (turn + 1))
+        peer.until(lambda qos=qos: subscribed() == qos.reliability, 'what the camera offers')
         peer.node.destroy_publisher(camera)
 
 

@@ -18,6 +18,9 @@ from rclpy.qos import qos_profile_sensor_data
 from ros_helpers import Process, image_message, picture
 from sensor_msgs.msg import BatteryState, Image, NavSatFix, NavSatStatus
 
+from ashtkd_ros.maps.city import read_city
+from ashtkd_ros.maps.place_map import PlaceMap
+from ashtkd_ros.maps.tiling import cut_into_tiles
 from ashtkd_ros.ros.trial.trial_options import all_arguments
 from ashtkd_ros.ros.trial.trial_plan import TrialPlan
 from ashtkd_ros.trials.folder import CHECKS
@@ -104,6 +107,25 @@ def test_what_makes_a_trial_worthless(sensors, saved: Path, tmp_path: Path):
     assert lines[-1].startswith('no-go: ') and 'Traceback' not in check.stderr
     assert 'no-go   camera /rear/raw' in check.stdout and 'nobody publishes' in lines[-1]
     assert {verdicts(lines)[name] for name in ('stamps', 'map')} == {'no-go'}
+
+
+def test_tiles_are_loaded_with_the_network_as_the_node_would(town_map: Path, tmp_path: Path):
+    city, options = tmp_path / 'city', ('--image-topic', '/front/raw', '--seconds', '0.1')
+    cut_into_tiles(PlaceMap.load(town_map), city, 2.0)
+    folders = [city / tile.path for tile in read_city(city).tiles]
+
+    def found(name: str) -> dict[str, str]:
+        check = Process(tmp_path / name, CHECK, *options, '--map', city)
+        assert check.wait() == 1 and 'Traceback' not in check.stderr  # there is no camera
+        return verdicts(check.stdout.splitlines())
+
+    assert found('whole')['map'] == 'go'
+    (folders[0] / 'index.faiss').write_bytes(b'cut off')
+    damaged = found('damaged')
+    assert (damaged['map'], damaged['tiles']) == ('go', 'unsure')
+    for folder in folders[1:]:
+        (folder / 'index.faiss').write_bytes(b'cut off')
+    assert found('none')['map'] == 'no-go'
 
 
 def test_a_folder_that_is_not_a_trial(tmp_path: Path):

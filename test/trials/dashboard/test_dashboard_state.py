@@ -45,6 +45,20 @@ def test_everything_grows_old(clock: Clock) -> None:
     assert state.present_place() == 'place 12, 12 s old'
 
 
+def test_another_recorder_does_not_hide_that_the_one_of_the_trial_is_silent(clock: Clock) -> None:
+    state = driving(clock)
+    for _ in range(5):
+        clock.seconds += 1
+        hear_status(state, 'trial: watch', bag='/trials/day')
+        hear_status(state, 'trial: recorder', {'state': 'recording'}, bag='/home/me/bag')
+    assert 'RECORDER not heard for 5.0 s' in told(state)['recorder'][0]
+    hear_status(state, 'trial: recorder', {'state': 'recording'}, bag='/trials/day/bag_2')
+    assert 'recorder' not in told(state)
+    clock.seconds += 5  # without a watch nobody knows which one is of the trial
+    hear_status(state, 'trial: recorder', {'state': 'recording'}, bag='/home/me/bag')
+    assert 'recorder' not in told(state)
+
+
 def test_another_node_is_another_story(clock: Clock) -> None:
     state = driving(clock)
     state.follow('/rear/vpr_node')
@@ -71,7 +85,7 @@ def test_what_is_no_number_is_none(clock: Clock) -> None:
         state.hear_place([('1', value)])
         assert math.isnan(state.place.value[0].confidence)
     before = state.pose
-    for pose in ((math.nan, 0, 0), (0, math.inf, 0), (0, 1e300, 0), (0, 0, math.nan)):
+    for pose in ((math.nan, 0, 0), (0, math.nan, 0), (0, 1e300, 0), (0, 0, math.nan)):
         state.hear_pose(*pose)
     assert state.pose is before
     state.hear_places(np.array([[0.0, 1.0], [math.nan, 0.0], [1e300, 0.0], [0.0, -math.inf]]))
