@@ -23,7 +23,7 @@ _SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * scor
 _LEAST, _ROUNDING = 1e-4, 1e-9
 _CROWD = 3 / 7  # near candidates for each one elsewhere, above which the near ones are crowded
 _DEEPER = 4  # times as many pictures are looked at where those found are of too few places
-_LEAST_RIVALS = 15  # verified candidates elsewhere, below which the lead says nothing
+_LEAST_RIVALS = 10  # verified candidates elsewhere, below which the lead says nothing
 _FEW_RIVALS, _UNSEEN = 30, 0.3  # candidates elsewhere; similarity of a place that a map lacks
 
 
