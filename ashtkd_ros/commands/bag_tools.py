@@ -8,12 +8,16 @@ example: ros2 run ashtkd_ros bag_tools info ~/bags/monday
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE, Bag
+from ashtkd_ros.bags.bag_names import is_bag
 from ashtkd_ros.cli.arguments import finite, rate
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_source_notes
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import is_folder
 from ashtkd_ros.geometry.geodesy import GeoOrigin
 from ashtkd_ros.traverses.bag_writer import COMPRESSIONS, START_S, STORAGES, BagOptions, make_bag
 from ashtkd_ros.traverses.image_folder import has_times, read_source
@@ -25,6 +29,10 @@ _INDEX_HZ = 10.0
 def make(args: argparse.Namespace) -> int:
     """`bag_tools make`: write the bag and print its topics."""
     notes: list[str] = []
+    if os.path.exists(args.source) and (is_bag(args.source) or not is_folder(args.source)):
+        raise VprError(
+            f'{args.source}: is not a folder of images; name one with poses.csv or index.csv'
+        )
     frames = read_source(args.source, args.role, notes)
     print_source_notes(args.source, notes)
     hz = args.hz or (None if has_times(args.source) else _INDEX_HZ)

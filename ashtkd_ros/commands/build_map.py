@@ -129,7 +129,8 @@ def main(argv: list[str] | None = None) -> None:
         '--thumbnails',
         action=argparse.BooleanOptionalAction,
         default=MapOptions().thumbnails,
-        help='keep a small JPEG of each place for the debug image and for reports',
+        help='keep a small JPEG of each place for the debug image and for reports '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--local',

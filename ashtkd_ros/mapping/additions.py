@@ -31,12 +31,8 @@ def check_additions(place_map: PlaceMap, traverses: Sequence[Traverse]) -> list[
         for number in np.unique(place_map.places.traverses).tolist()
         if number < len(place_map.traverses)
     }
-    new = set()
     for traverse in traverses:
         images = images_described(encodable(traverse.describe()))
-        if images in new:
-            raise VprError(f'{traverse.path}: is named twice; name each source once')
-        new.add(images)
         if images in known:
             raise VprError(
                 f'{traverse.path}: is in the map already, as traverse {known[images]}; drop '

@@ -42,7 +42,7 @@ def read_model(path: Path) -> bytes:
         data = read_regular(path, _LIMIT)
     except (OSError, ValueError) as error:
         raise VprError(
-            f'{path}: the model cannot be read ({reason_of(error)}); check model_path'
+            f'{path}: the model cannot be read ({reason_of(error)}); name an .onnx file'
         ) from error
     try:
         outside = _leads_outside(memoryview(data), 'model', 0)

@@ -29,6 +29,7 @@ from ashtkd_ros.traverses.topic_choice import (
     NO_POSES,
     choose_image_topic,
     choose_pose_topic,
+    no_poses,
     static_of,
 )
 from ashtkd_ros.traverses.traverse import (
@@ -134,7 +135,7 @@ class BagTraverse(RecordedTraverse):
         topic = choose_pose_topic(self.bag, options.pose_topic, self.count)
         if topic is None:
             if options.pose_topic != NO_POSES:
-                self.notes.append('no topic with poses: the places have none')
+                self.notes.append(no_poses(self.bag))
             return
         is_tf = topic.type in TfPoses.types
         self._tell_unused_flags(topic.name, is_tf)

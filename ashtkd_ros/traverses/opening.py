@@ -132,7 +132,9 @@ def open_traverses(sources: Sequence[Path], options: TraverseOptions) -> list[Tr
     if options.trajectory is not None and len(sources) > 1:
         raise VprError('--trajectory belongs to one source; build a map of one, or use topics')
     traverses: list[Traverse] = []
-    for source in sources:
+    for number, source in enumerate(sources):
+        if os.path.realpath(source) in map(os.path.realpath, sources[:number]):
+            raise VprError(f'{source}: is named twice; name each source once')
         traverses.append(open_traverse(source, options))
         options = replace(options, origin=options.origin or traverses[-1].origin)
     for traverse in traverses:

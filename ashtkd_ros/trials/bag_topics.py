@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ashtkd_ros.bags.bag import COMPRESSED_TYPE, IMAGE_TYPE, INFO_TYPE, PLACE_TYPE, Bag, Topic
 from ashtkd_ros.traverses.pose_messages import ODOMETRY_TYPE, POSE_TYPES, NavSatPoses, TfPoses
+from ashtkd_ros.traverses.topic_choice import answers
 from ashtkd_ros.trials.vocabulary import EVENT_TOPIC, MARKED_TOPIC
 
 DIAGNOSTICS_TYPE, TEXT_TYPE = 'diagnostic_msgs/msg/DiagnosticArray', 'std_msgs/msg/String'
@@ -60,8 +61,7 @@ def bag_topics(bag: Bag, configuration: Mapping[str, object]) -> BagTopics:
     odometries = named('odom', ODOMETRY_TYPE)
     fix, odometry = (max(f, key=lambda t: t.count).name if f else '' for f in (fixes, odometries))
     # What the node itself says of the pose is an answer, and no truth.
-    nodes = {name.rpartition('/')[0] for name in places}
-    own = {f'{node}/pose' for node in nodes} | set(names_of(configuration, 'pose'))
+    own = answers(bag) | set(names_of(configuration, 'pose'))
     direct = bag.of_type(*(POSE_TYPES - TfPoses.types - NavSatPoses.types))
     return BagTopics(
         _images(bag, names_of(configuration, 'camera')),

@@ -48,7 +48,7 @@ def camera_rate(topic: str, images: int, seconds: float, least_hz: float, why: s
     name, hz = f'camera {topic}', max(images - 1, 1) / seconds
     if not images:
         text = f'no image in {seconds:.0f} s' + (f' ({why})' if why else '')
-        return Check(name, NO_GO, text, 'start the camera, or name its topic by image_topic')
+        return Check(name, NO_GO, text, 'start the camera, or name its topic')
     text = f'{hz:.1f} images per second'
     if hz < 0.8 * least_hz:
         advice = 'check its exposure time, its cable and the load of the machine'

@@ -47,7 +47,7 @@ def model_facts(path: str) -> dict[str, str]:
         return {'path': str(file), 'sha256': sha256_of_file(file)}
     except (OSError, ValueError) as error:
         raise VprError(
-            f'{file}: the model cannot be read ({reason_of(error)}); check model_path'
+            f'{file}: the model cannot be read ({reason_of(error)}); name an .onnx file'
         ) from error
 
 

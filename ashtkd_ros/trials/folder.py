@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a trial, DATE_NAME, and what lies where in it; nothing in it is ever replaced."""
+"""The folder of a trial, DATE_TIME_NAME, and what lies where in it; nothing there is replaced."""
 
 from __future__ import annotations
 

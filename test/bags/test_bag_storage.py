@@ -272,6 +272,14 @@ def test_bag_tools_tells_what_was_passed_over(bag: Path, capsys: pytest.CaptureF
     assert printed.err.startswith(f'note: {bag}: metadata.yaml is missing')
 
 
+def test_a_bag_is_not_made_of_a_bag_or_a_file(bag: Path, capsys: pytest.CaptureFixture):
+    for source in (bag, bag / 'metadata.yaml'):
+        with pytest.raises(SystemExit) as end:
+            bag_tools(['make', str(source), '-o', str(bag.parent / 'new')])
+        expected = f'error: {source}: is not a folder of images; name one with poses.csv'
+        assert end.value.code == 1 and capsys.readouterr().err.startswith(expected)
+
+
 @pytest.mark.parametrize('statement', ['', 'CREATE INDEX other ON messages (topic_id)'])
 def test_without_an_index_the_messages_are_not_sorted_with_their_data(
     plain: Path, bag: Path, monkeypatch: pytest.MonkeyPatch, statement: str

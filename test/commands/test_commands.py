@@ -176,7 +176,7 @@ def test_role_that_no_row_has_is_one_line(tmp_path: Path, capsys):
 def test_missing_and_garbage_models_are_one_line(tmp_path: Path, town: Path, capsys):
     garbage = tmp_path / 'garbage.onnx'
     garbage.write_bytes(b'garbage' * 99)
-    for model, expected in ((tmp_path / 'gone.onnx', 'cannot be read'), (garbage, 'not a model')):
+    for model, expected in ((tmp_path / 'gone.onnx', 'name an .onnx'), (garbage, 'not a model')):
         assert call('build_map', town / 'day', '-o', tmp_path / 'map', '--model', model) == 1
         assert f'{model}: ' in (line := error_line(capsys)) and expected in line
 

@@ -104,6 +104,14 @@ def test_one_trajectory_is_of_one_source(bag: Path, tmp_path: Path):
     assert '--trajectory belongs to one source' in line_of(error)
 
 
+def test_a_source_is_not_taken_twice_under_two_names(town: Path, tmp_path: Path):
+    (tmp_path / 'link').symlink_to(town / 'day')
+    for again in (town / 'day', town / 'dusk' / '..' / 'day', tmp_path / 'link'):
+        with pytest.raises(VprError) as error:
+            open_traverses([town / 'day', town / 'dusk', again], TraverseOptions())
+        assert line_of(error) == f'{again}: is named twice; name each source once'
+
+
 def test_what_is_no_bag_needs_no_reader_of_bags(town: Path, tmp_path: Path):
     code = (
         'import sys\nfrom pathlib import Path\n'

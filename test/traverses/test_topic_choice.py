@@ -6,11 +6,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bag_helpers import Record, image, odometry, pose_stamped, transforms, write_bag
+from bag_helpers import (
+    Record,
+    image,
+    odometry,
+    pose_covariance,
+    pose_stamped,
+    transforms,
+    write_bag,
+)
 from conftest import line_of
 from test_bag_traverse import START, frames, images, odoms, opened, refused
 from test_bags import picture, spoil_message
 
+from ashtkd_ros.bags.bag import PLACE_TYPE
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.mapping.source_checks import cautions
@@ -71,6 +80,20 @@ def test_a_goal_or_two_are_no_poses_where_there_are_others(tmp_path: Path):
         assert traverse.poses == expected
     named = BagTraverse(tmp_path / 'tf', TraverseOptions(pose_topic='/goal_pose'))
     assert named.poses == '/goal_pose'
+
+
+@pytest.mark.parametrize('node', ['/vpr_node', '/front/vpr_node', '/places'])
+def test_answers_of_a_node_are_neither_poses_nor_images_unless_named(tmp_path: Path, node: str):
+    own = [pose_covariance(START + i, Pose(99, 0, 0), f'{node}/pose') for i in range(9)]
+    own += images(topic=f'{node}/debug_image')
+    own += [Record(f'{node}/place', PLACE_TYPE, START)]
+    traverse = opened(tmp_path / 'odom', [*images(), *odoms(), *own])
+    assert (traverse.topic.name, traverse.poses) == ('/camera/image_raw', '/odom')
+    traverse = opened(tmp_path / 'none', [*images(), *own])
+    assert not any(f.pose for f in frames(traverse))
+    assert f'{node}/pose, which holds the answers of a vpr_node' in '; '.join(traverse.notes)
+    named = BagTraverse(traverse.path, TraverseOptions(pose_topic=f'{node}/pose'))
+    assert named.poses == f'{node}/pose'
 
 
 def test_options_for_tf_are_noted_where_the_poses_are_others(bag: Path, tmp_path: Path):

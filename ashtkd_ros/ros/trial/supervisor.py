@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drive an outdoor trial: check list, node, recorder and watch, each started again when it dies.
 
-A new folder DATE_NAME gets everything: sheet, configuration, check list, bag, marks and events.
-Ctrl-C ends the trial. What follows --ros-args is given to every vpr_node.
+A new folder DATE_TIME_NAME gets everything: sheet, configuration, check list, bag, marks and
+events. Ctrl-C ends the trial. What follows --ros-args is given to every vpr_node.
 `ros2 launch ashtkd_ros outdoor_test.launch.py` is the same, with NAME:=VALUE for --name VALUE.
 
 example: ros2 run ashtkd_ros vpr_trial --map-path ~/maps/campus --image-topic /camera/image_raw

@@ -15,7 +15,7 @@ SHIPPED = 'shipped'  # as params_file: config/vpr.yaml of the package
 CHECKS = ('true', 'warn', 'false')
 TRIAL_ARGUMENTS = (
     ('trial', '', 'name of the trial, in the name of its folder; empty: the name of the machine'),
-    ('trials_folder', TRIALS, 'folder of the trials; each one makes a folder DATE_NAME in it'),
+    ('trials_folder', TRIALS, 'folder of the trials; each makes a folder DATE_TIME_NAME in it'),
     ('condition', '', 'for the sheet: what reports compare by, such as day, dusk, night or rain'),
     ('weather', '', 'for the sheet: the weather'),
     ('light', '', 'for the sheet: the light'),
