@@ -133,9 +133,9 @@ def open_traverses(sources: Sequence[Path], options: TraverseOptions) -> list[Tr
         raise VprError('--trajectory belongs to one source; build a map of one, or use topics')
     traverses: list[Traverse] = []
     for number, source in enumerate(sources):
+        traverses.append(open_traverse(source, options))  # tells what is no path at all
         if os.path.realpath(source) in map(os.path.realpath, sources[:number]):
             raise VprError(f'{source}: is named twice; name each source once')
-        traverses.append(open_traverse(source, options))
         options = replace(options, origin=options.origin or traverses[-1].origin)
     for traverse in traverses:
         traverse.depth.raise_to(max(t.depth.bits for t in traverses))
