@@ -20,6 +20,7 @@ from ashtkd_ros.mapping.logistic_regression import logistic_regression
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.confidence import (
     DESCRIPTOR,
+    FEWEST,
     LIMITED,
     LIMITS,
     ON_THE_MAP,
@@ -35,7 +36,6 @@ from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
 
 PRECISIONS = (0.9, 0.95, 0.98, 0.99, 0.995)
-FEWEST = 30  # places of a map that can tell something
 _EVERY, _LEAST, _MOST = 10, 40, 300  # of the places one is asked about; how many at least, at most
 _FEWEST_OF_A_KIND = 8  # answers that are right, and about places that the map lacks
 LEAST_ELSEWHERE = 8  # places that must be left where a neighbourhood is hidden

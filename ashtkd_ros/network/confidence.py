@@ -11,6 +11,7 @@ VERIFIED_PREFIX = 'verified_'
 VERIFIED = ('similarity', 'margin', 'lead', 'agreement', 'offset')  # where local features decided
 COEFFICIENTS = (*DESCRIPTOR, *(VERIFIED_PREFIX + name for name in VERIFIED))
 ON_THE_MAP = 0.9  # how often a robot is where its map has places, by which confidence is fitted
+FEWEST = 30  # pictures of a map that can fit its confidence to itself
 FEW_RIVALS = 'few_rivals'  # known of an answer: local features cannot make it surer
 LIMITED = 'limited'  # 1: values beyond `LIMITS` count as the limits
 # Beyond these values the map's own pictures, synthetically changed, tell nothing of real ones.

@@ -13,7 +13,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places import Places
-from ashtkd_ros.network.confidence import FEW_RIVALS, check_coefficients, probability
+from ashtkd_ros.network.confidence import FEW_RIVALS, FEWEST, check_coefficients, probability
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.candidate_search import CandidateSearch, Ranked
 from ashtkd_ros.recognition.prior import Prior, PriorUse
@@ -24,7 +24,7 @@ _LEAST, _ROUNDING = 1e-4, 1e-9
 _CROWD = 3 / 7  # near candidates for each one elsewhere, above which the near ones are crowded
 _DEEPER = 4  # times as many pictures are looked at where those found are of too few places
 _LEAST_RIVALS = 10  # verified candidates elsewhere, below which the lead says nothing
-_FEW_RIVALS, _UNSEEN = 30, 0.3  # candidates elsewhere; similarity of a place that a map lacks
+_UNSEEN = 0.3  # similarity of a place that a small map lacks, by the shipped networks
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Candidate:
     `similarity`: inner product of the descriptors, in [-1, 1]; `margin`: similarity minus that of
     the best candidate elsewhere; `confidence`: probability that the place is right, in [0, 1];
     `check`: what the local features say of it, None where it is not verified; `few_rivals`:
-    whether so few candidates are elsewhere that the margin is that to a place of similarity 0.3 at
-    least: the best of few is not like the image, whatever the image shows.
+    whether the map is so small that the margin is that to a place of similarity 0.3 at least: the
+    best of few is not like the image, whatever the image shows.
     """
 
     place: Place
@@ -256,9 +256,11 @@ class Matcher:
         are its neighbours."""
         rows, similarities = found.rows, found.similarities
         elsewhere = np.flatnonzero(~near)
-        few = len(elsewhere) < _FEW_RIVALS
-        rivals = [similarities[k] for k in elsewhere[:1]] + [_UNSEEN] * few
-        margin = similarities[at] - max(rivals)
+        few = len(self.map.places) < FEWEST  # others fit their confidence to what they are like
+        # the worst of all is the rival where all are near
+        rival = _UNSEEN if few else similarities[-1]
+        rival = max([similarities[k] for k in elsewhere[:1]] + [rival])
+        margin = similarities[at] - rival
         made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check, few)
         if before.hopeless:
             return made

@@ -81,16 +81,24 @@ def test_without_poses_places_of_another_drive_are_rivals(fake_network):
 def test_where_few_places_are_elsewhere_the_margin_is_to_one_that_the_map_lacks(fake_network):
     fake_network.confidence = {'similarity': 0.0, 'margin': 25.0, 'offset': -2.0}
     for similarity, confidence in ((0.8, 1.0), (0.3, 0.12), (0.2, 0.01)):
-        for others in ([], [0.1], 29 * [0.1]):  # an image from elsewhere is like none of them
+        for others in ([], [0.1], 28 * [0.1]):  # an image from elsewhere is like none of them
             positions = 100 * np.arange(1 + len(others))
             place_map = map_with([similarity, *others], positions, fake_network)
             first = Matcher(place_map).match(QUERY)[0]
             assert first.place.id == 0 and first.few_rivals
             assert first.margin == pytest.approx(similarity - 0.3, abs=1e-6)
             assert first.confidence == pytest.approx(confidence, abs=0.01)
-    place_map = map_with([0.3, *(30 * [0.1])], 100 * np.arange(31), fake_network)
+    place_map = map_with([0.3, *(29 * [0.1])], 100 * np.arange(30), fake_network)
     first = Matcher(place_map).match(QUERY)[0]
     assert first.margin == pytest.approx(0.2, abs=1e-6) and not first.few_rivals
+
+
+def test_a_dense_map_is_not_a_small_one(fake_network):
+    similarities = [*np.linspace(0.62, 0.6, 64), *(400 * [0.599])]
+    positions = [*np.linspace(0, 9, 64), *(500 + np.arange(400))]
+    place_map = map_with(similarities, positions, fake_network)
+    first = Matcher(place_map).match(QUERY)[0]
+    assert first.margin == pytest.approx(0.02, abs=1e-5) and not first.few_rivals
 
 
 def test_a_small_map_takes_no_photograph_from_elsewhere(shared, student):
