@@ -12,7 +12,9 @@ VERIFIED = ('similarity', 'margin', 'lead', 'agreement', 'offset')  # where loca
 COEFFICIENTS = (*DESCRIPTOR, *(VERIFIED_PREFIX + name for name in VERIFIED))
 ON_THE_MAP = 0.9  # how often a robot is where its map has places, by which confidence is fitted
 FEWEST = 30  # pictures of a map that can fit its confidence to itself
-FEW_RIVALS = 'few_rivals'  # known of an answer: local features cannot make it surer
+SMALL_MAP = (
+    'small_map'  # known of an answer of a map of fewer: local features cannot make it surer
+)
 LIMITED = 'limited'  # 1: values beyond `LIMITS` count as the limits
 # Beyond these values the map's own pictures, synthetically changed, tell nothing of real ones.
 LIMITS = {'margin': (-0.15, 0.2), 'lead': (-1.5, 1.2), 'agreement': (0.0, 0.6)}
@@ -86,13 +88,13 @@ def probability(known: Mapping[str, float], coefficients: Mapping[str, float]) -
     """Confidence in [0, 1]: sigmoid of the sum of coefficient * value, and of the offset.
 
     `known`: `similarity` and `margin` of a match, of a verified one also `lead` and `agreement`.
-    Without coefficients for a verified match it is judged as one that is not; with `FEW_RIVALS` it
+    Without coefficients for a verified match it is judged as one that is not; with `SMALL_MAP` it
     is no surer than as such. Without any, the confidence is the similarity, limited to [0, 1].
     ValueError if the sum is not finite: the limits would make it 0 or 1.
     """
-    if known.get(FEW_RIVALS) and 'lead' in known:
+    if known.get(SMALL_MAP) and 'lead' in known:
         surest = probability({name: known[name] for name in DESCRIPTOR[:-1]}, coefficients)
-        others = {name: value for name, value in known.items() if name != FEW_RIVALS}
+        others = {name: value for name, value in known.items() if name != SMALL_MAP}
         return min(surest, probability(others, coefficients))
     if not coefficients:
         x, low, high = known['similarity'], 0.0, 1.0

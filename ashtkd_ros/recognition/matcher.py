@@ -13,7 +13,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places import Places
-from ashtkd_ros.network.confidence import FEW_RIVALS, FEWEST, check_coefficients, probability
+from ashtkd_ros.network.confidence import FEWEST, SMALL_MAP, check_coefficients, probability
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.candidate_search import CandidateSearch, Ranked
 from ashtkd_ros.recognition.prior import Prior, PriorUse
@@ -33,9 +33,9 @@ class Candidate:
 
     `similarity`: inner product of the descriptors, in [-1, 1]; `margin`: similarity minus that of
     the best candidate elsewhere; `confidence`: probability that the place is right, in [0, 1];
-    `check`: what the local features say of it, None where it is not verified; `few_rivals`:
-    whether the map is so small that the margin is that to a place of similarity 0.3 at least: the
-    best of few is not like the image, whatever the image shows.
+    `check`: what the local features say of it, None where it is not verified. In a small map the
+    margin is that to a place of similarity 0.3 at least: the best of few is not like the image,
+    whatever the image shows.
     """
 
     place: Place
@@ -43,7 +43,6 @@ class Candidate:
     margin: float
     confidence: float
     check: Check | None = None
-    few_rivals: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +136,7 @@ class Matcher:
             raise VprError(f'{error}; export the model or build the map anew') from error
         self.near = Neighbourhood(place_map.places, self.config)
         self._search = CandidateSearch(place_map)
+        self._is_small = len(place_map.places) < FEWEST
 
     def match(self, descriptor: np.ndarray, top_k: int | None = None) -> list[Candidate]:
         """float32 (D,) of length 1 → at most `top_k` candidates, most similar first."""
@@ -256,12 +256,10 @@ class Matcher:
         are its neighbours."""
         rows, similarities = found.rows, found.similarities
         elsewhere = np.flatnonzero(~near)
-        few = len(self.map.places) < FEWEST  # others fit their confidence to what they are like
         # the worst of all is the rival where all are near
-        rival = _UNSEEN if few else similarities[-1]
-        rival = max([similarities[k] for k in elsewhere[:1]] + [rival])
-        margin = similarities[at] - rival
-        made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check, few)
+        least = _UNSEEN if self._is_small else similarities[-1]
+        margin = similarities[at] - max([similarities[k] for k in elsewhere[:1]] + [least])
+        made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check)
         if before.hopeless:
             return made
         confidence = probability(self.known(made), self._coefficients)
@@ -272,7 +270,7 @@ class Matcher:
     def known(self, found: Candidate) -> dict[str, float]:
         """What the confidence of a candidate is made of, see `confidence.probability`."""
         known = {'similarity': found.similarity, 'margin': found.margin}
-        known |= {FEW_RIVALS: 1.0} if found.few_rivals else {}
+        known |= {SMALL_MAP: 1.0} if self._is_small else {}
         check = found.check
         if check is not None and check.rivals >= self.config.least_rivals:
             known |= {'lead': check.lead, 'agreement': check.agreement}
