@@ -18,7 +18,7 @@ from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.emptiness import NOT_EMPTY, Emptiness, pictures_of_nothing
 from ashtkd_ros.network.local_features import LOCAL, LocalShape, Look, as_int8, shape_of_output
-from ashtkd_ros.network.model_file import read_model
+from ashtkd_ros.network.model_file import not_a_model, read_model
 from ashtkd_ros.network.providers import RuntimeOptions, first_line
 from ashtkd_ros.network.session import Session
 from ashtkd_ros.text import one_line, reason_of
@@ -149,9 +149,7 @@ class Embedder:
         except VprError:
             raise
         except Exception as error:  # onnxruntime's own exceptions share no public base
-            raise VprError(
-                f'{self.path}: not a model that ONNX Runtime can load ({first_line(error)})'
-            ) from error
+            raise not_a_model(self.path, first_line(error)) from error
         return inputs, outputs, metadata
 
     def _read_metadata(self, metadata: dict[str, str]) -> None:

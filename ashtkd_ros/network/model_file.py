@@ -36,6 +36,13 @@ _INNER = {
 _EXTERNAL_DATA, _DATA_LOCATION, _OP_TYPE = 13, 14, 4
 
 
+def not_a_model(path: Path, why: str) -> VprError:
+    """What the user is told of a file that ONNX Runtime cannot load."""
+    return VprError(
+        f'{path}: not a model that ONNX Runtime can load ({why}); copy it again, or name another'
+    )
+
+
 def read_model(path: Path) -> bytes:
     """All bytes of a model; VprError if it cannot be read, or if it needs other files."""
     try:
@@ -47,7 +54,7 @@ def read_model(path: Path) -> bytes:
     try:
         outside = _leads_outside(memoryview(data), 'model', 0)
     except ValueError as error:
-        raise VprError(f'{path}: not a model that ONNX Runtime can load ({error})') from error
+        raise not_a_model(path, str(error)) from error
     if outside:
         raise VprError(
             f'{path}: keeps weights in other files, which its checksum does not cover; save it '

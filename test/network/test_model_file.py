@@ -365,3 +365,11 @@ def test_a_network_that_tells_no_pictures_apart_is_refused_at_load(tmp_path: Pat
     one += [helper.make_node('Mul', ['flat', 'zero'], ['none'])]
     one += [helper.make_node('Add', ['none', 'one'], ['descriptor'])]
     assert 'the same descriptor' in refusal(save(tmp_path / 'constant.onnx', one))
+
+
+@pytest.mark.parametrize('share', [0.001, 0.5, 0.999])
+def test_a_model_that_was_cut_off_says_what_to_do(tmp_path: Path, student: Path, share: float):
+    data = student.read_bytes()
+    (tmp_path / 'cut.onnx').write_bytes(data[: int(share * len(data))])
+    line = refusal(tmp_path / 'cut.onnx')
+    assert 'not a model' in line and line.endswith('; copy it again, or name another')
