@@ -36,6 +36,7 @@ from tools.training.settings_file import load_settings
 Positives = Literal['neighbours', 'place', 'camera', 'tour', 'pairs', 'place_or_pairs', 'none']
 _STRICT = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 # The losses that need a teacher.
+_OTHER_LOSSES = ('match', 'vote', 'metric')
 TEACHER_LOSSES = ('soft', 'hard', 'descriptor', 'maps', 'levels', 'salient')
 
 
@@ -108,8 +109,9 @@ class Lesson:
     """What a network is taught: the weights of the losses (0 leaves one out) and their constants.
 
     `teachers`: names from the config's list; `adaptive`: how they are weighted for each view.
-    `match`: local features find known points again; `maps`, `descriptor`, `levels`, `salient`:
-    feature-level guidance, step 4; `soft`, `hard`: steps 2 and 3 of the method; `metric`: step 6.
+    `match`: local features find known points again; `vote`: they rank candidates, step 5; `maps`,
+    `descriptor`, `levels`, `salient`: feature-level guidance, step 4; `soft`, `hard`: steps 2 and
+    3 of the method; `metric`: step 6.
     `bank`: views of earlier steps that are remembered. Temperatures: `tau` of the student's
     similarities, `tau_match` of local features', `tau_t` of teachers' similarities in deviations,
     `tau_w` of the losses by which teachers are weighted.
@@ -118,6 +120,7 @@ class Lesson:
     teachers: Names = ()
     adaptive: Literal['confidence', 'gate', 'mean'] = 'confidence'
     match: NonNegativeFloat = 0.0
+    vote: NonNegativeFloat = 0.0
     maps: NonNegativeFloat = 0.0
     descriptor: NonNegativeFloat = 0.0
     levels: NonNegativeFloat = 0.0
@@ -139,8 +142,8 @@ class Lesson:
                 f'is empty, but these losses need teachers: {", ".join(by_teachers)}; name some, '
                 'or set the weights to 0',
             )
-        if not by_teachers and not self.match and not self.metric:
-            names = ', '.join((*TEACHER_LOSSES, 'match', 'metric'))
+        if not by_teachers and not any(getattr(self, name) for name in _OTHER_LOSSES):
+            names = ', '.join((*TEACHER_LOSSES, *_OTHER_LOSSES))
             raise SettingError(
                 'metric', f'every loss has the weight 0; give one a weight: {names}'
             )
@@ -301,7 +304,7 @@ def _check_guidance(key: str, lesson: Lesson, by_name: dict[str, TeacherConfig],
 
 def _check_local(key: str, lesson: Lesson, has_local: bool):
     """SettingError for guidance of positions where the network that learns has none."""
-    for name in ('match', 'maps'):
+    for name in ('match', 'vote', 'maps'):
         if getattr(lesson, name) and not has_local:
             raise SettingError(
                 f'{key}.{name}', 'needs a student with `local` features; set it to 0'

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loss of ASHT-KD for one batch: the steps in `losses`, weighted as the lesson says.
 
-L = match*L_match + maps*L_maps + descriptor*L_desc + levels*L_levels + salient*L_salient
-  + soft*L_soft + hard*L_hard + metric*L_ms     (doc/method.md; the weights: config.Lesson)
+L = match*L_match + vote*L_vote + maps*L_maps + descriptor*L_desc + levels*L_levels
+  + salient*L_salient + soft*L_soft + hard*L_hard + metric*L_ms
+(doc/method.md; the weights: config.Lesson)
 and, where the teachers' weights come from a learned gate, L_gate, which trains the gate alone.
 """
 
@@ -31,6 +32,7 @@ from tools.training.losses.memory import MemoryBank
 from tools.training.losses.metric import multi_similarity
 from tools.training.losses.relations import KnownViews, Relations, relations
 from tools.training.losses.soft_labels import soft_loss
+from tools.training.losses.votes import SHARPNESS, vote_loss
 from tools.training.networks.layers import NetworkOutput
 
 # Small: AdamW does not care, but the gradient is clipped together with the others'.
@@ -99,6 +101,8 @@ class Objective(nn.Module):
         scales = torch.tensor([[*t.scale] for t in teachers], dtype=torch.float32)
         self.register_buffer('scales', scales.reshape(-1, 2, 1, 1))
         self.guidance = Guidance(lesson, example, targets, [t.kind for t in teachers])
+        if lesson.vote:
+            self.sharpness = nn.Parameter(torch.tensor(SHARPNESS).log())
         self.gate = None
         if lesson.adaptive == 'gate' and teachers:
             self.gate = LearnedGate(dimensions, len(teachers))
@@ -111,6 +115,8 @@ class Objective(nn.Module):
         losses = {}
         if lesson.match:
             losses['match'] = self._match(outputs, batch)
+        if lesson.vote:
+            losses['vote'] = self._vote(outputs, seen, batch.query)
         if lesson.metric:
             unit = seen.views.descriptor
             similarity = unit @ torch.cat([unit, seen.every.descriptor[len(unit) :]]).T
@@ -188,6 +194,10 @@ class Objective(nn.Module):
         points = known_points(*batch.matches[:3])
         scenes = same_scene(batch.places, batch.pictures)
         return match_loss(outputs.local, *points, scenes, self.lesson.tau_match)
+
+    def _vote(self, outputs: NetworkOutput, seen: _Seen, query: torch.Tensor) -> torch.Tensor:
+        unit = seen.views.descriptor
+        return vote_loss(outputs.local, unit @ unit.T, seen.known, query, self.sharpness.exp())
 
     def _guidance(
         self, outputs: NetworkOutput, batch: Batch, weights: torch.Tensor

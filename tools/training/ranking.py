@@ -22,6 +22,7 @@ from ashtkd_ros.images.synthetic_change import UNIT, degrade, draw_corners, warp
 from tools.training.data.candidate_lists import CandidateList, candidate_lists, some_pictures
 from tools.training.data.places import TrainingPlaces
 from tools.training.data.views import Views
+from tools.training.losses.votes import SHARPNESS
 from tools.training.networks.student import DSFormer
 from tools.training.networks.vote import positions, vote
 from tools.training.whitening import describe_images
@@ -30,7 +31,6 @@ _PICTURES, _LISTS = 800, 1000  # of a domain, at most
 _EACH = 4  # lists of a step
 _RATE, _WARM_UP, _AVERAGE = 3e-3, 30, 0.99
 _KEEP = 0.3  # weight of 1 - cosine to the features as they were
-_SHARPNESS = 2.0  # of the scores, where it starts
 _TOLD = 10  # lists of each how many-th place only tell whether the rest has taught anything
 
 
@@ -109,7 +109,7 @@ def train_layer(
     """
     rng, layer = np.random.default_rng(seed), network.local.project
     start, mean = deepcopy(layer).requires_grad_(False), deepcopy(layer).requires_grad_(False)
-    sharpness = nn.Parameter(torch.tensor(_SHARPNESS).log())
+    sharpness = nn.Parameter(torch.tensor(SHARPNESS).log())
     layer.requires_grad_(True)
     optimiser = torch.optim.Adam([*layer.parameters(), sharpness], lr=_RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(

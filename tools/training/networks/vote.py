@@ -13,7 +13,7 @@ _LEAST = 1e-6
 
 
 class Matches(NamedTuple):
-    """Of each position of an image in K candidates, all (K, P), the last one (K, P, 2).
+    """Of each position of an image in K candidates, all (..., K, P), the last one (..., K, P, 2).
 
     `best`: similarity of its partner; `weight`: how distinctive the match is, 0 where it is not
     mutual; `moved`: rows and columns to the partner.
@@ -32,15 +32,16 @@ def positions(grid: tuple[int, int]) -> torch.Tensor:
 
 
 def matches(query: torch.Tensor, candidates: torch.Tensor, at: torch.Tensor) -> Matches:
-    """Features (P, L) and (K, P, L), rows of length 1; `at`: see `positions`."""
-    like = torch.matmul(query, candidates.transpose(1, 2))  # (K, P, P)
-    best, partner = like.max(dim=2)
-    mutual = best >= like.amax(dim=1).gather(1, partner) - _LEAST
+    """Features (..., P, L) and (..., K, P, L), rows of length 1; `at`: see `positions`."""
+    like = torch.matmul(query.unsqueeze(-3), candidates.transpose(-1, -2))  # (..., K, P, P)
+    best, partner = like.max(dim=-1)
+    mutual = best >= like.amax(dim=-2).gather(-1, partner) - _LEAST
     lead = best
-    if len(candidates) > 1:  # else there is nothing to stand out from
-        mean = best.mean(dim=0)
+    if candidates.shape[-3] > 1:  # else there is nothing to stand out from
+        mean = best.mean(dim=-2, keepdim=True)
         # Under the root a little more than nothing, for the sake of its derivative.
-        lead = (best - mean) / ((best - mean).square().mean(dim=0) + _LEAST**2).sqrt()
+        spread = (best - mean).square().mean(dim=-2, keepdim=True)
+        lead = (best - mean) / (spread + _LEAST**2).sqrt()
     return Matches(best, lead.clamp(min=0) ** _POWER * mutual, at[partner] - at)
 
 
@@ -60,7 +61,10 @@ def vote_score(
 def vote(
     query: torch.Tensor, candidates: torch.Tensor, similarity: torch.Tensor, at: torch.Tensor
 ) -> torch.Tensor:
-    """Scores (K,) of candidates, as `verify` gives them; it can be differentiated."""
+    """Scores (..., K) of candidates, as `verify` gives them; it can be differentiated.
+
+    `query`, `candidates`, `at`: see `matches`; `similarity`: of the descriptors, (..., K).
+    """
     found = matches(query, candidates, at)
-    unmoved = (found.weight * stillness(found.moved.square().sum(dim=2))).sum(dim=1)
-    return vote_score(found.weight.sum(dim=1), unmoved, similarity)
+    unmoved = (found.weight * stillness(found.moved.square().sum(dim=-1))).sum(dim=-1)
+    return vote_score(found.weight.sum(dim=-1), unmoved, similarity)

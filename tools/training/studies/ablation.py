@@ -77,7 +77,7 @@ def rows(config: TrainConfig) -> dict[str, dict]:
     names, full = config.lesson.teachers, config.lesson
     if len(names) < 4:
         raise VprError('the ablation needs four teachers in lesson.teachers, the best three first')
-    off = {**dict.fromkeys(TEACHER_LOSSES, 0.0), 'match': 0.0}
+    off = {**dict.fromkeys(TEACHER_LOSSES, 0.0), 'match': 0.0, 'vote': 0.0}
     both = {**off, 'soft': full.soft, 'hard': full.hard}
     found = {
         ALONE: {**off, 'teachers': ()},
