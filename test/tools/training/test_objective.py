@@ -22,7 +22,9 @@ WHOLE = MadeUpTeacher()
 QUARTERS = MadeUpTeacher('quarters', seed=1)
 UP = MadeUpTeacher('apformer', seed=2, levels=2, with_map=False)
 EXAMPLE = torch.zeros(1, 3, 64, 64)
-ALL_LOSSES = ('match', 'maps', 'descriptor', 'levels', 'salient', 'soft', 'hard', 'metric')
+ALL_LOSSES = (
+    *('match', 'vote', 'maps', 'descriptor', 'levels', 'salient', 'soft', 'hard', 'metric'),
+)
 
 
 def lesson_of(teachers: int = 0, **weights: float) -> Lesson:
