@@ -39,6 +39,7 @@ from ashtkd_ros.ros.node.services import Services
 from ashtkd_ros.ros.session import ros_session, spin
 from ashtkd_ros.ros.signals import ignore_signals, record_interrupts
 from ashtkd_ros.ros.timeouts import DiskReader
+from ashtkd_ros.text import name_of
 
 
 class VprNode(NodeState):
@@ -69,7 +70,11 @@ class VprNode(NodeState):
         """As rclpy does it, whose own refusals do not name the parameter."""
         if refusal := parameter_values.refusal(self, parameter_list):
             return SetParametersResult(successful=False, reason=refusal)
-        return super().set_parameters_atomically(parameter_list)
+        result = super().set_parameters_atomically(parameter_list)
+        names = [name_of(parameter.name) for parameter in parameter_list]
+        if not (result.successful or any(name in result.reason for name in names)):
+            result.reason = f'parameter {", ".join(names)}: {result.reason}'
+        return result
 
     @log_transition_errors
     def on_configure(self, state: LifecycleState) -> None:
