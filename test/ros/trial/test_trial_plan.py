@@ -55,7 +55,8 @@ def test_compressed_images_are_recorded_wherever_the_node_may_find_them(tmp_path
 def test_several_cameras_of_a_robot():
     several = plan(cameras='front,rear', namespace='robot1', image_topic='image_raw')
     expected = {'/robot1/front/image_raw', '/robot1/rear/vpr_node/place', '/robot1/odom', '/tf'}
-    assert expected <= set(several.recorded())
+    expected |= {f'/robot1/trial/{name}' for name in ('mark', 'marked', 'event')}
+    assert expected <= set(several.recorded()) and '/trial/mark' not in several.recorded()
     topics = several.topics()
     assert topics['camera'] == ['/robot1/front/image_raw', '/robot1/rear/image_raw']
     assert topics['vision_info'][1] == '/robot1/rear/vpr_node/vision_info'
