@@ -10,7 +10,6 @@ from pathlib import Path
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState
 from rclpy.parameter import Parameter
 
@@ -36,7 +35,7 @@ from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.node.parameters import Parameters
 from ashtkd_ros.ros.node.publishers import Publishers
 from ashtkd_ros.ros.node.services import Services
-from ashtkd_ros.ros.session import ros_session, spin
+from ashtkd_ros.ros.session import QuietExecutor, ros_session, spin
 from ashtkd_ros.ros.signals import ignore_signals, record_interrupts
 from ashtkd_ros.ros.timeouts import DiskReader
 from ashtkd_ros.text import name_of
@@ -243,7 +242,7 @@ def _run() -> int:
         node.get_logger().info(
             f'removed {files} files ({size / 1e6:.1f} MB) from /dev/shm that killed nodes had left'
         )
-    executor = SingleThreadedExecutor()
+    executor = QuietExecutor()
     executor.add_node(node)
     try:
         node.autostart.begin()
