@@ -33,7 +33,7 @@ def _declared():
 
 def _start(context):
     arguments = LaunchArguments(context)
-    arguments.tell_misspelt(name for name, _, _ in _declared())
+    arguments.tell_misspelt((name for name, _, _ in _declared()), __file__)
     map_path, bag, report = (arguments.path(name) for name in _REQUIRED)
     # No Node: ROS arguments are not for `evaluate`.
     command = [ExecutableInPackage(package='ashtkd_ros', executable='evaluate')]

@@ -32,7 +32,7 @@ _NOT_GIVEN = 'Not given: left to the parameters file.'
 
 def _start(context):
     arguments = LaunchArguments(context)
-    arguments.tell_misspelt(name for name, _, _ in _arguments())
+    arguments.tell_misspelt((name for name, _, _ in _arguments()), __file__)
     cameras = arguments.cameras()
     _check_file(arguments.path('params_file'))
     return [_node(arguments, camera) for camera in cameras]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from argparse import Action
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -87,15 +88,21 @@ class LaunchArguments(NodeArguments):
         super().__init__(lambda name: LaunchConfiguration(name).perform(context))
         self._context = context
 
-    def tell_misspelt(self, known: Iterable[str]) -> None:
+    def tell_misspelt(self, known: Iterable[str], file: str) -> None:
         """A warning for each argument on the command line that is nearly one of `known`: the
-        launch itself ignores what nobody declares."""
+        launch itself ignores what nobody declares.
+
+        `file`: the launch file; nothing is told where another one, whose arguments those may be,
+        was launched and includes it.
+        """
         names = set(known)
+        if Path(file).name not in {Path(word).name for word in sys.argv}:
+            return
         for word in self._context.argv:
             name = word.partition(':=')[0]
             near = [] if name in names else get_close_matches(name, names, 1, 0.8)
             if near:
-                text = f'argument "{one_line(name)}" has no effect here; did you mean {near[0]}?'
+                text = f'argument "{one_line(name)}" has no effect; did you mean {near[0]}?'
                 get_logger('launch').warning(text)
 
     def outer(self, kind: str) -> list | str:

@@ -257,7 +257,7 @@ def test_arguments_that_make_no_sense(given: dict[str, str], line: str) -> None:
 def test_a_misspelt_argument_is_told_of() -> None:
     done = launch('min_confidnce:=0.7', 'autostart:=perhaps', 'rate:=2')
     said = done.stdout + done.stderr
-    assert 'argument "min_confidnce" has no effect here; did you mean min_confidence?' in said
+    assert 'argument "min_confidnce" has no effect; did you mean min_confidence?' in said
     assert said.count('did you mean') == 1 and 'autostart is "perhaps"' in said
 
 

@@ -182,6 +182,8 @@ class TrialPlan:
             'parameters_files': self._files,
             'planned_minutes': self._arguments.value('planned_minutes', 0.0),
         }
+        used = ((n.path('model_path'), n.path('map_path')) for n in self.nodes if shown)
+        configuration['equipment'] = [list(paths) for paths in dict.fromkeys(used)]
         if shown:
             configuration['model'] = _facts(model_facts, node.path('model_path'))
             configuration['map'] = _facts(_map_facts, node.path('map_path'))

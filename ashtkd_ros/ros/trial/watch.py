@@ -57,7 +57,7 @@ class TrialWatch(Node):
         self._feeds = Feeds(self, settings, self._watch, self._events.tell, self._marks.place)
         self._parent = _supervisor()
         self._status = create_eventless_publisher(self, DiagnosticArray, '/diagnostics', 10)
-        self._map = settings.of_check.map_path or ''
+        self._map = next((path for _, path in settings.of_check.equipment), '')
         self._map_state = LatestResult('map watch', lambda: map_state(Path(self._map)), None)
         self._map_before: str | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
