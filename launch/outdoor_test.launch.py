@@ -35,6 +35,7 @@ def _start(context):
     given = {name: arguments.text(name) for name, _, _ in all_arguments()}
     given['namespace'] = str(arguments.robot())
     usual = {name: default for name, default, _ in all_arguments()}
+    arguments.tell_misspelt(usual, __file__)
     command = [sys.executable, '-m', 'ashtkd_ros.entry', 'vpr_trial']
     command += [
         f'--{name.replace("_", "-")}={text}' for name, text in given.items() if text != usual[name]

@@ -26,8 +26,14 @@ def _options():
     return OptionArguments(o for o in evaluate_parser().arguments if o.dest not in _NOT_PASSED_ON)
 
 
+def _declared():
+    required = [(name, None, description) for name, description in _REQUIRED.items()]
+    return [*required, *_options().declared()]
+
+
 def _start(context):
     arguments = LaunchArguments(context)
+    arguments.tell_misspelt((name for name, _, _ in _declared()), __file__)
     map_path, bag, report = (arguments.path(name) for name in _REQUIRED)
     # No Node: ROS arguments are not for `evaluate`.
     command = [ExecutableInPackage(package='ashtkd_ros', executable='evaluate')]
@@ -46,6 +52,4 @@ def _start(context):
 
 def generate_launch_description():
     """Replaying and judging."""
-    required = [(name, None, description) for name, description in _REQUIRED.items()]
-    arguments = declare([*required, *_options().declared()])
-    return LaunchDescription([*arguments, OpaqueFunction(function=_start)])
+    return LaunchDescription([*declare(_declared()), OpaqueFunction(function=_start)])

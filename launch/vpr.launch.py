@@ -32,6 +32,7 @@ _NOT_GIVEN = 'Not given: left to the parameters file.'
 
 def _start(context):
     arguments = LaunchArguments(context)
+    arguments.tell_misspelt((name for name, _, _ in _arguments()), __file__)
     cameras = arguments.cameras()
     _check_file(arguments.path('params_file'))
     return [_node(arguments, camera) for camera in cameras]
@@ -43,10 +44,10 @@ def _node(arguments, camera):
         package='ashtkd_ros',
         executable='vpr_node',
         name='vpr_node',
-        namespace='/'.join(word for word in (arguments.text('namespace'), camera) if word),
+        namespace=arguments.namespace(camera),
         parameters=[*([file] if file else []), _parameters(arguments, camera)],
         remappings=arguments.remappings(camera),
-        arguments=['--ros-args', '--log-level', arguments.text('log_level')],
+        arguments=['--ros-args', '--log-level', arguments.log_level()],
         respawn=respawn,
         respawn_delay=2.0,
         output='screen',
@@ -81,13 +82,16 @@ def _parameters(arguments, camera):
     }
 
 
-def generate_launch_description():
-    """A node for each camera."""
+def _arguments():
     shipped = PathJoinSubstitution([FindPackageShare('ashtkd_ros'), 'config', 'vpr.yaml'])
-    arguments = [
+    return [
         *_ARGUMENTS,
         ('params_file', shipped, 'YAML file of parameters; an argument goes before it'),
         *((name, '', f'{meaning} {_NOT_GIVEN}') for name, meaning in parameter_arguments()),
     ]
+
+
+def generate_launch_description():
+    """A node for each camera."""
     failing = RegisterEventHandler(OnShutdown(on_shutdown=_fail))
-    return LaunchDescription([*declare(arguments), failing, OpaqueFunction(function=_start)])
+    return LaunchDescription([*declare(_arguments()), failing, OpaqueFunction(function=_start)])

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import re
+import sys
 from argparse import Action
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument
+from launch.logging import get_logger
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.substitutions import LaunchConfiguration
 
 from ashtkd_ros.ros.node_arguments import NodeArguments
+from ashtkd_ros.text import one_line
 
 # What launch_ros calls what SetRemap, PushRosNamespace and SetParameter have set.
 OUTER_REMAPPINGS, OUTER_NAMESPACE, OUTER_PARAMETERS = (
@@ -84,10 +88,27 @@ class LaunchArguments(NodeArguments):
         super().__init__(lambda name: LaunchConfiguration(name).perform(context))
         self._context = context
 
+    def tell_misspelt(self, known: Iterable[str], file: str) -> None:
+        """A warning for each argument on the command line that is nearly one of `known`: the
+        launch itself ignores what nobody declares.
+
+        `file`: the launch file; nothing is told where another one, whose arguments those may be,
+        was launched and includes it.
+        """
+        names = set(known)
+        if Path(file).name not in {Path(word).name for word in sys.argv}:
+            return
+        for word in self._context.argv:
+            name = word.partition(':=')[0]
+            near = [] if name in names else get_close_matches(name, names, 1, 0.8)
+            if near:
+                text = f'argument "{one_line(name)}" has no effect; did you mean {near[0]}?'
+                get_logger('launch').warning(text)
+
     def outer(self, kind: str) -> list | str:
         """What the launch that includes this one has set: one of the names above."""
         return self._context.launch_configurations.get(kind) or ''
 
     def robot(self) -> PurePosixPath:
         """The namespace of all cameras."""
-        return PurePosixPath('/', self.outer(OUTER_NAMESPACE), self.text('namespace'))
+        return PurePosixPath('/', self.outer(OUTER_NAMESPACE), self.namespace())

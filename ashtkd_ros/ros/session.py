@@ -34,6 +34,14 @@ _FORMS = {  # of the arguments that rcl parses
 _SAYS_NOTHING = re.compile(r'^\.|error not set|lexeme|token')  # to a user
 
 
+class QuietExecutor(SingleThreadedExecutor):
+    """An executor that a signal may end while it is made: rclpy's own prints a traceback then."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # what was not made yet
+            super().__del__()
+
+
 @contextlib.contextmanager
 def ros_session(args: list[str] | None = None) -> Iterator[None]:
     """Initialise rclpy, run the body, shut rclpy down.
@@ -120,7 +128,7 @@ def spin(executor: Executor, logger: RcutilsLogger) -> None:
 
 def spin_node(node: Node, close: Callable[[], None]) -> None:
     """Run a node's callbacks until a signal, then `close`, which no further signal interrupts."""
-    executor = SingleThreadedExecutor()
+    executor = QuietExecutor()
     executor.add_node(node)
     try:
         spin(executor, node.get_logger())

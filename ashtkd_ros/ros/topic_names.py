@@ -15,6 +15,7 @@ from ashtkd_ros.files.reading import read_regular
 
 COMPRESSED = '/compressed'
 FULL_NAME = re.compile(r'(/[A-Za-z_]\w*)+', re.ASCII)  # of a topic or a node
+_NAME = re.compile(r'(~/|/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)  # of a topic, in a namespace
 TRANSPORTS = ('raw', 'compressed')
 _TOPIC_RULE = re.compile(
     r'(?:(?P<node>(?!ros(?:topic|service):)[^/:~]+):)?(?:rostopic://)?(?P<name>[^:]+)'
@@ -26,6 +27,11 @@ def check_topic(name: str) -> str:
     if not FULL_NAME.fullmatch(name):
         raise VprError(f'"{name}" is not the name of a topic, such as /camera/image_raw')
     return name
+
+
+def is_name(text: str) -> bool:
+    """Whether a topic can have this name, which may be relative to a namespace."""
+    return bool(_NAME.fullmatch(text))
 
 
 def image_topics(compressed: bool, base: str, remapped: str = '') -> list[str]:

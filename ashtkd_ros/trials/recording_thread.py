@@ -181,7 +181,7 @@ class RecordingThread:
             self._free = disk.f_bavail * disk.f_frsize
         except OSError as error:  # the disk or the folder is gone
             self._free = None
-            if self._state == RECORDING:
+            if self._state in (RECORDING, DISK_FULL):
                 self._stop(error)
         if self._state == RECORDING:
             self._bag.flush()

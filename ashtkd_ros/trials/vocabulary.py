@@ -26,7 +26,7 @@ GOOD_NEWS = frozenset(
 # states of the recorder, beside DISK_FULL and ENDED
 RECORDING, CANNOT_WRITE, FAILED = 'recording', 'cannot write', 'failed'
 
-# topics and services, all in the namespace `trial`
+# topics and services, in the namespace of the robot
 MARK_TOPIC = 'trial/mark'  # std_msgs/String: "KIND TEXT"
 MARKED_TOPIC = 'trial/marked'  # std_msgs/String: a LogEntry as JSON, once it is on the disk
 EVENT_TOPIC = 'trial/event'  # std_msgs/String: a LogEntry as JSON, latched (the last 100)

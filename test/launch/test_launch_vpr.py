@@ -235,6 +235,16 @@ def test_a_node_for_each_camera() -> None:
         ({'autostart': 'perhaps'}, 'autostart is "perhaps"; it must be true or false'),
         ({'respawn': 'maybe'}, 'respawn is "maybe"; it must be true or false'),
         ({'remappings': 'a:=b foo'}, 'remappings has "foo"; write each rule as FROM:=TO'),
+        ({'remappings': '__ns:=/x'}, 'remappings has "__ns:=/x"; set namespace or cameras'),
+        ({'remappings': 'image:=/cäm'}, 'remappings has "image:=/cäm"; a topic has a name such'),
+        ({'image_topic': '/cam era'}, 'image_topic is "/cam era"; a topic has a name such as'),
+        ({'cameras': 'a,a'}, 'cameras is a,a; name each camera once'),
+        ({'cameras': 'front,re ar'}, 'cameras has "re ar"; a name has only letters'),
+        ({'namespace': 'a b'}, 'namespace is "a b"; a name has only letters'),
+        ({'log_level': 'loud'}, 'log_level is "loud"; it must be debug or info or warn'),
+        ({'min_confidence': '7'}, 'min_confidence is 7.0; it must be from -1.0 to 1.0'),
+        ({'image_transport': 'theora'}, 'image_transport is "theora"; it must be raw or'),
+        ({'providers': 'Gpu'}, 'unknown execution provider "Gpu"; use one of auto'),
         ({'params_file': '/nope.yaml'}, 'params_file is /nope.yaml: no such file'),
         ({'params_file': '/tmp'}, 'params_file is /tmp: no such file'),
     ],
@@ -242,6 +252,19 @@ def test_a_node_for_each_camera() -> None:
 def test_arguments_that_make_no_sense(given: dict[str, str], line: str) -> None:
     with pytest.raises((RuntimeError, VprError), match=line):
         nodes(**given)
+
+
+def test_a_misspelt_argument_is_told_of() -> None:
+    done = launch('min_confidnce:=0.7', 'autostart:=perhaps', 'rate:=2')
+    said = done.stdout + done.stderr
+    assert 'argument "min_confidnce" has no effect; did you mean min_confidence?' in said
+    assert said.count('did you mean') == 1 and 'autostart is "perhaps"' in said
+
+
+def test_names_with_a_slash_at_their_end() -> None:
+    (node,) = nodes(cameras='front', namespace='robot1/')
+    assert node['namespace'] == 'robot1/front'
+    assert [node['namespace'] for node in (*nodes(), *nodes(namespace='/'))] == ['', '/']
 
 
 def test_no_parameters_file_at_all() -> None:

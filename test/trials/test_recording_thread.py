@@ -290,6 +290,19 @@ def test_a_folder_that_is_gone(record) -> None:
     assert 'No such file or directory' in recording.thread.status().reason
 
 
+def test_a_full_disk_that_is_gone_is_not_called_full(record, free, monkeypatch) -> None:
+    recording = record(reserve_mb=200)
+    free(199.0)
+    recording.until_state(DISK_FULL)
+
+    def gone(_: Path) -> None:
+        raise FileNotFoundError(errno.ENOENT, 'No such file or directory')
+
+    monkeypatch.setattr(recording_thread.os, 'statvfs', gone)
+    recording.until_state(CANNOT_WRITE)
+    assert 'No such file or directory' in recording.thread.status().reason
+
+
 def test_nobody_waits_for_a_disk_that_does_not_answer(record, monkeypatch) -> None:
     recording = record(queue_bytes=50_000)
     answers, own = threading.Event(), os.write

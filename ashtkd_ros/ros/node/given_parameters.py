@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from ashtkd_ros.ros.node.parameters import Parameters, describe
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.network.providers import check_names
+from ashtkd_ros.ros.node.parameters import Parameters, describe, fault_of
 from ashtkd_ros.ros.node_arguments import NodeArguments
 
 
@@ -20,13 +22,22 @@ def _meaning(spec) -> str:
 
 
 def given_parameters(arguments: NodeArguments, camera: str) -> dict[str, object]:
-    """The parameters that have a value; the others are left to the file and the node."""
-    defaults = {'use_sim_time': False, **{f.name: f.default for f in fields(Parameters)}}
-    paths = {f.name for f in fields(Parameters) if f.metadata['path']}
-    given = [name for name in defaults if arguments.text(name, camera)]
-    return {
-        name: arguments.path(name, camera)
-        if name in paths
-        else arguments.value(name, defaults[name], camera)
-        for name in given
-    }
+    """The parameters that have a value; the others are left to the file and the node.
+
+    VprError for a value that the node would refuse.
+    """
+    given: dict[str, object] = {}
+    for spec in fields(Parameters):
+        name = spec.name
+        if not arguments.text(name, camera):
+            continue
+        if spec.metadata['path']:
+            given[name] = arguments.path(name, camera)
+            continue
+        given[name] = arguments.value(name, spec.default, camera)
+        if fault := fault_of(spec, given[name]):
+            raise VprError(f'{name} is {fault}')
+    check_names(given.get('providers', ()))
+    if arguments.text('use_sim_time'):
+        given['use_sim_time'] = arguments.value('use_sim_time', False)
+    return given

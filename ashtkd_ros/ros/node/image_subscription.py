@@ -162,13 +162,8 @@ class ImageSubscription:
             nobody = f'nobody publishes on {self.topic}'
             advice = self._advice_on_topic(mine)
             return f'{advice}; {nobody}' if advice else nobody
-        other = next((i for i in infos if i.topic_type != mine), None)
-        if other is not None:
-            transport = 'compressed' if other.topic_type == _COMPRESSED_TYPE else 'raw'
-            return (
-                f'set image_transport to {transport}: {_name(other)} publishes '
-                f'{other.topic_type} on {self.topic}, not {mine}'
-            )
+        if all(info.topic_type != mine for info in infos):
+            return self._advice_on_type(infos[0], mine)
         offers = '; '.join(f'{_name(i)} publishes with QoS {_words(i.qos_profile)}' for i in infos)
         if self._subscription is None:
             return f'{self.topic} is not subscribed to: {offers}'
@@ -191,6 +186,12 @@ class ImageSubscription:
         """Who publishes, to be put after what may come of it; empty where it is one at most."""
         names = sorted(map(_name, self._node.get_publishers_info_by_topic(self.topic)))
         return f' ({len(names)} publish on {self.topic}: {", ".join(names)})' if names[1:] else ''
+
+    def _advice_on_type(self, info: TopicEndpointInfo, mine: str) -> str:
+        """What to set where the topic has messages of another type."""
+        transport = {_RAW_TYPE: 'raw', _COMPRESSED_TYPE: 'compressed'}.get(info.topic_type)
+        advice = f'set image_transport to {transport}' if transport else 'set image_topic'
+        return f'{advice}: {_name(info)} publishes {info.topic_type} on {self.topic}, not {mine}'
 
     def _advice_on_topic(self, mine: str) -> str:
         """What to set if images of the other transport are on another topic; else empty."""

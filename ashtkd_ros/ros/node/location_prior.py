@@ -31,23 +31,24 @@ _EVERY_S = 0.5  # between looks at who publishes
 class LocationPrior:
     """Keeps the last positions while the node is active.
 
-    It subscribes when the first publisher tells the type of the messages.
+    It subscribes to the type of messages that a publisher tells, and anew where another one comes
+    in its place.
     """
 
     def __init__(self, node: NodeState):
         self._node, self._map, self._track = node, node.loaded_map, PriorTrack()
         self._topic = node.parameters.prior_topic
-        self._why, self._patience = f'nobody publishes on {self._topic}', Patience()
+        self._why = self._absent = f'nobody publishes on {self._topic}'
+        self._patience = Patience()
         self._subscription = None
         # The node's own clock may stop or go back.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(_EVERY_S, self._subscribe, clock=steady)
+        self._timer = node.create_timer(_EVERY_S, self._follow_publishers, clock=steady)
 
     def close(self) -> None:
         """Unsubscribe."""
         self._node.destroy_timer(self._timer)
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
+        self._unsubscribe()
 
     def at(self, stamp_s: float, loaded: LoadedMap, radius_m: float) -> Prior | None:
         """The prior for an image, None where there is none; why is told, and a warning if that
@@ -66,20 +67,26 @@ class LocationPrior:
             )
         return prior
 
-    def _subscribe(self) -> None:
-        """Subscribe to what is published there, if it is of a known type."""
+    def _follow_publishers(self) -> None:
+        """Subscribe to what is published there now, if it is of a known type."""
         kinds = [p.topic_type for p in self._node.get_publishers_info_by_topic(self._topic)]
-        kind = next((_TYPES[kind] for kind in kinds if kind in _TYPES), None)
-        if kind is None:
+        fitting = [_TYPES[kind] for kind in kinds if kind in _TYPES]
+        if not fitting:
             wanted = 'NavSatFix or PoseWithCovarianceStamped'
-            if kinds:
-                self._why = f'{self._topic} is of type {kinds[0]}, not {wanted}'
+            other = f'{self._topic} is of type {kinds[0]}, not {wanted}' if kinds else ''
+            self._why = self._absent = other or f'nobody publishes on {self._topic}'
             return
-        self._timer.cancel()
-        self._why = ''
-        self._subscription = self._node.create_subscription(
-            kind, self._topic, self._receive, qos_profile_sensor_data
-        )
+        if self._why == self._absent:
+            self._why = ''
+        if self._subscription is None or self._subscription.msg_type not in fitting:
+            self._unsubscribe()
+            self._subscription = self._node.create_subscription(
+                fitting[0], self._topic, self._receive, qos_profile_sensor_data
+            )
+
+    def _unsubscribe(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
 
     def _receive(self, message: NavSatFix | PoseWithCovarianceStamped) -> None:
         read = _of_fix if isinstance(message, NavSatFix) else _of_pose

@@ -21,7 +21,7 @@ from rclpy.parameter import Parameter
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.path_expansion import expand_path
 from ashtkd_ros.ros.node import qos_overrides
-from ashtkd_ros.ros.node.parameters import TYPE_NAMES, Parameters
+from ashtkd_ros.ros.node.parameters import Parameters, fault_of, not_a, shown
 from ashtkd_ros.text import name_of, one_line
 
 # Parameters that rclpy itself declares.
@@ -53,11 +53,11 @@ def _check(name: str, value: object) -> None:
     """VprError if no parameter has this name, or it cannot have this value."""
     known = {spec.name: spec for spec in fields(Parameters)}
     if name in known:
-        fault = _fault(known[name], value)
+        fault = fault_of(known[name], value)
     elif name.startswith(qos_overrides.PREFIX):
         fault = qos_overrides.fault(name, value)
     elif name in _OF_RCLPY:
-        fault = '' if isinstance(value, bool) else _not_a(bool, value)
+        fault = '' if isinstance(value, bool) else not_a(bool, value)
     else:
         raise VprError(f'unknown parameter "{name_of(name)}"; {_nearest(name, known)}')
     if fault:
@@ -67,38 +67,6 @@ def _check(name: str, value: object) -> None:
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.rpartition('.')[2].lower(), known, 1, 0.6)
     return f'did you mean {near[0]}?' if near else f'the known parameters are {", ".join(known)}'
-
-
-def _shown(value: object) -> str:
-    return f'"{one_line(value)}"' if isinstance(value, str) else str(value)
-
-
-def _not_a(kind: type, value: object) -> str:
-    return f'{_shown(value)}; it must be {TYPE_NAMES[kind]}'
-
-
-def _fault(spec: Field, value: object) -> str:
-    """What is wrong with a value that was given at the start; '' if nothing is."""
-    kind, (low, high), choices = (
-        type(spec.default),
-        spec.metadata['range'],
-        spec.metadata['choices'],
-    )
-    shown = _shown(value)
-    if kind is float and type(value) is int:
-        return f'the integer {value}; write {value}.0'
-    if kind is tuple:
-        fits = isinstance(value, Sequence) and all(isinstance(v, str) for v in value)
-        fits = fits and not isinstance(value, str)
-    else:
-        fits = type(value) is kind
-    if not fits:
-        return _not_a(kind, value)
-    if choices and value not in choices:
-        return f'{shown}; it must be {" or ".join(choices)}'
-    if low is not None and not low <= value <= high:  # NaN as well
-        return f'{shown}; it must be from {low} to {high}'
-    return ''
 
 
 def creation_error(node: Node, error: ValueError) -> VprError:
@@ -186,7 +154,7 @@ def _topic_of(node: Node, name: str) -> str:
         return node.resolve_topic_name(value)
     except Exception as error:  # of rclpy, of several kinds
         must = 'it must be the name of a topic, such as /gps/fix'
-        raise VprError(f'parameter {name} is {_shown(value)}; {must}') from error
+        raise VprError(f'parameter {name} is {shown(value)}; {must}') from error
 
 
 def path_of(node: Node, name: str) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import Field, dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from ashtkd_ros.recognition.recogniser import (
     TARGET_PRECISION,
 )
 from ashtkd_ros.ros.topic_names import TRANSPORTS
+from ashtkd_ros.text import name_of
 
 LEAST_SPACING_M = 0.5  # metres; the places of a map may all lie at one point
 
@@ -215,3 +217,36 @@ def describe(spec: Field) -> str:
     if about['choices']:
         allowed = f' Choices: {", ".join(about["choices"])}.'
     return f'{about["meaning"]}{allowed} Default: {default}.'
+
+
+def shown(value: object) -> str:
+    """A value that is refused, for a line."""
+    return f'"{name_of(value)}"' if isinstance(value, str) else name_of(str(value))
+
+
+def not_a(kind: type, value: object) -> str:
+    """What is wrong with a value that must be of a kind of `TYPE_NAMES`."""
+    return f'{shown(value)}; it must be {TYPE_NAMES[kind]}'
+
+
+def fault_of(spec: Field, value: object) -> str:
+    """What is wrong with a value for a field of `Parameters`; '' if nothing is."""
+    kind, (low, high), choices = (
+        type(spec.default),
+        spec.metadata['range'],
+        spec.metadata['choices'],
+    )
+    if kind is float and type(value) is int:
+        return f'the integer {value}; write {value}.0'
+    if kind is tuple:
+        fits = isinstance(value, Sequence) and all(isinstance(v, str) for v in value)
+        fits = fits and not isinstance(value, str)
+    else:
+        fits = type(value) is kind
+    if not fits:
+        return not_a(kind, value)
+    if choices and value not in choices:
+        return f'{shown(value)}; it must be {" or ".join(choices)}'
+    if low is not None and not low <= value <= high:  # NaN as well
+        return f'{shown(value)}; it must be from {low} to {high}'
+    return ''

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState
 from rclpy.parameter import Parameter
 
@@ -36,9 +35,10 @@ from ashtkd_ros.ros.node.node_state import NodeState
 from ashtkd_ros.ros.node.parameters import Parameters
 from ashtkd_ros.ros.node.publishers import Publishers
 from ashtkd_ros.ros.node.services import Services
-from ashtkd_ros.ros.session import ros_session, spin
+from ashtkd_ros.ros.session import QuietExecutor, ros_session, spin
 from ashtkd_ros.ros.signals import ignore_signals, record_interrupts
 from ashtkd_ros.ros.timeouts import DiskReader
+from ashtkd_ros.text import name_of
 
 
 class VprNode(NodeState):
@@ -69,7 +69,11 @@ class VprNode(NodeState):
         """As rclpy does it, whose own refusals do not name the parameter."""
         if refusal := parameter_values.refusal(self, parameter_list):
             return SetParametersResult(successful=False, reason=refusal)
-        return super().set_parameters_atomically(parameter_list)
+        result = super().set_parameters_atomically(parameter_list)
+        names = [name_of(parameter.name) for parameter in parameter_list]
+        if not (result.successful or any(name in result.reason for name in names)):
+            result.reason = f'parameter {", ".join(names)}: {result.reason}'
+        return result
 
     @log_transition_errors
     def on_configure(self, state: LifecycleState) -> None:
@@ -238,7 +242,7 @@ def _run() -> int:
         node.get_logger().info(
             f'removed {files} files ({size / 1e6:.1f} MB) from /dev/shm that killed nodes had left'
         )
-    executor = SingleThreadedExecutor()
+    executor = QuietExecutor()
     executor.add_node(node)
     try:
         node.autostart.begin()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification
@@ -20,7 +20,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.evaluation.node_answers import NodeAnswer
 from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.ros.play.message_stamps import stamp_ns_of
-from ashtkd_ros.ros.session import end_on_signal
+from ashtkd_ros.ros.session import QuietExecutor, end_on_signal
 from ashtkd_ros.ros.status_texts import DISABLED
 from ashtkd_ros.ros.threads import start_thread
 from ashtkd_ros.traverses.frame import Frame
@@ -68,7 +68,7 @@ class Observer(ImagePublisher):
             Classification, topics.place, self._keep_answer, QoSProfile(depth=1000)
         )
         self.create_subscription(DiagnosticArray, '/diagnostics', self._keep_status, 10)
-        self._executor = SingleThreadedExecutor()
+        self._executor = QuietExecutor()
         self._executor.add_node(self)
         self._closed = False
         self._thread = start_thread('listener', self._receive_until_closed)

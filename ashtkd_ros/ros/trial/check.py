@@ -63,7 +63,7 @@ class CheckList:
         self._measured.listen(seconds, end_on_signal)
         found = [check for group in self._measured.cameras for check in self._camera(group)]
         found += [checks.system_clock(time.time_ns(), *time_sync()), self._disk()]
-        if self._settings.map_path is not None:
+        if self._settings.equipment:
             found += self._equipment()
         return [*found, *self._robot(), self._topics()]
 
@@ -101,14 +101,15 @@ class CheckList:
         return checks.disk(str(folder), free, rate, self._settings.minutes)
 
     def _equipment(self) -> list[Check]:
-        """Load the network and the map as the node would, for a limited time."""
-        s = self._settings
-        task = Task('loader', lambda: _load(s.model_path, s.map_path))
+        """Load networks and maps as the nodes would, for a limited time."""
+        used = self._settings.equipment
+        task = Task('loader', lambda: [check for each in used for check in _load(*each)])
         if not task.wait(_LOAD_S, rclpy.ok):
             end_on_signal()
-            fault = f'{s.map_path}: not loaded within {_LOAD_S:.0f} s; check the disk'
-            return [checks.place_map(s.map_path, '', 0, 0.0, fault)]
-        return task.result()
+            maps = ', '.join(place_map for _, place_map in used)
+            fault = f'{maps}: not loaded within {_LOAD_S:.0f} s; check the disk'
+            return [checks.place_map(maps, '', 0, 0.0, fault)]
+        return list(dict.fromkeys(task.result()))
 
     def _robot(self) -> list[Check]:
         s, robot = self._settings, self._measured.robot

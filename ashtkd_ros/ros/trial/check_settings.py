@@ -20,8 +20,9 @@ _LEAST_HZ = 1.0
 @dataclass(frozen=True)
 class CheckSettings:
     """`cameras`: for each, the topics that its images may come on. `topics`: fix, odom, battery;
-    empty: none. `recorded`: what others publish and is to be recorded. `map_path`: None without a
-    node. `least_hz`: images per second that are wanted. `simulated`: the time is that of /clock.
+    empty: none. `recorded`: what others publish and is to be recorded. `equipment`: network and
+    map of each node, where they differ. `least_hz`: images per second that are wanted.
+    `simulated`: the time is that of /clock.
     """
 
     cameras: Sequence[Sequence[str]]
@@ -29,8 +30,7 @@ class CheckSettings:
     recorded: Sequence[str]
     folder: Path
     minutes: float
-    map_path: str | None
-    model_path: str = ''
+    equipment: Sequence[tuple[str, str]]
     least_hz: float = _LEAST_HZ
     max_blur: float = MAX_BLUR
     min_light: float = MIN_LIGHT
@@ -42,15 +42,14 @@ class CheckSettings:
         names = ('fix', 'odom', 'battery')
         topics = {name: _full(getattr(args, f'{name}_topic')) for name in names}
         cameras = [_full(topic) for topic in args.image_topic or ['image']]
-        map_path = None if args.map is None else str(args.map)
+        equipment = [] if args.map is None else [(str(args.model or ''), str(args.map))]
         return cls(
             [[camera] for camera in cameras],
             topics,
             [*cameras, *filter(None, topics.values())],
             _existing(Path(TRIALS).expanduser()),
             args.planned_minutes,
-            map_path,
-            str(args.model or ''),
+            equipment,
             args.hz or _LEAST_HZ,
         )
 
@@ -66,8 +65,7 @@ class CheckSettings:
                 [str(topic) for topic in values['recorded'] if topic not in values['own_topics']],
                 trial.path,
                 float(values['planned_minutes']),
-                str(values['map']['path']) if 'map' in values else None,
-                str(values['model']['path']) if 'model' in values else '',
+                [(str(model), str(place_map)) for model, place_map in values['equipment']],
                 hz or _number(arguments, 'max_rate_hz', 0.0) or _LEAST_HZ,
                 _number(arguments, 'max_blur', MAX_BLUR),
                 _number(arguments, 'min_light', MIN_LIGHT),

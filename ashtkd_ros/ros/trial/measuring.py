@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 
 from ashtkd_ros.bags.message_header import stamp_ns_of
+from ashtkd_ros.ros.session import QuietExecutor
 from ashtkd_ros.ros.trial.subscribing import (
     BATTERIES,
     FIXES,
@@ -73,7 +73,7 @@ class Measurement:
         self._subscriptions = [
             LateSubscription(node, heard.topic, kind, heard.receive) for heard, kind in wanted
         ]
-        self._executor = SingleThreadedExecutor()
+        self._executor = QuietExecutor()
         self._executor.add_node(node)
         self._begun = self.ended = 0.0
 

@@ -50,8 +50,8 @@ class NodePlan:
 
     def command(self) -> list[str]:
         """How it is started."""
-        level = self.arguments.text('log_level')
-        command = [sys.executable, '-m', _MODULE, '--ros-args', '--log-level', level]
+        command = [sys.executable, '-m', _MODULE]
+        command += ['--ros-args', '--log-level', self.arguments.log_level()]
         command += ['-r', f'__node:={_NAME}', '-r', f'__ns:={self.names.namespace}']
         command += self.ros_arguments
         for file in self.files:

@@ -28,7 +28,7 @@ from ashtkd_ros.trials.vocabulary import EVENT_TOPIC, MARK_TOPIC, MARKED_TOPIC
 RECORDER, WATCH, CHECK = 'trial_recorder', 'trial_watch', 'trial_check'
 DIAGNOSTICS = '/diagnostics'
 _OF_THE_ROBOT = (DIAGNOSTICS, '/tf', '/tf_static')
-_OF_THE_TRIAL = tuple(f'/{topic}' for topic in (MARK_TOPIC, MARKED_TOPIC, EVENT_TOPIC))
+_OF_THE_TRIAL = (MARK_TOPIC, MARKED_TOPIC, EVENT_TOPIC)
 _LONGEST_MINUTES = 24 * 60
 
 
@@ -118,6 +118,9 @@ class TrialPlan:
         topic = self._text(name)
         return str(self._arguments.robot() / topic) if topic else ''
 
+    def _of_the_trial(self) -> list[str]:
+        return [str(self._arguments.robot() / topic) for topic in _OF_THE_TRIAL]
+
     def topics(self, cameras: Sequence[str] = ()) -> dict[str, object]:
         """Full names by what they are; `cameras`: the topics that turned out to have images."""
         images = [node.image_topics() for node in self.nodes]
@@ -135,14 +138,15 @@ class TrialPlan:
         topics = [topic for topic in known if topic]
         for node in self.nodes:
             topics += [*node.image_topics(), *(node.answer_topics() if self.has_nodes else [])]
+        own = self._of_the_trial()
         others = [str(PurePosixPath('/', t)) for t in self._text('other_topics').split()]
-        return list(dict.fromkeys([*topics, *_OF_THE_ROBOT, *_OF_THE_TRIAL, *others]))
+        return list(dict.fromkeys([*topics, *_OF_THE_ROBOT, *own, *others]))
 
     def own_topics(self) -> list[str]:
         """Those of the recorded topics that the processes of the trial publish themselves."""
         nodes = self.nodes if self.has_nodes else []
         answers = [topic for node in nodes for topic in node.answer_topics()]
-        return [DIAGNOSTICS, *_OF_THE_TRIAL, *answers]
+        return [DIAGNOSTICS, *self._of_the_trial(), *answers]
 
     def commands(self, trial: TrialFolder) -> dict[str, list[str]]:
         """Name → command of each process that lasts, in the order of starting."""
@@ -169,6 +173,7 @@ class TrialPlan:
             'started_monotonic_ns': time.monotonic_ns(),
             'machine': machine_facts(),
             'arguments': {name: text for name, text in self.given.items() if text},
+            'namespace': str(self._arguments.robot()),
             'topics': self.topics(cameras),
             'image_topics': [node.image_topics() for node in self.nodes],
             'recorded': self.recorded() if self.records else [],
@@ -177,6 +182,8 @@ class TrialPlan:
             'parameters_files': self._files,
             'planned_minutes': self._arguments.value('planned_minutes', 0.0),
         }
+        used = ((n.path('model_path'), n.path('map_path')) for n in self.nodes if shown)
+        configuration['equipment'] = [list(paths) for paths in dict.fromkeys(used)]
         if shown:
             configuration['model'] = _facts(model_facts, node.path('model_path'))
             configuration['map'] = _facts(_map_facts, node.path('map_path'))

@@ -2,7 +2,8 @@
 """Watch an outdoor trial: what goes wrong is said at once, published, and written into the trial.
 
 It also takes the operator's marks, by the topic trial/mark ("KIND TEXT") and by the services
-trial/mark_KIND. vpr_trial starts it; the trial's configuration says what is to be watched.
+trial/mark_KIND, in the namespace of the trial. vpr_trial starts it; the trial's configuration
+says what is to be watched.
 
 example: ros2 run ashtkd_ros trial_watch --trial ~/vpr_trials/2026-11-28_09-05-07_campus
 """
@@ -45,8 +46,8 @@ class TrialWatch(Node):
     """Feeds the watch, and tells what it says."""
 
     def __init__(self, trial: TrialFolder):
-        super().__init__('trial_watch')
         settings = WatchSettings.of_trial(trial)
+        super().__init__('trial_watch', namespace=settings.namespace)
         self._trial = trial
         self.writer = LogWriter()
         self._events = Events(self, trial, self.writer)
@@ -56,7 +57,7 @@ class TrialWatch(Node):
         self._feeds = Feeds(self, settings, self._watch, self._events.tell, self._marks.place)
         self._parent = _supervisor()
         self._status = create_eventless_publisher(self, DiagnosticArray, '/diagnostics', 10)
-        self._map = settings.of_check.map_path or ''
+        self._map = next((path for _, path in settings.of_check.equipment), '')
         self._map_state = LatestResult('map watch', lambda: map_state(Path(self._map)), None)
         self._map_before: str | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.ros.topic_names import check_topic
 from ashtkd_ros.ros.trial.check_settings import CheckSettings
 from ashtkd_ros.trials.folder import TrialFolder
 
@@ -15,13 +16,14 @@ from ashtkd_ros.trials.folder import TrialFolder
 class WatchSettings:
     """`cameras`: topic of each camera's images; `nodes`, `places` and `infos`: full names of its
     node and of that node's topics, in the same order, empty without nodes. `recorder`: whether
-    there is one. The rest is as in CheckSettings."""
+    there is one. `namespace`: of the trial's own topics. The rest is as in CheckSettings."""
 
     cameras: Sequence[str]
     nodes: Sequence[str]
     places: Sequence[str]
     infos: Sequence[str]
     recorder: bool
+    namespace: str
     of_check: CheckSettings
 
     @classmethod
@@ -42,4 +44,7 @@ class WatchSettings:
         except (KeyError, TypeError, AttributeError) as error:
             text = f'{trial.path}: its configuration is damaged; start it by vpr_trial'
             raise VprError(text) from error
-        return cls(*names, bool(values['recorded']), of_check)
+        namespace = str(values.get('namespace', '/'))
+        if namespace != '/':
+            check_topic(namespace)
+        return cls(*names, bool(values['recorded']), namespace, of_check)

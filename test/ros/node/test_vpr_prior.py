@@ -137,6 +137,16 @@ def test_a_topic_of_another_type_and_a_map_without_origin_are_told(
     peer.node.destroy_publisher(other)
     ask = Asker(peer, node, NavSatFix, walk[2])
     assert ask(fix_at, 0.0, 0.0, 'ignored: the map has no origin on earth')[0].results
+    peer.node.destroy_publisher(ask.publisher)
+
+    def left() -> bool:
+        assert peer.ask(image_message(walk[0], float(next(stamps)))).results
+        return peer.status(state='active')[1]['prior'] == 'ignored: nobody publishes on /where'
+
+    peer.until(left, 'nobody')
+    ask = Asker(peer, node, PoseWithCovarianceStamped, walk[2])
+    x, y = PlaceMap.load(town_map).places.positions[2, :2]
+    assert ask(pose_at, x, y, 'used: ')[0].results
     node.end()
 
 

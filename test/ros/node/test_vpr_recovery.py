@@ -26,6 +26,7 @@ from ros_helpers import (
     until,
 )
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
 
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Embedder
@@ -185,6 +186,12 @@ def test_a_camera_of_the_other_transport(start, peer: Peer, walk) -> None:
     camera = peer.node.create_publisher(CompressedImage, 'scene', 1)
     camera.publish(compressed_message(walk[0]))
     warned(peer, 'publishes sensor_msgs/msg/CompressedImage', 'set image_transport to compressed')
+
+
+def test_a_topic_that_is_no_camera_s(start, peer: Peer) -> None:
+    start()
+    peer.node.create_publisher(String, 'scene', 1)
+    warned(peer, 'set image_topic: /peer publishes std_msgs/msg/String on /scene, not sensor_msgs')
 
 
 @pytest.mark.parametrize('topic', ['scene/compressed', 'scene'])

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -16,12 +18,14 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.context import Context
 from ros_helpers import MAP_PLACES, NodeProcess, OddNode, Peer, image_message
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.ros.node.parameter_values import _nearest
 from ashtkd_ros.ros.node.parameters import Parameters
 from ashtkd_ros.ros.node.qos_overrides import fault
+from ashtkd_ros.ros.session import QuietExecutor
 
 pytest_plugins = ['ros_fixtures']
 pytestmark = pytest.mark.ros
@@ -184,6 +188,16 @@ def test_a_signal_while_the_node_is_made_ends_it_in_silence(ros, tmp_path, numbe
     node = OddNode(tmp_path / 'node', before={'make': make}, map_path='/nowhere')
     assert node.wait() == 0
     assert node.stderr == '' and node.stdout == ''
+
+
+def test_an_executor_that_a_signal_interrupts_is_gone_in_silence(monkeypatch) -> None:
+    """ROS is closed between the node and its executor."""
+    printed = []
+    monkeypatch.setattr(sys, 'unraisablehook', printed.append)
+    with pytest.raises(Exception, match='context'):
+        QuietExecutor(context=Context())  # one that is not open
+    gc.collect()
+    assert printed == []
 
 
 @pytest.fixture

@@ -162,6 +162,8 @@ def test_live_parameters_apply_from_the_next_image_on(node, peer: Peer, walk) ->
         ('min_confidence', float('nan'), 'min_confidence is nan; it must be from'),
         ('max_rate_hz', 1, 'max_rate_hz is the integer 1; write 1.0'),
         ('image_transport', 'theora', 'image_transport is "theora"; it must be raw or compressed'),
+        ('image_transport', 5000 * 'x', 'image_transport is "xxxx'),
+        ('providers', [], 'parameter providers'),
         ('use_sim_time', 'x', 'use_sim_time is "x"; it must be true or false'),
         ('max_rate', 1.0, 'unknown parameter "max_rate"; did you mean max_rate_hz?'),
         ('qos_overrides./image.subscription.depth', 1, 'can only be given when the node starts'),
@@ -172,6 +174,7 @@ def test_live_parameters_apply_from_the_next_image_on(node, peer: Peer, walk) ->
             answer = peer.service(SERVICES[kind], kind)(request)
             result = answer.results[0] if kind is SetParameters else answer.result
             assert not result.successful and why in result.reason
+            assert len(result.reason) < 1000
         assert peer.set_parameter('verify_top', 30)
     assert peer.set_parameter('min_confidence', 0.0)
     assert len(peer.ask(image_message(walk[4], 4.0)).results) == 2

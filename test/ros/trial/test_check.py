@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,24 @@ def test_a_robot_that_is_ready(sensors, town_map: Path, tmp_path: Path):
     written = json.loads((trial.path / CHECKS).read_text())
     assert written['verdict'] == 'go' and written['cameras'] == ['/front/raw']
     assert len(written['checks']) == len(lines) - 1
+
+
+def test_the_map_of_every_camera_is_loaded(ros, town_map: Path, tmp_path: Path):
+    shutil.copytree(town_map, tmp_path / 'front')
+    given = {name: default for name, default, _ in all_arguments()}
+    given |= {'trial': 'x', 'trials_folder': str(tmp_path / 'trials'), 'image_topic': 'raw'}
+    given |= {'cameras': 'front,rear', 'map_path': f'{tmp_path}/{{camera}}'}
+    plan = TrialPlan(given)
+    trial = plan.create_folder()
+    trial.write_configuration(plan.configuration())
+    check = Process(tmp_path / 'check', CHECK, '--trial', trial.path, '--seconds', '1')
+    assert check.wait() == 1
+    maps = [line.split() for line in check.stdout.splitlines() if ' map ' in line]
+    assert [(words[0], words[2]) for words in maps[:2]] == [
+        ('go', f'{tmp_path}/front'),
+        ('no-go', f'{tmp_path}/rear:'),
+    ]
+    assert check.stdout.count(' model ') == 1
 
 
 def test_what_makes_a_trial_worthless(sensors, saved: Path, tmp_path: Path):

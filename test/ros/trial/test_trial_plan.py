@@ -55,7 +55,8 @@ def test_compressed_images_are_recorded_wherever_the_node_may_find_them(tmp_path
 def test_several_cameras_of_a_robot():
     several = plan(cameras='front,rear', namespace='robot1', image_topic='image_raw')
     expected = {'/robot1/front/image_raw', '/robot1/rear/vpr_node/place', '/robot1/odom', '/tf'}
-    assert expected <= set(several.recorded())
+    expected |= {f'/robot1/trial/{name}' for name in ('mark', 'marked', 'event')}
+    assert expected <= set(several.recorded()) and '/trial/mark' not in several.recorded()
     topics = several.topics()
     assert topics['camera'] == ['/robot1/front/image_raw', '/robot1/rear/image_raw']
     assert topics['vision_info'][1] == '/robot1/rear/vpr_node/vision_info'
@@ -68,7 +69,12 @@ def test_the_command_of_a_node(tmp_path: Path):
     file = tmp_path / 'params.yaml'
     file.write_text('{}')
     given = {'map_path': '~/maps/{camera}', 'map_frame': '7', 'min_confidence': '1'}
-    given |= {'top_k': '3', 'autostart': 'false', 'providers': 'a, b', 'use_sim_time': 'true'}
+    given |= {
+        'top_k': '3',
+        'autostart': 'false',
+        'providers': 'auto, CPUExecutionProvider',
+        'use_sim_time': 'true',
+    }
     outer = ('-p', 'top_k:=4', '-r', 'image:=/outer')
     node = plan(*outer, cameras='front', params_file=str(file), log_level='warn', **given).nodes[0]
     command = node.command()
@@ -77,7 +83,7 @@ def test_the_command_of_a_node(tmp_path: Path):
     assert set(words_after(command, '-p')[1:]) == {
         f'map_path:="{Path.home()}/maps/front"',
         *('map_frame:="7"', 'min_confidence:=1.0', 'top_k:=3', 'autostart:=false'),
-        *('providers:=["a", "b"]', 'use_sim_time:=true'),
+        *('providers:=["auto", "CPUExecutionProvider"]', 'use_sim_time:=true'),
     }
     rules = ['__node:=vpr_node', '__ns:=/front', 'image:=/outer', 'image:=image']
     assert words_after(command, '-r') == [*rules, 'initialpose:=/initialpose']
@@ -102,7 +108,14 @@ def test_the_command_of_a_node(tmp_path: Path):
         ({'trials_folder': ''}, 'trials_folder is empty'),
         ({'odom_topic': 'bad name'}, '"/bad name" is not the name of a topic'),
         ({'other_topics': '/imu a-b'}, '"/a-b" is not the name of a topic'),
-        ({'namespace': 'a b'}, 'is not the name of a topic'),
+        ({'namespace': 'a b'}, 'namespace is "a b"; a name has only letters'),
+        ({'cameras': 'a,a', 'image_topic': 'image'}, 'name each camera once'),
+        ({'cameras': 'a,../b', 'image_topic': 'image'}, 'cameras has "../b"; a name has only'),
+        ({'image_topic': '/camera/'}, 'image_topic is "/camera/"; a topic has a name'),
+        ({'log_level': 'loud'}, 'log_level is "loud"; it must be debug or info or warn'),
+        ({'min_confidence': '7'}, 'min_confidence is 7.0; it must be from -1.0 to 1.0'),
+        ({'on_start_failure': 'x'}, 'on_start_failure is "x"; it must be exit or retry or stay'),
+        ({'providers': 'Gpu'}, 'unknown execution provider "Gpu"'),
         ({'remappings': 'foo'}, 'remappings has "foo"'),
         ({'record': 'false', 'node': 'false'}, 'nothing to do'),
     ],

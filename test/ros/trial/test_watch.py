@@ -50,8 +50,13 @@ WATCH = 'ashtkd_ros.ros.trial.watch'
 @pytest.fixture
 def trial(tmp_path: Path, saved: Path) -> TrialFolder:
     """A trial that has just begun."""
-    given = {name: default for name, default, _ in all_arguments()}
-    given |= {'trial': 'yard', 'trials_folder': str(tmp_path / 'trials'), 'map_path': str(saved)}
+    return begun(tmp_path / 'trials', saved)
+
+
+def begun(trials: Path, saved: Path, **given: str) -> TrialFolder:
+    usual = {name: default for name, default, _ in all_arguments()}
+    given = {**usual, **given, 'trial': 'yard', 'trials_folder': str(trials)}
+    given['map_path'] = str(saved)
     plan = TrialPlan(given)
     folder = plan.create_folder()
     folder.write_configuration(plan.configuration())
@@ -185,6 +190,24 @@ def test_marks_by_topic_and_service(operator, watch, trial: TrialFolder):
     assert wrong.values == {'place': '17', 'confidence': 0.75}
     assert [m.kind for m in operator.marked] == [NOTE, 'wrong']
     assert 'is no mark' in watch.stderr
+
+
+def test_the_trials_of_two_robots_do_not_mix(peer, tmp_path: Path, saved: Path):
+    trial = begun(tmp_path / 'trials', saved, namespace='robot1')
+    watch = Process(tmp_path / 'watch', WATCH, '--trial', trial.path)
+    try:
+        own = peer.node.create_publisher(String, f'/robot1/{MARK_TOPIC}', 10)
+        other = peer.node.create_publisher(String, f'/{MARK_TOPIC}', 10)
+        peer.until(own.get_subscription_count, 'the watch to listen')
+        other.publish(String(data='note of another robot'))
+        own.publish(String(data='note of this robot'))
+        peer.until(lambda: trial.marks.path.exists() and trial.marks.read()[0], 'the mark')
+        peer.spin(0.5)
+        assert [mark.text for mark in trial.marks.read()[0]] == ['of this robot']
+        assert not peer.node.count_publishers(f'/{EVENT_TOPIC}')
+        assert watch.stop()[0] == 0
+    finally:
+        watch.kill()
 
 
 def test_events_that_cannot_be_written_are_told_all_the_same(operator, watch, trial: TrialFolder):
