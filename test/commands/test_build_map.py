@@ -266,7 +266,7 @@ def edited(bag: Path, **changes: object) -> None:
     write_metadata(bag, metadata(bag) | changes)
 
 
-JUMP = [odometry(5.0, Pose(0, 0, 0), received=START + 9)]
+JUMP = [odometry(5.0 + i, Pose(i, 0, 0), received=START + 9 + i) for i in range(9)]
 ZERO = [image(0.0, tinted(i, 'r'), received=START + i) for i in range(3)]
 BAD: dict[str, tuple[list | dict, Callable | None, list[str], str]] = {
     'cut near its start': ({}, lambda b: cut_here(b, 0.1), [], '.recover'),

@@ -75,6 +75,15 @@ def test_of_an_mcap_in_which_all_is_damaged_nothing_is_made(tmp_path: Path, bag:
     assert '"snappy" is not known' in line_of(error)
 
 
+def test_where_no_image_is_left_the_damage_is_told(tmp_path: Path, bag: Path):
+    path = write_mcap(tmp_path / 'a.mcap', channels_of(bag), chunk=None, index=False)
+    flipped(path, TOPIC.encode(), -17)  # the kind of the record of the channel
+    with pytest.raises(VprError) as error:
+        walk(path)
+    line = line_of(error)
+    assert 'holds no images' in line and 'messages without a channel are skipped' in line
+
+
 @pytest.mark.parametrize('pages', [1, 4])
 def test_of_a_sqlite3_file_the_sound_messages_are_read(bag: Path, pages: int):
     (file,) = storage_files(bag)
