@@ -38,6 +38,7 @@ from ashtkd_ros.stamps import ns_to_s
 MAGIC = b'\x89MCAP0\r\n'
 _FOOTER, _SCHEMA, _CHANNEL, _CHUNK = 2, 3, 4, 6
 _CHUNK_INDEX, _STATISTICS, _DATA_END = 8, 11, 15
+_LENGTHS_AT_END = {_FOOTER: 20, _DATA_END: 4}  # of any other it is damage, no end
 _FOOTER_HEAD = struct.pack('<BQ', _FOOTER, 20)
 _TAIL = 2**20  # bytes in which the end is looked for
 _CHUNK_HEAD = 40  # bytes of an uncompressed chunk before its records
@@ -185,7 +186,7 @@ class McapFile:
                 break
             kind, length = struct.unpack('<BQ', head)
             at += HEAD
-            if kind in (_FOOTER, _DATA_END):
+            if _LENGTHS_AT_END.get(kind) == length:
                 break
             if not kind or at + length > size:
                 # The messages of an uncompressed chunk that was cut can be used up to the cut.

@@ -18,6 +18,7 @@ _LIMITS = -(2**63), 2**63 - 1
 # Limit of sqlite3's instructions for a query; a row takes about 30 and has at least 10 bytes.
 _STEPS, _STEPS_PER_BYTE, _STEP_BLOCK = 10_000_000, 20, 200_000
 _GAP = 10_000  # rows, counted from 1, that a damaged part of a table may have
+_LAST, _ROW_HEAD = 1000, 100  # rows whose data may lie behind a cut; bytes beside the data
 _COMPUTED = 2, 3  # how "PRAGMA table_xinfo" marks generated columns
 # The length of a text is not known before it is read.
 _DATA = f"CASE WHEN typeof(data) = 'blob' AND length(data) <= {UNPACKED_LIMIT} THEN data END"
@@ -27,7 +28,8 @@ class SqliteFile:
     """An open .db3 file.
 
     `channels` by number; `start` and `end`: of the receive times in ns, `end` after the last one.
-    `name`: what errors call the file; `lost`: always empty, since each message is known.
+    `name`: what errors call the file; `lost`: always empty, since each message is known. Of a
+    file that was cut off, what comes before the cut is read.
     Raises Unreadable for a file that is damaged or not a bag.
     """
 
@@ -35,7 +37,8 @@ class SqliteFile:
 
     def __init__(self, path: Path, name: Path | None = None):
         self.name, self.notes = name or path, []
-        check_whole(path, self.name)
+        self._is_cut = _is_cut(path)
+        self._torn: set[int] = set()  # rows whose data end behind the cut
         with self._readable():
             # Path.as_uri quotes the characters that mean something in a URI: ? # %
             self._base = sqlite3.connect(
@@ -62,6 +65,8 @@ class SqliteFile:
             base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, UNPACKED_LIMIT + 2**16)
         base.set_progress_handler(self._is_too_long, _STEP_BLOCK)
         self._execute('PRAGMA trusted_schema = OFF')
+        if self._is_cut:  # otherwise sqlite3 reads nothing of it
+            self._execute('PRAGMA writable_schema = ON')
 
     def _is_too_long(self) -> bool:
         self._left -= _STEP_BLOCK
@@ -89,6 +94,8 @@ class SqliteFile:
     def _read_channels(self) -> None:
         self._check_tables()
         try:
+            if self._is_cut:
+                raise sqlite3.DatabaseError('it is shorter than it states')
             found = self._execute(
                 'SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages '
                 "WHERE typeof(timestamp) = 'integer' GROUP BY topic_id"
@@ -96,6 +103,7 @@ class SqliteFile:
         except sqlite3.DatabaseError as error:
             if type(error) is not sqlite3.DatabaseError or not (found := self._salvaged()):
                 raise
+            self._find_torn()
         counts = {row[0]: row[1] for row in found}
         self.start = min((row[2] for row in found), default=0)
         self.end = max((row[3] for row in found), default=-1) + 1
@@ -124,11 +132,32 @@ class SqliteFile:
                     spans[row[0]] = count + 1, min(least, row[1]), max(most, row[1])
                     last = number
         self._rescued.sort()
-        self.notes.append(
-            f'is damaged: of {last} messages {last - len(self._rescued)} are missing, and perhaps '
-            f'some at its end; {RECOVER}'
-        )
+        missing = last - len(self._rescued)
+        what = f'is damaged: of {last} messages {missing} are missing, and perhaps some at its end'
+        if self._is_cut:
+            what = f'is cut off: {len(self._rescued)} messages are read'
+        self.notes.append(f'{what}; {RECOVER}')
         return [(topic, *span) for topic, span in spans.items()]
+
+    def _find_torn(self) -> None:
+        """Find the messages of a file that was cut whose end may lie behind the cut.
+
+        sqlite3 reads zeros there. Pages are added in their order, so these are the last messages
+        on pages of their own, and those that share the last page.
+        """
+        (page,) = self._execute('PRAGMA page_size').fetchone()
+        rows = sorted((row for _, row, _ in self._rescued), reverse=True)
+        shared, own_is_whole = 0, False
+        for row in rows[:_LAST] if self._is_cut else ():
+            data = self._data_of(row)
+            has_own = len(data) + _ROW_HEAD > page
+            shared += page // 8 if has_own else len(data) + _ROW_HEAD
+            if data and not data[-1] and not (own_is_whole if has_own else shared > 2 * page):
+                self._torn.add(row)
+            # The first of several pages is there, and with it all that was written before.
+            own_is_whole |= has_own and (bool(data[-1]) or len(data) > 2 * page)
+            if own_is_whole and shared > 2 * page:
+                return
 
     def messages(
         self,
@@ -187,6 +216,8 @@ class SqliteFile:
 
     def _data_of(self, row: int) -> bytes:
         """The bytes of a message; empty if they are damaged."""
+        if row in self._torn:
+            return b''
         with contextlib.suppress(sqlite3.Error):
             (data,) = self._execute(
                 f'SELECT {_DATA} FROM messages WHERE rowid = ?', (row,)
@@ -226,15 +257,12 @@ def _query(what: str, topics: int) -> str:
     )
 
 
-def check_whole(file: Path, name: Path) -> None:
-    """Unreadable if a file is shorter than its count of pages; sqlite3 would read zeros."""
+def _is_cut(file: Path) -> bool:
+    """Whether a file is shorter than its count of pages."""
     with file.open('rb') as opened:
         head = opened.read(100)
-    size = file.stat().st_size
-    if len(head) == 100 and head.startswith(MAGIC):
-        page = int.from_bytes(head[16:18], 'big')
-        pages = int.from_bytes(head[28:32], 'big')
-        needed = (65536 if page == 1 else page) * pages
-        counted = head[24:28] == head[92:96]  # old writers do not update the count
-        if counted and size < needed:
-            raise Unreadable(f'{name}: is cut off ({size} bytes of {needed}); {RECOVER}')
+    page = int.from_bytes(head[16:18], 'big')
+    needed = (65536 if page == 1 else page) * int.from_bytes(head[28:32], 'big')
+    counted = head[24:28] == head[92:96]  # old writers do not update the count
+    is_base = len(head) == 100 and head.startswith(MAGIC)
+    return is_base and counted and file.stat().st_size < needed

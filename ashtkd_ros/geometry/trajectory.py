@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.angles import wrap_degrees
@@ -25,6 +26,8 @@ END_SLACK_S = 0.02  # an image this far outside the ends takes the end's pose
 BACK_JUMP_S = 1.0  # less is messages out of order, more a clock that was set
 USE_RECEIVE = 'use --stamps receive'
 _BEFORE, _AFTER, GAP = 1, 2, 3
+STRAY = 'stamp far from those beside it'
+_STRAY_WINDOW, _STRAY_SHARE = 7, 0.25  # stamps that are compared; more strays mean another fault
 _SHORTEST = 1e-6  # length of a quaternion below which it says nothing
 
 
@@ -254,8 +257,9 @@ def time_order(stamps: np.ndarray, what: str, remedy: str, refused: Counter[str]
     """Rows, int64 (M,), that put float64 (N,) stamps in order; of equal stamps the last is kept.
 
     Stamps of 0, far from all others, were never set: these rows are left out and counted in
-    `refused`. VprError if there is no row, if all stamps are 0, or if one lies more than
-    BACK_JUMP_S before an earlier one.
+    `refused`, and so are a few stray ones without which the others are in order. VprError if
+    there is no row, if all stamps are 0, or if one lies more than BACK_JUMP_S before an earlier
+    one.
     """
     if not len(stamps):
         reasons = ', '.join(f'{n} {reason}' for reason, n in refused.items())
@@ -270,17 +274,39 @@ def time_order(stamps: np.ndarray, what: str, remedy: str, refused: Counter[str]
         stamps = stamps[rows]
     else:
         rows = np.arange(len(stamps))
-    latest = np.maximum.accumulate(stamps)
-    back = np.flatnonzero(latest - stamps > BACK_JUMP_S)
-    if len(back):
-        at = back[0]
-        raise VprError(
-            f'{what}: the clock jumps back by {latest[at] - stamps[at]:.1f} s after '
-            f'{latest[at]:.3f} s (pose {rows[at]}); {remedy}'
-        )
+    if len(back := _back(stamps)):
+        stray = _strays(stamps)
+        if stray.sum() > _STRAY_SHARE * len(stamps) or len(_back(stamps[~stray])):
+            at = back[0]
+            latest = stamps[: at + 1].max()
+            raise VprError(
+                f'{what}: the clock jumps back by {latest - stamps[at]:.1f} s after '
+                f'{latest:.3f} s (pose {rows[at]}); {remedy}'
+            )
+        refused[STRAY] += int(stray.sum())
+        rows, stamps = rows[~stray], stamps[~stray]
     order = np.argsort(stamps, kind='stable')
     ordered = stamps[order]
     return rows[order[np.append(ordered[1:] != ordered[:-1], True)]]
+
+
+def _back(stamps: np.ndarray) -> np.ndarray:
+    """Rows, int64 (K,), of stamps that lie more than BACK_JUMP_S before an earlier one."""
+    return np.flatnonzero(np.maximum.accumulate(stamps) - stamps > BACK_JUMP_S)
+
+
+def _strays(stamps: np.ndarray) -> np.ndarray:
+    """Which stamps, bool (N,), lie far from those recorded around them, as damaged ones do.
+
+    Of stamps in order each is the median of those around it, whatever pauses there are. Where a
+    clock was set, those beside that moment lie no further from the median than time passes there.
+    """
+    half = _STRAY_WINDOW // 2
+    ends = np.full(half, np.inf)
+    around = sliding_window_view(np.concatenate([-ends, stamps, ends]), _STRAY_WINDOW)
+    off = np.abs(stamps - np.median(around, axis=1))
+    usual = float(np.median(np.abs(np.diff(stamps)))) if len(stamps) > 1 else 0.0
+    return off > BACK_JUMP_S + _STRAY_WINDOW * usual
 
 
 def read_tum(path: Path, frame: str = 'map') -> Trajectory:

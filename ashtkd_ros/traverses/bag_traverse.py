@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from ashtkd_ros.geometry.trajectory import PoseTrack
 from ashtkd_ros.stamps import ns_to_s, stamp_to_ns, stamp_to_s
 from ashtkd_ros.text import one_line
 from ashtkd_ros.traverses.bag_image import BagImage, BagOriginals, source_name
+from ashtkd_ros.traverses.camera_clock import AHEAD, Clock, with_next
 from ashtkd_ros.traverses.depth_sampling import depth_of_bag
-from ashtkd_ros.traverses.frame import BACK, BACK_S, DAMAGED, ZERO, Frame
+from ashtkd_ros.traverses.frame import DAMAGED, ZERO, Frame
 from ashtkd_ros.traverses.pose_messages import ODOMETRY_TYPE, TfPoses, pose_reader
 from ashtkd_ros.traverses.topic_choice import (
     NO_POSES,
@@ -43,28 +44,7 @@ from ashtkd_ros.traverses.traverse import (
 _LONG_PAUSE_S = 5.0
 # REP-105: frames of these names are the same in every drive.
 _FIXED_FRAMES = ('map', 'earth', 'utm')
-
-
-@dataclass
-class Clock:
-    """The camera's clock, in seconds, as far as images have come.
-
-    `newest` stamp, by which `delay` it was received later; `back`: the clock jumped back, and no
-    image since came with about that delay, so that stamps mean other moments than before.
-    """
-
-    newest: float = -math.inf
-    delay: float = 0.0
-    back: bool = False
-
-    def refuses(self, stamp: float, received_s: float) -> bool:
-        """Take the next image's stamp; whether it is of no use."""
-        delay = received_s - stamp
-        still = self.back and abs(delay - self.delay) > BACK_S
-        self.back = still or stamp < self.newest - BACK_S
-        if not self.back and stamp > self.newest:
-            self.newest, self.delay = stamp, delay
-        return self.back
+_HEADS = 5  # images whose headers are asked for the frame of the camera
 
 
 class BagTraverse(RecordedTraverse):
@@ -84,19 +64,23 @@ class BagTraverse(RecordedTraverse):
         self._use_received = options.stamps == 'receive'
         if options.purpose == PLAY:
             return
-        self._use_poses(self._first.frame_id)
+        self._use_poses(self._camera_frame)
         self.depth = depth_of_bag(self.bag, self.topic.name, options.bits)
         self.depth.notify_by(self.notes.append)
 
     @cached_property
-    def _first(self):
-        """Header of the first image with a stamp; VprError where none has one."""
-        name, seen = self.topic.name, False
-        for _, _, message in self._messages([name], 'stamps', lenient=True):
-            if message is not None:
-                if self._use_received or stamp_to_ns(message.header.stamp) > 0:
-                    return message.header
-                seen = True
+    def _heads(self) -> list:
+        """Headers of the first images with a sound stamp; VprError where none has one."""
+        name, seen, found, clock = self.topic.name, False, [], Clock()
+        messages = self._messages([name], 'stamps', lenient=True)
+        for (_, received, message), ahead in with_next(messages, AHEAD):
+            if not self._refusal(received, message, clock, ahead):
+                found.append(message.header)
+            if len(found) == _HEADS:
+                break
+            seen |= message is not None
+        if found:
+            return found
         if seen:
             raise VprError(
                 f'{self.path}: the images on {name} have stamp zero; use --stamps receive'
@@ -106,9 +90,13 @@ class BagTraverse(RecordedTraverse):
         raise VprError(f'{self.path}: no image can be read on {name}')
 
     @property
+    def _camera_frame(self) -> str:
+        return Counter(head.frame_id for head in self._heads).most_common(1)[0][0]
+
+    @property
     def span(self) -> tuple[float, float]:
         """See Traverse; by the first stamp, and the length of the whole bag."""
-        start = self.bag.start_s if self._use_received else stamp_to_s(self._first.stamp)
+        start = self.bag.start_s if self._use_received else stamp_to_s(self._heads[0].stamp)
         return start, start + self.bag.end_s - self.bag.start_s
 
     def _messages(self, topics: list[str], what: str, **options: bool) -> Iterator:
@@ -188,25 +176,34 @@ class BagTraverse(RecordedTraverse):
             clock = Clock(after.newest, after.delay, after.back)
             if self.bag.in_order:
                 start, number = after.received_ns, after.first
-        for _, received, message in self.bag.messages([self.topic.name], start, lenient=True):
+        messages = self.bag.messages([self.topic.name], start, lenient=True)
+        for (_, received, message), ahead in with_next(messages, AHEAD):
             first, last = (first, last) if received == last else (number, received)
             if after is None or number > after.number:
-                frame = self._frame(number, received, number - first, message, clock)
+                refusal = self._refusal(received, message, clock, ahead)
+                frame = self._frame(number, received, number - first, message, refusal)
                 yield Cursor(number, received, first, **asdict(clock)), frame
             number += 1
         self._tell_lost()
         self.tell_unread(number)  # what a reader passes over where a file is damaged within
 
-    def _frame(self, number: int, received: int, nth: int, message, clock: Clock) -> Frame:
+    def _stamp_ns(self, received: int, message) -> int:
+        return received if self._use_received else stamp_to_ns(message.header.stamp)
+
+    def _refusal(self, received: int, message, clock: Clock, ahead: Sequence[tuple]) -> str:
+        """Why an image cannot be used; empty if it can."""
+        if message is None:
+            return DAMAGED
+        stamp_ns = self._stamp_ns(received, message)
+        if stamp_ns <= 0:
+            return ZERO
+        following = ((self._stamp_ns(r, m), r) for _, r, m in ahead if m is not None)
+        times = [(ns_to_s(s), ns_to_s(r)) for s, r in following if s > 0]
+        return clock.refusal(ns_to_s(stamp_ns), ns_to_s(received), times)
+
+    def _frame(self, number: int, received: int, nth: int, message, refusal: str) -> Frame:
         header_ns = None if message is None else stamp_to_ns(message.header.stamp)
         stamp_ns = received if self._use_received or message is None else header_ns
-        refusal = ''
-        if message is None:
-            refusal = DAMAGED
-        elif stamp_ns <= 0:
-            refusal = ZERO
-        elif clock.refuses(ns_to_s(stamp_ns), ns_to_s(received)):
-            refusal = BACK
         topic, source = self.topic.name, source_name(received, nth)
         image = BagImage(self.bag, topic, received, nth, message is None, message, self.depth)
         return self.frame(number, stamp_ns, header_ns, image, source, refusal)

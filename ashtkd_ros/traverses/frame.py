@@ -18,7 +18,8 @@ DAMAGED = 'damaged message'
 ZERO = 'stamp zero'
 BACK_S = 1.0  # a camera that delivers a little out of order does not mean a broken clock
 BACK = f'after the stamps went back by more than {BACK_S:.0f} s (try --stamps receive)'
-UNUSABLE = (DAMAGED, ZERO, BACK)
+STRAY = f'stamp more than {BACK_S:.0f} s after those of the next images'
+UNUSABLE = (DAMAGED, ZERO, BACK, STRAY)
 
 
 class StoredImage(ABC):

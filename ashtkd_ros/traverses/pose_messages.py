@@ -29,8 +29,10 @@ from ashtkd_ros.geometry.trajectory import (
 )
 from ashtkd_ros.geometry.travel_heading import travel_yaw
 from ashtkd_ros.stamps import stamp_to_s
+from ashtkd_ros.text import one_line
 
 ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
+_OTHER_FRAMES, _FRAMES_LISTED = 0.1, 3  # share of the poses that may be left out for that
 _USE_HEADER = 'use --stamps header'
 _SIMULATED_DEG = 0.01  # fixes this near to 0, 0, in the sea, are those of a simulator
 
@@ -83,34 +85,54 @@ class BodyPoses(PoseReader):
         super().__init__(use_received)
         self.camera_frame_is = camera_frame_is
         self._builder: TrajectoryBuilder | None = None
-        self._variances = array('d')
-        self._odometry, self._child = False, ''
+        self._variances: Any = array('d')  # of each pose, as its frame, a row of `_frames`
+        self._frame_of: Any = array('q')
+        self._frames: dict[str, int] = {}
+        self._children: Counter[str] = Counter()
 
     def add(self, topic: str, message: Any, received_s: float) -> None:
-        """See PoseReader; VprError if the frame changes."""
-        frame = message.header.frame_id.lstrip('/') or 'map'
+        """See PoseReader."""
         if self._builder is None:
-            self._builder = TrajectoryBuilder(topic, frame, self.remedy)
-        elif frame != self._builder.frame:
-            raise VprError(
-                f'{topic}: poses are in frame {self._builder.frame} and in {frame}; '
-                'take another source of poses'
-            )
+            self._builder = TrajectoryBuilder(topic, remedy=self.remedy)
         pose = getattr(message.pose, 'pose', message.pose)  # inside a PoseWithCovariance
         stamp = self._stamp(message.header, received_s)
         self._builder.add(stamp, _xyz(pose.position), _xyzw(pose.orientation))
         self._variances.append(_variance(message.pose))
-        self._odometry |= hasattr(message, 'child_frame_id')
-        self._child = getattr(message, 'child_frame_id', '')
+        frame = message.header.frame_id.lstrip('/') or 'map'
+        self._frame_of.append(self._frames.setdefault(frame, len(self._frames)))
+        if hasattr(message, 'child_frame_id'):  # an Odometry
+            self._children[message.child_frame_id] += 1
+
+    @property
+    def frame(self) -> str:
+        """The frame that most messages name."""
+        return list(self._frames)[int(np.bincount(self._frame_of).argmax())]
 
     def trajectory(self, camera_frame: str = '') -> Trajectory:
-        """See PoseReader; impossible poses are left out, see `pose_checks`."""
-        if self._builder is None:
-            return TrajectoryBuilder('the topic of poses').build()
+        """See PoseReader; VprError if many poses are in another frame than most.
+
+        A few in another one, and impossible poses, are left out: see `pose_checks`. No pose can
+        be added afterwards.
+        """
         builder = self._builder
-        builder.leave_out(lost(builder.rows[:, 1:4], np.asarray(self._variances)), LOST)
-        track = builder.build().checked(self._odometry or is_odometry(builder.frame))
-        return with_body_axes(track, self._child, self.camera_frame_is)
+        if builder is None:
+            return TrajectoryBuilder('the topic of poses').build()
+        builder.frame = self.frame
+        numbers = np.asarray(self._frame_of)
+        other = numbers != self._frames[self.frame]
+        if other.mean() > _OTHER_FRAMES:
+            names = ' and in '.join(one_line(name) for name in [*self._frames][:_FRAMES_LISTED])
+            raise VprError(
+                f'{builder.what}: poses are in frame {names}; take another source of poses'
+            )
+        builder.leave_out(other, 'in another frame')
+        variances = np.asarray(self._variances)[~other]
+        bad = lost(builder.rows[:, 1:4], variances)
+        builder.leave_out(bad, LOST)
+        self._variances, self._frame_of = variances[~bad], numbers[~other][~bad]
+        odometry = bool(self._children) or is_odometry(builder.frame)
+        child = self._children.most_common(1)[0][0] if self._children else ''
+        return with_body_axes(builder.build().checked(odometry), child, self.camera_frame_is)
 
 
 class TfPoses(PoseReader):

@@ -47,7 +47,7 @@ def choose_image_topic(bag: Bag, name: str = '') -> Topic:
         )
     if not candidates:
         listed = '; '.join(map(str, bag.topics.values())) or 'nothing'
-        raise VprError(f'{bag.path}: holds no images; it holds: {listed}')
+        raise VprError('; '.join([f'{bag.path}: holds no images; it holds: {listed}', *bag.notes]))
     # Without a name, not the depth images, packed into PNG with a header of their own.
     own = answers(bag)
     pictures = [t for t in colours if t.name.removesuffix('/compressed') not in own] or colours

@@ -71,7 +71,7 @@ class Cursor:
     """How far a traverse has been read: image `number` is the last one seen.
 
     For a bag: when that image was received, the number of the first image received at the same
-    time, and the state of the camera's clock: see `bag_traverse.Clock`.
+    time, and the state of the camera's clock: see `camera_clock.Clock`.
     """
 
     number: int = -1

@@ -68,8 +68,6 @@ class RecordedTracks:
         self._fix_topic = ''
         self._fix_at, self._accuracy, self._geo = array('d'), array('d'), array('d')
         self._poses: dict[str, BodyPoses] = {}
-        self._frames: dict[str, str] = {}
-        self._bad: set[str] = set()
         self._tf = TfPoses(use_received=True, map_frame=map_frame)
         self._has_tf = False
         self._odometry = array('d')
@@ -93,15 +91,8 @@ class RecordedTracks:
 
     def add(self, topic: str, message, seconds: float) -> None:
         """Take a pose of any kind but tf."""
-        if topic in self._bad:
-            return
         reader = self._poses.setdefault(topic, BodyPoses(use_received=True))
-        try:
-            reader.add(topic, message, seconds + LATER)
-        except VprError as error:
-            self._bad.add(topic)
-            self.notes.append(f'{error}; its poses are not used')
-        self._frames.setdefault(topic, message.header.frame_id.lstrip('/') or 'map')
+        reader.add(topic, message, seconds + LATER)
 
     def add_tf(self, topic: str, message, seconds: float) -> None:
         """Take a TFMessage."""
@@ -124,7 +115,7 @@ class RecordedTracks:
     @property
     def frames(self) -> Mapping[str, str]:
         """Topic of poses → the frame that they are in."""
-        return {t: f for t, f in self._frames.items() if t not in self._bad}
+        return {topic: reader.frame for topic, reader in self._poses.items()}
 
     def poses(self, topic: str) -> PoseTrack:
         """Those of a topic in `frames`; VprError where none is of use."""

@@ -198,6 +198,19 @@ def test_300_changed_bytes_are_named_or_of_no_effect(
     assert refused > 20
 
 
+@pytest.mark.parametrize('kind', [2, 15])
+def test_a_damaged_record_that_looks_like_an_end_is_none(
+    rows: list[Row], tmp_path: Path, kind: int
+):
+    path = write_mcap(tmp_path / 'a.mcap', rows, chunk=None, index=False)
+    data, whole = bytearray(path.read_bytes()), len(raw(path))
+    middle = range(len(data) // 2, 0, -1)
+    start = next(i for i in middle if data[i] == 5 and data[i + 3 : i + 9] == bytes(6))
+    data[start] = kind
+    path.write_bytes(data)
+    assert len(raw(path)) == whole - 1 or notes(path)
+
+
 def test_damage_is_named_as_such_and_nothing_else_is(rows: list[Row], tmp_path: Path):
     path = write_mcap(tmp_path / 'a.mcap', rows)
     data = bytearray(path.read_bytes())

@@ -172,10 +172,11 @@ def refused(path: Path) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize('share', [0.0, 0.001, 0.1, 0.5, 0.9, 0.99, 0.999])
-def test_a_file_of_sqlite_that_was_cut_is_refused(tmp_path: Path, share: float):
-    line = refused(cut(write_bag(tmp_path / 'bag', records=records(0, 40)), share))
-    assert share < 0.5 or '.recover' in line
+@pytest.mark.parametrize('share', [0.0, 0.001, 0.1])
+def test_a_file_of_sqlite_that_was_cut_before_its_messages_is_refused(
+    tmp_path: Path, share: float
+):
+    refused(cut(write_bag(tmp_path / 'bag', records=records(0, 40)), share))
 
 
 @pytest.mark.parametrize('share', [0.0, 0.3, 0.9, 0.999])

@@ -266,11 +266,10 @@ def edited(bag: Path, **changes: object) -> None:
     write_metadata(bag, metadata(bag) | changes)
 
 
-JUMP = [odometry(5.0, Pose(0, 0, 0), received=START + 9)]
+JUMP = [odometry(5.0 + i, Pose(i, 0, 0), received=START + 9 + i) for i in range(9)]
 ZERO = [image(0.0, tinted(i, 'r'), received=START + i) for i in range(3)]
 BAD: dict[str, tuple[list | dict, Callable | None, list[str], str]] = {
-    'cut in the middle': ({}, lambda b: cut_here(b, 0.5), [], '.recover'),
-    'cut near the end': ({}, lambda b: cut_here(b, 0.999), [], 'is cut off'),
+    'cut near its start': ({}, lambda b: cut_here(b, 0.1), [], '.recover'),
     'zstd cut': ({'compression': 'file'}, lambda b: cut_here(b, 0.7), [], 'is cut off'),
     'no storage': ({}, lambda b: storage_files(b)[0].unlink(), [], 'missing'),
     'empty': ([], None, [], 'holds no images; it holds: nothing'),

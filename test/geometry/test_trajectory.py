@@ -12,7 +12,7 @@ from conftest import line_of
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.quaternions import slerp
-from ashtkd_ros.geometry.trajectory import Trajectory, TrajectoryBuilder, read_tum
+from ashtkd_ros.geometry.trajectory import STRAY, Trajectory, TrajectoryBuilder, read_tum
 
 LEVEL = (0.0, 0.0, 0.0, 1.0)
 
@@ -172,6 +172,24 @@ def test_a_clock_that_jumps_back_is_named():
     assert line == (
         '/odom: the clock jumps back by 100.0 s after 1001.500 s (pose 2); use --stamps receive'
     )
+
+
+@pytest.mark.parametrize('stray', [4e6, -50.0, 300.0])
+@pytest.mark.parametrize('rows', [[0], [10], [10, 11], [5, 30], [39]])
+def test_a_few_stray_stamps_are_left_out_and_counted(rows: list[int], stray: float):
+    # with a pause of 50 s
+    stamps = [stray if i in rows else 100.0 + i / 10 + 50 * (i > 20) for i in range(40)]
+    track = along_x(stamps)
+    ahead = stray > 150.0 and rows == [39] or stray < 100.0 and rows == [0]  # still in order
+    assert track.refused == ({} if ahead else {STRAY: len(rows)})
+    assert len(track.stamps) == 40 - (0 if ahead else len(rows))
+
+
+@pytest.mark.parametrize('rate', [0.5, 2.0, 20.0])
+def test_a_clock_that_was_set_back_is_no_stray_stamp(rate: float):
+    for back in (4.0, 10.0, 1000.0):
+        stamps = np.concatenate([np.arange(2000, 2200), np.arange(2200, 2400) - back * rate])
+        assert 'the clock jumps back by ' in refusal((stamps / rate).tolist())
 
 
 def test_stamps_that_are_all_zero_are_named():

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from bag_helpers import image, odometry, storage_files, write_bag
+from bag_helpers import cut, image, odometry, storage_files, write_bag
 from conftest import line_of
 from mcap_helpers import channels_of, write_mcap
 from test_bags import TOPIC, picture, spoil_message
@@ -75,6 +75,15 @@ def test_of_an_mcap_in_which_all_is_damaged_nothing_is_made(tmp_path: Path, bag:
     assert '"snappy" is not known' in line_of(error)
 
 
+def test_where_no_image_is_left_the_damage_is_told(tmp_path: Path, bag: Path):
+    path = write_mcap(tmp_path / 'a.mcap', channels_of(bag), chunk=None, index=False)
+    flipped(path, TOPIC.encode(), -17)  # the kind of the record of the channel
+    with pytest.raises(VprError) as error:
+        walk(path)
+    line = line_of(error)
+    assert 'holds no images' in line and 'messages without a channel are skipped' in line
+
+
 @pytest.mark.parametrize('pages', [1, 4])
 def test_of_a_sqlite3_file_the_sound_messages_are_read(bag: Path, pages: int):
     (file,) = storage_files(bag)
@@ -89,6 +98,18 @@ def test_of_a_sqlite3_file_the_sound_messages_are_read(bag: Path, pages: int):
         assert len(found) == COUNT and found.count('damaged message') == COUNT - len(stamps)
     else:
         assert 'are missing' in told and 'messages by metadata.yaml' in told
+
+
+@pytest.mark.parametrize('share', [0.3, 0.4999, 0.5, 0.501, 0.7, 0.9, 0.999])
+@pytest.mark.parametrize('odometry_between', [True, False])
+def test_of_a_sqlite3_file_that_was_cut_what_comes_before_is_read(
+    tmp_path: Path, share: float, odometry_between: bool
+):
+    made = records(60) if odometry_between else [r for r in records(60) if 'camera' in r.topic]
+    stamps, _, told = walk(cut(write_bag(tmp_path / 'bag', records=made), share))
+    assert 60 * share - 6 < len(stamps) <= 60 * share
+    assert stamps == [10.0 + i for i in range(len(stamps))]
+    assert 'is cut off: ' in told and '.recover' in told
 
 
 def test_of_a_bag_of_ros1_the_sound_chunks_are_read(tmp_path: Path):

@@ -31,7 +31,7 @@ from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.images.message_decoding import ImageError
 from ashtkd_ros.traverses.bag_image import parse_source, source_name
 from ashtkd_ros.traverses.bag_traverse import BagTraverse
-from ashtkd_ros.traverses.frame import BACK, DAMAGED, ZERO, Frame
+from ashtkd_ros.traverses.frame import BACK, DAMAGED, STRAY, ZERO, Frame
 from ashtkd_ros.traverses.traverse import Cursor, TraverseOptions
 
 START = 100.0
@@ -348,8 +348,21 @@ def test_images_after_a_jump_back_are_refused_until_the_clock_is_there_again(bag
     check_cursors(traverse, 12)
 
 
+@pytest.mark.parametrize('stray', [2e9, START + 20])
+@pytest.mark.parametrize('rows', [[0], [4], [3, 4], [9]])
+def test_a_stray_stamp_costs_no_other_image(bag: Path, rows: list[int], stray: float):
+    stamps = [stray + i if i in rows else START + i for i in range(10)]
+    records = [image(s, picture(i), received=START + i) for i, s in enumerate(stamps)]
+    traverse = opened(bag, records + odoms(10))
+    found = frames(traverse)
+    assert [i for i, f in enumerate(found) if f.pose is None] == rows
+    assert [f.refusal for f in found[:9] if f.refusal] == [STRAY] * len(rows) * (rows != [9])
+    check_cursors(traverse, 10)
+
+
 def test_a_pose_clock_that_jumps_back_says_what_to_do(bag: Path):
-    poses = [*odoms(), odometry(50.0, Pose(0, 0, 0), received=START + 9)]
+    again = [odometry(50.0 + i, Pose(i, 0, 0), received=START + 9 + i) for i in range(5)]
+    poses = [*odoms(), *again]
     line = refused(bag, images() + poses)
     assert '/odom: the clock jumps back' in line and '--stamps receive' in line
     assert BagTraverse(bag, TraverseOptions(stamps='receive')).has_poses

@@ -11,7 +11,7 @@ import pytest
 from conftest import line_of
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.traverses.pose_messages import POSE_TYPES, pose_reader
+from ashtkd_ros.traverses.pose_messages import POSE_TYPES, PoseReader, pose_reader
 
 TF = 'tf2_msgs/msg/TFMessage'
 FIX = 'sensor_msgs/msg/NavSatFix'
@@ -100,11 +100,18 @@ def test_stamps_that_are_zero_name_topic_and_remedy():
     assert line_of(error) == '/odom: all stamps are zero; use --stamps receive'
 
 
-def test_a_topic_that_changes_its_frame_is_refused():
+def in_frames(*names: str) -> PoseReader:
     reader = pose_reader(ODOMETRY)
-    reader.add('/odom', Message(header=header(1, 'odom'), pose=pose()), 1.0)
+    for i, name in enumerate(names):
+        reader.add('/odom', Message(header=header(1 + i, name), pose=pose((i, 0, 0))), 1.0)
+    return reader
+
+
+def test_a_few_poses_in_another_frame_are_left_out_and_with_more_the_topic_is_refused():
+    track = in_frames('o\x01om', *['odom'] * 19).trajectory()
+    assert (track.frame, track.refused, track.stamps[0]) == ('odom', {'in another frame': 1}, 2.0)
     with pytest.raises(VprError) as error:
-        reader.add('/odom', Message(header=header(2, 'map'), pose=pose()), 2.0)
+        in_frames('odom', 'map').trajectory()
     assert '/odom: poses are in frame odom and in map' in line_of(error)
 
 
