@@ -16,7 +16,7 @@ import argparse
 import json
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -63,8 +63,12 @@ def read_run(run: Path) -> dict:
     return config
 
 
-def load_student(run: Path) -> tuple[DSFormer, Views]:
-    """The averaged network of a run's folder and its views; VprError when there is none."""
+def load_student(run: Path, keep_start: float = 0.0) -> tuple[DSFormer, Views]:
+    """The averaged network of a run's folder and its views; VprError when there is none.
+
+    `keep_start`: share of the exported start in each weight. A network that is taught on is better
+    between both than at either end where data is scarce (Wortsman et al., CVPR 2022).
+    """
     config = read_run(run)
     settings, folder = config['student'], config['views_folder']
     state = load_checkpoint(run / 'checkpoint.pt')
@@ -80,12 +84,25 @@ def load_student(run: Path) -> tuple[DSFormer, Views]:
         raise VprError(
             f'{run}/checkpoint.pt: holds no network of the settings in config.yaml; train it anew'
         ) from error
+    if keep_start:
+        _mix(network, run, config.get('start'), keep_start)
     views = Views(folder)
     if not views.whole():
         raise VprError(
             f'{folder}: holds no views; start in the folder in which the training was started'
         )
     return network.eval(), views
+
+
+@torch.no_grad()
+def _mix(network: DSFormer, run: Path, start: str | None, share: float) -> None:
+    """Each weight becomes `share` of the start's and the rest of its own."""
+    if not str(start).endswith('.onnx'):
+        raise VprError(f'{run}: did not start from an exported student; leave --keep-start out')
+    first = DSFormer(network.config)
+    first.load_exported(Path(start))
+    for ours, theirs in zip(network.parameters(), first.parameters(), strict=True):
+        ours.lerp_(theirs, share)
 
 
 def metadata_of(network: DSFormer, name: str) -> dict[str, str]:
@@ -189,13 +206,15 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Wanted:
     """What to export: `power` of the whitening; `levels`, `pixels`, `blocks` of each transformer
-    level, 0: the run's own; `ranking`: steps in which local features learn to rank, 0: none."""
+    level, 0: the run's own; `ranking`: steps in which local features learn to rank, 0: none;
+    `keep_start`: see `load_student`."""
 
     power: float = POWER
     levels: int = 0
     pixels: int = 0
     blocks: int = 0
     ranking: int = 2000
+    keep_start: float = 0.0
 
 
 def export(run: Path, data: Path, out: Path, wanted: Wanted) -> dict[str, float]:
@@ -203,7 +222,7 @@ def export(run: Path, data: Path, out: Path, wanted: Wanted) -> dict[str, float]
     check_model_output(out)
     if not data.is_dir():
         raise VprError(f'{data}: no such folder; name the one with the training sets')
-    network, views = load_student(run)
+    network, views = load_student(run, wanted.keep_start)
     sources = read_sources(read_run(run)['sources'], run / 'config.yaml')
     if wanted.levels or wanted.pixels or wanted.blocks:
         levels, pixels = len(network.heads), network.config.image_size
@@ -272,6 +291,13 @@ def _parser() -> argparse.ArgumentParser:
         help='power of the whitening, 0 to 1; 0: rotation only, 1: full whitening '
         '(default: %(default)s)',
     )
+    parser.add_argument(
+        '--keep-start',
+        type=share,
+        default=wanted.keep_start,
+        help='share of the exported student that the training started from in each weight, 0 to 1 '
+        '(default: %(default)s)',
+    )
     for option, text in (
         ('--levels', 'number of levels to keep, the lowest ones; 0: all'),
         ('--pixels', 'width and height of the image in pixels; 0: those of the training'),
@@ -286,7 +312,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     args = _parser().parse_args(argv)
-    wanted = Wanted(args.power, args.levels, args.pixels, args.blocks, args.ranking)
+    wanted = Wanted(**{name: getattr(args, name) for name in asdict(Wanted())})
     measured = export(args.run, args.data, args.out, wanted)
     print(f'{args.out}: ' + ', '.join(f'{k} {v:.5g}' for k, v in measured.items()))
     return 0

@@ -217,6 +217,30 @@ def test_a_run_with_settings_of_another_version_is_one_line(run: Path):
         assert line_of(error).startswith(f'{file}: {change[1].split()[-2]} ')
 
 
+def test_a_student_taught_on_may_keep_a_share_of_what_it_started_from(
+    run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(export, 'Views', lambda _: views)
+    file, start = tmp_path / 'start.onnx', small_student()
+    export.write_onnx(start, file, {})
+    start.load_exported(file)  # as a training does: batch normalisation is folded
+    text = (run / 'config.yaml').read_text()
+    (run / 'config.yaml').write_text(f'{text}start: {file}\n')
+    state = torch.load(run / 'checkpoint.pt', weights_only=True)
+    taught = {k: v + 1.0 if v.is_floating_point() else v for k, v in start.state_dict().items()}
+    torch.save({**state, 'average': taught}, run / 'checkpoint.pt')
+    for share in (0.0, 0.25, 1.0):
+        network, _ = export.load_student(run, share)
+        for ours, before in zip(network.parameters(), start.parameters(), strict=True):
+            torch.testing.assert_close(ours - before, torch.full_like(ours, 1 - share))
+
+
+def test_a_student_that_started_from_no_student_has_nothing_to_keep(run: Path):
+    with pytest.raises(VprError) as error:
+        export.load_student(run, 0.5)
+    assert 'leave --keep-start out' in line_of(error)
+
+
 def test_training_and_export_are_the_two_commands_of_the_settings(root: Path):
     """The training starts from what is in ../shared; the export reads what it writes."""
     file = root / 'config' / 'train' / 'student.yaml'
@@ -236,8 +260,8 @@ def test_a_network_of_nan_is_not_exported(
     monkeypatch.setattr(export, 'Views', lambda _: views)
     load = export.load_student
 
-    def broken(folder: Path):
-        network, pictures = load(folder)
+    def broken(folder: Path, keep_start: float):
+        network, pictures = load(folder, keep_start)
         with torch.no_grad():
             next(iter(network.parameters())).fill_(float('nan'))
         return network, pictures
