@@ -23,6 +23,8 @@ _SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * scor
 _LEAST, _ROUNDING = 1e-4, 1e-9
 _CROWD = 3 / 7  # near candidates for each one elsewhere, above which the near ones are crowded
 _DEEPER = 4  # times as many pictures are looked at where those found are of too few places
+_RIVALS = 15  # pictures elsewhere, below which more are looked at
+_DEEPEST = 1024  # pictures, beyond which no further ones are looked at for the sake of rivals
 _LEAST_RIVALS = 10  # verified candidates elsewhere, below which the lead says nothing
 _UNSEEN = 0.3  # similarity of a place that a small map lacks, by the shipped networks
 
@@ -183,17 +185,31 @@ class Matcher:
         return answer
 
     def _deep_enough(self, search: Callable[..., Ranked], depth: int, count: int) -> Ranked:
-        """The `depth` most similar pictures, more where they are of fewer places than `count`,
-        as in a map of many pictures a place, and the map has others."""
-        places, found = self.map.places, search(depth=depth)
-        limited = found.use is not None and not found.use.ignored
-        most = len(found.use.rows) if limited else len(places)
-        while places.has_experiences and depth < most:
-            if len(np.unique(places.ids[np.array(found.rows)[found.answers]])) >= count:
-                break
+        """The `depth` most similar pictures, more where they are of fewer places than `count`, as
+        in a map of many pictures a place, or nearly all of one spot, as in a dense map, and the
+        map has others."""
+        found, size = search(depth=depth), len(self.map.places)
+        while depth < size and (
+            self._lacks_places(found, depth, count) or self._lacks_rivals(found, depth)
+        ):
             depth *= _DEEPER
             found = search(depth=depth)
         return found
+
+    def _lacks_places(self, found: Ranked, depth: int, count: int) -> bool:
+        places = self.map.places
+        limited = found.use is not None and not found.use.ignored
+        if not places.has_experiences or (limited and depth >= len(found.use.rows)):
+            return False
+        return len(np.unique(places.ids[np.array(found.rows)[found.answers]])) < count
+
+    def _lacks_rivals(self, found: Ranked, depth: int) -> bool:
+        """Whether nearly all are near the first answer, so that it would have no rivals."""
+        if depth >= _DEEPEST:
+            return False
+        first = int(np.argmax(found.answers))
+        near = self.near.between([found.rows[first]], found.rows)[0]
+        return int((~near).sum()) < _RIVALS
 
     def _with_rivals(self, found: Ranked) -> Ranked:
         """The same candidates; of the verified ones half are elsewhere than the first answer, as
