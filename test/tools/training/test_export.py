@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -218,10 +218,15 @@ def test_a_run_with_settings_of_another_version_is_one_line(run: Path):
 
 
 def test_a_student_taught_on_may_keep_a_share_of_what_it_started_from(
-    run: Path, tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, views: Views, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(export, 'Views', lambda _: views)
-    file, start = tmp_path / 'start.onnx', small_student()
+    config = replace(SMALL_WITH_LOCAL, vit_widths=(32,), vit_depths=(1,))
+    run = run_of(config, tmp_path / 'run', views)
+    file, start = tmp_path / 'start.onnx', small_student(config=config)
+    with torch.no_grad():  # equal weights are exported once
+        for p in start.parameters():
+            p.add_(0.01 * torch.randn_like(p))
     export.write_onnx(start, file, {})
     start.load_exported(file)  # as a training does: batch normalisation is folded
     text = (run / 'config.yaml').read_text()
