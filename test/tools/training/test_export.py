@@ -246,17 +246,21 @@ def test_a_student_that_started_from_no_student_has_nothing_to_keep(run: Path):
     assert 'leave --keep-start out' in line_of(error)
 
 
-def test_training_and_export_are_the_two_commands_of_the_settings(root: Path):
-    """The training starts from what is in ../shared; the export reads what it writes."""
-    file = root / 'config' / 'train' / 'student.yaml'
-    student, lines = read_config(file), file.read_text().splitlines()
-    assert student.start.name == 'mobilenetv2_trainable.npz'
-    commands = [line.split() for line in lines if 'python -m tools.training' in line]
-    assert [c[c.index('-m') + 1] for c in commands] == [
-        'tools.training.train',
-        'tools.training.export',
-    ]
-    assert str(student.out / 'student') in commands[1]
+def test_training_and_export_are_two_commands_a_lesson(root: Path):
+    """The first starts from what is in ../shared, the second from what the first exports."""
+    start = '../shared/teachers/mobilenetv2_trainable.npz'
+    for name in ('student', 'second'):
+        file = root / 'config' / 'train' / f'{name}.yaml'
+        settings, lines = read_config(file), file.read_text().splitlines()
+        assert str(settings.start).endswith(start)
+        commands = [line.split() for line in lines if 'python -m tools.training' in line]
+        assert [c[c.index('-m') + 1] for c in commands] == [
+            'tools.training.train',
+            'tools.training.export',
+        ]
+        assert str(settings.out / 'student') in commands[1]
+        start = commands[1][-1]
+    assert start == 'models/ashtkd_student.onnx'
 
 
 def test_a_network_of_nan_is_not_exported(
