@@ -23,10 +23,10 @@ _SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * scor
 _LEAST, _ROUNDING = 1e-4, 1e-9
 _CROWD = 3 / 7  # near candidates for each one elsewhere, above which the near ones are crowded
 _DEEPER = 4  # times as many pictures are looked at where those found are of too few places
-_RIVALS = 15  # pictures elsewhere, below which more are looked at
+_RIVALS = 15  # pictures elsewhere; where fewer are found, more are looked at, as none may be left
 _DEEPEST = 1024  # pictures, beyond which no further ones are looked at for the sake of rivals
 _LEAST_RIVALS = 10  # verified candidates elsewhere, below which the lead says nothing
-_UNSEEN = 0.3  # similarity of a place that a small map lacks, by the shipped networks
+_UNSEEN = 0.3  # similarity of a place that the map lacks, by the shipped networks
 
 
 @dataclass(frozen=True)
@@ -272,8 +272,11 @@ class Matcher:
         are its neighbours."""
         rows, similarities = found.rows, found.similarities
         elsewhere = np.flatnonzero(~near)
-        # the worst of all is the rival where all are near
+        # Where all are near the worst of them is the rival, where few are elsewhere a place that
+        # the map lacks.
         least = _UNSEEN if self._is_small else similarities[-1]
+        if len(elsewhere) < _RIVALS:
+            least = max(least, _UNSEEN)
         margin = similarities[at] - max([similarities[k] for k in elsewhere[:1]] + [least])
         made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check)
         if before.hopeless:

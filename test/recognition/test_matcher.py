@@ -93,6 +93,18 @@ def test_where_few_places_are_elsewhere_the_margin_is_to_one_that_the_map_lacks(
     assert first.margin == pytest.approx(0.2, abs=1e-6)
 
 
+@pytest.mark.parametrize('others', [0, 3, 14])
+def test_a_map_of_one_spot_takes_no_image_from_elsewhere(fake_network, others):
+    """However many pictures it has, few are elsewhere, and the image is like none of them."""
+    fake_network.confidence = {'similarity': 0.0, 'margin': 25.0, 'offset': -2.0}
+    for similarity, margin in ((0.8, 0.5), (0.35, 0.05)):
+        similarities = [*np.linspace(similarity, 0.1, 40), *(others * [0.1])]
+        positions = [*np.linspace(0, 9, 40), *(100 * np.arange(1, 1 + others))]
+        first = Matcher(map_with(similarities, positions, fake_network)).match(QUERY)[0]
+        assert first.margin == pytest.approx(margin, abs=1e-6)
+        assert (first.confidence > 0.5) == (similarity > 0.5)
+
+
 @pytest.mark.parametrize(('pictures', 'margin'), [(64, 0.12), (900, 0.12), (5000, 0.004)])
 def test_in_a_dense_map_the_margin_is_that_to_a_place_elsewhere(fake_network, pictures, margin):
     """Up to a thousand pictures of its spot may be more like the image."""
