@@ -23,7 +23,7 @@ _SHARPNESS = 2.0  # of the support that neighbours give each other: exp(2 * scor
 _LEAST, _ROUNDING = 1e-4, 1e-9
 _CROWD = 3 / 7  # near candidates for each one elsewhere, above which the near ones are crowded
 _DEEPER = 4  # times as many pictures are looked at where those found are of too few places
-_RIVALS = 15  # pictures elsewhere; where fewer are found, more are looked at, as none may be left
+_RIVALS = 15  # pictures elsewhere; where fewer are found, more are looked at
 _DEEPEST = 1024  # pictures, beyond which no further ones are looked at for the sake of rivals
 _LEAST_RIVALS = 10  # verified candidates elsewhere, below which the lead says nothing
 _UNSEEN = 0.3  # similarity of a place that the map lacks, by the shipped networks
@@ -272,10 +272,10 @@ class Matcher:
         are its neighbours."""
         rows, similarities = found.rows, found.similarities
         elsewhere = np.flatnonzero(~near)
-        # Where all are near the worst of them is the rival, where few are elsewhere a place that
+        # Where all are near the worst of them is the rival; in the map of one spot, a place that
         # the map lacks.
         least = _UNSEEN if self._is_small else similarities[-1]
-        if len(elsewhere) < _RIVALS:
+        if len(elsewhere) < _RIVALS and self._is_one_spot(rows[at]):
             least = max(least, _UNSEEN)
         margin = similarities[at] - max([similarities[k] for k in elsewhere[:1]] + [least])
         made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check)
@@ -285,6 +285,11 @@ class Matcher:
         if before.candidates:  # a later place is never more probable, whatever its rivals are
             confidence = min(confidence, before.candidates[-1].confidence)
         return replace(made, confidence=confidence)
+
+    def _is_one_spot(self, row: int) -> bool:
+        """Whether few pictures of the map, hidden ones too, are elsewhere than this one."""
+        size = len(self.map.places)
+        return size < _DEEPEST and size - int(self.near.of(row).sum()) < _RIVALS
 
     def known(self, found: Candidate) -> dict[str, float]:
         """What the confidence of a candidate is made of, see `confidence.probability`."""
