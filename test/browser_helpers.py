@@ -15,6 +15,12 @@ def opened(browser: Any, page: Path, width: int) -> Any:
     for kind in ('browser', 'performance'):
         browser.get_log(kind)
     browser.get(page.as_uri())
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    # On a busy machine the driver may answer before all of the page is there.
+    WebDriverWait(browser, 30).until(
+        lambda b: b.execute_script('return document.readyState') == 'complete'
+    )
     return browser
 
 
