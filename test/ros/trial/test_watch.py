@@ -194,6 +194,8 @@ def test_marks_by_topic_and_service(operator, watch, trial: TrialFolder):
 
 def test_the_trials_of_two_robots_do_not_mix(peer, tmp_path: Path, saved: Path):
     trial = begun(tmp_path / 'trials', saved, namespace='robot1')
+    events = f'/{EVENT_TOPIC}'
+    peer.until(lambda: not peer.node.count_publishers(events), 'the watch of another test to go')
     watch = Process(tmp_path / 'watch', WATCH, '--trial', trial.path)
     try:
         own = peer.node.create_publisher(String, f'/robot1/{MARK_TOPIC}', 10)
@@ -204,7 +206,7 @@ def test_the_trials_of_two_robots_do_not_mix(peer, tmp_path: Path, saved: Path):
         peer.until(lambda: trial.marks.path.exists() and trial.marks.read()[0], 'the mark')
         peer.spin(0.5)
         assert [mark.text for mark in trial.marks.read()[0]] == ['of this robot']
-        assert not peer.node.count_publishers(f'/{EVENT_TOPIC}')
+        assert not peer.node.count_publishers(events)
         assert watch.stop()[0] == 0
     finally:
         watch.kill()
