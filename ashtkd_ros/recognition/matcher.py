@@ -35,9 +35,9 @@ class Candidate:
 
     `similarity`: inner product of the descriptors, in [-1, 1]; `margin`: similarity minus that of
     the best candidate elsewhere; `confidence`: probability that the place is right, in [0, 1];
-    `check`: what the local features say of it, None where it is not verified. In a small map the
-    margin is that to a place of similarity 0.3 at least: the best of few is not like the image,
-    whatever the image shows.
+    `check`: what the local features say of it, None where it is not verified. In a small map, or
+    one of a single spot, the margin is that to a place of similarity 0.3 at least: the best of few
+    is not like the image, whatever the image shows.
     """
 
     place: Place
@@ -207,9 +207,12 @@ class Matcher:
         """Whether nearly all are near the first answer, so that it would have no rivals."""
         if depth >= _DEEPEST:
             return False
+        return int((~self._near_first(found)).sum()) < _RIVALS
+
+    def _near_first(self, found: Ranked) -> np.ndarray:
+        """bool (K,): which candidates are neighbours of the first answer."""
         first = int(np.argmax(found.answers))
-        near = self.near.between([found.rows[first]], found.rows)[0]
-        return int((~near).sum()) < _RIVALS
+        return self.near.between([found.rows[first]], found.rows)[0]
 
     def _with_rivals(self, found: Ranked) -> Ranked:
         """The same candidates; of the verified ones half are elsewhere than the first answer, as
@@ -218,8 +221,7 @@ class Matcher:
         verified = np.array(found.verified, np.int64)
         if not len(verified):
             return found
-        first = int(np.argmax(found.answers))
-        near = self.near.between([found.rows[first]], found.rows)[0]
+        near = self._near_first(found)
         close, elsewhere = verified[near[verified]], verified[~near[verified]]
         lacking = max(len(verified) // 2 - len(elsewhere), 0)
         more = np.setdiff1d(np.flatnonzero(~near), elsewhere)[:lacking]

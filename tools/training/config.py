@@ -35,8 +35,8 @@ from tools.training.settings_file import load_settings
 
 Positives = Literal['neighbours', 'place', 'camera', 'tour', 'pairs', 'place_or_pairs', 'none']
 _STRICT = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
-# The losses that need a teacher.
 _OTHER_LOSSES = ('match', 'vote', 'metric')
+# The losses that need a teacher.
 TEACHER_LOSSES = ('soft', 'hard', 'descriptor', 'maps', 'levels', 'salient')
 
 
