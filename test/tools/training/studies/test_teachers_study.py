@@ -51,14 +51,16 @@ class FakeTeacher:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / 'sets' / 'cards'
+    folder.mkdir(parents=True)
     text = 'file,place,role,order\n'
     for place in range(PLACES):
         for q, role in enumerate(('database', 'query')):
             file = f'{place}_{role}.png'
-            cv2.imwrite(str(tmp_path / file), np.full((8, 8, 3), 18 * place + q, np.uint8))
+            cv2.imwrite(str(folder / file), np.full((8, 8, 3), 18 * place + q, np.uint8))
             text += f'{file},p{place},{role},{10 * place}\n'
-    (tmp_path / 'index.csv').write_text(text)
-    return tmp_path
+    (folder / 'index.csv').write_text(text)
+    return folder
 
 
 def test_each_alone_verified_by_its_own_maps_and_mixed(folder: Path):
