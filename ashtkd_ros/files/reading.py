@@ -65,11 +65,7 @@ def read_pages(
         size = os.fstat(file.fileno()).st_size
         if not 0 < size <= limit:
             raise OSError(0, f'it holds more than {limit} bytes' if size else 'it is empty')
-        # Shared pages, the default, would not go back before all of them do.
-        pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if hasattr(mmap, 'MADV_HUGEPAGE'):
-            with contextlib.suppress(OSError):  # a system may be built without
-                pages.madvise(mmap.MADV_HUGEPAGE)
+        pages = memory_pages(size)
         calls = []
         for first in range(0, size, _PART):
             part = memoryview(pages)[first : first + _PART]
@@ -78,6 +74,16 @@ def read_pages(
             calls.append(helper.submit(seen, part))
         for call in calls:
             call.result()
+    return pages
+
+
+def memory_pages(size: int) -> mmap.mmap:
+    """Bytes of memory, large pages where the system has them, some of which can be given back."""
+    # Shared pages, the default, would not go back before all of them do.
+    pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, 'MADV_HUGEPAGE'):
+        with contextlib.suppress(OSError):  # a system may be built without
+            pages.madvise(mmap.MADV_HUGEPAGE)
     return pages
 
 

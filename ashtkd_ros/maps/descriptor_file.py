@@ -7,6 +7,7 @@ float16 a similarity changes by less than 2^-11, 0.0005.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,13 +16,15 @@ import faiss
 import numpy as np
 
 from ashtkd_ros.files.npy import HEADER_BYTES, npy_header
-from ashtkd_ros.files.reading import open_regular
+from ashtkd_ros.files.reading import memory_pages, open_regular
+from ashtkd_ros.maps.index_kinds import viewed
 from ashtkd_ros.maps.row_file import Expected, RowFile, check_rows, unreadable
 from ashtkd_ros.network.descriptors import first_not_unit
 
 DESCRIPTORS = 'descriptors.npy'
 _KIND = '<f2'
 _MANY = 2**16  # numbers
+_BEFORE = 128  # bytes of memory before descriptors that are held, with what FAISS has there
 
 
 class ArrayRows:
@@ -36,6 +39,28 @@ class ArrayRows:
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """int64 (K,) → float16 (K, D)."""
         return self._array[ids].astype(_KIND)
+
+
+class HeldRows:
+    """Descriptors float16 (N, D) in memory, where FAISS compares them as well."""
+
+    def __init__(self, count: int, size: int):
+        head = _head_of_halves(count, size)
+        self._pages = memory_pages(_BEFORE + 2 * count * size)
+        self._pages[_BEFORE - len(head) : _BEFORE] = head
+        self._bytes = np.frombuffer(self._pages, np.uint8)[_BEFORE - len(head) :]
+        self.array = self._bytes[len(head) :].view(_KIND).reshape(count, size)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """int64 (K,) → float16 (K, D)."""
+        return self.array[ids]
+
+    def halves(self) -> faiss.Index:
+        """An index that compares them where they are; this object must live as long."""
+        return viewed(self._bytes)
 
 
 def as_float32(rows: np.ndarray) -> np.ndarray:
@@ -70,6 +95,13 @@ def _halves(size: int) -> faiss.IndexScalarQuantizer:
     )
 
 
+def _head_of_halves(count: int, size: int) -> bytes:
+    """What FAISS writes before the numbers of an index of `count` rows as float16."""
+    empty = faiss.serialize_index(_halves(size)).tobytes()
+    rows, numbers = struct.pack('<q', count), struct.pack('<Q', 2 * count * size)
+    return empty[:8] + rows + empty[16:-8] + numbers  # instead of the zeros of an empty one
+
+
 @cache
 def _numbers() -> np.ndarray:
     """float32 (65536,): the number that the bits of each float16 stand for."""
@@ -90,11 +122,12 @@ def write_descriptors(path: Path, count: int, size: int, blocks: Iterator[np.nda
 
 
 def open_descriptors(
-    folder: Path, folder_handle: int, count: int, size: int, sha256: str
-) -> RowFile:
+    folder: Path, folder_handle: int, count: int, size: int, sha256: str, keep: bool = False
+) -> RowFile | HeldRows:
     """descriptors.npy of an open folder, once all of it is checked, a block at a time.
 
-    `count`, `size` and `sha256`: what map.yaml says. VprError where the file says anything else.
+    `count`, `size` and `sha256`: what map.yaml says; `keep`: hold all of it in memory. VprError
+    where the file says anything else.
     """
     path = folder / DESCRIPTORS
     try:
@@ -102,7 +135,6 @@ def open_descriptors(
     except OSError as error:
         raise unreadable(path, error) from error
     file = RowFile(path, handle, count, (size,), _KIND, HEADER_BYTES)
-
     expected = Expected(
         f'{count} descriptors of {size} numbers',
         header_of(count, size),
@@ -110,5 +142,14 @@ def open_descriptors(
         lambda rows: first_not_unit(as_float32(rows)),
         'has in row {} a descriptor that is not of length 1',
     )
-    check_rows(file, expected)
-    return file
+    if not keep:
+        check_rows(file, expected)
+        return file
+    held: list[HeldRows] = []
+
+    def room() -> np.ndarray:
+        held.append(HeldRows(count, size))
+        return held[0].array
+
+    check_rows(file, expected, room)
+    return held[0]

@@ -16,10 +16,12 @@ import faiss
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps.descriptor_file import as_float32, best_of_halves, halves_of
+from ashtkd_ros.maps.descriptor_file import HeldRows, as_float32, best_of_halves, halves_of
 from ashtkd_ros.maps.index_kinds import (
     FLAT,
+    FLOAT16,
     RESCORED,
+    VIEWS,
     OneThread,
     candidates,
     estimated_bytes,
@@ -158,7 +160,7 @@ class CompressedIndex(DescriptorIndex):
     """A compressed index in memory names candidates; their descriptors are read and compared.
 
     `data`, `codes`: see `index_kinds.opened`; `exact`: the descriptors, each of which is read
-    only when it is a candidate.
+    only when it is a candidate. Those that are held in memory FAISS compares by itself.
     """
 
     def __init__(
@@ -173,7 +175,11 @@ class CompressedIndex(DescriptorIndex):
         self.kind, self.d, self.exact = kind, size, exact
         self.index, self._parts = opened(kind, data, codes)
         self._turning = turning(size)
-        self.memory_bytes = len(data) + self._turning.nbytes
+        held = 2 * size * len(exact) if kind == FLOAT16 else 0
+        self.memory_bytes = len(data) + self._turning.nbytes + held
+        self._refined: faiss.IndexRefine | None = None
+        if isinstance(exact, HeldRows) and VIEWS:
+            self._refined, self._held = _refined(self.index, self._turning, exact)
         self.note = note
 
     @property
@@ -195,7 +201,9 @@ class CompressedIndex(DescriptorIndex):
 
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `DescriptorIndex.search`."""
-        if self.kind == 'sq8':
+        if self._refined is not None:
+            return self._compared_by_faiss(descriptors, k)
+        if isinstance(self.index, faiss.IndexRefine):
             count = max(k + _SPARE, RESCORED)
         else:
             count = max(2 * k, self._note.shortlist)
@@ -206,6 +214,12 @@ class CompressedIndex(DescriptorIndex):
                 found = candidates(self.kind, self.index, turned, count)
             with OneThread():
                 return self._compared(descriptors, k, found)
+
+    def _compared_by_faiss(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        looked = min(max(2 * k, self._note.shortlist), len(self))
+        asked = faiss.IndexRefineSearchParameters(k_factor=looked / k)
+        with threads_for(len(descriptors)):
+            return self._refined.search(descriptors, k, params=asked)
 
     def _compared(
         self, descriptors: np.ndarray, k: int, found: np.ndarray
@@ -230,3 +244,15 @@ class CompressedIndex(DescriptorIndex):
     def rows(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """See `DescriptorIndex.rows`."""
         return as_float32(self.exact.rows(self._checked(ids)))
+
+
+def _refined(
+    codes: faiss.Index, turning: np.ndarray, exact: HeldRows
+) -> tuple[faiss.IndexRefine, tuple]:
+    """Codes that name candidates, held descriptors that decide; and what must live as long."""
+    size, wide = turning.shape
+    turn = faiss.LinearTransform(size, wide, False)
+    faiss.copy_array_to_vector(np.ascontiguousarray(turning.T).ravel(), turn.A)
+    turn.is_trained = True
+    turned, halves = faiss.IndexPreTransform(turn, codes), exact.halves()
+    return faiss.IndexRefine(turned, halves), (turn, turned, halves)

@@ -13,7 +13,7 @@ AUTO = 'auto'
 CHOICES = (AUTO, *KINDS)
 MOST_EXACT = 50_000  # places up to which all are compared
 DEFAULT_MB = 512.0  # of 10^6 bytes
-_LARGE = ('sq8', 'pq', 'binary')  # for more places: the first that fits the memory
+_LARGE = ('fp16', 'sq8', 'pq', 'binary')  # for more places: the first that fits the memory
 _MB = 1e6
 
 

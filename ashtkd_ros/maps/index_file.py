@@ -24,6 +24,7 @@ from ashtkd_ros.maps.folder import INDEX
 from ashtkd_ros.maps.index_choice import IndexOptions, choose
 from ashtkd_ros.maps.index_kinds import (
     FLAT,
+    FLOAT16,
     SAMPLE,
     estimated_bytes,
     make,
@@ -109,7 +110,7 @@ def read_index(folder: Path, handle: int, description: Description) -> Descripto
             f'says: {error}; rebuild the map'
         ) from error
     sha256 = description.sha256[DESCRIPTORS]
-    exact = open_descriptors(folder, handle, count, size, sha256)
+    exact = open_descriptors(folder, handle, count, size, sha256, keep=kind == FLOAT16)
     return CompressedIndex(kind, data, exact, size, note, codes)
 
 
@@ -134,4 +135,4 @@ def _read_flat(path: Path, folder_handle: int, count: int, size: int, sha256: st
         first_not_unit,
         'has in row {} a descriptor that is not of length 1',
     )
-    return check_rows(file, expected, keep=True)
+    return check_rows(file, expected, lambda: np.empty((count, size), '<f4'))

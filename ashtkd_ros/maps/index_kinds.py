@@ -15,16 +15,28 @@ from functools import cache
 import faiss
 import numpy as np
 
-from ashtkd_ros.maps.index_layout import BITS, LINKS, SUBSPACES, bytes_of_bits, parts_of
+from ashtkd_ros.maps.index_layout import (
+    BITS,
+    FINE_BITS,
+    LINKS,
+    SUBSPACES,
+    bytes_of_bits,
+    fine_parts_of,
+    parts_of,
+)
+from ashtkd_ros.maps.large_pages import hold_in_large_pages
 
 FLAT = 'flat'
-COMPRESSED = ('sq8', 'pq', 'hnsw', 'binary')
+FLOAT16 = 'fp16'
+COMPRESSED = (FLOAT16, 'sq8', 'pq', 'hnsw', 'binary')
 KINDS = (FLAT, *COMPRESSED)
 SAMPLE = 65_536  # rows that an index is trained with, at most
-RESCORED = 80  # candidates that SQ8 leaves, of which the exact descriptors are read, at least
+RESCORED = 80  # candidates that SQ8 and PQ leave, of which the descriptors are read, at least
 FEW, BY_SIGNS = 128, 4096  # of more than FEW candidates the binary kind first looks at so many
 COPIED = 2**24, 2**27  # bytes of a flat index that has a copy as float16, from and to
 _TRAINING_ROWS = 2**BITS * 39  # so many rows FAISS wants, at least
+_FINE_ROWS = 64  # rows that a centre of the finer product quantizer is the mean of, at most
+VIEWS = hasattr(faiss, 'ZeroCopyIOReader')  # since FAISS 1.11
 _BUILD_DEPTH = 80  # nodes of a graph that are looked at for the links of a new one
 _GRAPH_BYTES = 8 + 4 + 4 * LINKS * (2 + 1 / (LINKS - 1))  # of a node: links, offset, level
 
@@ -58,12 +70,14 @@ def estimated_bytes(kind: str, count: int, size: int) -> int:
     copied = COPIED[0] <= floats * count <= COPIED[1]
     a_place = {
         FLAT: floats + 2 * size * copied,
-        'pq': coded,
+        FLOAT16: coded + 2 * size,
+        'pq': coded + fine_parts_of(wide),
         'sq8': coded + wide,
         'hnsw': wide + _GRAPH_BYTES,
         'binary': bytes_of_bits(wide),
     }
     extra = {FLAT: 0, 'binary': turn}.get(kind, turn + 4 * (2**BITS + 2) * wide)
+    extra += 4 * 2**FINE_BITS * wide * (kind == 'pq')
     return int(a_place[kind] * count + extra)
 
 
@@ -95,9 +109,14 @@ def _empty(kind: str, size: int) -> tuple[faiss.Index, list[faiss.Index]]:
         graph.hnsw.efConstruction = _BUILD_DEPTH
         return graph, []
     codes = faiss.IndexPQFastScan(size, parts_of(size), BITS, metric)
-    if kind == 'pq':
+    if kind == FLOAT16:
         return codes, []
-    refined = faiss.IndexScalarQuantizer(size, bits8, metric)
+    if kind == 'pq':
+        refined = faiss.IndexPQ(size, fine_parts_of(size), FINE_BITS, metric)
+        refined.pq.cp.min_points_per_centroid = 1  # says nothing of small maps
+        refined.pq.cp.max_points_per_centroid = _FINE_ROWS
+    else:
+        refined = faiss.IndexScalarQuantizer(size, bits8, metric)
     return faiss.IndexRefine(codes, refined), [codes, refined]
 
 
@@ -113,33 +132,40 @@ def opened(
     """The index in bytes that `check_layout` has passed, and what must live as long.
 
     `codes`: what that returned, where the bytes are pages that this index may keep and give back:
-    so one of kind sq8 never takes its memory more than once. Else None.
+    so one of two levels never takes its memory more than once. Else None.
     """
     array = np.frombuffer(data, np.uint8)
-    if codes is not None and hasattr(faiss, 'ZeroCopyIOReader'):  # since FAISS 1.11
+    if codes is not None and VIEWS:
         return _viewed(data, array, codes)
-    if kind != 'binary':
-        return faiss.deserialize_index(array), ()
-    bits = faiss.deserialize_index_binary(array)
-    bits.use_heap = False  # counts distances: of 4096 candidates that takes half as long
-    return bits, ()
+    if kind == 'binary':
+        bits = faiss.deserialize_index_binary(array)
+        bits.use_heap = False  # counts distances: of 4096 candidates that takes half as long
+        hold_in_large_pages(bits)
+        return bits, ()
+    index = faiss.deserialize_index(array)
+    hold_in_large_pages(index)
+    return index, ()
 
 
 def _viewed(pages: mmap.mmap, array: np.ndarray, codes: slice) -> tuple[faiss.IndexRefine, tuple]:
-    """An index of kind sq8 whose 8-bit numbers stay where they were read; the rest is copied."""
+    """An index of two levels whose finer numbers stay where they were read; the rest is copied."""
     product = faiss.deserialize_index(array[codes])
-    scalars = array[codes.stop :]
-    reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(scalars), len(scalars))
-    refined = faiss.read_index(reader)
+    hold_in_large_pages(product)
+    finer = viewed(array[codes.stop :])
     pages.madvise(mmap.MADV_DONTNEED, 0, codes.stop // mmap.PAGESIZE * mmap.PAGESIZE)
-    return faiss.IndexRefine(product, refined), (product, refined, array)
+    return faiss.IndexRefine(product, finer), (product, finer, array)
+
+
+def viewed(data: np.ndarray) -> faiss.Index:
+    """The index in uint8 bytes that it reads where they are; they must live as long."""
+    return faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data)))
 
 
 def set_shortlist(kind: str, index: faiss.Index, length: int) -> None:
     """Let an index look at `length` candidates, or more where more are asked for."""
     if kind == 'hnsw':
         index.hnsw.efSearch = length
-    elif kind == 'sq8':
+    elif isinstance(index, faiss.IndexRefine):
         index.k_factor = max(1.0, length / RESCORED)
 
 

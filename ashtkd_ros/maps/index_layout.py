@@ -18,8 +18,11 @@ _LARGEST = 1e4  # of the numbers that stand for descriptors, whose own are at mo
 _MOST_LEVELS = 30  # of a graph
 
 SUBSPACES, BITS = 64, 4  # of a product quantizer: at most so many parts, of so many bits
+FINE_BITS = 8  # of the parts of a finer one
+_FINE = 8  # numbers that are a part of it
 LINKS = 16  # of a node of a graph, twice as many on the ground level
 _BLOCK = 32  # codes that FAISS compares at a time
+_CODES = b'IPfs'  # what an index of product codes begins with
 
 
 class _Reader:
@@ -73,8 +76,9 @@ class _Reader:
 def check_layout(kind: str, data: bytes | mmap.mmap, count: int, size: int) -> slice | None:
     """ValueError where `data` is not an index of `kind` with `count` rows of `size` numbers.
 
-    `size`: that of the turned descriptors, see `index_kinds.turning`. Of sq8
-    it returns where the index of product codes lies, behind which its 8-bit numbers begin.
+    `size`: that of the turned descriptors, see `index_kinds.turning`. Of sq8 and pq it returns
+    where the index of product codes lies, behind which the finer ones begin; None of a pq of
+    version 0.9.2 or before, which has none.
     """
     reader, codes = _Reader(data), None
     if kind == 'binary':
@@ -82,14 +86,14 @@ def check_layout(kind: str, data: bytes | mmap.mmap, count: int, size: int) -> s
             '4siiqBi', b'IBxF', 8 * bytes_of_bits(size), bytes_of_bits(size), count, 1, _L2
         )
         reader.array('u1', count * bytes_of_bits(size))
-    elif kind == 'pq':
+    elif kind == 'fp16' or (kind == 'pq' and data[:4] == _CODES):
         _product_codes(reader, count, size)
-    elif kind == 'sq8':
+    elif kind in ('pq', 'sq8'):
         reader.header(b'IxRF', count, size)
         first = reader.at
         _product_codes(reader, count, size)
         codes = slice(first, reader.at)
-        _scalar_codes(reader, count, size)
+        (_scalar_codes if kind == 'sq8' else _fine_codes)(reader, count, size)
         if not 1 <= reader.take('f')[0] <= _LARGEST:
             raise ValueError('its shortlist has no sensible length')
     elif kind == 'hnsw':
@@ -112,9 +116,24 @@ def parts_of(size: int) -> int:
     return min(SUBSPACES, size)
 
 
+def fine_parts_of(size: int) -> int:
+    """Parts of the finer product quantizer of such descriptors, a byte each."""
+    return size // _FINE if size % _FINE == 0 else size
+
+
+def _fine_codes(reader: _Reader, count: int, size: int) -> None:
+    parts = fine_parts_of(size)
+    reader.header(b'IxPq', count, size)
+    reader.expect('QQQ', size, parts, FINE_BITS)
+    reader.floats(2**FINE_BITS * size)
+    reader.array('u1', count * parts)
+    reader.expect('iB', 0, 0)  # all of them are compared, as they are
+    reader.take('i')  # of no use to that
+
+
 def _product_codes(reader: _Reader, count: int, size: int) -> None:
     parts = parts_of(size)
-    reader.header(b'IPfs', count, size)
+    reader.header(_CODES, count, size)
     reader.expect('QQQ', size, parts, BITS)
     reader.floats(2**BITS * size)
     reader.expect('iii', 0, _BLOCK, 0)

@@ -125,16 +125,19 @@ class Expected:
     unsound: str
 
 
-def check_rows(file: RowFile, expected: Expected, keep: bool = False) -> np.ndarray:
+def check_rows(
+    file: RowFile, expected: Expected, room: Callable[[], np.ndarray] | None = None
+) -> np.ndarray | None:
     """Check all of a file, a block at a time; VprError where it is not as expected.
 
-    With `keep` all its rows (N, *shape), else none of them.
+    `room`: makes an array (N, *shape) of the file's kind, if the file has the right size; it is
+    filled with all rows and returned.
     """
-    rows = np.empty((0, *file.shape), file.kind)
+    rows = None
     try:
         why = _wrong_size(file, expected)
         if not why:
-            rows = np.empty((len(file) if keep else 0, *file.shape), file.kind)
+            rows = None if room is None else room()
             why = _fault(file, expected, rows)
         file.check_unchanged()
     except OSError as error:
@@ -159,7 +162,7 @@ def _wrong_size(file: RowFile, expected: Expected) -> str:
     )
 
 
-def _fault(file: RowFile, expected: Expected, into: np.ndarray) -> str:
+def _fault(file: RowFile, expected: Expected, into: np.ndarray | None) -> str:
     header = bytearray(file.start)
     read_exactly(file.handle, memoryview(header), 0)
     digest = sha256_begun(header)
@@ -173,24 +176,25 @@ def _fault(file: RowFile, expected: Expected, into: np.ndarray) -> str:
 
 def _check_blocks(
     file: RowFile,
-    into: np.ndarray,
+    into: np.ndarray | None,
     update: Callable[[memoryview], None],
     first_bad: Callable[[np.ndarray], int | None],
 ) -> int | None:
     """Read all rows, a block at a time, while two other threads hash and check the one before.
 
-    `into`: an array of all rows that is filled, or an empty one. The first row that is not sound,
-    or None. OSError. Only the thread of the caller waits for the disk: the others always end.
+    `into`: an array of all rows that is filled. The first row that is not sound, or None. OSError.
+    Only the thread of the caller waits for the disk: the others always end.
     """
     step = max(1, _BLOCK // file.row_bytes)
-    spare = np.empty((2, 0 if len(into) else step, *file.shape), file.kind)
+    spare = np.empty((2, step if into is None else 0, *file.shape), file.kind)
     unsound: list[int] = []
     with ThreadPoolExecutor(2) as helpers:
         hashed = looked = None
         for first in range(0, len(file), step):
-            rows = into[first : first + step]
-            if not len(rows):
+            if into is None:
                 rows = spare[first // step % 2, : len(file) - first]
+            else:
+                rows = into[first : first + step]
             view = memoryview(rows.reshape(-1).view(np.uint8))
             read_exactly(file.handle, view, file.start + first * file.row_bytes)
             if hashed is not None:

@@ -23,13 +23,14 @@ pytest_plugins = ['index_fixtures']
     [
         (1, None, 'flat'),
         (MOST_EXACT, None, 'flat'),
-        (MOST_EXACT + 1, None, 'sq8'),
+        (MOST_EXACT + 1, None, 'fp16'),
         (1_000_000, None, 'sq8'),
         (2_000_000, None, 'pq'),
         (10_000, 12.9, 'flat'),
-        (10_000, 12.7, 'sq8'),
+        (10_000, 12.7, 'fp16'),
+        (10_000, 6.0, 'sq8'),
         (10_000, 3.0, 'pq'),
-        (1_000_000, 5000.0, 'sq8'),
+        (1_000_000, 5000.0, 'fp16'),
         (1_000_000, 100.0, 'pq'),
     ],
 )
@@ -45,11 +46,10 @@ def test_auto_is_exact_while_it_can_and_then_what_fits_the_memory(count, memory,
 
 
 def test_binary_is_chosen_where_only_it_is_small_enough():
-    """With few numbers a bit for each is less than half a byte."""
     assert estimated_bytes('binary', 10**6, 32) < estimated_bytes('pq', 10**6, 32)
     between = (estimated_bytes('binary', 10**6, 32) + estimated_bytes('pq', 10**6, 32)) / 2e6
     chosen, why = choose(10**6, 32, IndexOptions(memory_mb=between))
-    assert chosen == 'binary' and 'pq would take 16' in why
+    assert chosen == 'binary' and 'pq would take 20' in why
 
 
 @pytest.mark.parametrize('kind', ['auto', *KINDS])
@@ -67,10 +67,10 @@ def test_a_kind_that_is_named_is_taken_whatever_the_size(kind: str):
 
 def test_the_memory_that_is_allowed_is_kept(make_map):
     rows = crowded_rows(5000)
-    for memory in (1.0, 0.5, 0.2):
+    for memory in (1.0, 0.8, 0.5, 0.3):
         index = make_map(IndexOptions(memory_mb=memory), rows).index
         assert index.memory_bytes <= 1e6 * memory
-        assert index.kind == {1.0: 'flat', 0.5: 'sq8', 0.2: 'pq'}[memory]
+        assert index.kind == {1.0: 'flat', 0.8: 'fp16', 0.5: 'sq8', 0.3: 'pq'}[memory]
         assert index.note.why in index.explained
 
 

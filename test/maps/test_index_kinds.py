@@ -157,6 +157,25 @@ def test_a_loaded_map_answers_as_the_one_that_was_built(make_map, tmp_path: Path
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize('views', [True, False])
+def test_descriptors_in_memory_are_compared_as_those_in_the_file(
+    save_map, monkeypatch, views: bool
+):
+    """By FAISS alone, or by ours where FAISS is older than 1.11."""
+    folder, queries = save_map('fp16'), noisy(crowded_rows()[:50], 0.7)
+    monkeypatch.setattr(descriptor_index, 'VIEWS', views)
+    index = PlaceMap.load(folder).index
+    (folder / 'descriptors.npy').write_bytes(b'')
+    similarities, found = index.search(queries, 20)
+    rows = crowded_rows().astype(np.float16).astype(np.float32)
+    of_each = np.take_along_axis(queries @ rows.T, found, axis=1)
+    np.testing.assert_allclose(similarities, of_each, rtol=0, atol=1e-6)
+    assert (found[:, 0] == (queries @ rows.T).argmax(axis=1)).mean() >= 0.97
+    one = index.search(queries[7:8], 20)
+    np.testing.assert_array_equal(one[1][0], found[7])
+    assert index.search(np.full((1, SIZE), np.nan, np.float32), 3)[1].tolist() == [[-1, -1, -1]]
+
+
 def test_the_descriptors_on_the_disk_are_a_plain_array_of_numpy(save_map):
     array = np.load(save_map('pq') / 'descriptors.npy', allow_pickle=False)
     assert array.dtype == np.float16
@@ -193,7 +212,7 @@ faiss.omp_set_num_threads(int(sys.argv[1]))
 from ashtkd_ros.maps.index_choice import IndexOptions
 from ashtkd_ros.maps.index_file import build_index
 rows = np.load(sys.argv[2])
-for kind in ('sq8', 'pq', 'hnsw', 'binary'):
+for kind in ('fp16', 'sq8', 'pq', 'hnsw', 'binary'):
     index = build_index(rows, IndexOptions(kind))
     print(hashlib.sha256(index.data()).hexdigest(), index.note)
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 from ashtkd_ros.maps.city import is_city
 from ashtkd_ros.maps.descriptor_index import CompressedIndex
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
+from ashtkd_ros.maps.row_file import RowFile
 from ashtkd_ros.maps.tiled_map import TiledMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.recognition.matcher import MatcherConfig
@@ -75,7 +76,7 @@ def _loaded(
         warn(warning)
     if place_map.local is not None:
         place_map.local = MapFeatures(place_map.local)
-    if isinstance(place_map.index, CompressedIndex):
+    if isinstance(place_map.index, CompressedIndex) and isinstance(place_map.index.exact, RowFile):
         place_map.index.exact = PatientRows(place_map.index.exact)
     config = MatcherConfig(top_k=p.top_k, verify_top=p.verify_top)
     least = least_confidence(place_map.info, p.min_confidence, p.target_precision)
