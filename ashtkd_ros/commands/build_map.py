@@ -31,7 +31,7 @@ from ashtkd_ros.mapping.journal import Journal
 from ashtkd_ros.mapping.keyframes import unused_options
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
-from ashtkd_ros.maps.index_choice import CHOICES, DEFAULT_MB, MOST_EXACT, IndexOptions
+from ashtkd_ros.maps.index_choice import CHOICES, DEFAULT_MB, LARGE, MOST_EXACT, IndexOptions
 from ashtkd_ros.maps.milvus_store import is_address
 from ashtkd_ros.maps.place_map import alike_note
 from ashtkd_ros.traverses.opening import open_traverses
@@ -65,11 +65,11 @@ def _fleet(args: argparse.Namespace) -> Callable[[Builder, Journal], None] | Non
 def add_index_options(parser: argparse.ArgumentParser) -> None:
     """The options for the index of the descriptors."""
     default = IndexOptions()
-    text = 'how descriptors are kept in memory and searched: flat (all, exact), sq8, pq, hnsw or '
+    text = 'how descriptors are kept in memory and searched: flat (all, exact), fp16 (candidates '
+    text += 'are compared exactly), sq8, pq, hnsw or binary (the same, from the disk); auto: flat '
     text += (
-        'binary (compressed; candidates are compared exactly, from the disk); auto: flat up to '
+        f'up to {MOST_EXACT} places, then the first of {", ".join(LARGE)} that fits the memory '
     )
-    text += f'{MOST_EXACT} places, then the first of sq8, pq, binary that fits the memory '
     text += f'(default: {default.kind})'
     parser.add_argument('--index', choices=CHOICES, default=default.kind, help=text)
     text = 'the most memory that the index may take on the robot, in MB of 10^6 bytes (default: '

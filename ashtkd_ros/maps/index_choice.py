@@ -13,7 +13,7 @@ AUTO = 'auto'
 CHOICES = (AUTO, *KINDS)
 MOST_EXACT = 50_000  # places up to which all are compared
 DEFAULT_MB = 512.0  # of 10^6 bytes
-_LARGE = ('fp16', 'sq8', 'pq', 'binary')  # for more places: the first that fits the memory
+LARGE = ('fp16', 'sq8', 'pq', 'binary')  # for more places: the first that fits the memory
 _MB = 1e6
 
 
@@ -49,7 +49,7 @@ def choose(count: int, size: int, options: IndexOptions) -> tuple[str, str]:
         return options.kind, 'asked for by name'
     limit = DEFAULT_MB if limit is None else limit
     small = count <= MOST_EXACT
-    kinds = (FLAT, *_LARGE) if small else _LARGE
+    kinds = (FLAT, *LARGE) if small else LARGE
     fitting = [kind for kind in kinds if estimated_bytes(kind, count, size) <= limit * _MB]
     if not fitting:
         _check(min(kinds, key=lambda kind: estimated_bytes(kind, count, size)), count, size, limit)
