@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ashtkd_ros.errors import VprError
@@ -15,6 +16,9 @@ MOST_EXACT = 50_000  # places up to which all are compared
 DEFAULT_MB = 512.0  # of 10^6 bytes
 LARGE = ('fp16', 'sq8', 'pq', 'binary')  # for more places: the first that fits the memory
 _MB = 1e6
+_BY_NAME = 'asked for by name'
+# At the end of why a kind was chosen by the memory it may take
+_LIMIT = re.compile(r' of (\d{1,12}(?:\.\d{1,9})?(?:e[+-]\d\d)?) MB\Z')
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,16 @@ class IndexOptions:
     memory_mb: float | None = None
 
 
-def like(kind: str, note: object) -> IndexOptions | None:
-    """The options for a map that is made of one with an index of this kind and note: a compressed
-    one stays of its kind; None where nobody ever chose."""
-    if note is None:
+def like(kind: str, why: str | None) -> IndexOptions | None:
+    """The options for a map that is made of one with an index of this kind, and why it was chosen:
+    a kind that was asked for stays, else it is chosen anew for the same memory; None where nobody
+    ever chose."""
+    if why is None:
         return None
-    return IndexOptions(AUTO if kind == FLAT else kind)
+    if why == _BY_NAME:
+        return IndexOptions(kind)
+    found = _LIMIT.search(why)
+    return IndexOptions(memory_mb=float(found[1]) if found else None)
 
 
 def choose(count: int, size: int, options: IndexOptions) -> tuple[str, str]:
@@ -46,7 +54,7 @@ def choose(count: int, size: int, options: IndexOptions) -> tuple[str, str]:
     if options.kind != AUTO:
         if limit is not None:
             _check(options.kind, count, size, limit)
-        return options.kind, 'asked for by name'
+        return options.kind, _BY_NAME
     limit = DEFAULT_MB if limit is None else limit
     small = count <= MOST_EXACT
     kinds = (FLAT, *LARGE) if small else LARGE

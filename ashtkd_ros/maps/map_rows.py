@@ -44,7 +44,7 @@ def map_of_parts(
     It has local features if every part has them. `pattern`: its index is of the same kind.
     """
     rows = np.concatenate([part.map.descriptors(part.rows) for part in parts])
-    index = build_index(rows, like(pattern.kind, pattern.note))
+    index = build_index(rows, like(pattern.kind, pattern.note and pattern.note.why))
     local = None
     if all(part.map.local is not None for part in parts):
         local = LocalRows([(part.map.local, part.rows) for part in parts])

@@ -11,8 +11,10 @@ from conftest import line_of
 from index_fixtures import COUNT, SIZE, crowded_rows
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.maps.index_choice import CHOICES, MOST_EXACT, IndexOptions, choose
+from ashtkd_ros.maps.descriptor_index import DescriptorIndex
+from ashtkd_ros.maps.index_choice import CHOICES, MOST_EXACT, IndexOptions, choose, like
 from ashtkd_ros.maps.index_kinds import KINDS, estimated_bytes
+from ashtkd_ros.maps.map_rows import map_of_parts, whole
 from ashtkd_ros.maps.place_map import PlaceMap
 
 pytest_plugins = ['index_fixtures']
@@ -86,3 +88,30 @@ def test_a_map_that_nobody_chose_an_index_for_says_nothing_of_it(built: PlaceMap
     built.save(tmp_path / 'map')
     assert 'search' not in yaml.safe_load((tmp_path / 'map' / 'map.yaml').read_text())
     assert PlaceMap.load(tmp_path / 'map').index.note is None
+
+
+def test_a_map_that_grows_keeps_to_what_was_asked_for(make_map):
+    """A kind that was named stays; else it is chosen anew for the memory that was allowed."""
+    rows = crowded_rows(5000)
+
+    def grown(first: IndexOptions, count: int) -> DescriptorIndex:
+        small = make_map(first, rows[:count])
+        return map_of_parts([whole(small)] * 2, small.places, small.info, small.index).index
+
+    for kind in ('flat', 'pq'):
+        index = grown(IndexOptions(kind), 200)
+        assert (index.kind, index.note.why) == (kind, 'asked for by name')
+    assert grown(IndexOptions(memory_mb=0.5), 1000).kind == 'flat'
+    index = grown(IndexOptions(memory_mb=0.5), 2500)
+    assert make_map(IndexOptions(memory_mb=0.5), rows[:2500]).index.kind == 'flat'
+    assert index.kind == 'sq8' and index.note.why.endswith(' of 0.5 MB')
+    assert grown(IndexOptions(), 2500).note.why.endswith(' of 512 MB')
+
+
+def test_the_memory_is_read_as_it_was_written():
+    for memory in (0.00001, 0.5, 12.25, 512.0, 1e6, 1.5e9):
+        _, why = choose(1, 2, IndexOptions(memory_mb=max(memory, 0.0001)))
+        assert like('flat', why) == IndexOptions(memory_mb=max(memory, 0.0001))
+    for odd in ('', 'x', 'flat takes 1 of nan MB', 'flat takes 1 of 1e999 MB'):
+        assert like('sq8', odd) == IndexOptions()
+    assert like('flat', None) is None
