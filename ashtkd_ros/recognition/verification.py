@@ -16,10 +16,10 @@ import numpy as np
 from ashtkd_ros.network.local_features import SCALE
 
 AT_ONCE = 6  # candidates that are compared at a time: what they are compared in fits the cache
-_STILL = 2.0  # deviation in cells within which a match is where it was in the map's picture
-_STILL_WEIGHT = 0.2
+_ALIGNED_WEIGHT = 0.2
 _POWER = 1.5  # of how distinctive a match is
-_NEAR = 2.0  # cells from the winning displacement within which a match agrees with it
+_NEAR = 2.0  # cells: the deviation of votes, and how far a match that agrees may be off
+_TILT, _TURN = 1.0, 4.0  # deviations in cells of how far a camera is turned, up and to the side
 _LEAST = 1e-6
 
 
@@ -59,9 +59,11 @@ def verify(
     `similarities`: of the descriptors, float32 (K,); `grid`: rows and columns of the P positions.
     score = log Z + log(S) / 5 + similarity. Z is a sum over the mutual nearest neighbours: how far
     the similarity of a position stands above its mean over the candidates, in deviations, to the
-    power of 1.5, if above. S is the same sum of those that have not moved, by a Gaussian of 2
-    cells. The numbers were chosen for the mean recall over training and validation sets and
-    rendered walks, around which it is flat.
+    power of 1.5, if above. S is the same sum of those that are where they were in the map's
+    picture, by a Gaussian of 2 cells, once the image is shifted as a whole: a camera that is
+    turned sees all places shifted alike, so the shift is the one that the candidates together
+    have most matches of, small ones preferred. The numbers were chosen for the mean recall over
+    training and validation sets and rendered walks, around which it is flat.
     """
     if isinstance(candidates, np.ndarray):
         candidates = np.split(candidates, range(AT_ONCE, len(candidates), AT_ONCE))
@@ -72,10 +74,12 @@ def verify(
     mutual = best >= np.take_along_axis(ahead, partners, axis=0)
     weights = _distinctiveness(best) * mutual
     moved = _moves(grid)[np.arange(positions)[:, None], partners]  # (P, K, 2)
-    still = np.exp(-(moved**2).sum(axis=2) / (2 * _STILL**2))
+    votes = _votes(weights, moved, grid)
+    aligned = votes[:, (votes.sum(axis=0) * _turns(grid)).argmax()]
     scores = np.log(np.maximum(weights.sum(axis=0), _LEAST))
-    scores += _STILL_WEIGHT * np.log(np.maximum((weights * still).sum(axis=0), _LEAST))
-    displacement = _winning(weights, moved, grid)
+    scores += _ALIGNED_WEIGHT * np.log(np.maximum(aligned, _LEAST))
+    displacement = np.stack(np.divmod(votes.argmax(axis=1), 2 * grid[1] - 1), axis=1)
+    displacement -= (grid[0] - 1, grid[1] - 1)
     agreeing = mutual & (np.abs(moved - displacement).max(axis=2) <= _NEAR)
     return Verified(
         (scores + similarities).astype(np.float32),
@@ -107,16 +111,15 @@ def _distinctiveness(best: np.ndarray) -> np.ndarray:
     return np.maximum(above / deviation, 0.0) ** _POWER
 
 
-def _winning(weights: np.ndarray, moved: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """int (K, 2): the peak of each candidate's smoothed histogram of displacements."""
+def _votes(weights: np.ndarray, moved: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """float64 (K, displacements): the smoothed histogram of each candidate's displacements."""
     rows, columns = 2 * grid[0] - 1, 2 * grid[1] - 1
     count = weights.shape[1]
     cells = (moved[..., 0] + grid[0] - 1) * columns + moved[..., 1] + grid[1] - 1
     cells = cells + np.arange(count) * (rows * columns)
     votes = np.bincount(cells.ravel(), weights.ravel(), count * rows * columns)
     smooth = _blur(rows) @ votes.reshape(count, rows, columns) @ _blur(columns)
-    peak = smooth.reshape(count, -1).argmax(axis=1)
-    return np.stack(np.divmod(peak, columns), axis=1) - (grid[0] - 1, grid[1] - 1)
+    return smooth.reshape(count, -1)
 
 
 @cache
@@ -131,3 +134,10 @@ def _blur(size: int) -> np.ndarray:
     """float64 (size, size): a Gaussian of _NEAR cells as a matrix."""
     at = np.arange(size)
     return np.exp(-((at[:, None] - at) ** 2) / (2 * _NEAR**2))
+
+
+@cache
+def _turns(grid: tuple[int, int]) -> np.ndarray:
+    """float64 (displacements,): how likely a camera is turned by so much."""
+    rows, columns = (np.arange(1 - side, side) for side in grid)
+    return np.exp(-((rows[:, None] / _TILT) ** 2 + (columns / _TURN) ** 2) / 2).ravel()

@@ -126,19 +126,32 @@ def slow_scores(
     """The score as the documentation has it, position by position."""
     q, c = query / 127.0, candidates / 127.0
     best = np.array([[max(float(a @ b) for b in place) for place in c] for a in q])
-    scores = []
+    matches: list[list[tuple[float, int, int]]] = []  # weight, rows, columns
     for k, place in enumerate(c):
-        total = still = 0.0
+        matches.append([])
         for i, a in enumerate(q):
             j = int(np.argmax([a @ b for b in place]))
             if max(float(other @ place[j]) for other in q) > a @ place[j]:
                 continue  # another position is more like j
             weight = max((best[i, k] - best[i].mean()) / best[i].std(), 0.0) ** 1.5
-            rows, columns = j // GRID[1] - i // GRID[1], j % GRID[1] - i % GRID[1]
-            total += weight
-            still += weight * np.exp(-(rows**2 + columns**2) / (2 * 2.0**2))
-        scores.append(np.log(total) + 0.2 * np.log(still) + similarities[k])
-    return scores
+            matches[k].append((weight, j // GRID[1] - i // GRID[1], j % GRID[1] - i % GRID[1]))
+
+    def near(k: int, rows: int, columns: int) -> float:
+        apart = [(w, (y - rows) ** 2 + (x - columns) ** 2) for w, y, x in matches[k]]
+        return sum(w * np.exp(-squared / (2 * 2.0**2)) for w, squared in apart)
+
+    shifts = [(y, x) for y in range(1 - GRID[0], GRID[0]) for x in range(1 - GRID[1], GRID[1])]
+    shift = max(
+        shifts,
+        key=lambda s: (
+            sum(near(k, *s) for k in range(len(c)))
+            * np.exp(-((s[0] / 1.0) ** 2 + (s[1] / 4.0) ** 2) / 2)
+        ),
+    )
+    total = [sum(w for w, _, _ in found) for found in matches]
+    return [
+        np.log(total[k]) + 0.2 * np.log(near(k, *shift)) + similarities[k] for k in range(len(c))
+    ]
 
 
 def test_scores_are_those_of_a_slow_reference():
@@ -149,6 +162,21 @@ def test_scores_are_those_of_a_slow_reference():
     found = verify(query, candidates, similarities, GRID)
     assert found.scores.dtype == np.float32
     np.testing.assert_allclose(found.scores, expected, rtol=1e-4)
+
+
+def test_of_a_turned_camera_that_counts_which_is_shifted_as_all_is():
+    """Half of the view is 4 columns further right; of another place a quarter is where it was."""
+    query, places = features(1)[0].reshape(*GRID, L), features(2, 8).reshape(8, *GRID, L)
+    places[0, :, 4:] = query[:, :-4]
+    places[1, :4, 4:7] = query[:4, 4:7]
+    similarities = np.float32([0.0, 0.5, 0, 0, 0, 0, 0, 0])
+    query, places = query.reshape(P, L), places.reshape(8, P, L)
+    found = verify(query, places, similarities, GRID)
+    assert found.displacement[:2].tolist() == [[0, 4], [0, 0]]
+    assert found.scores[0] > found.scores[1] + 0.2
+    # What is not shifted together leaves the camera where it was.
+    places[0] = features(3)[0]
+    assert verify(query, places, similarities, GRID).scores.argmax() == 1
 
 
 def test_int8_scores_as_numbers_that_were_not_rounded():

@@ -9,6 +9,7 @@ import torch
 
 STILL_WEIGHT = 0.2
 _POWER, _STILL = 1.5, 8.0  # of how distinctive a match is; twice the variance of its Gaussian
+_TILT, _TURN = 1.0, 4.0  # deviations in cells of how far a camera is turned
 _LEAST = 1e-6
 
 
@@ -16,7 +17,8 @@ class Matches(NamedTuple):
     """Of each position of an image in K candidates, all (..., K, P), the last one (..., K, P, 2).
 
     `best`: similarity of its partner; `weight`: how distinctive the match is, 0 where it is not
-    mutual; `moved`: rows and columns to the partner.
+    mutual; `moved`: rows and columns to the partner, less those by which a turned camera shifts
+    the whole image, see `turned`.
     """
 
     best: torch.Tensor
@@ -42,7 +44,25 @@ def matches(query: torch.Tensor, candidates: torch.Tensor, at: torch.Tensor) -> 
         # Under the root a little more than nothing, for the sake of its derivative.
         spread = (best - mean).square().mean(dim=-2, keepdim=True)
         lead = (best - mean) / (spread + _LEAST**2).sqrt()
-    return Matches(best, lead.clamp(min=0) ** _POWER * mutual, at[partner] - at)
+    weight, moved = lead.clamp(min=0) ** _POWER * mutual, at[partner] - at
+    return Matches(best, weight, moved - turned(weight.detach(), moved, at)[..., None, None, :])
+
+
+def turned(weight: torch.Tensor, moved: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """The displacement (..., 2) that the candidates together have most matches of, small ones
+    preferred; `weight`, `moved`: see `Matches`."""
+    most = at.amax(dim=0)
+    sides = [torch.arange(-int(side), int(side) + 1, device=at.device) for side in most.tolist()]
+    cells = ((moved[..., 0] + most[0]) * len(sides[1]) + moved[..., 1] + most[1]).long()
+    votes = weight.new_zeros((*weight.shape[:-2], len(sides[0]) * len(sides[1])))
+    votes.scatter_add_(-1, cells.flatten(-2), weight.flatten(-2))
+    votes = votes.unflatten(-1, (len(sides[0]), len(sides[1])))
+    rows, columns = (torch.exp(-(side[:, None] - side).square() / _STILL) for side in sides)
+    likely = [torch.exp(-(s / d).square() / 2) for s, d in zip(sides, (_TILT, _TURN), strict=True)]
+    votes = rows @ votes @ columns * likely[0][:, None] * likely[1]
+    best = votes.flatten(-2).argmax(dim=-1)
+    width = len(sides[1])
+    return torch.stack([best // width, best % width], dim=-1) - most
 
 
 def stillness(moved: torch.Tensor) -> torch.Tensor:
