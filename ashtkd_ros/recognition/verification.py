@@ -78,8 +78,7 @@ def verify(
     aligned = votes[:, (votes.sum(axis=0) * _turns(grid)).argmax()]
     scores = np.log(np.maximum(weights.sum(axis=0), _LEAST))
     scores += _ALIGNED_WEIGHT * np.log(np.maximum(aligned, _LEAST))
-    displacement = np.stack(np.divmod(votes.argmax(axis=1), 2 * grid[1] - 1), axis=1)
-    displacement -= (grid[0] - 1, grid[1] - 1)
+    displacement = _shifts(grid)[votes.argmax(axis=1)]
     agreeing = mutual & (np.abs(moved - displacement).max(axis=2) <= _NEAR)
     return Verified(
         (scores + similarities).astype(np.float32),
@@ -139,5 +138,11 @@ def _blur(size: int) -> np.ndarray:
 @cache
 def _turns(grid: tuple[int, int]) -> np.ndarray:
     """float64 (displacements,): how likely a camera is turned by so much."""
-    rows, columns = (np.arange(1 - side, side) for side in grid)
-    return np.exp(-((rows[:, None] / _TILT) ** 2 + (columns / _TURN) ** 2) / 2).ravel()
+    return np.exp(-((_shifts(grid) / (_TILT, _TURN)) ** 2).sum(axis=1) / 2)
+
+
+@cache
+def _shifts(grid: tuple[int, int]) -> np.ndarray:
+    """int (displacements, 2): rows and columns of each, in the order of `_votes`."""
+    sides = np.meshgrid(*(np.arange(1 - side, side) for side in grid), indexing='ij')
+    return np.stack(sides, axis=-1).reshape(-1, 2)
