@@ -157,7 +157,21 @@ def test_a_broken_image(replay, listen, shuffled_walk: Path) -> None:
 
 
 def test_nobody_listens(replay) -> None:
-    assert 'nobody subscribes to /image' in failure(replay(TOWN / 'day', '--wait', 0.3))
+    line = failure(replay(TOWN / 'day', '--wait', 0.3))
+    assert 'nobody subscribes to /image; check that the node is active' in line
+
+
+def test_who_listens_elsewhere_or_for_another_type_is_named(replay, listen) -> None:
+    listen(Image, '/camera/image_raw')
+    line = failure(replay(TOWN / 'day', '--wait', 2))
+    assert line.endswith(
+        ', but to /camera/image_raw; name it with --ros-args -r image:=/camera/image_raw'
+    )
+    listen(CompressedImage, 'image')
+    line = failure(replay(TOWN / 'day', '--wait', 2))
+    assert (
+        'but listener as sensor_msgs/msg/CompressedImage; set its image_transport to raw' in line
+    )
 
 
 @pytest.mark.parametrize('hz', ['0', '-1', 'nan', 'inf', 'fast'])
