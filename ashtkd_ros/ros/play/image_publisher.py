@@ -60,8 +60,8 @@ class ImagePublisher(Node):
         if others := self.get_subscriptions_info_by_topic(self.topic):
             transport = 'compressed' if self._compressed else 'raw'
             return (
-                f'{text} as {self._type}, but {others[0].node_name} as {others[0].topic_type}; '
-                f'set its image_transport to {transport}'
+                f'{text} as {self._type}, but as {others[0].topic_type}; set image_transport of '
+                f'the node to {transport}'
             )
         heard = [
             name

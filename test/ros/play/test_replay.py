@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -164,8 +165,10 @@ def test_nobody_listens(replay) -> None:
     assert 'nobody subscribes to /image; check that the node is active' in line
 
 
-def test_who_listens_elsewhere_or_for_another_type_is_named(listen) -> None:
-    publisher = ImagePublisher()
+def test_who_listens_elsewhere_or_for_another_type_is_named(ros) -> None:
+    publisher, context = ImagePublisher(), rclpy.Context()
+    context.init()  # one process has one type of a topic
+    listener = rclpy.create_node('listener', context=context)
     try:
         for topic, kind, told in (
             (
@@ -173,15 +176,21 @@ def test_who_listens_elsewhere_or_for_another_type_is_named(listen) -> None:
                 Image,
                 ', but to /camera/image_raw; name it with --ros-args -r ',
             ),
-            ('/image', CompressedImage, ', but listener as sensor_msgs/msg/CompressedImage; set '),
+            (
+                '/image',
+                CompressedImage,
+                ', but as sensor_msgs/msg/CompressedImage; set image_transport ',
+            ),
         ):
-            spin = listen(kind, topic).spin
-            until(lambda t=topic: publisher.count_subscribers(t), 'the listener', spin)
+            listener.create_subscription(kind, topic, lambda message: None, 1)
+            until(lambda t=topic: publisher.count_subscribers(t), topic, lambda: time.sleep(0.02))
             with pytest.raises(VprError, match='nobody subscribes to /image') as error:
-                publisher.wait_for_subscriber(0)
+                publisher.wait_for_subscriber(-1)
             assert told in line_of(error)
     finally:
+        listener.destroy_node()
         publisher.destroy_node()
+        context.shutdown()
 
 
 @pytest.mark.parametrize('hz', ['0', '-1', 'nan', 'inf', 'fast'])
