@@ -69,6 +69,14 @@ def test_licence_comes_first(path: Path):
 
 
 @pytest.mark.parametrize('path', [*RUNTIME, *TOOLS], ids=name)
+def test_a_progress_bar_says_when_it_is_not_shown(path: Path):
+    """As tqdm has it, a bar goes into log files, too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == 'tqdm':
+            assert 'disable' in {k.arg for k in node.keywords}, f'line {node.lineno}'
+
+
+@pytest.mark.parametrize('path', [*RUNTIME, *TOOLS], ids=name)
 def test_nothing_is_unpickled_and_no_yaml_runs_code(path: Path):
     assert 'pickle' not in packages(path)
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):

@@ -120,8 +120,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         'source', type=Path, nargs='+', help='bag, video, or folder with a poses.csv or index.csv'
     )
-    text = 'folder of the new map, or milvus://... as for map_tools push'
-    parser.add_argument('-o', '--out', type=map_output, required=True, help=text)
+    text = 'folder of the new map, or milvus://... as for map_tools push; --dry-run needs none'
+    parser.add_argument('-o', '--out', type=map_output, help=text)
     parser.add_argument(
         '--dry-run', action='store_true', help='print what would be used, and build no map'
     )
@@ -147,6 +147,8 @@ def main(argv: list[str] | None = None) -> None:
     add_traverse_options(parser)
     add_model_options(parser)
     args = parser.parse_args(argv)
+    if args.out is None and not args.dry_run:
+        parser.error('the following arguments are required: -o/--out')
     run_command(lambda: _build(args))
 
 

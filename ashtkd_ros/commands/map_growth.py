@@ -96,6 +96,12 @@ def _append(args: argparse.Namespace) -> int:
         f'{f" ({rest})" if rest else ""}; it has {counted_places(places)} now'
     )
     print_notes(*notes_after_build(traverses, printed, done.counts))
+    if same and not done.looks:
+        print_notes(
+            f'no picture is another look of a place: none was taken within {same.metres:g} m and '
+            f'{same.degrees:g} degrees of one, or has the name of one; see --same-metres, '
+            '--same-degrees and --labels'
+        )
     return 0
 
 

@@ -112,7 +112,10 @@ def suggestion_lines(
     append = ['ros2', 'run', 'ashtkd_ros', 'map_tools', 'append', str(folder)]
     append += [str(source), *options]
     if found.looks_to_add:
-        lines.append(f'  to add further looks of places: {shlex.join([*append, "--experiences"])}')
+        looks = [*append, '--experiences']
+        if found.same_metres is not None:
+            looks += ['--same-metres', f'{found.same_metres:g}']
+        lines.append(f'  to add further looks of places: {shlex.join(looks)}')
     if found.looks_to_add < len(found.stretches):
         lines.append(f'  to add new places: {shlex.join(append)}')
     return lines if found.stretches else [*lines, '  nothing to add']

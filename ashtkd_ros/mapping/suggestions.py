@@ -8,6 +8,7 @@ which is worth another experience. Where no place is accepted for long, the map 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,13 +21,15 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose_checks import is_odometry
 from ashtkd_ros.images.faults import MAX_BLUR, MIN_LIGHT, fault
 from ashtkd_ros.images.message_decoding import ImageError
+from ashtkd_ros.mapping.experiences import SamePlace
+from ashtkd_ros.mapping.keyframes import options_of
 from ashtkd_ros.mapping.looks import Looks, looks_of
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.network.parallel_embedding import in_parallel
 from ashtkd_ros.recognition.following import EVIDENCE, Follower
-from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher
+from ashtkd_ros.recognition.matcher import Answer, Candidate, Matcher, MatcherConfig
 from ashtkd_ros.recognition.recogniser import TARGET_PRECISION, least_confidence
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.traverse import Traverse
@@ -99,13 +102,15 @@ class Stretch:
 @dataclass(frozen=True)
 class Suggestions:
     """`stretches`: new looks and what is off the map, in order; `counts`: images by kind, as they
-    were smoothed; `passed`: why images were not used → how many."""
+    were smoothed; `passed`: why images were not used → how many; `same_metres`: how far a place
+    has to reach for them to be looks of it, None where the map's own distance does."""
 
     looks: Looks
     least_confidence: float
     counts: Counter[int]
     stretches: list[Stretch]
     passed: Counter[str] = field(default_factory=Counter)
+    same_metres: float | None = None
 
     @property
     def looks_to_add(self) -> int:
@@ -146,7 +151,8 @@ def suggest(
             else:
                 on_route = posed and _on_route(matcher, part)
                 stretches.append(Stretch(kind, part, on_route=on_route))
-    return Suggestions(looks, least, Counter(kinds.tolist()), stretches, passed)
+    metres = _same_metres(place_map, seen) if posed else None
+    return Suggestions(looks, least, Counter(kinds.tolist()), stretches, passed, metres)
 
 
 class _Watcher:
@@ -238,6 +244,20 @@ def _on_route(matcher: Matcher, seen: Sequence[Seen]) -> bool:
         return False
     gaps = (np.hypot(*(at - (pose.x, pose.y)).T).min() for pose in poses)
     return sum(gap <= matcher.config.neighbour_m for gap in gaps) > len(seen) / 2
+
+
+def _same_metres(place_map: PlaceMap, seen: Sequence[Seen]) -> float | None:
+    """How far a place has to reach for 9 of 10 images that were taken beside places to be looks of
+    them, in half metres; None where the map's own distance between places does."""
+    of_map, places = options_of(place_map.info.built), place_map.places
+    widest = SamePlace(MatcherConfig.neighbour_m, of_map.degrees)
+    at, yaws, nearest = places.positions[places.posed, :2], places.yaws[places.posed], []
+    for pose in (s.frame.pose for s in seen if s.frame.pose is not None):
+        apart = np.hypot(*(at - (pose.x, pose.y)).T)
+        nearest.append(apart[widest.fits(apart, yaws - pose.yaw)].min(initial=math.inf))
+    beside = [metres for metres in nearest if metres < math.inf]
+    far = float(np.quantile(beside, 0.9)) if beside else 0.0
+    return (math.floor(2 * far) + 1) / 2 if far >= of_map.metres else None
 
 
 def places_of(place_map: PlaceMap, stretch: Stretch) -> list[Place]:

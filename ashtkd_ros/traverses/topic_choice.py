@@ -80,7 +80,7 @@ def no_poses(bag: Bag) -> str:
     """What is said of a bag of which no topic of poses is chosen."""
     own = [t.name for t in bag.of_type(*POSE_TYPES) if t.name in answers(bag)]
     only = f', but {own[0]}, which holds the answers of a vpr_node' if own else ''
-    return f'no topic with poses{only}: the places have none'
+    return f'no topic with poses{only}: its images have none'
 
 
 def static_of(bag: Bag, tf: Topic) -> list[str]:

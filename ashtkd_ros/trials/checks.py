@@ -56,6 +56,13 @@ def camera_rate(topic: str, images: int, seconds: float, least_hz: float, why: s
     return Check(name, GO, text)
 
 
+def transport(topic: str, kind: str, wanted: Sequence[str]) -> Check:
+    """Images that the node does not take; `kind`: how they come, raw or compressed; `wanted`: what
+    its image_transport may be."""
+    text = f'its images are {kind}, the node takes {" or ".join(wanted)} ones'
+    return Check(f'camera {topic}', NO_GO, text, f'set image_transport to {kind}')
+
+
 def exposure(topic: str, faults: Sequence[str], brightness: float) -> Check:
     """`faults`: of each picture that was looked at, see `images.faults`, empty for none;
     `brightness`: their mean grey, 0 to 255, NaN without pictures."""

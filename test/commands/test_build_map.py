@@ -338,7 +338,7 @@ def test_a_bag_without_poses_is_noted_and_mapped_by_change(
     bag = write_bag(tmp_path / 'b', records=drive('rrgg', poses=False))
     assert call('build_map', bag, '-o', out, '--model', model, '--max-blur', 1) == 0
     printed = capsys.readouterr()
-    assert printed.err == f'note: {bag}: no topic with poses: the places have none\n'
+    assert printed.err == f'note: {bag}: no topic with poses: its images have none\n'
     assert printed.out == (
         f'{out}: 2 places, without poses, model tiny\n4 images: 2 no new place\n'
     )

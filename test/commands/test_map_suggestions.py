@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,26 @@ def test_a_changed_one_gives_the_command_that_would_add_it(a_map, town, tmp_path
     assert lines[-1] == '  nothing to add'
     (add,) = [line for line in lines if '--experiences' in line]
     assert 'map_tools append ' in add and f"'{walk}'" in add and '"\'"' in add
+
+
+def test_the_command_adds_looks_also_where_the_drive_was_aside(a_map, town, tmp_path, capsys):
+    walk = part_of(town / 'day', tmp_path / 'storm', slice(0, 60), storm)
+    head, *lines = (walk / 'poses.csv').read_text().splitlines()
+    for number, line in enumerate(lines):
+        name, stamp, x, rest = line.split(',', 3)
+        lines[number] = f'{name},{stamp},{float(x) + 1.7},{rest}'
+    (walk / 'poses.csv').write_text('\n'.join([head, *lines]) + '\n')
+    assert run(map_tools, 'suggest', a_map, walk) == 0
+    (add,) = [x for x in capsys.readouterr().out.splitlines() if '--experiences' in x]
+    command = shlex.split(add.partition('map_tools ')[2])
+    assert run(map_tools, *command, '-o', tmp_path / 'grown') == 0
+    printed = capsys.readouterr()
+    new, looks = re.search(r'(\d+) new places? and (\d+) further looks', printed.out).groups()
+    assert int(looks) > 50 and int(new) + int(looks) == 60
+    assert 'another look' not in printed.err
+    narrow = command[: command.index('--same-metres')]
+    assert run(map_tools, *narrow, '--same-metres', '0.1', '-o', tmp_path / 'other') == 0
+    assert 'none was taken within 0.1 m and 15 degrees of one' in capsys.readouterr().err
 
 
 def test_the_command_takes_the_same_images(a_map, town, tmp_path, capsys):

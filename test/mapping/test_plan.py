@@ -25,7 +25,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
     bag = write_bag(tmp_path / 'b', records=gap)
     bare = write_bag(tmp_path / 'c', records=drive('rg', poses=False))
     before = snapshot(tmp_path)
-    assert call('build_map', bag, bare, town / 'day', '-o', out, '--dry-run') == 0
+    assert call('build_map', bag, bare, town / 'day', '--dry-run') == 0
     printed = capsys.readouterr()
     assert printed.err == ''
     assert printed.out.splitlines() == [
@@ -35,7 +35,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
         '  about 8 places by distance',
         f'{bare}: 2 images on /camera/image_raw (2.0 Hz)',
         '  places by change',
-        '  no topic with poses: the places have none',
+        '  no topic with poses: its images have none',
         f'{town / "day"}: 117 images',
         '  every image becomes a place',
         f'{bag}: the poses of /odom are odometry, whose frame "odom" begins anew with each drive: '
@@ -44,3 +44,5 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
         'told apart by their numbers only; better build a map of each',
     ]
     assert snapshot(tmp_path) == before and not out.parent.exists()
+    assert call('build_map', bag) == 2
+    assert '-o/--out' in capsys.readouterr().err.splitlines()[-1]

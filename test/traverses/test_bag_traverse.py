@@ -212,7 +212,7 @@ def test_a_pose_topic_that_is_not_there_is_an_error_and_none_is_a_note(bag: Path
     assert '/odom is not a topic with poses; those are: none' in line
     traverse = BagTraverse(bag, TraverseOptions())
     assert not traverse.has_poses and traverse.notes == [
-        'no topic with poses: the places have none'
+        'no topic with poses: its images have none'
     ]
     assert all(f.pose is None and not f.refusal for f in frames(traverse))
 

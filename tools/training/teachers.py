@@ -20,16 +20,22 @@ from tools.training.config import TeacherConfig, TrainConfig, as_plain
 from tools.training.data.batch import Targets
 from tools.training.data.datasets import TrainingData, TrunkMaps
 from tools.training.data.rows import Rows, save_rows
+from tools.training.data.views import Views
 from tools.training.finished_teacher import KnownOutputs, Teacher, described
 from tools.training.loop import Run, train
 from tools.training.networks.apformer import LEVELS, APFormer
 from tools.training.networks.layers import count
-from tools.training.networks.shared_trunk import SharedTrunk, TrunkOutput
+from tools.training.networks.shared_trunk import SIDE, SharedTrunk, TrunkOutput, has_grid
 from tools.training.objective import objective_for
 from tools.training.processes import first_alone, is_first, wait_for_all
 from tools.training.run_folder import check_settings, first_line, start_folder, write_torch
 from tools.training.run_results import write_results
-from tools.training.trunk_features import TrunkFeatures, trunk_features, whitening_file
+from tools.training.trunk_features import (
+    TrunkFeatures,
+    map_of_one,
+    trunk_features,
+    whitening_file,
+)
 from tools.training.whitening import whitening_layer
 
 _PAIRS = 8000  # of views of different pictures, by which a teacher's scale is measured
@@ -48,6 +54,8 @@ def make_teachers(
     by_name = {t.name: t for t in config.teachers}
     order = _teaching_order(config, names)
     wait_for_all()  # no process may find what another has just made
+    with first_alone():
+        _check_trunks([teacher for teacher, is_new in order if is_new], data.views)
     for teacher, is_new in order:
         plan = _Plan(config, teacher)
         if is_new:
@@ -112,6 +120,21 @@ def _check(config: TrainConfig, teacher: TeacherConfig) -> None:
                 _check(config, other)
 
 
+def _check_trunks(teachers: Sequence[TeacherConfig], views: Views) -> None:
+    """VprError where a trunk gives no map of the kind that its teacher needs: before any is made,
+    which takes hours."""
+    needy = [t for t in teachers if t.kind != 'whole']
+    maps = {trunk: map_of_one(views, trunk) for trunk in {t.trunk for t in needy}}
+    for teacher in needy:
+        if teacher.apformer is not None and not has_grid(maps[teacher.trunk]):
+            raise VprError(
+                f'{teacher.trunk}: has no output "map" of {SIDE} x {SIDE} positions; an APFormer '
+                'needs one'
+            )
+        if maps[teacher.trunk] is None:
+            raise VprError(f'{teacher.trunk}: has no output "map"; use `pool: whole`')
+
+
 def _make(plan: _Plan, data: TrainingData, guides: list[Teacher]) -> None:
     """Train an APFormer, or whiten a frozen trunk; write the weights and the outputs."""
     teacher = plan.teacher
@@ -125,8 +148,6 @@ def _make(plan: _Plan, data: TrainingData, guides: list[Teacher]) -> None:
         with torch.no_grad():
             vectors = torch.cat([torch.cat(sums, dim=1) for sums in parts])
         network.project = _fitted(vectors, teacher.dimensions)
-    elif teacher.kind == 'quarters' and features.quarters is None:
-        raise VprError(f'{teacher.trunk}: has no output "map"; use `pool: whole`')
     else:
         parts = _parts(features, whole, teacher.kind)
         network = _fitted(torch.cat([x.pooled() for x in parts]), teacher.dimensions)
@@ -245,10 +266,6 @@ def _train_apformer(
 ) -> APFormer:
     """Metric learning on the trunk's maps, guided by finished teachers."""
     teacher, schedule, maps = plan.teacher, plan.teacher.schedule, features.maps
-    if maps is None:
-        raise VprError(
-            f'{teacher.trunk}: has no output "map" of 14 x 14 positions; an APFormer needs one'
-        )
     torch.manual_seed(schedule.seed)
     network = APFormer(*maps.shape[1:3], teacher.apformer)
     example = torch.zeros(1, *maps.shape[1:])

@@ -31,7 +31,7 @@ from tools.training.drafts import clear_drafts
 from tools.training.finished_teacher import Teacher
 from tools.training.loop import Run, train
 from tools.training.networks.layers import NetworkOutput, count
-from tools.training.networks.student import DSFormer
+from tools.training.networks.student import DSFormer, StudentConfig
 from tools.training.objective import Objective, objective_for
 from tools.training.processes import first_alone, is_first, join_processes
 from tools.training.run_folder import make_folder, start_folder
@@ -73,11 +73,23 @@ def prepare(config: TrainConfig) -> TrainingData:
             f'none of {len(places.pictures)} pictures can be read; replace them, or give other '
             f'`sources` ({config.out}/skipped.txt names them)'
         )
+    _check_enough(len(places.pictures), config.student)
     if is_first():
         print(summary(places))
     with first_alone():
         scenes = _scenes(places, views.folder)
     return TrainingData(places, views, config.views_of_picture, scenes)
+
+
+def _check_enough(pictures: int, student: StudentConfig) -> None:
+    """VprError where the pictures are too few to whiten the student's descriptor by."""
+    sizes = ['dimensions', *(('free_dimensions', 'combined') if student.local else ())]
+    most = max(sizes, key=lambda name: getattr(student, name))
+    if pictures <= getattr(student, most):
+        raise VprError(
+            f'{pictures} pictures cannot give {getattr(student, most)} whitened dimensions; take '
+            f'more pictures, or fewer `{most}` of the student'
+        )
 
 
 def _scenes(places: TrainingPlaces, folder: Path) -> Correspondence:

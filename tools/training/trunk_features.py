@@ -91,6 +91,11 @@ def trunk_features(views: Views, trunk: Path) -> TrunkFeatures:
     return TrunkFeatures(*(_rows(folder, shards, kind) for kind in _KINDS))
 
 
+def map_of_one(views: Views, trunk: Path) -> torch.Tensor | None:
+    """The trunk's map of one view, (1, C, h, w), None where it gives none."""
+    return SharedTrunk(trunk, whitening_file(views, trunk)).raw(next(_images(views, [0])))[0]
+
+
 def _file(folder: Path, shard: Path, kind: str) -> Path:
     return folder / f'{shard.stem}.{kind}.npy'
 

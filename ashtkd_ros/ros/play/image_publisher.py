@@ -29,6 +29,7 @@ class ImagePublisher(Node):
         super().__init__('replay', namespace=namespace)
         self._compressed = compressed
         kind = CompressedImage if compressed else Image
+        self._type = f'sensor_msgs/msg/{kind.__name__}'
         # Reliable: nothing of a recording may be lost; a best-effort subscriber hears it as well.
         self._publisher = self.create_publisher(kind, topic, QoSProfile(depth=5))
 
@@ -50,8 +51,27 @@ class ImagePublisher(Node):
         while not self.has_subscriber:
             check()
             if time.monotonic() > end:
-                raise VprError(f'nobody subscribes to {self.topic}; check that the node is active')
+                raise VprError(self._nobody())
             time.sleep(0.02)
+
+    def _nobody(self) -> str:
+        """That nobody listens, and who listens otherwise: for another type, or elsewhere."""
+        text = f'nobody subscribes to {self.topic}'
+        if others := self.get_subscriptions_info_by_topic(self.topic):
+            transport = 'compressed' if self._compressed else 'raw'
+            return (
+                f'{text} as {self._type}, but as {others[0].topic_type}; set image_transport of '
+                f'the node to {transport}'
+            )
+        heard = [
+            name
+            for name, types in self.get_topic_names_and_types()
+            if self._type in types and self.count_subscribers(name)
+        ]
+        if heard:
+            topics = ' and '.join(heard)
+            return f'{text}, but to {topics}; name it with --ros-args -r image:={heard[0]}'
+        return f'{text}; check that the node is active'
 
     def message(self, frame: Frame | bytes) -> Image | CompressedImage | bytes:
         """The message that a frame is sent as; one that is serialized already stays as it is.

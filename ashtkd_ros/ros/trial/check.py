@@ -18,10 +18,12 @@ import statistics
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from itertools import zip_longest
 from pathlib import Path
 
 import rclpy
 from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CompressedImage
 
 from ashtkd_ros.cli.arguments import positive
 from ashtkd_ros.cli.command import make_parser, run_command
@@ -61,7 +63,8 @@ class CheckList:
     def make(self, seconds: float) -> list[Check]:
         """Measure for so many seconds, and judge."""
         self._measured.listen(seconds, end_on_signal)
-        found = [check for group in self._measured.cameras for check in self._camera(group)]
+        groups = zip_longest(self._measured.cameras, self._settings.transports, fillvalue=())
+        found = [check for group in groups for check in self._camera(*group)]
         found += [checks.system_clock(time.time_ns(), *time_sync()), self._disk()]
         if self._settings.equipment:
             found += self._equipment()
@@ -73,13 +76,16 @@ class CheckList:
         heard = [self._measured.heard(group) for group in self._measured.cameras]
         return [h.topic for h in heard if h.messages]
 
-    def _camera(self, group: Sequence[Heard]) -> list[Check]:
+    def _camera(self, group: Sequence[Heard], transports: Sequence[str]) -> list[Check]:
         s, heard = self._settings, self._measured.heard(group)
         topic, seconds = heard.topic, self._measured.seconds_of(heard)
         why = '' if heard.messages else self._measured.why_not(topic)
         rate = checks.camera_rate(topic, heard.messages, seconds, s.least_hz, why)
         if not heard.messages:
             return [rate]
+        kind = 'compressed' if heard.last[-1][0] is CompressedImage else 'raw'
+        if transports and kind not in transports:
+            return [checks.transport(topic, kind, transports)]
         look, faults, grey = PictureCheck(s.max_blur, s.min_light, not s.simulated), [], []
         for (kind, data), (stamp, _) in zip(
             heard.last, heard.stamps[-len(heard.last) :], strict=False

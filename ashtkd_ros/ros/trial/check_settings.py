@@ -22,7 +22,8 @@ class CheckSettings:
     """`cameras`: for each, the topics that its images may come on. `topics`: fix, odom, battery;
     empty: none. `recorded`: what others publish and is to be recorded. `equipment`: network and
     map of each node, where they differ. `least_hz`: images per second that are wanted.
-    `simulated`: the time is that of /clock.
+    `simulated`: the time is that of /clock. `transports`: for each camera, those that its node may
+    have; empty where there are no nodes.
     """
 
     cameras: Sequence[Sequence[str]]
@@ -35,6 +36,7 @@ class CheckSettings:
     max_blur: float = MAX_BLUR
     min_light: float = MIN_LIGHT
     simulated: bool = False
+    transports: Sequence[Sequence[str]] = ()
 
     @classmethod
     def of_options(cls, args: argparse.Namespace) -> CheckSettings:
@@ -70,6 +72,7 @@ class CheckSettings:
                 _number(arguments, 'max_blur', MAX_BLUR),
                 _number(arguments, 'min_light', MIN_LIGHT),
                 str(arguments.get('use_sim_time', '')).lower() in ('true', '1'),
+                [[str(t) for t in group] for group in values.get('image_transports', ())],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise VprError(f'{said} is missing or damaged; start it by vpr_trial') from error

@@ -63,14 +63,18 @@ class NodePlan:
             command += ['-r', f'{before}:={after}']
         return command
 
-    def image_topics(self) -> list[str]:
-        """Every topic from which it may take images, the likeliest first."""
+    def image_transports(self) -> list[str]:
+        """Every transport that it may have."""
         if given := self.parameters.get('image_transport'):
-            return self.names.image_topics([str(given)])
+            return [str(given)]
         files = [*self._outer('--params-file'), *self.files]
         outer = [value for value in self._outer('-p') if value.startswith('image_transport:=')]
         before = [value.partition(':=')[2] for value in outer]
-        return self.names.image_topics(self.names.image_transports(files, before))
+        return list(self.names.image_transports(files, before))
+
+    def image_topics(self) -> list[str]:
+        """Every topic from which it may take images, the likeliest first."""
+        return self.names.image_topics(self.image_transports())
 
     def path(self, parameter: str) -> str:
         """A path that is a parameter, as far as arguments and files tell; else empty."""

@@ -20,6 +20,7 @@ FIXES = {'sensor_msgs/msg/NavSatFix': NavSatFix}
 ODOMETRY = {'nav_msgs/msg/Odometry': Odometry}
 BATTERIES = {'sensor_msgs/msg/BatteryState': BatteryState}
 _DEPTH = 50
+_MOST_NAMES = 3  # of topics, that a line has
 
 
 class LateSubscription:
@@ -80,7 +81,11 @@ class LateSubscription:
         """Why nothing may come."""
         infos = self._node.get_publishers_info_by_topic(self.topic)
         if not infos:
-            return f'nobody publishes on {self.topic}'
+            found = self._node.get_topic_names_and_types()
+            others = [name for name, types in found if not self._kinds.keys().isdisjoint(types)]
+            others = [name for name in others if self._node.count_publishers(name)]
+            but = f', but on {" and ".join(others[:_MOST_NAMES])}' if others else ''
+            return f'nobody publishes on {self.topic}{but}'
         other = [info.topic_type for info in infos if info.topic_type not in self._kinds]
         if other:
             return f'{self.topic} has messages of type {other[0]}'

@@ -176,6 +176,7 @@ class TrialPlan:
             'namespace': str(self._arguments.robot()),
             'topics': self.topics(cameras),
             'image_topics': [node.image_topics() for node in self.nodes],
+            'image_transports': [n.image_transports() for n in self.nodes if self.has_nodes],
             'recorded': self.recorded() if self.records else [],
             'own_topics': self.own_topics(),
             'nodes': [node.node for node in self.nodes] if shown else [],

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ pytest.importorskip('rclpy', reason='rclpy cannot be imported')
 import bag_helpers
 import rclpy
 from bag_helpers import cut, playback, write_bag
+from conftest import line_of
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.serialization import deserialize_message
 from ros_helpers import EXIT_S, PLAYED, TOWN, Process, town_bag, until
@@ -24,6 +26,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from test_video_traverse import write_video
 
 from ashtkd_ros.bags.bag import Bag
+from ashtkd_ros.errors import VprError
+from ashtkd_ros.ros.play.image_publisher import ImagePublisher
 from ashtkd_ros.traverses.image_folder import read_source
 
 pytest_plugins = ['ros_fixtures']
@@ -157,7 +161,36 @@ def test_a_broken_image(replay, listen, shuffled_walk: Path) -> None:
 
 
 def test_nobody_listens(replay) -> None:
-    assert 'nobody subscribes to /image' in failure(replay(TOWN / 'day', '--wait', 0.3))
+    line = failure(replay(TOWN / 'day', '--wait', 0.3))
+    assert 'nobody subscribes to /image; check that the node is active' in line
+
+
+def test_who_listens_elsewhere_or_for_another_type_is_named(ros) -> None:
+    publisher, context = ImagePublisher(), rclpy.Context()
+    context.init()  # one process has one type of a topic
+    listener = rclpy.create_node('listener', context=context)
+    try:
+        for topic, kind, told in (
+            (
+                '/camera/image_raw',
+                Image,
+                ', but to /camera/image_raw; name it with --ros-args -r ',
+            ),
+            (
+                '/image',
+                CompressedImage,
+                ', but as sensor_msgs/msg/CompressedImage; set image_transport ',
+            ),
+        ):
+            listener.create_subscription(kind, topic, lambda message: None, 1)
+            until(lambda t=topic: publisher.count_subscribers(t), topic, lambda: time.sleep(0.02))
+            with pytest.raises(VprError, match='nobody subscribes to /image') as error:
+                publisher.wait_for_subscriber(-1)
+            assert told in line_of(error)
+    finally:
+        listener.destroy_node()
+        publisher.destroy_node()
+        context.shutdown()
 
 
 @pytest.mark.parametrize('hz', ['0', '-1', 'nan', 'inf', 'fast'])

@@ -98,6 +98,18 @@ def test_a_robot_that_is_ready(sensors, town_map: Path, tmp_path: Path):
     assert len(written['checks']) == len(lines) - 1
 
 
+def test_images_that_the_node_would_not_take_are_a_no_go(sensors, tmp_path: Path):
+    given = {name: default for name, default, _ in all_arguments()}
+    given |= {'trial': 'x', 'trials_folder': str(tmp_path), 'image_topic': '/front/raw'}
+    plan = TrialPlan(given | {'map_path': str(tmp_path), 'image_transport': 'compressed'})
+    trial = plan.create_folder()
+    trial.write_configuration(plan.configuration())
+    check = Process(tmp_path / 'check', CHECK, '--trial', trial.path, '--seconds', '1')
+    assert check.wait() == 1
+    (line,) = [x for x in check.stdout.splitlines() if x.startswith('no-go   camera')]
+    assert line.endswith('compressed ones; set image_transport to raw')
+
+
 def test_the_map_of_every_camera_is_loaded(ros, town_map: Path, tmp_path: Path):
     shutil.copytree(town_map, tmp_path / 'front')
     given = {name: default for name, default, _ in all_arguments()}
@@ -124,7 +136,10 @@ def test_what_makes_a_trial_worthless(sensors, saved: Path, tmp_path: Path):
     assert check.wait() == 1
     lines = check.stdout.splitlines()
     assert lines[-1].startswith('no-go: ') and 'Traceback' not in check.stderr
-    assert 'no-go   camera /rear/raw' in check.stdout and 'nobody publishes' in lines[-1]
+    assert (
+        'no-go   camera /rear/raw' in check.stdout
+        and 'on /rear/raw, but on /front/raw' in lines[-1]
+    )
     assert {verdicts(lines)[name] for name in ('stamps', 'map')} == {'no-go'}
 
 

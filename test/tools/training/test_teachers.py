@@ -176,14 +176,20 @@ def test_no_teacher_rules_a_mixture_by_its_scale():
     assert shares(measured) == pytest.approx([0.5**0.5, 0.5**0.5], abs=0.05)
 
 
-def test_quarters_of_a_network_without_a_map_are_refused(config, data, monkeypatch):
+def test_a_trunk_without_a_map_is_refused_before_any_teacher_is_made(config, data, monkeypatch):
     class OwnDescriptor(FakeTrunk):
         def features(self, images: torch.Tensor):
             return None, torch.nn.functional.normalize(images.mean(dim=(2, 3)), dim=1)
 
     monkeypatch.setattr('tools.training.networks.shared_trunk.FrozenTrunk', OwnDescriptor)
-    for name, expected in (('frozen', 'use `pool: whole`'), ('up', 'an APFormer needs one')):
-        chosen = replace(config.teachers[name == 'up'], lesson=Lesson())
+    names = made(monkeypatch)
+    whole, up = (replace(t, lesson=Lesson()) for t in config.teachers)
+    whole = replace(whole, name='whole', pool='whole')
+    for chosen, expected in (
+        (config.teachers[0], 'use `pool: whole`'),
+        (up, 'an APFormer needs one'),
+    ):
+        plan = replace(config, teachers=(whole, chosen), lesson=Lesson())
         with pytest.raises(VprError) as error:
-            make_teachers(replace(config, teachers=(chosen,), lesson=Lesson()), data, [name])
-        assert expected in line_of(error)
+            make_teachers(plan, data, ['whole', chosen.name])
+        assert expected in line_of(error) and not names

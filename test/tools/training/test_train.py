@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from small_training import PARTS, STEPS, curve, learn, same, write_settings
 
 from ashtkd_ros.errors import VprError
 from tools.training import processes
+from tools.training.config import read_config
 from tools.training.loop import Run
 from tools.training.run_folder import load_checkpoint
+from tools.training.train import prepare
 
 
 @pytest.fixture
@@ -96,3 +99,12 @@ def test_batches_that_do_not_divide_are_refused(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(VprError) as error:
         processes.own_share([1, 2, 3])
     assert '3 images a step cannot be shared among 2 processes' in line_of(error)
+
+
+def test_too_few_pictures_for_the_descriptor_are_told_before_teachers_are_made(settings: Path):
+    config = read_config(settings)
+    for name in ('dimensions', 'free_dimensions'):
+        student = replace(config.student, **{name: 1000})
+        with pytest.raises(VprError) as error:
+            prepare(replace(config, student=student))
+        assert f'fewer `{name}` of the student' in line_of(error)

@@ -40,7 +40,10 @@ def checked_pairs(pairs: Iterable[Pair], cache: Path) -> dict[Pair, np.ndarray]:
     wanted = [(a, b) if a < b else (b, a) for a, b in pairs if a != b]
     wanted = sorted(set(wanted))
     todo = [pair for pair in wanted if pair not in known]
-    with ThreadPoolExecutor(2) as pool, tqdm(total=len(todo), desc='pairs', delay=2) as bar:
+    with (
+        ThreadPoolExecutor(2) as pool,
+        tqdm(total=len(todo), desc='pairs', delay=2, disable=None) as bar,
+    ):
         for start in range(0, len(todo), _CHUNK):
             some = todo[start : start + _CHUNK]
             for pair, points in zip(some, pool.map(_points_of, some), strict=True):

@@ -75,7 +75,9 @@ class Views:
         # Mixed, so that a part of the shards is a fair sample of all sets.
         paths = [paths[i] for i in np.random.default_rng(self.seed).permutation(len(paths))]
         todo = [(p, v) for p in paths for v in range(views) if (p, v) not in self.rows]
-        for start in tqdm(range(0, len(todo), SHARD), unit='shard', desc='views', delay=2):
+        for start in tqdm(
+            range(0, len(todo), SHARD), unit='shard', desc='views', delay=2, disable=None
+        ):
             shard = self.folder / _shard_name(len(self.shards))
             self._write(shard, todo[start : start + SHARD])
             self._take(shard)

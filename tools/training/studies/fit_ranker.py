@@ -76,7 +76,9 @@ def read_gallery(
     """Looks at pictures as they are and as queries, half of them degraded; at most `most` lists of
     each domain, rows of both."""
     pictures, rng = some_pictures(places, _PICTURES, seed), np.random.default_rng(seed)
-    images = [read_image(places.pictures[i].path) for i in tqdm(pictures, 'read', delay=2)]
+    images = [
+        read_image(places.pictures[i].path) for i in tqdm(pictures, 'read', delay=2, disable=None)
+    ]
     queries = (degrade(x, rng) if rng.random() < 0.5 else x for x in images)
     looks = [[embedder.describe(x) for x in some] for some in (images, queries)]
     descriptors = (np.stack([look.descriptor for look in some]) for some in looks)

@@ -116,7 +116,7 @@ def write_sizes(
             )
         check_model_output(path)
     written = {}
-    for size, path in tqdm(paths.items(), desc='sizes', delay=2):
+    for size, path in tqdm(paths.items(), desc='sizes', delay=2, disable=None):
         network = trained.smaller(*size)
         finish(network, views, _FITTED_ON)
         write_onnx(network, path, metadata_of(network, path.stem))
@@ -130,7 +130,7 @@ def points(
     """Measure the students, and the time of the teachers; all in turn in one run, two threads."""
     ms = measure([*students, *teachers], rounds, 2)
     networks = [Point(path.stem, ms[path.stem]) for path in teachers]
-    for path, size in tqdm(students.items(), desc='recall', delay=2):
+    for path, size in tqdm(students.items(), desc='recall', delay=2, disable=None):
         embedder = Embedder(path, num_threads=1)
         answers = {folder.name: answer_set(folder, embedder) for folder in sets}
         recall = {
