@@ -153,18 +153,21 @@ def ask_itself(
     workers: int = 0,
     seed: int = 0,
 ) -> list[tuple[Answered, Answered | None]]:
-    """Answers to changed pictures of some places, by the descriptor and verified, if they are."""
+    """Answers to changed pictures of some places, by the descriptor and verified, if they are.
+
+    Several threads call `picture`.
+    """
     rng = np.random.default_rng(seed)
     count = min(max(len(place_map.places) // _EVERY, _LEAST), _MOST)
     chosen = rng.permutation(len(place_map.places))[:count].tolist()
     matcher, answers = Matcher(place_map, MatcherConfig(top_k=1)), []
-    images = (
-        (i, (image, 'RGB'))
-        for i in chosen
-        for image in changed_picture(picture, place_map, i, seed)
-    )
-    verifies = place_map.local is not None
-    for place, look in in_parallel(_look(embedder, verifies), images, workers):
+    seen = _look(embedder, place_map.local is not None)
+
+    def look_at(place: int) -> list[Look]:
+        return [seen(image, 'RGB') for image in changed_picture(picture, place_map, place, seed)]
+
+    looks = in_parallel(look_at, ((place, (place,)) for place in chosen), workers)
+    for place, look in ((place, look) for place, found in looks for look in found):
         near = frozenset(np.flatnonzero(matcher.near.of(place)).tolist())
         answers.append(ask_both(matcher, look, near))
         if len(place_map.places) - len(near) >= LEAST_ELSEWHERE:
