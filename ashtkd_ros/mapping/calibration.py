@@ -9,6 +9,7 @@ others. No image that is asked about later has a part in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -59,9 +60,9 @@ class Answered:
 class Calibrated:
     """The numbers of the confidence for a map, and from where on it can be trusted.
 
-    `trust`: for each of `PRECISIONS` that can be reached a table with `precision`,
-    `min_confidence` and `recall`, the share of the right answers that is expected to reach it;
-    empty where the map tells too little.
+    `trust`: for each of `PRECISIONS` that can be reached, or else for the highest precision that
+    can, a table with `precision`, `min_confidence` and `recall`, the share of the right answers
+    that is expected to reach it; empty where the map tells too little.
     """
 
     coefficients: dict[str, float]
@@ -120,16 +121,15 @@ def trust_of(
     right = np.where(there[order], weights * confidence[order], 0.0)
     steps = np.unique(-confidence)  # the highest confidence first
     last = np.searchsorted(-confidence[order], steps, side='right') - 1
-    expected, reached = (np.cumsum(x)[last] for x in (right, weights))
-    precise, table = expected / reached, []
-    for precision in PRECISIONS:
+    expected, taken = (np.cumsum(x)[last] for x in (right, weights))
+    precise, table = expected / taken, []
+    reached = [p for p in PRECISIONS if p <= precise.max()]
+    for precision in reached or [math.floor(100 * precise.max()) / 100]:
         fits = np.flatnonzero(precise >= precision)
-        if not len(fits):
-            break  # no answer of this map is so sure
-        unseen = np.quantile(confidence[~there], precision) + _ABOVE
+        unseen = np.quantile(confidence[~there], max(precision, PRECISIONS[0])) + _ABOVE
         least = min(1.0, max(float(-steps[fits[-1]]), float(unseen), _EVEN))
         recall = min(1.0, float(right[confidence[order] >= least].sum() / right.sum()))
-        if recall > 0:
+        if recall > 0 or not reached:
             table.append({'precision': precision, 'min_confidence': least, 'recall': recall})
     return table
 

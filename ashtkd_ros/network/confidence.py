@@ -12,9 +12,7 @@ VERIFIED = ('similarity', 'margin', 'lead', 'agreement', 'offset')  # where loca
 COEFFICIENTS = (*DESCRIPTOR, *(VERIFIED_PREFIX + name for name in VERIFIED))
 ON_THE_MAP = 0.9  # how often a robot is where its map has places, by which confidence is fitted
 FEWEST = 30  # pictures of a map that can fit its confidence to itself
-SMALL_MAP = (
-    'small_map'  # known of an answer of a map of fewer: local features cannot make it surer
-)
+AT_MOST = 'at_most'  # a margin: local features make no answer surer than it is by that alone
 LIMITED = 'limited'  # 1: values beyond `LIMITS` count as the limits
 # Beyond these values the map's own pictures, synthetically changed, tell nothing of real ones.
 LIMITS = {'margin': (-0.15, 0.2), 'lead': (-1.5, 1.2), 'agreement': (0.0, 0.6)}
@@ -88,13 +86,15 @@ def probability(known: Mapping[str, float], coefficients: Mapping[str, float]) -
     """Confidence in [0, 1]: sigmoid of the sum of coefficient * value, and of the offset.
 
     `known`: `similarity` and `margin` of a match, of a verified one also `lead` and `agreement`.
-    Without coefficients for a verified match it is judged as one that is not; with `SMALL_MAP` it
-    is no surer than as such. Without any, the confidence is the similarity, limited to [0, 1].
-    ValueError if the sum is not finite: the limits would make it 0 or 1.
+    Without coefficients for a verified match it is judged as one that is not; with `AT_MOST` it
+    is no surer than one that is not and has that margin. Without any, the confidence is the
+    similarity, limited to [0, 1]. ValueError if the sum is not finite: the limits would make it 0
+    or 1.
     """
-    if known.get(SMALL_MAP) and 'lead' in known:
-        surest = probability({name: known[name] for name in DESCRIPTOR[:-1]}, coefficients)
-        others = {name: value for name, value in known.items() if name != SMALL_MAP}
+    if AT_MOST in known and 'lead' in known:
+        plain = {'similarity': known['similarity'], 'margin': known[AT_MOST]}
+        surest = probability(plain, coefficients)
+        others = {name: value for name, value in known.items() if name != AT_MOST}
         return min(surest, probability(others, coefficients))
     if not coefficients:
         x, low, high = known['similarity'], 0.0, 1.0

@@ -13,7 +13,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.place_map import Place, PlaceMap
 from ashtkd_ros.maps.places import Places
-from ashtkd_ros.network.confidence import FEWEST, SMALL_MAP, check_coefficients, probability
+from ashtkd_ros.network.confidence import AT_MOST, FEWEST, LIMITS, check_coefficients, probability
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.candidate_search import CandidateSearch, Ranked
 from ashtkd_ros.recognition.prior import Prior, PriorUse
@@ -35,9 +35,9 @@ class Candidate:
 
     `similarity`: inner product of the descriptors, in [-1, 1]; `margin`: similarity minus that of
     the best candidate elsewhere; `confidence`: probability that the place is right, in [0, 1];
-    `check`: what the local features say of it, None where it is not verified. In a small map, or
-    one of a single spot, the margin is that to a place of similarity 0.3 at least: the best of few
-    is not like the image, whatever the image shows.
+    `check`: what the local features say of it, None where it is not verified; `few_elsewhere`:
+    whether so few pictures of the map are elsewhere that the margin is that to a place of
+    similarity 0.3 at least: the best of few is not like the image, whatever the image shows.
     """
 
     place: Place
@@ -45,6 +45,7 @@ class Candidate:
     margin: float
     confidence: float
     check: Check | None = None
+    few_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -274,13 +275,13 @@ class Matcher:
         are its neighbours."""
         rows, similarities = found.rows, found.similarities
         elsewhere = np.flatnonzero(~near)
-        # Where all are near the worst of them is the rival; in the map of one spot, a place that
-        # the map lacks.
-        least = _UNSEEN if self._is_small else similarities[-1]
-        if len(elsewhere) < _RIVALS and self._is_one_spot(rows[at]):
-            least = max(least, _UNSEEN)
+        few = len(elsewhere) < FEWEST and self._has_few_elsewhere(rows[at])
+        # Where all are near the worst of them is the rival, if the map has more; in the map of a
+        # spot or of few places, a place that the map lacks.
+        least = similarities[-1] if len(rows) < len(self.map.places) else -1.0
+        least = max(least, _UNSEEN) if few else least
         margin = similarities[at] - max([similarities[k] for k in elsewhere[:1]] + [least])
-        made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check)
+        made = Candidate(self.map.places[rows[at]], similarities[at], margin, 0.0, check, few)
         if before.hopeless:
             return made
         confidence = probability(self.known(made), self._coefficients)
@@ -288,18 +289,23 @@ class Matcher:
             confidence = min(confidence, before.candidates[-1].confidence)
         return replace(made, confidence=confidence)
 
-    def _is_one_spot(self, row: int) -> bool:
-        """Whether few pictures of the map, hidden ones too, are elsewhere than this one."""
+    def _has_few_elsewhere(self, row: int) -> bool:
+        """Whether few pictures of the map, hidden ones too, are elsewhere than this one; of a
+        large map a thousand are looked at."""
         size = len(self.map.places)
-        return size < _DEEPEST and size - int(self.near.of(row).sum()) < _RIVALS
+        some = slice(None, None, -(-size // _DEEPEST))
+        return int((~self.near.between([row], some)).sum()) < FEWEST
 
     def known(self, found: Candidate) -> dict[str, float]:
         """What the confidence of a candidate is made of, see `confidence.probability`."""
         known = {'similarity': found.similarity, 'margin': found.margin}
-        known |= {SMALL_MAP: 1.0} if self._is_small else {}
         check = found.check
         if check is not None and check.rivals >= self.config.least_rivals:
             known |= {'lead': check.lead, 'agreement': check.agreement}
+        if self._is_small:
+            known[AT_MOST] = found.margin
+        elif found.few_elsewhere and found.similarity - _UNSEEN < LIMITS['margin'][1]:
+            known[AT_MOST] = found.similarity - _UNSEEN
         return known
 
 

@@ -198,6 +198,18 @@ def test_what_is_trusted_is_right_as_often_and_lacks_little_of_what_was_never_se
     assert recalls == sorted(recalls, reverse=True) and recalls[0] > 0.5
 
 
+def test_a_map_that_reaches_no_high_precision_tells_the_highest_that_it_can():
+    """Else it would be taken for one that has told nothing, and accept from 0.5 on."""
+    coefficients = {'similarity': 0, 'margin': 10, 'offset': 0}
+    for elsewhere, accepts in ((0.0, True), (0.2, False)):
+        margins = [(0.15, True)] * 27 + [(0.05, True)] * 3 + [(elsewhere, False)] * 30
+        answers = [Answered({'similarity': 0.5, 'margin': m}, t, t) for m, t in margins]
+        (row,) = trust_of(answers, coefficients)
+        assert 0.5 < row['precision'] < PRECISIONS[0]
+        unseen = probability({'similarity': 0.5, 'margin': elsewhere}, coefficients)
+        assert row['min_confidence'] > unseen and (row['recall'] > 0) == accepts
+
+
 def test_without_answers_about_elsewhere_nothing_is_told(network):
     """All places are near each other: none can be hidden."""
     looks = [describe(picture(i)) for i in range(40)]

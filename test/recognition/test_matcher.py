@@ -88,12 +88,12 @@ def test_where_few_places_are_elsewhere_the_margin_is_to_one_that_the_map_lacks(
             assert first.place.id == 0
             assert first.margin == pytest.approx(similarity - 0.3, abs=1e-6)
             assert first.confidence == pytest.approx(confidence, abs=0.01)
-    place_map = map_with([0.3, *(29 * [0.1])], 100 * np.arange(30), fake_network)
+    place_map = map_with([0.3, *(30 * [0.1])], 100 * np.arange(31), fake_network)
     first = Matcher(place_map).match(QUERY)[0]
     assert first.margin == pytest.approx(0.2, abs=1e-6)
 
 
-@pytest.mark.parametrize('others', [0, 3, 14])
+@pytest.mark.parametrize('others', [0, 3, 14, 15, 29])
 def test_a_map_of_one_spot_takes_no_image_from_elsewhere(fake_network, others):
     """However many pictures it has, few are elsewhere, and the image is like none of them."""
     fake_network.confidence = {'similarity': 0.0, 'margin': 25.0, 'offset': -2.0}
@@ -103,6 +103,18 @@ def test_a_map_of_one_spot_takes_no_image_from_elsewhere(fake_network, others):
         first = Matcher(map_with(similarities, positions, fake_network)).match(QUERY)[0]
         assert first.margin == pytest.approx(margin, abs=1e-6)
         assert (first.confidence > 0.5) == (similarity > 0.5)
+
+
+def test_in_a_room_that_looks_alike_everywhere_its_images_are_known(fake_network):
+    """No picture is elsewhere, so that the least similar one of the room is no rival."""
+    place_map = map_with(np.linspace(0.9, 0.85, 40), np.linspace(0, 9, 40), fake_network)
+    assert Matcher(place_map).match(QUERY)[0].margin == pytest.approx(0.6, abs=1e-6)
+
+
+def test_a_large_map_of_one_spot_takes_no_image_from_elsewhere(fake_network):
+    similarities, positions = np.linspace(0.35, -0.9, 3000), np.linspace(0, 9, 3000)
+    first = Matcher(map_with(similarities, positions, fake_network)).match(QUERY)[0]
+    assert first.margin == pytest.approx(0.05, abs=1e-6)
 
 
 @pytest.mark.parametrize(('pictures', 'margin'), [(64, 0.12), (900, 0.12), (5000, 0.004)])

@@ -199,6 +199,17 @@ def test_local_features_that_cannot_be_read_leave_the_descriptors_answer(
     assert ids(matcher)[0] == 3 and matcher.fault == ''
 
 
+def test_where_few_places_are_elsewhere_no_image_that_is_like_none_is_trusted(fake_network):
+    """A lead over few places says little: an image from elsewhere has one, too."""
+    fake_network.confidence = {**VERIFIED, 'verified_lead': 8.0, 'limited': 1.0}
+    for elsewhere, similarity, trusted in ((29, 0.3, False), (29, 0.6, True), (31, 0.3, True)):
+        similarities = [similarity, *(10 * [0.2]), *(elsewhere * [0.1])]
+        positions = [*np.linspace(0, 9, 11), *(100 * np.arange(1, 1 + elsewhere))]
+        place_map = map_of(fake_network, similarities, positions, {0: alike(1, 3)})
+        best = Matcher(place_map).answer(LOOK).candidates[0]
+        assert best.check.rivals >= 10 and (best.confidence > 0.9) == trusted
+
+
 def test_confidence_is_by_what_is_known_of_the_candidate(fake_network):
     fake_network.confidence = VERIFIED
     many = [0.9, *np.linspace(0.8, 0.4, 30)]
