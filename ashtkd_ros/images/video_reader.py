@@ -77,7 +77,8 @@ class VideoReader:
     def images(self) -> Iterator[tuple[float, str]]:
         """(seconds after the first, name) of all images; then `count` and `notes` are final.
 
-        An image without a time comes a step after the last one, one that repeats a time half a step.
+        An image without a time comes a step after the last one, one that repeats its time half a
+        step.
         """
         number, read, last = -1, 0, -1.0
         while self.go_to(number + 1):
