@@ -11,6 +11,7 @@ from ashtkd_ros.text import one_line
 
 YAML_LIMIT = 2**24  # bytes; a table of traverses and settings is far smaller
 _YAML_DEPTH, _YAML_EVENTS = 32, 500_000
+_TWICE = '{} occurs twice in one table'
 _LONGEST_NUMBER = 400  # characters; YAML's base 60 takes minutes for long ones
 
 
@@ -54,7 +55,7 @@ def _check_nodes(node: yaml.Node | None) -> None:
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else id(key)
             if name in names or key.tag.endswith(':merge'):
-                raise ValueError(f'{one_line(str(name))[:40]} occurs twice in one table')
+                raise ValueError(_TWICE.format(one_line(str(name))[:40]))
             names.add(name)
             _check_nodes(key)
             _check_nodes(value)
@@ -68,11 +69,24 @@ def _check_nodes(node: yaml.Node | None) -> None:
 
 
 def parse_json(text: str) -> object:
-    """The values that JSON holds; ValueError for bad JSON, NaN, huge numbers and deep nesting."""
+    """The values that JSON holds; ValueError for bad JSON, NaN, huge numbers and deep nesting.
+
+    A name that occurs twice in one table is refused as well.
+    """
+    numbers = {'parse_constant': _no_number, 'parse_float': _finite, 'parse_int': _whole}
     try:
-        return json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
+        return json.loads(text, object_pairs_hook=_table, **numbers)
     except RecursionError as error:
         raise ValueError('it is nested too deeply') from error
+
+
+def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(_TWICE.format(one_line(twice)[:40]))
+    return table
 
 
 def _no_number(text: str) -> float:

@@ -12,6 +12,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ashtkd_ros.text import reason_of
 _LIMIT = 2**28  # bytes
 _LONG_STEP_S, _SHORT_STEP_S = 20.0, 1e-4  # median steps beyond these are questioned
 _SEPARATORS = (',', ';', '\t', '|')
-_NUMBER = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?')
+_NUMBER = re.compile(r'[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?')
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\s|$)|(\S+)')  # else a word between white space
 _END_OF_FILE = re.compile(r'\x1a\s*\Z')  # a mark of CP/M and DOS
 _DECIMAL_COMMA = re.compile(r'[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?')
@@ -71,7 +72,7 @@ def parse_rows(text: str, table: Path, needed: Sequence[str]) -> Rows:
         columns = 'the column {} is' if len(lacking) == 1 else 'the columns {} are'
         missing = columns.format(' and '.join(lacking))
         raise VprError(f'{table}: {missing} missing; the header must name {", ".join(needed)}')
-    twice = next((n for i, n in enumerate(names) if n and n in names[:i]), None)
+    twice = next((n for n, times in Counter(names).items() if n and times > 1), None)
     if twice is not None:
         raise VprError(f'{table}: two columns are called {twice}; rename one')
     rows = []
@@ -124,7 +125,7 @@ def _names(header: str, separator: str) -> list[str]:
     except csv.Error:
         return []
     while cells and not cells[-1]:  # a separator at the end of the line
-        cells = cells[:-1]
+        cells.pop()
     return [cell.lower() for cell in cells]
 
 

@@ -41,7 +41,7 @@ _NANOSECONDS = re.compile(
     r'(?:(?:time_?)?stamp[._])?(?:nsecs?|nanosecs?|nanoseconds?|nanos)|(?:time_?)?stamp_?ns'
 )
 # Prefixes by rostopic echo -p and others: field.pose.pose.position.x, /odom/header/stamp/sec.
-_PATH = re.compile(r'.*\.(?=(?:position|translation|orientation|rotation|stamp)(?:[._]|$))')
+_PATH = re.compile(r'^.*\.(?=(?:position|translation|orientation|rotation|stamp)(?:[._]|$))')
 SAME_STAMP = 'at the stamp of a later one'
 NO_POSE = 'without a pose'
 # If more poses than this share have the stamp of another, and stamps are this far apart, the
@@ -139,7 +139,7 @@ def _columns_of(line: str, needed: Sequence[str]) -> list[str] | None:
     columns: list[str] = []
     cells = re.split(r'[,;|]' if re.search('[,;|]', line) else r'\t|\s+', line.strip())
     for cell in cells:
-        name = re.sub(r'\s*[\[(].*', '', cell).strip(' "%_\t').lower().replace('/', '.')
+        name = re.split(r'[\[(]', cell)[0].strip(' "%_\t').lower().replace('/', '.')
         known = _column_of(_PATH.sub('', name))
         columns.append(known if known not in columns else '')
     return _with_best_stamp(columns, needed)

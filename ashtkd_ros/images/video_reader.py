@@ -24,6 +24,7 @@ _NOWHERE, _MOST, _MOST_MS = 2**62, 10**9, 1e12  # no number; limits of numbers a
 _FAILURES = 100  # so many images in a row that cannot be decoded are the end
 _BEFORE_MS = 4000.0  # an image that is sought is decoded with those before it, on which it builds
 _NEAR_MS = 0.1  # times that differ by less are the same
+_SAME_S = 1e-8  # stamps are in whole nanoseconds
 _PROBED = 100  # images that are looked at to see whether the file tells their times
 # Properties that OpenCV 4.5 does not know; what several threads make of damaged data differs each
 # time, and -1 is asked for in vain.
@@ -60,8 +61,11 @@ class VideoReader:
             raise VprError(f'{self.path}: no image can be decoded: {why}; {_CONVERT}')
         self.rate = self._get(cv2.CAP_PROP_FPS, 1e-3, 1e6)
         self._step_s = 1 / (self.rate or 1e6)
+        steps = [b - a for a, b in pairwise(times) if a < b]
+        self._is_timed = 2 * len(steps) >= len(times) - 1
+        if steps and self._is_timed:  # the rate is a mean, also over a pause
+            self._step_s = min(self._step_s, float(np.median(steps)) / 1000)
         self._first_ms = times[0] - 1000 * first * self._step_s
-        self._is_timed = 2 * sum(a < b for a, b in pairwise(times)) >= len(times) - 1
         self._claimed = int(self._get(cv2.CAP_PROP_FRAME_COUNT, 1, _MOST))
         self.count = self._claimed or len(times)
         untold = 'does not tell the times of its images'
@@ -73,21 +77,22 @@ class VideoReader:
     def images(self) -> Iterator[tuple[float, str]]:
         """(seconds after the first, name) of all images; then `count` and `notes` are final.
 
-        An image whose time is not after the last one's gets the next moment.
+        An image without a time comes a step after the last one, one that repeats its time half a
+        step.
         """
         number, read, last = -1, 0, -1.0
         while self.go_to(number + 1):
             number, read, ms = self.number, read + 1, self.ms() if self._is_timed else 0.0
             seconds = (ms - self._first_ms) / 1000 if self._is_timed else number * self._step_s
-            if seconds <= last:
-                seconds, ms = last + self._step_s, 0.0
+            if seconds <= last + _SAME_S:
+                seconds, ms = last + self._step_s / (2 if ms else 1), 0.0
             last = seconds
             yield last, f'{number}#{ms!r}'
         self.count, self.notes = number + 1, []
         if lost := self.count - read:
             self.notes.append(f'{counted(lost, "image")} of {self.count} cannot be decoded')
         # By the time of the last one: some files count images that they do not show.
-        seen = max(last / self._step_s, self._get(_SHOWN, 0, _MOST))
+        seen = max(last * self.rate, self._get(_SHOWN, 0, _MOST))
         if self.rate and self._claimed > seen + self.rate + 2:
             claim = f'{counted(self._claimed, "image")} and {read} were read'
             self.notes.append(f'the file claims {claim}; it may have been cut')

@@ -19,7 +19,7 @@ COLUMNS = ('id', 'stamp', *POSE_COLUMNS, 'source', 'order', 'label', 'traverse',
 COLUMNS += ('thumbnail',)
 # Columns that maps of older versions do not have.
 _LATER = ('traverse', 'lat', 'lon', 'thumbnail')
-_NUMBER = re.compile(r'[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?')
+_NUMBER = re.compile(r'[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?')
 
 
 def write_table(places: Sequence[Place]) -> bytes:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
+from ashtkd_ros.files.documents import parse_json
 from ashtkd_ros.network.confidence import check_coefficients
 from ashtkd_ros.network.descriptors import first_not_unit
 from ashtkd_ros.network.emptiness import NOT_EMPTY, Emptiness, pictures_of_nothing
@@ -47,10 +47,7 @@ class Preprocessing:
     @classmethod
     def from_json(cls, text: str) -> Preprocessing:
         """Read the entry in the model's metadata; ValueError says what is wrong with it."""
-        try:
-            values = json.loads(text)
-        except RecursionError as error:
-            raise ValueError('it is nested too deeply') from error
+        values = parse_json(text)
         if not isinstance(values, dict):
             raise ValueError('it is not a table')
         size = _numbers(values, 'size', 2)
@@ -166,8 +163,8 @@ class Embedder:
                 f'({reason_of(error)}); export it with tools.training.export'
             ) from error
         try:
-            self.confidence = check_coefficients(json.loads(metadata.get(CONFIDENCE_KEY, '{}')))
-        except (ValueError, OverflowError, RecursionError) as error:
+            self.confidence = check_coefficients(parse_json(metadata.get(CONFIDENCE_KEY, '{}')))
+        except ValueError as error:
             raise VprError(
                 f'{self.path}: the confidence in the metadata of the model cannot be used '
                 f'({reason_of(error)}); fit it with tools.training.calibrate'

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ashtkd_ros.files.documents import parse_json
 from ashtkd_ros.network.descriptors import TOLERANCE, first_not_unit
 from ashtkd_ros.network.emptiness import NOT_EMPTY
 
@@ -76,10 +76,7 @@ def shape_of_output(metadata: Mapping[str, str], kind: str, shape: Sequence) -> 
 
     `kind` and `shape`: type and shape of the output, as ONNX Runtime states them.
     """
-    try:
-        values = json.loads(metadata.get(LOCAL, '{}'))
-    except RecursionError as error:
-        raise ValueError('its metadata is nested too deeply') from error
+    values = parse_json(metadata.get(LOCAL, '{}'))
     if kind != 'tensor(float)' or len(shape) != 3:
         raise ValueError(f'it is {kind} {list(shape)}, not float32 (N, positions, channels)')
     if isinstance(shape[0], int) and shape[0] != 1:

@@ -18,6 +18,8 @@ from ashtkd_ros.geometry.pose_table import SAME_STAMP
 from ashtkd_ros.geometry.trajectory import read_tum
 from ashtkd_ros.traverses.image_folder import read_source
 
+pytest_plugins = ['door_fixtures']
+
 COLUMNS = ('file', 'stamp', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 UNITS = {'s': 1, 'ms': 10**3, 'us': 10**6, 'ns': 10**9}
 START = 1_700_000_000
@@ -371,3 +373,18 @@ def test_no_bytes_raise_anything_else(tmp_path: Path) -> None:
                 read(path)
             except VprError as error:
                 assert '\n' not in str(error)
+
+
+LONG = {
+    'digits': f'file,stamp,x,y\n0.jpg,{"1" * 130_000}x,0,0\n',
+    'empty names': f'file,stamp,x,y{"," * 600_000}\n0.jpg,1x,0,0\n',
+    'names': f'file,stamp,x,y,{",".join(map(str, range(100_000)))}\n0.jpg\n',
+}
+
+
+@pytest.mark.usefixtures('alarm')
+@pytest.mark.parametrize('name', LONG)
+def test_long_values_and_headers_take_no_minutes(tmp_path: Path, name: str) -> None:
+    with pytest.raises(VprError) as error:
+        read_source(write(tmp_path / 'w', LONG[name]))
+    assert ':2: ' in line_of(error)

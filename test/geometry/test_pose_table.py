@@ -12,6 +12,8 @@ from conftest import line_of
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.geometry.pose_table import read_pose_table
 
+pytest_plugins = ['door_fixtures']
+
 START = 1_700_000_000
 TIMES = [i * 350_000_000 for i in range(60)]  # ns
 POSES = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
@@ -104,3 +106,12 @@ def test_a_heading_that_is_not_read_is_told(tmp_path: Path, names: str, told: st
     path.write_text('\n'.join([f'stamp,x,y,{names}', *rows]))
     notes = read_pose_table(path).notes
     assert [n.startswith(told) for n in notes] == [True] * bool(told)
+
+
+@pytest.mark.usefixtures('alarm')
+@pytest.mark.parametrize('cell', [f'p{" " * 600_000}b', '1' * 600_000, 'a' * 600_000])
+def test_a_long_cell_takes_no_minutes(tmp_path: Path, cell: str) -> None:
+    (tmp_path / 'poses.txt').write_text(f'# stamp {cell} x y\n0 {cell} 1 2\n')
+    with pytest.raises(VprError) as error:
+        read_pose_table(tmp_path / 'poses.txt')
+    assert 'poses.txt:2: ' in line_of(error)

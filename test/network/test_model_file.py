@@ -163,8 +163,8 @@ def test_another_number_of_rows_than_of_pictures_is_refused(tmp_path: Path):
 
 BAD_METADATA = {
     'bad UTF-8': (None, ''),
-    'infinite std': ({'std': [0.1, math.inf, 1]}, 'std is not within'),
-    'NaN mean': ({'mean': [0.1, math.nan, 1]}, 'mean is not within'),
+    'infinite std': ({'std': [0.1, math.inf, 1]}, 'Infinity is not a number'),
+    'NaN mean': ({'mean': [0.1, math.nan, 1]}, 'NaN is not a number'),
     'std of 0': ({'std': [1, 0, 1]}, 'std is not above 0'),
     'huge size': ({'size': [10**9, 10**9]}, 'size is not'),
     'size of 0': ({'size': [0, 8]}, 'size is not'),
@@ -172,8 +172,9 @@ BAD_METADATA = {
     'true': ({'size': [True, 8]}, 'size is not'),
     'text': ({'mean': ['0.1', 0, 0]}, 'mean is not 3 numbers'),
     'letters': ({'mean': 'abc'}, 'mean is not 3 numbers'),
-    'whole numbers without end': ({'mean': [10**400, 0, 0]}, 'mean is not within'),
+    'whole numbers without end': ({'mean': [10**400, 0, 0]}, 'is not a number that can be used'),
     'list as order': ({'colour_order': ['RGB']}, 'colour_order'),
+    'huge mean': ({'mean': [1e9, 0, 0]}, 'mean is not within'),
     'other resize': ({'resize': 'bicubic'}, 'resize'),
 }
 
@@ -200,6 +201,7 @@ def test_metadata_are_checked_by_type_and_range(tmp_path: Path, case: str):
         '{"similarity": 1, "margin": 1, "offset": 5}',
         '{"similarity": "1", "margin": 1, "offset": -5}',
         '{"similarity": 1, "margin": 1}',
+        '{"similarity": 1, "margin": 1, "offset": -5, "offset": -9}',
         f'{{"similarity": 1{"0" * 500}, "margin": 1, "offset": 1}}',
     ],
     ids=lambda text: text[:24],

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -37,6 +38,24 @@ def test_images_are_the_same_however_they_are_read(tmp_path: Path, ending: str):
     assert all((originals.read(frames[i].source) == images[i]).all() for i in (7, 149, 0, 90))
     sent = open_traverse(traverse.path, TraverseOptions(purpose=PLAY)).playback()
     assert list(sent.stamps()) == [f.header_ns for f in frames] and traverse.notes == []
+
+
+def test_an_image_that_repeats_a_time_moves_no_other(tmp_path: Path):
+    """Also where a pause makes the mean rate of the file a wrong one."""
+    path = write_video(tmp_path / 'v.mp4')
+    data = bytearray(path.read_bytes().replace(b'edts', b'free'))  # which tells the duration
+    at = data.index(b'stts')  # how long each image lasts, in runs: count, duration
+    (step,) = struct.unpack_from('>I', data, at + 16)
+    runs = [(4, step), (1, 0), (95, step), (1, 10_000 * step), (49, step)]
+    data[at + 8 : at + 20] = struct.pack('>11I', len(runs), *sum(runs, ()))
+    for box in (b'moov', b'trak', b'mdia', b'minf', b'stbl', b'stts'):
+        start = data.rindex(box, 0, at + 4) - 4
+        data[start : start + 4] = struct.pack('>I', struct.unpack_from('>I', data, start)[0] + 32)
+    path.write_bytes(data)
+    stamps = np.array([frame.stamp for _, frame in open_traverse(path).frames()])
+    assert stamps[:7] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.45, 0.5])
+    assert np.diff(stamps[:101]).max() == pytest.approx(0.1)
+    assert np.diff(stamps[101:]) == pytest.approx(np.full(48, 0.1)) and stamps[101] > 1000
 
 
 def test_poses_are_those_of_its_time(tmp_path: Path):

@@ -15,6 +15,8 @@ import yaml
 from tqdm import tqdm
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.documents import YAML_LIMIT, parse_yaml
+from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.files.writing import resolved, whole_folder
 from tools.render.conditions import condition
 from tools.render.path import Loop, town_loop
@@ -158,8 +160,8 @@ def walk_settings(town_seed: int, drive: Drive) -> dict[str, object]:
 def is_rendered(town_seed: int, drive: Drive, folder: Path) -> bool:
     """Whether a folder holds this walk, by its walk.yaml."""
     try:
-        settings = yaml.safe_load((folder / SETTINGS).read_text(encoding='utf-8'))
-    except (OSError, ValueError, yaml.YAMLError):
+        settings = parse_yaml(read_regular(folder / SETTINGS, YAML_LIMIT))
+    except (OSError, ValueError):
         return False
     return settings == walk_settings(town_seed, drive)
 

@@ -16,9 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from google.protobuf.message import DecodeError
 
 from ashtkd_ros.cli.arguments import count, positive_count
 from ashtkd_ros.cli.command import make_parser, run_command
@@ -26,13 +24,12 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.files.writing import write_bytes, write_errors
 from ashtkd_ros.network.embedder import Embedder
-from ashtkd_ros.text import reason_of
 from tools.training.calibrate import calibrate
 from tools.training.config import SetsSource, Source, read_config
 from tools.training.data.sources import read_places
 from tools.training.export import check_local, check_parity, metadata_of, write_onnx
 from tools.training.networks.layers import count as count_operations
-from tools.training.networks.student import DSFormer, StudentConfig
+from tools.training.networks.student import DSFormer, StudentConfig, read_graph
 from tools.training.outputs import check_model_output
 
 _MOST_PIXELS = 1024
@@ -41,12 +38,7 @@ _CHECKED, _PICTURE_LIMIT = 64, 2**26  # pictures that torch and ONNX Runtime are
 
 def read_student(path: Path) -> DSFormer:
     """The student in an exported file, whose settings apart from its blocks are the usual ones."""
-    try:
-        graph = onnx.load(str(path)).graph
-    except (OSError, DecodeError) as error:
-        raise VprError(f'{path}: is not a model ({reason_of(error)})') from error
-    if not graph.node:
-        raise VprError(f'{path}: is not a model (it is empty)')
+    graph = read_graph(path)
     blocks = sum(node.name.endswith('/qkv/MatMul') for node in graph.node)
     network = DSFormer(StudentConfig(vit_depths=(blocks,)))
     network.load_exported(path)

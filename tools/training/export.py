@@ -24,7 +24,6 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-import yaml
 
 from ashtkd_ros.cli.arguments import count, share
 from ashtkd_ros.cli.command import make_parser, run_command
@@ -41,7 +40,7 @@ from tools.training.networks.layers import count as count_operations
 from tools.training.networks.student import DSFormer, StudentConfig
 from tools.training.outputs import check_model_output
 from tools.training.ranking import teach_ranking
-from tools.training.run_folder import load_checkpoint
+from tools.training.run_folder import load_checkpoint, read_config
 from tools.training.setting_types import checked
 from tools.training.whitening import POWER, describe_pictures, finish, some_of_whole
 
@@ -53,10 +52,10 @@ _FIRST_FIT = 2500  # pictures for the descriptor that candidates are found by
 def read_run(run: Path) -> dict:
     """The settings of a run's folder; VprError when there are none."""
     try:
-        config = yaml.safe_load((run / 'config.yaml').read_text())
+        config = read_config(run)
         _ = config['student'], config['views_folder'], config['sources']
         config['schedule']['steps'] += 0
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise VprError(
             f'{run}: holds no run; name a folder that tools.training.train wrote'
         ) from error

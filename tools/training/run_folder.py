@@ -13,6 +13,8 @@ import torch
 import yaml
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.documents import YAML_LIMIT, parse_yaml
+from ashtkd_ros.files.reading import open_regular, read_regular
 from ashtkd_ros.files.writing import whole_file, write_text
 from tools.training.config import as_plain, read_sources
 from tools.training.drafts import clear_drafts
@@ -25,10 +27,16 @@ _HELD_BACK = 'held_back'  # nothing, where settings do not name it
 _PATHS = ('path', 'paths', 'images', 'trunk', 'start')
 
 
+def read_config(folder: Path) -> object:
+    """What config.yaml of a run's folder holds; OSError or ValueError where it is damaged."""
+    return parse_yaml(read_regular(folder / 'config.yaml', YAML_LIMIT))
+
+
 def load_checkpoint(path: Path) -> dict:
     """What `Run.save` wrote, in the processor's memory; VprError for a damaged file."""
     try:
-        state = torch.load(path, weights_only=True, map_location='cpu')
+        with open(open_regular(path), 'rb') as file:
+            state = torch.load(file, weights_only=True, map_location='cpu')
         _ = state['network'], state['optimiser'], state['average'], state['step']
     except Exception as error:  # torch's loader raises many kinds
         raise VprError(
@@ -88,8 +96,8 @@ def check_settings(folder: Path, settings: dict, kept: dict | None = None) -> No
     """
     if kept is None:
         try:
-            kept = yaml.safe_load((folder / 'config.yaml').read_text())
-        except (OSError, yaml.YAMLError):
+            kept = read_config(folder)
+        except (OSError, ValueError):
             return
     if not isinstance(kept, dict):
         return

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import read_text
 from ashtkd_ros.files.writing import whole_file, write_text
 from ashtkd_ros.text import reason_of
 from tools.training.config import Schedule
@@ -64,9 +66,8 @@ class Curve:
 def _rows(path: Path) -> list[dict[str, str]]:
     """The rows of a curve.csv; VprError where it is not the curve of a run."""
     try:
-        with path.open(newline='', encoding='utf-8') as file:
-            table = csv.DictReader(file)
-            rows, columns = list(table), table.fieldnames or _FIRST
+        table = csv.DictReader(io.StringIO(read_text(path), newline=''))
+        rows, columns = list(table), table.fieldnames or _FIRST
         if list(columns[:2]) != _FIRST:
             raise ValueError('it has other columns')
         for row in rows:

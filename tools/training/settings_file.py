@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ from typing import Any
 import yaml
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import read_text
+from ashtkd_ros.text import reason_of
+
+_LIMIT = 2**20  # bytes
+_MOST_MERGED = 1000  # keys of one mapping; each `<<` of a mapping with `<<` could double them
 
 _TAG = 'tag:yaml.org,2002:'
 _DECIMAL = re.compile(r'[-+]?(0|[1-9][0-9]{0,999})')  # Python takes seconds for very long ones
@@ -56,10 +62,13 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         """A mapping whose keys are all texts and differ."""
         node = super().compose_mapping_node(anchor)
-        names = set()
+        names, node.keys = set(), len(node.value)
         for key, value in node.value:
             if key.tag == f'{_TAG}merge':
-                _check_merged(value)
+                node.keys += _count_merged(value)
+                if node.keys > _MOST_MERGED:
+                    text = f'<< gives a mapping more than {_MOST_MERGED} keys; write them out'
+                    raise _Refusal(text, key.start_mark)
             elif not isinstance(key, yaml.ScalarNode):
                 raise _Refusal('a key is a list or mapping; write a name', key.start_mark)
             elif key.tag != f'{_TAG}str':
@@ -71,11 +80,13 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _check_merged(value: yaml.Node) -> None:
-    """Refuse what `<<` cannot merge."""
-    for node in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-        if not isinstance(node, yaml.MappingNode):
+def _count_merged(value: yaml.Node) -> int:
+    """How many keys `<<` merges; what cannot be merged is refused."""
+    nodes = value.value if isinstance(value, yaml.SequenceNode) else [value]
+    for node in nodes:
+        if not hasattr(node, 'keys'):
             raise _Refusal('<< needs a mapping; name one, such as *short', node.start_mark)
+    return sum(node.keys for node in nodes)
 
 
 def load_settings(path: Path, above: tuple[Path, ...] = ()) -> Any:
@@ -84,7 +95,7 @@ def load_settings(path: Path, above: tuple[Path, ...] = ()) -> Any:
     `above`: the files that led here by their `base`. VprError where a file cannot be read, is not
     YAML, or leads back to itself.
     """
-    if path.resolve() in [file.resolve() for file in above]:
+    if os.path.realpath(path) in map(os.path.realpath, above):
         raise VprError(f'{above[0]}: base: leads back to {path.name}; name another file')
     values = _parsed(path, above)
     if isinstance(values, dict) and 'base' in values:
@@ -99,11 +110,11 @@ def load_settings(path: Path, above: tuple[Path, ...] = ()) -> Any:
 
 def _parsed(path: Path, above: tuple[Path, ...]) -> Any:
     try:
-        return _Loader(path.read_text(encoding='utf-8')).get_single_data()
+        return _Loader(read_text(path, _LIMIT)).get_single_data()
     except OSError as error:
         asked = f'{above[-1]}: base: ' if above else ''
         advice = 'name another file' if above else 'give another file'
-        raise VprError(f'{asked}{path}: cannot be read ({error.strerror}); {advice}') from error
+        raise VprError(f'{asked}{path}: cannot be read ({reason_of(error)}); {advice}') from error
     except RecursionError:
         raise VprError(f'{path}: is nested too deeply; take out what is no setting') from None
     except _Refusal as error:

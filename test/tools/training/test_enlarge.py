@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,7 +97,9 @@ def test_no_model_is_written_whose_confidence_could_not_be_fitted(
 def test_what_is_no_student_is_named(tmp_path: Path, student: Path):
     (tmp_path / 'text.onnx').write_text('nothing')
     (tmp_path / 'empty.onnx').touch()
-    for path in (*(tmp_path / f'{name}.onnx' for name in ('text', 'none', 'empty')), tmp_path):
+    os.mkfifo(tmp_path / 'pipe.onnx')
+    names = ('text', 'none', 'empty', 'pipe')
+    for path in (*(tmp_path / f'{name}.onnx' for name in names), tmp_path):
         with pytest.raises(VprError) as error:
             read_student(path)
         assert str(path) in line_of(error)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -187,6 +188,11 @@ def test_a_folder_without_a_run_is_one_line(tmp_path: Path):
         with pytest.raises(VprError) as error:
             export.load_student(tmp_path)
         assert 'holds no run' in line_of(error)
+    for spoil in (lambda path: path.write_text('[' * 50_000), os.mkfifo):
+        (tmp_path / 'config.yaml').unlink()
+        spoil(tmp_path / 'config.yaml')
+        with pytest.raises(VprError, match='holds no run'):
+            export.load_student(tmp_path)
 
 
 def test_a_training_that_stopped_half_way_is_not_exported(run: Path):

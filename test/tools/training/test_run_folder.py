@@ -26,6 +26,7 @@ from ashtkd_ros.errors import VprError
 from tools.training import loop, run_results, train
 from tools.training.config import Schedule, read_config
 from tools.training.run_folder import first_line, load_checkpoint, start_folder
+from tools.training.studies.ablation_report import read_results
 
 
 @pytest.fixture
@@ -257,6 +258,17 @@ def test_a_curve_that_no_run_wrote_is_one_line(tmp_path: Path, text: str, step: 
     with pytest.raises(VprError) as error:
         run_results.Curve(tmp_path / 'curve.csv', step)
     assert 'curve.csv: is not the curve of a run' in line_of(error)
+
+
+def test_a_pipe_is_no_file_of_a_run(tmp_path: Path):
+    for name in ('curve.csv', 'checkpoint.pt', 'report.json'):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(VprError, match='is not the curve of a run'):
+        run_results.Curve(tmp_path / 'curve.csv', 0)
+    with pytest.raises(VprError, match='not a checkpoint'):
+        load_checkpoint(tmp_path / 'checkpoint.pt')
+    with pytest.raises(VprError, match=r'not a report\.json'):
+        read_results(tmp_path / 'report.json')
 
 
 def test_a_curve_of_other_losses_goes_on(tmp_path: Path):

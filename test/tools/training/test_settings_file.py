@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,29 @@ def test_a_file_that_is_not_utf_8_is_one_line(tmp_path: Path):
     with pytest.raises(VprError) as error:
         read_config(tmp_path / 'c.yaml')
     assert 'c.yaml: is not UTF-8' in line_of(error)
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    'make', [os.mkfifo, make_loop, Path.mkdir], ids=['pipe', 'loop', 'folder']
+)
+@pytest.mark.parametrize('asked', ['c.yaml', 'above.yaml'])
+def test_what_is_no_file_is_one_line_at_once(tmp_path: Path, make: Callable, asked: str):
+    make(tmp_path / 'c.yaml')
+    (tmp_path / 'above.yaml').write_text('base: c.yaml')
+    with pytest.raises(VprError) as error:
+        read_config(tmp_path / asked)
+    assert f'{tmp_path}/c.yaml: cannot be read' in line_of(error)
+
+
+def test_a_file_too_long_for_settings_is_not_read(tmp_path: Path):
+    assert 'holds more than' in refused(tmp_path, f'start: {"x" * 2**20}')
+
+
+def test_mappings_that_are_merged_over_and_over_are_refused_at_once(tmp_path: Path):
+    lines = [f'a{i + 1}: &a{i + 1} {{<<: [*a{i}, *a{i}], k{i}: 1}}' for i in range(40)]
+    text = '\n'.join(['a0: &a0 {x: 1}', *lines])
+    assert '<< gives a mapping more than 1000 keys; write them out' in refused(tmp_path, text)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.documents import YAML_LIMIT, parse_yaml
+from ashtkd_ros.files.reading import read_regular
 from ashtkd_ros.geometry.quaternions import rotation_matrices
 from ashtkd_ros.traverses.frame import Frame
 from ashtkd_ros.traverses.image_folder import read_source
@@ -109,13 +110,13 @@ def _agrees(depth: np.ndarray, at: np.ndarray, expected: np.ndarray) -> np.ndarr
 def _frames_of(folder: Path) -> dict[str, RenderedFrame]:
     """The frames of a walk by the paths of their pictures."""
     try:
-        settings = yaml.safe_load((folder / WALK).read_text(encoding='utf-8'))
+        settings = parse_yaml(read_regular(folder / WALK, YAML_LIMIT))
         town = int(settings['town_seed'])
         shape = int(settings['height']), int(settings['width'])
         focal, unit = float(settings['focal_px']) / shape[1], float(settings['depth_unit_m'])
         if not (0 < focal < _MOST and 0 < unit < _MOST):  # NaN as well
             raise ValueError('out of range')
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise VprError(f'{folder / WALK}: is damaged; render the walk again') from error
     found = {}
     for frame in read_source(folder):

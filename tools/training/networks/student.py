@@ -22,6 +22,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.network.model_file import not_a_model, read_model
 from tools.training.networks.layers import (
     InvertedResidual,
     NetworkOutput,
@@ -226,7 +227,7 @@ class DSFormer(nn.Module):
         before = self.local.project.bias.clone() if self.local else None
         try:
             self.load_state_dict(_exported_state(self, path))
-        except (OSError, DecodeError, KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             if isinstance(error, RuntimeError):  # torch lists every weight
                 reason = 'its weights have other names or sizes'
@@ -237,9 +238,20 @@ class DSFormer(nn.Module):
         return self.local is not None and not torch.equal(before, self.local.project.bias)
 
 
+def read_graph(path: Path) -> onnx.GraphProto:
+    """The graph of a model; VprError where the file is none, or needs other files."""
+    try:
+        graph = onnx.load_from_string(read_model(path)).graph
+    except DecodeError as error:
+        raise not_a_model(path, str(error)) from error
+    if not graph.node:
+        raise not_a_model(path, 'it is empty')
+    return graph
+
+
 def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:
     """State dict of an exported network: most weights keep their names, the rest the order."""
-    graph = onnx.load(str(path)).graph
+    graph = read_graph(path)
     arrays = {i.name: torch.tensor(numpy_helper.to_array(i)) for i in graph.initializer}
     state = {k: v.clone() for k, v in network.state_dict().items()}
     theirs = sum(node.name.endswith('/qkv/MatMul') for node in graph.node)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.marks import PNG_METADATA, json_keys
+from ashtkd_ros.files.reading import read_text
 from ashtkd_ros.files.writing import check_output, whole_file, write_errors, write_together
 from tools.training.outputs import check_picture_output
 from tools.training.studies.ablation_results import Results
@@ -154,7 +155,7 @@ def picture(results: Results, path: Path) -> None:
 def read_results(file: Path) -> Results:
     """The results in a stored report.json; VprError where the file is not one."""
     try:
-        return Results.from_json(file.read_text())
+        return Results.from_json(read_text(file))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise VprError(
             f'{file}: not a report.json of tools.training.studies.ablation; name another file'

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.documents import parse_json
 from tools.training.studies.paired_gap import Queries
 from tools.training.studies.query_sets import AskedSet, group_of
 
@@ -97,7 +98,7 @@ class Results:
     @classmethod
     def from_json(cls, text: str) -> Results:
         """ValueError, KeyError, TypeError or AttributeError where the text is not of `to_json`."""
-        values = json.loads(text)
+        values = parse_json(text)
         found = cls(values['spots'], values['digests'])
         counts = {name: len(spots) for name, spots in found.spots.items()}
         if not counts or not values['rows'] or set(counts) != set(found.digests):
