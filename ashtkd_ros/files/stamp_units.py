@@ -18,8 +18,11 @@ _LARGEST_JUMP = 1e6  # in median steps; a larger jump means that two units are m
 _ADVICE = 'give seconds, or ms, us or ns since 1970'
 
 
-def to_seconds(stamps: np.ndarray) -> tuple[np.ndarray, str]:
+def to_seconds(stamps: np.ndarray, finely: bool = False) -> tuple[np.ndarray, str]:
     """float64 (N,) stamps in any unit → seconds, and the unit they were in: s, ms, us or ns.
+
+    `finely`: whether some are written with three decimals or more, as seconds are, even if those
+    are zeros.
 
     In the right unit the stamps are dates of the years 1979 to 2096, and the median step between
     them is that of a recording. For stamps that count from another moment, such as the start of a
@@ -28,7 +31,8 @@ def to_seconds(stamps: np.ndarray) -> tuple[np.ndarray, str]:
     sizes = np.abs(stamps[stamps != 0])
     if not len(sizes):
         return stamps, 's'
-    unit = _since_1970(stamps, sizes) or _since_start(stamps, sizes)
+    finely = finely or bool((stamps % 1).any())
+    unit = _since_1970(stamps, sizes, finely) or _since_start(stamps, sizes, finely)
     factor = next(f for f, name in UNITS if name == unit)
     return (stamps if unit == 's' else stamps * factor), unit
 
@@ -44,7 +48,7 @@ def _fitting(stamps: np.ndarray, sizes: np.ndarray) -> list[str]:
     ]
 
 
-def _since_1970(stamps: np.ndarray, sizes: np.ndarray) -> str:
+def _since_1970(stamps: np.ndarray, sizes: np.ndarray, finely: bool) -> str:
     """The unit in which the stamps are dates; empty where they are not, or only seem to be."""
     found = [
         (factor, unit)
@@ -59,7 +63,7 @@ def _since_1970(stamps: np.ndarray, sizes: np.ndarray) -> str:
     if unit not in fitting:
         is_start = _is_since_start(stamps, sizes, unit, fitting)
         if is_start and unit == 's':
-            is_start = not (is_likely or (stamps % 1).any())
+            is_start = not (is_likely or finely)
         return '' if is_start else unit
     if unit == 's':
         return unit
@@ -81,11 +85,11 @@ def _is_since_start(stamps: np.ndarray, sizes: np.ndarray, unit: str, fitting: l
     return is_next or np.ptp(stamps) > _SHARE * sizes.max()
 
 
-def _since_start(stamps: np.ndarray, sizes: np.ndarray) -> str:
+def _since_start(stamps: np.ndarray, sizes: np.ndarray, finely: bool) -> str:
     """The unit of stamps that count from another moment, judged by the step between them."""
     middle = middle_step(stamps)
     may_be_s = sizes.max() < _LATEST_S
-    if may_be_s and (middle <= SLOWEST_S or (stamps % 1).any()):
+    if may_be_s and (middle <= SLOWEST_S or finely):
         return 's'
     fitting = [unit for unit in _fitting(stamps, sizes) if unit != 's']
     mixed = np.diff(np.unique(stamps)).max(initial=0.0) > _LARGEST_JUMP * middle

@@ -29,6 +29,7 @@ _SEPARATORS = (',', ';', '\t', '|')
 _NUMBER = re.compile(r'[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?')
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\s|$)|(\S+)')  # else a word between white space
 _END_OF_FILE = re.compile(r'\x1a\s*\Z')  # a mark of CP/M and DOS
+_FINELY = re.compile(r'\.[0-9]{3,}\Z')
 _DECIMAL_COMMA = re.compile(r'[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?')
 
 Row = dict[str, str]
@@ -184,7 +185,7 @@ def seconds(rows: Rows, table: Path, column: str = 'stamp') -> tuple[np.ndarray,
     """The stamps of all rows, float64 (N,) in seconds, and notes about them for the user."""
     stamps = np.array([number(row[column], column, table, line) for line, row in rows], float)
     try:
-        stamps, unit = to_seconds(stamps)
+        stamps, unit = to_seconds(stamps, any(_FINELY.search(row[column]) for _, row in rows))
     except ValueError as error:
         raise VprError(f'{table}: {error}') from error
     notes, apart, odd = [], middle_step(stamps), ''

@@ -138,7 +138,7 @@ def trajectory(place_map: PlaceMap) -> Export:
                 f'path; export one of them with --traverse {one}'
             )
     lines = [
-        ' '.join(map(repr, (stamp, *pose)))
+        ' '.join([np.format_float_positional(stamp, min_digits=6), *map(repr, pose)])
         for stamp, pose in zip(
             places.stamps[rows].tolist(), places.poses[rows].tolist(), strict=True
         )

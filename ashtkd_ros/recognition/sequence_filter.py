@@ -8,6 +8,7 @@ candidates are evidence, weighed by how probable it is that the best one is righ
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ _MISSED = 0.2  # share of the images of a place that look like one of none
 _SHARPNESS, _DESCRIPTOR_SHARPNESS = 1.5, 30.0  # of scores; of similarities alone
 _MOST = 0.97  # trust in one frame: images of one place are not independent
 _SAME = 0.02  # 1 - similarity to the last image that counted; below, nothing new is seen
+# Of a camera that stands still only noise differs: up to so much, and by as much from the image
+# before as, nearly, from one that is `_STEPS` back. One that moves leaves the latter behind.
+_NOISE, _STEPS, _GROWS = 0.1, 3, 1.3
 _LONGER = 3.0  # times the pause before that a pause may last
 _FARTHEST = 20.0  # places that odometry may tell at once
 _BEAM, _PRUNED = 200, 1e-4  # places that are kept at most; probability of those that are not
@@ -99,6 +103,7 @@ class SequenceFilter:
         self._lost, self._last, self._counted, self.began = 1.0, None, None, False
         self._fresh = _fresh(_VELOCITIES)
         self._moved: float | None = 0.0  # metres since the last image that counted
+        self._recent: deque[np.ndarray] = deque(maxlen=_STEPS)
 
     def step(self, seen: Evidence) -> Belief:
         """The belief after one more image."""
@@ -111,14 +116,24 @@ class SequenceFilter:
         known = seen.moved_m is not None and self._moved is not None
         self._moved = self._moved + seen.moved_m if known else None
         # What shows nothing counts each time: a camera that stays covered leaves no place.
-        if seen.empty or self._is_new(seen.descriptor):
+        if seen.empty or self._is_new(seen):
             self._counted = seen.descriptor
             self._predict()
             self._correct(seen)
+        self._recent.append(seen.descriptor)
         return self.belief()
 
-    def _is_new(self, descriptor: np.ndarray) -> bool:
-        return self._counted is None or 1 - float(descriptor @ self._counted) > _SAME
+    def _is_new(self, seen: Evidence) -> bool:
+        """Whether an image says more than those before: it differs from the last one that counted,
+        and is not what is believed anyway but for noise."""
+        if self._counted is None or 1 - float(seen.descriptor @ self._counted) <= _SAME:
+            return self._counted is None
+        if len(self._recent) < _STEPS or not len(self._at):
+            return True
+        last, first = (1 - float(seen.descriptor @ self._recent[at]) for at in (-1, 0))
+        best = self.graph.position[seen.rows[seen.scores.argmax()]]
+        believed = self._at[self._belief.sum(axis=1).argmax()]
+        return last > _NOISE or first > _GROWS * last or abs(best - believed) > 1
 
     def belief(self) -> Belief:
         """What is believed now."""

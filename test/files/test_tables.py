@@ -302,6 +302,15 @@ def test_seconds_stay_seconds() -> None:
         assert to_seconds(stamps)[1] == 's'
 
 
+@pytest.mark.parametrize('decimals', [0, 1, 2, 3, 6])
+def test_stamps_written_as_seconds_are_seconds(tmp_path: Path, decimals: int) -> None:
+    lines = [f'{15 * k:.{decimals}f} {k} 0 0 0 0 0 1' for k in range(20)]
+    write(tmp_path / 'w', '\n'.join(lines), 'poses.txt')
+    track = read_tum(tmp_path / 'w' / 'poses.txt')
+    step = 15.0 if decimals >= 3 else 0.015
+    np.testing.assert_allclose(np.diff(track.stamps), step)
+
+
 # --- files of poses
 
 

@@ -176,6 +176,14 @@ def test_tum_is_what_our_own_reader_reads(campus: PlaceMap, tmp_path: Path):
     assert not found.refused and made.notes == ['1 picture without a pose left out']
 
 
+def test_tum_of_places_that_are_minutes_apart_is_read_as_seconds(fake_network, tmp_path: Path):
+    places = [Place(k, 15.0 * k, k, Pose(float(k), 0.0, 0.0), str(k)) for k in range(9)]
+    made = FORMATS['tum'].write(map_of(fake_network, places))
+    (tmp_path / 'poses.tum').write_bytes(made.data)
+    found = read_pose_table(tmp_path / 'poses.tum')
+    assert found.stamps.tolist() == [15.0 * k for k in range(9)]
+
+
 def test_tum_of_traverses_at_the_same_time_is_no_path(campus: PlaceMap, tmp_path: Path):
     change_place(campus, 5, stamp=11.5)
     with pytest.raises(VprError) as error:

@@ -98,6 +98,37 @@ def test_the_noise_of_a_camera_that_stands_still_is_no_new_witness(confidence: f
     assert after.probabilities[np.abs(after.rows - 109) <= 1].sum() < 0.95
 
 
+@pytest.mark.parametrize('noise', [0.03, 0.15, 0.28])
+def test_so_little_noise_leaves_the_belief_as_it_was(noise: float):
+    """1 - similarity of two such images: 0.001, 0.02 and 0.08; moving on counts at once."""
+    places, camera = SequenceFilter(route(300), 10), Camera(300, right=1.0)
+    rng = np.random.default_rng(1)
+    drive(places, camera, range(75, 90))
+    seen, lost = replace(camera.look(89), confidence=0.6), []
+    for k in range(60):
+        descriptor = seen.descriptor + rng.normal(0, noise / DIMENSIONS**0.5, DIMENSIONS)
+        descriptor = (descriptor / np.linalg.norm(descriptor)).astype(np.float32)
+        at = camera.stamp + k / 10
+        lost.append(places.step(replace(seen, stamp=at, descriptor=descriptor)).lost)
+    assert max(lost[10:]) - min(lost[10:]) < 0.01
+    camera.stamp += 6
+    assert drive(places, camera, range(90, 100))[-1].rows[0] == 99
+
+
+def test_a_slow_robot_counts():
+    """Each image differs a little from the one before, and more from those before that."""
+    places, camera = SequenceFilter(route(300), 10), Camera(300, right=1.0)
+    one, other = camera.look(50), camera.look(51)
+    counted = []
+    for k in range(40):
+        share = k / 40
+        descriptor = (1 - share) * one.descriptor + share * other.descriptor
+        descriptor = (descriptor / np.linalg.norm(descriptor)).astype(np.float32)
+        places.step(replace(one, stamp=k / 10, descriptor=descriptor))
+        counted.append(places._counted is descriptor)
+    assert sum(counted) >= 4
+
+
 def test_a_robot_that_stood_and_was_carried_off_to_stand_is_found():
     found = []
     for seed in range(20):
