@@ -35,7 +35,7 @@ RESCORED = 80  # candidates that SQ8 and PQ leave, of which the descriptors are 
 FEW, BY_SIGNS = 128, 4096  # of more than FEW candidates the binary kind first looks at so many
 COPIED = 2**24, 2**27  # bytes of a flat index that has a copy as float16, from and to
 _TRAINING_ROWS = 2**BITS * 39  # so many rows FAISS wants, at least
-_FINE_ROWS = 64  # rows that a centre of the finer product quantizer is the mean of, at most
+_FINE_ROWS = 64  # rows for each centre of the finer product quantizer: with fewer it takes longer
 VIEWS = hasattr(faiss, 'ZeroCopyIOReader')  # since FAISS 1.11
 _BUILD_DEPTH = 80  # nodes of a graph that are looked at for the links of a new one
 _GRAPH_BYTES = 8 + 4 + 4 * LINKS * (2 + 1 / (LINKS - 1))  # of a node: links, offset, level
@@ -94,7 +94,8 @@ def make(kind: str, size: int, sample: np.ndarray, blocks: Iterable[np.ndarray])
                 bits.add(signs(block))
             return serialized(kind, bits)
         index, parts = _empty(kind, size)
-        index.train(np.resize(sample, (max(len(sample), _TRAINING_ROWS), size)))
+        least = 2**FINE_BITS * _FINE_ROWS if kind == 'pq' else _TRAINING_ROWS
+        index.train(np.resize(sample, (max(len(sample), least), size)))
         for block in blocks:
             index.add(block)
         del parts
@@ -113,7 +114,6 @@ def _empty(kind: str, size: int) -> tuple[faiss.Index, list[faiss.Index]]:
         return codes, []
     if kind == 'pq':
         refined = faiss.IndexPQ(size, fine_parts_of(size), FINE_BITS, metric)
-        refined.pq.cp.min_points_per_centroid = 1  # says nothing of small maps
         refined.pq.cp.max_points_per_centroid = _FINE_ROWS
     else:
         refined = faiss.IndexScalarQuantizer(size, bits8, metric)
