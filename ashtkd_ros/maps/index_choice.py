@@ -13,7 +13,7 @@ from ashtkd_ros.text import counted
 AUTO = 'auto'
 CHOICES = (AUTO, *KINDS)
 MOST_EXACT = 50_000  # places up to which all are compared
-DEFAULT_MB = 512.0  # of 10^6 bytes
+DEFAULT_MB = 600.0  # of 10^6 bytes: a million places with 256 numbers by fp16
 LARGE = ('fp16', 'sq8', 'pq', 'binary')  # for more places: the first that fits the memory
 _MB = 1e6
 _BY_NAME = 'asked for by name'

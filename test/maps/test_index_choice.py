@@ -12,7 +12,14 @@ from index_fixtures import COUNT, SIZE, crowded_rows
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.maps.descriptor_index import DescriptorIndex
-from ashtkd_ros.maps.index_choice import CHOICES, MOST_EXACT, IndexOptions, choose, like
+from ashtkd_ros.maps.index_choice import (
+    CHOICES,
+    DEFAULT_MB,
+    MOST_EXACT,
+    IndexOptions,
+    choose,
+    like,
+)
 from ashtkd_ros.maps.index_kinds import KINDS, estimated_bytes
 from ashtkd_ros.maps.map_rows import map_of_parts, whole
 from ashtkd_ros.maps.place_map import PlaceMap
@@ -39,10 +46,10 @@ pytest_plugins = ['index_fixtures']
 def test_auto_is_exact_while_it_can_and_then_what_fits_the_memory(count, memory, kind):
     chosen, why = choose(count, 320, IndexOptions(memory_mb=memory))
     assert chosen == kind
-    assert estimated_bytes(kind, count, 320) <= 1e6 * (memory or 512)
+    assert estimated_bytes(kind, count, 320) <= 1e6 * (memory or DEFAULT_MB)
     most = 'at most' if count <= MOST_EXACT else 'more than'
     assert why.startswith(f'{count} place') and f'{most} {MOST_EXACT}' in why
-    assert f'{kind} takes ' in why and f' of {memory or 512:g} MB' in why
+    assert f'{kind} takes ' in why and f' of {memory or DEFAULT_MB:g} MB' in why
     for larger in CHOICES[1 : CHOICES.index(kind)] if count <= MOST_EXACT else ():
         assert f'{larger} would take' in why
 
@@ -105,7 +112,7 @@ def test_a_map_that_grows_keeps_to_what_was_asked_for(make_map):
     index = grown(IndexOptions(memory_mb=0.5), 2500)
     assert make_map(IndexOptions(memory_mb=0.5), rows[:2500]).index.kind == 'flat'
     assert index.kind == 'sq8' and index.note.why.endswith(' of 0.5 MB')
-    assert grown(IndexOptions(), 2500).note.why.endswith(' of 512 MB')
+    assert grown(IndexOptions(), 2500).note.why.endswith(f' of {DEFAULT_MB:g} MB')
 
 
 def test_the_memory_is_read_as_it_was_written():

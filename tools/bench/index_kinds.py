@@ -10,7 +10,7 @@ memory as well; it and ours are asked in turns, so that each finds the processor
 the other's numbers; "alone" is ours without. For flat and fp16 it is the same work; the other
 kinds read descriptors from the system's cache, or, "disk", from a file that the cache has just
 lost. The index of FAISS is one of its own, as FAISS reads it. "load" is the shortest of three, of
-files in the system's cache.
+files in the system's cache. A star: the kind that `build_map` takes by itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ashtkd_ros.commands.options import add_model_options, load_embedder
 from ashtkd_ros.files.checksums import sha256_of_file
 from ashtkd_ros.maps.descriptor_index import CompressedIndex, DescriptorIndex
 from ashtkd_ros.maps.folder import INDEX
-from ashtkd_ros.maps.index_choice import IndexOptions
+from ashtkd_ros.maps.index_choice import IndexOptions, choose
 from ashtkd_ros.maps.index_file import build_index, read_index, write_index
 from ashtkd_ros.maps.index_kinds import BY_SIGNS, FEW, KINDS, RESCORED, turned_size, turning
 from ashtkd_ros.maps.row_file import RowFile
@@ -212,8 +212,9 @@ def _apart(function: Callable, *values: object) -> object:
 
 def _row(size: int, count: int, kind: str, built: float, of: dict[str, float]) -> str:
     cold = f'{of["cold"]:6.2f}' if of['cold'] else '     -'
+    kind += '*' if choose(count, size, IndexOptions())[0] == kind else ''
     return (
-        f'{size:7d} {count:7d} {kind:6s} {built:5.1f} s {of["load"]:4.2f} s {of["bytes"]:6.1f} '
+        f'{size:7d} {count:7d} {kind:7s}{built:5.1f} s {of["load"]:4.2f} s {of["bytes"]:6.1f} '
         f'{of["ours"]:7.3f} {of["theirs"]:6.3f} {of["ours"] / of["theirs"]:6.2f} '
         f'{of["alone"]:6.3f} {cold} '
         f'{100 * of["exact"]:5.1f}% {100 * of["kind"]:5.1f}% {100 * of["kept"]:5.1f}%'
