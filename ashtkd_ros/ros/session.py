@@ -21,7 +21,7 @@ from ashtkd_ros.ros.signals import ignore_signals
 from ashtkd_ros.text import one_line
 
 _PAUSE_S = 0.1
-_CLOSING_S = 1.0
+_CLOSING_S = 3.0
 _LEVELS = 'DEBUG, INFO, WARN, ERROR or FATAL'
 _FORMS = {  # of the arguments that rcl parses
     **dict.fromkeys(('-p', '--param'), '-p NAME:=VALUE'),
