@@ -123,7 +123,7 @@ def test_what_is_like_no_place_is_of_none_whatever_local_features_say(fake_netwo
     """By chance one place has more matches than the others. From 0.1 on they decide."""
     coefficients = {'similarity': 0.0, 'margin': 24.0, 'offset': -1.5, 'limited': 1.0}
     coefficients |= {'verified_' + name: 0.0 for name in ('similarity', 'margin')}
-    coefficients |= {'verified_lead': 6.0, 'verified_agreement': 5.0, 'verified_offset': -4.0}
+    coefficients |= {'verified_lead': 7.0, 'verified_agreement': 5.0, 'verified_offset': -4.0}
     check, confidences = Check(1.0, 1.4, 0.05, displacement=(0.0, 0.0), rivals=25), []
     for similarity in (-0.1, 0.0, 0.099, 0.101):
         place_map = map_with([similarity, *(40 * [-0.4])], 100 * np.arange(41), fake_network)
