@@ -27,6 +27,7 @@ _RIVALS = 15  # pictures elsewhere; where fewer are found, more are looked at
 _DEEPEST = 1024  # pictures, beyond which no further ones are looked at for the sake of rivals
 _LEAST_RIVALS = 10  # verified candidates elsewhere, below which the lead says nothing
 _UNSEEN = 0.3  # similarity of a place that the map lacks, by the shipped networks
+_OF_ANY_TWO = 0.1  # similarity of any two images, by the same
 
 
 @dataclass(frozen=True)
@@ -306,6 +307,8 @@ class Matcher:
             known[AT_MOST] = found.margin
         elif found.few_elsewhere and found.similarity - _UNSEEN < LIMITS['margin'][1]:
             known[AT_MOST] = found.similarity - _UNSEEN
+        elif found.similarity < _OF_ANY_TWO:
+            known[AT_MOST] = found.similarity / _OF_ANY_TWO * LIMITS['margin'][1]
         return known
 
 

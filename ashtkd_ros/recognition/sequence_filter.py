@@ -32,6 +32,7 @@ _SAME = 0.02  # 1 - similarity to the last image that counted; below, nothing ne
 # Of a camera that stands still only noise differs: up to so much, and by as much from the image
 # before as, nearly, from one that is `_STEPS` back. One that moves leaves the latter behind.
 _NOISE, _STEPS, _GROWS = 0.1, 3, 1.3
+_DOUBTED = 3  # repetitions of an image that say otherwise than what is believed
 _LONGER = 3.0  # times the pause before that a pause may last
 _FARTHEST = 20.0  # places that odometry may tell at once
 _BEAM, _PRUNED = 200, 1e-4  # places that are kept at most; probability of those that are not
@@ -104,6 +105,7 @@ class SequenceFilter:
         self._fresh = _fresh(_VELOCITIES)
         self._moved: float | None = 0.0  # metres since the last image that counted
         self._recent: deque[np.ndarray] = deque(maxlen=_STEPS)
+        self._repeated = 0  # images since the last other one
 
     def step(self, seen: Evidence) -> Belief:
         """The belief after one more image."""
@@ -125,15 +127,28 @@ class SequenceFilter:
 
     def _is_new(self, seen: Evidence) -> bool:
         """Whether an image says more than those before: it differs from the last one that counted,
-        and is not what is believed anyway but for noise."""
-        if self._counted is None or 1 - float(seen.descriptor @ self._counted) <= _SAME:
-            return self._counted is None
+        but for noise, or says otherwise than what is believed, which counts a few times: a robot
+        that is set down elsewhere and stands there is not where it was."""
+        if self._counted is None:
+            return True
+        otherwise = self._says_otherwise(seen)
+        if 1 - float(seen.descriptor @ self._counted) <= _SAME:
+            self._repeated += 1
+            return otherwise and self._repeated <= _DOUBTED
+        self._repeated = 0
         if len(self._recent) < _STEPS or not len(self._at):
             return True
         last, first = (1 - float(seen.descriptor @ self._recent[at]) for at in (-1, 0))
+        return last > _NOISE or first > _GROWS * last or otherwise
+
+    def _says_otherwise(self, seen: Evidence) -> bool:
+        """Whether an image is of another spot than the one that is believed, if one is."""
+        if not len(self._at):
+            return False
         best = self.graph.position[seen.rows[seen.scores.argmax()]]
         believed = self._at[self._belief.sum(axis=1).argmax()]
-        return last > _NOISE or first > _GROWS * last or abs(best - believed) > 1
+        spot = np.append(self.graph.links[believed], believed)
+        return bool((np.abs(spot[spot >= 0] - best) > 1).all())
 
     def belief(self) -> Belief:
         """What is believed now."""

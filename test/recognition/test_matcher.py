@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import change_place, line_of, places_along_x
@@ -13,7 +15,7 @@ from ashtkd_ros.maps.place_map import PlaceMap
 from ashtkd_ros.network.confidence import probability
 from ashtkd_ros.network.embedder import Embedder
 from ashtkd_ros.network.local_features import Look
-from ashtkd_ros.recognition.matcher import Matcher, MatcherConfig
+from ashtkd_ros.recognition.matcher import Check, Matcher, MatcherConfig
 from ashtkd_ros.recognition.recogniser import Recogniser
 from ashtkd_ros.traverses.image_folder import read_source
 
@@ -115,6 +117,20 @@ def test_a_large_map_of_one_spot_takes_no_image_from_elsewhere(fake_network):
     similarities, positions = np.linspace(0.35, -0.9, 3000), np.linspace(0, 9, 3000)
     first = Matcher(map_with(similarities, positions, fake_network)).match(QUERY)[0]
     assert first.margin == pytest.approx(0.05, abs=1e-6)
+
+
+def test_what_is_like_no_place_is_of_none_whatever_local_features_say(fake_network):
+    """By chance one place has more matches than the others. From 0.1 on they decide."""
+    coefficients = {'similarity': 0.0, 'margin': 24.0, 'offset': -1.5, 'limited': 1.0}
+    coefficients |= {'verified_' + name: 0.0 for name in ('similarity', 'margin')}
+    coefficients |= {'verified_lead': 7.0, 'verified_agreement': 5.0, 'verified_offset': -4.0}
+    check, confidences = Check(1.0, 1.4, 0.05, displacement=(0.0, 0.0), rivals=25), []
+    for similarity in (-0.1, 0.0, 0.099, 0.101):
+        place_map = map_with([similarity, *(40 * [-0.4])], 100 * np.arange(41), fake_network)
+        matcher = Matcher(place_map)
+        best = replace(matcher.match(QUERY)[0], check=check)
+        confidences.append(probability(matcher.known(best), coefficients))
+    assert confidences == pytest.approx([0.0, 0.18, 0.96, 0.99], abs=0.01)
 
 
 @pytest.mark.parametrize(('pictures', 'margin'), [(64, 0.12), (900, 0.12), (5000, 0.004)])

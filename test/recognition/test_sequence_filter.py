@@ -144,6 +144,29 @@ def test_a_robot_that_stood_and_was_carried_off_to_stand_is_found():
     assert np.mean(found) >= 0.95
 
 
+def test_a_robot_that_is_set_down_off_the_map_to_stand_is_lost():
+    """However like each other its images are, they are not of the place that is believed."""
+    places, camera = SequenceFilter(route(300), 10), Camera(300, right=1.0)
+    assert drive(places, camera, range(75, 90))[-1].lost < 0.01
+    seen = replace(camera.look(math.nan), confidence=0.5)
+    found = [places.step(replace(seen, stamp=camera.stamp + k / 10)).lost for k in range(100)]
+    assert found[0] < 0.1 < 0.3 < found[9]
+    np.testing.assert_allclose(found[10:], found[9])  # ten answers are not ten witnesses
+
+
+def test_another_picture_of_the_spot_says_nothing_else():
+    """The map has two traverses of a road; the robot stands where they look alike."""
+    places = SequenceFilter([*route(300, 0, 0, True), *route(300, 1, 300, True)], 10)
+    camera = Camera(300, right=1.0)
+    drive(places, camera, range(75, 90))
+    seen = camera.look(89)
+    before = places.step(seen)
+    seen.rows[0] = 389
+    for k in range(9):
+        after = places.step(replace(seen, stamp=camera.stamp + k / 10))
+    np.testing.assert_allclose(after.probabilities, before.probabilities)
+
+
 def test_what_shows_nothing_counts_each_time():
     places, camera = SequenceFilter(route(300), 10), Camera(300, right=1.0)
     assert drive(places, camera, range(100, 110))[-1].lost < 0.1
