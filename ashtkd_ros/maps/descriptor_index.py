@@ -202,7 +202,10 @@ class CompressedIndex(DescriptorIndex):
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `DescriptorIndex.search`."""
         if self._refined is not None:
-            return self._compared_by_faiss(descriptors, k)
+            similarities, found = self._compared_by_faiss(descriptors, k)
+            # FAISS leaves out a place that each part of its code makes the least likely one.
+            if found.min() >= 0:
+                return similarities, found
         if isinstance(self.index, faiss.IndexRefine):
             count = max(k + _SPARE, RESCORED)
         else:

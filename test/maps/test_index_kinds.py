@@ -123,6 +123,16 @@ def test_places_that_all_look_alike_are_found_all_the_same(make_map, kind: str):
 
 
 @pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('size', [3, 64])
+def test_places_that_look_like_the_opposite_are_found_all_the_same(save_map, kind: str, size: int):
+    row = unit_rows(1, size)
+    loaded = PlaceMap.load(save_map(kind, np.repeat([row[0], -row[0]], 8, axis=0)))
+    ids, similarities = loaded.search(row[0], 16)
+    assert set(ids[:8].tolist()) == set(range(8)) and set(ids.tolist()) == set(range(16))
+    assert similarities == pytest.approx(np.repeat([1, -1], 8), abs=ROUNDED)
+
+
+@pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('bad', [np.nan, np.inf, 1e30])
 def test_a_query_that_is_none_is_one_line(make_map, kind: str, bad: float):
     matcher = Matcher(make_map(kind))
