@@ -359,3 +359,22 @@ def test_the_few_candidates_of_an_image_are_compared_in_one_thread(
     likeliest = threads_at(index_kinds, '_likeliest')
     index.search(crowded_rows()[:9], 5)
     assert compared == 9 * [1] and likeliest == 9 * [1] * (kind == 'binary')
+
+
+@pytest.mark.parametrize('kind', COMPRESSED)
+def test_the_candidates_of_some_images_are_in_memory_at_a_time(make_map, monkeypatch, kind: str):
+    """However many images are asked for at once, as `evaluate` does."""
+    index, asked = make_map(kind).index, []
+
+    def seen(kind: str, faiss_index: object, turned: np.ndarray, count: int) -> np.ndarray:
+        asked.append(len(turned))
+        return index_kinds.candidates(kind, faiss_index, turned, count)
+
+    monkeypatch.setattr(descriptor_index, 'candidates', seen)
+    queries = crowded_rows()[:600]
+    similarities, found = index.search(queries, 3)
+    assert max(asked) <= 256 and sum(asked) == 600
+    for first in (0, 511, 599):
+        one = index.search(queries[first : first + 1], 3)
+        np.testing.assert_array_equal(found[first], one[1][0])
+        np.testing.assert_allclose(similarities[first], one[0][0], rtol=0, atol=1e-6)
