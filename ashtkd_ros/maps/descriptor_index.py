@@ -214,7 +214,7 @@ class CompressedIndex(DescriptorIndex):
         if self._refined is not None:
             similarities, found = self._compared_by_faiss(descriptors, k)
             # FAISS leaves out a place that each part of its code makes the least likely one.
-            if found.min() >= 0:
+            if (found >= 0).all():
                 return similarities, found
         if isinstance(self.index, faiss.IndexRefine):
             count = max(k + _SPARE, RESCORED)
