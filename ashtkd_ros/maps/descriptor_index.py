@@ -39,6 +39,7 @@ _SPARE = 16  # candidates that SQ8 leaves beyond those that are asked for, at le
 _ROUNDED = 2.0**-10
 _HEAP = 100  # from so many places on FAISS orders those that are equally similar in another way
 _LONGEST_PAUSE = 127
+_QUERIES = 256  # whose candidates are in memory at a time
 
 
 class Rows(Protocol):
@@ -201,8 +202,20 @@ class CompressedIndex(DescriptorIndex):
 
     def search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `DescriptorIndex.search`."""
+        if len(descriptors) <= _QUERIES:
+            return self._search(descriptors, k)
+        firsts = range(0, len(descriptors), _QUERIES)
+        found = [self._search(descriptors[first : first + _QUERIES], k) for first in firsts]
+        similarities, rows = (np.concatenate(blocks) for blocks in zip(*found, strict=True))
+        return similarities, rows
+
+    def _search(self, descriptors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same, for as few queries as their candidates fit the memory."""
         if self._refined is not None:
-            return self._compared_by_faiss(descriptors, k)
+            similarities, found = self._compared_by_faiss(descriptors, k)
+            # FAISS leaves out a place that each part of its code makes the least likely one.
+            if (found >= 0).all():
+                return similarities, found
         if isinstance(self.index, faiss.IndexRefine):
             count = max(k + _SPARE, RESCORED)
         else:

@@ -123,6 +123,16 @@ def test_places_that_all_look_alike_are_found_all_the_same(make_map, kind: str):
 
 
 @pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('size', [3, 64])
+def test_places_that_look_like_the_opposite_are_found_all_the_same(save_map, kind: str, size: int):
+    row = unit_rows(1, size)
+    loaded = PlaceMap.load(save_map(kind, np.repeat([row[0], -row[0]], 8, axis=0)))
+    ids, similarities = loaded.search(row[0], 16)
+    assert set(ids[:8].tolist()) == set(range(8)) and set(ids.tolist()) == set(range(16))
+    assert similarities == pytest.approx(np.repeat([1, -1], 8), abs=ROUNDED)
+
+
+@pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('bad', [np.nan, np.inf, 1e30])
 def test_a_query_that_is_none_is_one_line(make_map, kind: str, bad: float):
     matcher = Matcher(make_map(kind))
@@ -349,3 +359,22 @@ def test_the_few_candidates_of_an_image_are_compared_in_one_thread(
     likeliest = threads_at(index_kinds, '_likeliest')
     index.search(crowded_rows()[:9], 5)
     assert compared == 9 * [1] and likeliest == 9 * [1] * (kind == 'binary')
+
+
+@pytest.mark.parametrize('kind', COMPRESSED)
+def test_the_candidates_of_some_images_are_in_memory_at_a_time(make_map, monkeypatch, kind: str):
+    """However many images are asked for at once, as `evaluate` does."""
+    index, asked = make_map(kind).index, []
+
+    def seen(kind: str, faiss_index: object, turned: np.ndarray, count: int) -> np.ndarray:
+        asked.append(len(turned))
+        return index_kinds.candidates(kind, faiss_index, turned, count)
+
+    monkeypatch.setattr(descriptor_index, 'candidates', seen)
+    queries = crowded_rows()[:600]
+    similarities, found = index.search(queries, 3)
+    assert max(asked) <= 256 and sum(asked) == 600
+    for first in (0, 511, 599):
+        one = index.search(queries[first : first + 1], 3)
+        np.testing.assert_array_equal(found[first], one[1][0])
+        np.testing.assert_allclose(similarities[first], one[0][0], rtol=0, atol=1e-6)
