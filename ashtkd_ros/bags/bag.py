@@ -65,7 +65,7 @@ class Bag:
     def __init__(self, path: Path):
         self.path = Path(path)
         if not os.path.exists(self.path):
-            raise VprError(f'{self.path}: no such bag{why_missing(self.path)}')
+            raise VprError(f'{self.path}: no such bag{why_missing(self.path)}; correct its path')
         is_folder = os.path.isdir(self.path)
         if not is_bag(self.path):
             what = 'a bag is a folder, or a .db3, .mcap or .bag file'

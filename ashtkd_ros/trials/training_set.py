@@ -9,6 +9,7 @@ never taken as different (rule "tour").
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -89,7 +90,7 @@ def export_training_set(
 
 def check_new(folder: Path) -> None:
     """VprError where something is there already."""
-    if resolved(folder).exists():
+    if os.path.lexists(resolved(folder)):
         raise VprError(f'{folder}: exists already; give a new folder')
 
 
