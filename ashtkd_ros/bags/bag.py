@@ -219,5 +219,5 @@ def _explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return 'TMPDIR has no room; make room, or set it to a larger disk'
     if isinstance(error, OSError):
-        return f'cannot be read ({one_line(error.strerror or reason)})'
-    return f'cannot be read as a bag ({type(error).__name__}: {reason})'
+        return f'cannot be read ({one_line(error.strerror or reason)}); copy it again'
+    return f'cannot be read as a bag ({type(error).__name__}: {reason}); copy it again'

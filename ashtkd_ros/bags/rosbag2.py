@@ -232,7 +232,7 @@ class Ros2Reader:
             if missing:
                 raise VprError(
                     f'{self.path}: {first_names(missing)} is missing, so there is not a bag'
-                    f'{misnamed(self.path)}'
+                    f'{misnamed(self.path)}; put it back'
                 )
             raise VprError(
                 f'{self.path}: is not a bag; one holds .db3 or .mcap files{misnamed(self.path)}'

@@ -216,7 +216,9 @@ def test_poses_of_another_time_are_named_with_theirs(tmp_path: Path, tiny: Embed
     records = [*drive('rg', poses=False), odometry(50.0, Pose(0, 0, 0), received=START)]
     with pytest.raises(VprError) as error:
         build_map(opened(write_bag(tmp_path / 'b', records=records)), tiny, out, map_options())
-    line = 'after the last pose; /odom has poses from 50.0 to 50.0 s, the images start at 100.0 s; '
+    line = (
+        'after the last pose; /odom has poses from 50.0 to 50.0 s, the images start at 100.0 s; '
+    )
     assert line_of(error).endswith(line + 'give poses of the time of the images')
 
 
