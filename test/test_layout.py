@@ -79,13 +79,14 @@ ROS = {
 }
 # Which folders or files of the tools may use which others; all may use the package.
 _SETTINGS = {'training.setting_types', 'training.processes', 'training.config'}
+_FILES = {'training.numpy_file', 'training.onnx_file'}
 TOOLS_MAY_USE = {
     'bench': {'town', 'process_usage', 'trial'},
     'demo': {'town'},
     'trial': {'town', 'render'},
-    'training.networks': {'training.setting_types'},
+    'training.networks': {'training.setting_types', *_FILES},
     'training.losses': {'training.networks'},
-    'training.data': {'training.networks', *_SETTINGS},
+    'training.data': {'training.networks', *_SETTINGS, *_FILES},
     'training': {'training.networks', 'training.losses', 'training.data'},
     'training.studies': {'training', 'training.networks', 'training.losses', 'training.data'}
     | {'bench', 'render'},

@@ -65,7 +65,7 @@ class Bag:
     def __init__(self, path: Path):
         self.path = Path(path)
         if not os.path.exists(self.path):
-            raise VprError(f'{self.path}: no such bag{why_missing(self.path)}')
+            raise VprError(f'{self.path}: no such bag{why_missing(self.path)}; correct its path')
         is_folder = os.path.isdir(self.path)
         if not is_bag(self.path):
             what = 'a bag is a folder, or a .db3, .mcap or .bag file'
@@ -219,5 +219,5 @@ def _explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return 'TMPDIR has no room; make room, or set it to a larger disk'
     if isinstance(error, OSError):
-        return f'cannot be read ({one_line(error.strerror or reason)})'
-    return f'cannot be read as a bag ({type(error).__name__}: {reason})'
+        return f'cannot be read ({one_line(error.strerror or reason)}); copy it again'
+    return f'cannot be read as a bag ({type(error).__name__}: {reason}); copy it again'

@@ -161,7 +161,9 @@ class Ros2Reader:
                 return McapFile(inner, file)
             return self._sqlite(file, stack) if inner is file else SqliteFile(inner, file)
         except OSError as error:
-            raise Unreadable(f'{file}: cannot be read ({reason_of(error)})') from error
+            raise Unreadable(
+                f'{file}: cannot be read ({reason_of(error)}); copy it again'
+            ) from error
 
     def _sqlite(self, file: Path, stack: contextlib.ExitStack) -> SqliteFile:
         """The reader for a database, with the messages that its journals hold."""
@@ -232,7 +234,7 @@ class Ros2Reader:
             if missing:
                 raise VprError(
                     f'{self.path}: {first_names(missing)} is missing, so there is not a bag'
-                    f'{misnamed(self.path)}'
+                    f'{misnamed(self.path)}; put it back'
                 )
             raise VprError(
                 f'{self.path}: is not a bag; one holds .db3 or .mcap files{misnamed(self.path)}'

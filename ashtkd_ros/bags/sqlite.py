@@ -85,11 +85,13 @@ class SqliteFile:
         if not {'messages', 'topics'} <= {row[0] for row in names}:
             raise Unreadable(
                 f'{self.name}: is not a bag: it lacks the tables "messages" and "topics" '
-                '(was nothing recorded?)'
+                '(was nothing recorded?); name another'
             )
         for table in ('messages', 'topics'):
             if any(row[6] in _COMPUTED for row in self._execute(f'PRAGMA table_xinfo({table})')):
-                raise Unreadable(f'{self.name}: is not a bag: its table "{table}" is computed')
+                raise Unreadable(
+                    f'{self.name}: is not a bag: its table "{table}" is computed; name another'
+                )
 
     def _read_channels(self) -> None:
         self._check_tables()
@@ -236,13 +238,13 @@ class SqliteFile:
         except (sqlite3.Error, UnicodeDecodeError) as error:  # damaged bytes raise either
             reason = reason_of(error)
             if 'no such column' in reason:
-                why = f'is not a bag of a known kind ({reason})'
+                why = f'is not a bag of a known kind ({reason}); convert it'
             elif 'not a database' in reason:
                 why = 'is not a sqlite3 file, or damaged at its start; copy it again'
             elif 'interrupted' in reason:
                 why = f'is damaged (it has no end); {RECOVER}'
             elif isinstance(error, sqlite3.OperationalError):  # the disk fails, not the file
-                why = f'cannot be read ({reason})'
+                why = f'cannot be read ({reason}); check the disk'
             else:
                 why = f'is damaged or cut off ({reason}); {RECOVER}'
             raise Unreadable(f'{self.name}: {why}') from error

@@ -111,7 +111,9 @@ def recovered(file: Path, journals: list[Path], folder: Path) -> tuple[Path, lis
                     notes += _lacking(target, one_line(each.name), valid)
             base.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()
     except sqlite3.Error as error:
-        raise Unreadable(f'{file}: is damaged or cut off ({reason_of(error)})') from error
+        raise Unreadable(
+            f'{file}: is damaged or cut off ({reason_of(error)}); copy it again'
+        ) from error
     return copy, notes
 
 

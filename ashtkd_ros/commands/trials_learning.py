@@ -174,6 +174,6 @@ def _topics(trial: TrialFolder, path: Path, place_map: PlaceMap) -> tuple[str, s
     finally:
         bag.close()
     if not topics.images:
-        raise VprError(f'{path}: holds no images')
+        raise VprError(f'{path}: holds no images; record the camera too')
     image = next(iter(topics.images.values()))
     return image, topics.fix if topics.fix and place_map.info.origin else NO_POSES

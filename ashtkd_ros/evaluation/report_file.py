@@ -71,7 +71,9 @@ def load_report(path: Path) -> Report:
     except FileNotFoundError as error:
         raise VprError(f'{file}: no such report; write one with evaluate -o') from error
     except OSError as error:
-        raise VprError(f'{file}: the report cannot be read ({reason_of(error)})') from error
+        raise VprError(
+            f'{file}: the report cannot be read ({reason_of(error)}); name another'
+        ) from error
     except ValueError as error:
         raise VprError(f'{file}: is not JSON; name the .json of a report') from error
     if not isinstance(values, dict) or not {'schema_version', 'answers'} <= values.keys():

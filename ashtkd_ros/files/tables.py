@@ -25,6 +25,7 @@ from ashtkd_ros.text import reason_of
 
 _LIMIT = 2**28  # bytes
 _LONG_STEP_S, _SHORT_STEP_S = 20.0, 1e-4  # median steps beyond these are questioned
+_ANEW = 'save it as CSV in UTF-8'
 _SEPARATORS = (',', ';', '\t', '|')
 _NUMBER = re.compile(r'[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?')
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\s|$)|(\S+)')  # else a word between white space
@@ -43,14 +44,18 @@ def read_text(table: Path) -> str:
         wide = data[:2] in (b'\xff\xfe', b'\xfe\xff')
         text = data.decode('utf-16' if wide else 'utf-8-sig')
     except UnicodeError as error:
-        raise VprError(f'{table}: cannot be read as CSV text (it is not UTF-8 text)') from error
+        raise VprError(
+            f'{table}: cannot be read as CSV text (it is not UTF-8 text); {_ANEW}'
+        ) from error
     except FileNotFoundError as error:
         raise VprError(f'{table}: no such file; check its name') from error
     except (OSError, ValueError) as error:
-        raise VprError(f'{table}: cannot be read as CSV text ({reason_of(error)})') from error
+        raise VprError(
+            f'{table}: cannot be read as CSV text ({reason_of(error)}); {_ANEW}'
+        ) from error
     text = _END_OF_FILE.sub('', text)
     if '\0' in text:
-        raise VprError(f'{table}: cannot be read as CSV text (it holds zero bytes)')
+        raise VprError(f'{table}: cannot be read as CSV text (it holds zero bytes); {_ANEW}')
     return text
 
 
@@ -83,7 +88,9 @@ def parse_rows(text: str, table: Path, needed: Sequence[str]) -> Rows:
                 _check_width(cells, names, f'{table}:{number}', separator)
                 rows.append((number, dict(zip(names, cells, strict=False))))
     except csv.Error as error:
-        raise VprError(f'{table}: cannot be read as CSV text ({reason_of(error)})') from error
+        raise VprError(
+            f'{table}: cannot be read as CSV text ({reason_of(error)}); {_ANEW}'
+        ) from error
     return rows
 
 
@@ -154,12 +161,14 @@ def _words(line: str) -> list[str]:
 def _check_width(cells: list[str], names: list[str], where: str, separator: str) -> None:
     if len(cells) < len(names):
         raise VprError(
-            f'{where}: the row has too few columns, {len(cells)} of the {len(names)} in the header'
+            f'{where}: the row has too few columns, {len(cells)} of the {len(names)} in the '
+            'header; fill it in, or remove it'
         )
     if any(cells[len(names) :]):
-        commas = '; are there commas in numbers? write points' if separator == ',' else ''
+        remedy = 'are there commas in numbers? write points'
+        remedy = remedy if separator == ',' else 'remove what is too much'
         raise VprError(
-            f'{where}: the row has {len(cells)} columns, the header {len(names)}{commas}'
+            f'{where}: the row has {len(cells)} columns, the header {len(names)}; {remedy}'
         )
 
 
@@ -167,11 +176,11 @@ def number(text: str, column: str, table: Path, line: int) -> float:
     """A finite number; VprError that names table, line and column for anything else."""
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
-        what = 'it must be a finite number'
+        what = 'it must be a finite number; correct it, or remove the row'
         if _DECIMAL_COMMA.fullmatch(text):
             what = 'write it with a decimal point'
         elif not text:
-            what += '; fill it in, or remove the row'
+            what = 'it must be a finite number; fill it in, or remove the row'
         raise VprError(f'{table}:{line}: {column} is "{text[:80]}", {what}')
     return value
 

@@ -19,6 +19,7 @@ FLATTENING = 1.0 / 298.257223563
 POLE_M = EQUATOR_M * (1.0 - FLATTENING)
 _E2 = FLATTENING * (2.0 - FLATTENING)  # squares of the first and second eccentricity
 _E2_SECOND = _E2 / (1.0 - _E2)
+HIGHEST_M = 100_000.0  # above or below the ellipsoid; a receiver that says more errs
 _ROUNDS = 4  # even at a height of 10,000 km the third round changes nothing any more
 
 
@@ -31,7 +32,7 @@ class GeoOrigin:
     alt: float = 0.0
 
     def __post_init__(self):
-        within = abs(self.lat) <= 90.0 and abs(self.lon) <= 180.0 and math.isfinite(self.alt)
+        within = abs(self.lat) <= 90.0 and abs(self.lon) <= 180.0 and abs(self.alt) <= HIGHEST_M
         if not within:
             raise VprError(
                 f'origin {self.lat}, {self.lon}, {self.alt} is not a place on earth; '

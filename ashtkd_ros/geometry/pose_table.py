@@ -102,7 +102,9 @@ def _rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 separator = _separator(bare, len(names))
             _, cells = next(split_rows(bare, separator, at))
         except csv.Error as error:
-            raise VprError(f'{path}:{at}: cannot be read ({reason_of(error)})') from error
+            raise VprError(
+                f'{path}:{at}: cannot be read ({reason_of(error)}); correct the line'
+            ) from error
         if separator != ' ' and len(cells) == len(names) + 1 and not cells[-1]:
             cells.pop()
         if len(cells) != len(names):
@@ -120,7 +122,10 @@ def _with_one_stamp(row: dict[str, str], path: Path, at: int) -> dict[str, str]:
         return row | {'stamp': whole}
     full, nanoseconds = number(whole, 'sec', path, at), number(rest, 'nanosec', path, at)
     if nanoseconds < 0 or nanoseconds % 1:
-        raise VprError(f'{path}:{at}: nanosec is "{rest[:80]}", it must be a whole number from 0')
+        raise VprError(
+            f'{path}:{at}: nanosec is "{rest[:80]}", it must be a whole number from 0 on; '
+            'correct it'
+        )
     if nanoseconds >= NS_PER_S:  # these are all nanoseconds since 1970, not only the rest
         return row | {'stamp': rest}
     if full % 1:
@@ -190,7 +195,7 @@ def _pose(row: dict[str, str], path: Path, at: int) -> list[float]:
     values = _pose_numbers(row, path, at)
     why = position_fault(values['x'], values['y'], values.get('z', 0.0))
     if why:
-        raise VprError(f'{path}:{at}: {why}')
+        raise VprError(f'{path}:{at}: {why}; correct the line')
     default = {**dict.fromkeys(POSE_COLUMNS, 0.0), 'qw': 1.0}
     return [values.get(c, default[c] if 'qw' not in values else 0.0) for c in POSE_COLUMNS]
 
@@ -199,7 +204,9 @@ def _pose_numbers(row: Mapping[str, str], table: Path, line: int) -> dict[str, f
     """The numbers of a pose by column; VprError where one is no number, or qw is missing."""
     given = [c for c in POSE_COLUMNS if c in row]
     if 'qw' not in given and any(c in given for c in ('qx', 'qy', 'qz')):
-        raise VprError(f'{table}: has a quaternion without the column qw')
+        raise VprError(
+            f'{table}: has a quaternion without the column qw; add it, or remove qx, qy and qz'
+        )
     return {c: number(row[c], c, table, line) for c in given}
 
 
@@ -237,5 +244,5 @@ def pose_of_row(row: Mapping[str, str], table: Path, line: int) -> Pose | None:
     pose = Pose(**{'z': 0.0, **_pose_numbers(row, table, line)})
     why = pose_fault(pose)
     if why:
-        raise VprError(f'{table}:{line}: {why}')
+        raise VprError(f'{table}:{line}: {why}; correct the line')
     return pose

@@ -52,12 +52,14 @@ def excess(data: np.ndarray, size: tuple[int, int]) -> str:
     """
     pixels = size[0] * size[1]
     if pixels > MAX_PIXELS:
-        return f'claims {size[0]} x {size[1]} pixels, more than {MAX_PIXELS} together'
+        return (
+            f'claims {size[0]} x {size[1]} pixels, more than {MAX_PIXELS} together; scale it down'
+        )
     if data[:2].tobytes() == b'\xff\xd8':
         most = min(MAX_SCANS, _MAX_WORK // max(pixels, 1))
         scans = (at for marker, at in segments(data.tobytes()) if marker == 0xDA)
         if next(islice(scans, most, None), None) is not None:
-            return f'has more than {most} scans of {size[0]} x {size[1]} pixels'
+            return f'has more than {most} scans of {size[0]} x {size[1]} pixels; save it anew'
     return ''
 
 

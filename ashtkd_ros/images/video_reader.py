@@ -165,9 +165,14 @@ class VideoReader:
                     name = f'/proc/self/fd/{file.fileno()}'
                     self._capture.open(name, cv2.CAP_FFMPEG, _ONE_THREAD)
         except (OSError, ValueError, cv2.error) as error:
-            raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
+            raise VprError(
+                f'{self.path}: cannot be read ({reason_of(error)}); copy it again'
+            ) from error
         if self.size not in (None, size):
-            raise VprError(f'{self.path}: is another video than before: its size is different')
+            raise VprError(
+                f'{self.path}: is another video than before: its size is different; '
+                'put the first one back'
+            )
         self.size = size
         if not self._capture.isOpened():
             why = 'OpenCV finds no picture track in it; copy it again if it was cut off'
@@ -176,4 +181,6 @@ class VideoReader:
         width, height = (self._capture.get(side) for side in sides)
         if not 0 < width * height <= MAX_PIXELS:
             claim = f'{width:.0f} x {height:.0f} pixels'
-            raise VprError(f'{self.path}: claims {claim}, and {MAX_PIXELS} is the limit')
+            raise VprError(
+                f'{self.path}: claims {claim}, and {MAX_PIXELS} is the limit; scale it down'
+            )

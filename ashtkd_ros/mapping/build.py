@@ -258,7 +258,9 @@ class Builder:
         """The map of all places in the journal; VprError if there is none."""
         if not journal.count:
             why = '; '.join([self.verdict(), *self._times()])
-            raise VprError(f'{self.traverses[0].path}: no image became a place: {why}')
+            raise VprError(
+                f'{self.traverses[0].path}: no image became a place: {why}; {self._remedy()}'
+            )
         places = [_place(entry['place']) for entry in journal.entries()]
         built = {
             'traverses': [t.describe() for t in self.traverses],
@@ -280,6 +282,16 @@ class Builder:
     def verdict(self) -> str:
         """Numbers of images by their fate, in one line."""
         return ', '.join(f'{n} {what}' for what, n in self.counts.items() if n)
+
+    def _remedy(self) -> str:
+        """What to do where no image became a place, by what most of them lacked."""
+        lacking = Counter({what: n for what, n in self.counts.items() if what != 'images'})
+        chief = lacking.most_common(1)[0][0] if lacking else LOST
+        if chief in ('no pose', *REASONS[1:]):
+            return 'give poses of the time of the images'
+        if chief == LOST or chief.startswith('unreadable'):
+            return 'copy the source again'
+        return 'give images that are sharp and bright enough'
 
     def _times(self) -> list[str]:
         """The times of poses and images, if images had no pose for their time."""

@@ -77,7 +77,9 @@ def _check_address(address: str) -> None:
     """VprError, in bounded time, where no cluster can be joined at this address."""
     found = _ADDRESS.fullmatch(address)
     if not found or not 0 < int(found['port']) < 2**16:
-        raise VprError(f'--ray-address {address}: is not HOST:PORT, as in 192.168.0.10:6379')
+        raise VprError(
+            f'--ray-address {address}: is not HOST:PORT; write it as in 192.168.0.10:6379'
+        )
     start = (
         f'start one with "ray start --head", and join it here with "ray start --address={address}"'
     )
@@ -111,7 +113,10 @@ def _add_places(
     """As `Builder.run`."""
     with _joined(ray, workers, address):
         if not ray.cluster_resources().get('CPU', 0) >= 1:
-            raise VprError(f'--ray-address {address}: the cluster has no core for a worker')
+            raise VprError(
+                f'--ray-address {address}: the cluster has no core for a worker; '
+                'start Ray with more CPUs'
+            )
         build_in_parts(builder, journal, partial(_work, ray, workers))
 
 

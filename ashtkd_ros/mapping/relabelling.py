@@ -41,7 +41,9 @@ def parse_names(pairs: Iterable[str]) -> dict[int, str]:
     parts = [pair.partition('=') for pair in pairs]
     for number, equals, _ in parts:
         if not equals:
-            raise VprError(f'"{one_line(number)[:80]}" is not of the form ID=NAME')
+            raise VprError(
+                f'"{one_line(number)[:80]}" is not of the form ID=NAME; write as 12="main gate"'
+            )
     return named((number, name, '') for number, _, name in parts)
 
 

@@ -137,7 +137,7 @@ def suggest(
     ]
     if not seen:
         why = ', '.join(f'{n} {reason}' for reason, n in passed.items()) or 'it has none'
-        raise VprError(f'{traverse.path}: no image can be used ({why})')
+        raise VprError(f'{traverse.path}: no image can be used ({why}); give another recording')
     kinds = _smoothed(np.array([s.kind for s in seen]))
     edges = np.flatnonzero(np.diff(kinds, prepend=-1, append=-1)).tolist()
     same_frame = traverse.frame_id == place_map.info.frame

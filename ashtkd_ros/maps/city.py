@@ -15,7 +15,7 @@ import yaml
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import has_checksum, with_checksum
 from ashtkd_ros.files.documents import parse_yaml
-from ashtkd_ros.files.reading import read_regular
+from ashtkd_ros.files.reading import is_file, read_regular
 from ashtkd_ros.geometry.pose import FARTHEST_M
 from ashtkd_ros.maps.description import encodable, frame_fault
 from ashtkd_ros.maps.places import MOST
@@ -89,7 +89,7 @@ def write_city(city: City) -> bytes:
 
 def is_city(folder: Path) -> bool:
     """Whether a folder holds the description of a city."""
-    return (Path(folder) / CITY_FILE).is_file()
+    return is_file(Path(folder) / CITY_FILE)
 
 
 def read_city(folder: Path) -> City:

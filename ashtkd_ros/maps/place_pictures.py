@@ -66,6 +66,9 @@ class PlacePictures:
     def _of(self, number: int) -> Originals:
         if number not in self._originals:
             if number >= len(self.map.traverses):
-                raise VprError(f'the map does not tell where the images of traverse {number} are')
+                raise VprError(
+                    f'the map does not tell where the images of traverse {number} are; '
+                    'build the map anew'
+                )
             self._originals[number] = originals_of(self.map.traverses[number])
         return self._originals[number]

@@ -67,6 +67,7 @@ def expand_files(args: Sequence[str]) -> list[str]:
             expanded[i + 1] = expand_path(expanded[i + 1])
             if not Path(expanded[i + 1]).is_file():
                 raise VprError(
-                    f'{one_line(expanded[i + 1])}: {word} names a file that does not exist'
+                    f'{one_line(expanded[i + 1])}: {word} names a file that does not exist; '
+                    'correct its path'
                 )
     return expanded

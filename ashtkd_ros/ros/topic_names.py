@@ -25,7 +25,7 @@ _TOPIC_RULE = re.compile(
 def check_topic(name: str) -> str:
     """The full name of a topic; VprError where it is none."""
     if not FULL_NAME.fullmatch(name):
-        raise VprError(f'"{name}" is not the name of a topic, such as /camera/image_raw')
+        raise VprError(f'"{name}" is not the name of a topic; write one such as /camera/image_raw')
     return name
 
 

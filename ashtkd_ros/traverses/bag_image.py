@@ -18,6 +18,8 @@ from ashtkd_ros.images.message_decoding import ImageError, message_to_array
 from ashtkd_ros.traverses.frame import DAMAGED, StoredImage
 from ashtkd_ros.traverses.traverse import Originals, described_depth
 
+_ANEW = 'put the bag of the map back, or build the map anew'
+
 
 @dataclass(frozen=True)
 class BagImage(StoredImage):
@@ -80,7 +82,9 @@ class BagOriginals(Originals):
         try:
             received_ns, nth = parse_source(source)
         except ValueError as error:
-            raise VprError(f'{self._path}: no image was received at "{source[:80]}"') from error
+            raise VprError(
+                f'{self._path}: no image was received at "{source[:80]}"; {_ANEW}'
+            ) from error
         return self._decoded(self._bag.message(self._topic, received_ns, nth))
 
     def all(self, sources: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
@@ -94,7 +98,7 @@ class BagOriginals(Originals):
                 wanted.pop(source_name(received, nth))
                 yield row, self._decoded(message)
         if wanted:
-            raise VprError(f'{self._path}: does not hold all images of the map')
+            raise VprError(f'{self._path}: does not hold all images of the map; {_ANEW}')
 
     def _decoded(self, message: object) -> np.ndarray:
         return to_rgb(*message_to_array(message, depth=self._depth))

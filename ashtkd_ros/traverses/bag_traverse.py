@@ -87,7 +87,7 @@ class BagTraverse(RecordedTraverse):
             )
         for _ in self.bag.messages([name]):  # says what is wrong with the first
             pass
-        raise VprError(f'{self.path}: no image can be read on {name}')
+        raise VprError(f'{self.path}: no image can be read on {name}; name another --image-topic')
 
     @property
     def _camera_frame(self) -> str:

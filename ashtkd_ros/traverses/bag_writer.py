@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -110,14 +111,17 @@ def make_bag(
     """
     options = options or BagOptions()
     out = resolved(out)  # "." has no name of its own
-    if out.exists():
+    if os.path.lexists(out):
         raise VprError(f'{out}: exists already; give another name or remove it')
     if not _is_text(out.name):  # it becomes a name of files in metadata.yaml, which is UTF-8
         raise VprError(f'{out}: its name is not UTF-8 text; give another name')
     if options.compression == 'storage' and options.storage != 'mcap':
-        raise VprError('--compression storage needs --storage mcap')
+        raise VprError('--compression storage needs --storage mcap; give both')
     if (options.tf or options.origin) and not any(f.pose for f in frames):
-        raise VprError('the images have no poses, so there is no tf and no fix to write')
+        raise VprError(
+            'the images have no poses, so there is no tf and no fix to write; '
+            'leave out --tf and --origin'
+        )
     stamps = stamps_ns(frames, options)
     try:
         with whole_folder(out) as new:

@@ -53,16 +53,20 @@ class FolderOriginals(Originals):
         """See Originals; VprError as well where the image lies elsewhere or is not listed."""
         folder = self._folder
         if not folder.is_absolute() or not any(is_file(folder / t) for t in (WALK, INDEX)):
-            raise VprError(f'{folder}: holds no {WALK} or {INDEX} any more, so no images of it')
+            raise VprError(
+                f'{folder}: holds no {WALK} or {INDEX} any more, so no images of it; put it back'
+            )
         path = inside(folder, source)
         if path is not None and source not in _listed(folder):
             raise VprError(
-                f'{folder / source}: is not in the table of the walk, so it cannot be shown'
+                f'{folder / source}: is not in the table of the walk, so it cannot be shown; '
+                'add its '
+                'row, or build the map anew'
             )
         if path is None:
             raise VprError(
                 f'{folder / source}: lies outside of the folder that the map was made of, '
-                'so its images cannot be shown'
+                'so its images cannot be shown; move them into it'
             )
         return read_image(path, self._depth)
 

@@ -56,7 +56,9 @@ class ImageFile(StoredImage):
         try:
             data = read_bytes(self.path).tobytes()
         except (OSError, ValueError) as error:
-            raise VprError(f'{self}: cannot be read ({reason_of(error)})') from error
+            raise VprError(
+                f'{self}: cannot be read ({reason_of(error)}); copy it again'
+            ) from error
         kind = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), '')
         return (data, kind) if kind else super().encoded()
 
@@ -98,7 +100,7 @@ def read_source(
     folder, notes = Path(folder), [] if notes is None else notes
     frames = _read_table(folder, role, notes, purpose)
     if not frames:
-        raise VprError(f'{folder}: lists no image, and at least one is needed')
+        raise VprError(f'{folder}: lists no image, and at least one is needed; add a row')
     if twice := len(frames) - len({f.file for f in frames}):
         files = '1 file is' if twice == 1 else f'{twice} files are'
         notes.append(f'{files} listed twice')
@@ -128,7 +130,7 @@ def _read_table(folder: Path, role: str, notes: list[str], purpose: str) -> list
             f'{folder}: is not a bag, and has neither poses.csv (file,stamp,x,y,...) nor '
             'index.csv (file,place,role,order); name a bag, or add a table of the images'
         )
-    raise VprError(f'{folder}: no such folder or file{why_missing(folder)}')
+    raise VprError(f'{folder}: no such folder or file{why_missing(folder)}; correct its path')
 
 
 def _outside(folder: Path, paths: Sequence[Path]) -> list[Path]:
@@ -223,7 +225,7 @@ def _compass_pose(row: Row, table: Path, line: int) -> Pose | None:
     pose = Pose(east, north, 0.0, qz=math.sin(half), qw=math.cos(half))
     why = pose_fault(pose)
     if why:
-        raise VprError(f'{table}:{line}: {why}')
+        raise VprError(f'{table}:{line}: {why}; correct the line')
     return pose
 
 

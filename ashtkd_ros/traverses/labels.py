@@ -24,7 +24,11 @@ def read_labels(recording: Path, table: Path | None) -> dict[int, str]:
     labels = {}
     for line, row in read_rows(table, ('frame', 'label')):
         if not is_whole(row['frame']):
-            raise VprError(f'{table}:{line}: frame is "{row["frame"][:40]}", it must be a number')
+            raise VprError(
+                f'{table}:{line}: frame is "{row["frame"][:40]}", it must be a number; correct it'
+            )
         if labels.setdefault(int(row['frame']), row['label']) != row['label']:
-            raise VprError(f'{table}:{line}: frame {row["frame"]} has another label above')
+            raise VprError(
+                f'{table}:{line}: frame {row["frame"]} has another label above; remove one'
+            )
     return labels

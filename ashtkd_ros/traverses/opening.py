@@ -83,7 +83,9 @@ def open_traverse(path: Path, options: TraverseOptions | None = None) -> Travers
     if path.name in _WITHIN:
         raise VprError(f'{path}: is a part of a bag or folder; name the folder that it is in')
     endings = ', '.join(ending for kind in KINDS for ending in kind.endings)
-    raise VprError(f'{path}: its ending is not one of {endings}{misnamed(path)}')
+    raise VprError(
+        f'{path}: its ending is not one of {endings}{misnamed(path)}; name a source of images'
+    )
 
 
 def _sources_in(path: Path) -> str:
@@ -113,7 +115,9 @@ def _check_options(path: Path, opened: type[Traverse], options: TraverseOptions)
             classes = [kind.load() for kind in KINDS]
             owners = ' and '.join(f'{c.kind[2:]}s' for c in classes if name in c.accepted)
             if name in _CHOOSING:
-                raise VprError(f'{path}: {flag} is for {owners}, this is {opened.kind}')
+                raise VprError(
+                    f'{path}: {flag} is for {owners}, this is {opened.kind}; leave it out'
+                )
             notes.append(f'{flag} is for {owners} and has no effect: this is {opened.kind}')
         elif name in opened.for_trajectories and options.trajectory is None:
             notes.append(

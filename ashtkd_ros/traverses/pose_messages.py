@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.geometry.geodesy import GeoOrigin
+from ashtkd_ros.geometry.geodesy import HIGHEST_M, GeoOrigin
 from ashtkd_ros.geometry.pose_checks import LOST, NO_FIX_VARIANCE, check_poses, is_odometry, lost
 from ashtkd_ros.geometry.tf_chain import with_body_axes
 from ashtkd_ros.geometry.tf_tree import TransformTree
@@ -168,8 +168,8 @@ class NavSatPoses(PoseReader):
 
     `origin`: None: the first fix; queries need the origin of their map. Fixes are left out if
     their status says so, or if they are not on earth, at latitude and longitude 0, or uncertain by
-    100 m or more. A height of NaN is interpolated from other fixes, else 0. A receiver knows no
-    heading, so it is that of the way: see `travel_yaw`.
+    100 m or more. A height of NaN, or of more than 100 km, is interpolated from other fixes,
+    else 0. A receiver knows no heading, so it is that of the way: see `travel_yaw`.
     """
 
     types = frozenset({'sensor_msgs/msg/NavSatFix'})
@@ -197,7 +197,7 @@ class NavSatPoses(PoseReader):
         elif _fix_variance(message) >= NO_FIX_VARIANCE:
             self.refused['no fix, by its covariance'] += 1
         else:
-            self._rows.extend((stamp, lat, lon, alt if math.isfinite(alt) else math.nan))
+            self._rows.extend((stamp, lat, lon, alt if abs(alt) <= HIGHEST_M else math.nan))
 
     def trajectory(self, camera_frame: str = '') -> Trajectory:
         """See PoseReader; `geo` and `origin` are set, and `pose_checks` were made."""
@@ -271,14 +271,19 @@ def _xyzw(quaternion: Any) -> tuple[float, float, float, float]:
 def _variance(with_covariance: Any) -> float:
     """The larger of the variances of x and y in m2; NaN if there is none."""
     covariance = getattr(with_covariance, 'covariance', None)
-    return math.nan if covariance is None else max(float(covariance[0]), float(covariance[7]))
+    return math.nan if covariance is None else _larger(covariance[0], covariance[7])
 
 
 def _fix_variance(message: Any) -> float:
     """The larger of the variances to the east and north in m2; NaN if they are unknown."""
     if not getattr(message, 'position_covariance_type', 0):
         return math.nan
-    return max(float(message.position_covariance[0]), float(message.position_covariance[4]))
+    return _larger(message.position_covariance[0], message.position_covariance[4])
+
+
+def _larger(a: float, b: float) -> float:
+    """The larger of two numbers, NaN where both are; `max` would depend on their order."""
+    return float(np.fmax(a, b))
 
 
 def _without_fix(rows: np.ndarray, refused: Counter[str]) -> np.ndarray:

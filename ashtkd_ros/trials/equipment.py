@@ -80,5 +80,5 @@ def _changed(file: Path) -> str:
     try:
         time = datetime.fromtimestamp(os.stat(file).st_mtime, timezone.utc)
     except OSError as error:
-        raise VprError(f'{file}: cannot be read ({reason_of(error)})') from error
+        raise VprError(f'{file}: cannot be read ({reason_of(error)}); put it back') from error
     return time.strftime('%Y-%m-%dT%H:%M:%SZ')

@@ -42,13 +42,17 @@ class Sheet:
         known = {f.name for f in fields(cls)}
         unknown = sorted(str(key)[:40] for key in set(values) - known - {'version'})
         if unknown:
-            raise VprError(f'{advice}: "{unknown[0]}" is not one of {", ".join(sorted(known))}')
+            raise VprError(
+                f'{advice}: "{unknown[0]}" is not one of {", ".join(sorted(known))}; rename it'
+            )
         texts = {key: _text(values.get(key)) for key in known}
         for key, text in texts.items():
             if text is None or len(text) > _LONGEST:
-                raise VprError(f'{advice}: "{key}" is not a text of at most {_LONGEST} characters')
+                raise VprError(
+                    f'{advice}: "{key}" is not a text of at most {_LONGEST} characters; mend it'
+                )
         if not texts['name']:
-            raise VprError(f'{advice}: "name" is missing')
+            raise VprError(f'{advice}: "name" is missing; add it')
         return cls(**texts)
 
     def text(self) -> str:

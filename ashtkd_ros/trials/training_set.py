@@ -9,6 +9,7 @@ never taken as different (rule "tour").
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -88,9 +89,14 @@ def export_training_set(
 
 
 def check_new(folder: Path) -> None:
-    """VprError where something is there already."""
-    if resolved(folder).exists():
-        raise VprError(f'{folder}: exists already; give a new folder')
+    """VprError where something is there already, or nothing can be."""
+    try:
+        os.lstat(resolved(folder))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise cannot_write(folder, error, 'the training set') from error
+    raise VprError(f'{folder}: exists already; give a new folder')
 
 
 def _why_none(left_out: Counter[str]) -> str:

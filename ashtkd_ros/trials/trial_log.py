@@ -87,7 +87,9 @@ class TrialLog:
         try:
             lines = read_regular(self.path, _LIMIT).split(b'\n')
         except (OSError, ValueError) as error:
-            raise VprError(f'{self.path}: cannot be read ({reason_of(error)})') from error
+            raise VprError(
+                f'{self.path}: cannot be read ({reason_of(error)}); replace or remove it'
+            ) from error
         entries = [parsed_entry(line) for line in lines if line.strip()]
         good = [entry for entry in entries if entry is not None]
         return good, len(entries) - len(good)

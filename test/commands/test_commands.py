@@ -124,7 +124,9 @@ def test_bad_arguments_end_with_2_and_the_usage(arguments: list[str], capsys):
 def test_a_failed_process_prints_one_line_and_no_traceback(tmp_path: Path):
     done = start('build_map', tmp_path / 'nowhere', '-o', tmp_path / 'map')
     assert done.returncode == 1
-    assert done.stderr == f'error: {tmp_path / "nowhere"}: no such folder or file\n'
+    assert (
+        done.stderr == f'error: {tmp_path / "nowhere"}: no such folder or file; correct its path\n'
+    )
     assert done.stdout == '' and not (tmp_path / 'map').exists()
 
 

@@ -207,7 +207,8 @@ def test_a_bag_with_nothing_of_use_is_refused_and_leaves_nothing(
     bag = write_bag(tmp_path / 'b', records=drive('kkk'))
     with pytest.raises(VprError) as error:
         build_map(opened(bag), tiny, out, map_options())
-    line = 'b: no image became a place: 3 images, 3 nearly black'
+    line = 'b: no image became a place: 3 images, 3 nearly black; give images that are sharp and '
+    line += 'bright enough'
     assert line_of(error).endswith(line) and list(out.parent.iterdir()) == []
 
 
@@ -215,8 +216,10 @@ def test_poses_of_another_time_are_named_with_theirs(tmp_path: Path, tiny: Embed
     records = [*drive('rg', poses=False), odometry(50.0, Pose(0, 0, 0), received=START)]
     with pytest.raises(VprError) as error:
         build_map(opened(write_bag(tmp_path / 'b', records=records)), tiny, out, map_options())
-    line = 'after the last pose; /odom has poses from 50.0 to 50.0 s, the images start at 100.0 s'
-    assert line_of(error).endswith(line)
+    line = (
+        'after the last pose; /odom has poses from 50.0 to 50.0 s, the images start at 100.0 s; '
+    )
+    assert line_of(error).endswith(line + 'give poses of the time of the images')
 
 
 # --- several sources

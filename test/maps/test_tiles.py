@@ -18,7 +18,7 @@ from ashtkd_ros.geometry.pose import Pose
 from ashtkd_ros.maps import tiled_map as tiled_map_module
 from ashtkd_ros.maps.city import CITY_FILE, is_city, read_city
 from ashtkd_ros.maps.place_map import Place, PlaceMap
-from ashtkd_ros.maps.tiled_map import TiledMap
+from ashtkd_ros.maps.tiled_map import TiledMap, load_whole
 from ashtkd_ros.maps.tiling import cut_into_tiles
 from ashtkd_ros.network.local_features import Look
 from ashtkd_ros.recognition.matcher import Matcher
@@ -204,3 +204,10 @@ def test_a_map_without_poses_cannot_be_cut(fake_network, tmp_path: Path):
     with pytest.raises(VprError) as error:
         cut_into_tiles(bare, tmp_path / 'city', 100.0)
     assert 'has no poses' in line_of(error)
+
+
+def test_a_name_that_no_folder_can_have_is_one_line():
+    """As a trial that was damaged names its map."""
+    with pytest.raises(VprError) as error:
+        load_whole(Path('n' * 300))
+    assert 'File name too long' in line_of(error)

@@ -174,7 +174,7 @@ def test_a_file_of_nearly_the_name_is_named(tmp_path: Path, name: str):
 def test_missing_folder_is_named(tmp_path: Path):
     with pytest.raises(VprError) as error:
         read_source(tmp_path / 'nowhere')
-    assert line_of(error) == f'{tmp_path / "nowhere"}: no such folder or file'
+    assert line_of(error) == f'{tmp_path / "nowhere"}: no such folder or file; correct its path'
 
 
 def test_folder_without_csv_is_told_which_to_add(tmp_path: Path):

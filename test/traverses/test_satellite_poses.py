@@ -61,6 +61,28 @@ def test_no_fix_is_left_out_and_counted():
     assert track.origin == GeoOrigin(50.0, 8.0, 0.0)  # a height that is NaN is 0
 
 
+@pytest.mark.parametrize('height', [math.inf, 1e300, -2e5, 1e9])
+def test_a_height_that_no_robot_has_is_taken_as_not_known(height: float):
+    """1e9 m up, 3 m on the ground were 470 m."""
+    reader = pose_reader(FIX)
+    for i in range(3):
+        reader.add('/fix', fix(1 + i, 50.0, 8.0 + i * 1e-5, height if i else 90.0), 0.0)
+    track = reader.trajectory()
+    assert track.positions[2] == pytest.approx((1.43, 0, 0), abs=0.01)
+    with pytest.raises(VprError, match='is not a place on earth'):
+        GeoOrigin(50.0, 8.0, height)
+
+
+@pytest.mark.parametrize('variances', [(1e9, math.nan), (math.nan, 1e9)])
+def test_a_fix_is_none_by_the_one_variance_that_is_told(variances: tuple[float, float]):
+    reader, bad = pose_reader(FIX), fix(1, 40.0, 8.0)
+    bad.position_covariance_type, bad.position_covariance = 2, [0.0] * 9
+    bad.position_covariance[0], bad.position_covariance[4] = variances
+    reader.add('/fix', bad, 0.0)
+    reader.add('/fix', fix(2, 50.0, 8.0), 0.0)
+    assert reader.trajectory().refused == {'no fix, by its covariance': 1}
+
+
 def test_a_receiver_without_any_fix_says_so():
     reader = pose_reader(FIX)
     reader.add('/fix', fix(1, math.nan, math.nan), 0.0)

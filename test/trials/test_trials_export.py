@@ -14,7 +14,7 @@ from trial_maker import TrialMaker
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.trials.hard_cases import HardOptions, hard_cases
 from ashtkd_ros.trials.judging import WRONG
-from ashtkd_ros.trials.training_set import Exported, export_training_set
+from ashtkd_ros.trials.training_set import Exported, check_new, export_training_set
 from ashtkd_ros.trials.trial_report import ReportOptions, TrialReport, make_report
 
 pytest_plugins = ['trial_fixtures']
@@ -100,6 +100,9 @@ def test_only_a_new_folder_is_written_and_whole(report: TrialReport, tmp_path: P
     (tmp_path / 'mine').mkdir()
     with pytest.raises(VprError, match='exists already'):
         export_training_set(tmp_path / 'mine', [report], HardOptions())
+
+    with pytest.raises(VprError, match='name too long'):
+        check_new(tmp_path / ('n' * 300))
 
     def broken():
         yield report

@@ -29,7 +29,8 @@ from tools.training.config import SetsSource, Source, read_config
 from tools.training.data.sources import read_places
 from tools.training.export import check_local, check_parity, metadata_of, write_onnx
 from tools.training.networks.layers import count as count_operations
-from tools.training.networks.student import DSFormer, StudentConfig, read_graph
+from tools.training.networks.student import DSFormer, StudentConfig
+from tools.training.onnx_file import read_graph
 from tools.training.outputs import check_model_output
 
 _MOST_PIXELS = 1024

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.files.reading import open_regular
 from tools.training.config import TeacherConfig, TrainConfig, as_plain
 from tools.training.data.batch import Targets
 from tools.training.data.datasets import TrainingData, TrunkMaps
@@ -243,7 +244,8 @@ def _load_network(plan: _Plan) -> nn.Module:
     """An APFormer, or the whitening of a frozen trunk's vector."""
     file = plan.weights_file
     try:
-        state = torch.load(file, weights_only=True, map_location='cpu')
+        with open(open_regular(file), 'rb') as stream:
+            state = torch.load(stream, weights_only=True, map_location='cpu')
         if plan.teacher.apformer is None:
             network = nn.Linear(*reversed(state['weight'].shape))
         else:

@@ -74,7 +74,7 @@ def creation_error(node: Node, error: ValueError) -> VprError:
     given = getattr(node, '_parameter_overrides', {})
     names = [one_line(name) for name, parameter in given.items() if parameter.value is None]
     named = f'parameter {", ".join(names)}' if names else 'a parameter'
-    return VprError(f'{named} is given without a value ({error})')
+    return VprError(f'{named} is given without a value ({error}); give one, or leave it out')
 
 
 def advice_for(node: Node) -> str:

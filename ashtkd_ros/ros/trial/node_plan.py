@@ -95,4 +95,6 @@ def check_files(files: Sequence[str]) -> None:
     """VprError for a parameters file that is not there."""
     for file in files:
         if not is_file(file):
-            raise VprError(f'params_file is {file}: no such file, or it cannot be read')
+            raise VprError(
+                f'params_file is {file}: no such file, or it cannot be read; correct the path'
+            )

@@ -209,7 +209,9 @@ def end_trial(path: Path) -> None:
         return
     pids = running(trial.path)
     if not pids:
-        raise VprError(f'{path}: nothing of this trial runs on this machine')
+        raise VprError(
+            f'{path}: nothing of this trial runs on this machine; stop it where it runs'
+        )
     with contextlib.suppress(VprError):  # a full disk
         trial.events.append(LogEntry(ENDED, 'the trial ends, long after its supervisor'))
     last = [(name, s) for name, s in ((RECORDER, _RECORDER_END_S), (WATCH, _WATCH_END_S))]

@@ -65,7 +65,9 @@ class TrialPlan:
         for topic in self.recorded():
             check_topic(topic)
         if not (self.records or self.has_nodes):
-            raise VprError('with record false and node false there is nothing to do')
+            raise VprError(
+                'with record false and node false there is nothing to do; set one of them true'
+            )
 
     @cached_property
     def _arguments(self) -> NodeArguments:

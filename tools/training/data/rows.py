@@ -10,6 +10,7 @@ import numpy as np
 
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.writing import whole_file
+from tools.training.numpy_file import mapped_array
 
 _DAMAGED = '{}: is damaged; remove it; it will be made again'
 
@@ -58,6 +59,6 @@ def save_rows(file: Path, rows: np.ndarray) -> None:
 
 def _open(file: Path) -> np.ndarray:
     try:
-        return np.load(file, mmap_mode='r')
-    except (OSError, ValueError, EOFError) as error:
+        return mapped_array(file)
+    except (OSError, ValueError) as error:
         raise VprError(_DAMAGED.format(file)) from error

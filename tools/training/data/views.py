@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -26,6 +25,7 @@ from ashtkd_ros.images.image_file import read_image
 from ashtkd_ros.images.synthetic_change import UNIT, draw_corners, warped
 from ashtkd_ros.network.embedder import resize
 from tools.training.data.correspondence import SeenView
+from tools.training.numpy_file import named_arrays
 
 SHARD = 1000
 _ANEW = 'remove the folder {}; all of it will be made again'
@@ -167,7 +167,6 @@ def load_arrays(
 ) -> dict[str, np.ndarray]:
     """The arrays of an .npz by name; VprError with the remedy where it is damaged."""
     try:
-        with np.load(file) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        return named_arrays(file)
+    except (OSError, ValueError) as error:
         raise VprError(f'{file}: is damaged; {remedy}') from error

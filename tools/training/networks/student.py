@@ -12,17 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-import onnx
 import torch
-from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import nn
 
 from ashtkd_ros.errors import VprError
-from ashtkd_ros.network.model_file import not_a_model, read_model
+from ashtkd_ros.text import reason_of
 from tools.training.networks.layers import (
     InvertedResidual,
     NetworkOutput,
@@ -34,6 +31,8 @@ from tools.training.networks.layers import (
     unit,
 )
 from tools.training.networks.local import LayoutFree, LocalHead
+from tools.training.numpy_file import named_arrays
+from tools.training.onnx_file import read_graph
 from tools.training.setting_types import NonNegativeInt, PositiveInt, SettingError
 
 # MobileNetV2 1.0 (Sandler et al., CVPR 2018), blocks 0 to 12: channels out, stride, expansion.
@@ -209,15 +208,18 @@ class DSFormer(nn.Module):
     def load_mobilenetv2(self, path: Path) -> None:
         """Start stem and first level from a MobileNetV2 .npz (names: see the teachers' README)."""
         try:
-            with np.load(path) as arrays, torch.no_grad():
+            arrays = named_arrays(path)
+            with torch.no_grad():
                 _copy(self.stem[0], arrays, 'conv0', 'batchnorm0')
                 for i, block in enumerate([*self.stem[1:], *self.levels[0]]):
                     for j, layer in enumerate(block.layers):
                         name = f'linearbottleneck{i}_'
                         _copy(layer, arrays, f'{name}conv{j}', f'{name}batchnorm{j}')
-        except (OSError, ValueError, KeyError, RuntimeError, BadZipFile) as error:
-            reason = str(error).splitlines()[0]
-            raise VprError(f'{path}: not weights of a MobileNetV2 ({reason})') from error
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise VprError(
+                f'{path}: not weights of a MobileNetV2 ({reason_of(error)}); correct `start`, the '
+                'path of its .npz'
+            ) from error
 
     def load_exported(self, path: Path) -> bool:
         """Start from an exported student of the same shape; whether it had the local features.
@@ -236,17 +238,6 @@ class DSFormer(nn.Module):
                 'tools.training.export wrote, not its int8 variant'
             ) from error
         return self.local is not None and not torch.equal(before, self.local.project.bias)
-
-
-def read_graph(path: Path) -> onnx.GraphProto:
-    """The graph of a model; VprError where the file is none, or needs other files."""
-    try:
-        graph = onnx.load_from_string(read_model(path)).graph
-    except DecodeError as error:
-        raise not_a_model(path, str(error)) from error
-    if not graph.node:
-        raise not_a_model(path, 'it is empty')
-    return graph
 
 
 def _exported_state(network: DSFormer, path: Path) -> dict[str, torch.Tensor]:

@@ -14,10 +14,11 @@ import onnx
 import onnxruntime
 import torch
 import torch.nn.functional as F
-from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.network.model_file import not_a_model
+from tools.training.onnx_file import read_graph
 
 # The descriptor's own tail (GeM, L2); pooling is done here instead, over several regions.
 _TAIL = {'Max', 'Pow', 'GlobalAveragePool', 'Flatten', 'LpNormalization'}
@@ -34,13 +35,9 @@ class FrozenTrunk:
 
     def __init__(self, path: Path, dtype: torch.dtype | None = None, device: str | None = None):
         self._device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        self._session = None
         if not Path(path).is_file():
             raise VprError(f'{path}: no such file; correct `trunk`, the path of an ONNX file')
-        try:
-            graph = onnx.load(str(path)).graph
-        except DecodeError as error:
-            raise VprError(f'{path}: not an ONNX file; give another `trunk`') from error
+        graph = read_graph(path)
         outputs = {output.name for output in graph.output} & {'map', 'descriptor'}
         if not outputs:
             raise VprError(f'{path}: has no output "map" or "descriptor"; a teacher needs one')
@@ -49,9 +46,10 @@ class FrozenTrunk:
         if len(inputs) != 1:
             raise VprError(f'{path}: has {len(inputs)} inputs; a teacher needs one, the image')
         self.has_map, self._image = 'map' in outputs, inputs[0]
+        self._session = _open(path)  # what it refuses, torch could not compute either
         if not self.has_map or (dtype is None and not fast_bf16(self._device)):
-            self._session = _open(path)
             return
+        self._session = None
         constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
         self.dtype, self._nodes = dtype or torch.bfloat16, []
         for node in graph.node:
@@ -150,7 +148,7 @@ def _open(path: Path) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(path), options)
     except Exception as error:  # onnxruntime's own exceptions share no public base
         reason = str(error).splitlines()[0]
-        raise VprError(f'{path}: not a model that ONNX Runtime can load ({reason})') from error
+        raise not_a_model(path, reason) from error
 
 
 def _pad(x: torch.Tensor, a: dict, kernel, value: float) -> tuple[torch.Tensor, list[int]]:

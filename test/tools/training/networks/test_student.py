@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,11 +70,16 @@ def test_student_starts_from_the_values_of_mobilenetv2(shared: Path):
         np.testing.assert_array_equal(state[ours].numpy(), arrays[theirs].astype(np.float32))
 
 
-@pytest.mark.parametrize('case', ['missing', 'garbage', 'cut', 'other arrays', 'other shapes'])
+@pytest.mark.parametrize(
+    'case', ['missing', 'garbage', 'cut', 'other arrays', 'other shapes', 'texts', 'pipe']
+)
 def test_bad_starting_weights_are_one_line(tmp_path: Path, case: str):
     path = tmp_path / 'start.npz'
-    arrays = {'conv0_weight': np.zeros((3, 3))} if case == 'other shapes' else {'a': np.zeros(3)}
-    if case != 'missing':
+    arrays = {'other shapes': np.zeros((3, 3)), 'texts': np.array(['conv'])}
+    arrays = {'conv0_weight': arrays[case]} if case in arrays else {'a': np.zeros(3)}
+    if case == 'pipe':
+        os.mkfifo(path)
+    elif case != 'missing':
         np.savez(path, **arrays)
     if case == 'garbage':
         path.write_bytes(b'garbage' * 50)
@@ -82,6 +88,7 @@ def test_bad_starting_weights_are_one_line(tmp_path: Path, case: str):
     with pytest.raises(VprError) as error:
         DSFormer(SMALL).load_mobilenetv2(path)
     assert line_of(error).startswith(f'{path}: not weights of a MobileNetV2')
+    assert line_of(error).endswith('; correct `start`, the path of its .npz')
 
 
 def test_batch_statistics_and_a_frozen_stem_stay_in_training():
@@ -176,11 +183,12 @@ def test_new_heads_look_at_what_is_there_as_much_as_at_where_it_is():
 
 def test_another_file_is_no_start(student: Path, tmp_path: Path):
     (tmp_path / 'garbage.onnx').write_bytes(b'\xff' * 100)
-    small = DSFormer(SMALL)
-    for path in (tmp_path / 'gone.onnx', tmp_path / 'garbage.onnx', student):
+    small, gone, garbage = DSFormer(SMALL), tmp_path / 'gone.onnx', tmp_path / 'garbage.onnx'
+    expected = {gone: 'cannot be read', garbage: 'not a model', student: 'not an exported student'}
+    for path, why in expected.items():
         with pytest.raises(VprError) as error:
             small.load_exported(path)
-        assert 'not an exported student of this shape' in line_of(error)
+        assert why in line_of(error)
 
 
 def test_a_smaller_student_sees_as_the_trained_one_below():

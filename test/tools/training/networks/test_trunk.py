@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -60,13 +61,38 @@ def test_regions_are_the_whole_and_the_quarters():
 
 
 def test_bad_teachers_are_one_line(tmp_path: Path):
-    garbage = tmp_path / 'garbage.onnx'
+    garbage, pipe = tmp_path / 'garbage.onnx', tmp_path / 'pipe.onnx'
     garbage.write_bytes(b'\xff' * 100)
-    cases = ((tmp_path / 'gone.onnx', 'no such file'), (garbage, 'not an ONNX file'))
-    for path, expected in cases:
+    os.mkfifo(pipe)
+    missing = (tmp_path / 'gone.onnx', pipe)
+    for path, expected in (*((p, 'no such file') for p in missing), (garbage, 'not a model that')):
         with pytest.raises(VprError) as error:
             FrozenTrunk(path)
         assert expected in line_of(error)
+
+
+@pytest.mark.parametrize('case', ['claims', 'outside'])
+def test_weights_that_are_not_in_the_file_are_one_line(tmp_path: Path, case: str):
+    """A tensor that claims more numbers than it has, and one that lies in another file."""
+    import onnx
+
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = onnx.numpy_helper.from_array(np.zeros((1, 3, 4, 4), np.float32), 'w')
+    if case == 'claims':
+        weights.dims[1] = 2**40
+    else:
+        onnx.external_data_helper.set_external_data(weights, 'gone.bin')
+        weights.ClearField('raw_data')
+    ends = (helper.make_tensor_value_info(name, kind, [1, 3, 4, 4]) for name in ('image', 'map'))
+    graph = helper.make_graph(
+        [helper.make_node('Add', ['image', 'w'], ['map'])], 'g', *([e] for e in ends), [weights]
+    )
+    opset = [helper.make_opsetid('', 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    (tmp_path / 'm.onnx').write_bytes(model.SerializeToString())
+    with pytest.raises(VprError) as error:
+        FrozenTrunk(tmp_path / 'm.onnx', torch.float32)
+    assert line_of(error).startswith(f'{tmp_path / "m.onnx"}: ')
 
 
 def test_a_network_without_a_map_serves_by_its_descriptor(student: Path):
