@@ -14,9 +14,10 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from ashtkd_ros.cli.arguments import count, positive
+from ashtkd_ros.cli.arguments import count
 from ashtkd_ros.cli.command import make_parser, run_command
 from ashtkd_ros.cli.terminal import print_lines, print_notes
+from ashtkd_ros.commands.index_options import add_index_options, index_of
 from ashtkd_ros.commands.keyframe_options import add_keyframe_options, keyframes_of
 from ashtkd_ros.commands.map_fleet import build_for, map_output
 from ashtkd_ros.commands.options import (
@@ -31,7 +32,6 @@ from ashtkd_ros.mapping.journal import Journal
 from ashtkd_ros.mapping.keyframes import unused_options
 from ashtkd_ros.mapping.plan import plan
 from ashtkd_ros.mapping.source_checks import cautions
-from ashtkd_ros.maps.index_choice import CHOICES, DEFAULT_MB, LARGE, MOST_EXACT, IndexOptions
 from ashtkd_ros.maps.milvus_store import is_address
 from ashtkd_ros.maps.place_map import alike_note
 from ashtkd_ros.traverses.opening import open_traverses
@@ -62,21 +62,6 @@ def _fleet(args: argparse.Namespace) -> Callable[[Builder, Journal], None] | Non
     return fleet(args.workers, args.ray_address)
 
 
-def add_index_options(parser: argparse.ArgumentParser) -> None:
-    """The options for the index of the descriptors."""
-    default = IndexOptions()
-    text = 'how descriptors are kept in memory and searched: flat (all, exact), fp16 (candidates '
-    text += 'are compared exactly), sq8, pq, hnsw or binary (the same, from the disk); auto: flat '
-    text += (
-        f'up to {MOST_EXACT} places, then the first of {", ".join(LARGE)} that fits the memory '
-    )
-    text += f'(default: {default.kind})'
-    parser.add_argument('--index', choices=CHOICES, default=default.kind, help=text)
-    text = 'the most memory that the index may take on the robot, in MB of 10^6 bytes (default: '
-    text += f'{DEFAULT_MB:g} with --index auto, else no limit)'
-    parser.add_argument('--memory', type=positive, default=default.memory_mb, help=text)
-
-
 def _build(args: argparse.Namespace) -> int:
     keyframes, add_places = keyframes_of(args), _fleet(args)
     traverses = open_traverses(args.source, traverse_options(args, purpose='map'))
@@ -99,9 +84,8 @@ def _built(
         *(f'{t.path}: {text}' for t in traverses for text in t.notes), *cautions(traverses)
     )
     printed = [len(t.notes) for t in traverses]
-    index = IndexOptions(args.index, args.memory)
     kept = args.thumbnails, args.local
-    options = MapOptions(keyframes_of(args), *kept, args.threads, args.replace, index)
+    options = MapOptions(keyframes_of(args), *kept, args.threads, args.replace, index_of(args))
     place_map, counts = build_map(traverses, load_embedder(args), out, options, add_places)
     print_lines(*summary(place_map, counts, args.out, args.local))
     print_notes(*notes_after_build(traverses, printed, counts))

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from ashtkd_ros.cli.terminal import print_lines, print_notes
+from ashtkd_ros.commands.index_options import add_index_options, index_of
 from ashtkd_ros.commands.map_content import add_area, check_area
 from ashtkd_ros.commands.options import add_model_options, load_embedder
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.mapping.build_summary import index_lines
 from ashtkd_ros.mapping.revision import drawn, target_of
 from ashtkd_ros.maps.folder import check_target
 from ashtkd_ros.maps.milvus_map import MilvusRows, opened
@@ -63,6 +65,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     add_area(add, 'only ')
     text = 'replace a map that is in the folder'
     parser.add_argument('--replace', action='store_true', help=text)
+    add_index_options(parser)
     add_model_options(parser)
 
 
@@ -114,10 +117,11 @@ def _pull(args: argparse.Namespace) -> int:
         rows = _chosen(source, args)
         if not len(rows):
             raise VprError(f'{address}: has no place there; choose another area')
-        place_map = source.pulled(rows, Path(folder))
+        place_map = source.pulled(rows, Path(folder), index_of(args))
         with drawn(place_map.places, place_map.info.frame) as route:
             place_map.save(args.out, Path(folder, THUMBNAILS), route, over)
-    print_lines(f'{args.out}: {len(rows)} of {counted(len(source), "picture")} of places')
+    done = f'{args.out}: {len(rows)} of {counted(len(source), "picture")} of places'
+    print_lines(done, *index_lines(place_map.index))
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ashtkd_ros.files.reading import is_file
 from ashtkd_ros.geometry.trajectory import REASONS
+from ashtkd_ros.maps.descriptor_index import DescriptorIndex
 from ashtkd_ros.maps.folder import ROUTE
 from ashtkd_ros.maps.index_kinds import FLAT
 from ashtkd_ros.maps.place_map import PlaceMap, place_spacing
@@ -32,8 +33,7 @@ def summary(
     lines = [f'{out}: {counted(len(places), "place")}{apart}, model {model}']
     rest = ', '.join(f'{n} {what}' for what, n in counts.items() if what != 'images' and n)
     lines.append(f'{counted(counts["images"], "image")}{": " if rest else ""}{rest}')
-    if place_map.index.kind != FLAT:
-        lines.append(f'index: {place_map.index.explained}')
+    lines += index_lines(place_map.index)
     origin = place_map.info.built.get('origin')
     if origin:
         where = f'{origin["lat"]:.7f}, {origin["lon"]:.7f}, {origin["alt"]:.1f} m'
@@ -42,6 +42,11 @@ def summary(
         why = f', since model {model} gives none' if wants_local else ''
         lines.append(f'no local features{why}: answers are not verified')
     return lines
+
+
+def index_lines(index: DescriptorIndex) -> list[str]:
+    """What kind of index a map has and why, where it is not the usual one."""
+    return [] if index.kind == FLAT else [f'index: {index.explained}']
 
 
 def notes_after_build(

@@ -76,5 +76,6 @@ def _check(kind: str, count: int, size: int, limit: float) -> None:
     if needed > limit:
         raise VprError(
             f'an index of kind {kind} for {counted(count, "place")} takes {needed:.3g} MB, but '
-            f'--memory of build_map allows {limit:g}; build the map with more, or of fewer places'
+            f'--memory of build_map or pull allows {limit:g}; make the map with more, or of fewer '
+            'places'
         )

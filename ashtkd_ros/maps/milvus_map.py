@@ -17,6 +17,7 @@ from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of
 from ashtkd_ros.maps.description import Description
 from ashtkd_ros.maps.descriptor_index import DescriptorIndex
+from ashtkd_ros.maps.index_choice import IndexOptions
 from ashtkd_ros.maps.index_file import build_index
 from ashtkd_ros.maps.local_file import LocalFeatures
 from ashtkd_ros.maps.milvus_push import is_map
@@ -187,14 +188,16 @@ class MilvusRows:
         every = np.arange(len(self))
         return PlaceMap(MilvusIndex(self), self.places(every), self.description.info, local=local)
 
-    def pulled(self, rows: np.ndarray, folder: Path) -> PlaceMap:
-        """The map of some rows, int64 (K,), at least one, in memory.
+    def pulled(
+        self, rows: np.ndarray, folder: Path, options: IndexOptions | None = None
+    ) -> PlaceMap:
+        """The map of some rows, int64 (K,), at least one, in memory, indexed as `options` say.
 
         What is large goes to an empty folder, which must stay: the pictures, as a map has them,
         and local features. Numbers of places are those of the whole map.
         """
         places, shape = self.places(rows), self.description.local
-        index = build_index(self.descriptors(rows))
+        index = build_index(self.descriptors(rows), options)
         local = None
         if shape is not None:
             size = (len(rows), shape.positions, shape.channels)

@@ -15,6 +15,8 @@ from milvus_fixtures import needs_milvus
 from ashtkd_ros.commands import build_map, map_tools
 from ashtkd_ros.commands import map_fleet as map_fleet_module
 from ashtkd_ros.errors import VprError
+from ashtkd_ros.maps import index_choice
+from ashtkd_ros.maps.place_map import PlaceMap
 
 pytest_plugins = ['map_tools_fixtures', 'milvus_fixtures']
 
@@ -42,6 +44,23 @@ def test_a_map_goes_there_and_back(a_map: Path, fleet: str, tmp_path: Path, comm
     for name in ('index.faiss', 'places.npz', 'thumbnails/000003.jpg'):
         assert before[name] == after[name]
     assert set(before) == set(after) and pictured(out) == pictured(a_map)
+    assert PlaceMap.load(out).index.explained == PlaceMap.load(a_map).index.explained
+
+
+@needs_milvus
+def test_a_pulled_map_has_the_index_that_fits_the_robot(
+    a_map: Path, fleet: str, tmp_path: Path, common, capsys, monkeypatch
+):
+    assert tools('push', a_map, fleet) == 0
+    monkeypatch.setattr(index_choice, 'MOST_EXACT', 5)
+    for kind, options in (('fp16', ()), ('pq', ('--index', 'pq')), ('flat', ('--index', 'flat'))):
+        assert tools('pull', fleet, '-o', tmp_path / kind, *options, *common) == 0
+        index = PlaceMap.load(tmp_path / kind, pictures=True).index
+        assert index.kind == kind and index.note.why
+        assert (index.explained in capsys.readouterr().out) == (kind != 'flat')
+    capsys.readouterr()
+    assert tools('pull', fleet, '-o', tmp_path / 'no', '--memory', 1e-6, *common) == 1
+    assert 'pull allows 1e-06' in refusal(capsys) and not (tmp_path / 'no').exists()
 
 
 @needs_milvus

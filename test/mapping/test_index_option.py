@@ -59,7 +59,7 @@ def test_the_usual_index_is_flat_and_says_why(flat: Path, capsys):
 def test_memory_that_is_too_little_is_one_line(town: Path, student: Path, tmp_path: Path, capsys):
     argv = (town / 'day', '-o', tmp_path / 'm', '--memory', '0.01', '--model', student)
     code, _, error = run(command.main, capsys, *argv)
-    assert code == 1 and '--memory of build_map allows 0.01' in error and error.count('\n') == 1
+    assert code == 1 and 'pull allows 0.01' in error and error.count('\n') == 1
 
 
 @pytest.mark.parametrize('given', [('--index', 'best'), ('--memory', '0'), ('--memory', 'nan')])

@@ -66,7 +66,7 @@ def test_what_does_not_fit_the_memory_is_refused_before_the_work(make_map, kind:
     with pytest.raises(VprError) as error:
         make_map(IndexOptions(kind, memory_mb=0.005))
     line = line_of(error)
-    assert f'for {COUNT} places takes ' in line and '--memory of build_map allows 0.005;' in line
+    assert f'for {COUNT} places takes ' in line and 'pull allows 0.005;' in line
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -113,8 +113,8 @@ def test_a_map_that_grows_keeps_to_what_was_asked_for(make_map):
     assert make_map(IndexOptions(memory_mb=0.5), rows[:2500]).index.kind == 'flat'
     assert index.kind == 'sq8' and index.note.why.endswith(' of 0.5 MB')
     assert grown(IndexOptions(), 2500).note.why.endswith(f' of {DEFAULT_MB:g} MB')
-    with pytest.raises(VprError, match='--memory of build_map allows 0.0093;'):
-        grown(IndexOptions(memory_mb=0.0093), 48)  # map_tools has no such option
+    with pytest.raises(VprError, match='pull allows 0.0093;'):
+        grown(IndexOptions(memory_mb=0.0093), 48)  # append has no such option
 
 
 def test_the_memory_is_read_as_it_was_written():
