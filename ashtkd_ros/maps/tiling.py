@@ -11,6 +11,7 @@ import numpy as np
 from ashtkd_ros.errors import VprError
 from ashtkd_ros.files.checksums import sha256_of_file
 from ashtkd_ros.files.writing import resolved, whole_folder, write_errors
+from ashtkd_ros.geometry.pose import FARTHEST_M
 from ashtkd_ros.maps.city import CITY_FILE, LEAST_METRES, MOST_TILES, City, Tile, write_city
 from ashtkd_ros.maps.folder import DESCRIPTION
 from ashtkd_ros.maps.index_file import build_index
@@ -29,8 +30,9 @@ def cut_into_tiles(place_map: PlaceMap, folder: Path, metres: float) -> City:
     posed = np.flatnonzero(place_map.places.posed)
     if not len(posed):
         raise VprError('the map has no poses, so it cannot be cut; build it with poses')
-    if not metres >= LEAST_METRES:
-        raise VprError(f'tiles of {metres} m are too small; give {LEAST_METRES:g} m or more')
+    if not LEAST_METRES <= metres <= FARTHEST_M:
+        limits = f'{LEAST_METRES:g} to {FARTHEST_M:g}'
+        raise VprError(f'no tile is {metres:g} m wide; give {limits} m')
     cells = np.floor(place_map.places.positions[posed, :2] / metres).astype(np.int64)
     squares, inverse = np.unique(cells, axis=0, return_inverse=True)
     if len(squares) > MOST_TILES:
