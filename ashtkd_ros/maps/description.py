@@ -131,9 +131,10 @@ def read_description(data: bytes) -> Description:
         raise ValueError('map.yaml is incomplete, it lacks format_version; rebuild the map')
     version = values['format_version']
     if type(version) is not int or version not in _READABLE:
+        newer = type(version) is int and version > _READABLE[-1]
         raise ValueError(
             f'has map format {str(version)[:20]}, this program reads {_READABLE[0]} to '
-            f'{_READABLE[-1]}; rebuild the map'
+            f'{_READABLE[-1]}; {"take a newer version of it, or " if newer else ""}rebuild the map'
         )
     covered = _check_self(data)
     if version > 1 and not covered:

@@ -113,3 +113,4 @@ def test_a_map_of_a_format_to_come_is_refused_in_one_line(tmp_path: Path, versio
     with pytest.raises(VprError) as error:
         PlaceMap.load(tmp_path / 'map')
     assert f'has map format {version}, this program reads 1 to 4' in line_of(error)
+    assert ('take a newer version' in line_of(error)) == (version > 4)
