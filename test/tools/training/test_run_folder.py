@@ -301,8 +301,9 @@ def test_pictures_left_out_are_all_named_with_the_reason(settings: Path, tmp_pat
     folder = photos(tmp_path / 'photos', [1, 2, 3])
     source = {'kind': 'sets', 'path': str(tmp_path), 'only': ['photos']}
     change(settings, lambda c: c.update(sources=[source]))
-    data = train.prepare(read_config(settings))
-    assert len(data.places.places) == 3
+    with pytest.raises(VprError) as error:  # of those that are left, with what they hold
+        train.prepare(read_config(settings))
+    assert ' pictures cannot give 20 whitened dimensions' in line_of(error)
     lines = (tmp_path / 'out' / 'skipped.txt').read_text().splitlines()
     unreadable = [f'{folder}/{i}.png: not a readable image' for i in (1, 2, 3)]
     assert lines == [f'{folder}/6.png: missing', *unreadable]
