@@ -140,7 +140,7 @@ def _merge(args: argparse.Namespace) -> int:
     merged = merge(maps)
     first, places = maps[0].places, merged.revision.places
     new = np.flatnonzero(~np.isin(places.ids, first.ids))
-    print_notes(*shared_names(first, some_rows(places, new)))
+    print_notes(*shared_names(first, some_rows(places, new)), *merged.notes)
     if not args.dry_run:
         merged.revision.calibrate(embedder, args.threads)
         merged.revision.save(target, 'merge', args.given, maps[0].places)

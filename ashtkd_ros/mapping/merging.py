@@ -14,19 +14,20 @@ from ashtkd_ros.mapping.revision import Revision
 from ashtkd_ros.maps.description import MapInfo
 from ashtkd_ros.maps.map_rows import Part, whole
 from ashtkd_ros.maps.place_map import UNKNOWN, PlaceMap
-from ashtkd_ros.maps.places import Places
-from ashtkd_ros.maps.places_rows import joined, some_rows, with_columns, with_one_name
+from ashtkd_ros.maps.places import Places, Texts
+from ashtkd_ros.maps.places_rows import joined, some_rows, with_columns
 from ashtkd_ros.traverses.opening import images_described
 
 
 @dataclass(frozen=True)
 class Merged:
     """The new map, not saved yet, and for each map: old → new number of each place; how many of
-    its pictures were there already."""
+    its pictures were there already. `notes`: which names of places are lost, a line each."""
 
     revision: Revision
     numbers: list[dict[int, int]]
     known: list[int]
+    notes: list[str]
 
 
 def merge(maps: Sequence[PlaceMap]) -> Merged:
@@ -132,7 +133,7 @@ class _Merger:
 
     def merged(self) -> Merged:
         """All maps as one."""
-        first, places = self.maps[0], with_one_name(joined(self.places))
+        first, (places, notes) = self.maps[0], self._named(joined(self.places))
         frame = next((m for m in self.maps if m.places.posed.any()), first)
         built = {**first.info.built, 'traverses': self.traverses}
         if 'origin' in frame.info.built:
@@ -140,7 +141,25 @@ class _Merger:
         info: MapInfo = replace(
             first.info, frame=frame.info.frame, built=built, next_id=self.next_id
         )
-        return Merged(Revision(self.parts, places, info), self.numbers, self.known)
+        return Merged(Revision(self.parts, places, info), self.numbers, self.known, notes)
+
+    def _named(self, places: Places) -> tuple[Places, list[str]]:
+        """The places, each by the name of the first map that has one, and which ones are lost."""
+        names: dict[int, str] = {}
+        notes = []
+        for place_map, numbers in zip(self.maps, self.numbers, strict=True):
+            of_map = place_map.places
+            for old, name in dict(zip(of_map.ids.tolist(), of_map.labels, strict=True)).items():
+                kept = names.setdefault(numbers[old], name) if name else name
+                if kept != name:
+                    notes.append(
+                        f'{place_map.folder}: the name "{name}" of place {old} is left out: place '
+                        f'{numbers[old]} is "{kept}" already; map_tools relabel changes it'
+                    )
+        if not names:
+            return places, notes
+        labels = Texts.of(names.get(number, '') for number in places.ids.tolist())
+        return with_columns(places, labels=labels), notes
 
 
 def _keys(place_map: PlaceMap, places: Places) -> list[tuple]:

@@ -78,3 +78,19 @@ def test_a_dry_run_of_a_merge_makes_nothing(a_map: Path, tmp_path: Path, common,
     assert tools('merge', a_map, a_map, *arguments, *common) == 0
     assert f'{tmp_path / "m"}: would have 6 places' in capsys.readouterr().out
     assert [p.name for p in tmp_path.iterdir()] == ['map']
+
+
+def test_names_of_shared_places_come_along_and_what_is_lost_is_said(
+    a_map: Path, tmp_path: Path, common, capsys
+):
+    other = tmp_path / 'other'
+    shutil.copytree(a_map, other)
+    assert tools('relabel', a_map, '1=hall') == 0
+    assert tools('relabel', other, '1=kitchen', '2=door') == 0
+    capsys.readouterr()
+    assert tools('merge', a_map, other, '-o', tmp_path / 'm', *common) == 0
+    said = capsys.readouterr().err
+    assert f'{other}: the name "kitchen" of place 1 is left out: place 1 is "hall" already' in said
+    assert '"door"' not in said and said.count('is left out') == 1
+    named = {p.id: p.label for p in PlaceMap.load(tmp_path / 'm').places if p.label}
+    assert named == {1: 'hall', 2: 'door'}
