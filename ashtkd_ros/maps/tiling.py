@@ -14,6 +14,7 @@ from ashtkd_ros.files.writing import resolved, whole_folder, write_errors
 from ashtkd_ros.geometry.pose import FARTHEST_M
 from ashtkd_ros.maps.city import CITY_FILE, LEAST_METRES, MOST_TILES, City, Tile, write_city
 from ashtkd_ros.maps.folder import DESCRIPTION
+from ashtkd_ros.maps.index_choice import IndexOptions
 from ashtkd_ros.maps.index_file import build_index
 from ashtkd_ros.maps.map_rows import LocalRows, Part, PictureRows
 from ashtkd_ros.maps.place_map import PlaceMap
@@ -62,7 +63,7 @@ def _city(place_map: PlaceMap, metres: float, tiles: tuple[Tile, ...]) -> City:
 
 
 def _write_tile(place_map: PlaceMap, rows: np.ndarray, new: Path, column: int, row: int) -> Tile:
-    index = build_index(place_map.descriptors(rows))
+    index = build_index(place_map.descriptors(rows), IndexOptions())
     local = None if place_map.local is None else LocalRows([(place_map.local, rows)])
     tile = PlaceMap(index, some_rows(place_map.places, rows), place_map.info, local=local)
     path = Tile(column, row, len(rows), '').path
