@@ -138,7 +138,8 @@ def test_any_path_to_play(tmp_path: Path, good: Path, capsys):
             (live.main, [good / 'map', path, '-o', tmp_path / 'a.json']),
             (live.main, [good / 'map', good / 'walk', '-o', path / 'a.json']),
         ):
-            if arguments[-1] == path / 'a.json' and kind in MAKEABLE:
+            # A name with a zero byte reaches no command from a shell.
+            if arguments[-1] == path / 'a.json' and (kind in MAKEABLE or kind == 'NUL'):
                 continue
             with pytest.raises(SystemExit) as end:
                 main([str(a) for a in arguments])

@@ -88,8 +88,10 @@ def test_tiles_follow_the_robot_and_a_damaged_one_is_named(
     node = in_city(tmp_path / 'node', city)
     try:
         assert not peer.ask(image_message(walk[0], 1.0)).results
-        values = peer.status(state='active')[1]
-        assert values['last refusal'].startswith('the tiles around the robot are loaded when')
+        why = 'the tiles around the robot are loaded when'
+        peer.until(
+            lambda: peer.status(state='active')[1]['last refusal'].startswith(why), 'the refusal'
+        )
         robot = Robot(peer, city_map, walk)
         for number in (0, 11):
             robot.until(number, lambda a, n=number: a.results and a.results[0].class_id == str(n))
